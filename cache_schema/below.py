@@ -156,6 +156,16 @@ class Below:
             f"tried again and mended there, with a command on {where} itself"
         )
 
+    def not_here(self, path: Path, what: str) -> UserError:
+        """Return the error of who asks an overlay for what is done with its shared cache.
+
+        Args:
+            path: the overlay.
+            what: why, such as `its shapes are those of`.
+        """
+        where = self.cache.path
+        return UserError(f"{path} is an overlay: {what} the shared cache {where}; run this command on {where}")
+
     def made_from(self, record: Record) -> MadeFrom:
         """Tell what of the shared cache a product of the overlay is made from.
 
@@ -164,7 +174,7 @@ class Below:
         """
         version, (there, _) = self.cache.manifest.format_version, self.cache.read_records()
         wanted = {products.STATUS.name} if products.of(record).origin in ("files", "cache", "guide") else set()
-        names = sorted(({*products.inputs(record, version)} | wanted) & self.products)
+        names = sorted(({*products.needs(record, version)} | wanted) & self.products)
         for name in names:
             if name not in there or not there[name].complete:
                 raise UserError(

@@ -1,16 +1,18 @@
-"""Copy a cache. A copy has the newest format, so a cache of format 1 is converted by copying it.
+"""Copy a cache: all of it, some of its products or shapes, or several caches as one. A copy has the newest format.
 
     copy(Path("old.zarr"), Path("new.zarr"))
+    copy("old.zarr", "new.zarr", products=("points", "image/clip"), where=Selection.parse("split=train"), also=("other.zarr",))
 
-Nothing is computed again: each file is read, compared with its checksum and written unchanged. Only the arrays that format 1 lacks are
-added: `licence` (unknown) and `repeated` (no). Every finished product is copied. After a kill, call `copy` again: it continues.
+Nothing is computed again but statistics. All of a cache is copied file by file; each is compared with its checksum and written unchanged.
+Only the arrays that format 1 lacks are added: `licence` (unknown) and `repeated` (no). Of selected shapes, or of several caches, the rows
+are copied, as they are. After a kill, call `copy` again: it continues.
 """
 
 import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import numpy as np
 
@@ -19,6 +21,7 @@ from cache_schema.errors import UserError
 from cache_schema.files import exclusive, journal_file, read_file
 from cache_schema.layout import ArraySpec, check_bytes, encode
 from cache_schema.records import differences
+from cache_schema.selection import ALL, Selection
 from cache_schema.spec import CaptionSpec, Record
 from cache_schema.store import Cache
 
@@ -31,14 +34,17 @@ class Copied:
     """The result of `copy`."""
 
     cache: Cache
-    left_out: tuple[str, ...]
-    """Names of products that are not finished in the original, and so not copied."""
+    left_out: dict[str, str]
+    """Products that were not copied, each with the reason."""
 
 
 def copy(
     old: str | os.PathLike[str],
     new: str | os.PathLike[str],
     *,
+    names: Sequence[str] = (),
+    where: Selection = ALL,
+    also: Sequence[str | os.PathLike[str]] = (),
     wait: Callable[[], None] | None = None,
     begin: Callable[[Mapping[str, int]], None] = lambda totals: None,
     advance: Callable[[str, int], None] = lambda product, shards: None,
@@ -48,26 +54,37 @@ def copy(
     Args:
         old: the original, which stays unchanged.
         new: where to put the copy. Nothing is there yet, or an unfinished copy of `old`.
+        names: products to copy; empty for all that are finished. The index and the status are always copied.
+        where: shapes to copy. A name that none of the caches has is refused.
+        also: caches whose shapes come after those of `old`.
         wait: called once if another command is at work on the copy.
         begin: called with the number of shards to copy, by product.
         advance: called with (product, number of shards) after each step.
 
     Raises:
-        UserError: `old` is not a cache or is damaged, or `new` holds something else.
+        UserError: a cache is none or is damaged, has format 1 and is not copied as a whole, has no such product, or no shape fits; the
+            caches have shapes of the same id, or a product of other settings; or `new` holds something else.
     """
-    original = store.open_cache(old)
-    _check_place(original, Path(new))
+    originals = [store.open_cache(path) for path in (old, *also)]
+    for original in originals:
+        check_place(original, Path(new))
+    if where.values or also:
+        from cache_schema.merging import merge
+
+        return merge(originals, Path(new), names, where, wait, begin, advance)
+    (original,) = originals
     there = original.products()
-    records = products.in_order(record for name, record in there.items() if name != products.INDEX.name)
-    for name in there:
+    left = dict.fromkeys(sorted(set(original.records()) - set(there)), UNFINISHED)
+    chosen = chosen_products(original, names)
+    left |= {name: UNASKED for name in there if name not in chosen}
+    records = products.in_order(record for name, record in chosen.items() if name != products.INDEX.name)
+    for name in chosen:
         original.proven(name)
+    if (Path(new) / "zarr.json").is_file():
+        _opened(original, Path(new))
     with exclusive(new, wait) as journal:
         copied = _opened(original, Path(new))
-        if not journal.seek(0, os.SEEK_END):
-            for path in filter(Path.is_file, map(journal_file, original.paths)):
-                text = read_file(path).decode(errors="replace")
-                journal.write(text if text.endswith("\n") or not text else f"{text}\n")  # a kill may have cut the last line
-            journal.flush()
+        bring_journal(journal, [original])
         begun = [(record, copied.begin(_new(original, record))) for record in records]
         index = products.INDEX.name
         same = [(there[index], copied.record(index)), *begun]
@@ -80,11 +97,40 @@ def copy(
             copied.finish(record)
         # The original may have been changed while it was read.
         _compare(original, copied, same)
-    left = sorted(set(original.records()) - set(there))
-    return Copied(cache=copied, left_out=tuple(left))
+    return Copied(cache=copied, left_out=left)
 
 
-def _check_place(original: Cache, new: Path) -> None:
+UNFINISHED: Final = "is not finished"
+UNASKED: Final = "was not asked for"
+
+
+def chosen_products(original: Cache, names: Sequence[str]) -> dict[str, Record]:
+    """Return the finished products of a cache that are to be copied, by name.
+
+    Raises:
+        UserError: a name is unknown, or its product is not finished.
+    """
+    there = original.products()
+    if not names:
+        return there
+    for name in names:
+        if name not in there:
+            original.record(name)  # raises: unknown, or unfinished
+    return {name: record for name, record in there.items() if name in names or name in products.FIXED}
+
+
+def bring_journal(journal: TextIO, originals: Sequence[Cache]) -> None:
+    """Copy the journals of the originals into that of a new cache, because they say where the shapes are."""
+    if journal.seek(0, os.SEEK_END):
+        return
+    for path in (path for original in originals for path in original.paths):
+        if journal_file(path).is_file():
+            text = read_file(journal_file(path)).decode(errors="replace")
+            journal.write(text if text.endswith("\n") or not text else f"{text}\n")  # a kill may have cut the last line
+    journal.flush()
+
+
+def check_place(original: Cache, new: Path) -> None:
     """Refuse a place for the copy before anything is written there or beside it.
 
     Raises:
@@ -96,9 +142,7 @@ def _check_place(original: Cache, new: Path) -> None:
     for path in original.paths:
         if place.is_relative_to(path) or path.is_relative_to(place):
             raise UserError(f"{new} lies inside {path}, or around it; give a path beside it for the copy")
-    if (new / "zarr.json").is_file():
-        _opened(original, new)
-    else:
+    if not (new / "zarr.json").is_file():
         store.check_empty(new)
 
 
@@ -146,7 +190,7 @@ def _new(original: Cache, record: Record) -> Record:
         names["captions"] = _captions_name(original)
         if isinstance(described, CaptionSpec):
             described = dataclasses.replace(described, name=names["captions"])
-    return dataclasses.replace(record, product=products.of(record).product(**names), spec=described, complete=False, content="")
+    return dataclasses.replace(record, product=products.of(record).product(**names), spec=described, complete=False, content="", before=())
 
 
 def _captions_name(original: Cache) -> str:

@@ -1,18 +1,21 @@
-"""Write files so that they are complete or absent, and lock a cache for one writer at a time.
+"""Write files so that they are complete or absent, change several together, and lock a cache for one writer at a time.
 
 Two files lie beside a cache `NAME.zarr`. Writers lock `NAME.zarr.journal` and so take turns. While one of them is at work,
-`NAME.zarr.lock` holds its token.
+`NAME.zarr.lock` holds its token. `NAME.zarr.change` is there while several files are changed together; see `write_together`.
 """
 
 import contextlib
 import errno
 import fcntl
+import hashlib
+import json
 import os
 import secrets
+import shutil
 import stat
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
 from typing import TextIO
 
 from cache_schema.errors import UserError
@@ -20,6 +23,12 @@ from cache_schema.errors import UserError
 NOT_REGULAR = "no regular file but a pipe or a device"
 """Message for what is found in the place of a file."""
 MENDS = "`mmpd-cache verify --repair` mends it"
+ORDER = "order.json"
+"""File in the folder of a change that lists what is to be done. While it is not there, nothing is decided."""
+
+
+class MissingFile(UserError):
+    """A file of a cache is not there."""
 
 
 def write_file(path: Path, data: bytes, within: Path | None = None) -> None:
@@ -51,11 +60,7 @@ def write_file(path: Path, data: bytes, within: Path | None = None) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _sync(path.parent)
     except (IsADirectoryError, NotADirectoryError, FileExistsError) as error:
         wrong = path if isinstance(error, IsADirectoryError) else next((p for p in path.parents if p.exists() and not p.is_dir()), path)
         what = "a folder where a file belongs" if wrong == path else "a file where a folder belongs"
@@ -115,7 +120,7 @@ def read_file(path: Path) -> bytes:
     try:
         return regular_bytes(path)
     except FileNotFoundError:
-        raise UserError(f"{path} is missing; {MENDS}") from None
+        raise MissingFile(f"{path} is missing; {MENDS}") from None
     except (IsADirectoryError, NotADirectoryError) as error:
         raise UserError(f"{path} is not a file ({error.strerror}); move what is in its place away, then {MENDS}") from error
     except OSError as error:
@@ -159,11 +164,120 @@ def exclusive(path: str | os.PathLike[str], wait: Callable[[], None] | None = No
             _say_holder(lock, secrets.token_hex(16))
             for leftover in leftovers(path):
                 leftover.unlink(missing_ok=True)
+            _finish_change(path)
             try:
                 yield journal
             finally:
                 _say_holder(lock, "")
                 _lock_file(path).unlink(missing_ok=True)
+
+
+def write_together(path: Path, files: Sequence[tuple[str, bytes]], gone: Sequence[str] = ()) -> None:
+    """Change several files of a cache so that, even after a kill, either none is changed or all are. Call it under `exclusive`.
+
+    The new files are first written beside the cache. Then a list of them is written: from now on the change is decided. Then the files are
+    moved to their places in the given order. If that is interrupted, the next writer moves the others before it does anything else.
+
+    Args:
+        path: the cache.
+        files: (place in the cache, contents). A place may occur several times; it is changed each time.
+        gone: places of folders in the cache that are removed afterwards, in this order. Each disappears at once, with all that is in it.
+
+    Raises:
+        OSError: the disk is full or not writable. Nothing was changed.
+        UserError: see `write_file`.
+    """
+    path = path.resolve()
+    folder = _change_folder(path)
+    _finish_change(path)
+    folder.mkdir()
+    for number, (_, data) in enumerate(files):
+        write_file(folder / str(number), data)
+    steps = [[key, hashlib.sha256(data).hexdigest()] for key, data in files] + [[key, ""] for key in gone]
+    write_file(folder / ORDER, json.dumps(steps).encode())
+    _finish_change(path)
+
+
+def _finish_change(path: Path) -> None:
+    """Finish a change of several files that is decided, or forget one that is not."""
+    folder = _change_folder(path)
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    if (folder / ORDER).is_file():
+        for number, (key, digest) in enumerate(_steps(folder / ORDER)):
+            new = folder / str(number)
+            refuse_links(path / key, path)
+            if not digest:  # it is to be removed
+                if (path / key).is_dir() and not (path / key).is_symlink():
+                    os.replace(path / key, new)
+                continue
+            if not new.exists():
+                continue  # it is in its place already
+            if hashlib.sha256(regular_bytes(new)).hexdigest() != digest:
+                raise UserError(f"{new} is damaged, and with it a change of {path} that was stopped; restore both from a copy")
+            (path / key).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(new, path / key)
+            _sync((path / key).parent)
+        (folder / ORDER).unlink()
+    foreign = [name for name in sorted(os.listdir(folder)) if not name.isdecimal() and not (name[0] == "." and name.endswith(".tmp"))]
+    if foreign:
+        raise UserError(f"{folder} is where changes of {path.name} are prepared, and holds {foreign[0]!r}: move it away")
+    shutil.rmtree(folder)
+
+
+def _steps(order: Path) -> list[tuple[str, str]]:
+    """Read the list of a change: (place in the cache, sha256 of the new file, or nothing for a folder that is removed).
+
+    Raises:
+        UserError: it is damaged, or a place is outside the cache.
+    """
+    try:
+        said = json.loads(regular_bytes(order))
+        steps = [(PurePosixPath(key), str(digest)) for key, digest in said]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"{order} is damaged; remove the folder that it is in and run the command again") from error
+    if any(key.is_absolute() or ".." in key.parts or not key.parts for key, _ in steps):
+        raise UserError(f"{order} names a file outside the cache: another program wrote it; remove the folder that it is in")
+    return [(key.as_posix(), digest) for key, digest in steps]
+
+
+def _change_folder(path: Path) -> Path:
+    return path.with_name(path.name + ".change")
+
+
+def _sync(folder: Path) -> None:
+    """Wait until the names of the files in a folder are on the disk."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def place_file(source: Path, path: Path, within: Path) -> None:
+    """Put a file of another folder into a cache, without copying its bytes where the file system allows that. The other file stays.
+
+    Args:
+        source: a regular file.
+        path: its new place, which may hold an older file.
+        within: the cache.
+
+    Raises:
+        OSError, UserError: see `write_file`.
+    """
+    refuse_links(path, within)
+    if path.is_file() and os.path.samefile(source, path):
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.link.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary, follow_symlinks=False)
+        os.replace(temporary, path)
+    except OSError:  # another file system, or one without links
+        write_file(path, regular_bytes(source), within)
+    else:
+        _sync(path.parent)
 
 
 def _open_beside(path: Path, mode: str) -> TextIO:

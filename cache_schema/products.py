@@ -312,18 +312,17 @@ def parts(record: Record) -> dict[str, str]:
     return found | {part[1:-1]: word for part, word in zip(pattern, words, strict=True) if part.startswith("<")}
 
 
-def inputs(record: Record, version: int) -> tuple[str, ...]:
-    """Return the names of the products that a product is made from, without the index.
+def needs(record: Record, version: int = FORMAT_VERSION) -> tuple[str, ...]:
+    """Names of the products that a product is made from, but for the index. The embeddings that rank captions are among them.
 
     Args:
         record: the product.
         version: format of the cache that it is in.
     """
-    names = parts(record)
-    found = [KINDS[kind].product(version, **names) for kind in of(record).inputs]
+    made_from = [KINDS[kind].product(version, **parts(record)) for kind in of(record).inputs]
     if isinstance(record.spec, CaptionSpec) and record.spec.rank_by:
-        found.append(IMAGE.product(version, teacher=record.spec.rank_by))
-    return tuple(found)
+        made_from.append(IMAGE.product(version, teacher=record.spec.rank_by))
+    return tuple(made_from)
 
 
 def select(records: Mapping[str, Record], kind: Kind, **names: str) -> list[Record]:

@@ -76,6 +76,19 @@ def place_of(product: str) -> tuple[bool, list[str]]:
     return "/" in product, product.split("/")
 
 
+def as_of(record: Record, manifest: Manifest) -> Record:
+    """Return a record as it was when the cache had this manifest.
+
+    A record that was written when the cache grew also serves readers that opened the cache before. They see the product as it was.
+    """
+    content = dict(record.before).get(manifest.shapes)
+    if content is None:
+        return record
+    described = manifest.source if record.product == products.INDEX.name else record.spec
+    older = tuple((rows, then) for rows, then in record.before if rows < manifest.shapes)
+    return dataclasses.replace(record, spec=described, complete=True, content=content, before=older)
+
+
 class Records:
     """Reads the records of a cache. Every call reads the disk again."""
 
@@ -127,11 +140,23 @@ class Records:
         record = opened(Record, attributes, node)
         if record.product != product:
             raise UserError(f"{node} describes {record.product!r}: it is damaged or was moved")
+        record = as_of(record, self.manifest)
         try:
             products.check(record, self.version)
         except UserError as error:
             raise UserError(f"{node}: {error}") from None
         return record
+
+    def outgrown(self, product: str) -> bool:
+        """Whether the record on disk is that of a cache which has grown since the manifest was read.
+
+        Raises:
+            UserError: the record is damaged.
+        """
+        node = self.root / product / "zarr.json"
+        body = attributes_of(node).get(KEY) if node.exists() else None
+        before = body.get("before", ()) if isinstance(body, dict) else ()
+        return any(isinstance(one, list) and one[:1] == [self.manifest.shapes] for one in before)
 
     def lost(self) -> dict[str, str]:
         """Find products that have completion markers but no record. Returns a message for each."""
@@ -154,7 +179,7 @@ class Records:
                 product = products.owner(place, self.version)
                 if product is not None and place.count("/") <= product.count("/") + 1:
                     found[folder] = product
-        owners = {product for folder, product in found.items() if self._is_array_of(folder, product)}
+        owners = {product for folder, product in found.items() if self.is_array_of(folder, product)}
         return sorted(product for product in owners if not (self.root / product / "zarr.json").exists())
 
     def _nodes(self) -> list[Path]:
@@ -174,7 +199,7 @@ class Records:
             return False
         return not any(said in read_file(array) for array in (self.path / product).rglob("zarr.json"))
 
-    def _is_array_of(self, folder: Path, product: str) -> bool:
+    def is_array_of(self, folder: Path, product: str) -> bool:
         """Whether a folder holds an array of a product. Where the array's own description is lost, a folder with data counts as one."""
         node = folder / "zarr.json"
         if not node.exists():

@@ -19,6 +19,7 @@ import queue
 import signal
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
-from cache_schema.files import MENDS, open_regular
+from cache_schema.files import MENDS, MissingFile, is_held, open_regular
 from cache_schema.layout import NO_CHUNK, ArraySpec, read_index
 
 # ------------------------------------------------------------------------------------------------------- maps of files
@@ -270,16 +271,38 @@ class Rows:
 
     def _check(self, shard: int) -> None:
         """Compare a shard with its checksum. The thread of `_Checks` calls this."""
-        assert self._sums is not None
-        path = self._file(self.node.key(shard))
-        try:
-            with open(path, "rb", opener=open_regular) as file:
-                right = hashlib.file_digest(file, "sha256").digest() == self._sums(shard)
-            problem = "" if right else f"{path} is not as it was written: its bytes do not match the checksum of its completion marker"
-        except (OSError, ValueError) as error:
-            problem = f"{path} cannot be compared with its checksum ({error})"
+        key = self.node.key(shard)
+        path = self._file(key)
+        cache = path.parents[key.count("/")]  # the file may lie in the shared cache of an overlay
+        problem = self._compared(shard, path)
+        # `mmpd-cache retry` removes the marker of a shard, writes it with more shapes, and then writes its marker. The shapes of before
+        # keep their bytes, so what is mapped here stays right. Wait for the new marker, as long as somebody holds the cache.
+        while problem is None:
+            held = is_held(cache)
+            problem = self._compared(shard, path)
+            if problem is None and not held:
+                problem = f"{path} cannot be compared with its checksum: its completion marker is missing"
+            elif problem is None:
+                time.sleep(0.1)
         if problem:
             self._problem = f"{problem}; {MENDS}"
+
+    def _compared(self, shard: int, path: Path) -> str | None:
+        """Compare a shard with its checksum. Returns what is wrong, or nothing; None if the checksum is missing or has just changed."""
+        assert self._sums is not None
+        try:
+            wanted = self._sums(shard)
+            with open(path, "rb", opener=open_regular) as file:
+                right = hashlib.file_digest(file, "sha256").digest() == wanted
+            if right:
+                return ""
+            if self._sums(shard) != wanted:
+                return None
+            return f"{path} is not as it was written: its bytes do not match the checksum of its completion marker"
+        except MissingFile:
+            return None
+        except (OSError, ValueError) as error:
+            return f"{path} cannot be compared with its checksum ({error})"
 
     def _lost(self, region: Region, offset: int) -> None:
         """Map zeros where the system could not read a page, and remember the problem for the next read."""

@@ -15,6 +15,7 @@ G tokens or groups, D encoder width, L bytes of text.
 
 import dataclasses
 import difflib
+import functools
 import hashlib
 import itertools
 import json
@@ -79,6 +80,13 @@ class SourceSpec:
     """(name, value) of the source's own settings that change what is read, such as the up axis; sorted by name."""
     textures: Literal["require", "grey"] = "require"
     """What happens to a shape whose texture file is missing: it fails (`require`), or is read without the texture (`grey`)."""
+    of: int = added(0, identity=False)
+    """Number of shapes that the source lists, if the cache has only some of them; 0 if it has all."""
+    relabelled: tuple[tuple[str, str], ...] = added(())
+    """(column, sha256 over the names that all shapes then had in it) of what `relabel` changed: `class`, `split` or `name`. These columns
+    are no longer what the source says."""
+    also: tuple["SourceSpec", ...] = added(())
+    """Sources of the second and the later segments of a cache; see `Manifest.segments`. The fields above then tell about the first one."""
 
 
 POINT_LABELS: Final[dict[str, str]] = {"part": "int16", "instance": "int32", "origin": "int32"}
@@ -375,6 +383,20 @@ class Manifest:
             raise UserError(f"a cache needs at least one shape and one shape per shard, got {self.shapes} and {self.shard}")
         if self.segments and (min(self.segments) < 1 or self.shapes != self._starts[-1] * self.shard + self.segments[-1]):
             raise UserError(f"segments of {self.segments} shapes in shards of {self.shard} do not end at row {self.shapes}")
+        if self.source.also and len(self.source.also) + 1 != len(self.segments):
+            raise UserError(f"a cache of {len(self.source.also) + 1} sources has as many segments, got {len(self.segments)}")
+
+    @property
+    def count(self) -> int:
+        """Number of shapes: of rows that hold one."""
+        return sum(self.segments) if self.segments else self.shapes
+
+    @property
+    def spans(self) -> list[range]:
+        """The rows of each segment. A cache that was made at once is one segment."""
+        if not self.segments:
+            return [range(self.shapes)]
+        return [range(start * self.shard, start * self.shard + n) for start, n in zip(self._starts, self.segments, strict=True)]
 
     @property
     def _starts(self) -> list[int]:
@@ -419,6 +441,8 @@ class Record:
     """Whether every shard is made."""
     content: str = label("")
     """sha256 over the checksums of all files of a complete product."""
+    before: tuple[tuple[int, str], ...] = added((), identity=False)
+    """(rows of the cache, content) of the product before the cache grew, for each time. Readers that opened the cache then go by it."""
 
     @property
     def fingerprint(self) -> str:
@@ -513,6 +537,12 @@ def from_json(cls: Any, data: Any, where: str = "") -> Any:
     return data
 
 
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    """Return the types of the fields of a class. Finding them out takes longer than reading a file."""
+    return typing.get_type_hints(cls)
+
+
 def _dataclass_from_json(cls: type[T], data: Any, where: str) -> T:
     if not isinstance(data, Mapping):
         raise UserError(f"{where}: expected an object, got {short(data)}")
@@ -523,7 +553,7 @@ def _dataclass_from_json(cls: type[T], data: Any, where: str) -> T:
     missing = [n for n, f in fields.items() if n not in data and f.default is f.default_factory is dataclasses.MISSING]
     if missing:
         raise UserError(f"{where}: missing {', '.join(missing)}")
-    kinds = typing.get_type_hints(cls)
+    kinds = _hints(typing.cast(type, cls))
     return cls(**{key: from_json(kinds[key], value, f"{where}.{key}") for key, value in data.items()})
 
 

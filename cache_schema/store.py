@@ -15,6 +15,7 @@ Readers use complete products only.
 
 import dataclasses
 import hashlib
+import json
 import math
 import os
 import re
@@ -27,6 +28,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.storage import LocalStore, StorePath
 
 from cache_schema import below, layout, products, records, spec
 from cache_schema.below import Below
@@ -87,6 +89,14 @@ class Cache:
     def owns(self, product: str) -> bool:
         """Whether a product lies in the folder of this cache, or would be made there, and not in the shared cache of an overlay."""
         return self.below is None or product not in self.below.products
+
+    def _holder(self, product: str) -> Path:
+        """Return the folder in which a product lies: that of this cache, or that of the shared cache of an overlay."""
+        return self.path if self.owns(product) else self.home
+
+    def _outgrown(self, record: Record) -> bool:
+        """Whether the cache that a product lies in has grown since it was opened."""
+        return Records(self._holder(record.product), self.manifest).outgrown(record.product)
 
     def folder(self, path: str) -> Path:
         """Return the folder of an array or a product, such as `points/xyz` or `products/points`."""
@@ -154,6 +164,7 @@ class Cache:
             raise UserError(f"{self.path} has no product {product!r}{spec.did_you_mean(product, records)}")
         if not records[product].complete:
             raise UserError(f"{self.path}: product {product!r} is not finished; run the command that began it again")
+        self._refuse_relabelled(records[product])
         return records[product]
 
     def proven(self, product: str) -> Record:
@@ -167,10 +178,32 @@ class Cache:
         """
         record = self.record(product)
         if self.content(record) != record.content:
+            again = self.record(product)  # another command may have finished it anew, or the cache may have grown, in between
+            if again != record and self.content(again) == again.content:
+                return again
+            self._refuse_outgrown()
             raise UserError(
                 f"{self.path}: {product} is not as it was when it was finished, shards of it were exchanged or replaced; {MENDS}"
             )
         return record
+
+    def _refuse_outgrown(self) -> None:
+        """Refuse to go on if the cache has changed so much since it was opened that this reader cannot tell damage from change.
+
+        Raises:
+            UserError: the cache has grown, or has other classes or splits.
+        """
+        if open_cache(self.path).manifest != self.manifest:
+            raise UserError(f"{self.path} has grown or was relabelled since it was opened; run the command again")
+
+    def _refuse_relabelled(self, record: Record) -> None:
+        """Refuse an index that was written with another manifest: its numbers mean names in that manifest.
+
+        Raises:
+            UserError: `record` is that of the index, and belongs to another manifest.
+        """
+        if record.product == products.INDEX.name and record.spec != self.manifest.source:
+            raise UserError(f"{self.path} was relabelled since it was opened, or a relabelling was stopped; run the command again")
 
     def arrays(self, record: Record) -> tuple[ArraySpec, ...]:
         """List the arrays of a product, in the order of the checksums in its completion marker."""
@@ -204,6 +237,9 @@ class Cache:
             gone = next((key for key in map(node.key, range(node.shards)) if not self.file(key).is_file()), None)
             if gone is not None:
                 raise UserError(f"{self.file(gone)} is missing; {MENDS}")
+            if self._outgrown(owner[0]):  # the array on disk is longer by now
+                place = StorePath(LocalStore(self._holder(owner[0].product), read_only=True), path)
+                return zarr.Array.from_dict(place, json.loads(node_json(node)))
         return zarr.open_array(self.folder(path), mode="r")
 
     def column(self, path: str) -> NDArray[Any]:
@@ -228,8 +264,9 @@ class Cache:
     def column_shards(self, path: str) -> Iterator[tuple[int, NDArray[Any]]]:
         """Yield what `column` returns shard by shard, as (shard, its rows [n, ...])."""
         record, node = self._owned(path)
+        self._refuse_relabelled(record)
         if path.startswith("stats/"):
-            yield 0, self.read_statistics(node)
+            yield 0, self._decoded_statistics(node, self._statistics_file(record))
             return
         place = [other.path for other in self.arrays(record)].index(path)
         missing = set() if record.complete else set(self.missing(record))
@@ -243,11 +280,23 @@ class Cache:
 
     def read_statistics(self, node: ArraySpec) -> NDArray[np.float64]:
         """Read the statistics of a product, and compare them with the checksum in their file. [2, E]"""
-        path = self.file(node.key(0))
-        data = read_file(path)
+        return self._decoded_statistics(node, read_file(self.file(node.key(0))))
+
+    def _decoded_statistics(self, node: ArraySpec, data: bytes) -> NDArray[np.float64]:
         if not ends_in_crc(data, 2 * node.row_bytes + 4):
-            raise UserError(f"{path} is damaged; {MENDS}")
+            raise UserError(f"{self.file(node.key(0))} is damaged; {MENDS}")
         return np.frombuffer(data[:-4], node.dtype).reshape(node.shape)
+
+    def _statistics_file(self, record: Record) -> bytes:
+        """Return the statistics of a product as their file holds them.
+
+        If the cache has grown since it was opened, the file is about more shapes. Then they are computed again from the shards of before.
+        """
+        if not self._outgrown(record):
+            data = read_file(self.file(statistics_array(self.manifest, record).key(0)))
+            if not self._outgrown(record):  # it did not grow while the file was read
+                return data
+        return self.statistics(record, checked=True)
 
     def _owned(self, path: str) -> tuple[Record, ArraySpec]:
         owner = self._owner(path)
@@ -505,8 +554,10 @@ class Cache:
             raise self.below.refusal(record.product)
         with still_held(self.path, self.token):
             marker = markers(self.manifest, record)
-            if record.complete:
-                begun = dataclasses.replace(record, complete=False, content="")
+            # Readers that opened the cache before it grew go on with what they know, unless this shard is among it.
+            before = tuple((rows, content) for rows, content in record.before if rows <= shard * self.manifest.shard)
+            if record.complete or before != record.before:
+                begun = dataclasses.replace(record, complete=False, content="", before=before)
                 self._put(f"products/{record.product}/zarr.json", node_json(marker, sealed(begun)))
             refuse_links(self.file(marker.key(shard)), self.path)
             self.file(marker.key(shard)).unlink(missing_ok=True)
@@ -621,8 +672,7 @@ class Cache:
             known = None if sums is None else sums.get(shard)
             digest.update((self.checksums(record, shard) if known is None else known).tobytes())
         if products.of(record).statistics:
-            node = statistics_array(self.manifest, record)
-            digest.update(read_file(self.file(node.key(0))) if statistics is None else statistics)
+            digest.update(self._statistics_file(record) if statistics is None else statistics)
         return digest.hexdigest()
 
     def statistics(self, record: Record, *, checked: bool = False) -> bytes:

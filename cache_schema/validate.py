@@ -42,6 +42,12 @@ EXCHANGED: Final = (
 """Message for every shard of a product whose digest is wrong: the digest covers all shards, so it cannot tell which one is at fault."""
 
 
+GROWING: Final = "an append was stopped after it had begun to change the cache; the next command that writes to the cache finishes it"
+"""Message if products are those of a cache that has grown, and its root is not."""
+AHEAD: Final = "is about shapes that the cache does not have yet: an append was stopped; run it again"
+"""Message for a file of a shard after the last one."""
+
+
 def problems(path: str | os.PathLike[str], progress: Callable[[int, int], None] | None = None) -> list[Problem]:
     """List all problems of a cache.
 
@@ -76,10 +82,15 @@ def _problems(cache: Cache, progress: Callable[[int, int], None]) -> Iterator[Pr
         kind: Any = "metadata" if product in damaged else "missing"
         yield Problem(where=f"products/{product}/zarr.json", kind=kind, message=message.removeprefix(f"{cache.path}/"), product=product)
     expected = set()
+    outgrown = {product for product in records if on_disk.outgrown(product)}
+    if outgrown:
+        yield Problem(where=ROOT, kind="unfinished", message=GROWING)
     for where, (content, product) in nodes(cache, records).items():
         expected.add(where)
         if where == ROOT:
             yield from _root_problems(cache, content, known=not (damaged or lost or ownerless))
+        elif product in outgrown:
+            continue  # it is that of a larger cache already
         else:
             yield from _same_bytes(cache, where, content, product)
     jobs: list[tuple[Record, int]] = []
@@ -111,7 +122,8 @@ def _problems(cache: Cache, progress: Callable[[int, int], None]) -> Iterator[Pr
     for product in gone:
         message = "is not there, but arrays of this product are; run the command that made it again"
         yield Problem(where=f"products/{product}", kind="missing", message=message, product=product)
-    yield from _strays(cache, expected, {*damaged, *lost, *ownerless, *_begun_since(cache, records)})
+    ahead = {f"{node.path}/c/" for r in records.values() for node in (products.markers(cache.manifest, r), *cache.arrays(r))}
+    yield from _strays(cache, expected, ahead, {*damaged, *lost, *ownerless, *_begun_since(cache, records)})
 
 
 def _begun_since(cache: Cache, records: dict[str, Record]) -> set[str]:
@@ -119,12 +131,13 @@ def _begun_since(cache: Cache, records: dict[str, Record]) -> set[str]:
     return set(cache.on_disk().all()[0]) - set(records)
 
 
-def _strays(cache: Cache, expected: set[str], unknown: set[str]) -> Iterator[Problem]:
+def _strays(cache: Cache, expected: set[str], arrays: set[str], unknown: set[str]) -> Iterator[Problem]:
     """Find files, links and empty folders that belong to no product.
 
     Args:
         cache: the cache.
         expected: places of all files that belong to a product.
+        arrays: folders of the shards of all arrays.
         unknown: names of products whose records are lost, so that nobody can tell which files they have.
     """
     fixed = {record.product: record for record in (products.index_record(cache.manifest), products.status_record(cache.manifest))}
@@ -153,10 +166,23 @@ def _strays(cache: Cache, expected: set[str], unknown: set[str]) -> Iterator[Pro
                     message = "was left behind by a writer that was stopped; the next command that writes to the cache removes it"
                     yield Problem(where=where, kind="stray", message=message)
             elif where not in expected and foreign(where):
-                yield Problem(where=where, kind="stray", message="no product has this file")
+                ahead = _is_ahead(cache, where, arrays)
+                if not (ahead and at_work):
+                    yield Problem(
+                        where=where, kind="unfinished" if ahead else "stray", message=AHEAD if ahead else "no product has this file"
+                    )
         where = inside.as_posix()
         if not folders and not names and where not in above and where not in expected and foreign(where):
             yield Problem(where=where, kind="stray", message="is an empty folder that no product has")
+
+
+def _is_ahead(cache: Cache, where: str, arrays: set[str]) -> bool:
+    """Whether a file is that of a shard after the last one. An append puts such files there before it lets the cache grow."""
+    folder, mark, rest = where.rpartition("/c/")
+    shard, *zeros = rest.split("/")
+    if f"{folder}{mark}" not in arrays or not shard.isdecimal() or set(zeros) - {"0"}:
+        return False
+    return int(shard) >= cache.manifest.shards
 
 
 def _root_problems(cache: Cache, content: bytes, known: bool) -> Iterator[Problem]:

@@ -28,11 +28,12 @@ from rich.table import Table
 from rich.text import Text
 
 from cache_schema import products, spec, store, validate
+from cache_schema.copy import UNASKED
 from cache_schema.errors import UserError
 from cache_schema.products import markers
 from cache_schema.terminal import json_text, printable, version_line
 from pipeline.describe import describe, failures, human, origin, product_bytes, remarks, status_counts
-from pipeline.lacking import lacking_ids
+from pipeline.lacking import is_imported, lacking_ids
 
 if TYPE_CHECKING:
     from pipeline.recipes import BuildConfig
@@ -269,6 +270,77 @@ def fetch(
 
 
 @app.command()
+def append(
+    cache: CachePath,
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Folder, list or HDF5 file of shapes, or a built-in collection.")],
+    products_: Annotated[
+        str,
+        typer.Option(
+            "--products",
+            metavar="A,B",
+            help="Make only these products of the new shapes. The others are unfinished afterwards. Default: all.",
+            show_default=False,
+        ),
+    ] = "",
+    skip: Annotated[bool, typer.Option("--skip", help="Leave out shapes whose id the cache has, whatever their files are.")] = False,
+    workers: Workers = 0,
+    scheduler: Scheduler = "",
+    device: Device = "auto",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="source.B=C",
+            help="Change how the source is read (source.NAME) or what a shape may take (limits.NAME). Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if any shape of the cache failed.")] = False,
+) -> None:
+    """Add the shapes of another source to a finished cache, in new shards, with all products that it has.
+
+    The files of older shards stay as they are. A training that runs meanwhile, or that opened the cache before, goes on with the shapes it
+    knows. After a stop, run the same command again: it continues. Shapes that the cache has already (the same id and file) are left out.
+    If a product cannot be made here as it was made (a model is missing, a guide, another version of a package), nothing is begun, and
+    the message names it; --products then says which ones to make.
+
+    \b
+    mmpd-cache append out.zarr more-meshes/
+    mmpd-cache append out.zarr more-scans/ --set source.up=z --products points,views,image/clip-vit-b32
+    """
+    from pipeline.append import Wanted
+    from pipeline.append import append as append_shapes
+    from pipeline.work import Machine
+
+    wanted = Wanted(products=names_in(products_), settings=tuple(set_ or ()), skip=skip)
+    with progress() as terminal:
+        made = append_shapes(cache, source, wanted, Machine(workers=workers, scheduler=scheduler, device=device), terminal)
+    if made.known:
+        say(f"{made.known} shapes of {source} are in {cache} already and were left out.")
+    if not made.shapes:
+        say("There is nothing new to append.")
+        return
+    say(f"{made.shapes} shapes appended.")
+    for name in made.unfinished:
+        say(f"{name} is unfinished: it lacks the new shapes. {remedy(cache, made.cache.records()[name])}")
+    closing(cache, made.cache, strict)
+
+
+def names_in(text: str) -> tuple[str, ...]:
+    """Return the names in a text with commas between them."""
+    return tuple(filter(None, (name.strip() for name in text.split(","))))
+
+
+def remedy(path: Path, record: spec.Record) -> str:
+    """Say which command finishes a product."""
+    if is_imported(record):
+        return f"It was imported: `mmpd-cache remove {path} {record.product}`, then bring it again for all shapes."
+    if products.of(record) is products.GUIDE:
+        return f"`mmpd-train guide {path} RUN --name {products.parts(record)['guide']}` makes the rest, with the run it is of."
+    return f"`mmpd-cache retry {path}` makes the rest, once what made it is there."
+
+
+@app.command()
 def retry(
     cache: CachePath,
     source: Annotated[str, typer.Option(help="Where the shapes are now, if they have moved.", show_default=False)] = "",
@@ -322,6 +394,58 @@ def closing(path: Path, cache: store.Cache, strict: bool) -> None:
         say(f"Reasons: mmpd-cache status {path}")
     if counts["failed"] and (strict or not counts["ok"]):
         raise typer.Exit(1)
+
+
+@app.command()
+def remove(
+    cache: CachePath,
+    names: Annotated[list[str], typer.Argument(metavar="PRODUCT...", help="Names from `mmpd-cache info`, such as image/clip-vit-b32.")],
+    dependants: Annotated[bool, typer.Option("--with-dependants", help="Remove the products that are made from them, too.")] = False,
+) -> None:
+    """Remove products from a cache, finished or not. The files are gone for good.
+
+    A product that others are made from is only removed together with them. A training that has opened the cache goes on with what it has
+    mapped into memory, and stops if it needs more of a product that is gone.
+
+    \b
+    mmpd-cache remove out.zarr image/dinov2-small
+    mmpd-cache remove out.zarr captions/blip2-opt-2.7b --with-dependants
+    """
+    from pipeline.edits import remove as remove_products
+
+    with progress() as terminal:
+        gone = remove_products(cache, names, dependants, terminal)
+    say(f"{cache} no longer has {', '.join(gone)}.")
+
+
+@app.command()
+def relabel(
+    cache: CachePath,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.csv", help="Table with the column id, and any of class, split and name.", show_default=False)
+    ],
+    as_json: Json = False,
+) -> None:
+    """Give shapes other classes, splits or names. Nothing is built again.
+
+    The first line of FILE.csv names the columns; the others have an id from the cache and what it gets. An empty class or split means
+    none. Shapes that are not in the file stay as they are. Classes and splits that are new come after the others, and none is dropped.
+    The cache notes which columns no longer are what its source says. With new names (ids) files are no longer found, so `retry` refuses.
+
+    \b
+    mmpd-cache relabel out.zarr labels.csv        # id,class,split / chairs/0001.obj,chair,test / ...
+    """
+    from pipeline.edits import relabel as relabel_shapes
+
+    with progress() as terminal:
+        done = relabel_shapes(cache, file, terminal)
+    if as_json:
+        print_json({"changed": done.changed, "notes": list(done.notes)})
+        return
+    for column, count in done.changed.items():
+        say(f"{count} shape{'s' * (count != 1)} with another {column}.")
+    for note in done.notes:
+        say(f"Note: {note}")
 
 
 @app.command("add-teacher")
@@ -661,7 +785,7 @@ def info(cache: CachePath, as_json: Json = False) -> None:
         return
     m = opened.manifest
     show(
-        f"{cache}: {m.shapes} shapes from {m.source.kind} in {m.shards} shards of {m.shard}; {len(m.classes)} classes; "
+        f"{cache}: {m.count} shapes from {m.source.kind} in {m.shards} shards of {m.shard}; {len(m.classes)} classes; "
         f"format {m.format_version}{'; `mmpd-cache copy` converts it' if m.format_version < spec.FORMAT_VERSION else ''}"
     )
     show_origin(opened)
@@ -731,30 +855,57 @@ def show_origin(cache: store.Cache) -> None:
         show("segments: " + ", ".join(f"{count} shapes" for count in told["segments"]))
     if "shared" in told:
         show(f"overlay of {told['shared']}; of its own it has: {', '.join(told['own']) or 'nothing yet'}")
+    if "sources" in told:
+        show("sources: " + "; ".join(told["sources"]))
+    if "relabelled" in told:
+        show(f"relabelled: {', '.join(told['relabelled'])} of some shapes is not what the source says")
 
 
 @app.command()
 def copy(
     cache: CachePath,
     new: Annotated[Path, typer.Argument(metavar="NEW", help="Where to put the copy: a new path, or a copy that was stopped.")],
+    products_: Annotated[
+        str, typer.Option("--products", metavar="A,B", help="Copy only these products. Default: all that are finished.", show_default=False)
+    ] = "",
+    where: Annotated[
+        str, typer.Option(metavar="split=train,class=A|B", help="Copy only the shapes that fit: class, split, licence.", show_default=False)
+    ] = "",
+    also: Annotated[
+        list[Path] | None,
+        typer.Option("--also", metavar="OTHER.zarr", help="Copy the shapes of this cache, too. Repeatable.", show_default=False),
+    ] = None,
 ) -> None:
-    """Copy a cache. The copy has the newest format, so this converts an older cache. Nothing is computed again.
+    """Copy a cache, a part of it, or several caches as one. Nothing is computed again. The copy has the newest format.
 
-    Each file is compared with its checksum as it is copied. After a stop, run the same command again: it continues.
+    Every shape keeps its bytes; each file is compared with its checksum as it is read. Without options all files are copied as they are,
+    which converts an older cache. Caches are only brought together if their products were made in the same way, and if no two shapes have
+    the same id; classes and splits are matched by name. After a stop, run the same command again: it continues.
+
+    \b
+    mmpd-cache copy old.zarr new.zarr
+    mmpd-cache copy all.zarr chairs.zarr --where 'split=train,class=chair|stool' --products points,image/clip-vit-b32
+    mmpd-cache copy one.zarr both.zarr --also two.zarr
     """
     from cache_schema.copy import copy as copy_cache
+    from cache_schema.selection import Selection
 
     with progress() as terminal:
         made = copy_cache(
             cache,
             new,
+            names=names_in(products_),
+            where=Selection.parse(where),
+            also=also or (),
             wait=lambda: terminal.say(f"another command is at work on {new}; waiting for it"),
             begin=lambda totals: terminal.begin(dict(totals)),
             advance=terminal.advance,
         )
-    for name in made.left_out:
-        say(f"{name} is not finished in {cache} and was left out.")
-    say(f"{new} has all finished products of {cache}, in format {made.cache.manifest.format_version}.")
+    for name, reason in made.left_out.items():
+        if not products_ or reason != UNASKED:
+            say(f"{name} {reason} and was left out.")
+    m = made.cache.manifest
+    say(f"{new} has {m.count} shapes and {len(made.cache.products())} finished products, in format {m.format_version}.")
 
 
 @app.command()

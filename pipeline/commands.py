@@ -38,9 +38,10 @@ from pipeline.opening import (
     open_config_source,
     place_of,
     places,
-    source_again,
+    same_labels,
 )
 from pipeline.opening import described as described_source
+from pipeline.origins import source_again
 from pipeline.plan import Plan, Todo, drawing
 from pipeline.recipes import BuildConfig, DenseConfig
 from pipeline.records import (
@@ -155,7 +156,8 @@ def _all_there(path: Path, config: BuildConfig) -> bool:
     """
     if not (path / "zarr.json").exists():
         return False
-    cache, last = store.open_cache(path), journal.read_journal(path).last_build
+    cache = store.open_cache(path)
+    last = journal.journal_of(cache).last_build
     there = finished(cache)
     if last is None or last.config != spec.to_json(config) or len(there) < len(cache.records()):
         return False
@@ -317,7 +319,7 @@ def retry(path: Path, location: str, machine: Machine, terminal: Terminal, limit
     points, views, boxes = described_shapes(there)
     source, before = source_again(cache, location)
     config = dataclasses.replace(before, points=points, views=views, limits=override(before.limits, limits))
-    open_again(path, source, 0)
+    same_labels(cache, source)
     models = Models(devices[0], places(path))
     task = Task(reader=source.reader, points=points, views=views, boxes=boxes, limits=config.limits)
     with held(path, terminal) as file:
@@ -485,7 +487,7 @@ def _foretell(work: Work, record: Record, batch: int, task: Task | None) -> None
     be drawn."""
     cache, described = work.cache, record.spec
     assert isinstance(described, DenseSpec)
-    shapes, left = cache.manifest.shapes, cache.missing(record)
+    shapes, left = cache.manifest.count, cache.missing(record)
     size = human(sum(math.prod(node.shape) * np.dtype(node.dtype).itemsize for node in cache.arrays(record)))
     told = f"{record.product}: {shapes} shapes x {described.blocks * described.groups} groups x {described.dim} dimensions, {size}"
     rows = {shard: build.usable_rows(cache, shard) for shard in left}

@@ -174,6 +174,7 @@ def _others(work: Work, records: Sequence[Record], task: Task, again: bool) -> t
             if changes:
                 reasons.append(f"{record.product} was made by other software ({', '.join(changes)})")
     found = []
+    unfinished = {record.product for record in there if is_imported(record) and not record.complete}
     for record in there:
         if record.complete and not again:
             # It does not change, but other products may be made from it.
@@ -181,6 +182,9 @@ def _others(work: Work, records: Sequence[Record], task: Task, again: bool) -> t
             continue
         if is_imported(record):
             continue  # the command that brings it goes on with it
+        if brought := sorted(unfinished & set(products.needs(record, cache.manifest.format_version))):
+            reasons.append(f"{record.product} is made from {brought[0]}: {IMPORTED_AGAIN}")
+            continue
         try:
             if isinstance(record.spec, TeacherSpec):
                 models.teacher(record.spec)

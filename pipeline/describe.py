@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from cache_schema import products, spec
 from cache_schema.layout import texts
+from cache_schema.selection import held
 from cache_schema.store import Cache
 from pipeline import weights
 
@@ -19,9 +20,9 @@ def status_counts(cache: Cache) -> dict[str, int]:
     names = {spec.PENDING: "pending", spec.OK: "ok", spec.FAILED: "failed"}
     counts = Counter(dict.fromkeys(names.values(), 0))
     if record is None:
-        counts["pending"] = cache.manifest.shapes
+        counts["pending"] = cache.manifest.count
     else:
-        values = cache.column("status")
+        values = cache.column("status")[held(cache.manifest)]
         counts.update(names[int(value)] for value in values)
     return {name: counts[name] for name in ("ok", "failed", "pending")}
 
@@ -30,8 +31,9 @@ def origin(cache: Cache) -> dict[str, Any]:
     """Tell the format of a cache, how many shapes have which licence, and the shapes of each segment if the cache has grown.
 
     Returns:
-        `format`; `licences`, a count by name, with `NO_LICENCE` for unknown; `segments` where there are any; for an overlay
-        `shared`, the path of the shared cache, and `own`, the names of the products that do not lie there.
+        `format`; `licences`, a count by name, with `NO_LICENCE` for unknown; where there are any, `segments`, `sources` of several
+        segments, and `relabelled`, the columns that are no longer as the sources say; for an overlay `shared`, the path of the shared
+        cache, and `own`, the names of the products that do not lie there.
     """
     m = cache.manifest
     licences: Counter[str] = Counter(dict.fromkeys(m.licences, 0))
@@ -42,9 +44,20 @@ def origin(cache: Cache) -> dict[str, Any]:
     told: dict[str, Any] = {"format": m.format_version, "licences": dict(licences)}
     if m.segments:
         told["segments"] = list(m.segments)
+    sources = (m.source, *m.source.also)
+    if m.source.also:
+        told["sources"] = [describe_source(source) for source in sources]
+    if changed := sorted({column for source in sources for column, _ in source.relabelled}):
+        told["relabelled"] = changed
     if cache.below is not None:
         told |= {"shared": str(cache.home), "own": [name for name in cache.records() if cache.owns(name)]}
     return told
+
+
+def describe_source(source: spec.SourceSpec) -> str:
+    """Say in a few words which shapes a source has and how they are read."""
+    some = [f"(some of its {source.of} shapes)"] if source.of else []
+    return " ".join([source.kind, *(f"{name}={value}" for name, value in source.options), *some])
 
 
 def failures(cache: Cache) -> list[tuple[str, str]]:
@@ -123,7 +136,7 @@ def describe(record: spec.Record) -> str:
         case spec.BoxSpec() as b:
             return f"up to {b.most} boxes of {len(b.names)} classes"
         case spec.SourceSpec() as s:
-            return " ".join([s.kind, *(f"{name}={value}" for name, value in s.options)])
+            return "; ".join(map(describe_source, (s, *s.also)))
 
 
 def _brought(record: spec.Record) -> str:

@@ -339,7 +339,7 @@ class _Measured:
     def _array_bytes(self, node: ArraySpec, count: int, shapes: int) -> int:
         if node.codec == "raw":
             return math.prod(node.shape) * np.dtype(node.dtype).itemsize
-        files = (self.cache.path / node.path).rglob("*")
+        files = self.cache.folder(node.path).rglob("*")
         return round(sum(file.stat().st_size for file in files if file.is_file()) * shapes / count)
 
     def _memory(self) -> int:

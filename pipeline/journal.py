@@ -75,6 +75,35 @@ class Retry(Build):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Append(Build):
+    """Shapes of another source are being appended."""
+
+    event: ClassVar[str] = "append"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remove(Begun):
+    """Products are being removed."""
+
+    event: ClassVar[str] = "remove"
+    subject: ClassVar[str] = "product"
+    product: str = ""
+    """Names of the products, with commas between them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relabel(Begun):
+    """Classes, splits or names of shapes are being changed."""
+
+    event: ClassVar[str] = "relabel"
+    subject: ClassVar[str] = "source"
+    source: str = ""
+    """The file that says how."""
+    changed: Mapping[str, int] = field(default_factory=dict)
+    """Number of shapes that change, by column of the file."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class AddTeacher(Loading):
     """A teacher is being added."""
 
@@ -175,7 +204,7 @@ class Done(Event):
 SHAPES: Final = "shapes"
 """Name of the product of `ShapesMade` in the file."""
 EVENTS: Final[dict[str, type[Event]]] = {
-    e.event: e for e in (Build, Retry, AddTeacher, AddDense, AddCaptioner, Labels, Import, Repair, Done)
+    e.event: e for e in (Build, Retry, Append, Remove, Relabel, AddTeacher, AddDense, AddCaptioner, Labels, Import, Repair, Done)
 }
 """Classes by their names in the file. An event `shard` has two classes; see `_class`."""
 
@@ -193,7 +222,7 @@ class Journal:
 
     @property
     def last_build(self) -> Build | None:
-        """Return the last `Build` or `Retry`; None if there is none."""
+        """Return the last `Build`, `Retry` or `Append`; None if there is none."""
         return next((event for event in reversed(self.events) if isinstance(event, Build)), None)
 
 
@@ -265,6 +294,7 @@ FIELDS: Final[dict[str, Callable[[Any], bool]]] = {
     "seconds": _number,
     "steps": lambda value: isinstance(value, dict) and all(map(_number, value.values())),
     "config": lambda value: isinstance(value, dict),
+    "changed": lambda value: isinstance(value, dict) and all(map(_count, value.values())),
     "models": lambda value: isinstance(value, dict) and all(map(_text, value.values())),
 }
 """Test of the value of each field of an event in the file, by name of the field."""

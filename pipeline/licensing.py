@@ -42,7 +42,7 @@ def told(cache: Cache) -> Told:
 
     Licences of models count for what they made, too. Without any licence of shapes all shapes are unknown.
     """
-    shapes: dict[str, int] = origin(cache)["licences"] or {NO_LICENCE: cache.manifest.shapes}
+    shapes: dict[str, int] = origin(cache)["licences"] or {NO_LICENCE: cache.manifest.count}
     made = licences.of_products(cache.records())
     found = Told(shapes=shapes, products=made, together="")
     return dataclasses.replace(found, together=licences.in_words(found.names))

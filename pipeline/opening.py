@@ -15,10 +15,11 @@ from pathlib import Path
 from cache_schema import overlay, products, spec, store
 from cache_schema.errors import UserError
 from cache_schema.records import differences
+from cache_schema.selection import COLUMNS
 from cache_schema.spec import BoxSpec, Manifest, PointSpec, Record, SourceSpec, ViewSpec
 from cache_schema.store import Cache
 from pipeline import weights
-from pipeline.journal import Loading, journal_of, read_journal
+from pipeline.journal import Append, Build, Loading, journal_of, read_journal
 from pipeline.recipes import BuildConfig, SourceConfig, shard_size
 from pipeline.sources.catalog import Labelled, Source, open_source
 
@@ -54,50 +55,12 @@ def columns(manifest: Manifest, source: Source) -> tuple[list[str], list[int], l
     )
 
 
-def source_again(cache: Cache, location: str) -> tuple[Source, BuildConfig]:
-    """Open the source that a cache was built from. Also returns the settings of its last build, if the journal has them.
-
-    Args:
-        cache: the cache.
-        location: where the shapes are now; empty for the place in the journal.
-
-    Raises:
-        UserError: the place of the shapes is unknown, or other shapes are there.
-    """
-    before = journal_of(cache).last_build
-    location = location or (before.source if before else "")
-    if not location:
-        raise UserError(f"{cache.path} has no journal beside it that names its source; give it with --source")
-    config, sealed = last_config(cache), cache.manifest.source
-    # Anybody may have written the journal, and ids are only compared after the source is open. So what the cache says comes first.
-    options = {**config.source.settings, **dict(sealed.options)}
-    # `count` is an option of collections that are generated, `copies` of scans of them.
-    if "count" in options and _times(options["count"], options.get("copies", "1")) != str(cache.manifest.shapes):
-        raise UserError(
-            f"{cache.path} holds {cache.manifest.shapes} shapes, but its source is said to make {options['count'][:20]}: "
-            "it is damaged; build the cache anew"
-        )
-    asked = SourceConfig(kind=sealed.kind, textures=sealed.textures, options=tuple(f"{name}={value}" for name, value in options.items()))
-    source = open_config_source(location, dataclasses.replace(config, source=asked))
-    if spec.ids_digest(e.id for e in source.entries) != cache.manifest.source.ids:
-        raise UserError(f"{location} does not hold the shapes {cache.path} was built from")
-    return source, config
-
-
-def _times(count: str, copies: str) -> str:
-    """Return the product of two numbers that are given as texts; the first text if one of them is no number of at most nine digits."""
-    whole = all(text.isascii() and text.isdigit() and len(text) <= 9 for text in (count, copies))
-    return str(int(count) * int(copies)) if whole else count
-
-
 def last_config(cache: Cache) -> BuildConfig:
     """Return the settings of the last build from the journal beside a cache. Without a journal only the settings of the source are
     known."""
-    noted = journal_of(cache).last_build
-    if noted is not None and noted.config is not None:
-        with contextlib.suppress(UserError):  # another version may have written them
-            config: BuildConfig = spec.from_json(BuildConfig, noted.config)
-            return config
+    config = config_of(journal_of(cache).last_build)
+    if config is not None:
+        return config
     there = cache.manifest.source
     options = tuple(f"{name}={value}" for name, value in there.options)
     return BuildConfig(source=SourceConfig(kind=there.kind, textures=there.textures, options=options))
@@ -107,13 +70,19 @@ def recorded_config(path: Path) -> BuildConfig | None:
     """Return the settings of the last build of the cache at `path`, as a user may give them; None if there is no cache or no journal."""
     if not (path / "zarr.json").exists():
         return None
-    noted = read_journal(path).last_build
-    if noted is None or noted.config is None:
-        return None
-    with contextlib.suppress(UserError):  # another version may have written them
-        config: BuildConfig = spec.from_json(BuildConfig, noted.config)
-        # What the source says of its labels is asked again.
-        return dataclasses.replace(config, points=dataclasses.replace(config.points, parts=(), instances=False, origins=False))
+    # An append that was stopped has noted how another source is read.
+    builds = (event for event in reversed(journal_of(store.open_cache(path)).events) if isinstance(event, Build))
+    config = config_of(next((event for event in builds if not isinstance(event, Append)), None))
+    # What the source says of its labels is asked again.
+    return config and dataclasses.replace(config, points=dataclasses.replace(config.points, parts=(), instances=False, origins=False))
+
+
+def config_of(event: Build | None) -> BuildConfig | None:
+    """Return the settings of a build in the journal; None if it has none that this version knows."""
+    if event is not None and event.config is not None:
+        with contextlib.suppress(UserError):  # another version may have written them
+            config: BuildConfig = spec.from_json(BuildConfig, event.config)
+            return config
     return None
 
 
@@ -173,29 +142,57 @@ def open_again(path: Path, source: Source, shard: int) -> Cache | None:
         return None
     asked, entries = described(source), source.entries
     cache = store.open_cache(path)
-    there = cache.manifest.source
+    _refuse_grown(cache)
+    there = dataclasses.replace(cache.manifest.source, relabelled=())
     if spec.fingerprint(there) != spec.fingerprint(asked):
         if there.ids != asked.ids:
             now, then = {e.id for e in entries}, set(cache.ids())
             added, gone = sorted(now - then), sorted(then - now)
             raise UserError(
                 f"{path} was built from other shapes: {len(added)} new{f' ({added[0]})' if added else ''}, "
-                f"{len(gone)} gone{f' ({gone[0]})' if gone else ''}. Build into another path, or restore the shapes."
+                f"{len(gone)} gone{f' ({gone[0]})' if gone else ''}. Build into another path, "
+                + ("or restore the shapes." if gone else f"or add the new ones by `mmpd-cache append {path} SOURCE`.")
             )
         raise UserError(
             f"{path} was built from this source read otherwise: {'; '.join(differences(there, asked))}. Build into another path, or with "
             f"the recorded settings: {_restoring(there, asked)}"
         )
-    for name, values in zip(("label", "split"), columns(cache.manifest, source)[1:3], strict=True):
-        changed = (cache.column(name) != values).nonzero()[0]
-        if len(changed):
-            raise UserError(
-                f"{path}: the {name} of {entries[changed[0]].id} and {len(changed) - 1} more has changed; build into another path"
-            )
+    same_labels(cache, source)
     if shard not in (0, cache.manifest.shard):
         there_are = cache.manifest.shard
         raise UserError(f"{path} has {there_are} shapes per shard, asked {shard}; build into another path, or with --set shard={there_are}")
     return cache
+
+
+def same_labels(cache: Cache, source: Source) -> None:
+    """Compare the classes and the splits of a cache with those of its source, but for those that `relabel` changed.
+
+    Args:
+        cache: the cache.
+        source: its source, with an entry for each row.
+
+    Raises:
+        UserError: they differ.
+    """
+    said = cache.manifest.source
+    ours = {COLUMNS[word] for part in (said, *said.also) for word, _ in part.relabelled if word in COLUMNS}
+    for name, values in zip(("label", "split"), columns(cache.manifest, source)[1:3], strict=True):
+        changed = [] if name in ours else (cache.column(name) != values).nonzero()[0]
+        if len(changed):
+            raise UserError(
+                f"{cache.path}: the {name} of {source.entries[changed[0]].id} and {len(changed) - 1} more has changed; build into another "
+                f"path, or take it over by `mmpd-cache relabel {cache.path} FILE.csv`"
+            )
+
+
+def _refuse_grown(cache: Cache) -> None:
+    """Refuse to build a cache from one source if it has the shapes of several."""
+    if cache.manifest.segments:
+        raise UserError(
+            f"{cache.path} has grown: it holds {cache.manifest.count} shapes in {len(cache.manifest.segments)} segments, so no one source "
+            "can build it. `mmpd-cache retry` makes what failed or is missing, `add-teacher`, `add-captioner` and `labels` add products, "
+            "and `append` adds shapes; or build into another path"
+        )
 
 
 def _restoring(there: SourceSpec, asked: SourceSpec) -> str:

@@ -22,7 +22,8 @@ from cache_schema.store import Cache
 from pipeline import build, journal
 from pipeline.executors import catalog as executors
 from pipeline.models import Models
-from pipeline.opening import columns, described_shapes, last_config, places, source_again
+from pipeline.opening import columns, described_shapes, last_config, places
+from pipeline.origins import source_again
 from pipeline.plan import Plan, Todo, depth_again, drawing
 from pipeline.recipes import BuildConfig
 from pipeline.records import batch_size
@@ -231,7 +232,7 @@ class _Mender:
                 models.teacher(described.teacher)
             case _, TeacherSpec() as described:
                 models.teacher(described)
-        needs = self._needs(record)
+        needs = products.needs(record, cache.manifest.format_version)
         gone = [name for name in needs if name not in self.records]
         blocked = {shard for name in needs for shard in self.bad.get(name, ())}
         if gone or asked <= blocked:
@@ -240,10 +241,6 @@ class _Mender:
         self._run({record.product: asked - blocked}, self._task(drawn) if depth_again(drawn) else None)
         if asked & blocked:
             raise UserError(f"it is made of {' and '.join(needs)}, of which shard {min(asked & blocked)} cannot be mended")
-
-    def _needs(self, record: Record) -> tuple[str, ...]:
-        """Names of the products that a product is made from."""
-        return products.inputs(record, self.cache.manifest.format_version)
 
     def _make_from_files(self, made: Sequence[str]) -> None:
         task = self._task([record for record in self.records.values() if products.from_files(record)])

@@ -293,7 +293,7 @@ class Data:
 
         The values for texts come from the captions, weighted by the captioners' shares, or from the templates if no captions are drawn.
         """
-        shapes = [part.cache.manifest.shapes for part in self.parts]
+        shapes = [part.cache.manifest.count for part in self.parts]
         out = {}
         for name in self.teachers:
             for side in SIDES:
@@ -536,7 +536,7 @@ def _described(part: Part) -> str:
     mixed = ", ".join(f"{captions.name} {100 * captions.share:.3g} %" for captions in part.captions)
     mix = f", captions {mixed}" if len(part.captions) > 1 else ""
     lack = "".join(f", {count} without {product}" for product, count in part.lacking.items() if count)
-    return f"{part.cache.path}: {len(part.rows)} of {part.cache.manifest.shapes} shapes{mix}{lack}"
+    return f"{part.cache.path}: {len(part.rows)} of {part.cache.manifest.count} shapes{mix}{lack}"
 
 
 def _convention(parts: Sequence[Part], needs: Needs, grey: float) -> Convention:

@@ -387,7 +387,7 @@ def selected(cache: Cache, config: DataConfig, seed: int) -> Ints:
     """
     manifest = cache.manifest
     keep = cache.ok()
-    counts = [f"{manifest.shapes} shapes", f"{keep.sum()} usable"]
+    counts = [f"{manifest.count} shapes", f"{keep.sum()} usable"]
     if manifest.splits and config.splits:
         unknown = [name for name in config.splits if name not in manifest.splits]
         if unknown:

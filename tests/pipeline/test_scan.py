@@ -11,7 +11,8 @@ from cache_schema.spec import PointSpec, ViewSpec
 from pipeline import scan
 from pipeline.cameras import RIGS
 from pipeline.geometry import Mesh, Part, normalized
-from pipeline.opening import create, open_config_source, source_again
+from pipeline.opening import create, open_config_source
+from pipeline.origins import source_again
 from pipeline.recipes import BuildConfig, SourceConfig
 from pipeline.scan import Crop, Scan, Sensor
 from pipeline.sources import s3dis, scanned, scannet

@@ -30,26 +30,31 @@ def build(meshes: Path, cache: Path, recipe: str) -> None:
     commands.build_cache(str(meshes), cache, config(recipe), commands.Machine(workers=1, device="cpu"), Silent())
 
 
-def main() -> None:
-    meshes, cache, recipe, how, number = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4], int(sys.argv[5])
+def counting(how: str, number: int) -> list[int]:
+    """Let this process die before or after it puts its n-th file in its place. Returns a list with the number of files so far."""
     replace: Callable[..., None] = os.replace
-    done = 0
+    done = [0]
 
     def counted(*places: Any, **options: Any) -> None:
-        """Only `write_file` replaces files."""
-        nonlocal done
-        done += 1
-        if how == "before" and done == number:
+        """Only the writing of caches replaces files."""
+        done[0] += 1
+        if how == "before" and done[0] == number:
             os.kill(os.getpid(), signal.SIGKILL)
         replace(*places, **options)
-        if how == "after" and done == number:
+        if how == "after" and done[0] == number:
             os.kill(os.getpid(), signal.SIGKILL)
 
     os.replace = counted
+    return done
+
+
+def main() -> None:
+    meshes, cache, recipe, how, number = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4], int(sys.argv[5])
+    done = counting(how, number)
     if how == "full":
         resource.setrlimit(resource.RLIMIT_FSIZE, (number, number))
     build(meshes, cache, recipe)
-    print(done)
+    print(done[0])
 
 
 if __name__ == "__main__":

@@ -48,6 +48,8 @@ class Ground:
     writes: int
     """Files that a build puts in their places."""
     files: Files = field(default_factory=dict)
+    changed: dict[str, tuple[Files, int]] = field(default_factory=dict)
+    """What the cache is after each command that changes it, and the number of files that the command puts in their places."""
 
     def copy(self, folder: Path) -> Path:
         shutil.copytree(self.built, folder / self.built.name)
@@ -129,6 +131,52 @@ def cut_while_mapped(ground: Ground, folder: Path, rng: Rng) -> str:
     ended = subprocess.run([sys.executable, "-c", script, path, file], capture_output=True, text=True, check=False)
     last = ended.stderr.strip().splitlines()[-1:] or [""]
     return "" if ended.returncode == 1 and str(file) in last[0] else f"exit {ended.returncode}: {last[0]}"
+
+
+def killed_change(action: str) -> Callable[[Ground, Path, Rng], str]:
+    """A command that changes a cache is killed at one of its writes, and run again: it ends with the bytes of one that was not killed."""
+
+    def places(ground: Ground, folder: Path) -> tuple[Path, Path]:
+        """Prepare the cache, and the other place that the command works with."""
+        folder.mkdir()
+        cache, other = ground.copy(folder), folder / "other.zarr"
+        if action == "retry":
+            other = Path(shutil.copytree(ground.meshes, folder / "meshes"))
+        elif action == "append":
+            other = write_meshes(folder / "more" / "more", 5, ())
+            other = other.parent
+        return cache, other
+
+    def run(cache: Path, other: Path, how: str, number: int) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "tests.torture.change_once", action, str(cache), str(other), how, str(number)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    def tried(ground: Ground, folder: Path, rng: Rng) -> str:
+        if action not in ground.changed:
+            done = run(*places(ground, folder / "right"), "count", 0)
+            if done.returncode:
+                return f"not killed, exit {done.returncode}: {done.stderr.strip().splitlines()[-1:]}"
+            ground.changed[action] = (contents(result(folder / "right", ground)), int(done.stdout.split()[-1]))
+        right, writes = ground.changed[action]
+        cache, other = places(ground, folder / "killed")
+        reader = store.open_cache(cache).rows("points/xyz")
+        before = reader.gather(np.arange(2))
+        number = int(rng.integers(1, writes + 1))
+        run(cache, other, str(rng.choice(["before", "after"])), number)
+        if not np.array_equal(reader.gather(np.arange(2)), before):
+            return f"killed at write {number}: a reader that opened the cache before reads something else"
+        again = run(cache, other, "count", 0)
+        if again.returncode:
+            return f"killed at write {number}, again exit {again.returncode}: {again.stderr.strip().splitlines()[-1:]}"
+        made = result(folder / "killed", ground)
+        left = [p.name for p in made.parent.iterdir() if p.name.startswith(f"{made.name}.") and not p.name.endswith(".journal")]
+        found = [f"{problem.where}: {problem.message}" for problem in validate.problems(made)]
+        return "" if contents(made) == right and not left and not found else f"killed at write {number}: other bytes, {left} {found[:3]}"
+
+    def result(folder: Path, ground: Ground) -> Path:
+        return folder / ("other.zarr" if action == "copy" else ground.built.name)
+
+    return tried
 
 
 # ------------------------------------------------------------------------------------------------------------- damage
@@ -344,6 +392,7 @@ OTHERS: dict[str, Callable[[Ground, Path, Rng], str]] = {
     "disk full": full_disk,
     "orphaned task": orphan,
     "cut while mapped": cut_while_mapped,
+    **{f"{action} killed": killed_change(action) for action in ("append", "retry", "remove", "relabel", "copy")},
 }
 KINDS = (*DAMAGE, "two kinds at once", *OTHERS)
 

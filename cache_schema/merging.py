@@ -1,0 +1,318 @@
+"""Copy selected shapes of a cache, or shapes of several caches, into a new cache.
+
+`cache_schema.copy.copy` calls `merge`. Every row keeps its bytes; statistics are computed anew. The rows of each source form a segment of
+the new cache, so that it says which shapes are of which source, and `retry` finds their files.
+"""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache_schema import products, spec, store
+from cache_schema.copy import UNASKED, UNFINISHED, Copied, bring_journal, chosen_products
+from cache_schema.errors import UserError
+from cache_schema.files import exclusive
+from cache_schema.layout import ArraySpec, ShardFile
+from cache_schema.records import differences
+from cache_schema.selection import ALL, COLUMNS, Selection
+from cache_schema.spec import Manifest, Record, SourceSpec, did_you_mean, short
+from cache_schema.store import Cache
+
+SOME: Final = 5
+"""Number of names that a message lists."""
+COPY: Final = "copy"
+"""Name of the event in the journal that says what was copied."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Piece:
+    """Rows of one source of one cache. They become a segment of the new cache."""
+
+    cache: Cache
+    source: SourceSpec
+    rows: NDArray[np.int64]
+    records: Mapping[str, Record]
+    """The finished products of the cache."""
+
+
+def merge(
+    originals: Sequence[Cache],
+    new: Path,
+    names: Sequence[str],
+    where: Selection,
+    wait: Callable[[], None] | None,
+    begin: Callable[[Mapping[str, int]], None],
+    advance: Callable[[str, int], None],
+) -> Copied:
+    """Copy rows of some caches into a new one. Arguments and errors as in `cache_schema.copy.copy`."""
+    for original in originals:
+        if original.manifest.format_version == 1:
+            raise UserError(f"{original.path} has format 1: convert it first by `mmpd-cache copy {original.path} NEW`")
+    if len({original.path for original in originals}) < len(originals):
+        raise UserError("a cache is named twice")
+    pieces = _pieces(originals, where)
+    _refuse_collisions(pieces)
+    manifest = _manifest(pieces, originals[0].manifest.shard)
+    records, left = _records(originals, names, manifest)
+    for original in originals:
+        for name in (products.INDEX.name, *records):
+            original.proven(name)
+    contents = {str(i): {n: r.content for n, r in o.products().items() if n in records} for i, o in enumerate(originals)}
+    with exclusive(new, wait) as journal:
+        copied = _opened(pieces, manifest, new)
+        bring_journal(journal, originals)
+        _note(journal, copied, originals, contents)
+        begun = [copied.begin(record) for record in records.values()]
+        begin({record.product: count for record in begun if (count := len(copied.missing(record)))})
+        for record in begun:
+            for shard in copied.missing(record):
+                copied.write(record, shard, {node.path: _rows(pieces, copied, record, node, shard) for node in copied.arrays(record)})
+                advance(record.product, 1)
+        for original, known in zip(originals, contents.values(), strict=True):
+            now = store.open_cache(original.path)  # it may have been changed while it was read
+            if {n: r.content for n, r in now.products().items() if n in known} != known or now.manifest != original.manifest:
+                raise UserError(f"{original.path} was changed while it was copied; delete {new} and copy again")
+        for record in begun:
+            copied.finish(record)
+    return Copied(cache=copied, left_out=left)
+
+
+# -------------------------------------------------------------------------------------------------------- which shapes
+
+
+def _pieces(originals: Sequence[Cache], where: Selection) -> list[_Piece]:
+    """Choose the rows of each source of each cache.
+
+    Raises:
+        UserError: a name of the selection is in none of the caches, or no shape fits.
+    """
+    for word, names in where.values:
+        known = {name for original in originals for name in _names(original.manifest)[word]}
+        for name in names:
+            if name not in known:
+                raise UserError(f"no cache has the {word} {short(name)}{did_you_mean(name, known) or '; there is none'}")
+    pieces = []
+    for original in originals:
+        m = original.manifest
+        rows = _fitting(original, where)
+        sources = (dataclasses.replace(m.source, also=()), *m.source.also)
+        spans = m.spans if m.source.also else [range(m.shapes)]
+        ids, there = original.ids(), original.products()
+        for source, span in zip(sources, spans, strict=True):
+            mine = rows[(rows >= span.start) & (rows < span.stop)]
+            if len(mine):
+                listed = source.of or sum(1 for row in span if ids[row])
+                of = listed if len(mine) < listed else source.of
+                described = dataclasses.replace(source, ids=spec.ids_digest(str(name) for name in ids[mine]), of=of)
+                pieces.append(_Piece(cache=original, source=described, rows=mine, records=there))
+    if not pieces:
+        raise UserError(f"no shape of {', '.join(str(o.path) for o in originals)} fits {where.text}")
+    return pieces
+
+
+def _fitting(original: Cache, where: Selection) -> NDArray[np.int64]:
+    """Return the rows of a cache that fit; none if it has none of the names. Other caches may have them. [n]"""
+    known = _names(original.manifest)
+    values = tuple((word, tuple(name for name in names if name in known[word])) for word, names in where.values)
+    if not all(names for _, names in values):
+        return np.zeros(0, np.int64)
+    fits = ALL.rows(original)
+    for word, names in values:
+        column = original.column(COLUMNS[word])[fits]
+        fits = fits[np.isin(column, [known[word].index(name) for name in names])]
+    return fits
+
+
+def _names(manifest: Manifest) -> dict[str, tuple[str, ...]]:
+    return {"class": manifest.classes, "split": manifest.splits, "licence": manifest.licences}
+
+
+def _refuse_collisions(pieces: Sequence[_Piece]) -> None:
+    """Refuse shapes of the same id.
+
+    Raises:
+        UserError: two caches have one.
+    """
+    owner: dict[str, Path] = {}
+    double = []
+    for piece in pieces:
+        for name in piece.cache.ids()[piece.rows]:
+            if owner.setdefault(name, piece.cache.path) != piece.cache.path:
+                double.append(str(name))
+    if double:
+        more = f" and {len(double) - SOME} more" * (len(double) > SOME)
+        raise UserError(
+            f"{len(double)} ids are in several of the caches: {', '.join(map(short, double[:SOME]))}{more}. Give the shapes of one of them "
+            "other names (`mmpd-cache relabel`, column name), or leave them out by --where"
+        )
+
+
+def _manifest(pieces: Sequence[_Piece], shard: int) -> Manifest:
+    """Return the manifest of the new cache. Names are those of the first cache, and then new ones of the others, in their order."""
+    counts = [len(piece.rows) for piece in pieces]
+    first, *others = (piece.source for piece in pieces)
+    shapes = sum(-(-count // shard) for count in counts[:-1]) * shard + counts[-1]
+    joined = {word: tuple(dict.fromkeys(n for p in pieces for n in _names(p.cache.manifest)[word])) for word in COLUMNS}
+    return Manifest(
+        shapes=shapes,
+        shard=shard,
+        source=dataclasses.replace(first, also=tuple(others)),
+        classes=joined["class"],
+        splits=joined["split"],
+        licences=joined["licence"],
+        segments=tuple(counts) if others else (),
+    )
+
+
+# ------------------------------------------------------------------------------------------------------ which products
+
+
+def _records(originals: Sequence[Cache], names: Sequence[str], manifest: Manifest) -> tuple[dict[str, Record], dict[str, str]]:
+    """Return the records of the new cache in the order of making, and the products that are left out with the reason.
+
+    Raises:
+        UserError: a product was made otherwise in another cache, or one that was asked for is not in all of them.
+    """
+    first, *others = originals
+    chosen = {name: record for name, record in chosen_products(first, names).items() if name != products.INDEX.name}
+    left = dict.fromkeys(sorted(set(first.records()) - set(first.products())), UNFINISHED)
+    left |= {name: UNASKED for name in first.products() if name not in chosen and name != products.INDEX.name}
+    made: dict[str, tuple[Record, ...]] = {name: (record,) for name, record in chosen.items()}
+    for other in others:
+        theirs = other.products()
+        left |= {name: f"is only in {other.path}" for name in theirs if name not in first.records()}
+        for name, records in list(made.items()):
+            if products.of(records[0]).labelled:
+                if name in theirs and theirs[name].fingerprint != records[0].fingerprint:
+                    left[name] = f"is another label set in {other.path}: `mmpd-cache labels NEW SET` makes it for all shapes"
+                    del made[name]
+            elif name in theirs:
+                _refuse_other(first, records[0], other, theirs[name])
+                made[name] = (*records, theirs[name])
+            elif name in names:
+                raise UserError(f"{other.path} has no finished product {name!r}: leave it out, or make it there first")
+            else:
+                left[name] = f"is not finished in {other.path}"
+                del made[name]
+    return {record.product: record for record in products.in_order(_new(first, records) for records in made.values())}, left
+
+
+def _new(first: Cache, records: Sequence[Record]) -> Record:
+    """Return the record that a product gets in the copy. If other software made it in another cache, it says so."""
+    record = records[0]
+    more = {(f"also {name}", value) for other in records[1:] for name, value in set(other.made_by) - set(record.made_by)}
+    return dataclasses.replace(record, complete=False, content="", before=(), made_by=(*record.made_by, *sorted(more)))
+
+
+def _refuse_other(first: Cache, record: Record, other: Cache, theirs: Record) -> None:
+    """Refuse a product that was made in another way in another cache. The source of the shapes may differ.
+
+    Raises:
+        UserError: it was.
+    """
+    if products.of(record) is products.STATUS or lineage(first.records())[record.product] == lineage(other.records())[theirs.product]:
+        return
+    why = [text for text in differences(record, theirs) if not text.startswith("inputs")]
+    raise UserError(
+        f"{record.product} was made otherwise in {other.path}: {'; '.join(why) or 'from products that were made otherwise'}. "
+        "Leave it out by --products, or make it in the same way in both"
+    )
+
+
+def lineage(records: Mapping[str, Record]) -> dict[str, str]:
+    """Return fingerprints that two caches have in common if their products were made in the same way from shapes of any source.
+
+    Args:
+        records: the records of a cache, by name.
+
+    Returns:
+        A fingerprint by name of the product, in which the source of the shapes does not count.
+    """
+    known: dict[str, str] = {}
+    found = {}
+    for record in products.in_order(records.values()):
+        inputs = sorted((role, "" if role == "source" else known.get(value, value)) for role, value in record.inputs)
+        found[record.product] = dataclasses.replace(record, inputs=tuple(inputs)).fingerprint
+        known[record.fingerprint] = found[record.product]
+    return found
+
+
+# ----------------------------------------------------------------------------------------------------------- the copying
+
+
+def _opened(pieces: Sequence[_Piece], manifest: Manifest, new: Path) -> Cache:
+    """Open the unfinished copy, or create an empty one.
+
+    Raises:
+        UserError: the place holds another cache.
+    """
+    if (new / "zarr.json").is_file():
+        copied = store.open_cache(new)
+        if copied.manifest != manifest:
+            why = "; ".join(differences(copied.manifest, manifest)) or "other names"
+            raise UserError(f"{new} is another cache ({why}); give another path")
+        return copied
+    ids = [""] * manifest.shapes
+    columns = {array: np.full(manifest.shapes, -1, np.int32) for array in COLUMNS.values()}
+    for piece, span in zip(pieces, manifest.spans, strict=True):
+        ids[span.start : span.stop] = [str(name) for name in piece.cache.ids()[piece.rows]]
+        for word, array in COLUMNS.items():
+            ours, theirs = _names(manifest)[word], _names(piece.cache.manifest)[word]
+            places = np.array([*(ours.index(name) for name in theirs), -1], np.int32)  # -1, for none, finds the last one
+            columns[array][span.start : span.stop] = places[piece.cache.column(array)[piece.rows]]
+    label, split, licence = (columns[COLUMNS[word]].tolist() for word in ("class", "split", "licence"))
+    return store.create(new, manifest, ids, label, split, licence)
+
+
+def _note(journal: TextIO, copied: Cache, originals: Sequence[Cache], contents: Mapping[str, Mapping[str, str]]) -> None:
+    """Note in the journal what is copied, so that a copy that is continued does not mix two states of an original.
+
+    Raises:
+        UserError: an original has changed since the copy was begun.
+    """
+    journal.seek(0)
+    for line in journal.read().splitlines():
+        try:
+            said = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(said, dict) and said.get("event") == COPY and said.get("contents") not in (None, contents):
+            if said.get("shapes") == copied.manifest.source.ids:
+                raise UserError(f"an original was changed after {copied.path} had been begun: delete {copied.path} and copy again")
+    event = {"time": round(time.time(), 3), "event": COPY, "of": [str(o.path) for o in originals], "contents": contents}
+    journal.write(json.dumps(event | {"shapes": copied.manifest.source.ids}) + "\n")
+    journal.flush()
+
+
+def _rows(pieces: Sequence[_Piece], copied: Cache, record: Record, node: ArraySpec, shard: int) -> NDArray[Any] | list[list[bytes]]:
+    """Return the rows of one shard of the copy: values, or encoded chunks. Label sets are taken as they are."""
+    if products.of(record).labelled:
+        return pieces[0].cache.shard_rows(node, shard, pieces[0].records[record.product])
+    rows = copied.manifest.rows(shard)
+    piece, span = next((p, s) for p, s in zip(pieces, copied.manifest.spans, strict=True) if rows.start in s)
+    wanted = piece.rows[rows.start - span.start : rows.stop - span.start]
+    theirs = piece.records[record.product]
+    source = next(one for one in piece.cache.arrays(theirs) if one.path == node.path)
+    values: list[NDArray[Any]] = []
+    chunks: list[list[bytes]] = []
+    for number, local in _by_shard(wanted, piece.cache.manifest.shard):
+        if node.sharded and node.codec == "zstd":
+            stored = ShardFile(piece.cache.file(source.key(number)), source, piece.cache.digest(theirs, source, number))
+            encoded = stored.encoded(source.rows(number))
+            chunks += [encoded[row] for row in local]
+        else:
+            values.append(piece.cache.shard_rows(source, number, theirs)[local])
+    return chunks or np.concatenate(values)
+
+
+def _by_shard(rows: NDArray[np.int64], shard: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Yield (number of a shard, places in it) for rows in ascending order."""
+    for number in np.unique(rows // shard).tolist():
+        yield number, rows[rows // shard == number] % shard

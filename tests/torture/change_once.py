@@ -1,0 +1,66 @@
+"""Change a cache and die at a chosen moment. A process of its own, started by `tests.torture.torture`.
+
+python -m tests.torture.change_once append CACHE OTHER before 17     # killed right before the 17th file is put in its place
+python -m tests.torture.change_once copy CACHE OTHER count 0         # prints how many files are put in their places
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from cache_schema import products, store
+from cache_schema.copy import copy
+from cache_schema.selection import Selection
+from pipeline import commands
+from pipeline.append import Wanted, append
+from pipeline.edits import relabel, remove
+from tests.boxes import Silent, box_off
+from tests.torture.build_once import counting
+
+CPU = commands.Machine(workers=1, device="cpu")
+
+
+def grow(cache: Path, other: Path) -> None:
+    """Append the shapes of the folder `other`."""
+    append(cache, str(other), Wanted(), CPU, Silent())
+
+
+def retry(cache: Path, other: Path) -> None:
+    """Mend the files of failed shapes in the folder `other`, which the cache was built from, and try them again."""
+    for name in other.rglob("broken.off"):
+        name.write_text(box_off((5, 1, 2)))
+    commands.retry(cache, str(other), CPU, Silent())
+
+
+def drop(cache: Path, other: Path) -> None:
+    """Remove the points, and all that is made from them, unless that is done."""
+    if products.POINTS.name in store.open_cache(cache).records():
+        remove(cache, [products.POINTS.name], True, Silent())
+
+
+def label(cache: Path, other: Path) -> None:
+    """Give every second shape a new class and a new split."""
+    table = cache.with_name("labels.csv")
+    if not table.exists():
+        table.write_text("id,class,split\n" + "".join(f"{name},new,val\n" for name in store.open_cache(cache).ids()[::2]))
+    relabel(cache, table, Silent())
+
+
+def part(cache: Path, other: Path) -> None:
+    """Copy some shapes to where `other` is."""
+    copy(cache, other, where=Selection.parse("split=train"))
+
+
+ACTIONS: dict[str, Callable[[Path, Path], None]] = {"append": grow, "retry": retry, "remove": drop, "relabel": label, "copy": part}
+"""What is done, by name. Each is given the cache and another place."""
+
+
+def main() -> None:
+    action, cache, other, how, number = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4], int(sys.argv[5])
+    done = counting(how, number)
+    ACTIONS[action](cache, other)
+    print(done[0])
+
+
+if __name__ == "__main__":
+    main()
