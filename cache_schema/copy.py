@@ -172,7 +172,7 @@ def _copy_shard(original: Cache, before: Record, copied: Cache, record: Record, 
         if _last(node.path) in old:
             there, digest = old[_last(node.path)]
             assert _layout(there) == _layout(node), (there, node)
-            path = original.path / there.key(shard)
+            path = original.file(there.key(shard))
             data = read_file(path)
             check_bytes(data, digest, path)
         else:

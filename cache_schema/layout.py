@@ -164,19 +164,18 @@ def decode_chunk(node: ArraySpec, chunk: bytes, path: Path) -> NDArray[Any]:
 class ShardFile:
     """Reads single rows of one shard file of a sharded array."""
 
-    def __init__(self, root: Path, node: ArraySpec, shard: int, digest: bytes = b"") -> None:
+    def __init__(self, path: Path, node: ArraySpec, digest: bytes = b"") -> None:
         """
         Args:
-            root: the cache's folder.
+            path: the file.
             node: the array.
-            shard: number of the shard.
             digest: sha256 that the file must have; empty for no check.
 
         Raises:
             UserError: the file is missing or damaged.
         """
         self.node = node
-        self.path = root / node.key(shard)
+        self.path = path
         self.data = read_file(self.path)
         if digest:
             check_bytes(self.data, digest, self.path)

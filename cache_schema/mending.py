@@ -44,7 +44,7 @@ class Mending(Cache):
             self.refused.add((record.product, shard))
             return
         for node, data in zip(arrays, files, strict=True):
-            place = self.path / node.key(shard)
+            place = self.file(node.key(shard))
             if not place.is_file() or read_file(place) != data:
                 beside = place.with_name(f".{place.name}.mending.tmp")
                 write_file(beside, data, within=self.path)
@@ -64,8 +64,8 @@ class Mending(Cache):
         made = self.made.get(record.product, {}).get(shard)
         return self.checksums(record, shard) if made is None else made
 
-    def _file(self, key: str) -> Path:
-        return self._beside.get(key, self.path / key)
+    def _readable(self, key: str) -> Path:
+        return self._beside.get(key, self.file(key))
 
     def settle(self, record: Record) -> set[int]:
         """Move the shards of a product that were made again to their places, if they are proven. Returns the shards that were moved."""
@@ -76,7 +76,7 @@ class Mending(Cache):
             for node in self.arrays(record):
                 beside = self._beside.pop(node.key(shard), None)
                 if beside is not None and shard in right:
-                    self._put_in_place(beside, self.path / node.key(shard))
+                    self._put_in_place(beside, self.file(node.key(shard)))
                 elif beside is not None:
                     refuse_links(beside, self.path)
                     beside.unlink()
@@ -91,7 +91,7 @@ class Mending(Cache):
 
     def put_file(self, key: str, data: bytes) -> None:
         """Write one file, unless it holds these bytes already."""
-        place = self.path / key
+        place = self.file(key)
         refuse_links(place, self.path)
         clear(place)
         if not place.is_file() or read_file(place) != data:
@@ -134,7 +134,7 @@ class Mending(Cache):
         return True
 
     def _sums_of_files(self, record: Record, shard: int) -> NDArray[np.uint8]:
-        files = [read_file(self.path / node.key(shard)) for node in self.arrays(record)]
+        files = [read_file(self.file(node.key(shard))) for node in self.arrays(record)]
         return digests(files)
 
     def put_statistics(self, record: Record) -> bool:

@@ -111,10 +111,10 @@ class Rows:
     MAPS: Final = _most_maps()
     """Number of shards that all arrays of a process together may have mapped."""
 
-    def __init__(self, root: Path, node: ArraySpec, sums: Callable[[int], bytes] | None = None) -> None:
+    def __init__(self, file: Callable[[str], Path], node: ArraySpec, sums: Callable[[int], bytes] | None = None) -> None:
         """
         Args:
-            root: the cache.
+            file: returns where a file lies, by its place in the cache: `Cache.file`.
             node: the array.
             sums: returns the sha256 that the file of a shard must have. Each shard that is read is compared with it once, in the
                 background.
@@ -125,7 +125,7 @@ class Rows:
         if node.codec != "raw" or not node.sharded:
             raise UserError(f"{node.path} is compressed; read it through zarr (Cache.array)")
         self.node = node
-        self._root = root
+        self._file = file
         self._sums = sums
         self._item = node.row_bytes // node.shape[1]  # bytes of one (row, column)
         # The system maps whole pages, and an entry must not straddle two shards' stretches.
@@ -134,7 +134,7 @@ class Rows:
         self._stride = -(-full // page) * page
         self._shards = node.shards
         if self._shards * self._stride >= _ADDRESSES:
-            raise UserError(f"{root}: {node.path} cannot be of shape {list(node.shape)}; its description is damaged")
+            raise UserError(f"{file(node.path)} cannot be of shape {list(node.shape)}; its description is damaged")
         self._begun = np.zeros(self._shards, bool)  # shards whose checksum was asked for
         self._problem = ""
         self._pending = 0
@@ -243,7 +243,7 @@ class Rows:
 
     def _place(self, region: Region, shard: int) -> None:
         """Map the file of one shard. A file that another writer laid out differently, or that was cut short, is refused."""
-        node, path = self.node, self._root / self.node.key(shard)
+        node, path = self.node, self._file(self.node.key(shard))
         try:
             file = open_regular(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -271,7 +271,7 @@ class Rows:
     def _check(self, shard: int) -> None:
         """Compare a shard with its checksum. The thread of `_Checks` calls this."""
         assert self._sums is not None
-        path = self._root / self.node.key(shard)
+        path = self._file(self.node.key(shard))
         try:
             with open(path, "rb", opener=open_regular) as file:
                 right = hashlib.file_digest(file, "sha256").digest() == self._sums(shard)
@@ -285,7 +285,7 @@ class Rows:
         """Map zeros where the system could not read a page, and remember the problem for the next read."""
         shard = offset // self._stride
         region.blank(shard * self._stride, self._stride)
-        path = self._root / self.node.key(shard)
+        path = self._file(self.node.key(shard))
         self._problem = f"{path} was cut short, or its disk failed, while it was being read; {MENDS}"
 
 

@@ -57,6 +57,20 @@ class Cache:
         self.manifest = manifest
         self.token = token
 
+    # where files lie
+
+    def file(self, key: str) -> Path:
+        """Return where a file of the cache lies. Nothing else says so: all that reads or writes a file of a cache asks here.
+
+        Args:
+            key: its place in the cache, such as `points/xyz/c/0/0/0/0` or `products/points/zarr.json`.
+        """
+        return self.path / key
+
+    def folder(self, path: str) -> Path:
+        """Return the folder of an array or a product, such as `points/xyz` or `products/points`."""
+        return self.file(f"{path}/zarr.json").parent
+
     # reading
 
     def records(self) -> dict[str, Record]:
@@ -90,7 +104,7 @@ class Cache:
                 without a word.
         """
         for product, message in Records(self.path, self.manifest).lost().items():
-            raise UserError(f"{self.path / 'products' / product / 'zarr.json'} {message}, or delete the folder that it was in")
+            raise UserError(f"{self.file(f'products/{product}/zarr.json')} {message}, or delete the folder that it was in")
         return {name: record for name, record in self.records().items() if record.complete}
 
     def record(self, product: str) -> Record:
@@ -151,10 +165,10 @@ class Cache:
         owner = self._owner(path)
         if owner is not None and owner[0].complete:
             node = owner[1]
-            gone = next((key for key in map(node.key, range(node.shards)) if not (self.path / key).is_file()), None)
+            gone = next((key for key in map(node.key, range(node.shards)) if not self.file(key).is_file()), None)
             if gone is not None:
-                raise UserError(f"{self.path / gone} is missing; {MENDS}")
-        return zarr.open_array(self.path / path, mode="r")
+                raise UserError(f"{self.file(gone)} is missing; {MENDS}")
+        return zarr.open_array(self.folder(path), mode="r")
 
     def column(self, path: str) -> NDArray[Any]:
         """Read a whole array, and compare every file with its checksum. [N, ...]
@@ -186,13 +200,14 @@ class Cache:
         for shard in range(node.shards):
             if shard in missing:
                 continue
-            data = read_file(self.path / node.key(shard))
-            check_bytes(data, self.checksums(record, shard)[place].tobytes(), self.path / node.key(shard))
+            path_of_shard = self.file(node.key(shard))
+            data = read_file(path_of_shard)
+            check_bytes(data, self.checksums(record, shard)[place].tobytes(), path_of_shard)
             yield shard, self._decoded(node, shard, data)
 
     def read_statistics(self, node: ArraySpec) -> NDArray[np.float64]:
         """Read the statistics of a product, and compare them with the checksum in their file. [2, E]"""
-        path = self.path / node.key(0)
+        path = self.file(node.key(0))
         data = read_file(path)
         if not ends_in_crc(data, 2 * node.row_bytes + 4):
             raise UserError(f"{path} is damaged; {MENDS}")
@@ -237,7 +252,7 @@ class Cache:
             raise UserError(f"{self.path} has no finished array {path!r}{spec.did_you_mean(path, nodes)}")
         node, record = nodes[path]
         place = self.arrays(record).index(node)
-        return Rows(self.path, node, (lambda shard: self.checksums(record, shard)[place].tobytes()) if verify == "first_use" else None)
+        return Rows(self.file, node, (lambda shard: self.checksums(record, shard)[place].tobytes()) if verify == "first_use" else None)
 
     def shard_rows(self, node: ArraySpec, shard: int, record: Record | None = None) -> NDArray[Any]:
         """Read one shard of an array that is uncompressed or has one chunk per shard. Its product may be unfinished. [n, ...]
@@ -250,9 +265,9 @@ class Cache:
         Raises:
             UserError: the file is missing or damaged.
         """
-        data = read_file(self._file(node.key(shard)))
+        data = read_file(self._readable(node.key(shard)))
         if record is not None:
-            check_bytes(data, self.digest(record, node, shard), self.path / node.key(shard))
+            check_bytes(data, self.digest(record, node, shard), self.file(node.key(shard)))
         return self._decoded(node, shard, data)
 
     def digest(self, record: Record, node: ArraySpec, shard: int) -> bytes:
@@ -272,20 +287,20 @@ class Cache:
         """
         sums = self._expected(record, shard)
         for node, wanted in zip(self.arrays(record), sums, strict=True):
-            check_bytes(read_file(self._file(node.key(shard))), wanted.tobytes(), self.path / node.key(shard))
+            check_bytes(read_file(self._readable(node.key(shard))), wanted.tobytes(), self.file(node.key(shard)))
 
     def _decoded(self, node: ArraySpec, shard: int, data: bytes) -> NDArray[Any]:
         """Decode the bytes of a shard's file. [n, ...]"""
         rows = node.rows(shard)
         if node.codec == "zstd":
-            data = layout.unpacked(data, node.shard * node.row_bytes, self.path / node.key(shard))
+            data = layout.unpacked(data, node.shard * node.row_bytes, self.file(node.key(shard)))
         if len(data) < rows * node.row_bytes:
-            raise UserError(f"{self.path / node.key(shard)} is cut short; {MENDS}")
+            raise UserError(f"{self.file(node.key(shard))} is cut short; {MENDS}")
         return np.frombuffer(data, node.dtype, rows * math.prod(node.shape[1:])).reshape(rows, *node.shape[1:])
 
-    def _file(self, key: str) -> Path:
-        """Return the path that a file is read from."""
-        return self.path / key
+    def _readable(self, key: str) -> Path:
+        """Return the path that the bytes of a file are read from while the cache is being written."""
+        return self.file(key)
 
     def ids(self) -> NDArray[np.object_]:
         """Read the ids of all shapes. [N]"""
@@ -355,7 +370,7 @@ class Cache:
         new = self._read_record(record.product) is None
         if new:
             # Markers may be left of a product whose record was deleted. They say nothing about this product.
-            markers_of_before = self.path / "products" / record.product / "c"
+            markers_of_before = self.folder(f"products/{record.product}") / "c"
             refuse_links(markers_of_before, self.path)
             shutil.rmtree(markers_of_before, ignore_errors=True)
         for array in self.arrays(record):
@@ -368,10 +383,10 @@ class Cache:
 
     def _put(self, key: str, data: bytes) -> None:
         """Write one file of the cache."""
-        write_file(self.path / key, data, within=self.path)
+        write_file(self.file(key), data, within=self.path)
 
     def _put_node(self, path: str, content: bytes) -> None:
-        node = self.path / path / "zarr.json"
+        node = self.file(f"{path}/zarr.json")
         if not node.is_file() or read_file(node) != content:
             self._put(f"{path}/zarr.json", content)
 
@@ -385,7 +400,7 @@ class Cache:
         """List the shards of a product that lack their completion marker or a file."""
         marker = markers(self.manifest, record)
         nodes = (marker, *self.arrays(record))
-        return [shard for shard in range(marker.shape[0]) if not all((self.path / node.key(shard)).is_file() for node in nodes)]
+        return [shard for shard in range(marker.shape[0]) if not all(self.file(node.key(shard)).is_file() for node in nodes)]
 
     def write(self, record: Record, shard: int, values: Mapping[str, NDArray[Any] | Sequence[Sequence[bytes]]]) -> None:
         """Write one shard of all arrays of a product, and then its completion marker.
@@ -423,8 +438,8 @@ class Cache:
             if record.complete:
                 begun = dataclasses.replace(record, complete=False, content="")
                 self._put(f"products/{record.product}/zarr.json", node_json(marker, sealed(begun)))
-            refuse_links(self.path / marker.key(shard), self.path)
-            (self.path / marker.key(shard)).unlink(missing_ok=True)
+            refuse_links(self.file(marker.key(shard)), self.path)
+            self.file(marker.key(shard)).unlink(missing_ok=True)
             self._summarise()
 
     def checksums(self, record: Record, shard: int) -> NDArray[np.uint8]:
@@ -434,9 +449,10 @@ class Cache:
             UserError: the marker is missing or damaged.
         """
         marker = markers(self.manifest, record)
-        data = read_file(self.path / marker.key(shard))
+        path = self.file(marker.key(shard))
+        data = read_file(path)
         if not ends_in_crc(data, marker.row_bytes + 4):
-            raise UserError(f"{self.path / marker.key(shard)}: the completion marker is damaged; {MENDS}")
+            raise UserError(f"{path}: the completion marker is damaged; {MENDS}")
         return np.frombuffer(data[:-4], np.uint8).reshape(marker.shape[1:])
 
     def finish(self, record: Record) -> Record:
@@ -470,12 +486,13 @@ class Cache:
         self._put(node.key(0), data)
 
     def _still_complete(self, record: Record) -> Record:
-        lost = products.of(record).statistics and not (self.path / statistics_array(self.manifest, record).key(0)).is_file()
+        lost = products.of(record).statistics and not self.file(statistics_array(self.manifest, record).key(0)).is_file()
         made = self.statistics(record) if lost else None
         if self.content(record, statistics=made) != record.content:
             raise UserError(
                 f"{self.path}: {record.product} is not as it was when it was finished: damaged files were made again by other software, "
-                f"models or settings. {MENDS}; else delete {self.path / 'products' / record.product} and run the command that made it again"
+                f"models or settings. {MENDS}; else delete {self.folder(f'products/{record.product}')} and run the command that made it "
+                "again"
             )
         if made is not None:
             self._put_statistics(record, made)
@@ -483,7 +500,7 @@ class Cache:
 
     def _summarise(self) -> None:
         """Update the list of finished arrays in the `zarr.json` of the root, if that file exists yet."""
-        root = self.path / "zarr.json"
+        root = self.file("zarr.json")
         if not root.is_file():
             return
         content = root_json(self.manifest, self.read_records()[0])
@@ -507,7 +524,7 @@ class Cache:
             digest.update((self.checksums(record, shard) if known is None else known).tobytes())
         if products.of(record).statistics:
             node = statistics_array(self.manifest, record)
-            digest.update(read_file(self.path / node.key(0)) if statistics is None else statistics)
+            digest.update(read_file(self.file(node.key(0))) if statistics is None else statistics)
         return digest.hexdigest()
 
     def statistics(self, record: Record, *, checked: bool = False) -> bytes:
@@ -623,7 +640,7 @@ def _check_size(cache: Cache) -> None:
     most, held = 0, 0
     for node in columns[1:] + columns[:1]:
         try:
-            with os.scandir(cache.path / node.path / "c") as entries:
+            with os.scandir(cache.folder(node.path) / "c") as entries:
                 found = list(entries)
             sizes = [entry.stat().st_size for entry in islice(found, 8)]
         except OSError:

@@ -87,7 +87,7 @@ def _problems(cache: Cache, progress: Callable[[int, int], None]) -> Iterator[Pr
         if record.complete:
             jobs += [(record, shard) for shard in range(marker.shape[0])]
         else:
-            done = [shard for shard in range(marker.shape[0]) if (cache.path / marker.key(shard)).exists()]
+            done = [shard for shard in range(marker.shape[0]) if cache.file(marker.key(shard)).exists()]
             message = f"{len(done)} of {marker.shape[0]} shards made; run the command that began it again"
             yield Problem(where=f"products/{product}", kind="unfinished", message=message, product=product)
             jobs += [(record, shard) for shard in done]
@@ -162,7 +162,7 @@ def _root_problems(cache: Cache, content: bytes, known: bool) -> Iterator[Proble
         known: whether every record could be read.
     """
     try:
-        there = regular_bytes(cache.path / ROOT)
+        there = regular_bytes(cache.file(ROOT))
         said, wanted = json.loads(there), json.loads(content)
     except (OSError, ValueError, RecursionError) as error:
         yield Problem(where=ROOT, kind="metadata", message=f"cannot be read: {error}")
@@ -186,7 +186,7 @@ def _summary(node: Any) -> dict[str, Any]:
 
 
 def _same_bytes(cache: Cache, where: str, content: bytes, product: str = "") -> Iterator[Problem]:
-    path = cache.path / where
+    path = cache.file(where)
     try:
         if regular_bytes(path) != content:
             yield Problem(where=where, kind="metadata", message="differs from what this software writes for it", product=product)
@@ -204,12 +204,12 @@ def _shard_problems(cache: Cache, record: Record, shard: int) -> Iterator[Proble
     try:
         sums = cache.checksums(record, shard)
     except (UserError, OSError) as error:
-        lost = not (cache.path / marker.key(shard)).exists()
+        lost = not cache.file(marker.key(shard)).exists()
         message = "is not there" if lost else "the completion marker is damaged" if isinstance(error, UserError) else str(error)
         yield problem(marker.key(shard), "missing" if lost else "corrupt", message)
         sums = None
     for i, node in enumerate(cache.arrays(record)):
-        path = cache.path / node.key(shard)
+        path = cache.file(node.key(shard))
         try:
             data = regular_bytes(path)
         except FileNotFoundError:
@@ -282,5 +282,5 @@ def statistics_damage(cache: Cache, stats: ArraySpec) -> str:
     try:
         cache.read_statistics(stats)
     except (UserError, OSError):
-        return "is damaged" if (cache.path / stats.key(0)).exists() else "is not there"
+        return "is damaged" if cache.file(stats.key(0)).exists() else "is not there"
     return ""

@@ -172,7 +172,7 @@ def _shape_values(cache: Cache, node: ArraySpec, shard: int, made: Mapping[int, 
         return _rows(cache, node, shard, {row: one.arrays.get(node.path) for row, one in made.items()}, fresh)
     nothing = [encode_chunk(node, np.zeros(node.chunk[1:], node.dtype))] * node.shape[1]
     count = len(cache.manifest.rows(shard))
-    pictures: list[list[bytes]] = [nothing] * count if fresh else ShardFile(cache.path, node, shard).encoded(count)
+    pictures: list[list[bytes]] = [nothing] * count if fresh else ShardFile(cache.file(node.key(shard)), node).encoded(count)
     for row, one in made.items():
         pictures[row] = one.pictures.get(node.path, nothing)
     return pictures
@@ -333,7 +333,12 @@ def make_product(
 def _pictures(cache: Cache, views: Record, shard: int) -> ShardFile:
     """Open the stored pictures of a shard, compared with their checksum, so that nothing is made from damaged pictures."""
     node = cache.arrays(views)[0]
-    return ShardFile(cache.path, node, shard, cache.digest(views, node, shard))
+    return _shard_file(cache, views, node, shard)
+
+
+def _shard_file(cache: Cache, record: Record, node: ArraySpec, shard: int) -> ShardFile:
+    """Open one shard of an array of a product, compared with its checksum."""
+    return ShardFile(cache.file(node.key(shard)), node, cache.digest(record, node, shard))
 
 
 def usable_rows(cache: Cache, shard: int) -> list[int]:
@@ -492,7 +497,7 @@ def depth_of(cache: Cache, views: Record, shard: int, rows: Sequence[int], drawn
     Raises:
         UserError: a shape could not be drawn again, or its files have changed since its points were made.
     """
-    rgb, *stored = (ShardFile(cache.path, node, shard, cache.digest(views, node, shard)) for node in pictures(cache, views))
+    rgb, *stored = (_shard_file(cache, views, node, shard) for node in pictures(cache, views))
     if stored:
         return stored[0].row
     ids, _ = shape_names(cache, shard)

@@ -79,7 +79,7 @@ def starter_warning(models: Iterable[str], kind: str) -> str:
 
 def product_bytes(cache: Cache, record: spec.Record) -> int:
     """Add up the bytes of the files that a product has so far."""
-    return sum(file.stat().st_size for node in cache.arrays(record) for file in (cache.path / node.path).rglob("*") if file.is_file())
+    return sum(file.stat().st_size for node in cache.arrays(record) for file in cache.folder(node.path).rglob("*") if file.is_file())
 
 
 PARTS: Final = 8

@@ -310,10 +310,10 @@ class _Mender:
                 rows = plain.manifest.rows(shard)
                 part: Any = values[node.path][rows.start : rows.stop]
                 expected = encode(node, text_cells(part) if node.path == "id" else np.asarray(part, np.int32))
-                place = plain.path / node.key(shard)
+                place = plain.file(node.key(shard))
                 if place.is_file() and read_file(place) != expected:
                     raise UserError(f"{place} differs from what the source says, and its record is lost; build the cache anew")
-        described = plain.path / "products" / record.product / "zarr.json"
+        described = plain.file(f"products/{record.product}/zarr.json")
         refuse_links(described, plain.path)
         clear(described)
         described.unlink(missing_ok=True)

@@ -76,7 +76,7 @@ class Snapshot:
 
     def mapped(self, path: str) -> Rows:
         """An uncompressed array, memory-mapped. Read only rows that are `done`."""
-        return Rows(self.cache.path, self.nodes[path])
+        return Rows(self.cache.file, self.nodes[path])
 
     def name(self, row: int) -> tuple[str, str]:
         """A shape's id, and the name of its class; that is empty where it has none."""

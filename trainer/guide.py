@@ -157,7 +157,7 @@ def _finished(cache: Cache, record: Record, reader: "_Reader", progress: Callabl
     if there.complete and cache.content(there) != there.content:
         raise UserError(
             f"{cache.path}: {record.product} was made again and is not what it was when it was finished: the run {reader.run}, the "
-            f"points or the machine is another. Delete {cache.path / 'products' / record.product} and run this command again to have "
+            f"points or the machine is another. Delete {cache.folder(f'products/{record.product}')} and run this command again to have "
             "the guide of today"
         )
     return cache.finish(record)
@@ -190,7 +190,7 @@ def _intact(cache: Cache, record: Record, shard: int) -> bool:
         sums = cache.checksums(record, shard)
     except UserError:
         return False
-    files = [cache.path / node.key(shard) for node in cache.arrays(record)]
+    files = [cache.file(node.key(shard)) for node in cache.arrays(record)]
     return all(f.exists() and hashlib.sha256(f.read_bytes()).digest() == s.tobytes() for f, s in zip(files, sums, strict=True))
 
 

@@ -127,12 +127,12 @@ def test_damaged_pictures_and_tables_are_refused_by_the_name_of_their_file(tmp_p
     write_file(file, data)
     HARM[harm](file)
     with pytest.raises(UserError, match=rf"{file}.*repair"):
-        ShardFile(tmp_path, node, 0)
+        ShardFile(tmp_path / node.key(0), node)
     shutil.rmtree(file.parent)
     index = len(data) - 16 * 6 - 4
     write_file(file, data[: index // 2] + b"\0" * (index - index // 2) + data[index:])
     with pytest.raises(UserError, match=r"does not unpack to what was written"):
-        [ShardFile(tmp_path, node, 0).row(row) for row in range(3)]
+        [ShardFile(tmp_path / node.key(0), node).row(row) for row in range(3)]
 
 
 # ---------------------------------------------------------------------------------------------- what verify finds beyond
