@@ -479,6 +479,27 @@ class Cache:
         self._summarise()
         return final
 
+    def adopt(self, record: Record, statistics: bytes | None = None) -> None:
+        """Mark a product complete whose files came unchanged from another copy of this cache. Call it under `exclusive`.
+
+        Args:
+            record: the product, as the other copy records it.
+            statistics: bytes of the file of its statistics, if it has any.
+
+        Raises:
+            UserError: the completion markers and the statistics do not add up to the digest in the record.
+        """
+        assert record.complete and (statistics is not None) == products.of(record).statistics, record.product
+        with still_held(self.path, self.token):
+            if self.content(record, statistics=statistics) != record.content:
+                raise UserError(f"{self.path}: {record.product} does not match the digest in its record, so its files do not belong together")
+            if statistics is not None:
+                self._put_statistics(record, statistics)
+            self._put(f"products/{record.product}/zarr.json", node_json(markers(self.manifest, record), sealed(record)))
+            if record.product == products.INDEX.name and not self.file("zarr.json").is_file():
+                self._put("zarr.json", root_json(self.manifest, self.read_records()[0]))  # from now on, this is a cache
+            self._summarise()
+
     def _put_statistics(self, record: Record, data: bytes) -> None:
         node = statistics_array(self.manifest, record)
         self._put_groups(node.path)
@@ -691,6 +712,24 @@ def create(
         write_index(cache, shard, ids, labels, splits, licences)
     cache.finish(record)
     cache._put("zarr.json", root_json(manifest, cache.records()))
+    return cache
+
+
+def receive(path: str | os.PathLike[str], manifest: Manifest) -> Cache:
+    """Begin a cache whose files come from another copy of it, product by product; see `Cache.adopt`. It is a cache once it has its index.
+
+    Args:
+        path: a folder that does not exist, is empty, or was left unfinished by an earlier call.
+        manifest: the manifest of the other copy.
+
+    Raises:
+        UserError: the folder holds something else.
+    """
+    path = Path(path)
+    check_empty(path)
+    cache = Cache(path.resolve(), manifest)
+    for name in GROUPS:
+        cache._put_node(name, node_json())
     return cache
 
 
