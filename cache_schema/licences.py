@@ -5,10 +5,10 @@
     chosen(["by", "MIT", "by-nc"], ["cc-by", "allowed"])                      # ["by", "MIT"]
     in_words(["MIT", "CC-BY-4.0"])            # "it may be shared on conditions: name the authors (CC-BY-4.0)"
 
-Names come from anybody: SPDX identifiers and expressions (`MIT OR GPL-3.0-only`), the words of Sketchfab, Objaverse and Thingiverse (`by-nc`,
-`Creative Commons - Attribution`), the metadata of model hubs (`openrail`), addresses of Creative Commons, or a sentence. A name that is not
-understood whole is `unknown`, which is never taken for allowed. A cache holds pictures, points and embeddings of shapes, so a licence without
-derivatives forbids to share it. This is help, not legal advice: the licence itself decides.
+Names come from anybody: SPDX identifiers and expressions (`MIT OR GPL-3.0-only`), the words of Sketchfab, Objaverse and Thingiverse
+(`by-nc`, `Creative Commons - Attribution`), the metadata of model hubs (`openrail`), addresses of Creative Commons, or a sentence. A name
+that is not understood whole is `unknown`, which is never taken for allowed. A cache holds pictures, points and embeddings of shapes, so a
+licence without derivatives forbids to share it. This is help, not legal advice: the licence itself decides.
 
 Sources: https://spdx.org/licenses, https://creativecommons.org/share-your-work/cclicenses, https://sketchfab.com/licenses,
 https://huggingface.co/docs/hub/repositories-licenses.
@@ -17,9 +17,12 @@ https://huggingface.co/docs/hub/repositories-licenses.
 import itertools
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
+
+from cache_schema import products
+from cache_schema.spec import CaptionSpec, DenseSpec, Record, TeacherSpec
 
 Sharing = Literal["allowed", "conditional", "unknown", "forbidden"]
 """Whether something may be given away, from free to forbidden. Of several licences that all hold, the last one decides."""
@@ -56,8 +59,8 @@ def _set(sharing: Sharing, *conditions: str, why: str = "") -> Terms:
 
 
 _FREE: Final = (
-    "mit mit-0 mit-cmu apache apache-2.0 apache-1.1 apache2 apache2.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsd-4-clause 0bsd isc "
-    "zlib ncsa bsl-1.0 boost-1.0 python-2.0 psf-2.0 afl-3.0 artistic-2.0 postgresql ms-pl ecl-2.0 unlicense wtfpl cc0 pddl pddl-1.0 "
+    "mit mit-0 mit-cmu apache apache-2.0 apache-1.1 apache2 apache2.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsd-4-clause 0bsd "
+    "isc zlib ncsa bsl-1.0 boost-1.0 python-2.0 psf-2.0 afl-3.0 artistic-2.0 postgresql ms-pl ecl-2.0 unlicense wtfpl cc0 pddl pddl-1.0 "
     "public-domain public-domain-mark cdla-permissive-1.0 cdla-permissive-2.0 openmdw-1.0 hpnd upl-1.0"
 )
 _CREDITED: Final = "odc-by odc-by-1.0 etalab-2.0 ogl-uk-3.0"
@@ -236,6 +239,27 @@ def _strictest(found: Iterable[Terms]) -> Terms:
 
 
 # ------------------------------------------------------------------------------------------------------ questions
+
+
+def of_products(records: Mapping[str, Record]) -> dict[str, str]:
+    """Return the licence of the models that made each product, by product; empty for unknown.
+
+    Embedded captions are under the licences of the teacher and of the captioner. Products that no foundation model made, such as points,
+    are left out.
+
+    Args:
+        records: the records of a cache by product.
+    """
+    found: dict[str, list[str]] = {}
+    for product, record in records.items():
+        described = record.spec.teacher if isinstance(record.spec, DenseSpec) else record.spec
+        if isinstance(described, TeacherSpec) or (isinstance(described, CaptionSpec) and described.model):
+            found[product] = [described.licence]
+    for product, record in records.items():
+        if products.of(record) is products.TEXT:
+            written = products.select(records, products.CAPTIONS, captions=products.parts(record)["captions"])
+            found[product] += [name for captions in written for name in found.get(captions.product, [])]
+    return {product: " AND ".join(sorted(set(names))) if all(names) else "" for product, names in found.items()}
 
 
 def together(names: Iterable[str]) -> Terms:

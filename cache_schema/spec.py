@@ -196,6 +196,8 @@ class TeacherSpec:
     """Height and width of the picture the model sees."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Arithmetic of the forward pass."""
+    licence: str = added("", identity=False)
+    """Name of the licence of the weights, as their authors or the user say; empty for unknown. See `cache_schema.licences`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,6 +236,8 @@ class CaptionSpec:
     """Version of the results of our sampling and ranking code."""
     per: Literal["view", "shape"] = added("view")
     """What a caption describes: one view, or the whole shape."""
+    licence: str = added("", identity=False)
+    """Name of the licence of the captioner's weights; empty for unknown or templates."""
 
     def __post_init__(self) -> None:
         within("captions.samples", self.samples, 1, 1000)

@@ -381,6 +381,19 @@ class Cache:
             self._put_node(f"products/{record.product}", node_json(markers(self.manifest, record), sealed(record)))
         return record
 
+    def relabel(self, record: Record) -> None:
+        """Write the record of a product again. Only fields that are no part of its fingerprint may differ, like a licence.
+
+        Raises:
+            UserError: another build holds the cache now.
+        """
+        with still_held(self.path, self.token):
+            there = self._read_record(record.product)
+            assert there is not None and there.fingerprint == record.fingerprint
+            assert (there.made_by, there.complete, there.content) == (record.made_by, record.complete, record.content)
+            self._put_node(f"products/{record.product}", node_json(markers(self.manifest, record), sealed(record)))
+            self._summarise()
+
     def _put(self, key: str, data: bytes) -> None:
         """Write one file of the cache."""
         write_file(self.file(key), data, within=self.path)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -32,6 +32,10 @@ from cache_schema.products import markers
 from cache_schema.records import Records
 from cache_schema.terminal import json_text, printable, version_line
 from pipeline.describe import describe, failures, human, origin, product_bytes, remarks, status_counts
+
+if TYPE_CHECKING:
+    from pipeline.recipes import BuildConfig
+    from pipeline.work import Machine
 
 # Teachers and renderers share the cores. By default the threads of OpenMP spin while they wait, which takes the cores from the renderers:
 # builds then ran at a fifth of the speed. OpenMP reads this variable when torch is imported.
@@ -92,6 +96,7 @@ def build(
     device: Device = "auto",
     set_: Set = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if any shape failed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Build nothing: tell what it would cost, like `mmpd-cache plan`.")] = False,
 ) -> None:
     """Make a cache from shapes. After a stop, run the same command again: it continues, and the cache gets the same bytes.
 
@@ -109,9 +114,86 @@ def build(
     from pipeline.work import Machine
 
     config = configured(recipe, set_ or [])
+    machine = Machine(workers=workers, scheduler=scheduler, device=device)
+    if dry_run:
+        foretell(source, cache, config, machine)
+        return
     with progress() as terminal:
-        made = build_cache(source, cache, config, Machine(workers=workers, scheduler=scheduler, device=device), terminal)
+        made = build_cache(source, cache, config, machine, terminal)
     closing(cache, made, strict)
+
+
+@app.command()
+def plan(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="The shapes, as `build` takes them.")],
+    cache: CachePath,
+    recipe: Annotated[str, typer.Option(help="Which products to make; see `mmpd-cache recipes`.")] = "default",
+    workers: Workers = 0,
+    scheduler: Scheduler = "",
+    device: Device = "auto",
+    set_: Set = None,
+    sample: Annotated[int, typer.Option(min=1, help="Number of shapes to build. More take longer and tell more.")] = 32,
+    as_json: Json = False,
+) -> None:
+    """Tell what a build will cost before it begins: hours, size, memory, missing weights, shapes that fail.
+
+    A few shapes of all sizes are really built in a temporary folder, which is removed. Nothing is written at CACHE. If it is there, only
+    what it lacks is counted. The result is a guess with a range: other shapes may be slower.
+
+    \b
+    mmpd-cache plan meshes/ out.zarr --recipe clip-dino
+    mmpd-cache build meshes/ out.zarr --recipe clip-dino --dry-run      # the same
+    """
+    from pipeline.recipes import configured
+    from pipeline.work import Machine
+
+    config = configured(recipe, set_ or [])
+    foretell(source, cache, config, Machine(workers=workers, scheduler=scheduler, device=device), sample, as_json)
+
+
+def foretell(source: str, cache: Path, config: "BuildConfig", machine: "Machine", sample: int | None = None, as_json: bool = False) -> None:
+    """Show what a build will cost. Exit with 1 if the disk has no room for it, or every shape of the sample failed."""
+    from pipeline import estimate
+
+    with progress() as terminal:
+        found = estimate.estimate(source, cache, config, machine, terminal, sample or estimate.SAMPLE)
+    if as_json:
+        print_json({**dataclasses.asdict(found), "total": found.total, "fits": found.fits})
+    else:
+        table = Table("step or product", "on", "hours", "size", box=None)
+        for step in found.steps:
+            size = found.bytes.get(step.name)
+            table.add_row(cell(step.name), cell(step.where), f"{step.hours:.3g}", "" if size is None else human(size))
+        for name, size in found.bytes.items():
+            if name not in {step.name for step in found.steps}:
+                table.add_row(cell(name), "", "", human(size))
+        out.print(table)
+        for line in estimate.in_words(found, cache):
+            show(line)
+    if not found.fits or len(found.failed) == found.sample:
+        raise typer.Exit(1)
+
+
+@app.command()
+def fetch(
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="Recipes, teachers or captioners, as the other commands take them.")
+    ],
+    set_: Set = None,
+) -> None:
+    """Download the weights of models into the cache of the hub (HF_HOME), for machines without a network. What is there stays.
+
+    Run it on a login node, then build on nodes that see the same HF_HOME with HF_HUB_OFFLINE=1.
+
+    \b
+    mmpd-cache fetch clip-dino
+    mmpd-cache fetch dinov2-large open_clip:ViT-L-14/laion2b_s32b_b82k blip2-opt-2.7b
+    """
+    from pipeline.fetch import fetch as fetch_models
+
+    with progress() as terminal:
+        found = fetch_models(names, terminal, set_ or [])
+    say(f"All weights of {', '.join(model.name for model in found) or 'it'} are on this machine.")
 
 
 @app.command()
@@ -175,6 +257,9 @@ def add_teacher(
     cache: CachePath,
     name: Annotated[str, typer.Argument(metavar="TEACHER", help="A name from `mmpd-cache teachers`, or BACKEND:MODEL.")],
     precision: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.", show_default=False)] = None,
+    licence: Annotated[
+        str, typer.Option(help="Licence of the weights, if the model's card says none or another.", show_default=False)
+    ] = "",
     batch: Batch = 64,
     scheduler: Scheduler = "",
     device: Device = "auto",
@@ -191,7 +276,7 @@ def add_teacher(
 
     with progress() as terminal:
         machine = Machine(scheduler=scheduler, device=device)
-        record = commands.add_teacher(cache, name, precision, batch, machine, terminal)
+        record = commands.add_teacher(cache, name, precision, batch, machine, terminal, licence)
     say(f"{cache} now has {record.product}.")
 
 
@@ -373,12 +458,16 @@ def verify(
 @app.command()
 def info(cache: CachePath, as_json: Json = False) -> None:
     """Show what is in a cache and what made it: products, teachers, weights, cameras, seeds, versions, sizes."""
+    from pipeline.licensing import told
+    from pipeline.timings import measured
+
     opened = store.open_cache(cache)
     records = opened.records()
     sizes = {name: product_bytes(opened, record) for name, record in records.items()}
     if as_json:
         body = {name: {**spec.to_json(record), "fingerprint": record.fingerprint, "bytes": sizes[name]} for name, record in records.items()}
-        print_json({"path": str(cache), **origin(opened), "manifest": spec.to_json(opened.manifest), "products": body})
+        more = {"licence": dataclasses.asdict(told(opened)), "costs": measured(opened)}
+        print_json({"path": str(cache), **origin(opened), **more, "manifest": spec.to_json(opened.manifest), "products": body})
         return
     m = opened.manifest
     show(
@@ -393,6 +482,54 @@ def info(cache: CachePath, as_json: Json = False) -> None:
             first = (name, record.fingerprint, human(sizes[name]), shape, describe(record))
             table.add_row(*(cell(text) for text in (first if not i else ("", "", "", shape, ""))))
     out.print(table)
+    show_licences(opened)
+    show_costs(opened)
+
+
+def show_licences(cache: store.Cache) -> None:
+    """Show the licences of the models that made products, and what all licences of the cache allow together."""
+    from pipeline.licensing import told
+
+    found = told(cache)
+    by_licence: dict[str, list[str]] = {}
+    for product, name in found.products.items():
+        by_licence.setdefault(name or "(none)", []).append(product)
+    for name, made in by_licence.items():
+        show(f"licence of the models of {', '.join(made)}: {name}")
+    show(f"sharing this cache: {found.together}")
+
+
+def show_costs(cache: store.Cache) -> None:
+    """Show what the products cost, where the journal beside the cache says so."""
+    from pipeline.timings import measured
+
+    found = measured(cache)
+    if not found["stages"]:
+        return
+    show(f"measured on {', '.join(found['machines']) or 'a machine that the journal does not name'}:")
+    table = Table("step", "hours", "units", "seconds per 1000", box=None)
+    for stage in found["stages"]:
+        per = f"{stage['seconds'] / stage['units'] * 1000:.3g}" if stage["units"] else ""
+        table.add_row(cell(stage["name"]), f"{stage['hours']:.3g}", cell(f"{stage['units']} {stage['unit']}"), per)
+    out.print(table)
+
+
+@app.command()
+def licence(
+    cache: CachePath,
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="Name of a teacher, or of captions, in the cache.")],
+    licence: Annotated[str, typer.Argument(metavar="LICENCE", help="Name of its licence, e.g. apache-2.0. Empty for unknown.")],
+) -> None:
+    """Say under which licence a teacher or captioner is, if its card did not. Products stay unchanged.
+
+    `info` shows the licences of shapes and models, and what they allow together. Licences of shapes come from --set source.licence=NAME
+    or from the source.
+    """
+    from pipeline.licensing import set_licence
+
+    with progress() as terminal:
+        changed = set_licence(cache, name, licence, terminal)
+    say(f"{', '.join(changed)}: licence {licence or 'unknown'}.")
 
 
 def show_origin(cache: store.Cache) -> None:

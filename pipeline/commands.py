@@ -65,7 +65,9 @@ SETTINGS: Final = {kind.name: f"{kind.name}." for kind in (products.POINTS, prod
 """What `build --set` writes before a field of a product's specification, by kind of product."""
 
 
-def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine, terminal: Terminal) -> Cache:
+def build_cache(
+    location: str, path: Path, config: BuildConfig, machine: Machine, terminal: Terminal, opened: Source | None = None
+) -> Cache:
     """Make or complete a cache. Failed shapes whose files have changed are tried again.
 
     Args:
@@ -74,18 +76,22 @@ def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine
         config: what the cache must hold. Products that it holds already stay unchanged.
         machine: where to run.
         terminal: gets messages and progress.
+        opened: the source, if it is open already, perhaps with a part of its shapes. Its notes are not told again.
 
     Raises:
         UserError: the source, a model or a setting is wrong, no OpenGL is available, or the cache holds something else. The cache is then
             unchanged. Errors while shapes are made: a teacher gives values too large for float16, a label set does not fit, the dask
             scheduler is lost, or another build takes over. Finished work is then kept, and the same command continues.
     """
-    _check(config)
+    check(config)
     devices = machine.devices()
     executors.check(machine)
     check_place(path)
-    source = open_config_source(location, config)
-    _tell_notes(source, terminal)
+    if opened is None:
+        source = open_config_source(location, config)
+        tell_notes(source, terminal)
+    else:
+        source = opened
     points, boxes = labelled(config, source, path)
     task = Task(reader=source.reader, points=points, views=config.views, boxes=boxes, limits=config.limits)
     open_again(path, source, config.shard)
@@ -121,15 +127,17 @@ def build_cache(location: str, path: Path, config: BuildConfig, machine: Machine
     return cache
 
 
-def _check(config: BuildConfig) -> None:
+def check(config: BuildConfig) -> None:
     """Refuse names that cannot be, before anything is opened or loaded."""
     for name in config.labels:
         labels.label_set(name, ("source",), ("part",))
     names = [teachers.choice(reference)[0] for reference in config.teachers]
     if len(set(names)) < len(names):
         raise UserError(f"a teacher is named twice: {', '.join(config.teachers)}")
-    if unknown := [name for name in config.dense.teachers if name not in names]:
-        raise UserError(f"dense.teachers: this build has no teacher {unknown[0]!r}{spec.did_you_mean(unknown[0], names)}")
+    licensed = [one.partition("=")[0] for one in config.licences]
+    for setting, asked in (("dense.teachers", config.dense.teachers), ("licences", licensed)):
+        if unknown := [name for name in asked if name not in names]:
+            raise UserError(f"{setting}: this build has no teacher {unknown[0]!r}{spec.did_you_mean(unknown[0], names)}")
     if config.captions is not None:
         check_captions(config.captions, dict.fromkeys(names))
 
@@ -141,7 +149,7 @@ def _dense_wanted(config: BuildConfig, loaded: Sequence[Teacher]) -> list[tuple[
     return [(t, dense_spec(t, blocks=how.blocks or config.points.blocks, groups=how.groups, group_size=how.group_size)) for t in wanted]
 
 
-def _tell_notes(source: Source, terminal: Terminal) -> None:
+def tell_notes(source: Source, terminal: Terminal) -> None:
     """Say what a source leaves out, and its notes."""
     if source.skipped:
         skipped = ", ".join(f"{count} {what}" for what, count in source.skipped.items())
@@ -155,7 +163,8 @@ def _load(config: BuildConfig, kind: str, models: Models, terminal: Terminal) ->
     loaded = []
     for name in config.teachers:
         terminal.say(f"loading teacher {name}")
-        loaded.append(teachers.load(name, device=models.device, precision=config.precision))
+        licence = config.licence_of(teachers.choice(name)[0])
+        loaded.append(teachers.load(name, device=models.device, precision=config.precision, licence=licence))
         models.add(loaded[-1])
     of_captions = (config.captions.model,) if config.captions else ()
     if warning := starter_warning((*config.teachers, *of_captions), kind):
@@ -181,7 +190,7 @@ def _folders(config: BuildConfig, loaded: Sequence[Teacher], captioner: Captione
 
 def _embed_wanted_labels(work: Work, config: BuildConfig) -> None:
     """Embed the label sets of a build."""
-    own = {"source": work.cache.manifest.classes, "parts": _parts(work.cache)}
+    own = {"source": work.cache.manifest.classes, "parts": parts_of(work.cache)}
     for name in config.labels:
         if name in own and not own[name]:
             continue
@@ -191,7 +200,7 @@ def _embed_wanted_labels(work: Work, config: BuildConfig) -> None:
         _embed_labels(work, labels.label_set(name, own["source"], own["parts"]), config.image_batch)
 
 
-def _parts(cache: Cache) -> tuple[str, ...]:
+def parts_of(cache: Cache) -> tuple[str, ...]:
     """Names of the parts that the points of a cache are labelled with; empty if they have no labels."""
     record = cache.records().get(products.POINTS.name)
     return record.spec.parts if record is not None and isinstance(record.spec, PointSpec) else ()
@@ -234,8 +243,12 @@ def retry(path: Path, location: str, machine: Machine, terminal: Terminal, limit
 # ---------------------------------------------------------------------------------------- what an existing cache can gain
 
 
-def add_teacher(path: Path, name: str, precision: str | None, batch: int, machine: Machine, terminal: Terminal) -> Record:
+def add_teacher(
+    path: Path, name: str, precision: str | None, batch: int, machine: Machine, terminal: Terminal, licence: str = ""
+) -> Record:
     """Embed the stored views, captions and label sets with another teacher. Other products stay unchanged. Returns its image record.
+
+    `licence` names the licence of the weights; empty for that of the model's card.
 
     Raises:
         UserError: no such teacher, its weights are missing, the cache has no finished views, or something of another teacher of this name.
@@ -244,7 +257,7 @@ def add_teacher(path: Path, name: str, precision: str | None, batch: int, machin
     devices = machine.devices()
     executors.check(machine)
     check_place(path)
-    teacher, models, used = _loaded(path, name, devices[0], precision, terminal)
+    teacher, models, used = _loaded(path, name, devices[0], precision, terminal, licence)
     with held(path, terminal) as file:
         work = Work(cache=store.open_cache(path), models=models, machine=machine, terminal=terminal, journal=file)
         there = finished(work.cache)
@@ -346,7 +359,9 @@ def _depth_task(
     return task, source.entries, renderer
 
 
-def _loaded(path: Path, name: str, device: str, precision: str | None, terminal: Terminal) -> tuple[Teacher, Models, dict[str, str]]:
+def _loaded(
+    path: Path, name: str, device: str, precision: str | None, terminal: Terminal, licence: str = ""
+) -> tuple[Teacher, Models, dict[str, str]]:
     """Load a teacher for a cache.
 
     Returns:
@@ -356,7 +371,7 @@ def _loaded(path: Path, name: str, device: str, precision: str | None, terminal:
         UserError: no such teacher, or its weights are missing.
     """
     terminal.say(f"loading teacher {name}")
-    teacher = teachers.load(name, device=device, precision=precision)
+    teacher = teachers.load(name, device=device, precision=precision, licence=licence)
     models = Models(device, places(path))
     models.add(teacher)
     used = place_of(teacher.spec.weights, teachers.choice(name)[1].model)
@@ -517,7 +532,7 @@ def add_labels(path: Path, reference: str, batch: int, machine: Machine, termina
         UserError: there is no such label set, no teacher reads text, or a teacher is not on this machine.
     """
     opened = store.open_cache(path)  # no lock file beside what is no cache
-    made = labels.label_set(reference, opened.manifest.classes, _parts(opened))
+    made = labels.label_set(reference, opened.manifest.classes, parts_of(opened))
     if not _text_teachers(opened):
         raise UserError(f"{path} has no teacher with a text side to embed labels with; add one with `mmpd-cache add-teacher`")
     models = Models(machine.devices()[0], places(path))

@@ -9,6 +9,9 @@ from cache_schema.layout import texts
 from cache_schema.store import Cache
 from pipeline import weights
 
+NO_LICENCE: Final = "(none)"
+"""Stands for the licence of shapes whose licence is unknown."""
+
 
 def status_counts(cache: Cache) -> dict[str, int]:
     """Count shapes by status."""
@@ -27,14 +30,14 @@ def origin(cache: Cache) -> dict[str, Any]:
     """Tell the format of a cache, how many shapes have which licence, and the shapes of each segment if the cache has grown.
 
     Returns:
-        `format`; `licences`, a count by name, with `(none)` for shapes of unknown licence; `segments` where there are any.
+        `format`; `licences`, a count by name, with `NO_LICENCE` for unknown; `segments` where there are any.
     """
     m = cache.manifest
     licences: Counter[str] = Counter(dict.fromkeys(m.licences, 0))
     if m.licences:
         # Shard by shard, because the rows between two segments hold no shape.
         for _, values in cache.column_shards("licence"):
-            licences.update(m.licences[value] if value >= 0 else "(none)" for value in values.tolist())
+            licences.update(m.licences[value] if value >= 0 else NO_LICENCE for value in values.tolist())
     return {"format": m.format_version, "licences": dict(licences), **({"segments": list(m.segments)} if m.segments else {})}
 
 

@@ -36,6 +36,8 @@ class Begun(Event):
 
     subject: ClassVar[str] = ""
     """Name of the field that tells what the command adds; empty if there is none."""
+    machine: str = ""
+    """Kind of the machine: its processor, cores and GPUs."""
 
     @property
     def title(self) -> str:
@@ -229,6 +231,7 @@ def _texts(value: Any) -> bool:
 FIELDS: Final[dict[str, Callable[[Any], bool]]] = {
     "time": _number,
     "event": _text,
+    "machine": _text,
     "source": _text,
     "kind": _text,
     "teacher": _text,

@@ -89,8 +89,18 @@ class BuildConfig:
     """Number of pictures per call of the captioner."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Arithmetic of the teachers."""
+    licences: tuple[str, ...] = added(())
+    """Licences of the weights of teachers, as `TEACHER=LICENCE`, where their cards say none or another. Captions have
+    `captions.licence`, shapes `source.licence`."""
+
+    def licence_of(self, teacher: str) -> str:
+        """Return the licence that was given for a teacher; empty for none."""
+        return dict(typing.cast(tuple[str, str], one.split("=", 1)) for one in self.licences).get(teacher, "")
 
     def __post_init__(self) -> None:
+        for one in self.licences:
+            if "=" not in one:
+                raise UserError(f"licences takes TEACHER=LICENCE, got {one!r}")
         within("shard", self.shard, 0, 2**16)
         within("image_batch", self.image_batch, 1, 2**16)
         within("caption_batch", self.caption_batch, 1, 2**16)

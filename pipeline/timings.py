@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cache_schema import products, spec
+from cache_schema.store import Cache
 from pipeline.journal import SHAPES, Begun, Done, Event, ShapesMade, ShardMade, read_journal
 from pipeline.snapshot import Snapshot
 
@@ -23,6 +24,8 @@ class Run:
     end: float
     what: str
     finished: bool
+    machine: str
+    """Kind of the machine; empty if the journal does not say it."""
     shards: tuple[ShapesMade | ShardMade, ...]
     """The cost of each shard."""
 
@@ -71,6 +74,7 @@ def runs(path: Path) -> list[Run]:
             end=events[-1].time,
             what=begun.title,
             finished=isinstance(events[-1], Done),
+            machine=begun.machine,
             shards=tuple(event for event in events if isinstance(event, ShapesMade | ShardMade)),
         )
         for begun, events in found
@@ -87,6 +91,22 @@ def costs(snapshot: Snapshot) -> dict[str, Any]:
         "stages": stage_costs(snapshot, [made for run in every for made in run.shards]),
         "longest": longest,
         "lanes": lanes(longest) if longest is not None and longest.wall and not longest.overlapping else [],
+    }
+
+
+def measured(cache: Cache) -> dict[str, Any]:
+    """Return the hours that each stage took over all commands, and the kinds of machines that they ran on, from the journal.
+
+    Returns:
+        `machines`: their names. `stages`: dicts with `name`, `unit`, `units`, `seconds` and `hours`. Hours of steps of shapes are those of
+        one process, those of models of one device.
+    """
+    snapshot = Snapshot(cache)
+    every = runs(cache.path)
+    stages = stage_costs(snapshot, [made for run in every for made in run.shards])
+    return {
+        "machines": list(dict.fromkeys(run.machine for run in every if run.machine and run.shards)),
+        "stages": [{**stage, "hours": stage["seconds"] / 3600} for stage in stages],
     }
 
 

@@ -9,9 +9,11 @@ import fnmatch
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cache_schema.errors import UserError
 
@@ -29,6 +31,25 @@ SHIPPED = Path(__file__).parent / "starter" / "checkpoints"
 
 _TIMEOUT = 10.0
 """Seconds to wait for the hub. It is asked only once, so that the message comes at once without a network."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """Files of a model on a hub."""
+
+    model: str
+    """Hub id."""
+    revision: str = ""
+    """Commit, branch or tag; empty for the main branch."""
+    files: tuple[str, ...] = SETTINGS
+    """Patterns of the files besides the weights."""
+    weights: tuple[str, ...] = CHECKPOINT
+    """Patterns of weight files, in order of preference; empty for none."""
+
+
+def present(need: Need) -> bool:
+    """Whether files are on this machine. Asks nobody."""
+    return _cached(need.model, need.revision, need.files, need.weights) is not None
 
 
 def digest(state: Mapping[str, "torch.Tensor"]) -> str:
@@ -78,6 +99,48 @@ def public(model: str) -> str:
     A folder becomes `./NAME`. It is also looked for there, unless another place is known.
     """
     return f"./{Path(model).expanduser().absolute().name}" if is_path(model) else model
+
+
+LICENCE: Final = "MIT"
+"""Licence of this project, which covers the models that come with it."""
+
+CARD: Final = "README.md"
+"""File of a model with its metadata, which a hub shows."""
+
+
+def licence(model: str, folder: Path) -> str:
+    """Return the name of the licence of a model, as the metadata of its card say; empty if there are none.
+
+    The metadata are the lines between `---` at the top of `README.md`, with `license:`. Where that is `other`, `license_name:` has the
+    name. Several licences hold together. See https://huggingface.co/docs/hub/model-cards.
+
+    Args:
+        model: a local folder, a name in `SHIPPED` or a hub id.
+        folder: where its files are.
+    """
+    if is_shipped(model):
+        return LICENCE
+    try:
+        with open(folder / CARD, encoding="utf-8", errors="replace") as file:
+            head = file.read(1 << 16)
+    except OSError:
+        return ""
+    block = re.match(r"\ufeff?---[ \t]*\n(.*?\n)---[ \t]*(?:\n|$)", head, re.DOTALL)
+    said = {key: _listed(block[1], key) for key in ("license", "license_name")} if block else {}
+    names = said.get("license", [])
+    if [name.lower() for name in names] == ["other"] and said["license_name"]:
+        names = said["license_name"]
+    return " AND ".join(names) if all(name.isprintable() and len(name) <= 80 for name in names) else ""
+
+
+def _listed(block: str, key: str) -> list[str]:
+    """Return the values of a key of a YAML block: one text, or a list in either of its forms."""
+    found = re.search(rf"^{key}:[ \t]*(.*)((?:\n[ \t]*- .*)*)", block, re.MULTILINE)
+    if not found:
+        return []
+    first = re.sub(r"(^|\s)#.*", "", found[1]).strip()
+    values = first.strip("[]").split(",") if first.startswith("[") else [first] if first else re.findall(r"- (.*)", found[2])
+    return [value for text in values if (value := text.strip().strip("\"'"))]
 
 
 def folder(model: str, revision: str, *, files: Sequence[str] = SETTINGS, weights: Sequence[str] = CHECKPOINT) -> tuple[Path, str]:
@@ -140,7 +203,7 @@ def _download(repo: str, revision: str, files: Sequence[str], weights: Sequence[
         names = [s.rfilename for s in info.siblings or () if "/" not in s.rfilename]
         found = next((hits for pattern in weights if (hits := fnmatch.filter(names, pattern))), [])
         if found or not weights:
-            wanted = [*found, *(name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in files))]
+            wanted = [*found, *(name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in (*files, CARD)))]
             return Path(huggingface_hub.snapshot_download(repo, revision=info.sha, allow_patterns=wanted))
     except Exception as error:  # whatever goes wrong between here and the hub, the way out for the user is the same
         raise _missing(repo, revision, f"downloading failed ({type(error).__name__}: {str(error).splitlines()[0]})") from error

@@ -6,15 +6,17 @@ with held(path, terminal) as journal:
 
 import contextlib
 import os
+import platform
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TextIO
 
 from cache_schema.errors import UserError
 from cache_schema.files import exclusive
 from cache_schema.store import Cache
-from pipeline.journal import Event, append
+from pipeline.journal import Begun, Event, append
 from pipeline.models import Models
 from pipeline.sources.catalog import Entry
 
@@ -49,6 +51,22 @@ class Machine:
                 raise UserError(f"device {name!r} cannot be used ({reason}); `--device cpu` works everywhere") from error
         return names
 
+    def kind(self) -> str:
+        """Say what the machine is: processor, cores and GPUs, such as `AMD EPYC 7B13, 16 cores, 1 x NVIDIA H200`. It names no host."""
+        if self.scheduler:
+            return "a dask cluster"
+        import torch
+
+        try:
+            names = [
+                line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")
+            ]
+        except OSError:
+            names = []
+        gpus = Counter(torch.cuda.get_device_name(name) for name in self.devices() if name.startswith("cuda"))
+        cores = f"{len(os.sched_getaffinity(0))} cores"
+        return ", ".join([*(names[:1] or [platform.machine()]), cores, *(f"{count} x {name}" for name, count in gpus.items())])
+
     def processes(self) -> int:
         """Number of shape processes."""
         return self.workers or len(os.sched_getaffinity(0))
@@ -82,7 +100,7 @@ class Work:
 
     def note(self, event: Event) -> None:
         """Write one event to the journal."""
-        append(self.journal, event)
+        append(self.journal, replace(event, machine=self.machine.kind()) if isinstance(event, Begun) else event)
 
 
 @contextlib.contextmanager

@@ -82,7 +82,13 @@ class Blip2:
             raise UserError(f"{spec.model} was saved by an old transformers without image tokens; use a newer revision of it")
         self.model = model.eval().to(self.device)
         self.lock = threading.Lock()  # two threads must not use a tokenizer at once
-        self.spec = dataclasses.replace(spec, model=weights.public(spec.model), revision=commit, weights=weights.digest(model.state_dict()))
+        self.spec = dataclasses.replace(
+            spec,
+            model=weights.public(spec.model),
+            revision=commit,
+            weights=weights.digest(model.state_dict()),
+            licence=spec.licence or weights.licence(spec.model, folder),
+        )
 
     @torch.inference_mode()
     def caption(self, images: np.ndarray, keys: Sequence[str], names: Sequence[str]) -> list[list[str]]:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from cache_schema.spec import canonical
-from pipeline import geometry
+from pipeline import geometry, weights
 from pipeline.sources.catalog import Entry, Labelled, Source, Textures
 from pipeline.sources.options import whole
 from pipeline.starter.kinds.catalog import KINDS
@@ -40,7 +40,7 @@ REVISION: Final = "2"
 EACH: Final = 8
 """Number of shapes of each kind, unless a count is given."""
 
-LICENCE: Final = "MIT"
+LICENCE: Final = weights.LICENCE
 """Licence of the code that makes the shapes, and so of the shapes."""
 
 GREY_ONE_IN: Final = 4

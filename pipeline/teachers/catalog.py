@@ -5,16 +5,21 @@
     catalog.load("mine=transformers:google/siglip-base-patch16-224@7fd15f0")  # a hub id, a revision, and a name of one's own
     catalog.load("open_clip:/models/my-clip")                            # a local folder; also ./ ../ and ~
 
-To add a backend, add a module with a function `load`, and a line in `BACKENDS`. Large libraries are imported when a teacher is loaded.
+To add a backend, add a module with a function `load`, and a line in `BACKENDS`, or an entry point in another package; see `GROUP`. Large
+libraries are imported when a teacher is loaded.
 """
 
+import dataclasses
+import functools
 import importlib
+import importlib.metadata
 import re
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from types import ModuleType
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import numpy as np
 
@@ -32,6 +37,34 @@ Precision = Literal["float32", "bfloat16", "float16"]
 BACKENDS: dict[str, str] = {"open_clip": "pipeline.teachers.openclip", "transformers": "pipeline.teachers.huggingface"}
 """Name to module, imported when chosen. Each offers `load(model, *, name, revision, device, precision) -> Teacher` and names
 the packages it computes with in `PACKAGES`."""
+
+
+GROUP: Final = "mmpd.teachers"
+"""Group of entry points by which another installed package adds a backend: NAME = "its.module"."""
+
+
+@functools.cache
+def backends() -> dict[str, str]:
+    """Return the modules of all backends by name: ours, and those of other installed packages, which cannot replace ours."""
+    others = importlib.metadata.entry_points(group=GROUP)
+    return {point.name: point.module for point in others} | BACKENDS
+
+
+def backend(name: str) -> ModuleType:
+    """Import a backend.
+
+    Raises:
+        UserError: there is no such backend, or its package cannot be imported.
+    """
+    known = backends()
+    if name not in known:
+        raise UserError(f"no teacher backend {name!r}{did_you_mean(name, known)}")
+    if name in BACKENDS:
+        return importlib.import_module(known[name])
+    try:
+        return importlib.import_module(known[name])
+    except Exception as error:  # another package may raise anything
+        raise UserError(f"teacher backend {name!r} ({known[name]}) cannot be imported: {type(error).__name__}: {error}") from error
 
 
 class Teacher(Protocol):
@@ -204,23 +237,23 @@ def choice(reference: str) -> tuple[str, Choice]:
     """
     match = _REFERENCE.fullmatch(reference)
     name, what = match.groups() if match else (None, reference)
-    backend, colon, model = what.partition(":")
+    kind, colon, model = what.partition(":")
     if not colon:
         if what not in TEACHERS:
             raise UserError(f"no teacher {what!r}{did_you_mean(what, TEACHERS)}")
         chosen, default = TEACHERS[what], what
     else:
-        if backend not in BACKENDS:
-            raise UserError(f"no teacher backend {backend!r} (in {reference!r}){did_you_mean(backend, BACKENDS)}")
+        if kind not in backends():
+            raise UserError(f"no teacher backend {kind!r} (in {reference!r}){did_you_mean(kind, backends())}")
         local = weights.is_path(model)
         if local:  # absolute, so that it is found from anywhere; and a folder's name may hold an @
             model, revision = str(Path(model).expanduser().absolute()), ""
         else:
             model, _, revision = model.partition("@")
         if not model:
-            raise UserError(f"{reference!r} names no model: expected {backend}:MODEL")
-        chosen = Choice(backend=backend, model=model, revision=revision)
-        words = model.rpartition("/")[2] if local or backend != "open_clip" else model
+            raise UserError(f"{reference!r} names no model: expected {kind}:MODEL")
+        chosen = Choice(backend=kind, model=model, revision=revision)
+        words = model.rpartition("/")[2] if local or kind != "open_clip" else model
         default = re.sub(r"[^a-z0-9.]+", "-", words.lower()).strip("-.")
     name = default if name is None else name
     if not _NAME.fullmatch(name):
@@ -228,13 +261,14 @@ def choice(reference: str) -> tuple[str, Choice]:
     return name, chosen
 
 
-def load(reference: str, *, device: "torch.device | str" = "cpu", precision: str | None = None) -> Teacher:
+def load(reference: str, *, device: "torch.device | str" = "cpu", precision: str | None = None, licence: str = "") -> Teacher:
     """Load a teacher. Its weights are downloaded if they are neither local nor in the cache of the hub.
 
     Args:
         reference: see `choice`.
         device: torch device of the model. Results come back to the CPU.
         precision: float32, bfloat16 or float16. None: that of the catalogue.
+        licence: name of the licence of the weights. Empty: what the card of the model says.
 
     Raises:
         UserError: there is no such teacher, backend, precision or folder, or its weights cannot be had.
@@ -244,20 +278,19 @@ def load(reference: str, *, device: "torch.device | str" = "cpu", precision: str
     known = typing.get_args(Precision)
     if precision not in known:
         raise UserError(f"no precision {precision!r}{did_you_mean(precision, known)}")
-    backend = importlib.import_module(BACKENDS[chosen.backend])
-    teacher: Teacher = backend.load(chosen.model, name=name, revision=chosen.revision, device=device, precision=precision)
+    teacher: Teacher = backend(chosen.backend).load(chosen.model, name=name, revision=chosen.revision, device=device, precision=precision)
+    if licence:
+        teacher.spec = dataclasses.replace(teacher.spec, licence=licence)
     return teacher
 
 
-def packages(backend: str) -> tuple[str, ...]:
+def packages(name: str) -> tuple[str, ...]:
     """Return the packages whose versions are recorded with the embeddings of a backend.
 
     Raises:
         UserError: there is no such backend.
     """
-    if backend not in BACKENDS:
-        raise UserError(f"no teacher backend {backend!r}{did_you_mean(backend, BACKENDS)}")
-    return ("torch", *importlib.import_module(BACKENDS[backend]).PACKAGES)
+    return ("torch", *backend(name).PACKAGES)
 
 
 def measure(teacher: Teacher) -> tuple[int, int]:

@@ -108,6 +108,11 @@ class HuggingFace:
         return features
 
 
+def needs(model: str, revision: str) -> list[weights.Need]:
+    """Tell what files of the hub a model needs. `model` and `revision` are those of `load`."""
+    return [weights.Need(model=model, revision=revision)]
+
+
 def load(model: str, *, name: str, revision: str, device: torch.device | str, precision: Precision) -> HuggingFace:
     """Load a hub id or a local folder.
 
@@ -131,6 +136,7 @@ def load(model: str, *, name: str, revision: str, device: torch.device | str, pr
         text=tokenizer is not None,
         image_size=image_size,
         precision=precision,
+        licence=weights.licence(model, folder),
     )
     return teacher
 

@@ -10,6 +10,7 @@ at each place instead.
 
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,21 @@ class OpenClip:
         return embedded
 
 
+def needs(model: str, revision: str) -> list[weights.Need]:
+    """Tell what files of the hub `ARCHITECTURE/TAG` needs: the weights, and a tokenizer where open_clip has none for it.
+
+    Raises:
+        UserError: unknown architecture or tag.
+    """
+    architecture, tag = _architecture(model)
+    repo, names = _repository(architecture, tag)
+    remote = open_clip.get_model_config(architecture)["text_cfg"].get("hf_tokenizer_name")
+    return [
+        weights.Need(model=repo, revision=revision, files=(), weights=names),
+        *([weights.Need(model=remote, weights=())] if remote else []),
+    ]
+
+
 def load(model: str, *, name: str, revision: str, device: torch.device | str, precision: Precision) -> OpenClip:
     """Load `ARCHITECTURE/TAG` or a local folder.
 
@@ -99,6 +115,7 @@ def load(model: str, *, name: str, revision: str, device: torch.device | str, pr
     else:
         reference, tag = _architecture(model)
         path, commit = _checkpoint(reference, tag, revision)
+        folder = Path(path).parent
         # Loaded by path, so that the revision can be pinned; the tag's own normalisation and resizing then have to be named.
         options = {"pretrained": path, "force_preprocess_cfg": open_clip.get_pretrained_cfg(reference, tag)}
     try:
@@ -119,6 +136,7 @@ def load(model: str, *, name: str, revision: str, device: torch.device | str, pr
         text=True,
         image_size=image_size,
         precision=precision,
+        licence=weights.licence(model, folder),
     )
     return teacher
 
@@ -143,10 +161,15 @@ def _architecture(model: str) -> tuple[str, str]:
 
 def _checkpoint(architecture: str, tag: str, revision: str) -> tuple[str, str]:
     """The weights file of a tag, and its commit."""
-    repo, _, file = open_clip.get_pretrained_cfg(architecture, tag)["hf_hub"].rpartition("/")
-    names = (file.replace(".bin", ".safetensors"), file) if file else _CHECKPOINT
+    repo, names = _repository(architecture, tag)
     folder, commit = weights.folder(repo, revision, files=(), weights=names)
     return str(next(folder / n for n in names if (folder / n).is_file())), commit
+
+
+def _repository(architecture: str, tag: str) -> tuple[str, tuple[str, ...]]:
+    """The hub id of a tag, and the names of its weight files in order of preference."""
+    repo, _, file = open_clip.get_pretrained_cfg(architecture, tag)["hf_hub"].rpartition("/")
+    return repo, (file.replace(".bin", ".safetensors"), file) if file else _CHECKPOINT
 
 
 def _tokenizer(reference: str) -> Callable[[list[str]], torch.Tensor]:

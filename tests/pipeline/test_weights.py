@@ -101,7 +101,7 @@ def test_offline_never_asks(hub, monkeypatch):
     [
         (
             ["config.json", "model.safetensors", "pytorch_model.bin", "onnx/model.safetensors", "README.md"],
-            ["config.json", "model.safetensors"],
+            ["README.md", "config.json", "model.safetensors"],
         ),
         (["config.json", "pytorch_model.bin", "flax_model.msgpack"], ["config.json", "pytorch_model.bin"]),
     ],
