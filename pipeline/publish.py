@@ -306,7 +306,7 @@ def _check_same(there: Manifest, ours: Manifest, url: str) -> None:
 # ---------------------------------------------------------------------------------------------------------------- pull
 
 
-def pull(url: str, path: Path, *, patterns: Sequence[str] = (), jobs: int = JOBS, terminal: Terminal) -> Moved:
+def pull(url: str, path: Path, *, patterns: Sequence[str] = (), where: str = "", jobs: int = JOBS, terminal: Terminal) -> Moved:
     """Fetch a cache, or some of its products, and check every file against its completion marker.
 
     Args:
