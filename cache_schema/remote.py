@@ -377,9 +377,11 @@ def described_at(place: Place) -> Described:
     """
     where = place.address(ROOT)
     try:
-        body = json.loads(place.read(ROOT, ROOT_MOST))
+        data = place.read(ROOT, ROOT_MOST)
     except Absent as error:
         raise Absent(f"{place.url} holds no complete cache: {error}") from None
+    try:
+        body = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{where} is damaged: {error}") from error
     attributes = body.get("attributes") if isinstance(body, dict) else None

@@ -33,6 +33,7 @@ from cache_schema.files import MENDS, read_file, refuse_links, still_held, write
 from cache_schema.layout import ArraySpec, check_bytes, digests, encode, ends_in_crc, node_json, text_cells, texts
 from cache_schema.names import path_name
 from cache_schema.products import Kind, index_record, markers, statistics_array, status_record
+from cache_schema.remote import CARD, TABLE
 from cache_schema.records import KEY, Records, attributes_of, differences, restoring, sealed
 from cache_schema.rows import Rows
 from cache_schema.spec import Manifest, Record
@@ -56,6 +57,11 @@ class Cache:
         self.path = path
         self.manifest = manifest
         self.token = token
+
+    @property
+    def address(self) -> str:
+        """Where the cache is, for people: its path, or the address of a cache elsewhere."""
+        return str(self.path)
 
     # where files lie
 
@@ -759,7 +765,7 @@ def check_empty(path: Path) -> None:
     columns = set(products.FIXED[products.INDEX.name])
     if (path / "products" / products.STATUS.name).exists():
         columns |= set(products.FIXED[products.STATUS.name])
-    foreign = [p.name for p in path.iterdir() if p.name not in {*GROUPS, *columns}] if path.exists() else []
+    foreign = [p.name for p in path.iterdir() if p.name not in {*GROUPS, *columns, CARD, TABLE}] if path.exists() else []
     if foreign:
         raise UserError(f"{path} exists and is no cache (it holds {foreign[0]!r}); give another path")
 
