@@ -314,11 +314,15 @@ def patiently(what: str, call: Callable[[], T]) -> T:
     for wait in (*WAITS, None):
         try:
             return call()
-        except FileNotFoundError as error:
-            raise Absent(f"{what} is not there ({_said(error)})") from error
         except UserError:
             raise
         except Exception as error:
+            # The library says of every failure of a web server that the file is not there; its cause is the truth.
+            hidden = error.__cause__ if isinstance(error, FileNotFoundError) else None
+            if isinstance(hidden, Exception) and type(hidden).__module__.startswith("aiohttp"):
+                error = hidden
+            if isinstance(error, FileNotFoundError):
+                raise Absent(f"{what} is not there ({_said(error)})") from error
             status = getattr(error, "status", None) or getattr(getattr(error, "response", None), "status_code", None)
             if status == 404:
                 raise Absent(f"{what} is not there") from error

@@ -73,7 +73,7 @@ class Cleaner:
             places: folders of this machine, longest first.
             names: names of the user and the machine.
         """
-        known = [rf"{re.escape(place)}(?=[/\s:;,'\"()]|$)/?" for place in places]
+        known = [rf"(?<![\w.~-]){re.escape(place)}(?=[/\s:;,'\"()]|$)/?" for place in places]
         self._known = re.compile("|".join(known)) if known else None
         self._names = re.compile(rf"\b(?:{'|'.join(map(re.escape, names))})\b", re.IGNORECASE) if names else None
 
@@ -85,9 +85,10 @@ class Cleaner:
         return ""
 
     def cleaned(self, text: str) -> str:
-        """Return a text in which each place is replaced by the last part of its path, and each name by `REMOVED`."""
+        """Return a text without places and names: a path below a known folder becomes relative to it, any other becomes its last part, and a
+        name becomes `REMOVED`."""
         if self._known is not None:
-            text = self._known.sub(lambda found: "./" if found[0].endswith("/") else Path(found[0]).name, text)
+            text = self._known.sub(lambda found: "" if found[0].endswith("/") else Path(found[0]).name, text)
         text = _PATH.sub(lambda found: re.split(r"[/\\]", found[0].rstrip("/"))[-1], text)
         text = _ADDRESS.sub(REMOVED, text)
         return text if self._names is None else self._names.sub(REMOVED, text)
