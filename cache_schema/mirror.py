@@ -47,6 +47,8 @@ JOBS: Final = 8
 """Number of files that are fetched at once."""
 LOOK: Final = 2.0
 """Seconds between two looks at what other processes have deleted. Times of use are noted as often."""
+ABANDONED: Final = 3600.0
+"""Seconds after which an unfinished file was left behind by a process that was killed."""
 UNITS: Final = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 """Bytes of each unit of a size."""
 
@@ -137,7 +139,13 @@ class Mirror:
             ledger.execute("CREATE TABLE IF NOT EXISTS evictions (count INTEGER NOT NULL)")
             if ledger.execute("SELECT count(*) FROM evictions").fetchone()[0] == 0:
                 ledger.execute("INSERT INTO evictions VALUES (0)")
-            there = {path.name: path.stat() for path in (self.folder / "files").glob("??/*") if not path.name.endswith(".tmp")}
+            there = {}
+            for path in (self.folder / "files").glob("??/*"):
+                with contextlib.suppress(FileNotFoundError):  # another process may move or delete it just now
+                    if not path.name.endswith(".tmp"):
+                        there[path.name] = path.stat()
+                    elif time.time() - path.stat().st_mtime > ABANDONED:
+                        path.unlink()
             listed = {sha for (sha,) in ledger.execute("SELECT sha FROM files")}
             ledger.executemany("DELETE FROM files WHERE sha = ?", [(sha,) for sha in listed - set(there)])
             new = [(sha, there[sha].st_size, there[sha].st_mtime) for sha in set(there) - listed]
@@ -239,27 +247,38 @@ class Mirror:
 
     def _keep(self, path: Path, sha: str, data: bytes) -> list[str]:
         """Make room for a file, and put it into its place. Returns the files that were deleted."""
+        temporary = path.with_name(f".{sha}.{os.getpid()}.{threading.get_ident()}.tmp")
+        path.parent.mkdir(exist_ok=True)
+        try:
+            temporary.write_bytes(data)  # not synced: the next process that uses it compares it again
+            with self._ledger() as ledger:
+                gone = self._make_room(ledger, sha, len(data))
+                # Within the change of the ledger, so that no other process deletes what is listed and not here yet.
+                os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        return gone
+
+    def _make_room(self, ledger: sqlite3.Connection, sha: str, size: int) -> list[str]:
+        """Delete files until another one fits in, and list that one. Returns the files that were deleted."""
+        self._note(ledger)
         gone: list[str] = []
-        with self._ledger() as ledger:
-            self._note(ledger)
-            total = int(ledger.execute("SELECT coalesce(sum(bytes), 0) FROM files WHERE sha != ?", (sha,)).fetchone()[0])
-            if total + len(data) > self.limit:
-                with self._free:
-                    pinned = set(self._pins)
-                for victim, size in ledger.execute("SELECT sha, bytes FROM files ORDER BY used").fetchall():
-                    if total + len(data) <= self.limit:
-                        break
-                    if victim not in pinned and victim != sha:
-                        self.path(victim).unlink(missing_ok=True)
-                        gone.append(victim)
-                        total -= size
-                ledger.executemany("DELETE FROM files WHERE sha = ?", [(victim,) for victim in gone])
-                if gone:
-                    ledger.execute("UPDATE evictions SET count = count + 1")
-                if total + len(data) > self.limit:
-                    raise too_small(self.limit, total + len(data))
-            ledger.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (sha, len(data), time.time()))
-        write_file(path, data)
+        total = size + int(ledger.execute("SELECT coalesce(sum(bytes), 0) FROM files WHERE sha != ?", (sha,)).fetchone()[0])
+        if total > self.limit:
+            with self._free:
+                pinned = {sha, *self._pins}
+            for victim, held in ledger.execute("SELECT sha, bytes FROM files ORDER BY used").fetchall():
+                if total > self.limit and victim not in pinned:
+                    gone.append(victim)
+                    total -= held
+            if total > self.limit:
+                raise too_small(self.limit, total)
+            for victim in gone:
+                self.path(victim).unlink(missing_ok=True)
+            ledger.executemany("DELETE FROM files WHERE sha = ?", [(victim,) for victim in gone])
+            ledger.execute("UPDATE evictions SET count = count + 1")
+        ledger.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (sha, size, time.time()))
         return gone
 
     def _drop(self, gone: list[str]) -> None:

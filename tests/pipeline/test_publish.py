@@ -366,7 +366,7 @@ def test_the_card_and_the_table_tell_of_a_real_build(built, tmp_path):
     _, head, body = text.split("---\n", 2)
     said = yaml.safe_load(head)
     assert said["size_categories"] == ["n<1K"] and said["configs"] == [{"config_name": "shapes", "data_files": "shapes.parquet"}]
-    for words in ("zarr.open_group(", "| `image/starter-resnet` |", "Measured: draw", "hours", "Software: ", "Licences"):
+    for words in ("zarr.open_group(", "| `image/starter-resnet` |", "Measured: views", "hours", "Software: ", "Licences"):
         assert words in body, words
     frame = pandas.read_parquet(tmp_path / "out.zarr/shapes.parquet")
     cache = store.open_cache(built)
