@@ -59,7 +59,9 @@ def main():
         points = PointSpec(count=1024, blocks=2, ordered=64, normals=True)
         guide = GuideSpec(name="g", encoder="none", weights="none", tokens=64, dim=384, blocks=2)
         teachers = (synthetic.teacher("a", 512), synthetic.teacher("b", 384, text=False))
-        synthetic.write(folder / "a.zarr", shapes=arguments.shapes, shard=32, views=12, points=points, teachers=teachers, labels=LABELS, guide=guide)
+        synthetic.write(
+            folder / "a.zarr", shapes=arguments.shapes, shard=32, views=12, points=points, teachers=teachers, labels=LABELS, guide=guide
+        )
         publish.push(folder / "a.zarr", "s3://lab/a.zarr", allow_unknown=True, terminal=Quiet())
         size = sum(file.stat().st_size for file in (folder / "a.zarr").rglob("*") if file.is_file())
         config = configured("smoke", "align", ["optim.batch=32", "data.teachers=b", "data.blocks=1"])

@@ -49,7 +49,18 @@ LOOK: Final = 2.0
 """Seconds between two looks at what other processes have deleted. Times of use are noted as often."""
 ABANDONED: Final = 3600.0
 """Seconds after which an unfinished file was left behind by a process that was killed."""
-UNITS: Final = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+UNITS: Final = {
+    "": 1,
+    "B": 1,
+    "KiB": 1 << 10,
+    "MiB": 1 << 20,
+    "GiB": 1 << 30,
+    "TiB": 1 << 40,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+}
 """Bytes of each unit of a size."""
 
 
@@ -392,7 +403,9 @@ class MirroredCache(Cache):
         return record
 
     def array(self, path: str) -> Any:
-        raise UserError(f"{self.place.url}: {path} is read as a whole Zarr array; pull the cache first: mmpd-cache pull {self.place.url} CACHE")
+        raise UserError(
+            f"{self.place.url}: {path} is read as a whole Zarr array; pull the cache first: mmpd-cache pull {self.place.url} CACHE"
+        )
 
     def rows(self, path: str, verify: Literal["off", "first_use"] = "off") -> Rows:
         """Map an array; see `Cache.rows`. The mirror compares its files, whatever `verify` says."""

@@ -511,7 +511,9 @@ class Cache:
         assert record.complete and (statistics is not None) == products.of(record).statistics, record.product
         with still_held(self.path, self.token):
             if self.content(record, statistics=statistics) != record.content:
-                raise UserError(f"{self.path}: {record.product} does not match the digest in its record, so its files do not belong together")
+                raise UserError(
+                    f"{self.path}: {record.product} does not match the digest in its record, so its files do not belong together"
+                )
             if statistics is not None:
                 self._put_statistics(record, statistics)
             self._put(f"products/{record.product}/zarr.json", node_json(markers(self.manifest, record), sealed(record)))

@@ -99,11 +99,13 @@ def readme(outgoing: Outgoing, every: Mapping[str, Record], url: str, digest: st
 
 
 def _loading(url: str, name: str, every: Mapping[str, Record]) -> str:
-    first = next((f"{product}/xyz" if product == products.POINTS.name else product for product in every if product not in products.FIXED), "id")
+    first = next(
+        (f"{product}/xyz" if product == products.POINTS.name else product for product in every if product not in products.FIXED), "id"
+    )
     shown = url if url.startswith(HUB) or "://" in url else f"path/to/{name}"
     return (
         "## How to load it\n\n```python\nimport zarr\n"
-        f"cache = zarr.open_group({json.dumps(shown)}, mode=\"r\")\nfirst = cache[{json.dumps(first)}][0]\n```\n\n"
+        f'cache = zarr.open_group({json.dumps(shown)}, mode="r")\nfirst = cache[{json.dumps(first)}][0]\n```\n\n'
         f"```bash\nmmpd-cache pull {shown} {name} --products 'points,image/*'\n"
         f"mmpd-train align {shown} runs/align --set data.mirror=mirror --set data.mirror_limit=50GiB\n```"
     )

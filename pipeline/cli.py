@@ -603,27 +603,23 @@ def pull(
     products_: Annotated[
         str, typer.Option("--products", metavar="NAMES", help="Which products, e.g. points,image/*. Default: all.", show_default=False)
     ] = "",
-    where: Annotated[
-        str, typer.Option(metavar="NAME=VALUE", help="Which shapes, e.g. split=train,class=chair|table. Default: all.", show_default=False)
-    ] = "",
     jobs: Jobs = 8,
     as_json: Json = False,
 ) -> None:
     """Fetch a cache, or a part of it. Every file is checked against its completion marker before it is kept.
 
-    Only files that differ here move. After a stop, run the same command again: it goes on. Index and status always come along. With --where,
-    whole shards that hold such shapes are fetched, and the shapes are then copied out of them.
+    Only files that differ here move. After a stop, run the same command again: it goes on. Index and status always come along.
 
     \b
     mmpd-cache pull s3://lab/out.zarr mine.zarr
     mmpd-cache pull hf://datasets/lab/shapes mine.zarr --products 'points,captions/*,text/*/clip-vit-b32,image/clip-vit-b32'
-    mmpd-cache pull https://lab.org/out.zarr mine.zarr --products points --where split=train
+    mmpd-cache pull https://lab.org/out.zarr mine.zarr --products points
     """
     from pipeline.publish import pull as pull_cache
 
     patterns = [name.strip() for name in products_.split(",") if name.strip()]
     with progress() as terminal:
-        moved = pull_cache(url, cache, patterns=patterns, where=where, jobs=jobs, terminal=terminal)
+        moved = pull_cache(url, cache, patterns=patterns, jobs=jobs, terminal=terminal)
     if as_json:
         print_json(dataclasses.asdict(moved))
     say(f"{cache} is complete: {moved}.")

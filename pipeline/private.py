@@ -34,11 +34,15 @@ T = TypeVar("T")
 
 REMOVED: Final = "(removed)"
 """Text in the place of a name of a user or a machine."""
-COMMON: Final = frozenset("root user users admin ubuntu debian localhost runner home test guest nobody jovyan vscode docker build node".split())
+COMMON: Final = frozenset(
+    "root user users admin ubuntu debian localhost runner home test guest nobody jovyan vscode docker build node".split()
+)
 """Names of users and machines that say nothing about anybody, and that ordinary texts hold."""
 _PATH: Final = re.compile(r"""(?:file://|~\w*(?=/)|(?<![\w.:/~\\-])(?=/))(?:/[^\s/:;,'"()<>|]+){2,}/?|(?<!\w)[A-Za-z]:\\[^\s:;,'"()<>|]+""")
 """A place on a machine: an absolute path of at least two parts, or one of Windows."""
-_ADDRESS: Final = re.compile(r"https?://(?:[^/\s@]*@)?(localhost|[\d.]+|\[[0-9a-fA-F:]+\]|[\w-]+|[\w.-]+\.(?:local|lan|internal|intra|corp|home))(?::\d+)?(?=[/\s]|$)\S*")
+_ADDRESS: Final = re.compile(
+    r"https?://(?:[^/\s@]*@)?(localhost|[\d.]+|\[[0-9a-fA-F:]+\]|[\w-]+|[\w.-]+\.(?:local|lan|internal|intra|corp|home))(?::\d+)?(?=[/\s]|$)\S*"
+)
 """An address of a server that is not public."""
 
 

@@ -85,9 +85,7 @@ class _Tally:
 
     def moved(self) -> Moved:
         by_product = {name: size for name, size in self._bytes.items() if name}
-        return Moved(
-            files=self._files, bytes=sum(self._bytes.values()), seconds=time.monotonic() - self._start, by_product=by_product
-        )
+        return Moved(files=self._files, bytes=sum(self._bytes.values()), seconds=time.monotonic() - self._start, by_product=by_product)
 
 
 def _each(jobs: int, work: Callable[[T], object], items: Iterable[T], done: Callable[[T], None] = lambda item: None) -> None:
@@ -306,7 +304,7 @@ def _check_same(there: Manifest, ours: Manifest, url: str) -> None:
 # ---------------------------------------------------------------------------------------------------------------- pull
 
 
-def pull(url: str, path: Path, *, patterns: Sequence[str] = (), where: str = "", jobs: int = JOBS, terminal: Terminal) -> Moved:
+def pull(url: str, path: Path, *, patterns: Sequence[str] = (), jobs: int = JOBS, terminal: Terminal) -> Moved:
     """Fetch a cache, or some of its products, and check every file against its completion marker.
 
     Args:
@@ -404,10 +402,7 @@ class Pull:
                 cache.reopen(local, shard)  # it is replaced, so it must not look finished meanwhile
         begun = dataclasses.replace(local, complete=False, content="")
         _each(
-            self.jobs,
-            lambda shard: self._shard(cache, begun, shard, sums[shard]),
-            todo,
-            lambda _: self.terminal.advance(record.product, 1),
+            self.jobs, lambda shard: self._shard(cache, begun, shard, sums[shard]), todo, lambda _: self.terminal.advance(record.product, 1)
         )
         cache.adopt(record, statistics)
 
@@ -459,4 +454,3 @@ class Pull:
                 )
             files.append(data)
         cache.write_files(record, shard, files)
-

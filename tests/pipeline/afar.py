@@ -48,7 +48,9 @@ class Counter:
         body = self.app(environ, start)
         path = environ["PATH_INFO"]
         if environ["REQUEST_METHOD"] == "PUT":
-            self.put[path] = self.put.get(path, 0) + int(environ.get("HTTP_X_AMZ_DECODED_CONTENT_LENGTH") or environ.get("CONTENT_LENGTH") or 0)
+            self.put[path] = self.put.get(path, 0) + int(
+                environ.get("HTTP_X_AMZ_DECODED_CONTENT_LENGTH") or environ.get("CONTENT_LENGTH") or 0
+            )
         elif environ["REQUEST_METHOD"] == "GET" and path.count("/") > 1:
             body = [b"".join(body)]
             self.got[path] = self.got.get(path, 0) + len(body[0])

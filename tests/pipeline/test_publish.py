@@ -260,7 +260,10 @@ COMMAND = "import sys; from pipeline.cli import main; sys.argv = ['mmpd-cache', 
 def test_killed_commands_go_on(cache, lab, tmp_path):
     """Real processes and SIGKILL, over the network."""
     run = [sys.executable, "-c", COMMAND]
-    orders = (["push", str(cache), "s3://lab/killed.zarr", "--allow-unknown"], ["pull", "s3://lab/killed.zarr", str(tmp_path / "back.zarr")])
+    orders = (
+        ["push", str(cache), "s3://lab/killed.zarr", "--allow-unknown"],
+        ["pull", "s3://lab/killed.zarr", str(tmp_path / "back.zarr")],
+    )
     for order, moving in zip(orders, (lab.put, lab.got), strict=True):
         lab.reset()
         process = subprocess.Popen([*run, *order], stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2])
@@ -285,7 +288,12 @@ def test_nothing_local_goes_out(copied, tmp_path, monkeypatch):
     assert len(sources) > 2 and all(place.startswith("/") for place in sources)
     status = opened.record("status")
     nodes = {node.path: opened.shard_rows(node, 0) for node in opened.arrays(status)}
-    said = ["", f"{journal['source']}/a b.off is cut short", "/home/janedoe/x y/mesh.obj: no such file; asked janedoe on gpubox7", "and/or 1/2"]
+    said = [
+        "",
+        f"{journal['source']}/a b.off is cut short",
+        "/home/janedoe/x y/mesh.obj: no such file; asked janedoe on gpubox7",
+        "and/or 1/2",
+    ]
     nodes["reason"] = text_cells(said)
     opened.reopen(status, 0)
     opened.write(dataclasses.replace(status, complete=False, content=""), 0, nodes)
@@ -308,7 +316,10 @@ def test_nothing_local_goes_out(copied, tmp_path, monkeypatch):
 
 
 def test_a_place_that_decides_a_fingerprint_is_refused(tmp_path):
-    for settings, words in (({"classes": ("/home/jane/chairs", "b")}, "the manifest.classes"), ({}, "the record of captions/c.spec.prompt")):
+    for settings, words in (
+        ({"classes": ("/home/jane/chairs", "b")}, "the manifest.classes"),
+        ({}, "the record of captions/c.spec.prompt"),
+    ):
         path = tmp_path / f"{len(settings)}.zarr"
         source = spec.SourceSpec(kind="synthetic", ids=spec.ids_digest(["a"]))
         cache = store.create(path, Manifest(shapes=1, shard=1, source=source, **settings), ["a"], [0 if settings else -1], [-1])
