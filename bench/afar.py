@@ -2,8 +2,8 @@
 
     python bench/afar.py --shapes 512 --steps 60
 
-The mirror holds a quarter of the cache's size. Prints the ratio of steps per second after the first epoch, with the spread over rounds, and the
-bytes that were fetched in each epoch.
+The mirror holds a quarter of the cache's size. Prints the ratio of steps per second after the first epoch, with the spread over epochs,
+and the bytes that were fetched in each epoch.
 """
 
 import argparse

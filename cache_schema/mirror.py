@@ -1,19 +1,19 @@
-"""Read a cache from afar as if it were here: files come to a local folder, the mirror, when they are first needed, and are mapped from there.
+"""Read a cache from afar as if it were here: files come to a local folder, the mirror, when they are needed, and are mapped from there.
 
     cache = opened("s3://lab/shapes.zarr", Path("mirror"), limit=50 << 30)
     xyz = cache.rows("points/xyz")                     # like any cache's; files come as they are read
 
-A mirror is a store of files by their sha256, so files of several caches, and of states of one cache, share it. Every file is compared with its
-completion marker on arrival, and once more when a process first uses one that was there before. Where files together exceed the limit, those
-that were used longest ago are deleted. Several processes may use one mirror: a file is fetched once, is renamed into its place when it is
+A mirror is a store of files by their sha256, so that several caches, and several states of one cache, share it. Every file is compared
+with its completion marker on arrival, and once more when a process first uses one that was there before. Where files together exceed the
+limit, those that were used longest ago are deleted. Several processes may use one mirror: a file is fetched once, is renamed into its place when it is
 whole, and a ledger (SQLite) says how large each one is and when it was used.
 
     mirror/files/ab/abcdef...         a file of data, by its sha256
     mirror/caches/<digest>/NAME.zarr  descriptions and completion markers of a cache, which are small and stay
     mirror/ledger.sqlite, mirror/locks
 
-A mapped file that is deleted keeps its space until it is unmapped. So a process drops its mappings of what it deletes, and looks once in a while
-whether another process has deleted files.
+A mapped file that is deleted keeps its space until it is unmapped. So a process drops its mappings of what it deletes, and looks once in
+a while whether another process has deleted files.
 """
 
 import contextlib

@@ -4,9 +4,9 @@
     described = described_at(place)                    # its manifest and its complete products, from the root alone
     data = place.read("points/xyz/c/0/0/0/0", most=2**20)
 
-This is the only file that knows fsspec and the hub. Both are imported when they are first needed, so that a machine that only has local caches
-does without them. Nothing here lists a folder to read a cache: the consolidated metadata in the root says which products are complete, and
-`cache_schema.products` says which files they have. So a plain web server is enough.
+This is the only file that knows fsspec and the hub. Both are imported when they are first needed, so that a machine that only has local
+caches does without them. Nothing here lists a folder to read a cache: the consolidated metadata in the root says which products are
+complete, and `cache_schema.products` says which files they have. So a plain web server is enough.
 
 Credentials come from where the libraries look for them (environment, configuration files, instance roles). They are never stored, and an
 address that holds some is refused.
@@ -56,10 +56,10 @@ class Absent(UserError):
 
 
 class Place:
-    """A folder for the files of one cache, here or elsewhere. Files are named by their places in the cache, such as `points/xyz/zarr.json`.
+    """A folder for the files of one cache, here or elsewhere. Files are named by their places in it, such as `points/xyz/zarr.json`.
 
-    Methods may be called from several threads. Each raises UserError with the address and the file if the connection is lost for good, or if
-    access is refused.
+    Methods may be called from several threads. Each raises UserError with the address and the file if the connection is lost for good, or
+    if access is refused.
     """
 
     writable: bool = True

@@ -310,8 +310,8 @@ class Rows:
 
 
 _mapping = threading.RLock()
-"""Held while the mappings of any array change. A thread that holds it may come again: to map a file can mean to fetch it, and then to drop the
-mappings of others."""
+"""Held while the mappings of any array change. A thread that holds it may come again: to map a file can mean to fetch it, and then to drop
+the mappings of others."""
 _open: "weakref.WeakSet[Rows]" = weakref.WeakSet()
 _starts = itertools.count()
 _readers: "dict[int, tuple[int, weakref.ref[Region], weakref.ref[Rows]]]" = {}

@@ -33,8 +33,8 @@ from cache_schema.files import MENDS, read_file, refuse_links, still_held, write
 from cache_schema.layout import ArraySpec, check_bytes, digests, encode, ends_in_crc, node_json, text_cells, texts
 from cache_schema.names import path_name
 from cache_schema.products import Kind, index_record, markers, statistics_array, status_record
-from cache_schema.remote import CARD, TABLE
 from cache_schema.records import KEY, Records, attributes_of, differences, restoring, sealed
+from cache_schema.remote import CARD, TABLE
 from cache_schema.rows import Rows
 from cache_schema.spec import Manifest, Record
 

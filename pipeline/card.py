@@ -3,8 +3,8 @@
     text = readme(outgoing, records, "s3://lab/shapes.zarr", table_digest(outgoing))
     data = table(outgoing)                             # a Parquet file: id, class, split, caption, thumbnail
 
-The card is Markdown with a metadata block (https://huggingface.co/docs/hub/datasets-cards). Words in it come from whoever made the cache, so they
-are shown as letters and never as markup.
+The card is Markdown with a metadata block (https://huggingface.co/docs/hub/datasets-cards). Words in it come from whoever made the cache,
+so they are shown as letters and never as markup.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ THUMBNAILS: Final = 10_000
 NAMES: Final = 60
 """Number of classes that the card lists."""
 HUB_LICENCES: Final = frozenset(
-    "mit apache-2.0 bsd-3-clause bsd-2-clause cc0-1.0 cc-by-4.0 cc-by-3.0 cc-by-sa-4.0 cc-by-nc-4.0 cc-by-nc-sa-4.0 odbl odc-by unlicense".split()
+    "mit apache-2.0 bsd-3-clause bsd-2-clause cc0-1.0 cc-by-4.0 cc-by-3.0 cc-by-sa-4.0 cc-by-nc-4.0 cc-by-nc-sa-4.0 odbl odc-by".split()
 )
 """Names of licences that the metadata block of a hub knows; all others are `other` there."""
 SIZES: Final = (("n<1K", 1e3), ("1K<n<10K", 1e4), ("10K<n<100K", 1e5), ("100K<n<1M", 1e6), ("1M<n<10M", 1e7), ("n>10M", math.inf))
@@ -88,7 +88,7 @@ def readme(outgoing: Outgoing, every: Mapping[str, Record], url: str, digest: st
     parts = [
         "\n".join(head),
         f"# {_plain(name)}",
-        f"A cache of {counts['ok']} 3D shapes for pre-training 3D encoders, made by mmpd: a Zarr v3 hierarchy, which any Zarr client reads. "
+        f"A cache of {counts['ok']} 3D shapes for pre-training 3D encoders, made by mmpd: a Zarr v3 hierarchy that any Zarr client reads. "
         f"`{TABLE}` lists the shapes. {counts['failed']} shapes could not be read; the cache says why.",
         _loading(url, name, every),
         "## What it holds\n\n" + _products(outgoing, every),

@@ -41,13 +41,14 @@ COMMON: Final = frozenset(
 _PATH: Final = re.compile(r"""(?:file://|~\w*(?=/)|(?<![\w.:/~\\-])(?=/))(?:/[^\s/:;,'"()<>|]+){2,}/?|(?<!\w)[A-Za-z]:\\[^\s:;,'"()<>|]+""")
 """A place on a machine: an absolute path of at least two parts, or one of Windows."""
 _ADDRESS: Final = re.compile(
-    r"https?://(?:[^/\s@]*@)?(localhost|[\d.]+|\[[0-9a-fA-F:]+\]|[\w-]+|[\w.-]+\.(?:local|lan|internal|intra|corp|home))(?::\d+)?(?=[/\s]|$)\S*"
+    r"https?://(?:[^/\s@]*@)?"
+    r"(localhost|[\d.]+|\[[0-9a-fA-F:]+\]|[\w-]+|[\w.-]+\.(?:local|lan|internal|intra|corp|home))(?::\d+)?(?=[/\s]|$)\S*"
 )
 """An address of a server that is not public."""
 
 
 def own_places(cache: Cache) -> tuple[str, ...]:
-    """List places of this machine that texts of a cache may name, longest first: sources and models in the journal, home, temporary files."""
+    """List places of this machine that texts of a cache may name, longest first: sources and models of the journal, home, and such."""
     found = {str(cache.path), str(cache.path.parent), str(Path.home()), str(Path.cwd()), tempfile.gettempdir()}
     for event in read_journal(cache.path).events:
         if isinstance(event, Loading):
@@ -89,8 +90,8 @@ class Cleaner:
         return ""
 
     def cleaned(self, text: str) -> str:
-        """Return a text without places and names: a path below a known folder becomes relative to it, any other becomes its last part, and a
-        name becomes `REMOVED`."""
+        """Return a text without places and names: a path below a known folder becomes relative to it, any other becomes its last part, and
+        a name becomes `REMOVED`."""
         if self._known is not None:
             text = self._known.sub(lambda found: "" if found[0].endswith("/") else Path(found[0]).name, text)
         text = _PATH.sub(lambda found: re.split(r"[/\\]", found[0].rstrip("/"))[-1], text)
@@ -110,8 +111,8 @@ class Cleaner:
         if isinstance(value, str):
             if identity and (place := self.local(value)):
                 raise UserError(
-                    f"{where} holds a place of this machine ({short(place)}), and nothing local goes out. It decides the fingerprint, so it "
-                    "cannot be left out: build the cache anew with a setting that names no place"
+                    f"{where} holds a place of this machine ({short(place)}), and nothing local goes out. It decides the fingerprint, so "
+                    "it cannot be left out: build the cache anew with a setting that names no place"
                 )
             return value if identity else self.cleaned(value)
         if isinstance(value, tuple):

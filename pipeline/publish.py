@@ -432,8 +432,8 @@ class Pull:
         content = hashlib.sha256(b"".join(part.tobytes() for part in sums) + (statistics or b"")).hexdigest()
         if content != record.content:
             raise UserError(
-                f"{self.place.url}: the completion markers of {record.product} do not add up to the digest in its record: they were changed, "
-                "or a push is at work there. Try again, or push that cache again"
+                f"{self.place.url}: the completion markers of {record.product} do not add up to the digest in its record: they were "
+                "changed, or a push is at work there. Try again, or push that cache again"
             )
         return sums, statistics
 

@@ -74,9 +74,9 @@ def test_a_mirror_that_must_drop_files_gives_the_same_losses(cache, lab, tmp_pat
 
 
 def test_addresses_and_mirrors_belong_together(cache, tmp_path):
-    with pytest.raises(UserError, match="data.mirror=DIR"):
+    with pytest.raises(UserError, match=r"data\.mirror=DIR"):
         losses("s3://lab/a.zarr", tmp_path / "run")
-    with pytest.raises(UserError, match="data.mirror would have no effect"):
+    with pytest.raises(UserError, match=r"data\.mirror would have no effect"):
         losses(cache, tmp_path / "run", f"data.mirror={tmp_path / 'm'}")
 
 

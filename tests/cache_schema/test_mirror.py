@@ -127,7 +127,7 @@ def test_processes_at_work_in_a_tight_mirror_read_what_is_there(there, points, t
 
 
 def test_damage_here_is_fetched_again_and_damage_there_is_named(there, points, tmp_path):
-    values, size = points
+    values, _ = points
     shutil.copytree(there, tmp_path / "b.zarr")
     rows = opened(str(tmp_path / "b.zarr"), Mirror(tmp_path / "m", 1 << 30)).rows("points/xyz")
     rows.gather(np.arange(4))
@@ -145,7 +145,7 @@ def test_a_mirror_in_another_folder_or_too_small_is_refused(there, tmp_path):
     (tmp_path / "full" / "thesis.txt").write_text("mine")
     with pytest.raises(UserError, match="something else than a mirror"):
         Mirror(tmp_path / "full", 10)
-    with pytest.raises(UserError, match="data.mirror_limit=.* is the least that works"):
+    with pytest.raises(UserError, match=r"data\.mirror_limit=.* is the least that works"):
         opened(str(there), Mirror(tmp_path / "m", 10))
 
 

@@ -1,4 +1,4 @@
-"""Places elsewhere for tests: an S3 server on loopback that counts, a web server that obeys ranges or not, and a place in memory that dies."""
+"""Places elsewhere for tests: an S3 server on loopback that counts, a web server without listings, and a place in memory."""
 
 import contextlib
 import functools

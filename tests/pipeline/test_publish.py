@@ -22,7 +22,7 @@ from cache_schema.layout import node_json, text_cells
 from cache_schema.records import sealed
 from cache_schema.remote import described_at, place_of
 from cache_schema.spec import CaptionSpec, Manifest, Record
-from pipeline import card, private, publish
+from pipeline import private, publish
 from tests.harm import flip
 from tests.pipeline.afar import Killed, Memory, Quiet, change, objects, s3_server, web_server
 
@@ -305,7 +305,7 @@ def test_nothing_local_goes_out(copied, tmp_path, monkeypatch):
     push(copied, str(tmp_path / "out.zarr"))
     out = store.open_cache(tmp_path / "out.zarr")
     assert validate.problems(tmp_path / "out.zarr") == []
-    reasons = [text for text in private.texts(out.column("reason"))[:4]]
+    reasons = private.texts(out.column("reason"))[:4].tolist()
     assert reasons == ["", "a b.off is cut short", "x y/mesh.obj: no such file; asked (removed) on (removed)", "and/or 1/2"]
     assert out.record("image/random-dino").spec.model == "(removed) of dino"
     assert out.record("image/random-dino").fingerprint == image.fingerprint
