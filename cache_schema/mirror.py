@@ -5,8 +5,8 @@
 
 A mirror is a store of files by their sha256, so that several caches, and several states of one cache, share it. Every file is compared
 with its completion marker on arrival, and once more when a process first uses one that was there before. Where files together exceed the
-limit, those that were used longest ago are deleted. Several processes may use one mirror: a file is fetched once, is renamed into its place when it is
-whole, and a ledger (SQLite) says how large each one is and when it was used.
+limit, those that were used longest ago are deleted. Several processes may use one mirror: a file is fetched
+once, is renamed into its place when it is whole, and a ledger (SQLite) says how large each one is and when it was used.
 
     mirror/files/ab/abcdef...         a file of data, by its sha256
     mirror/caches/<digest>/NAME.zarr  descriptions and completion markers of a cache, which are small and stay

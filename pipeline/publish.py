@@ -194,7 +194,7 @@ class _Push:
             )
         for name, record in self.outgoing.records.items():
             other = self.there.records.get(name)
-            if other is not None and other.fingerprint != record.fingerprint and not products.of(record).origin == "listing":
+            if other is not None and other.fingerprint != record.fingerprint and name not in products.FIXED:  # these change with the shapes
                 raise UserError(
                     f"{self.place.url} has {name} made from another specification ({'; '.join(differences(other, record))}): push to "
                     "another place, or delete it there"

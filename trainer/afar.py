@@ -5,7 +5,7 @@
         with ahead.held(number):                       # its files are here, and stay
             batch = data.batch(number, share)
 
-Which shapes a batch has is known in advance, so a batch is the same as from a local cache, bit for bit, and only its time differs. The files
+Which shapes a batch has is known in advance, so a batch is the same as from a local cache, bit for bit; only its time differs. The files
 of a batch are pinned all at once, in the order of batches, so that batches never wait for each other in a circle.
 
 Letters: n entries of an array that a batch reads.
