@@ -1,10 +1,13 @@
 """Places elsewhere for tests: an S3 server on loopback that counts, a web server without listings, and a place in memory."""
 
+import base64
 import contextlib
 import functools
 import http.server
+import json
 import re
 import threading
+import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -180,3 +183,68 @@ class Memory(Place):
 
     def find(self, prefix):
         return {key for key in self.files if key.startswith(f"{prefix}/")}
+
+
+# ----------------------------------------------------------------------------------------------------------------- hub
+
+
+class _Hub(http.server.BaseHTTPRequestHandler):
+    """The part of the hub's HTTP interface that its client uses to make a data set, commit files, list them and read them."""
+
+    def _answer(self, data: bytes, status=200, kind="application/json"):
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def do_GET(self):
+        files, place = self.server.files, urllib.parse.unquote(self.path.partition("?")[0])
+        if place.startswith("/api/datasets/me/shapes/tree/main"):
+            listed = [{"type": "file", "path": path, "size": len(data), "oid": "0" * 40} for path, data in files.items()]
+            self._answer(json.dumps(listed).encode(), 200 if self.server.made else 404)
+        elif (path := place.removeprefix("/datasets/me/shapes/resolve/main/")) in files:
+            self._answer(files[path], kind="application/octet-stream")
+        else:
+            self._answer(b"{}", 404)
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        answer = {}
+        if self.path == "/api/repos/create":
+            self.server.made = True
+            answer = {"url": f"{self.server.address}/datasets/me/shapes"}
+        elif "/preupload/" in self.path:
+            asked = json.loads(body)["files"]
+            answer = {"files": [{"path": file["path"], "uploadMode": "regular", "shouldIgnore": False} for file in asked]}
+        elif "/commit/" in self.path:
+            said = [json.loads(line) for line in body.splitlines()]
+            added = {one["value"]["path"]: base64.b64decode(one["value"]["content"]) for one in said if one["key"] == "file"}
+            self.server.commits.append(list(added))
+            self.server.files |= added
+            answer = {"commitUrl": f"{self.server.address}/datasets/me/shapes/commit/{'0' * 40}", "commitOid": "0" * 40}
+        self._answer(json.dumps(answer).encode())
+
+    def log_message(self, *_):
+        self.server.tokens.add(self.headers.get("Authorization"))
+
+
+@contextlib.contextmanager
+def hub_server(patch):
+    """Start a stand-in of the hub with room for the data set `me/shapes`, and let the real client find it. Yields the server."""
+    import huggingface_hub
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
+    server.address = f"http://127.0.0.1:{server.server_port}"
+    server.files, server.commits, server.tokens, server.made = {}, [], set(), False
+    patch.setattr(huggingface_hub.constants, "ENDPOINT", server.address)
+    patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    patch.setenv("HF_TOKEN", "hf_of_the_test")
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

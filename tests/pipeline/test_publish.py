@@ -24,7 +24,7 @@ from cache_schema.remote import described_at, place_of
 from cache_schema.spec import CaptionSpec, Manifest, Record
 from pipeline import private, publish
 from tests.harm import flip
-from tests.pipeline.afar import Killed, Memory, Quiet, change, objects, s3_server, web_server
+from tests.pipeline.afar import Killed, Memory, Quiet, change, hub_server, objects, s3_server, web_server
 
 SHARD = 8
 SHAPES = 16
@@ -438,6 +438,21 @@ def test_a_lost_connection_is_tried_again_and_then_named(cache, monkeypatch, tmp
         return "here"
 
     assert remote.patiently("x", shaky) == "here"
+
+
+def test_the_hub_takes_a_cache_in_commits_with_the_root_last(cache, monkeypatch, tmp_path):
+    """The real client of the hub, and a stand-in of its HTTP interface."""
+    with hub_server(monkeypatch) as hub:
+        push(cache, "hf://datasets/me/shapes")
+        assert {key: data for key, data in hub.files.items() if key not in (remote.CARD, remote.TABLE)} == files(cache)
+        assert hub.commits[-1] == ["zarr.json"] and len(hub.commits) < 6
+        assert hub.tokens == {"Bearer hf_of_the_test"} and not [key for key, data in hub.files.items() if b"hf_of_the_test" in data]
+        pull("hf://datasets/me/shapes", tmp_path / "back.zarr")
+        assert files(tmp_path / "back.zarr") == files(cache)
+        before = len(hub.commits)
+        assert push(cache, "hf://datasets/me/shapes").files == 0 and len(hub.commits) == before
+        with pytest.raises(UserError, match="hf://datasets/me/none holds no complete cache"):
+            pull("hf://datasets/me/none", tmp_path / "none.zarr")
 
 
 # ------------------------------------------------------------------------------------------------------------- hostile
