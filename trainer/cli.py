@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cache_schema.errors import UserError
+from cache_schema.remote import is_remote
 from cache_schema.terminal import json_text, printable, version_line
 from trainer import signals
 from trainer.tasks.protocol import TASKS
@@ -93,7 +94,8 @@ def align(
 
     config, _ = configuration("align", run, recipe, set_ or [], resume)
     train(config, [cache, *(also or [])], run, resume=resume, device=device, console=err)
-    say(f"{run} is trained: checkpoint, metrics and curves.png are there. Next: mmpd-train guide {cache} {run}")
+    here = f"mmpd-cache pull {cache} CACHE, then mmpd-train guide CACHE" if is_remote(cache) else f"mmpd-train guide {cache}"
+    say(f"{run} is trained: checkpoint, metrics and curves.png are there. Next: {here} {run}")
 
 
 @app.command()
