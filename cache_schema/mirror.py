@@ -301,7 +301,7 @@ class Mirror:
     def _note(self, ledger: sqlite3.Connection) -> None:
         """Write down when this process used which files."""
         used, self._used = self._used, {}
-        ledger.executemany("UPDATE files SET used = max(used, ?) WHERE sha = ?", [(when, sha) for sha, when in used.items()])
+        ledger.executemany("UPDATE files SET used = max(used, ?) WHERE sha = ?", [(when, sha) for sha, when in list(used.items())])
 
     def use(self, shas: Iterable[str]) -> None:
         """Note that files are in use."""
