@@ -346,7 +346,7 @@ def _passing(error: Exception, status: Any) -> bool:
     library = type(error).__module__.partition(".")[0]
     if isinstance(status, int) and 400 <= status < 500 and status not in (408, 429):
         return False
-    network = {"aiohttp", "botocore", "aiobotocore", "gcsfs", "requests", "urllib3", "httpx", "httpx2", "httpcore", "huggingface_hub"}
+    network = {"aiohttp", "botocore", "aiobotocore", "gcsfs", "requests", "urllib3", "httpx", "httpx2", "httpcore", "httpcore2", "huggingface_hub"}
     return isinstance(error, OSError | asyncio.TimeoutError) or library in network
 
 
