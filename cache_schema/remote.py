@@ -47,6 +47,8 @@ SCHEMES: Final = {"s3": "s3", "gs": "gcs", "gcs": "gcs", "http": "http", "https"
 """Extra of this project that has the package for an address, by scheme."""
 HUB: Final = "hf://datasets/"
 """Beginning of the address of a data set on the hub."""
+NETWORK: Final = frozenset("aiohttp botocore aiobotocore gcsfs requests urllib3 httpx httpx2 httpcore httpcore2 huggingface_hub".split())
+"""Packages whose exceptions come from the network."""
 HUB_COMMIT: Final = 200
 """Number of files in one commit to the hub, which limits the number of commits an hour."""
 
@@ -346,8 +348,7 @@ def _passing(error: Exception, status: Any) -> bool:
     library = type(error).__module__.partition(".")[0]
     if isinstance(status, int) and 400 <= status < 500 and status not in (408, 429):
         return False
-    network = {"aiohttp", "botocore", "aiobotocore", "gcsfs", "requests", "urllib3", "httpx", "httpx2", "httpcore", "httpcore2", "huggingface_hub"}
-    return isinstance(error, OSError | asyncio.TimeoutError) or library in network
+    return isinstance(error, OSError | asyncio.TimeoutError) or library in NETWORK
 
 
 def _said(error: BaseException) -> str:
