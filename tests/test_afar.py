@@ -85,7 +85,7 @@ def test_a_server_that_goes_away_ends_the_run_with_its_name(cache, lab, tmp_path
     read = remote.Store._bounded
 
     def gone(self, path, most):
-        if "image/random-b/c/" in path:
+        if "a.zarr/image/random-b/c/" in path:
             raise ConnectionResetError("reset by peer")
         return read(self, path, most)
 
