@@ -232,13 +232,13 @@ class _Hub(http.server.BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def hub_server(patch):
     """Start a stand-in of the hub with room for the data set `me/shapes`, and let the real client find it. Yields the server."""
-    import huggingface_hub
+    from huggingface_hub import constants
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
     server.address = f"http://127.0.0.1:{server.server_port}"
     server.files, server.commits, server.tokens, server.made = {}, [], set(), False
-    patch.setattr(huggingface_hub.constants, "ENDPOINT", server.address)
-    patch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    patch.setattr(constants, "ENDPOINT", server.address)
+    patch.setattr(constants, "HF_HUB_OFFLINE", False)
     patch.setenv("HF_TOKEN", "hf_of_the_test")
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
