@@ -206,7 +206,7 @@ class Hub(Place):
 
     def read(self, key: str, most: int) -> bytes:
         def fetch() -> bytes:
-            address = self._hub.hf_hub_url(self.repo, self._place(key), repo_type="dataset", endpoint=self._api.endpoint)
+            address = f"{self._api.endpoint}/datasets/{self.repo}/resolve/main/{urllib.parse.quote(self._place(key))}"
             with self._hub.get_session().stream(
                 "GET", address, headers=self._api._build_hf_headers(), follow_redirects=True, timeout=60
             ) as answer:
