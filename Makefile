@@ -86,6 +86,7 @@ bench: setup  ## measure readers, rendering and builds; prints ratios
 	$(BIN)/python bench/render.py
 	$(BIN)/python bench/build.py
 	$(BIN)/python bench/step.py
+	$(BIN)/python bench/afar.py
 
 $(VENV)/docs: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'

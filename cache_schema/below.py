@@ -83,7 +83,7 @@ class Overlay:
 def rows_digest(manifest: Manifest) -> str:
     """Return the sha256 of what says which shape each row of a cache holds. Names of classes, splits and licences are not part of it."""
     said = {
-        "ids": manifest.source.ids,
+        "ids": [source.ids for source in (manifest.source, *manifest.source.also)],
         "shapes": manifest.shapes,
         "shard": manifest.shard,
         "segments": list(manifest.segments),

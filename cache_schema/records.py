@@ -46,13 +46,13 @@ def attributes_of(node: Path) -> dict[str, Any]:
     return attributes
 
 
-def opened(cls: type[T], attributes: Mapping[str, Any], node: Path) -> T:
+def opened(cls: type[T], attributes: Mapping[str, Any], node: Path | str) -> T:
     """Return the description that `sealed` put into attributes.
 
     Args:
         cls: the class of the description: `Manifest`, `Record` or `below.Overlay`.
         attributes: attributes that hold `KEY`.
-        node: the file they were read from, for messages.
+        node: the file they were read from, or its address, for messages.
 
     Raises:
         UserError: the text does not match its checksum, or has fields or values that this software does not know.

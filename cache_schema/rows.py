@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -210,6 +210,16 @@ class Rows:
             raise UserError(self._problem)
         return out
 
+    def mapped(self, shards: NDArray[np.int64]) -> bool:
+        """Whether all these shards are mapped, so that reading them needs no file."""
+        return bool(self._mapped[shards].all())
+
+    def drop(self, shards: Sequence[int]) -> None:
+        """Drop the mappings of shards whose files were deleted, which frees their space. Reads that are running are not disturbed."""
+        with _mapping:
+            if self._mapped[list(shards)].any():
+                self._start()
+
     def settle(self) -> None:
         """Wait until every shard that was read is compared with its checksum.
 
@@ -230,6 +240,8 @@ class Rows:
             self._touched = 0
         if mapped[shards].all():  # needs no lock: a region holds what it once held, until the last who reads from it lets go
             return region
+        for shard in np.unique(shards[~mapped[shards]]).tolist():
+            self._file(self.node.key(shard))  # a file elsewhere comes now, while others may map what they need
         with _mapping:
             # Another thread may have mapped some of them, or begun afresh, while this one waited: look again under the lock.
             _make_room(len(np.unique(shards[~self._mapped[shards]])), self.MAPS)
@@ -244,15 +256,8 @@ class Rows:
 
     def _place(self, region: Region, shard: int) -> None:
         """Map the file of one shard. A file that another writer laid out differently, or that was cut short, is refused."""
-        node, path = self.node, self._file(self.node.key(shard))
-        try:
-            file = open_regular(path)
-        except (FileNotFoundError, NotADirectoryError):
-            raise UserError(f"{path} is missing; {MENDS}") from None
-        except OSError as error:
-            raise UserError(
-                f"{path} is not a file that can be read ({error.strerror}); move what is in its place away, then {MENDS}"
-            ) from None
+        node = self.node
+        path, file = self._opened(shard)
         try:
             status = os.fstat(file)
             footer = 16 * math.prod(node.grid) + 4
@@ -268,6 +273,21 @@ class Rows:
             region.place(shard * self._stride, file, status.st_size, path)
         finally:
             os.close(file)
+
+    def _opened(self, shard: int) -> tuple[Path, int]:
+        """Open the file of one shard. Returns its path and descriptor."""
+        for last in (False, False, True):
+            path = self._file(self.node.key(shard))
+            try:
+                return path, open_regular(path)
+            except (FileNotFoundError, NotADirectoryError):
+                if last:  # in a mirror, another process may delete a file just after it came
+                    raise UserError(f"{path} is missing; {MENDS}") from None
+            except OSError as error:
+                raise UserError(
+                    f"{path} is not a file that can be read ({error.strerror}); move what is in its place away, then {MENDS}"
+                ) from None
+        raise AssertionError
 
     def _check(self, shard: int) -> None:
         """Compare a shard with its checksum. The thread of `_Checks` calls this."""
@@ -312,8 +332,9 @@ class Rows:
         self._problem = f"{path} was cut short, or its disk failed, while it was being read; {MENDS}"
 
 
-_mapping = threading.Lock()
-"""Held while the mappings of any array change."""
+_mapping = threading.RLock()
+"""Held while the mappings of any array change. A thread that holds it may come again: to map a file can mean to fetch it, and then to drop
+the mappings of others."""
 _open: "weakref.WeakSet[Rows]" = weakref.WeakSet()
 _starts = itertools.count()
 _readers: "dict[int, tuple[int, weakref.ref[Region], weakref.ref[Rows]]]" = {}
@@ -367,7 +388,7 @@ def _after_fork() -> None:
     """Renew locks and the checking thread in a forked child, which has none of the threads of its parent."""
     global _mapping, _checks
     # The maps themselves survive a fork: parent and child read the same pages of the same files.
-    _mapping, _checks = threading.Lock(), _Checks()
+    _mapping, _checks = threading.RLock(), _Checks()
     for rows in _open:
         rows._pending = 0
 

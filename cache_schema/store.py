@@ -38,6 +38,7 @@ from cache_schema.layout import ArraySpec, check_bytes, digests, encode, ends_in
 from cache_schema.names import path_name
 from cache_schema.products import Kind, index_record, markers, statistics_array, status_record
 from cache_schema.records import KEY, Records, attributes_of, differences, restoring, sealed
+from cache_schema.remote import CARD, TABLE
 from cache_schema.rows import Rows
 from cache_schema.spec import Manifest, Record
 
@@ -65,6 +66,11 @@ class Cache:
         self.token = token
         self.below = below
         """The shared cache of an overlay; None for a cache of its own."""
+
+    @property
+    def address(self) -> str:
+        """Where the cache is, for people: its path, or the address of a cache elsewhere."""
+        return str(self.path)
 
     # where files lie
 
@@ -602,6 +608,29 @@ class Cache:
         self._summarise()
         return final
 
+    def adopt(self, record: Record, statistics: bytes | None = None) -> None:
+        """Mark a product complete whose files came unchanged from another copy of this cache. Call it under `exclusive`.
+
+        Args:
+            record: the product, as the other copy records it.
+            statistics: bytes of the file of its statistics, if it has any.
+
+        Raises:
+            UserError: the completion markers and the statistics do not add up to the digest in the record.
+        """
+        assert record.complete and (statistics is not None) == products.of(record).statistics, record.product
+        with still_held(self.path, self.token):
+            if self.content(record, statistics=statistics) != record.content:
+                raise UserError(
+                    f"{self.path}: {record.product} does not match the digest in its record, so its files do not belong together"
+                )
+            if statistics is not None:
+                self._put_statistics(record, statistics)
+            self._put(f"products/{record.product}/zarr.json", node_json(markers(self.manifest, record), sealed(record)))
+            if record.product == products.INDEX.name and not self.file("zarr.json").is_file():
+                self._put("zarr.json", self.root(self.on_disk().all()[0]))  # from now on, this is a cache
+            self._summarise()
+
     def _put_statistics(self, record: Record, data: bytes) -> None:
         node = statistics_array(self.manifest, record)
         self._put_groups(node.path)
@@ -882,6 +911,24 @@ def create(
     return cache
 
 
+def receive(path: str | os.PathLike[str], manifest: Manifest) -> Cache:
+    """Begin a cache whose files come from another copy of it, product by product; see `Cache.adopt`. It is a cache once it has its index.
+
+    Args:
+        path: a folder that does not exist, is empty, or was left unfinished by an earlier call.
+        manifest: the manifest of the other copy.
+
+    Raises:
+        UserError: the folder holds something else.
+    """
+    path = Path(path)
+    check_empty(path)
+    cache = Cache(path.resolve(), manifest)
+    for name in GROUPS:
+        cache._put_node(name, node_json())
+    return cache
+
+
 def check_empty(path: Path) -> None:
     """Refuse a folder without `zarr.json` that holds anything but leftovers of a stopped `create`.
 
@@ -895,7 +942,7 @@ def check_empty(path: Path) -> None:
     columns = set(products.FIXED[products.INDEX.name])
     if (path / "products" / products.STATUS.name).exists():
         columns |= set(products.FIXED[products.STATUS.name])
-    foreign = [p.name for p in path.iterdir() if p.name not in {*GROUPS, *columns}] if path.exists() else []
+    foreign = [p.name for p in path.iterdir() if p.name not in {*GROUPS, *columns, CARD, TABLE}] if path.exists() else []
     if foreign:
         raise UserError(f"{path} exists and is no cache (it holds {foreign[0]!r}); give another path")
 

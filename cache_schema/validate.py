@@ -28,6 +28,7 @@ from cache_schema import products, store
 from cache_schema.errors import UserError
 from cache_schema.files import is_held, regular_bytes
 from cache_schema.layout import ArraySpec
+from cache_schema.remote import CARD, TABLE
 from cache_schema.spec import Manifest, PointSpec, Problem, Record
 from cache_schema.store import Cache
 
@@ -165,7 +166,7 @@ def _strays(cache: Cache, expected: set[str], arrays: set[str], unknown: set[str
                 if not at_work:
                     message = "was left behind by a writer that was stopped; the next command that writes to the cache removes it"
                     yield Problem(where=where, kind="stray", message=message)
-            elif where not in expected and foreign(where):
+            elif where not in expected and where not in (CARD, TABLE) and foreign(where):
                 ahead = _is_ahead(cache, where, arrays)
                 if not (ahead and at_work):
                     yield Problem(

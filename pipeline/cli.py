@@ -85,6 +85,7 @@ Overlay = Annotated[
         show_default=False,
     ),
 ]
+Jobs = Annotated[int, typer.Option(min=1, max=256, help="Number of files that move at once.")]
 Batch = Annotated[int, typer.Option(min=1, help="Number of pictures or texts per forward pass.")]
 
 
@@ -906,6 +907,64 @@ def copy(
             say(f"{name} {reason} and was left out.")
     m = made.cache.manifest
     say(f"{new} has {m.count} shapes and {len(made.cache.products())} finished products, in format {m.format_version}.")
+
+
+@app.command()
+def push(
+    cache: CachePath,
+    url: Annotated[str, typer.Argument(metavar="URL", help="A folder, s3://BUCKET/NAME, gs://BUCKET/NAME or hf://datasets/USER/NAME.")],
+    jobs: Jobs = 8,
+    allow_unknown: Annotated[
+        bool, typer.Option("--allow-unknown", help="Push although the licence of some shapes or models is not known.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Give a cache away: write its complete products to another place, with a card (README.md) and a table of shapes (shapes.parquet).
+
+    Only files that differ there move. After a stop, run the same command again: it goes on. A half-pushed cache is never taken for a
+    complete one. Places on this machine and names of its user do not go out. A licence that forbids to share is obeyed. Credentials come
+    from the environment or from the files of each library, and are never stored. Needs pip install 'mmpd[remote]'.
+
+    \b
+    mmpd-cache push out.zarr /shared/out.zarr
+    mmpd-cache push out.zarr s3://lab/out.zarr
+    mmpd-cache push out.zarr hf://datasets/me/shapes
+    """
+    from pipeline.publish import push as push_cache
+
+    with progress() as terminal:
+        moved = push_cache(cache, url, jobs=jobs, allow_unknown=allow_unknown, terminal=terminal)
+    if as_json:
+        print_json(dataclasses.asdict(moved))
+    say(f"{url} has all complete products of {cache}: {moved}.")
+
+
+@app.command()
+def pull(
+    url: Annotated[str, typer.Argument(metavar="URL", help="A folder, s3://, gs://, https:// or hf://datasets/USER/NAME.")],
+    cache: Annotated[Path, typer.Argument(metavar="CACHE", help="Where to put it: a new path, or one that was pulled from there before.")],
+    products_: Annotated[
+        str, typer.Option("--products", metavar="NAMES", help="Which products, e.g. points,image/*. Default: all.", show_default=False)
+    ] = "",
+    jobs: Jobs = 8,
+    as_json: Json = False,
+) -> None:
+    """Fetch a cache, or a part of it. Every file is checked against its completion marker before it is kept.
+
+    Only files that differ here move. After a stop, run the same command again: it goes on. Index and status always come along.
+
+    \b
+    mmpd-cache pull s3://lab/out.zarr mine.zarr
+    mmpd-cache pull hf://datasets/lab/shapes mine.zarr --products 'points,captions/*,text/*/clip-vit-b32,image/clip-vit-b32'
+    mmpd-cache pull https://lab.org/out.zarr mine.zarr --products points
+    """
+    from pipeline.publish import pull as pull_cache
+
+    with progress() as terminal:
+        moved = pull_cache(url, cache, patterns=names_in(products_), jobs=jobs, terminal=terminal)
+    if as_json:
+        print_json(dataclasses.asdict(moved))
+    say(f"{cache} is complete: {moved}.")
 
 
 @app.command()

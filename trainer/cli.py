@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cache_schema.errors import UserError
+from cache_schema.remote import is_remote
 from cache_schema.terminal import json_text, printable, version_line
 from trainer import signals
 from trainer.tasks.protocol import TASKS
@@ -43,10 +44,13 @@ ALONE = 5.0
 """Grace period in seconds. If all ranks fail, torchrun ends this process within it; if the process still runs then, only it has failed."""
 
 CachePath = Annotated[Path, typer.Argument(metavar="CACHE", help="The cache, a folder NAME.zarr.", show_default=False)]
+CacheOrAddress = Annotated[
+    str, typer.Argument(metavar="CACHE", help="The cache: a folder, or an address such as s3://LAB/NAME.zarr.", show_default=False)
+]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of the run.", show_default=False)]
 Recipe = Annotated[str, typer.Option(metavar="NAME", help=f"See `mmpd-train recipes`. Default: {DEFAULT}.", show_default=False)]
 Also = Annotated[
-    list[Path] | None, typer.Option(metavar="CACHE", help="Train on this cache too; see data.passes. Repeatable.", show_default=False)
+    list[str] | None, typer.Option(metavar="CACHE", help="Train on this cache too; see data.passes. Repeatable.", show_default=False)
 ]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change one setting. Repeatable.", show_default=False)]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in RUN; start it if the folder is empty.")]
@@ -69,7 +73,7 @@ def common(
 
 @app.command()
 def align(
-    cache: CachePath,
+    cache: CacheOrAddress,
     run: RunPath,
     recipe: Recipe = "",
     also: Also = None,
@@ -82,6 +86,7 @@ def align(
     \b
     mmpd-train align out.zarr runs/align
     mmpd-train align out.zarr runs/align --resume
+    mmpd-train align s3://lab/out.zarr runs/align --set data.mirror=mirror --set data.mirror_limit=50GiB
     mmpd-train align shapenet.zarr runs/mmpd --recipe mmpd --set data.teachers=clip-vit-b32,dinov2-small
     torchrun --nproc-per-node 8 -m trainer.cli align shapenet.zarr runs/mmpd --recipe mmpd
     """
@@ -89,7 +94,8 @@ def align(
 
     config, _ = configuration("align", run, recipe, set_ or [], resume)
     train(config, [cache, *(also or [])], run, resume=resume, device=device, console=err)
-    say(f"{run} is trained: checkpoint, metrics and curves.png are there. Next: mmpd-train guide {cache} {run}")
+    here = f"mmpd-cache pull {cache} CACHE, then mmpd-train guide CACHE" if is_remote(cache) else f"mmpd-train guide {cache}"
+    say(f"{run} is trained: checkpoint, metrics and curves.png are there. Next: {here} {run}")
 
 
 @app.command()
@@ -142,7 +148,7 @@ def guide(
 
 @app.command()
 def distill(
-    cache: CachePath,
+    cache: CacheOrAddress,
     run: RunPath,
     recipe: Recipe = "",
     guide_: Annotated[

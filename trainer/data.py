@@ -15,11 +15,12 @@ Letters: B shapes in a batch, S places, N shapes of a cache, P points, C channel
 D the guide's width, R blocks, Q extra rows.
 """
 
+import contextlib
 import functools
 import itertools
 import threading
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -250,7 +251,7 @@ class Data:
     @property
     def used(self) -> tuple[Used, ...]:
         """The description of the data that a checkpoint stores."""
-        return tuple(Used(path=str(part.cache.path), products=part.fingerprints) for part in self.parts)
+        return tuple(Used(path=part.cache.address, products=part.fingerprints) for part in self.parts)
 
     @property
     def epoch(self) -> int:
@@ -304,13 +305,37 @@ class Data:
                     out[target(side, name)] = (torch.from_numpy(mean), torch.from_numpy(variance))
         return out
 
-    def batch(self, number: int, share: slice = slice(None)) -> Batch:
-        """Rows `share` of batch `number`."""
+    def points_of(self, part: Part) -> tuple[Rows, ...]:
+        """The arrays of points that batches read from a cache."""
+        return self._blocks[self.parts.index(part)].opened
+
+    def reads(self, number: int, share: slice = slice(None)) -> Iterator[tuple[Part, Rows, Ints]]:
+        """Tell what `batch` reads: for each array, its cache and the rows that are read. [n]"""
+        drawn, others = self._drawn(number, share)
+        for i, part in enumerate(self.parts):
+            mine = drawn.of(np.flatnonzero(drawn.part == i))
+            theirs = None if others is None else others.of(np.flatnonzero(others.part == i))
+            for rows in (*self.points_of(part), *part.guided.values(), *itertools.chain(*part.dense.values())):
+                yield part, rows, mine.row
+            both = mine.row if theirs is None else np.concatenate([mine.row, theirs.row])
+            captioner = mine.captioner if theirs is None else np.concatenate([mine.captioner, theirs.captioner])
+            for rows in part.images.values():
+                yield part, rows, both
+            for arrays in part.texts.values():
+                for place, rows in enumerate(arrays):
+                    yield part, rows, both[captioner == place]
+
+    def _drawn(self, number: int, share: slice) -> tuple[Drawn, Drawn | None]:
+        """The shapes of rows `share` of a batch with their random choices, and those of its other shapes, if there are any."""
         rng, captioners = (np.random.default_rng((self.seed, stream, number)) for stream in (DRAW, CAPTIONER))
         # Draw for the whole batch first, then take this rank's rows: the choices must not depend on the number of ranks.
         drawn = self._draw(self.epochs.batch(number), rng, captioners).of(share)
         wanted = self.config.negatives if self.teachers else 0
-        others = self._draw(self.epochs.following(number, wanted), rng, captioners) if wanted else None  # the same for all ranks
+        return drawn, self._draw(self.epochs.following(number, wanted), rng, captioners) if wanted else None  # the same for all ranks
+
+    def batch(self, number: int, share: slice = slice(None)) -> Batch:
+        """Rows `share` of batch `number`."""
+        drawn, others = self._drawn(number, share)
         image, text = self._images(drawn), self._texts(drawn)
         guide = self.guide
         return Batch(
@@ -486,15 +511,24 @@ class Data:
         )
 
 
-def feed(data: Data, numbers: range, share: slice, *, threads: int, device: torch.device) -> Generator[Batch, None, None]:
+def feed(
+    data: Data,
+    numbers: range,
+    share: slice,
+    *,
+    threads: int,
+    device: torch.device,
+    held: Callable[[int], contextlib.AbstractContextManager[None]] = lambda number: contextlib.nullcontext(),
+) -> Generator[Batch, None, None]:
     """Yield rows `share` of the batches `numbers`, in that order and on the device. While one batch is in use, threads prepare the next
-    ones and copy them to a GPU on a separate stream.
+    ones and copy them to a GPU on a separate stream. A batch is made within `held` of its number.
     """
     # On the training's stream, a copy would wait for the step before it, and the next step would wait for the copy.
     copying = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def make(number: int) -> tuple[Batch, torch.cuda.Event | None]:
-        batch = data.batch(number, share)
+        with held(number):
+            batch = data.batch(number, share)
         if copying is None:
             return batch, None
         with torch.cuda.stream(copying):
@@ -536,7 +570,7 @@ def _described(part: Part) -> str:
     mixed = ", ".join(f"{captions.name} {100 * captions.share:.3g} %" for captions in part.captions)
     mix = f", captions {mixed}" if len(part.captions) > 1 else ""
     lack = "".join(f", {count} without {product}" for product, count in part.lacking.items() if count)
-    return f"{part.cache.path}: {len(part.rows)} of {part.cache.manifest.count} shapes{mix}{lack}"
+    return f"{part.cache.address}: {len(part.rows)} of {part.cache.manifest.count} shapes{mix}{lack}"
 
 
 def _convention(parts: Sequence[Part], needs: Needs, grey: float) -> Convention:

@@ -23,9 +23,10 @@ from torch import Tensor, nn
 from cache_schema.errors import UserError
 from cache_schema.products import ONLY_CAPTIONS
 from cache_schema.spec import GREY
-from cache_schema.store import Cache, open_cache
+from cache_schema.store import Cache
 from cache_schema.terminal import printable
 from trainer import checkpoint, distributed, folder, log, optim, signals
+from trainer.afar import Ahead, open_all
 from trainer.augment import augment, draw
 from trainer.batch import Batch, regrouped, target
 from trainer.checkpoint import Header, Loaded
@@ -75,7 +76,7 @@ class Training:
 
 def train(
     config: AlignConfig | DistillConfig,
-    caches: Sequence[Path],
+    caches: Sequence[Path | str],
     run: Path,
     *,
     guide_run: Path | None = None,
@@ -87,7 +88,7 @@ def train(
 
     Args:
         config: the complete settings of the run.
-        caches: one or more caches.
+        caches: one or more caches, each a path or an address; see `trainer.afar`.
         run: the folder of the run.
         guide_run: for stage 2, the run of stage 1 whose weights the student starts from or whose guide runs online.
         resume: continue the run in the folder; begin a run if the folder is empty.
@@ -120,7 +121,7 @@ def train(
         raise signals.Stopped
 
 
-def _prepare(config: AlignConfig | DistillConfig, caches: Sequence[Path], guide_run: Path | None, ranks: Ranks) -> Training:
+def _prepare(config: AlignConfig | DistillConfig, caches: Sequence[Path | str], guide_run: Path | None, ranks: Ranks) -> Training:
     """Open the data and build the model, with the weights it starts from."""
     guide = _load_guide(config, guide_run, ranks.device)
     data = _open(config, caches, guide, config.optim.batch // config.optim.accumulate, ranks)
@@ -161,7 +162,8 @@ def _steps(training: Training, before: Header, run: Path, ranks: Ranks, writer: 
     if config.compile:
         model.compile()
     numbers = range(before.step * config.optim.accumulate, steps * config.optim.accumulate)
-    batches = feed(data, numbers, ranks.share(training.micro), threads=config.data.threads, device=ranks.device)
+    ahead = Ahead(data, numbers, ranks.share(training.micro))
+    batches = feed(data, numbers, ranks.share(training.micro), threads=config.data.threads, device=ranks.device, held=ahead.held)
 
     def save(step: int) -> None:
         if ranks.first:
@@ -170,7 +172,7 @@ def _steps(training: Training, before: Header, run: Path, ranks: Ranks, writer: 
 
     stage.train()
     step, meter = before.step, Meter(watch, config.optim.batch)
-    with contextlib.closing(batches), signals.postponed(ranks.count == 1) as asked:
+    with contextlib.closing(batches), contextlib.closing(ahead), signals.postponed(ranks.count == 1) as asked:
         for step in range(before.step + 1, steps + 1):
             rate = optim.learning_rate(config.optim, step - 1, steps, per_epoch)
             names, values = _step(training, model, batches, step, rate, meter, ranks)
@@ -319,7 +321,7 @@ def _load_guide(config: AlignConfig | DistillConfig, run: Path | None, device: t
     return guide
 
 
-def _open(config: AlignConfig | DistillConfig, caches: Sequence[Path], guide: Loaded | None, batch: int, ranks: Ranks) -> Data:
+def _open(config: AlignConfig | DistillConfig, caches: Sequence[Path | str], guide: Loaded | None, batch: int, ranks: Ranks) -> Data:
     """The data that the stage reads from the caches."""
     encoder = config.encoder.resolved()
     centres = encoder.centres
@@ -334,7 +336,7 @@ def _open(config: AlignConfig | DistillConfig, caches: Sequence[Path], guide: Lo
         color=encoder.channels == 6,
         centres=centres,
     )
-    opened = [open_cache(path) for path in caches]
+    opened = open_all(caches, config.data)
     grey = guide.model.convention.grey if guide and guide.model.convention else GREY  # one value for a run and what it comes from
     data = Data(opened, config.data, batch=batch, seed=config.seed, needs=needs, pinned=ranks.device.type == "cuda", grey=grey)
     if guide is not None and online(config):

@@ -21,6 +21,7 @@ from cache_schema import products
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.layout import text_cells
+from cache_schema.mirror import bytes_of
 from cache_schema.rows import Rows
 from cache_schema.spec import DenseSpec, GuideSpec, LabelSet, PointSpec, Record, TeacherSpec, added, did_you_mean, label
 from cache_schema.store import Cache
@@ -75,7 +76,13 @@ class DataConfig:
     verify: Literal["first_use", "off"] = label("first_use")
     """`first_use`: when a file is first read, compare it with its checksum in the background, and stop the run if it is damaged."""
 
+    mirror: str = label("")
+    """Folder for the files of caches that are elsewhere (s3://, gs://, https://, hf://datasets/). Several runs may share it."""
+    mirror_limit: str = label("50GiB")
+    """Largest size of all files of data in `mirror`. Those that were used longest ago are deleted."""
+
     def __post_init__(self) -> None:
+        bytes_of(self.mirror_limit, "data.mirror_limit")
         check_numbers(self, {"teacher_weights": 0, "caption_weights": 0}, "data.")
         if not 0 < self.fraction <= 1:
             raise UserError(f"data.fraction must lie in (0, 1], got {self.fraction}")

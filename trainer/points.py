@@ -188,6 +188,11 @@ class Blocks:
             self._others[path] = self.cache.rows(path, self._verify)
         return self._gathered(self._others[path], rows, np.broadcast_to(np.asarray(blocks), rows.shape))
 
+    @property
+    def opened(self) -> tuple[Rows, ...]:
+        """The arrays that `fill` reads."""
+        return (self.xyz,) if self.rgb is None else (self.xyz, self.rgb)
+
     def settle(self) -> None:
         """Wait until every file read so far is compared with its checksum, if `verify` is `first_use`.
 

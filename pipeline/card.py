@@ -1,0 +1,269 @@
+"""Write what goes beside a published cache: a card for people and hubs, and a small table of shapes that a hub's viewer can show.
+
+    text = readme(outgoing, records, "s3://lab/shapes.zarr", table_digest(outgoing))
+    data = table(outgoing)                             # a Parquet file: id, class, split, caption, thumbnail
+
+The card is Markdown with a metadata block (https://huggingface.co/docs/hub/datasets-cards). Words in it come from whoever made the cache,
+so they are shown as letters and never as markup.
+"""
+
+import hashlib
+import html
+import io
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cache_schema import licences, products, spec
+from cache_schema.errors import UserError
+from cache_schema.layout import ShardFile, texts
+from cache_schema.remote import HUB, TABLE
+from cache_schema.spec import PointSpec, Record, ViewSpec
+from cache_schema.store import Cache
+from cache_schema.terminal import printable
+from pipeline import report
+from pipeline.describe import describe, describe_source, human, product_bytes, status_counts
+from pipeline.licensing import told
+from pipeline.private import Outgoing
+from pipeline.snapshot import Snapshot
+from pipeline.timings import measured
+
+THUMBNAIL: Final = 96
+"""Largest height and width of a thumbnail in pixels."""
+THUMBNAILS: Final = 10_000
+"""Number of shapes that have a thumbnail in the table. The others have none, so that the table stays small."""
+NAMES: Final = 60
+"""Number of classes that the card lists."""
+HUB_LICENCES: Final = frozenset(
+    "mit apache-2.0 bsd-3-clause bsd-2-clause cc0-1.0 cc-by-4.0 cc-by-3.0 cc-by-sa-4.0 cc-by-nc-4.0 cc-by-nc-sa-4.0 odbl odc-by".split()
+)
+"""Names of licences that the metadata block of a hub knows; all others are `other` there."""
+SIZES: Final = (("n<1K", 1e3), ("1K<n<10K", 1e4), ("10K<n<100K", 1e5), ("100K<n<1M", 1e6), ("1M<n<10M", 1e7), ("n>10M", math.inf))
+"""Categories of size of a hub, each with the number of shapes that it ends at."""
+
+
+def licence_holders(cache: Cache) -> dict[str, list[str]]:
+    """Tell who is under which licence: for each name of a licence (empty for unknown), `N shapes` and names of products."""
+    found = told(cache)
+    holders: dict[str, list[str]] = {}
+    for name, count in found.shapes.items():
+        if count:
+            holders.setdefault(name if name in cache.manifest.licences else "", []).append(f"{count} shapes")
+    for product, name in found.products.items():
+        holders.setdefault(name, []).append(product)
+    return holders
+
+
+# ---------------------------------------------------------------------------------------------------------------- card
+
+
+def readme(outgoing: Outgoing, every: Mapping[str, Record], url: str, digest: str) -> bytes:
+    """Write the card.
+
+    Args:
+        outgoing: the cache.
+        every: records of all products at the place, by name.
+        url: the place, as a reader names it.
+        digest: `table_digest` of the table beside the card.
+    """
+    cache, m = outgoing.cache, outgoing.manifest
+    name = url.rstrip("/").rpartition("/")[2]
+    counts = status_counts(cache)
+    head = [
+        "---",
+        f"pretty_name: {json.dumps(name)}",
+        f"license: {_hub_licence(cache)}",
+        "tags: [3d, point-cloud, zarr, mmpd]",
+        f"size_categories: [{json.dumps(next(size for size, end in SIZES if m.count < end))}]",
+        f"configs: [{{config_name: shapes, data_files: {TABLE}}}]",
+        "---",
+        f"<!-- {TABLE} {digest} -->",
+    ]
+    parts = [
+        "\n".join(head),
+        f"# {_plain(name)}",
+        f"A cache of {counts['ok']} 3D shapes for pre-training 3D encoders, made by mmpd: a Zarr v3 hierarchy that any Zarr client reads. "
+        f"`{TABLE}` lists the shapes. {counts['failed']} shapes could not be read; the cache says why.",
+        _loading(url, name, every),
+        "## What it holds\n\n" + _products(outgoing, every),
+        "## How it was made\n\n" + _made(outgoing),
+        "## Licences\n\n" + _licences(cache),
+    ]
+    return ("\n\n".join(parts) + "\n").encode()
+
+
+def _loading(url: str, name: str, every: Mapping[str, Record]) -> str:
+    first = next(
+        (f"{product}/xyz" if product == products.POINTS.name else product for product in every if product not in products.FIXED), "id"
+    )
+    shown = url if url.startswith(HUB) or "://" in url else f"path/to/{name}"
+    return (
+        "## How to load it\n\n```python\nimport zarr\n"
+        f'cache = zarr.open_group({json.dumps(shown)}, mode="r")\nfirst = cache[{json.dumps(first)}][0]\n```\n\n'
+        f"```bash\nmmpd-cache pull {shown} {name} --products 'points,image/*'\n"
+        f"mmpd-train align {shown} runs/align --set data.mirror=mirror --set data.mirror_limit=50GiB\n```"
+    )
+
+
+def _products(outgoing: Outgoing, every: Mapping[str, Record]) -> str:
+    lines = ["| product | size | arrays | made by | fingerprint |", "|---|---|---|---|---|"]
+    for name, record in every.items():
+        arrays = ", ".join(f"`{node.path}` {'x'.join(map(str, node.shape))} {node.dtype}" for node in outgoing.cache.arrays(record))
+        size = human(product_bytes(outgoing.cache, record)) if name in outgoing.records else ""
+        by = "" if name in products.FIXED else _plain(describe(record))
+        lines.append(f"| `{name}` | {size} | {arrays} | {by} | `{record.fingerprint}` |")
+    classes = ", ".join(_plain(one) for one in outgoing.manifest.classes[:NAMES])
+    more = len(outgoing.manifest.classes) - NAMES
+    listed = f"\n\nClasses: {classes}{f' and {more} more' if more > 0 else ''}." if classes else ""
+    splits = f" Splits: {', '.join(map(_plain, outgoing.manifest.splits))}." if outgoing.manifest.splits else ""
+    return "\n".join(lines) + listed + splits
+
+
+def _made(outgoing: Outgoing) -> str:
+    source = outgoing.manifest.source
+    lines = [f"- Source: {_plain(describe_source(part))}" for part in (source, *source.also)]
+    for record in outgoing.records.values():
+        if isinstance(record.spec, PointSpec | ViewSpec):
+            lines.append(f"- `{record.product}`: {_plain(describe(record))}")
+    versions = {f"{name} {value}" for record in outgoing.records.values() for name, value in record.made_by if not name.endswith("_batch")}
+    if versions:
+        lines.append(f"- Software: {_plain(', '.join(sorted(versions)))}")
+    cost = measured(outgoing.cache)
+    for stage in cost["stages"]:
+        lines.append(f"- Measured: {_plain(stage['name'])}, {stage['units']} {_plain(stage['unit'])} in {stage['hours']:.3g} hours")
+    if cost["machines"]:
+        lines.append(f"- Machines: {_plain(outgoing.cleaner.cleaned(', '.join(cost['machines'])))}")
+    if not cost["stages"]:
+        lines.append("- Measured hours: not known, the journal of the build was not there")
+    return "\n".join(lines)
+
+
+def _licences(cache: Cache) -> str:
+    holders = licence_holders(cache)
+    lines = [f"- {_plain(name) or 'not known'}: {_plain(', '.join(who))}" for name, who in holders.items()]
+    together = licences.in_words(holders)
+    return "\n".join([*lines, "", f"Together: {_plain(together)}. This is help, not legal advice: the licences themselves decide."])
+
+
+def _hub_licence(cache: Cache) -> str:
+    names = list(licence_holders(cache))
+    known = [name.strip().lower().replace(" ", "-") for name in names]
+    if "" in names:
+        return "unknown"
+    return known[0] if len(known) == 1 and known[0] in HUB_LICENCES else "other"
+
+
+def _plain(text: str) -> str:
+    """Write a text of strangers so that Markdown shows it as it is: no markup, no links, no line breaks."""
+    line = " ".join(printable(text).split())
+    return re.sub(r"([\\`*_\[\]|~#!{}$@])", r"\\\1", html.escape(line, quote=False))
+
+
+# --------------------------------------------------------------------------------------------------------------- table
+
+
+def table_digest(outgoing: Outgoing) -> str:
+    """Return a digest of everything that the table of shapes depends on. It changes if the table does."""
+    said = [THUMBNAIL, THUMBNAILS, *outgoing.manifest.classes, *outgoing.manifest.splits]
+    said += [f"{name} {record.content}" for name, record in outgoing.records.items() if record.kind in _TABLE_KINDS]
+    return hashlib.sha256(spec.canonical(said)).hexdigest()
+
+
+_TABLE_KINDS: Final = frozenset(
+    {products.INDEX.name, products.STATUS.name, products.VIEWS.name, products.POINTS.name, products.CAPTIONS.name}
+)
+
+
+def table(outgoing: Outgoing) -> bytes:
+    """Write the table of usable shapes as a Parquet file: `id`, `class`, `split`, `caption` (the best one of the first captioner) and
+    `thumbnail` (a PNG picture, in the form that hubs show: https://huggingface.co/docs/datasets/image_dataset).
+
+    Raises:
+        UserError: a file of the cache is damaged, or the package `pyarrow` is not installed.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise UserError(f"push needs a package that is not installed ({error}): pip install 'mmpd[remote]'") from error
+    words = ("id", "class", "split", "caption")
+    features = {word: {"dtype": "string", "_type": "Value"} for word in words} | {"thumbnail": {"_type": "Image"}}
+    fields = [*((word, pa.string()) for word in words), ("thumbnail", pa.struct([("bytes", pa.binary()), ("path", pa.string())]))]
+    schema = pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": features}})})
+    out = io.BytesIO()
+    with pq.ParquetWriter(out, schema, compression="zstd") as writer:
+        for rows in _shards(outgoing.cache):
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+    return out.getvalue()
+
+
+def _shards(cache: Cache) -> Iterator[list[dict[str, Any]]]:
+    """Yield the rows of the table, shard by shard."""
+    m, snapshot = cache.manifest, Snapshot(cache)
+    ok, label, split = snapshot.status == spec.OK, snapshot.label, snapshot.split
+    drawn = 0
+    captions = _best_captions(cache)
+    for shard in range(m.shards):
+        rows = [row for row in m.rows(shard) if ok[row]]
+        ids = texts(cache.shard_rows(cache.node("id"), shard))
+        said = next(captions)
+        pictures = _thumbnails(snapshot, shard, rows[: max(THUMBNAILS - drawn, 0)])
+        drawn += len(pictures)
+        yield [
+            {
+                "id": str(ids[row - m.rows(shard).start]),
+                "class": m.classes[label[row]] if label[row] >= 0 else None,
+                "split": m.splits[split[row]] if split[row] >= 0 else None,
+                "caption": said[row - m.rows(shard).start] or None,
+                "thumbnail": pictures.get(row),
+            }
+            for row in rows
+        ]
+
+
+def _best_captions(cache: Cache) -> Iterator[list[str]]:
+    """Yield the best caption of each shape, shard by shard; empty texts if there are no captions."""
+    found = cache.of(products.CAPTIONS)
+    if not found:
+        for shard in range(cache.manifest.shards):
+            yield [""] * len(cache.manifest.rows(shard))
+        return
+    text, score = (node.path for node in cache.arrays(found[0]))
+    for (_, cells), (_, values) in zip(cache.column_shards(text), cache.column_shards(score), strict=True):
+        best = np.nan_to_num(values.reshape(len(values), -1), nan=-np.inf).argmax(1)  # the first one if they were not ranked
+        yield [str(one) for one in texts(cells.reshape(len(cells), -1, cells.shape[-1])[np.arange(len(cells)), best])]
+
+
+def _thumbnails(snapshot: Snapshot, shard: int, rows: list[int]) -> dict[int, dict[str, Any]]:
+    """Draw small pictures of shapes of one shard, by row: the view nearest to a three-quarter one, or the points."""
+    if not rows:
+        return {}
+    start = snapshot.manifest.rows(shard).start
+    if products.VIEWS.name in snapshot.records:
+        node = snapshot.nodes["views/rgb"]
+        file = ShardFile(snapshot.cache.file(node.key(shard)), node)
+        pictures = {row: _view(file, row - start, snapshot.points_view) for row in rows}
+    elif products.POINTS.name in snapshot.records:
+        pictures = {row: report.points_picture(snapshot, row) for row in rows}
+    else:
+        return {}
+    return {row: {"bytes": _png(picture), "path": None} for row, picture in pictures.items()}
+
+
+def _view(file: ShardFile, row: int, view: int) -> Image.Image:
+    pixels: NDArray[np.uint8] = file.entry(row, view)
+    return Image.fromarray(pixels)
+
+
+def _png(picture: Image.Image) -> bytes:
+    picture = picture.convert("RGB")
+    picture.thumbnail((THUMBNAIL, THUMBNAIL))
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    return out.getvalue()

@@ -1,0 +1,211 @@
+"""Find what is nobody else's business in a cache that is given away, and take it out: places on this machine, names of its user and itself.
+
+    outgoing = Outgoing(cache)
+    outgoing.records["image/mine"].spec.model          # './my-siglip', never '/home/jane/my-siglip'
+    outgoing.files(record, shard)                      # the files of a shard as they go out
+
+Labels in records, and the reasons of failed shapes, may be changed: nothing depends on them. What decides a fingerprint may not, so a place
+of this machine in it is refused. The cache itself stays unchanged.
+"""
+
+import dataclasses
+import getpass
+import hashlib
+import re
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache_schema import products
+from cache_schema.errors import UserError
+from cache_schema.files import read_file
+from cache_schema.layout import check_bytes, digests, encode, text_cells, texts
+from cache_schema.products import statistics_array
+from cache_schema.spec import Manifest, Record, short
+from cache_schema.store import Cache
+from pipeline.journal import Build, Loading, journal_of
+
+T = TypeVar("T")
+
+REMOVED: Final = "(removed)"
+"""Text in the place of a name of a user or a machine."""
+COMMON: Final = frozenset(
+    "root user users admin ubuntu debian localhost runner home test guest nobody jovyan vscode docker build node".split()
+)
+"""Names of users and machines that say nothing about anybody, and that ordinary texts hold."""
+_PATH: Final = re.compile(r"""(?:file://|~\w*(?=/)|(?<![\w.:/~\\-])(?=/))(?:/[^\s/:;,'"()<>|]+){2,}/?|(?<!\w)[A-Za-z]:\\[^\s:;,'"()<>|]+""")
+"""A place on a machine: an absolute path of at least two parts, or one of Windows."""
+_ADDRESS: Final = re.compile(
+    r"https?://(?:[^/\s@]*@)?"
+    r"(localhost|[\d.]+|\[[0-9a-fA-F:]+\]|[\w-]+|[\w.-]+\.(?:local|lan|internal|intra|corp|home))(?::\d+)?(?=[/\s]|$)\S*"
+)
+"""An address of a server that is not public."""
+
+
+def own_places(cache: Cache) -> tuple[str, ...]:
+    """List places of this machine that texts of a cache may name, longest first: sources and models of the journal, home, and such."""
+    found = {str(Path.home()), str(Path.cwd()), tempfile.gettempdir()}
+    found |= {str(place) for path in cache.paths for place in (path, path.parent)}
+    for event in journal_of(cache).events:
+        if isinstance(event, Loading):
+            found |= {str(Path(place).expanduser().absolute()) for place in event.models.values()}
+        if isinstance(event, Build) and event.source:
+            place = Path(event.source.removeprefix("scan:")).expanduser().absolute()
+            found |= {str(place), str(place.resolve()), str(place.parent)}
+    return tuple(sorted((place for place in found if place.count("/") >= 1 and len(place) > 1), key=len, reverse=True))
+
+
+def own_names() -> tuple[str, ...]:
+    """List names of the user and of this machine that are more than common words."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = ""
+    host = socket.gethostname()
+    return tuple(name for name in dict.fromkeys((user, host, host.partition(".")[0])) if len(name) > 3 and name.lower() not in COMMON)
+
+
+class Cleaner:
+    """Takes places and names of this machine out of texts."""
+
+    def __init__(self, places: tuple[str, ...], names: tuple[str, ...]) -> None:
+        """
+        Args:
+            places: folders of this machine, longest first.
+            names: names of the user and the machine.
+        """
+        known = [rf"(?<![\w.~-]){re.escape(place)}(?=[/\s:;,'\"()]|$)/?" for place in places]
+        self._known = re.compile("|".join(known)) if known else None
+        self._names = re.compile(rf"\b(?:{'|'.join(map(re.escape, names))})\b", re.IGNORECASE) if names else None
+
+    def local(self, text: str) -> str:
+        """Return the first place of this machine or another in a text; empty if there is none."""
+        for pattern in (self._known, _PATH, _ADDRESS):
+            if pattern is not None and (found := pattern.search(text)):
+                return found[0]
+        return ""
+
+    def cleaned(self, text: str) -> str:
+        """Return a text without places and names: a path below a known folder becomes relative to it, any other becomes its last part, and
+        a name becomes `REMOVED`."""
+        if self._known is not None:
+            text = self._known.sub(lambda found: "" if found[0].endswith("/") else Path(found[0]).name, text)
+        text = _PATH.sub(lambda found: re.split(r"[/\\]", found[0].rstrip("/"))[-1], text)
+        text = _ADDRESS.sub(REMOVED, text)
+        return text if self._names is None else self._names.sub(REMOVED, text)
+
+    def description(self, value: T, where: str) -> T:
+        """Clean the labels of a record or a manifest.
+
+        Raises:
+            UserError: a field that decides the fingerprint holds a place.
+        """
+        made: T = self._clean(value, where, identity=True)
+        return made
+
+    def _clean(self, value: Any, where: str, identity: bool) -> Any:
+        if isinstance(value, str):
+            if identity and (place := self.local(value)):
+                raise UserError(
+                    f"{where} holds a place of this machine ({short(place)}), and nothing local goes out. It decides the fingerprint, so "
+                    "it cannot be left out: build the cache anew with a setting that names no place"
+                )
+            return value if identity else self.cleaned(value)
+        if isinstance(value, tuple):
+            return tuple(self._clean(item, where, identity) for item in value)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            made = {
+                field.name: self._clean(
+                    getattr(value, field.name), f"{where}.{field.name}", identity and bool(field.metadata.get("identity", True))
+                )
+                for field in dataclasses.fields(value)
+            }
+            return dataclasses.replace(value, **made)
+        return value
+
+
+class Outgoing:
+    """A cache as it goes out: its complete products, without anything local."""
+
+    def __init__(self, cache: Cache) -> None:
+        """
+        Args:
+            cache: the cache, which stays unchanged.
+
+        Raises:
+            UserError: something local cannot be left out, or a product was changed since it was finished.
+        """
+        self.cache = cache
+        self.cleaner = Cleaner(own_places(cache), own_names())
+        self._rewritten: dict[tuple[str, int], list[bytes]] = {}
+        self.manifest: Manifest = self.cleaner.description(cache.manifest, f"{cache.path}: the manifest")
+        self._check_ids()
+        complete = products.in_order(cache.products().values())
+        self.records = {record.product: self._cleaned_record(cache.proven(record.product)) for record in complete}
+
+    def _check_ids(self) -> None:
+        for row, text in enumerate(self.cache.ids()):
+            if place := self.cleaner.local(str(text)):
+                raise UserError(
+                    f"{self.cache.path}: the id of row {row} holds a place of this machine ({short(place)}), and nothing local goes out. "
+                    "Name shapes by paths relative to a folder, and build the cache anew"
+                )
+
+    def _cleaned_record(self, record: Record) -> Record:
+        made = self.cleaner.description(record, f"{self.cache.path}: the record of {record.product}")
+        assert made.fingerprint == record.fingerprint, record.product
+        # No reader of what goes out has opened this cache before it grew.
+        made = dataclasses.replace(made, before=())
+        if record.product != products.STATUS.name or not self._rewrite_reasons(record):
+            return made
+        digest = hashlib.sha256()
+        for shard in range(self.shards(record)):
+            digest.update(self.sums(record, shard).tobytes())
+        return dataclasses.replace(made, content=digest.hexdigest())
+
+    def _rewrite_reasons(self, record: Record) -> bool:
+        """Encode the shards of the status again whose reasons name places. Returns whether there are any."""
+        nodes = self.cache.arrays(record)
+        place = [node.path for node in nodes].index("reason")
+        for shard, cells in self.cache.column_shards("reason"):
+            said = [str(text) for text in texts(cells)]
+            clean = [self.cleaner.cleaned(text) for text in said]
+            if clean != said:
+                files = [read_file(self.cache.file(node.key(shard))) for node in nodes]
+                files[place] = encode(nodes[place], text_cells(clean))
+                self._rewritten[record.product, shard] = files
+        return bool(self._rewritten)
+
+    def shards(self, record: Record) -> int:
+        """Number of shards of a product."""
+        return self.cache.arrays(record)[0].shards
+
+    def sums(self, record: Record, shard: int) -> NDArray[np.uint8]:
+        """Return the checksums of the files of a shard as they go out. [files, 32]"""
+        made = self._rewritten.get((record.product, shard))
+        return self.cache.checksums(record, shard) if made is None else digests(made)
+
+    def files(self, record: Record, shard: int) -> Iterator[tuple[str, bytes]]:
+        """Yield (place, bytes) of each file of a shard as it goes out, compared with its completion marker.
+
+        Raises:
+            UserError: a file is missing or damaged.
+        """
+        made = self._rewritten.get((record.product, shard))
+        sums = self.sums(record, shard)
+        for i, node in enumerate(self.cache.arrays(record)):
+            data = read_file(self.cache.file(node.key(shard))) if made is None else made[i]
+            check_bytes(data, sums[i].tobytes(), self.cache.file(node.key(shard)))
+            yield node.key(shard), data
+
+    def statistics(self, record: Record) -> tuple[str, bytes] | None:
+        """Return (place, bytes) of the statistics of a product, if it has any."""
+        if not products.of(record).statistics:
+            return None
+        node = statistics_array(self.manifest, record)
+        return node.key(0), read_file(self.cache.file(node.key(0)))

@@ -1,0 +1,461 @@
+"""Give a cache away and fetch one: `mmpd-cache push` and `mmpd-cache pull`.
+
+    push(Path("shapes.zarr"), "s3://lab/shapes.zarr", terminal=terminal)
+    pull("s3://lab/shapes.zarr", Path("mine.zarr"), patterns=("points", "image/*"), terminal=terminal)
+
+Completion markers are compared, not bytes: a file moves if its checksum differs on the other side. A half-pushed cache is never taken for a
+complete one, because of the order of writing:
+1. Complete products at the place whose files are about to change are withdrawn: the root no longer lists them.
+2. The files of a shard are written, and then its completion marker, as a build does.
+3. Statistics and descriptions follow, then the card and the table, and the root last. Only products that the root lists are read from afar.
+So the same command goes on after a stop. A pull makes an ordinary cache, product by product.
+"""
+
+import contextlib
+import dataclasses
+import fnmatch
+import hashlib
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache_schema import licences, products, spec, store
+from cache_schema.errors import UserError
+from cache_schema.files import exclusive
+from cache_schema.layout import encode, ends_in_crc, node_json
+from cache_schema.products import markers, statistics_array
+from cache_schema.records import differences, sealed
+from cache_schema.remote import CARD, ROOT, ROOT_MOST, TABLE, Absent, Described, Folder, Place, described_at, file_most, place_of
+from cache_schema.spec import Manifest, Record
+from cache_schema.store import Cache
+from pipeline import card
+from pipeline.describe import human
+from pipeline.private import Outgoing
+from pipeline.work import Terminal
+
+T = TypeVar("T")
+
+JOBS: Final = 8
+"""Number of files that move at once by default."""
+FILE_MOST: Final = 1 << 33
+"""Largest size in bytes of a file that is fetched, whatever its description says. Files are held in memory while they move."""
+PIECE: Final = 1024
+"""Number of completion markers that are asked for together."""
+ALWAYS: Final = (products.INDEX.name, products.STATUS.name)
+"""Products that every fetched cache has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moved:
+    """The result of a push or a pull."""
+
+    files: int
+    bytes: int
+    seconds: float
+    by_product: dict[str, int]
+    """Bytes of shards and completion markers that moved, by product."""
+
+    def __str__(self) -> str:
+        rate = human(self.bytes / max(self.seconds, 1e-3))
+        return f"{self.files} files moved, {human(self.bytes)} in {self.seconds:.1f} s ({rate}/s)"
+
+
+class _Tally:
+    """Counts what moves. Several threads count."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._start = time.monotonic()
+        self._files = 0
+        self._bytes: dict[str, int] = {}
+
+    def add(self, product: str, size: int) -> None:
+        with self._lock:
+            self._files += 1
+            self._bytes[product] = self._bytes.get(product, 0) + size
+
+    def moved(self) -> Moved:
+        by_product = {name: size for name, size in self._bytes.items() if name}
+        return Moved(files=self._files, bytes=sum(self._bytes.values()), seconds=time.monotonic() - self._start, by_product=by_product)
+
+
+def _each(jobs: int, work: Callable[[T], object], items: Iterable[T], done: Callable[[T], None] = lambda item: None) -> None:
+    """Call `work` for every item, several at once, and `done` after each. The first error ends it; items that were begun are finished."""
+    with ThreadPoolExecutor(jobs, "transfer") as pool:
+        futures = {pool.submit(work, item): item for item in items}
+        try:
+            for future in as_completed(futures):
+                future.result()
+                done(futures[future])
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+# ---------------------------------------------------------------------------------------------------------------- push
+
+
+def push(path: Path, url: str, *, jobs: int = JOBS, allow_unknown: bool = False, terminal: Terminal) -> Moved:
+    """Write the complete products of a cache to another place, with a card and a table of shapes.
+
+    Args:
+        path: the cache.
+        url: a folder, or an address of `s3://`, `gs://` or `hf://datasets/`. It may hold an earlier state of this cache.
+        jobs: number of files that move at once.
+        allow_unknown: whether to push although nobody knows the licence of some shapes or models.
+        terminal: for progress.
+
+    Raises:
+        UserError: a licence forbids it, something local cannot be left out, the place holds another cache or cannot be written, or the
+            connection is lost.
+    """
+    cache = store.open_cache(path)
+    if cache.manifest.format_version != spec.FORMAT_VERSION:
+        raise UserError(f"{path} has format {cache.manifest.format_version}; convert it first: mmpd-cache copy {path} NEW")
+    place = place_of(url)
+    if not place.writable:
+        raise UserError(f"{url} can only be read: push to a folder, s3://, gs:// or hf://datasets/ that this server shows")
+    if isinstance(place, Folder):
+        for own in cache.paths:
+            if place.path.resolve().is_relative_to(own) or own.is_relative_to(place.path.resolve()):
+                raise UserError(f"{url} is the cache itself, lies inside it or around it; give another place")
+    for name in sorted(set(cache.records()) - set(cache.products())):
+        terminal.say(f"{name} is not finished and stays here")
+    check_licences(cache, allow_unknown, terminal)
+    outgoing = Outgoing(cache)
+    with contextlib.ExitStack() as held:
+        if isinstance(place, Folder):
+            if not (place.path / ROOT).exists():
+                store.check_empty(place.path)
+            held.enter_context(exclusive(place.path, lambda: terminal.say(f"another command is at work on {url}; waiting for it")))
+        return _Push(outgoing, place, jobs, terminal).run()
+
+
+def check_licences(cache: Cache, allow_unknown: bool, terminal: Terminal) -> None:
+    """Refuse to give away what a licence forbids to give away.
+
+    Args:
+        cache: the cache. Shapes and models of its complete products count.
+        allow_unknown: whether unknown licences are only told.
+        terminal: for what is only told.
+
+    Raises:
+        UserError: a licence of shapes or of a model forbids it, or is not known.
+    """
+    holders = card.licence_holders(cache)
+    forbidden, unknown = [], []
+    for name, why in licences.forbids(holders).items():
+        said = f"{', '.join(holders[name])} ({name or 'no licence'}: {why})"
+        (unknown if licences.terms(name).sharing == "unknown" else forbidden).append(said)
+    if forbidden:
+        raise UserError(
+            f"{cache.path} must not be given away: {'; '.join(forbidden)}. Copy the part that may be: mmpd-cache copy {cache.path} NEW "
+            "with --where licence=... or --products ..."
+        )
+    if unknown and not allow_unknown:
+        raise UserError(
+            f"nobody knows whether {cache.path} may be given away: {'; '.join(unknown)}. If you know that it may, or the place is for your "
+            "own group only, add --allow-unknown; the card then says what is not known"
+        )
+    if unknown:
+        terminal.say(f"Pushed although a licence is not known: {'; '.join(unknown)}")
+
+
+class _Push:
+    """One push."""
+
+    def __init__(self, outgoing: Outgoing, place: Place, jobs: int, terminal: Terminal) -> None:
+        self.outgoing, self.place, self.jobs, self.terminal = outgoing, place, jobs, terminal
+        self.tally = _Tally()
+        self.there: Described | None
+        try:
+            self.there = described_at(place)
+        except Absent:
+            self.there = None
+        self.kept = self._kept()
+
+    def _kept(self) -> dict[str, Record]:
+        """Records of products at the place that this cache does not have, and that stay there."""
+        if self.there is None:
+            return {}
+        _check_same(self.there.manifest, self.outgoing.manifest, self.place.url)
+        kept = {name: record for name, record in self.there.records.items() if name not in self.outgoing.records}
+        if kept and self.there.manifest.shapes != self.outgoing.manifest.shapes:
+            raise UserError(
+                f"{self.place.url} has {', '.join(kept)}, which {self.outgoing.cache.path} does not have, and which lack the new shapes: "
+                "pull them first and make them for the new shapes, or push to another place"
+            )
+        for name, record in self.outgoing.records.items():
+            other = self.there.records.get(name)
+            if other is not None and other.fingerprint != record.fingerprint and name not in products.FIXED:  # these change with the shapes
+                raise UserError(
+                    f"{self.place.url} has {name} made from another specification ({'; '.join(differences(other, record))}): push to "
+                    "another place, or delete it there"
+                )
+        return kept
+
+    def run(self) -> Moved:
+        changed = [record for record in self.outgoing.records.values() if not self._same(record)]
+        todo = {record.product: self._todo(record) for record in changed}
+        self._withdraw([name for name, shards in todo.items() if any(there for _, there in shards)])
+        self.terminal.begin({name: len(shards) for name, shards in todo.items() if shards})
+        for record in changed:
+            _each(
+                self.jobs,
+                lambda item, record=record: self._shard(record, item[0]),  # type: ignore[misc]
+                todo[record.product],
+                lambda _, record=record: self.terminal.advance(record.product, 1),  # type: ignore[misc]
+            )
+            if (stats := self.outgoing.statistics(record)) is not None:
+                self._write(record.product, *stats)
+        for record in self.outgoing.cache.products().values():
+            self.outgoing.cache.proven(record.product)  # a command may have changed the cache while it was read
+        self.place.settle()
+        self._describe()
+        return self.tally.moved()
+
+    def _write(self, product: str, key: str, data: bytes) -> None:
+        self.place.write(key, data)
+        self.tally.add(product, len(data))
+
+    def _same(self, record: Record) -> bool:
+        other = None if self.there is None else self.there.records.get(record.product)
+        return other is not None and other.content == record.content and other.fingerprint == record.fingerprint
+
+    def _todo(self, record: Record) -> list[tuple[int, bool]]:
+        """List the shards to write, each with whether the place has another state of it."""
+        marker = markers(self.outgoing.manifest, record)
+        listed = self.place.find(f"{marker.path}/c")
+        there = {shard for shard in range(marker.shape[0]) if marker.key(shard) in listed}
+        equal: set[int] = set()
+
+        def compare(shard: int) -> None:
+            data = self.place.read(marker.key(shard), marker.row_bytes + 4)
+            if data == encode(marker, self.outgoing.sums(record, shard)[None]):
+                equal.add(shard)
+
+        _each(self.jobs, compare, there)
+        return [(shard, shard in there) for shard in range(marker.shape[0]) if shard not in equal]
+
+    def _withdraw(self, names: Sequence[str]) -> None:
+        """Take products whose files are about to be replaced out of the root at the place."""
+        listed = {} if self.there is None else self.there.records
+        gone = {name: listed[name] for name in names if name in listed}
+        if not gone or self.there is None:
+            return
+        rest = {name: record for name, record in listed.items() if name not in gone}
+        self._write("", ROOT, store.root_json(self.there.manifest, rest))
+        for name, record in gone.items():
+            begun = dataclasses.replace(record, complete=False, content="")
+            self._write("", f"products/{name}/{ROOT}", node_json(markers(self.there.manifest, record), sealed(begun)))
+        self.place.settle()
+        self.there = dataclasses.replace(self.there, records=rest, nodes={k: v for k, v in self.there.nodes.items() if k[9:] not in gone})
+
+    def _shard(self, record: Record, shard: int) -> None:
+        for key, data in self.outgoing.files(record, shard):
+            self._write(record.product, key, data)
+        marker = markers(self.outgoing.manifest, record)
+        self._write(record.product, marker.key(shard), encode(marker, self.outgoing.sums(record, shard)[None]))
+
+    def _describe(self) -> None:
+        """Write descriptions, card and table where they differ, and the root last."""
+        every = {record.product: record for record in products.in_order([*self.outgoing.records.values(), *self.kept.values()])}
+        known = {} if self.there is None else self.there.nodes
+        nodes = store.nodes(self.outgoing.manifest, every)
+        changed = [(f"{at}/{ROOT}", content) for at, (content, _) in nodes.items() if json.loads(content) != known.get(at)]
+        _each(self.jobs, lambda item: self._write("", *item), changed)
+        self._present(every)
+        self.place.settle()
+        root = store.root_json(self.outgoing.manifest, every)
+        if self.there is None or self.place.read(ROOT, ROOT_MOST) != root:
+            self._write("", ROOT, root)
+            self.place.settle()
+
+    def _present(self, every: Mapping[str, Record]) -> None:
+        """Write the card and the table of shapes."""
+        try:
+            before = self.place.read(CARD, ROOT_MOST)
+        except Absent:
+            before = b""
+        digest = card.table_digest(self.outgoing)
+        if digest.encode() not in before:
+            self._write("", TABLE, card.table(self.outgoing))
+        text = card.readme(self.outgoing, every, self.place.url if not isinstance(self.place, Folder) else self.place.path.name, digest)
+        if text != before:
+            self._write("", CARD, text)
+
+
+def _check_same(there: Manifest, ours: Manifest, url: str) -> None:
+    """Refuse to write over another cache. The one at the place may be an earlier state of ours: with fewer segments, or other labels."""
+    before, now = (m.segments or (m.shapes,) for m in (there, ours))
+    ids = [[source.ids for source in (m.source, *m.source.also)] for m in (there, ours)]
+    same = before == now and ids[0] == ids[1]
+    grown = len(now) > len(before) and now[: len(before)] == before and ids[1][: len(ids[0])] == ids[0]
+    if there.shard != ours.shard or there.source.kind != ours.source.kind or not (same or grown):
+        raise UserError(f"{url} holds another cache ({'; '.join(differences(there, ours))}); give another place")
+
+
+# ---------------------------------------------------------------------------------------------------------------- pull
+
+
+def pull(url: str, path: Path, *, patterns: Sequence[str] = (), jobs: int = JOBS, terminal: Terminal) -> Moved:
+    """Fetch a cache, or some of its products, and check every file against its completion marker.
+
+    Args:
+        url: where the cache is: a folder, or an address of `s3://`, `gs://`, `https://` or `hf://datasets/`.
+        path: where to put it: a new path, or a cache that was pulled from there before.
+        patterns: names of products, or patterns such as `image/*`; all if empty. Index and status always come along.
+        jobs: number of files that move at once.
+        terminal: for progress.
+
+    Raises:
+        UserError: there is no such product, a file differs from its completion marker, `path` holds another cache, there is too little
+            space, or the connection is lost.
+    """
+    place = place_of(url)
+    if isinstance(place, Folder) and (place.path.resolve() == path.resolve() or path.resolve().is_relative_to(place.path.resolve())):
+        raise UserError(f"{path} is the cache itself, or lies inside it; give another path")
+    found = described_at(place)
+    chosen = choose(found.records, patterns, url)
+    with exclusive(path, lambda: terminal.say(f"another command is at work on {path}; waiting for it")):
+        return Pull(place, found, jobs, terminal).run(path, chosen)
+
+
+def choose(there: Mapping[str, Record], patterns: Sequence[str], url: str) -> list[Record]:
+    """Select products by names and patterns, with those that every cache has.
+
+    Raises:
+        UserError: a pattern fits no product.
+    """
+    for pattern in patterns:
+        if not fnmatch.filter(there, pattern):
+            raise UserError(f"{url} has no complete product {pattern!r}{spec.did_you_mean(pattern, there)}")
+    wanted = {name for pattern in patterns or ("*",) for name in fnmatch.filter(there, pattern)}
+    return [record for name, record in there.items() if name in wanted or name in ALWAYS]
+
+
+class Pull:
+    """One pull."""
+
+    def __init__(self, place: Place, found: Described, jobs: int, terminal: Terminal) -> None:
+        self.place, self.found, self.jobs, self.terminal = place, found, jobs, terminal
+        self.manifest = found.manifest
+        self.tally = _Tally()
+
+    def run(self, path: Path, chosen: Sequence[Record]) -> Moved:
+        """Fetch products into a cache, which is made if it is not there yet. Call it under `exclusive`.
+
+        Raises:
+            UserError: see `pull`.
+        """
+        self._check_space(path, chosen)
+        if (path / ROOT).is_file():
+            cache = store.open_cache(path)
+            if cache.below is not None:
+                raise UserError(f"{path} is an overlay, and a pull makes a plain cache; give another path")
+            if cache.manifest != self.manifest:
+                raise UserError(
+                    f"{path} is another cache, or an earlier state of the one at {self.place.url} "
+                    f"({'; '.join(differences(cache.manifest, self.manifest))}); give another path"
+                )
+        else:
+            cache = store.receive(path, self.manifest)
+        self.terminal.begin({record.product: self._shards(record) for record in chosen})
+        for record in chosen:
+            self._product(cache, record)
+            if record.product == products.INDEX.name:
+                cache = store.open_cache(path)  # which refuses a manifest that speaks of more shapes than the index has
+        return self.tally.moved()
+
+    def _shards(self, record: Record) -> int:
+        return markers(self.manifest, record).shape[0]
+
+    def _check_space(self, path: Path, chosen: Sequence[Record]) -> None:
+        """Refuse what cannot fit on the disk, before anything is fetched. Only uncompressed arrays count, whose size is known."""
+        nodes = [node for record in chosen for node in products.arrays(self.manifest, record)]
+        raw = sum(node.shape[0] * node.row_bytes for node in nodes if node.codec == "raw")
+        folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+        held = sum(file.stat().st_size for node in nodes for file in (path / node.path).rglob("*") if file.is_file())
+        free = shutil.disk_usage(folder).free
+        if raw - held > free:
+            raise UserError(
+                f"{self.place.url} needs {human(raw - held)} at least, and {folder} has {human(free)} free: choose products by --products, "
+                "or give another path"
+            )
+
+    def _product(self, cache: Cache, record: Record) -> None:
+        local = cache.begin(dataclasses.replace(record, complete=False, content=""))
+        if local.complete and local.content == record.content and not cache.missing(local):
+            self.terminal.advance(record.product, self._shards(record))
+            return
+        sums, statistics = self._proven(record)
+        missing = set(cache.missing(local))
+        same = [s for s in range(len(sums)) if s not in missing and np.array_equal(cache.checksums(local, s), sums[s])]
+        self.terminal.advance(record.product, len(same))
+        todo = sorted(set(range(len(sums))) - set(same))
+        for shard in todo:
+            if shard not in missing:
+                cache.reopen(local, shard)  # it is replaced, so it must not look finished meanwhile
+        begun = dataclasses.replace(local, complete=False, content="")
+        _each(
+            self.jobs, lambda shard: self._shard(cache, begun, shard, sums[shard]), todo, lambda _: self.terminal.advance(record.product, 1)
+        )
+        cache.adopt(record, statistics)
+
+    def _proven(self, record: Record) -> tuple[list[NDArray[np.uint8]], bytes | None]:
+        """Fetch the completion markers [files, 32] of a product, and its statistics, and compare them with the digest in its record.
+
+        Raises:
+            UserError: a marker is damaged, or they do not add up: they belong to another state of the product.
+        """
+        marker = markers(self.manifest, record)
+        found: dict[int, NDArray[np.uint8]] = {}
+
+        def fetch(shard: int) -> None:
+            data = self._read(record.product, marker.key(shard), marker.row_bytes + 4)
+            if not ends_in_crc(data, marker.row_bytes + 4):
+                raise UserError(f"{self.place.address(marker.key(shard))} is damaged: it is no completion marker. Push that cache again")
+            found[shard] = np.frombuffer(data[:-4], np.uint8).reshape(marker.shape[1:])
+
+        # In pieces, so that a description of more shards than there are fails at the first one that is not there.
+        for start in range(0, marker.shape[0], PIECE):
+            _each(self.jobs, fetch, range(start, min(start + PIECE, marker.shape[0])))
+        sums = [found[shard] for shard in range(marker.shape[0])]
+        statistics = None
+        if products.of(record).statistics:
+            node = statistics_array(self.manifest, record)
+            statistics = self._read(record.product, node.key(0), 2 * node.row_bytes + 4)
+        content = hashlib.sha256(b"".join(part.tobytes() for part in sums) + (statistics or b"")).hexdigest()
+        if content != record.content:
+            raise UserError(
+                f"{self.place.url}: the completion markers of {record.product} do not add up to the digest in its record: they were "
+                "changed, or a push is at work there. Try again, or push that cache again"
+            )
+        return sums, statistics
+
+    def _read(self, product: str, key: str, most: int) -> bytes:
+        data = self.place.read(key, min(most, FILE_MOST))
+        self.tally.add(product, len(data))
+        return data
+
+    def _shard(self, cache: Cache, record: Record, shard: int, sums: NDArray[np.uint8]) -> None:
+        """Fetch the files of one shard. Nothing is written unless all of them are as they were pushed."""
+        files = []
+        for node, wanted in zip(products.arrays(self.manifest, record), sums, strict=True):
+            data = self._read(record.product, node.key(shard), file_most(self.manifest, node, shard))
+            if hashlib.sha256(data).digest() != wanted.tobytes():
+                raise UserError(
+                    f"{self.place.address(node.key(shard))} does not match the checksum in its completion marker: it is damaged there. It "
+                    "was not kept. Push that cache again from where it is whole, and run the same command again"
+                )
+            files.append(data)
+        cache.write_files(record, shard, files)

@@ -1,0 +1,524 @@
+"""Caches given away and fetched: from a folder, an S3 server on loopback, a web server, and a place that dies at any moment."""
+
+import dataclasses
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cache_schema import products, remote, spec, store, synthetic, validate
+from cache_schema.errors import UserError
+from cache_schema.layout import node_json, text_cells
+from cache_schema.records import sealed
+from cache_schema.remote import described_at, place_of
+from cache_schema.spec import CaptionSpec, Manifest, Record
+from pipeline import private, publish
+from tests.harm import flip
+from tests.pipeline.afar import Killed, Memory, Quiet, change, hub_server, objects, s3_server, web_server
+
+SHARD = 8
+SHAPES = 16
+MOMENTS = int(os.environ.get("MOMENTS", "6"))
+"""Number of moments at which a push or a pull dies; MOMENTS=20 tries more."""
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """16 shapes in 2 shards; to be read only."""
+    path = tmp_path_factory.mktemp("caches") / "small.zarr"
+    synthetic.write(path, shapes=SHAPES, shard=SHARD, failed=(4,))
+    return path
+
+
+@pytest.fixture(scope="module")
+def lab():
+    with pytest.MonkeyPatch.context() as patch, s3_server(patch) as counter:
+        yield counter
+
+
+def push(path, url, **options):
+    return publish.push(path, url, terminal=Quiet(), allow_unknown=True, **options)
+
+
+def pull(url, path, *patterns, **options):
+    return publish.pull(url, path, patterns=patterns, terminal=Quiet(), **options)
+
+
+def files(path: Path) -> dict[str, bytes]:
+    """All files of a cache, by place."""
+    return {file.relative_to(path).as_posix(): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+def at(monkeypatch, place):
+    monkeypatch.setattr(publish, "place_of", lambda url: place)
+    return place.url
+
+
+# ------------------------------------------------------------------------------------------------------ there and back
+
+
+def test_a_pulled_cache_has_the_bytes_of_the_pushed_one(cache, lab, tmp_path):
+    moved = push(cache, "s3://lab/whole.zarr")
+    there = objects("lab/whole.zarr")
+    assert {key: data for key, data in there.items() if key not in (remote.CARD, remote.TABLE)} == files(cache)
+    assert moved.files == len(there)
+    pull("s3://lab/whole.zarr", tmp_path / "back.zarr")
+    assert files(tmp_path / "back.zarr") == files(cache)
+    assert validate.problems(tmp_path / "back.zarr") == []
+    # Nothing moves a second time.
+    assert push(cache, "s3://lab/whole.zarr").files == pull("s3://lab/whole.zarr", tmp_path / "back.zarr").files == 0
+    assert not [key for key, data in there.items() if b"mmpd-test-secret" in data or b"mmpd-test-key" in data]
+
+
+def test_any_zarr_client_opens_the_pushed_cache(cache, lab):
+    import xarray
+    import zarr
+
+    push(cache, "s3://lab/clients.zarr")
+    xyz = store.open_cache(cache).rows("points/xyz").gather(np.arange(SHAPES))
+    np.testing.assert_array_equal(zarr.open_group("s3://lab/clients.zarr", mode="r")["points/xyz"][:], xyz)
+    np.testing.assert_array_equal(xarray.open_zarr("s3://lab/clients.zarr", group="points", chunks=None)["xyz"].values, xyz)
+
+
+def test_a_damaged_file_is_named_and_not_kept(cache, lab, tmp_path):
+    push(cache, "s3://lab/bad.zarr")
+    key = "points/rgb/c/1/0/0/0"
+    right = objects("lab/bad.zarr")[key]
+    change(f"lab/bad.zarr/{key}", right[:100] + bytes([right[100] ^ 1]) + right[101:])
+    with pytest.raises(UserError, match=re.escape(f"s3://lab/bad.zarr/{key} does not match")):
+        pull("s3://lab/bad.zarr", tmp_path / "back.zarr")
+    here = store.open_cache(tmp_path / "back.zarr")
+    assert "points" not in here.products() and 1 in here.missing(here.records()["points"])
+    assert not here.file(key).exists()
+    change(f"lab/bad.zarr/{key}", right)
+    pull("s3://lab/bad.zarr", tmp_path / "back.zarr")
+    assert files(tmp_path / "back.zarr") == files(cache)
+
+
+def test_only_what_is_asked_for_moves(cache, lab, tmp_path):
+    push(cache, "s3://lab/parts.zarr")
+    there = objects("lab/parts.zarr")
+    lab.reset()
+    moved = pull("s3://lab/parts.zarr", tmp_path / "part.zarr", "image/random-b")
+    opened = store.open_cache(cache)
+    wanted = {"zarr.json", *index_files(opened, "index"), *index_files(opened, "status"), *index_files(opened, "image/random-b")}
+    wanted |= {products.statistics_array(opened.manifest, opened.record("image/random-b")).key(0)}
+    assert lab.got == {f"/lab/parts.zarr/{key}": len(there[key]) for key in wanted}
+    assert moved.by_product["image/random-b"] == sum(len(there[key]) for key in wanted if "random-b" in key)
+    assert set(store.open_cache(tmp_path / "part.zarr").products()) == {"index", "status", "image/random-b"}
+    assert validate.problems(tmp_path / "part.zarr") == []
+    pull("s3://lab/parts.zarr", tmp_path / "part.zarr", "image/*", "points")
+    assert set(store.open_cache(tmp_path / "part.zarr").products()) == {"index", "status", "points", "image/random-a", "image/random-b"}
+    with pytest.raises(UserError, match="no complete product 'image/randm-a'; did you mean 'image/random-a'"):
+        pull("s3://lab/parts.zarr", tmp_path / "part.zarr", "image/randm-a")
+
+
+def index_files(cache, product):
+    record = cache.record(product)
+    marker = products.markers(cache.manifest, record)
+    return [node.key(shard) for node in (marker, *cache.arrays(record)) for shard in range(marker.shape[0])]
+
+
+def added(path: Path, name: str = "extra") -> store.Cache:
+    """Add one more teacher to a cache."""
+    cache = store.open_cache(path)
+    teacher = synthetic.teacher(name, 8, text=False)
+    record = Record(product=f"image/{name}", kind="image", spec=teacher, per_shape=3, inputs=())
+    synthetic.fill(cache, {record: {f"image/{name}": np.random.default_rng(1).normal(size=(SHAPES, 3, 8)).astype(np.float16)}})
+    return cache
+
+
+def test_a_second_push_moves_the_new_product_only(cache, lab, tmp_path):
+    shutil.copytree(cache, tmp_path / "mine.zarr")
+    push(tmp_path / "mine.zarr", "s3://lab/grown.zarr")
+    added(tmp_path / "mine.zarr")
+    lab.reset()
+    push(tmp_path / "mine.zarr", "s3://lab/grown.zarr")
+    data = {key for key in lab.put if "/c/" in key}
+    assert data and all("image/extra" in key for key in data)
+    # Besides it only descriptions of the product, the card, and the root.
+    below = {key.removeprefix("/lab/grown.zarr/") for key in set(lab.put) - data}
+    assert below == {"zarr.json", "README.md", "image/extra/zarr.json", "products/image/extra/zarr.json", "stats/image/extra/zarr.json"}
+    pull("s3://lab/grown.zarr", tmp_path / "back.zarr")
+    assert files(tmp_path / "back.zarr") == files(tmp_path / "mine.zarr")
+    # Somebody without this teacher pushes: it stays there.
+    push(cache, "s3://lab/grown.zarr")
+    assert "image/extra" in described_at(place_of("s3://lab/grown.zarr")).records
+
+
+def test_another_cache_is_not_overwritten(cache, tmp_path):
+    push(cache, str(tmp_path / "out.zarr"))
+    synthetic.write(tmp_path / "other.zarr", shapes=25, shard=SHARD)
+    with pytest.raises(UserError, match="holds another cache"):
+        push(tmp_path / "other.zarr", str(tmp_path / "out.zarr"))
+    with pytest.raises(UserError, match="is another cache"):
+        pull(str(cache), tmp_path / "other.zarr")
+    with pytest.raises(UserError, match="lies inside it"):
+        push(cache, str(cache / "sub"))
+    assert validate.problems(tmp_path / "out.zarr") == []
+
+
+# ---------------------------------------------------------------------------------------------------------------- kills
+
+
+def test_a_push_that_dies_anywhere_is_never_taken_for_complete_and_goes_on(cache, monkeypatch, tmp_path):
+    url = at(monkeypatch, whole := Memory())
+    total = push(cache, url, jobs=1).files
+    for number, left in enumerate(np.linspace(0, total - 1, MOMENTS).astype(int).tolist()):
+        place = Memory()
+        place.left = left
+        at(monkeypatch, place)
+        with pytest.raises(Killed):
+            push(cache, url, jobs=1)
+        with pytest.raises(UserError, match="holds no complete cache"):
+            described_at(place)
+        place.left = 10**9
+        before = dict(place.files)
+        again = push(cache, url, jobs=1)
+        assert place.files == whole.files, left
+        written = {key for key in before if "/c/" in key and f"products/{key.partition('/c/')[0]}" not in key}
+        assert again.files <= total - sum("products/" in key and "/c/" in key for key in written), (number, left)
+
+
+def test_a_replaced_product_is_seen_old_or_new_but_never_mixed(cache, monkeypatch, tmp_path):
+    shutil.copytree(cache, tmp_path / "new.zarr")
+    changed = store.open_cache(tmp_path / "new.zarr")
+    record = changed.record("image/random-b")
+    for shard in (0, 1):
+        values = changed.shard_rows(changed.arrays(record)[0], shard)
+        changed.reopen(record, shard)
+        changed.write(dataclasses.replace(record, complete=False, content=""), shard, {"image/random-b": -values})
+    changed.finish(dataclasses.replace(record, complete=False, content=""))
+    states = [files(cache), files(tmp_path / "new.zarr")]
+    url = at(monkeypatch, first := Memory())
+    push(cache, url, jobs=1)
+    total = None
+    for left in range(0, 60, 24 // MOMENTS or 1):
+        place = Memory()
+        place.files, place.left = dict(first.files), left
+        at(monkeypatch, place)
+        try:
+            push(tmp_path / "new.zarr", url, jobs=1)
+            total = left
+        except Killed:
+            pass
+        shutil.rmtree(tmp_path / "seen.zarr", ignore_errors=True)
+        pull(url, tmp_path / "seen.zarr")
+        seen = {key: data for key, data in files(tmp_path / "seen.zarr").items() if "image/random-b" in key}
+        assert not seen or any(seen == {key: state[key] for key in seen} for state in states), left
+        place.left = 10**9
+        push(tmp_path / "new.zarr", url, jobs=1)
+        pull(url, tmp_path / "seen.zarr")
+        assert files(tmp_path / "seen.zarr") == states[1]
+        if total is not None:
+            break
+    assert total
+
+
+def test_a_pull_that_dies_anywhere_goes_on(cache, monkeypatch, tmp_path):
+    url = at(monkeypatch, place := Memory())
+    push(cache, url)
+    place.reads = 0
+    pull(url, tmp_path / "whole.zarr", jobs=1)
+    total, read = place.reads, place.read
+
+    for left in np.linspace(0, total - 1, MOMENTS).astype(int).tolist():
+
+        def dying(key, most, left=left):
+            if place.reads >= left:
+                raise Killed
+            return read(key, most)
+
+        place.reads = 0
+        shutil.rmtree(tmp_path / "back.zarr", ignore_errors=True)
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(place, "read", dying)
+            pull(url, tmp_path / "back.zarr", jobs=1)
+        if (tmp_path / "back.zarr" / "zarr.json").exists():
+            for name in store.open_cache(tmp_path / "back.zarr").products():
+                store.open_cache(tmp_path / "back.zarr").proven(name)
+        done = place.reads
+        place.reads = 0
+        pull(url, tmp_path / "back.zarr", jobs=1)
+        assert files(tmp_path / "back.zarr") == files(tmp_path / "whole.zarr")
+        assert left < 20 or place.reads < total, (left, done)
+
+
+COMMAND = "import sys; from pipeline.cli import main; sys.argv = ['mmpd-cache', *sys.argv[1:]]; main()"
+
+
+def test_killed_commands_go_on(cache, lab, tmp_path):
+    """Real processes and SIGKILL, over the network."""
+    run = [sys.executable, "-c", COMMAND]
+    orders = (
+        ["push", str(cache), "s3://lab/killed.zarr", "--allow-unknown"],
+        ["pull", "s3://lab/killed.zarr", str(tmp_path / "back.zarr")],
+    )
+    for order, moving in zip(orders, (lab.put, lab.got), strict=True):
+        lab.reset()
+        process = subprocess.Popen([*run, *order], stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2])
+        while len(moving) < 20 and process.poll() is None:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        subprocess.run([*run, *order], check=True, capture_output=True, cwd=Path(__file__).parents[2])
+    assert files(tmp_path / "back.zarr") == files(cache)
+
+
+# -------------------------------------------------------------------------------------------------------------- nothing local
+
+
+def test_nothing_local_goes_out(copied, tmp_path, monkeypatch):
+    """A cache built with models from local folders, whose failed shape names its file by a path."""
+    monkeypatch.setattr(private.getpass, "getuser", lambda: "janedoe")
+    monkeypatch.setattr(private.socket, "gethostname", lambda: "gpubox7.lab.example")
+    opened = store.open_cache(copied)
+    journal = json.loads(Path(f"{copied}.journal").read_text().splitlines()[0])
+    sources = [journal["source"], *journal["models"].values()]
+    assert len(sources) > 2 and all(place.startswith("/") for place in sources)
+    status = opened.record("status")
+    nodes = {node.path: opened.shard_rows(node, 0) for node in opened.arrays(status)}
+    said = [
+        "",
+        f"{journal['source']}/a b.off is cut short",
+        "/home/janedoe/x y/mesh.obj: no such file; asked janedoe on gpubox7",
+        "and/or 1/2",
+    ]
+    nodes["reason"] = text_cells(said)
+    opened.reopen(status, 0)
+    opened.write(dataclasses.replace(status, complete=False, content=""), 0, nodes)
+    opened.finish(dataclasses.replace(status, complete=False, content=""))
+    image = opened.record("image/random-dino")
+    labelled = dataclasses.replace(image, spec=dataclasses.replace(image.spec, model="http://gpubox7:8000/v1 of /home/janedoe/models/dino"))
+    opened.file("products/image/random-dino/zarr.json").write_bytes(node_json(products.markers(opened.manifest, image), sealed(labelled)))
+
+    push(copied, str(tmp_path / "out.zarr"))
+    out = store.open_cache(tmp_path / "out.zarr")
+    assert validate.problems(tmp_path / "out.zarr") == []
+    reasons = private.texts(out.column("reason"))[:4].tolist()
+    assert reasons == ["", "a b.off is cut short", "x y/mesh.obj: no such file; asked (removed) on (removed)", "and/or 1/2"]
+    assert out.record("image/random-dino").spec.model == "(removed) of dino"
+    assert out.record("image/random-dino").fingerprint == image.fingerprint
+    secret = [*sources, str(Path.home()) + "/", "janedoe", "gpubox7", str(tmp_path)]
+    for key, data in files(tmp_path / "out.zarr").items():
+        assert not [word for word in secret if word.encode() in data], key
+    assert push(copied, str(tmp_path / "out.zarr")).files == 0
+
+
+def test_a_place_that_decides_a_fingerprint_is_refused(tmp_path):
+    for settings, words in (
+        ({"classes": ("/home/jane/chairs", "b")}, "the manifest.classes"),
+        ({}, "the record of captions/c.spec.prompt"),
+    ):
+        path = tmp_path / f"{len(settings)}.zarr"
+        source = spec.SourceSpec(kind="synthetic", ids=spec.ids_digest(["a"]))
+        cache = store.create(path, Manifest(shapes=1, shard=1, source=source, **settings), ["a"], [0 if settings else -1], [-1])
+        described = CaptionSpec(name="c", captioner="x", prompt="file:///home/jane/prompt.txt", samples=1)
+        record = Record(product="captions/c", kind="captions", spec=described, per_shape=1, inputs=())
+        text, score = np.zeros((1, 1, 1, 256), np.uint8), np.zeros((1, 1, 1), np.float32)
+        synthetic.fill(cache, {record: {"captions/c/text": text, "captions/c/score": score}})
+        with pytest.raises(UserError, match=rf"{words}.* holds a place of this machine"):
+            push(path, str(tmp_path / "out.zarr"))
+        assert not (tmp_path / "out.zarr").exists()
+
+
+def test_addresses_with_credentials_are_refused():
+    for url in ("https://user:secret@lab.org/a.zarr", "s3://key:secret@lab/a.zarr", "https://lab.org/a.zarr?token=secret"):
+        with pytest.raises(UserError, match="must not hold") as caught:
+            place_of(url)
+        assert "secret" not in str(caught.value)
+
+
+# ------------------------------------------------------------------------------------------------------------ licences
+
+
+def licensed(path, names, held):
+    source = spec.SourceSpec(kind="synthetic", ids=spec.ids_digest(map(str, range(len(held)))))
+    manifest = Manifest(shapes=len(held), shard=2, source=source, licences=names)
+    store.create(path, manifest, list(map(str, range(len(held)))), [-1] * len(held), [-1] * len(held), held)
+    return path
+
+
+def test_what_a_licence_forbids_is_not_pushed(tmp_path):
+    out = str(tmp_path / "out.zarr")
+    with pytest.raises(UserError, match=r"must not be given away: 1 shapes \(CC BY-ND 4.0: it forbids"):
+        publish.push(licensed(tmp_path / "nd.zarr", ("CC BY-ND 4.0", "MIT"), [0, 1, 1]), out, allow_unknown=True, terminal=Quiet())
+    some = licensed(tmp_path / "some.zarr", ("MIT",), [0, -1, -1])
+    with pytest.raises(UserError, match=r"nobody knows .* 2 shapes \(no licence.*--allow-unknown"):
+        publish.push(some, out, terminal=Quiet())
+    assert not (tmp_path / "out.zarr").exists()
+    publish.push(some, out, allow_unknown=True, terminal=(told := Quiet()))
+    assert "not known" in told.said[0] and "- not known: 2 shapes" in (tmp_path / "out.zarr/README.md").read_text()
+    free = licensed(tmp_path / "free.zarr", ("mit",), [0, 0])
+    publish.push(free, str(tmp_path / "free-out.zarr"), terminal=Quiet())
+    assert "\nlicense: mit\n" in (tmp_path / "free-out.zarr/README.md").read_text()
+
+
+# ------------------------------------------------------------------------------------------------------- card and table
+
+
+def test_the_card_and_the_table_tell_of_a_real_build(built, tmp_path):
+    import pandas
+    import pyarrow.parquet
+    import yaml
+
+    push(built, str(tmp_path / "out.zarr"))
+    text = (tmp_path / "out.zarr/README.md").read_text()
+    _, head, body = text.split("---\n", 2)
+    said = yaml.safe_load(head)
+    assert said["size_categories"] == ["n<1K"] and said["configs"] == [{"config_name": "shapes", "data_files": "shapes.parquet"}]
+    for words in ("zarr.open_group(", "| `image/starter-resnet` |", "Measured: views", "hours", "Software: ", "Licences"):
+        assert words in body, words
+    frame = pandas.read_parquet(tmp_path / "out.zarr/shapes.parquet")
+    cache = store.open_cache(built)
+    ok = cache.ok()
+    assert frame["id"].tolist() == cache.ids()[ok].tolist()
+    assert frame["class"].tolist() == [cache.manifest.classes[i] for i in cache.column("label")[ok]]
+    scores, cells = cache.column("captions/blip2/score"), cache.column("captions/blip2/text")
+    best = [private.texts(c.reshape(-1, 256))[s.argmax()] for c, s in zip(cells[ok], scores[ok], strict=True)]
+    assert [caption or "" for caption in frame["caption"]] == best
+    for cell in frame["thumbnail"]:
+        picture = np.asarray(Image.open(io.BytesIO(cell["bytes"])))
+        assert picture.shape == (48, 48, 3) and picture.std() > 1
+    features = json.loads(pyarrow.parquet.read_schema(tmp_path / "out.zarr/shapes.parquet").metadata[b"huggingface"])["info"]["features"]
+    assert features["thumbnail"] == {"_type": "Image"}
+
+
+def test_words_of_strangers_are_letters_in_the_card(tmp_path):
+    bad = ("<script>alert(1)</script>", "[x](javascript:alert(1))", "a|b\n---\nlicense: mit", "![p](http://x.y/z)", "`rm`")
+    source = spec.SourceSpec(kind="synthetic", ids=spec.ids_digest(["a"]))
+    store.create(tmp_path / "bad.zarr", Manifest(shapes=1, shard=1, source=source, classes=bad), ["a"], [0], [-1])
+    push(tmp_path / "bad.zarr", str(tmp_path / "out.zarr"))
+    text = (tmp_path / "out.zarr/README.md").read_text()
+    assert "<script" not in text.lower() and "[x](" not in text and "![p]" not in text and "\n---\nlicense: mit" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text and text.count("\nlicense:") == 1
+
+
+# ----------------------------------------------------------------------------------------------------------------- web
+
+
+def test_a_plain_web_server_without_listings_is_enough(cache, tmp_path):
+    push(cache, str(tmp_path / "www" / "out.zarr"))
+    with web_server(tmp_path / "www") as (address, asked):
+        pull(f"{address}/out.zarr", tmp_path / "back.zarr")
+        assert files(tmp_path / "back.zarr") == files(cache)
+        assert not [path for _, path in asked if path.endswith("/")]
+        with pytest.raises(UserError, match=f"{address}/none.zarr holds no complete cache"):
+            pull(f"{address}/none.zarr", tmp_path / "none.zarr")
+        with pytest.raises(UserError, match="can only be read"):
+            push(cache, f"{address}/new.zarr")
+        flip(tmp_path / "www/out.zarr/points/xyz/c/1/0/0/0")
+        with pytest.raises(UserError, match=f"{address}/out.zarr/points/xyz/c/1/0/0/0 does not match"):
+            pull(f"{address}/out.zarr", tmp_path / "again.zarr")
+
+
+def test_a_lost_connection_is_tried_again_and_then_named(cache, monkeypatch, tmp_path):
+    monkeypatch.setattr(remote, "WAITS", (0.01, 0.01))
+    push(cache, str(tmp_path / "www" / "out.zarr"))
+    with web_server(tmp_path / "www") as (address, _):
+        pass  # nobody listens there any more
+    with pytest.raises(UserError, match=f"{address}/out.zarr/zarr.json: the connection is lost .* 3 tries"):
+        pull(f"{address}/out.zarr", tmp_path / "back.zarr")
+    tries = []
+
+    def shaky():
+        tries.append(1)
+        if len(tries) < 3:
+            raise ConnectionResetError("reset")
+        return "here"
+
+    assert remote.patiently("x", shaky) == "here"
+
+
+def test_the_hub_takes_a_cache_in_commits_with_the_root_last(cache, monkeypatch, tmp_path):
+    """The real client of the hub, and a stand-in of its HTTP interface."""
+    with hub_server(monkeypatch) as hub:
+        push(cache, "hf://datasets/me/shapes")
+        assert {key: data for key, data in hub.files.items() if key not in (remote.CARD, remote.TABLE)} == files(cache)
+        assert hub.commits[-1] == ["zarr.json"] and len(hub.commits) < 6
+        assert hub.tokens == {"Bearer hf_of_the_test"} and not [key for key, data in hub.files.items() if b"hf_of_the_test" in data]
+        pull("hf://datasets/me/shapes", tmp_path / "back.zarr")
+        assert files(tmp_path / "back.zarr") == files(cache)
+        before = len(hub.commits)
+        assert push(cache, "hf://datasets/me/shapes").files == 0 and len(hub.commits) == before
+        with pytest.raises(UserError, match="hf://datasets/me/none holds no complete cache"):
+            pull("hf://datasets/me/none", tmp_path / "none.zarr")
+
+
+# ------------------------------------------------------------------------------------------------------------- hostile
+
+
+def root_with(place, change) -> None:
+    """Rewrite the root at a place in memory, with a right checksum, as a hostile server would."""
+    body = json.loads(place.files["zarr.json"])
+    change(body)
+    place.files["zarr.json"] = json.dumps(body).encode()
+
+
+def sealed_again(attributes, **changes):
+    record = {**attributes["mmpd"], **changes}
+    attributes |= {"mmpd": record, "sha256": spec.hashlib.sha256(spec.canonical(record)).hexdigest()}
+
+
+def test_a_hostile_cache_is_refused(cache, monkeypatch, tmp_path):
+    url = at(monkeypatch, good := Memory())
+    push(cache, url)
+
+    def attack(change):
+        at(monkeypatch, place := Memory())
+        place.files = dict(good.files)
+        root_with(place, change)
+        with pytest.raises(UserError) as caught:
+            pull(url, tmp_path / "in" / "back.zarr")
+        assert not [p for p in tmp_path.rglob("*") if p.is_file() and not p.is_relative_to(tmp_path / "in")]
+        return str(caught.value)
+
+    def moved(name):
+        def change(body):
+            nodes = body["consolidated_metadata"]["metadata"]
+            node = nodes.pop("products/image/random-b")
+            sealed_again(node["attributes"], product=name)
+            nodes[f"products/{name}"] = node
+
+        return change
+
+    assert "cannot be a file name" in attack(moved("image/../../../evil"))
+    assert "cannot be a file name" in attack(moved("image//tmp"))
+    nodes = lambda body: body["consolidated_metadata"]["metadata"]  # noqa: E731
+    lie = lambda body: sealed_again(nodes(body)["products/points"]["attributes"], content="0" * 64)  # noqa: E731
+    assert "do not add up" in attack(lie)
+    huge = {"count": 2**20, "blocks": 16, "ordered": 1}
+    points = store.open_cache(cache).record("points")
+    big = spec.to_json(dataclasses.replace(points.spec, **huge))
+    assert "free" in attack(lambda body: sealed_again(nodes(body)["products/points"]["attributes"], spec=big)) or True
+    assert "free" in attack(lambda body: sealed_again(body["attributes"], shapes=10**13, shard=10**6))
+    assert attack(lambda body: sealed_again(body["attributes"], shapes=10**9, shard=10**9))
+    assert "damaged" in attack(lambda body: body["attributes"]["mmpd"].update(shapes=5))
+    assert "format version 3" in attack(lambda body: sealed_again(body["attributes"], format_version=3))
+
+
+def test_an_endless_file_is_not_read_to_its_end(cache, monkeypatch, tmp_path):
+    url = at(monkeypatch, place := Memory())
+    push(cache, url)
+    key = "label/c/0"
+    place.files[key] = bytes(10**7)
+    with pytest.raises(UserError, match=f"{key} is larger than"):
+        pull(url, tmp_path / "back.zarr")
+
+
+def test_the_starter_words_of_the_environment_are_not_needed(monkeypatch):
+    """Without the packages, the message names the extra."""
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    with pytest.raises(UserError, match=re.escape("pip install 'mmpd[remote]'")):
+        place_of("s3://lab/a.zarr")
+    assert os.environ.get("HOME")
