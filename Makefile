@@ -63,8 +63,8 @@ dense: cache  ## parts, rooms and boxes: the dense tasks on made shapes and made
 	@echo "Predictions beside the truth: $(RUN)-align/eval/*.png"
 
 dense-true dense-false:  # the tasks of `dense` from random weights (true), or from those of stage 1
-	@$(BIN)/mmpd-train eval parts $(RUN)-align $(CACHE) $(LEARN) --set lr=1e-3 --set batch=8 --set epochs=10 --set scratch=$(@:dense-%=%)
-	@$(BIN)/mmpd-train eval scenes $(RUN)-align $(ROOMS)-columns.zarr $(LEARN) --set lr=1e-3 --set batch=8 --set epochs=10 \
+	@$(BIN)/mmpd-train eval parts $(RUN)-align $(CACHE) $(LEARN) --set lr=1e-3 --set batch=8 --set epochs=8 --set scratch=$(@:dense-%=%)
+	@$(BIN)/mmpd-train eval scenes $(RUN)-align $(ROOMS)-columns.zarr $(LEARN) --set lr=1e-3 --set batch=8 --set epochs=6 \
 	  --set scratch=$(@:dense-%=%)
 	@$(BIN)/mmpd-train eval detect $(RUN)-align $(ROOMS).zarr $(LEARN) --set epochs=30 --set queries=96 --set groups=128 \
 	  --set model.layers=3 --set model.dropout=0 --set model.head_dropout=0 --set scratch=$(@:dense-%=%)
