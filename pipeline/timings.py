@@ -100,7 +100,7 @@ def measured(cache: Cache) -> dict[str, Any]:
         `machines`: their names. `stages`: dicts with `name`, `unit`, `units`, `seconds` and `hours`. Hours of steps of shapes are those of
         one process, those of models of one device.
     """
-    every = runs(cache.path)
+    every = runs(cache)
     shards = [made for run in every for made in run.shards]
     stages = stage_costs(Snapshot(cache), shards) if shards else []
     return {
