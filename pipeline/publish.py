@@ -152,7 +152,8 @@ def check_licences(cache: Cache, allow_unknown: bool, terminal: Terminal) -> Non
         UserError: a licence of shapes or of a model forbids it, or is not known.
     """
     holders = card.licence_holders(cache)
-    forbidden, unknown = [], []
+    forbidden: list[str] = []
+    unknown: list[str] = []
     for name, why in licences.forbids(holders).items():
         said = f"{', '.join(holders[name])} ({name or 'no licence'}: {why})"
         (unknown if licences.terms(name).sharing == "unknown" else forbidden).append(said)
