@@ -319,7 +319,9 @@ def needs(record: Record, version: int = FORMAT_VERSION) -> tuple[str, ...]:
         record: the product.
         version: format of the cache that it is in.
     """
-    made_from = [KINDS[kind].product(version, **parts(record)) for kind in of(record).inputs]
+    imported = isinstance(record.spec, TeacherSpec | CaptionSpec) and record.spec.imported
+    # What was imported was made from pictures that others have drawn.
+    made_from = [KINDS[kind].product(version, **parts(record)) for kind in of(record).inputs if not (imported and kind == VIEWS.name)]
     if isinstance(record.spec, CaptionSpec) and record.spec.rank_by:
         made_from.append(IMAGE.product(version, teacher=record.spec.rank_by))
     return tuple(made_from)
