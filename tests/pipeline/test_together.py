@@ -125,7 +125,7 @@ def test_an_append_that_was_stopped_leaves_the_settings_of_the_build(grown, monk
     with monkeypatch.context() as patch:
         patch.setattr("pipeline.append.complete", lambda *args, **more: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            grow(path, two, "points", settings=("source.up=z",))
+            grow(path, two, "points", settings=("limits.seconds=77",))
     assert recorded_config(path) == before
     assert source_again(store.open_cache(path), "")[0].reader.location == str(one)
 
