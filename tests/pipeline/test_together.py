@@ -106,7 +106,8 @@ def test_a_cache_with_imported_products_grows_without_them_and_gets_them_again(g
     assert "captions/said: " in str(told.value) and "--products points" in str(told.value)
     made = grow(path, two, "points")
     assert set(made.unfinished) == {"image/theirs", "captions/said"}
-    commands.retry(path, "", CPU, Silent())  # goes on with the rest
+    with pytest.raises(UserError, match=r"failed shapes cannot be tried again: .*it was imported"):
+        commands.retry(path, "", CPU, Silent())
     assert {problem.kind for problem in validate.problems(path)} == {"unfinished"}
     remove(path, made.unfinished, True, Silent())
     brought(path, "theirs")
