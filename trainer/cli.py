@@ -39,7 +39,7 @@ err = Console(stderr=True)
 
 DEFAULT = "tiny"
 """Name of the default recipe."""
-ALONE = 5.0
+ALONE = 15.0
 """Grace period in seconds. If all ranks fail, torchrun ends this process within it; if the process still runs then, only it has failed."""
 
 CachePath = Annotated[Path, typer.Argument(metavar="CACHE", help="The cache, a folder NAME.zarr.", show_default=False)]
