@@ -190,7 +190,8 @@ def evaluate(
         list[Path] | None,
         typer.Option(
             metavar="CACHE",
-            help="Test on another cache; classes are matched by name. Repeatable: `scenes` and `detect` are then trained once for all, and --json prints a list.",
+            help="Test on another cache; classes are matched by name. Repeatable: `scenes` and `detect` are then trained once for all, and "
+            "--json prints a list.",
             show_default=False,
         ),
     ] = None,
