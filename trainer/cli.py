@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -236,10 +235,6 @@ def evaluate(
     from trainer.tasks.features import train_once
 
     run, cache = paths
-    if twice := [name for name, count in Counter(path.resolve().stem for path in test_cache or []).items() if count > 1]:
-        raise UserError(
-            f"two test caches are called {twice[0]}, and a result is known by the name of its cache: rename one, or test it apart"
-        )
     loaded = checkpoint.load(run)
     loaded.model.to(device_of(device))
     tests: list[Cache | None] = [open_cache(path) for path in test_cache or []]

@@ -125,7 +125,6 @@ def test_several_caches_can_be_mixed(command, shapes, cache_path, tmp_path):
         (["guide", "CACHE", "run"], "run is not a folder with a run"),
         (["eval", "svn", "run", "CACHE"], "no task is called 'svn'; did you mean 'svm'?"),
         (["eval", "svm", "run"], "takes a run and a cache, got 1 paths"),
-        (["eval", "svm", "run", "CACHE", "--test-cache", "a/x.zarr", "--test-cache", "b/x.zarr"], "two test caches are called x"),
         (["eval", "table", "run", "--set", "c=1", "--device", "cpu"], "--set and --device would have no effect on eval table"),
         (["eval", "svm", "run", "CACHE", "--by", "run", "--markdown"], "--by and --markdown would have no effect on eval svm"),
         (["eval", "table", "run", "--json", "--markdown"], "two forms of one table"),
