@@ -6,9 +6,9 @@
 
 Builds a cache of starter shapes with patch features on points, and rooms of starter shapes: in columns for segmentation, whole for
 detection. Trains every row for every seed with `mmpd-train`, one run a core, and measures it by `eval parts` on the frozen encoder, and by
-`eval scenes` and `eval detect`, which train the encoder too. `--meshes` makes rooms of other collections, on which the
-models that learned in starter rooms are tested. Finished work is kept: after an interruption, run the same command again. Writes
-dense.json and dense.md, and prints the table.
+`eval scenes` and `eval detect`, which train the encoder too. `--meshes` makes rooms of other collections, on which the models that learned
+in starter rooms are tested. Finished work is kept: after an interruption, run the same command again. Writes dense.json and dense.md, and
+prints the table.
 """
 
 import argparse
@@ -44,7 +44,7 @@ class Budget:
     """Crops of rooms that the task reads; empty if it reads shapes."""
     settings: tuple[str, ...]
     tune: str = "full"
-    """What is trained: the whole encoder too (`full`), or only the head on the frozen encoder (`mlp`)."""
+    """What the task trains. `full`: encoder and head. `mlp`: only the head; the encoder is frozen."""
 
 
 BUDGETS: Final[dict[str, Budget]] = {

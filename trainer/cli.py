@@ -40,7 +40,7 @@ err = Console(stderr=True)
 
 DEFAULT = "tiny"
 """Name of the default recipe."""
-ALONE = 5.0
+ALONE = 15.0
 """Grace period in seconds. If all ranks fail, torchrun ends this process within it; if the process still runs then, only it has failed."""
 
 CachePath = Annotated[Path, typer.Argument(metavar="CACHE", help="The cache, a folder NAME.zarr.", show_default=False)]
@@ -205,7 +205,8 @@ def evaluate(
         list[Path] | None,
         typer.Option(
             metavar="CACHE",
-            help="Test on another cache; classes are matched by name. Repeatable: `scenes` and `detect` are then trained once for all.",
+            help="Test on another cache; classes are matched by name. Repeatable: `scenes` and `detect` are then trained once for all, and "
+            "--json prints a list.",
             show_default=False,
         ),
     ] = None,

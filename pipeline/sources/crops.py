@@ -277,7 +277,7 @@ def _told(crop: Crop, few: int, lost: int, unread: list[str]) -> list[str]:
     if few:
         where = f", and {lost:,} points lie in no crop" if lost else "; each of their points lies in another crop, too"
         advice = " (--set source.least=2 keeps almost all)" if crop.least > 2 else ""
-        notes.append(f"{few:,} crops with fewer than {crop.least} points are left out{where} {advice}")
+        notes.append(f"{few:,} crops with fewer than {crop.least} points are left out{where}{advice}")
     if unread:
         more = f" and {len(unread) - 3} more" if len(unread) > 3 else ""
         notes.append(

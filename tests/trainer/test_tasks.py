@@ -681,6 +681,9 @@ def test_a_table_carries_the_notes_each_once():
         "a, b: svm odd (svm, shapes test).",
         "a: knn odd (knn, shapes test).",
     )
+    same, other = (dataclasses.replace(one, scores=dataclasses.replace(one.scores, variant="full")) for one in (found[0], found[1]))
+    assert result.table([*found, same]).notes[1:3] == ("a: unfinished (all of svm; knn, shapes test).", "a: svm odd (all of svm).")
+    assert "a: knn odd (knn full, shapes test)." in result.table([made("a", 1.0, task="knn"), other]).notes
 
 
 def test_a_result_of_weights_that_are_gone_is_named_so(stage, cache, encoder, tmp_path):

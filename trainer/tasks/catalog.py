@@ -9,6 +9,7 @@
 import dataclasses
 import importlib
 import json
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
@@ -28,6 +29,9 @@ from trainer.tasks.shapes import EVERYTHING
 
 PLAIN: Final = str.maketrans("", "", '"[] ')
 """Characters to remove from JSON to get the form that `--set` takes: `[0.5, 1]` becomes `0.5,1`."""
+
+TITLE: Final = 100
+"""Number of letters of a line above a picture, which the narrowest picture has room for."""
 
 
 def task(name: str) -> Task:
@@ -142,7 +146,8 @@ def save(result: Result, run: Path) -> list[Path]:
     if result.scores.drawing is not None:
         files.append(files[0].with_name(f"{files[0].stem}-shapes.png"))
         first = result.scores.metrics[0]
-        write_file(files[-1], result.scores.drawing.png(f"{result.run}: {result.title}\n{first.name} {first.told}"))
+        title = textwrap.fill(f"{result.run}: {result.title}", TITLE)
+        write_file(files[-1], result.scores.drawing.png(f"{title}\n{first.name} {first.told}"))
     return files
 
 

@@ -186,7 +186,7 @@ def trained(stage: Stage, cache: Cache, options: Any, seed: int, fit: Callable[[
         fit: does the training. It may depend on nothing else, and its result must not be changed afterwards.
     """
     known = _TRAINED.get()
-    key = (id(stage), stage.convention, cache.path, dataclasses.replace(options, test_split=None), seed)
+    key = (stage, stage.convention, cache.path, dataclasses.replace(options, test_split=None), seed)
     if known is None or key not in known:
         with seeded(seed, next(stage.parameters()).device):
             model = fit()

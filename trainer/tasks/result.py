@@ -492,7 +492,11 @@ def _differences(results: Sequence[Result]) -> list[str]:
 
 
 def _notes(results: Sequence[Result]) -> list[str]:
-    """The notes of the results. Each note appears once, with its runs and columns."""
+    """The notes of the results. Each note appears once, with its runs and columns; `all of TASK` stands for all columns of a task."""
+    columns: dict[str, list[str]] = {}
+    for result in results:
+        if result.title not in columns.setdefault(result.task, []):
+            columns[result.task].append(result.title)
     runs: dict[tuple[str, str], list[str]] = {}
     for result in results:
         for note in result.scores.notes:
@@ -500,4 +504,8 @@ def _notes(results: Sequence[Result]) -> list[str]:
     titles: dict[tuple[str, str], list[str]] = {}
     for (note, title), names in runs.items():
         titles.setdefault((", ".join(names), note), []).append(title)
+    for several in titles.values():
+        for task, every in columns.items():
+            if len(every) > 1 and set(every) <= set(several):
+                several[:] = [f"all of {task}", *(title for title in several if title not in every)]
     return [f"{names}: {note} ({'; '.join(several)})." for (names, note), several in titles.items()]
