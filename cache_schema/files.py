@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TextIO
@@ -388,6 +389,11 @@ def claim(path: Path, token: str, part: str) -> str:
         lock.write(f"{claimed}\n")
         lock.flush()
     return f"{token} {claimed}"
+
+
+def claims(path: Path) -> Counter[str]:
+    """Count how often each part of a cache was claimed for its present holder."""
+    return Counter(line.partition(":")[0] for line in _said(_lock_file(path))[1:])
 
 
 @contextlib.contextmanager

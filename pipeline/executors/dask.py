@@ -15,13 +15,13 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from cache_schema import products, store
 from cache_schema.errors import UserError
-from cache_schema.files import claim, held_token, is_held
+from cache_schema.files import claim, claims, held_token, is_held
 from cache_schema.spec import Record
 from cache_schema.store import Cache
 from pipeline import build
@@ -38,6 +38,7 @@ from pipeline.worker import Made, Task, Workers
 if TYPE_CHECKING:
     import distributed
 
+Answer = TypeVar("Answer")
 Costs = tuple[list[Event], dict[str, int]]
 """Result of a task: events for the journal, and units that are done, by product."""
 KEPT: Final = "What is done is kept; run the same command to go on"
@@ -98,16 +99,20 @@ def devices(address: str, device: str) -> tuple[str, ...]:
         if not set(names) <= {"cpu", "cuda", *asked}:
             raise UserError(f"--device {device}: jobs of {address} have {', '.join(asked)}; leave --device out, or ask for GPUs by gpus=1")
         return names
-    with _client(address) as client:
-        found: tuple[str, ...] = client.submit(Machine(device=device).devices, pure=False).result()
-    return found
+    return _answer(address, Machine(device=device).devices)
 
 
 def renderer(task: Task, address: str) -> str:
-    """Name the driver that draws pictures on a worker of the cluster; empty without views."""
-    with _client(address) as client:
-        drawn: str = client.submit(here.renderer, task, pure=False).result()
-    return drawn
+    """Name the driver that draws pictures on a worker of the cluster; empty without views. Raises the errors of `_cluster`."""
+    return _answer(address, here.renderer, task)
+
+
+def _answer(address: str, function: Callable[..., Answer], *arguments: object) -> Answer:
+    """Call a function on a worker of the cluster at once, even if tasks of a command that was killed keep its threads busy."""
+    with _client(address) as client, _told_if_lost(client, address):
+        worker = next(iter(client.scheduler_info(n_workers=1)["workers"]))
+        found: dict[str, Answer] = client.run(function, *arguments, workers=[worker])
+    return found[worker]
 
 
 def run(work: Work, todo: Todo) -> None:
@@ -221,36 +226,60 @@ def _cluster(address: str, plan: Plan, entries: Sequence[Entry]) -> Iterator["di
         UserError: no scheduler answers, it has no workers, or it is lost or its workers die during the work.
     """
     import distributed
-    from distributed.comm.core import CommClosedError
 
-    where = f"the dask scheduler at {address}" if address else "the dask cluster"
-    if slurm.is_slurm(address):
-        where = f"the cluster {address}"
     with _client(address) if address else _of_this_machine(len(plan.devices)) as client:
         try:
-            yield client
+            with _told_if_lost(client, address):
+                yield client
         except distributed.KilledWorker as error:
-            raise UserError(_killed(error.task, where, plan, entries, slurm.logs(address))) from error
-        except Exception as error:
-            cancelled = (CancelledError, distributed.CancelledError, CommClosedError)
-            if client.status == "running" and not isinstance(error, cancelled):
-                raise
-            raise UserError(f"{where} is lost. {KEPT}, with a scheduler that runs") from error
+            raise UserError(_killed(error.task, _name(address), plan, entries, slurm.logs(address))) from error
         finally:
             if client.status == "running":
                 with contextlib.suppress(Exception):  # a lost worker has nothing left to close
                     client.run(_let_go, plan, on_error="ignore")
 
 
+@contextlib.contextmanager
+def _told_if_lost(client: "distributed.Client", address: str) -> Iterator[None]:
+    """Turn the many errors of a lost scheduler into one that says what to do."""
+    import distributed
+    from distributed.comm.core import CommClosedError
+
+    try:
+        yield
+    except distributed.KilledWorker:
+        raise
+    except Exception as error:
+        cancelled = (CancelledError, distributed.CancelledError, CommClosedError)
+        if client.status == "running" and not isinstance(error, cancelled):
+            raise
+        raise UserError(f"{_name(address)} is lost. {KEPT}, with a scheduler that runs") from error
+
+
+def _name(address: str) -> str:
+    if slurm.is_slurm(address):
+        return f"the cluster {address}"
+    return f"the dask scheduler at {address}" if address else "the dask cluster"
+
+
 def _killed(task: object, where: str, plan: Plan, entries: Sequence[Entry], logs: object) -> str:
-    """Say which shard workers died of."""
-    shard, names = _shard_of(task), ""
-    if shard is not None:
-        rows = store.open_cache(plan.path).manifest.rows(shard)
-        mine = [entries[row].id for row in rows] if entries else []
-        names = f" shard {shard}" + (f" (shapes {mine[0]} to {mine[-1]})" if mine else "")
+    """Say which shards workers died of."""
+    cache = store.open_cache(plan.path)
+    named = []
+    for shard in _suspects(cache, plan, task):
+        rows = cache.manifest.rows(shard)
+        named.append(f"shard {shard}" + (f" (shapes {entries[rows.start].id} to {entries[rows.stop - 1].id})" if entries else ""))
     kept = f"Their logs are in {logs}. {KEPT}" if logs else f"See their logs. {KEPT}"
-    return f"workers of {where} died, again and again, at{names or ' the same task'}: out of memory? {kept}"
+    return f"workers of {where} died, again and again, at {' or '.join(named) or 'the same task'}: out of memory? {kept}"
+
+
+def _suspects(cache: Cache, plan: Plan, task: object) -> list[int]:
+    """Return the shards that were begun most often and are not done. Dask blames tasks that waited on the same worker, too."""
+    begun = claims(plan.path)
+    tries = {shard: begun[_part(shard)] for shard in range(cache.manifest.shards) if not all(cache.has(r, shard) for r in plan.records)}
+    most = max(tries.values(), default=0)
+    blamed = _shard_of(task)
+    return [shard for shard, count in tries.items() if count == most][:3] if most else [blamed] if blamed is not None else []
 
 
 # ---------------------------------------------------------------------------------------------------- in a dask worker
@@ -324,9 +353,13 @@ def _check_driver(plan: Plan, pool: Workers) -> None:
             raise UserError(f"{platform.node()} would draw with {found}, and the views of {plan.path} are drawn with {said}")
 
 
+def _part(shard: int) -> str:
+    return f"shard-{shard}"
+
+
 def _claimed(plan: Plan, shard: int) -> Cache:
     """Open the cache to make one shard of it. Earlier tasks that make this shard write nothing from now on."""
-    return store.open_cache(plan.path, token=claim(plan.path, plan.token, f"shard-{shard}"))
+    return store.open_cache(plan.path, token=claim(plan.path, plan.token, _part(shard)))
 
 
 def _shapes_task(

@@ -13,6 +13,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import site
 import subprocess
 import sys
@@ -218,14 +219,11 @@ def _started(jobs: Jobs, say: Callable[[str], None]) -> Iterator["_Cluster"]:
     """Submit the jobs, and cancel them at the end. Their logs are removed if nothing went wrong."""
     if lacking := [name for name in ("sbatch", "squeue", "scancel") if shutil.which(name) is None]:
         raise UserError(f"{lacking[0]} is not found: --scheduler slurm: works where jobs are submitted to Slurm, such as a login node")
-    try:
-        import dask_jobqueue
-    except ModuleNotFoundError as error:
-        raise UserError("--scheduler slurm: needs the package dask-jobqueue, which is not installed: pip install 'mmpd[slurm]'") from error
+    make = _maker()
     _cancel_orphans(say)
     folder = _log_folder(jobs)
     logging.getLogger("distributed").setLevel(logging.ERROR)  # its scheduler tells of every connection
-    dask = dask_jobqueue.SLURMCluster(**_options(jobs, folder))
+    dask = make(**_options(jobs, folder))
     cluster = _Cluster(jobs, dask, folder, say)
     try:
         cluster.check()
@@ -239,6 +237,24 @@ def _started(jobs: Jobs, say: Callable[[str], None]) -> Iterator["_Cluster"]:
         raise
     cluster.end()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _maker() -> "Callable[..., dask_jobqueue.SLURMCluster]":
+    """Import what makes clusters.
+
+    Raises:
+        UserError: a package is missing.
+    """
+    interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        import cryptography  # noqa: F401  # for the keys of the connections
+        import dask_jobqueue
+    except ModuleNotFoundError as error:
+        raise UserError(f"--scheduler slurm: needs the package {error.name}, which is not installed: pip install 'mmpd[slurm]'") from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, interrupt)  # the import lets Ctrl-C end this process with status 0
+    made: Callable[..., dask_jobqueue.SLURMCluster] = dask_jobqueue.SLURMCluster
+    return made
 
 
 def _log_folder(jobs: Jobs) -> Path:

@@ -1,9 +1,6 @@
 """Builds on a real Slurm of two nodes that runs on this machine; see `tests.slurm.local`."""
 
-import os
-import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -12,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from cache_schema import store, validate
-from cache_schema.errors import UserError
 from pipeline.executors import slurm
 from pipeline.timings import measured
 from tests.boxes import contents
-from tests.pipeline.conftest import build, small
+from tests.pipeline.conftest import build
 from tests.slurm.local import lacking, local
 
 ADDRESS = "slurm:partition=few,nodes=2,cores=1,memory=1GB"
