@@ -1,6 +1,8 @@
 """Builds on a real Slurm of two nodes that runs on this machine; see `tests.slurm.local`."""
 
+import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -9,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from cache_schema import store, validate
+from cache_schema.errors import UserError
 from pipeline.executors import slurm
+from pipeline.recipes import configured
 from pipeline.timings import measured
 from tests.boxes import contents
-from tests.pipeline.conftest import build
+from tests.pipeline.conftest import build, small
 from tests.slurm.local import lacking, local
 
 ADDRESS = "slurm:partition=few,nodes=2,cores=1,memory=1GB"
@@ -63,3 +67,35 @@ def test_a_build_on_two_nodes_with_one_killed_makes_the_same_bytes(cluster, buil
     assert any("Slurm says of 2 jobs" in text for text in said), said
     assert queue() == [] and not any((cluster / "home" / "mmpd" / "slurm").iterdir())
     assert measured(store.open_cache(path))["machines"] == measured(store.open_cache(built))["machines"]
+
+
+@real
+def test_ctrl_c_cancels_the_jobs_and_the_same_command_goes_on(cluster, meshes, tmp_path):
+    path = tmp_path / "c.zarr"
+    arguments = ["build", str(meshes), str(path), "--recipe", "points", "--set", "shard=1", "--workers", "1"]
+    line = [sys.executable, "-c", "from pipeline.cli import main; main()", *arguments, "--scheduler", ADDRESS]
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as process:
+        until(lambda: any(path.glob("points/xyz/c/*")))
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and "stopped. What is done is kept; run the same command to go on." in said
+    assert "Traceback" not in said and "INFO" not in said, said
+    until(lambda: queue() == [])
+    config = configured("points", ["shard=1"])
+    build(meshes, path, config)
+    build(meshes, tmp_path / "alone.zarr", config)
+    assert contents(path) == contents(tmp_path / "alone.zarr")
+
+
+@real
+def test_jobs_that_end_in_vain_are_given_up_with_what_they_wrote(cluster, meshes, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    monkeypatch.setattr(slurm, "IN_VAIN", 1)
+    points = small(views=None, teachers=(), captions=None, labels=())
+    with pytest.raises(
+        UserError, match=r"jobs of Slurm ended 2 times in a row before a shard was done \(.*/nowhere/python.*\)\. Their logs are in"
+    ):
+        build(meshes, tmp_path / "c.zarr", points, scheduler="slurm:nodes=1,cores=1,memory=1GB")
+    with pytest.raises(UserError, match=r"Slurm refuses the job: .*invalid partition specified: nope"):
+        build(meshes, tmp_path / "c.zarr", points, scheduler="slurm:partition=nope,memory=1GB,cores=1")
+    assert queue() == []
