@@ -72,8 +72,20 @@ class Machine:
         return ", ".join([*(names[:1] or [platform.machine()]), cores, *(f"{count} x {name}" for name, count in gpus.items())])
 
     def processes(self) -> int:
-        """Number of shape processes."""
+        """Number of shape processes on this machine."""
         return self.workers or len(os.sched_getaffinity(0))
+
+    def at_once(self) -> tuple[int, int]:
+        """Return how many devices run models, and how many processes draw shapes, at the same time: here, or on all workers of the cluster.
+
+        Raises:
+            UserError: no scheduler answers.
+        """
+        if self.scheduler:
+            from pipeline.executors import dask
+
+            return dask.at_once(self)
+        return len(self.devices()), self.processes()
 
 
 class Terminal(Protocol):

@@ -102,6 +102,17 @@ def devices(address: str, device: str) -> tuple[str, ...]:
     return _answer(address, Machine(device=device).devices)
 
 
+def at_once(machine: Machine) -> tuple[int, int]:
+    """Return the numbers of workers and of their shape processes; all that are asked for in a cluster of Slurm. Raises as `devices`."""
+    if slurm.is_slurm(machine.scheduler):
+        jobs = slurm.parsed(machine.scheduler)
+        count = jobs.nodes * jobs.processes
+        return count, count * Share.of(machine).workers
+    with _client(machine.scheduler) as client:
+        threads: dict[str, int] = client.nthreads()  # type: ignore[no-untyped-call]
+    return len(threads), sum(machine.workers or count for count in threads.values())
+
+
 def renderer(task: Task, address: str) -> str:
     """Name the driver that draws pictures on a worker of the cluster; empty without views. Raises the errors of `_cluster`."""
     return _answer(address, here.renderer, task)
