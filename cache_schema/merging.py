@@ -6,6 +6,7 @@ the new cache, so that it says which shapes are of which source, and `retry` fin
 
 import dataclasses
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema import products, spec, store
-from cache_schema.copy import UNASKED, UNFINISHED, Copied, bring_journal, chosen_products
 from cache_schema.errors import UserError
-from cache_schema.files import exclusive
+from cache_schema.files import exclusive, journal_file, read_file
 from cache_schema.layout import ArraySpec, ShardFile
 from cache_schema.records import differences
-from cache_schema.selection import ALL, COLUMNS, Selection
+from cache_schema.selection import ALL, COLUMNS, UNASKED, UNFINISHED, Selection, chosen_products, names_of
 from cache_schema.spec import Manifest, Record, SourceSpec, did_you_mean, short
 from cache_schema.store import Cache
 
@@ -29,6 +29,15 @@ SOME: Final = 5
 """Number of names that a message lists."""
 COPY: Final = "copy"
 """Name of the event in the journal that says what was copied."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copied:
+    """The result of `copy`."""
+
+    cache: Cache
+    left_out: dict[str, str]
+    """Products that were not copied, each with the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +93,17 @@ def merge(
     return Copied(cache=copied, left_out=left)
 
 
+def bring_journal(journal: TextIO, originals: Sequence[Cache]) -> None:
+    """Copy the journals of the originals into that of a new cache, because they say where the shapes are."""
+    if journal.seek(0, os.SEEK_END):
+        return
+    for path in (path for original in originals for path in original.paths):
+        if journal_file(path).is_file():
+            text = read_file(journal_file(path)).decode(errors="replace")
+            journal.write(text if text.endswith("\n") or not text else f"{text}\n")  # a kill may have cut the last line
+    journal.flush()
+
+
 # -------------------------------------------------------------------------------------------------------- which shapes
 
 
@@ -94,7 +114,7 @@ def _pieces(originals: Sequence[Cache], where: Selection) -> list[_Piece]:
         UserError: a name of the selection is in none of the caches, or no shape fits.
     """
     for word, names in where.values:
-        known = {name for original in originals for name in _names(original.manifest)[word]}
+        known = {name for original in originals for name in names_of(original.manifest)[word]}
         for name in names:
             if name not in known:
                 raise UserError(f"no cache has the {word} {short(name)}{did_you_mean(name, known) or '; there is none'}")
@@ -119,7 +139,7 @@ def _pieces(originals: Sequence[Cache], where: Selection) -> list[_Piece]:
 
 def _fitting(original: Cache, where: Selection) -> NDArray[np.int64]:
     """Return the rows of a cache that fit; none if it has none of the names. Other caches may have them. [n]"""
-    known = _names(original.manifest)
+    known = names_of(original.manifest)
     values = tuple((word, tuple(name for name in names if name in known[word])) for word, names in where.values)
     if not all(names for _, names in values):
         return np.zeros(0, np.int64)
@@ -128,10 +148,6 @@ def _fitting(original: Cache, where: Selection) -> NDArray[np.int64]:
         column = original.column(COLUMNS[word])[fits]
         fits = fits[np.isin(column, [known[word].index(name) for name in names])]
     return fits
-
-
-def _names(manifest: Manifest) -> dict[str, tuple[str, ...]]:
-    return {"class": manifest.classes, "split": manifest.splits, "licence": manifest.licences}
 
 
 def _refuse_collisions(pieces: Sequence[_Piece]) -> None:
@@ -159,7 +175,7 @@ def _manifest(pieces: Sequence[_Piece], shard: int) -> Manifest:
     counts = [len(piece.rows) for piece in pieces]
     first, *others = (piece.source for piece in pieces)
     shapes = sum(-(-count // shard) for count in counts[:-1]) * shard + counts[-1]
-    joined = {word: tuple(dict.fromkeys(n for p in pieces for n in _names(p.cache.manifest)[word])) for word in COLUMNS}
+    joined = {word: tuple(dict.fromkeys(n for p in pieces for n in names_of(p.cache.manifest)[word])) for word in COLUMNS}
     return Manifest(
         shapes=shapes,
         shard=shard,
@@ -264,7 +280,7 @@ def _opened(pieces: Sequence[_Piece], manifest: Manifest, new: Path) -> Cache:
     for piece, span in zip(pieces, manifest.spans, strict=True):
         ids[span.start : span.stop] = [str(name) for name in piece.cache.ids()[piece.rows]]
         for word, array in COLUMNS.items():
-            ours, theirs = _names(manifest)[word], _names(piece.cache.manifest)[word]
+            ours, theirs = names_of(manifest)[word], names_of(piece.cache.manifest)[word]
             places = np.array([*(ours.index(name) for name in theirs), -1], np.int32)  # -1, for none, finds the last one
             columns[array][span.start : span.stop] = places[piece.cache.column(array)[piece.rows]]
     label, split, licence = (columns[COLUMNS[word]].tolist() for word in ("class", "split", "licence"))

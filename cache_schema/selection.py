@@ -1,4 +1,4 @@
-"""Select shapes of a cache by class, split and licence, as `--where split=train,class=chair|table` does.
+"""Select shapes of a cache by class, split and licence, as `--where split=train,class=chair|table` does, and products by name.
 
     selection = Selection.parse("split=train,class=chair|table")
     selection.rows(open_cache("shapes.zarr"))          # rows of the shapes that fit, in order
@@ -9,7 +9,7 @@ equals sign or a backslash.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,11 +18,14 @@ from numpy.typing import NDArray
 
 from cache_schema import products
 from cache_schema.errors import UserError
-from cache_schema.spec import Manifest, did_you_mean, short
+from cache_schema.spec import Manifest, Record, did_you_mean, short
 from cache_schema.store import Cache
 
 COLUMNS: Final = {"class": "label", "split": "split", "licence": "licence"}
 """Arrays of the index by the word that names them in a selection."""
+UNFINISHED: Final = "is not finished"
+UNASKED: Final = "was not asked for"
+"""Reasons why a product is not among those chosen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,7 @@ class Selection:
         Raises:
             UserError: a name is unknown. The message has the nearest one.
         """
-        known = _names(manifest)
+        known = names_of(manifest)
         for word, names in self.values:
             for name in names:
                 if name not in known[word]:
@@ -77,7 +80,7 @@ class Selection:
         """
         self.check(cache.manifest)
         cache.proven(products.INDEX.name)
-        known = _names(cache.manifest)
+        known = names_of(cache.manifest)
         fits = held(cache.manifest)
         for word, names in self.values:
             fits &= np.isin(cache.column(COLUMNS[word]), [known[word].index(name) for name in names])
@@ -90,6 +93,21 @@ ALL: Final = Selection()
 """Selects all shapes."""
 
 
+def chosen_products(original: Cache, names: Sequence[str]) -> dict[str, Record]:
+    """Return the finished products of a cache that are meant, by name.
+
+    Raises:
+        UserError: a name is unknown, or its product is not finished.
+    """
+    there = original.products()
+    if not names:
+        return there
+    for name in names:
+        if name not in there:
+            original.record(name)  # raises: unknown, or unfinished
+    return {name: record for name, record in there.items() if name in names or name in products.FIXED}
+
+
 def held(manifest: Manifest) -> NDArray[np.bool_]:
     """Tell which rows of a cache hold a shape: all but those between two segments. [N]"""
     out = np.zeros(manifest.shapes, bool)
@@ -99,7 +117,7 @@ def held(manifest: Manifest) -> NDArray[np.bool_]:
     return out
 
 
-def _names(manifest: Manifest) -> Mapping[str, tuple[str, ...]]:
+def names_of(manifest: Manifest) -> Mapping[str, tuple[str, ...]]:
     """Names of a cache, by the word that names their column."""
     return {"class": manifest.classes, "split": manifest.splits, "licence": manifest.licences}
 

@@ -101,7 +101,8 @@ def _problems(cache: Cache, progress: Callable[[int, int], None]) -> Iterator[Pr
             expected.update(map(node.key, range(marker.shape[0])))
         if products.of(record).statistics:
             stats = products.statistics_array(cache.manifest, record)
-            expected |= {f"{stats.path}/zarr.json", stats.key(0)}
+            above = {f"{group.as_posix()}/zarr.json" for group in PurePosixPath(stats.path).parents if group.name}
+            expected |= {f"{stats.path}/zarr.json", stats.key(0), *above}  # those of an unfinished product may be there
         if record.complete:
             jobs += [(record, shard) for shard in range(marker.shape[0])]
         else:

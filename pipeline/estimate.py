@@ -270,7 +270,7 @@ class _Measured:
         """Return a function that tells the part of a product, of a step of shapes, or of `labels` that is left to make."""
         files = [name for name, record in self.cache.records().items() if products.from_files(record)]
         drawn = max((1 - done.get(name, 0.0) for name in files), default=1.0)
-        words = max((1 - done.get(f"labels/{one.name}", 0.0) for one in self._label_sets(self._classes())), default=0.0)
+        words = max((1 - done.get(one.product, 0.0) for one in self._label_sets(self._classes())), default=0.0)
         made = {name for name, record in self.cache.records().items() if products.from_cache(record)}
         return lambda name: words if name == "labels" else 1 - done.get(name, 0.0) if name in made else drawn
 
@@ -322,7 +322,9 @@ class _Measured:
         found = []
         for made in commands.wanted_labels(Cache(self.cache.path, cache), self.config):
             shape = len(made.classes), len(made.templates)
-            found += [_Words(name=f"{made.name}/{reader.name}", labels_shape=shape, dim=reader.dim) for reader in readers.values()]
+            for reader in readers.values():
+                name = products.LABELS.product(set=made.name, teacher=reader.name)
+                found.append(_Words(product=name, labels_shape=shape, dim=reader.dim))
         return found
 
     def _sizes(self) -> dict[str, int]:
@@ -335,7 +337,7 @@ class _Measured:
             if not products.of(record).labelled
         }
         for words in self._label_sets(self._classes()):
-            sizes[f"labels/{words.name}"] = 2 * math.prod(words.labels_shape) * words.dim
+            sizes[words.product] = 2 * math.prod(words.labels_shape) * words.dim
         return sizes
 
     def _array_bytes(self, node: ArraySpec, count: int, shapes: int) -> int:
@@ -362,7 +364,7 @@ class _Measured:
 class _Words:
     """A label set embedded by one teacher."""
 
-    name: str
+    product: str
     labels_shape: tuple[int, int]
     """Number of classes and of templates."""
     dim: int

@@ -61,17 +61,21 @@ class Embeddings:
     missing: Missing = "fail"
     """What happens if shapes of the cache are not in the file: `fail`, or `status`, which stores zeros for them and lists them."""
 
+    @property
+    def of(self) -> products.Kind:
+        """The kind of the product."""
+        return products.KINDS[self.kind]
+
     def __post_init__(self) -> None:
         path_name(self.teacher, "the teacher")
-        needed = {"text": ("captions", self.captions), "labels": ("labels", self.labels)}
-        for kind, (name, value) in needed.items():
-            if kind == self.kind and not value:
-                raise UserError(f"embeddings of the kind {kind} need --{name} NAME")
-            if kind != self.kind and value:
-                raise UserError(f"--{name} is for embeddings of the kind {kind}, got --kind {self.kind}")
-        if self.templates and self.kind != "labels":
+        for kind, name, value in ((products.TEXT, "captions", self.captions), (products.LABELS, "labels", self.labels)):
+            if kind is self.of and not value:
+                raise UserError(f"embeddings of the kind {kind.name} need --{name} NAME")
+            if kind is not self.of and value:
+                raise UserError(f"--{name} is for embeddings of the kind {kind.name}, got --kind {self.kind}")
+        if self.templates and self.of is not products.LABELS:
             raise UserError(f"--template is for label sets, got --kind {self.kind}")
-        if self.kind != "image" and not self.text_side:
+        if self.of is not products.IMAGE and not self.text_side:
             raise UserError(f"embeddings of the kind {self.kind} come from a teacher that reads texts: leave out --no-text-side")
 
 
@@ -137,10 +141,10 @@ def import_embeddings(path: Path, file: Path, asked: Embeddings, terminal: Termi
     made_by = ((IMPORTED, file.name), ("file_sha256", digest))
     teacher = imported.teacher_spec(asked.teacher, asked.model or _told(cache, asked.teacher), found.entry[-1], text=asked.text_side)
     check_teacher(cache, teacher)
-    if asked.kind == "labels":
+    if asked.of is products.LABELS:
         record, stored = _labels(cache, asked, found, teacher, inputs, made_by)
         return _stored(path, record, lambda shard: [stored], terminal)
-    if asked.kind == "image":
+    if asked.of is products.IMAGE:
         record, empty = imported.image_record(teacher, _views(found.entry), inputs, made_by), None
     else:
         captions = cache.record(products.CAPTIONS.product(captions=asked.captions))

@@ -190,5 +190,8 @@ def text_keys(cells: NDArray[np.uint8]) -> Ints:
 def _keys_of(cache: Cache, captions: Record, keep: int) -> Ints:
     """A key for each text that is embedded. [N, V * K], or [N, K] if captions are about the whole shape."""
     # One shard at a time: the texts of a million shapes do not fit into memory, their keys do.
-    cells = (shard[:, :, :keep] for _, shard in cache.column_shards(cache.arrays(captions)[0].path))
-    return np.concatenate([text_keys(shard.reshape(-1, shard.shape[-1])).reshape(len(shard), -1) for shard in cells])
+    found = np.full((cache.manifest.shapes, captions.per_shape * keep), NONE, np.int64)  # rows without a shape have no text
+    for number, shard in cache.column_shards(cache.arrays(captions)[0].path):
+        rows = cache.manifest.rows(number)
+        found[rows.start : rows.stop] = text_keys(shard[:, :, :keep].reshape(-1, shard.shape[-1])).reshape(len(shard), -1)
+    return found

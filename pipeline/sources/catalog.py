@@ -175,6 +175,10 @@ class Given:
     """Number of image embeddings of a shape, V."""
     texts: tuple[GivenTexts, ...] = ()
 
+    def __bool__(self) -> bool:
+        """Whether the source has any embeddings or texts."""
+        return bool(self.teacher or self.texts)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Extras:

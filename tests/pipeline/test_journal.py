@@ -21,6 +21,9 @@ EVENTS = [
     journal.Done(),
     journal.Import(product="image/clip"),
     journal.AddDense(teacher="dino", models={"ab": "/models/dino"}),
+    journal.Append(source="/more", kind="folder", config={}),
+    journal.Remove(product="image/clip"),
+    journal.Relabel(source="names.csv", changed={"class": 2}),
 ]
 
 
@@ -36,7 +39,7 @@ def test_every_event_comes_back_as_it_was_written(tmp_path):
     found = read(tmp_path, file.getvalue())
     assert found.ignored == 0 and all(event.time > 1.7e9 for event in found.events)
     assert [dataclasses.replace(event, time=0.0) for event in found.events] == EVENTS
-    assert type(found.last_build) is journal.Retry
+    assert type(found.last_build) is journal.Append
 
 
 def test_every_kind_of_event_is_tried_here():
@@ -64,7 +67,7 @@ def test_a_line_has_the_form_that_it_always_had():
             journal.ShapesMade(time=1, shard=0, shapes=2, steps={"read": 1}),
         ),
         ('{"time": 1, "event": "done", "more": [1, {}]}', journal.Done(time=1)),
-        ('{"time": 1, "event": "append", "source": "x"}', journal.Unknown(time=1, name="append")),
+        ('{"time": 1, "event": "prepend", "source": "x"}', journal.Unknown(time=1, name="prepend")),
     ],
 )
 def test_lines_of_before_and_of_later_are_read(tmp_path, line, event):
@@ -86,10 +89,11 @@ def test_no_field_of_an_event_is_read_unchecked(tmp_path, event):
         (EVENTS[0], "build"),
         (EVENTS[2], "add-teacher clip"),
         (EVENTS[3], "add-captioner template"),
-        (EVENTS[-1], "add-dense dino"),
+        (EVENTS[11], "add-dense dino"),
         (EVENTS[4], "labels modelnet40"),
         (journal.Labels(), "labels"),
-        (journal.Unknown(name="append"), "append"),
+        (EVENTS[13], "remove image/clip"),
+        (journal.Unknown(name="prepend"), "prepend"),
     ],
 )
 def test_the_title_of_a_command_tells_what_it_adds(event, title):

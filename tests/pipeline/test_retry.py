@@ -13,7 +13,7 @@ from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.layout import texts
 from cache_schema.spec import GuideSpec, Record
-from pipeline import commands, opening, records
+from pipeline import commands, opening, origins, records
 from pipeline.recipes import BuildConfig, SourceConfig
 from tests.pipeline.checkpoints import dino
 from tests.pipeline.conftest import Silent, box_off, build, contents, small, write_meshes
@@ -235,9 +235,9 @@ def test_a_journal_does_not_overrule_what_the_cache_says_of_its_source(tmp_path,
     noted = spec.to_json(dataclasses.replace(asked, source=SourceConfig(options=(option,))))
     note = {"time": 1, "event": "build", "source": "starter", "config": noted}
     (tmp_path / "c.zarr.journal").write_text(json.dumps(note) + "\n")
-    source, _ = opening.source_again(cache, "")
+    source, _ = origins.source_again(cache, "")
     assert len(source.entries) == 3 and dict(source.reader.options)["seed"] == "0"
     sealed = dataclasses.replace(cache.manifest.source, options=(("count", "999999999"),))
     forged = store.Cache(cache.path, dataclasses.replace(cache.manifest, source=sealed))
     with pytest.raises(UserError, match="holds 3 shapes, but its source is said to make 999999999"):
-        opening.source_again(forged, "")
+        origins.source_again(forged, "")

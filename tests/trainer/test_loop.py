@@ -23,7 +23,7 @@ from rich.console import Console
 from cache_schema import store
 from cache_schema.errors import UserError
 from tests.trainer.conftest import SMALL, config_of, write_small
-from trainer import checkpoint, folder, log, loop, signals
+from trainer import afar, checkpoint, folder, log, loop, signals
 from trainer.data import Data
 from trainer.distributed import Ranks
 from trainer.loop import train
@@ -189,7 +189,7 @@ def test_a_probe_without_a_split_is_named_before_the_first_step(cache_path, tmp_
     opened = store.open_cache(cache_path)
     renamed = (*splits, "more")[: len(opened.manifest.splits)] if splits else ()
     opened.manifest = dataclasses.replace(opened.manifest, splits=renamed)
-    monkeypatch.setattr(loop, "open_cache", lambda path: opened)
+    monkeypatch.setattr(afar, "open_cache", lambda path: opened)
     with pytest.raises(ValueError, match=rf"{told}\. Leave it out by --set probe="):
         train(config_of("align", f"probe={probe}", "data.splits="), [cache_path], tmp_path / "run", device="cpu")
     assert not (tmp_path / "run").exists()
