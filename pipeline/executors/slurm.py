@@ -349,16 +349,28 @@ class _Cluster:
         while not client.scheduler_info(n_workers=-1)["workers"]:
             if self.given_up:
                 raise UserError(self.given_up)
-            states = self._states()
-            waiting = [f"{state.lower()} ({reason})" if reason != "None" else state.lower() for state, reason in states.values()]
-            told = ", ".join(f"{waiting.count(one)} {one}" for one in dict.fromkeys(waiting))
+            told = self._told_by_slurm()
             if told and told != self._told:
-                self.say(f"waiting for a worker; Slurm says of {len(states)} job{'s' * (len(states) != 1)}: {told}")
+                self.say(f"waiting for a worker; {told}")
                 self._told = told
             time.sleep(0.5)
 
+    def _told_by_slurm(self) -> str:
+        """Say in words what Slurm says about the jobs; empty if it has none."""
+        try:
+            states = self._states()
+        except UserError as error:
+            return str(error)
+        each = [f"{state.lower()} ({reason})" if reason != "None" else state.lower() for state, reason in states.values()]
+        words = ", ".join(f"{each.count(one)} {one}" for one in dict.fromkeys(each))
+        return words and f"Slurm says of {len(each)} job{'s' * (len(each) != 1)}: {words}"
+
     def _states(self) -> dict[str, tuple[str, str]]:
-        """State and reason of each job that has not ended, by its number."""
+        """State and reason of each job that has not ended, by its number.
+
+        Raises:
+            UserError: Slurm does not say it.
+        """
         said = _asked("squeue", "-h", "-n", _job_name(os.getpid()), "-o", "%i|%T|%r")
         if said.returncode:
             raise UserError(f"squeue failed: {said.stderr.strip()}")
@@ -373,7 +385,7 @@ class _Cluster:
             seen |= mine
             try:
                 alive = self._states()
-            except (UserError, OSError, subprocess.SubprocessError):
+            except UserError:
                 continue  # Slurm's daemon may be down for a while
             ended = [number for number in seen if number not in alive]
             self.in_vain += len(ended)
@@ -416,8 +428,9 @@ class _Cluster:
         try:
             self.dask.close(timeout=10)
         finally:
-            with contextlib.suppress(OSError, subprocess.SubprocessError):
+            with contextlib.suppress(UserError):
                 numbers += self._states()
+            if numbers:
                 _asked("scancel", *dict.fromkeys(numbers))
             for name, file in vars(self.dask).items():
                 if name.startswith("_job_") and hasattr(file, "close"):
@@ -445,5 +458,8 @@ def _cancel_orphans(say: Callable[[str], None]) -> None:
 
 
 def _asked(*command: str) -> "subprocess.CompletedProcess[str]":
-    """Run a command of Slurm."""
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
+    """Run a command of Slurm. One that does not answer, as while its daemon starts again, has failed."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return subprocess.CompletedProcess(command, 1, "", f"{command[0]} gives no answer ({type(error).__name__})")

@@ -18,6 +18,7 @@ from cache_schema import store, validate
 from cache_schema.errors import UserError
 from cache_schema.files import claim, exclusive, held_token
 from pipeline.executors import slurm
+from pipeline.executors.dask import _place
 from pipeline.work import Machine
 from tests.boxes import contents
 from tests.pipeline.conftest import build, small
@@ -32,6 +33,7 @@ PRELOAD = "tests.pipeline.slow_worker"
 def test_what_jobs_are_asked_for_is_read_strictly():
     jobs = slurm.parsed("slurm:partition=gpu,gpus=a100:2,nodes=4,cores=16,memory=64GB,time=1-08:00:00")
     assert (jobs.partition, jobs.nodes, jobs.processes, jobs.devices, jobs.cores_each) == ("gpu", 4, 2, ("cuda:0", "cuda:1"), 8)
+    assert [_place(name) for name in (3, "SLURMCluster-0-1", "SLURMCluster-2")] == [3, 1, 2]  # of 2 devices: 1, 1, 0
     assert slurm.parsed("slurm").devices == ("cpu",) and slurm.parsed("slurm:").nodes == 1
     for wrong, words in (
         ("slurm:partiton=gpu", "no key 'partiton'; did you mean 'partition'.*with the keys nodes, partition, gpus"),

@@ -19,7 +19,8 @@ from tests.boxes import contents
 from tests.pipeline.conftest import build, small
 from tests.slurm.local import lacking, local
 
-ADDRESS = "slurm:partition=few,nodes=2,cores=1,memory=1GB"
+ADDRESS = "slurm:partition=few,nodes=2,cores=1,memory=1GB,gpus=1"
+"""The GPUs are only counted; models run on the CPU."""
 
 real = pytest.mark.skipif(bool(lacking()), reason=lacking())
 
@@ -72,7 +73,7 @@ def test_a_build_on_two_nodes_with_one_killed_makes_the_same_bytes(cluster, buil
 @real
 def test_ctrl_c_cancels_the_jobs_and_the_same_command_goes_on(cluster, meshes, tmp_path):
     path = tmp_path / "c.zarr"
-    arguments = ["build", str(meshes), str(path), "--recipe", "points", "--set", "shard=1", "--workers", "1"]
+    arguments = ["build", str(meshes), str(path), "--recipe", "points", "--set", "shard=1", "--workers", "1", "--device", "cpu"]
     line = [sys.executable, "-c", "from pipeline.cli import main; main()", *arguments, "--scheduler", ADDRESS]
     with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as process:
         until(lambda: any(path.glob("points/xyz/c/*")))
