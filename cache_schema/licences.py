@@ -244,8 +244,8 @@ def _strictest(found: Iterable[Terms]) -> Terms:
 def of_products(records: Mapping[str, Record]) -> dict[str, str]:
     """Return the licence of the models that made each product, by product; empty for unknown.
 
-    Embedded captions are under the licences of the teacher and of the captioner. Products that no foundation model made, such as points,
-    are left out.
+    Embedded captions are under the licences of the teacher and of the captioner; unknown if the captions are not there. Products that no
+    foundation model made, such as points, are left out.
 
     Args:
         records: the records of a cache by product.
@@ -258,7 +258,8 @@ def of_products(records: Mapping[str, Record]) -> dict[str, str]:
     for product, record in records.items():
         if products.of(record) is products.TEXT:
             written = products.select(records, products.CAPTIONS, captions=products.parts(record)["captions"])
-            found[product] += [name for captions in written for name in found.get(captions.product, [])]
+            # Without the captions nobody knows whether a model wrote them.
+            found[product] += [name for captions in written for name in found.get(captions.product, [])] if written else [""]
     return {product: " AND ".join(sorted(set(names))) if all(names) else "" for product, names in found.items()}
 
 
