@@ -11,7 +11,10 @@ that is not understood whole is `unknown`, which is never taken for allowed. A c
 licence without derivatives forbids to share it. This is help, not legal advice: the licence itself decides.
 
 Sources: https://spdx.org/licenses, https://creativecommons.org/share-your-work/cclicenses, https://sketchfab.com/licenses,
-https://huggingface.co/docs/hub/repositories-licenses.
+https://huggingface.co/docs/hub/repositories-licenses, https://ai.google.dev/gemma/terms, https://llama.meta.com/llama3/license,
+https://huggingface.co/facebook/dinov3-vitl16-pretrain-lvd1689m/blob/main/LICENSE.md,
+https://huggingface.co/apple/MobileCLIP-S2-OpenCLIP/blob/main/LICENSE, https://huggingface.co/datasets/ShapeNet/shapenetcore-glb,
+https://kaldir.vc.in.tum.de/scannet/ScanNet_TOS.pdf.
 """
 
 import itertools
@@ -71,6 +74,8 @@ _ALIKE: Final = (
 _RESTRICTED: Final = (
     "openrail openrail++ openrail-m bigscience-openrail-m creativeml-openrail-m bigcode-openrail-m bigscience-bloom-rail-1.0"
 )
+# Gemma's and Llama's terms, the DINOv3 License and Apple's Machine Learning Research Model license (below) let others have the material
+# and what is derived from it if the terms go along. Whether embeddings are derived from a model is a matter of law; here they are.
 _OWN_TERMS: Final = (
     "gemma llama2 llama-2 llama3 llama-3 llama3.1 llama-3.1 llama3.2 llama-3.2 llama3.3 llama-3.3 llama4 llama-4 dinov3 c-uda sam"
 )
@@ -78,6 +83,8 @@ _CLOSED: Final = (
     "proprietary commercial all-rights-reserved copyrighted closed confidential internal private no-redistribution editorial ed st free-st "
     "standard free-standard sketchfab-standard sketchfab-editorial royalty-free"
 )
+# Those of ShapeNet and ScanNet name who may have the data: a researcher, and colleagues who agree to the same terms first. What was not
+# looked up, such as those of ModelNet and S3DIS, is taken to be as strict.
 _STUDY: Final = (
     "research research-only research-use-only for-research-only research-purposes-only non-commercial-research "
     "non-commercial-research-only noncommercial-research academic academic-only academic-use-only academic-research-only "
@@ -93,7 +100,7 @@ TABLE: Final[dict[str, Terms]] = {
     },
     **dict.fromkeys(_RESTRICTED.split(), _set("conditional", "use restrictions")),
     **dict.fromkeys(_OWN_TERMS.split(), _set("conditional", "own terms")),
-    "apple-amlr": _set("conditional", "research", "own terms"),
+    "apple-amlr": _set("conditional", "non-commercial", "research", "own terms"),
     "fair-noncommercial-research": _set("conditional", "non-commercial", "research", "own terms"),
     **dict.fromkeys(_CLOSED.split(), _set("forbidden", why="it gives nobody the right to pass the material on")),
     **dict.fromkeys(_STUDY.split(), _set("forbidden", why="it allows to use the material in research, not to pass it on")),
