@@ -82,6 +82,21 @@ class Cache:
         """
         return self.below.cache.file(key) if self.below is not None and self.below.holds(key) else self.path / key
 
+    def fetch(self, keys: Sequence[str]) -> None:
+        """Bring files of the cache to this machine, several at once. Those of a local cache are here.
+
+        Args:
+            keys: their places in the cache, as `file` takes them.
+        """
+
+    def again(self) -> "Cache":
+        """Open the cache once more, as it is now.
+
+        Raises:
+            UserError: see `open_cache`.
+        """
+        return open_cache(self.path)
+
     @property
     def home(self) -> Path:
         """The folder of the index: that of the shared cache, for an overlay. Caches with one home have the same shapes in their rows."""
