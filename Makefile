@@ -9,7 +9,7 @@ RUN = $(RUNS)/$(ENCODER)
 # One test process a core, one thread each.
 PARALLEL ?= -n auto --dist worksteal
 
-.PHONY: help setup egl cache train dense dense-true dense-false test torture check bench docs science starter-teachers clean
+.PHONY: help setup egl cache train dense dense-true dense-false test torture slurm check bench docs science starter-teachers clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -75,6 +75,12 @@ test: setup .venv-trainer/installed  ## run the tests; those of the trainer wher
 
 torture: setup  ## kill builds, damage caches, fill disks, and count what holds; MINUTES=10
 	$(BIN)/python -m tests.torture.torture --minutes $(or $(MINUTES),10)
+
+slurm: setup  ## a real Slurm on this machine: a build on two nodes that is killed has the bytes of one without; SETTINGS="--set source.count=96"
+	@command -v slurmctld >/dev/null || [ -x /usr/sbin/slurmctld ] || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -qq -y slurm-wlm munge; \
+	else echo "Type: sudo apt-get install slurm-wlm munge"; exit 1; fi
+	$(BIN)/python -m tests.slurm.whole build/slurm $(SETTINGS)
 
 check: setup  ## what CI runs beside the tests: style and types
 	$(BIN)/ruff format --check .

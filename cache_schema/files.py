@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 import stat
-import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TextIO
@@ -44,23 +44,57 @@ def write_file(path: Path, data: bytes, within: Path | None = None) -> None:
         OSError: the disk is full or not writable; `filename` and the message name the file. Nothing is left behind.
         UserError: a symbolic link is on the way, a folder is in the place of the file, or a file in the place of a folder.
     """
-    if within is not None:
-        refuse_links(path, within)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    with staged([(path, data)], within) as place:
+        place()
+
+
+@contextlib.contextmanager
+def staged(files: Sequence[tuple[Path, bytes]], within: Path | None = None) -> Iterator[Callable[[], None]]:
+    """Write files beside their places, to put all of them in place in one short moment. Each is then complete or absent.
+
+    Args:
+        files: (place, whole contents) of each file.
+        within: see `write_file`.
+
+    Yields:
+        A function that puts the files in place, in their order. What was not put in place is removed at the end.
+
+    Raises:
+        OSError, UserError: see `write_file`. The function raises them, too.
+    """
+    temporary = [path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp") for path, _ in files]
+
+    def place() -> None:
+        for (path, _), beside in zip(files, temporary, strict=True):
+            with _named(path):
+                if within is not None:
+                    refuse_links(path, within)
+                os.replace(beside, path)
+                _sync(path.parent)
+
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.unlink(missing_ok=True)
-        try:
-            # O_EXCL: a link that somebody put there under this name is not followed.
-            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        _sync(path.parent)
+        for (path, data), beside in zip(files, temporary, strict=True):
+            if within is not None:
+                refuse_links(path, within)
+            with _named(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                # O_EXCL: a link that somebody put there under this name is not followed.
+                with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+        yield place
+    finally:
+        for beside in temporary:
+            with contextlib.suppress(OSError):  # it is in its place, or its folder was never made
+                beside.unlink()
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Let the errors of writing a file name it, and say what is in its place."""
+    try:
+        yield
     except (IsADirectoryError, NotADirectoryError, FileExistsError) as error:
         wrong = path if isinstance(error, IsADirectoryError) else next((p for p in path.parents if p.exists() and not p.is_dir()), path)
         what = "a folder where a file belongs" if wrong == path else "a file where a folder belongs"
@@ -161,15 +195,19 @@ def exclusive(path: str | os.PathLike[str], wait: Callable[[], None] | None = No
                 wait()
             fcntl.flock(journal, fcntl.LOCK_EX)
         with _open_beside(_lock_file(path), "a") as lock:
-            _say_holder(lock, secrets.token_hex(16))
+            token = secrets.token_hex(16)
+            _say_holder(lock, token, wait)
+            _holds[path] = token
             for leftover in leftovers(path):
                 leftover.unlink(missing_ok=True)
             _finish_change(path)
             try:
                 yield journal
             finally:
-                _say_holder(lock, "")
-                _lock_file(path).unlink(missing_ok=True)
+                del _holds[path]
+                if _said(_lock_file(path))[:1] == [token]:  # else a file server has lost our lock, and another holds the cache now
+                    _say_holder(lock, "")
+                    _lock_file(path).unlink(missing_ok=True)
 
 
 def write_together(path: Path, files: Sequence[tuple[str, bytes]], gone: Sequence[str] = ()) -> None:
@@ -325,48 +363,106 @@ def is_held(path: Path) -> bool:
 
 def held_token(path: str | os.PathLike[str]) -> str:
     """Return the token of the present holder of a cache, for `open_cache`; empty if nobody holds it. Each hold has a token of its own."""
-    try:
-        return regular_bytes(_lock_file(Path(path).resolve())).decode("ascii", errors="replace")
-    except FileNotFoundError:
-        return ""
+    return "".join(_said(_lock_file(Path(path).resolve()))[:1])
 
 
-@contextlib.contextmanager
-def still_held(path: Path, token: str) -> Iterator[None]:
-    """Write on behalf of the holder of a cache. Nobody can take the cache over until the writing is done.
+def claim(path: Path, token: str, part: str) -> str:
+    """Claim a part of a cache, such as a shard, for the holder's task that makes it. Earlier claims of the same part end.
 
-    This is for a dask worker, which goes on with its task after its client was killed. When it writes, another build may be at work.
+    A scheduler gives a task to another worker when it takes the first one for dead. That one may only be slow, or cut off. So each task
+    claims its part when it begins, and after that nothing of an earlier task for this part is written.
 
     Args:
         path: the cache.
-        token: token of the hold. It is empty for the holder itself, which needs no check.
+        token: token of the hold.
+        part: name of the part, without blanks.
+
+    Returns:
+        A token for `open_cache` that is good until this hold ends, or another task claims the part.
 
     Raises:
         UserError: the hold with this token has ended.
     """
-    if not token:
+    claimed = f"{part}:{secrets.token_hex(8)}"
+    with _checked(path, token) as lock:
+        assert lock is not None, "a claim is made for a holder"
+        lock.write(f"{claimed}\n")
+        lock.flush()
+    return f"{token} {claimed}"
+
+
+def claims(path: Path) -> Counter[str]:
+    """Count how often each part of a cache was claimed for its present holder."""
+    return Counter(line.partition(":")[0] for line in _said(_lock_file(path))[1:])
+
+
+@contextlib.contextmanager
+def still_held(path: Path, token: str) -> Iterator[None]:
+    """Write on behalf of the holder of a cache. Until the writing is done nobody else writes, and nobody can take the cache over.
+
+    This is for a dask worker, which goes on with its task after its client was killed, or after its part was given to another worker. When
+    it writes, another build or worker may be at work. So keep everything that takes long outside, and put files in their places inside.
+
+    Args:
+        path: the cache.
+        token: token of the hold, or what `claim` returned. Empty for the holder itself. Its hold is checked, too, because a file
+            server that was cut off may have given the lock to another.
+
+    Raises:
+        UserError: the hold with this token has ended, or the part was claimed by another task.
+    """
+    with _checked(path, token):
         yield
+
+
+@contextlib.contextmanager
+def _checked(path: Path, token: str) -> Iterator[TextIO | None]:
+    """Do `still_held`. Yields the lock file, open and locked, for more claims; None if there is no hold to check."""
+    hold, _, claimed = (token or _holds.get(path, "")).partition(" ")
+    if not hold:
+        yield None
         return
     taken = UserError(f"{path}: another build has taken over; this one writes nothing any more")
     try:
-        lock = open(_lock_file(path), encoding="ascii", errors="replace", opener=open_regular)
+        lock: TextIO = open(_lock_file(path), "r+", encoding="ascii", errors="replace", opener=open_regular)
     except FileNotFoundError:
         raise taken from None
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_SH)
-        if lock.read() != token:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        said = lock.read().splitlines()
+        if said[:1] != [hold]:
             raise taken
-        yield
+        part = claimed.partition(":")[0]
+        if claimed and claimed != next((line for line in reversed(said[1:]) if line.partition(":")[0] == part), ""):
+            raise UserError(f"{path}: {part} was given to another worker; this one writes nothing of it any more")
+        yield lock
+
+
+_holds: dict[Path, str] = {}
+"""Tokens of the caches that this process holds."""
+
+
+def _said(lock: Path) -> list[str]:
+    """Read the lines of a lock file: the token of the holder, and the claims of its tasks. None of them if nobody holds the cache."""
+    try:
+        return regular_bytes(lock).decode("ascii", errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
 
 
 def _lock_file(path: Path) -> Path:
     return path.with_name(path.name + ".lock")
 
 
-def _say_holder(lock: TextIO, token: str) -> None:
-    """Write the token of a holder into the lock file. Waits until a shard that is being written is complete."""
-    fcntl.flock(lock, fcntl.LOCK_EX)
+def _say_holder(lock: TextIO, token: str, wait: Callable[[], None] | None = None) -> None:
+    """Write the token of a holder into the lock file. Waits until files that are being put in place are there; then `wait` is called."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if wait is not None:
+            wait()
+        fcntl.flock(lock, fcntl.LOCK_EX)
     lock.truncate(0)  # in place: those who wait for this file are to read what is in it now
-    lock.write(token)
+    lock.write(token and f"{token}\n")
     lock.flush()
     fcntl.flock(lock, fcntl.LOCK_UN)

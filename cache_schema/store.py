@@ -33,7 +33,7 @@ from zarr.storage import LocalStore, StorePath
 from cache_schema import below, layout, products, records, spec
 from cache_schema.below import Below
 from cache_schema.errors import UserError
-from cache_schema.files import MENDS, read_file, refuse_links, still_held, write_file
+from cache_schema.files import MENDS, read_file, refuse_links, staged, still_held, write_file
 from cache_schema.layout import ArraySpec, check_bytes, digests, encode, ends_in_crc, node_json, text_cells, texts
 from cache_schema.names import path_name
 from cache_schema.products import Kind, index_record, markers, statistics_array, status_record
@@ -521,9 +521,12 @@ class Cache:
 
     def _put(self, key: str, data: bytes) -> None:
         """Write one file of the cache."""
+        self._refuse_shared(key)
+        write_file(self.file(key), data, within=self.path)
+
+    def _refuse_shared(self, key: str) -> None:
         if self.below is not None and self.below.holds(key):
             raise self.below.refusal(key)
-        write_file(self.file(key), data, within=self.path)
 
     def _put_node(self, path: str, content: bytes) -> None:
         node = self.file(f"{path}/zarr.json")
@@ -541,6 +544,11 @@ class Cache:
         marker = markers(self.manifest, record)
         nodes = (marker, *self.arrays(record))
         return [shard for shard in range(marker.shape[0]) if not all(self.file(node.key(shard)).is_file() for node in nodes)]
+
+    def has(self, record: Record, shard: int) -> bool:
+        """Whether a shard of a product has its completion marker and all its files."""
+        nodes = (markers(self.manifest, record), *self.arrays(record))
+        return all(self.file(node.key(shard)).is_file() for node in nodes)
 
     def write(self, record: Record, shard: int, values: Mapping[str, NDArray[Any] | Sequence[Sequence[bytes]]]) -> None:
         """Write one shard of all arrays of a product, and then its completion marker.
@@ -560,12 +568,17 @@ class Cache:
     def write_files(self, record: Record, shard: int, files: Sequence[bytes]) -> None:
         """Write files that `encode` has made, one for each array of the product, and then the completion marker; see `write`."""
         nodes = self.arrays(record)
-        sums = digests(files)[None]
         marker = markers(self.manifest, record)
-        with still_held(self.path, self.token):
-            for node, data in zip(nodes, files, strict=True):
-                self._put(node.key(shard), data)
-            self._put(marker.key(shard), encode(marker, sums))
+        new = [(node.key(shard), data) for node, data in zip(nodes, files, strict=True)]
+        new.append((marker.key(shard), encode(marker, digests(files)[None])))
+        for key, _ in new:
+            self._refuse_shared(key)
+        done = self.file(marker.key(shard))
+        with staged([(self.file(key), data) for key, data in new], self.path) as place, still_held(self.path, self.token):
+            if done.is_file() and read_file(done) != new[-1][1]:  # it would not fit what is put in place before the new one
+                refuse_links(done, self.path)
+                done.unlink()
+            place()
 
     def reopen(self, record: Record, shard: int) -> None:
         """Remove the completion marker of a shard, so that the product is unfinished. The files of the shard stay until they are rewritten.

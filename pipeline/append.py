@@ -463,7 +463,7 @@ def _label_set(work: Work, record: Record, classes: Sequence[str], config: Build
     """Make a label set of all classes, in the cache of the new shapes. Returns its finished record."""
     assert isinstance(record.spec, TeacherSpec)
     batch = batch_size(record, "text_batch", config.image_batch)
-    wanted = label_record(labels.label_set("source", classes), record.spec, work.models.device, batch)
+    wanted = label_record(labels.label_set("source", classes), record.spec, work.models.here, batch)
     begun = work.cache.begin(wanted)
     if work.cache.missing(begun):
         build.make_labels(work.cache, begun, work.models.teacher(record.spec), batch, work.models)

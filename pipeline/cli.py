@@ -71,7 +71,12 @@ Recipe = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Workers = Annotated[int, typer.Option(min=0, help="Number of processes that read and draw shapes. 0: one per core.")]
 Scheduler = Annotated[
-    str, typer.Option(metavar="ADDRESS", help="Address of a dask cluster to run on, e.g. tcp://host:8786.", show_default=False)
+    str,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Run on a dask cluster, e.g. tcp://host:8786; or on jobs of Slurm, e.g. slurm:partition=gpu,gpus=1,nodes=4.",
+        show_default=False,
+    ),
 ]
 Device = Annotated[
     str, typer.Option(help="Torch devices of the models, with commas between them. auto: all GPUs, or the CPU if there is none.")
@@ -1146,7 +1151,9 @@ class Bars:
 
 @contextmanager
 def progress() -> Iterator["Bars"]:
-    """Show progress bars with rates and remaining time on standard error."""
+    """Show progress bars with rates and remaining time on standard error. Jobs of Slurm that are started inside end with this."""
+    from pipeline.executors import slurm
+
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description:24}", markup=False),
@@ -1156,7 +1163,9 @@ def progress() -> Iterator["Bars"]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=err, disable=err.quiet) as bars:
-        yield Bars(bars)
+        shown = Bars(bars)
+        with slurm.held(shown.say):
+            yield shown
 
 
 class Stopped(BaseException):

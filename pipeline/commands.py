@@ -217,7 +217,7 @@ def _load(config: BuildConfig, kind: str, models: Models, terminal: Terminal) ->
     for name in config.teachers:
         terminal.say(f"loading teacher {name}")
         licence = config.licence_of(teachers.choice(name)[0])
-        loaded.append(teachers.load(name, device=models.device, precision=config.precision, licence=licence))
+        loaded.append(teachers.load(name, device=models.here, precision=config.precision, licence=licence))
         _tell_of(loaded[-1], terminal)
         models.add(loaded[-1])
     of_captions = (config.captions.model,) if config.captions else ()
@@ -227,7 +227,7 @@ def _load(config: BuildConfig, kind: str, models: Models, terminal: Terminal) ->
     if config.captions is not None:
         check_captions(config.captions, {teacher.spec.name: teacher.spec for teacher in loaded})
         terminal.say(f"loading captioner {config.captions.captioner} {config.captions.model}".rstrip())
-        captioner = captioners.load(config.captions, device=models.device)
+        captioner = captioners.load(config.captions, device=models.here)
         models.add(captioner)
     return loaded, captioner
 
@@ -461,9 +461,9 @@ def _loaded(
         UserError: no such teacher, or its weights are missing.
     """
     terminal.say(f"loading teacher {name}")
-    teacher = teachers.load(name, device=device, precision=precision, licence=licence)
-    _tell_of(teacher, terminal)
     models = Models(device, places(path))
+    teacher = teachers.load(name, device=models.here, precision=precision, licence=licence)
+    _tell_of(teacher, terminal)
     models.add(teacher)
     used = place_of(teacher.spec.weights, teachers.choice(name)[1].model)
     models.places |= used
@@ -592,7 +592,7 @@ def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machin
         wanted = _captions_of(opened, dataclasses.replace(captions, weights=before.spec.weights), devices[0], batch)
     opened.agreed(wanted, "")
     terminal.say(f"loading captioner {captions.captioner} {captions.model}".rstrip())
-    captioner = captioners.load(captions, device=devices[0])
+    captioner = captioners.load(captions, device=models.here)
     models.add(captioner)
     readers = [models.teacher(described) for described in _text_teachers(opened)]
     used = place_of(captioner.spec.weights, captions.model)
@@ -701,7 +701,7 @@ def _embed_labels(work: Work, label_set: LabelSet, batch: int, only: TeacherSpec
     """Embed a label set with every teacher of the cache that reads text, or with one teacher only."""
     cache = work.cache
     for teacher in [only] if only is not None else _text_teachers(cache):
-        wanted = label_record(label_set, teacher, work.models.device, batch)
+        wanted = label_record(label_set, teacher, work.models.here, batch)
         there = cache.agreed(wanted)
         if there.complete and not cache.missing(there):
             continue

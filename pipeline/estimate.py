@@ -240,7 +240,7 @@ class _Measured:
         models = [event for event in events if isinstance(event, ShardMade)]
         left = self._left(done)
         work: dict[tuple[str, str], float] = {}
-        processes = self.machine.processes()
+        _, processes = self.machine.at_once()
         for made in shapes:
             for step, value in made.steps.items():
                 key = step, f"{processes} process{'es' * (processes != 1)}"
@@ -278,9 +278,10 @@ class _Measured:
         """Return the wall time of one shape in seconds, and how unsure that is, as a part of it.
 
         On a CPU, shape processes and models share the cores, so that their times add up: the time of the process with the models is what
-        it waited for shapes and what the models took. On GPUs both run at once, and the slower side decides.
+        it waited for shapes and what the models took. On GPUs both run at once, and the slower side decides. The work is spread over the
+        workers of a cluster.
         """
-        count, processes = self.cache.manifest.shapes, self.machine.processes()
+        count, (devices, processes) = self.cache.manifest.shapes, self.machine.at_once()
         drawn = {made.shard: sum(made.steps.values()) / processes for made in shapes}
         embedded: dict[int, float] = {}
         for one in models:
@@ -293,8 +294,9 @@ class _Measured:
             mean = whole / count
         else:
             later = [shard for shard in embedded if shard > 0] or list(embedded)  # the first passes of a model are slower
-            model = sum(embedded[shard] for shard in later) / max(sum(rows[shard] for shard in later), 1) / len(self.machine.devices())
-            mean = max(model, sum(drawn.values()) / count)
+            model = sum(embedded[shard] for shard in later) / max(sum(rows[shard] for shard in later), 1) / devices
+            draw = sum(drawn.values()) / count
+            mean = draw + model if self.machine.devices() == ("cpu",) else max(draw, model)
         each = [(drawn.get(shard, 0.0) + embedded.get(shard, 0.0)) / number for shard, number in rows.items()]
         deviation = statistics.stdev(each) / max(statistics.mean(each), 1e-9) if len(each) > 1 else 1.0
         return mean, deviation / math.sqrt(len(each))
@@ -381,8 +383,9 @@ def in_words(found: Estimate, path: Path) -> list[str]:
     if found.done:
         begun = ", ".join(f"{name} {part:.0%}" for name, part in found.done.items())
         lines.append(f"{path} is there, so only what it lacks was counted; it has {begun}")
+    where = "cluster" if found.machine.endswith("cluster") else "machine"
     lines.append(
-        f"about {duration(found.hours)} on this machine ({duration(found.low)} to {duration(found.high)}), from {found.sample} shapes, "
+        f"about {duration(found.hours)} on this {where} ({duration(found.low)} to {duration(found.high)}), from {found.sample} shapes, "
         f"measured on {found.machine}"
     )
     room = "it fits" if found.fits else "IT DOES NOT FIT"

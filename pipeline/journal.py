@@ -176,6 +176,8 @@ class ShardMade(Event):
     shard: int
     seconds: float
     """Wall time."""
+    machine: str = ""
+    """Kind of the machine of a cluster that made it; empty for the machine of the command."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,6 +194,8 @@ class ShapesMade(Event):
     """Seconds that shape processes spent, by step."""
     lost: tuple[str, ...] = ()
     """Ids of shapes that fail from now on, because their files have changed."""
+    machine: str = ""
+    """As in `ShardMade`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,6 +207,8 @@ class Done(Event):
 
 SHAPES: Final = "shapes"
 """Name of the product of `ShapesMade` in the file."""
+SELDOM: Final = ("lost", "machine")
+"""Fields that are not written if they are empty."""
 EVENTS: Final[dict[str, type[Event]]] = {
     e.event: e for e in (Build, Retry, Append, Remove, Relabel, AddTeacher, AddDense, AddCaptioner, Labels, Import, Repair, Done)
 }
@@ -250,8 +256,7 @@ def append(journal: TextIO, event: Event) -> None:
     """
     body: dict[str, Any] = {"time": round(time.time(), 3), "event": event.event}
     body |= {"product": SHAPES} if isinstance(event, ShapesMade) else {}
-    body |= {name: value for name, value in dataclasses.asdict(event).items() if name not in ("time", "lost")}
-    body |= {"lost": event.lost} if isinstance(event, ShapesMade) and event.lost else {}
+    body |= {name: value for name, value in dataclasses.asdict(event).items() if name != "time" and (value or name not in SELDOM)}
     try:
         journal.write(json.dumps(body) + "\n")
         journal.flush()

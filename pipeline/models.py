@@ -45,16 +45,17 @@ class Models:
     def __init__(self, device: str, places: Mapping[str, str] | None = None, threads: int = 0) -> None:
         """
         Args:
-            device: torch device of all models.
+            device: torch device that makes products. Workers of a cluster may have it and this process not; then its models are on the CPU.
             places: folders of local models by the digest of their weights. Records only have the names of models.
             threads: number of threads on a CPU; 0 for one per core.
         """
         self.device = device
+        self.here = usable(device)
         self.places = dict(places or {})
         self.lock = threading.Lock()
         self.threads = threads or len(os.sched_getaffinity(0))
         self.pool = ThreadPoolExecutor(self.threads, "model", initializer=lambda: torch.set_num_threads(1))
-        self.turn: contextlib.AbstractContextManager[Any] = contextlib.nullcontext() if device == "cpu" else threading.Lock()
+        self.turn: contextlib.AbstractContextManager[Any] = contextlib.nullcontext() if self.here == "cpu" else threading.Lock()
         """Held while a model computes, because a GPU has room for one batch only."""
         self._teachers: dict[str, Teacher] = {}
         self._captioners: dict[str, Captioner] = {}
@@ -76,7 +77,7 @@ class Models:
         if key not in self._teachers:
             revision = f"@{described.revision}" if described.revision else ""
             reference = f"{described.name}={described.backend}:{self.places.get(described.weights, described.model)}{revision}"
-            model = teachers.load(reference, device=self.device, precision=described.precision)
+            model = teachers.load(reference, device=self.here, precision=described.precision)
             self._check(model.spec, described)
             self._teachers[key] = model
         return self._teachers[key]
@@ -95,7 +96,7 @@ class Models:
         key = spec.fingerprint(described)
         if key not in self._captioners:
             here = dataclasses.replace(described, model=self.places.get(described.weights, described.model))
-            captioner = captioners.load(here, device=self.device)
+            captioner = captioners.load(here, device=self.here)
             self._check(captioner.spec, described)
             self._captioners[key] = captioner
         return self._captioners[key]
@@ -118,6 +119,15 @@ class Models:
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def usable(device: str) -> str:
+    """Return a torch device if this process has it, otherwise `cpu`."""
+    try:
+        torch.empty(0, device=torch.device(device))
+    except (RuntimeError, AssertionError):
+        return "cpu"
+    return device
 
 
 def _refuse_imported(described: TeacherSpec | CaptionSpec) -> None:

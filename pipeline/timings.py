@@ -29,6 +29,12 @@ class Run:
     """The cost of each shard."""
 
     @property
+    def machines(self) -> tuple[str, ...]:
+        """Kinds of the machines that made shards: those of a cluster, or that of the command."""
+        found = dict.fromkeys(made.machine or self.machine for made in self.shards)
+        return tuple(name for name in found if name)
+
+    @property
     def wall(self) -> float:
         """Wall time in seconds."""
         return self.end - self.start
@@ -104,7 +110,7 @@ def measured(cache: Cache) -> dict[str, Any]:
     shards = [made for run in every for made in run.shards]
     stages = stage_costs(Snapshot(cache), shards) if shards else []
     return {
-        "machines": list(dict.fromkeys(run.machine for run in every if run.machine and run.shards)),
+        "machines": list(dict.fromkeys(machine for run in every for machine in run.machines)),
         "stages": [{**stage, "hours": stage["seconds"] / 3600} for stage in stages],
     }
 

@@ -28,16 +28,20 @@ class Machine:
     workers: int = 0
     """Number of shape processes; 0 for one per core."""
     scheduler: str = ""
-    """Address of a dask scheduler; empty for this machine."""
+    """Address of a dask scheduler, or `slurm:` and what its jobs ask for; empty for this machine."""
     device: str = "auto"
-    """Torch devices with commas between them. `auto`: all GPUs, or the CPU if there is none."""
+    """Torch devices with commas between them. `auto`: all GPUs, or the CPU if there is none; of a worker, if there is a scheduler."""
 
     def devices(self) -> tuple[str, ...]:
-        """Return the names of the torch devices.
+        """Return the names of the torch devices that make products: those of this machine, or those of a worker of the cluster.
 
         Raises:
-            UserError: there is no such device.
+            UserError: there is no such device, or no scheduler answers.
         """
+        if self.scheduler:
+            from pipeline.executors import dask
+
+            return dask.devices(self.scheduler, self.device)
         import torch
 
         if self.device == "auto":
@@ -68,8 +72,20 @@ class Machine:
         return ", ".join([*(names[:1] or [platform.machine()]), cores, *(f"{count} x {name}" for name, count in gpus.items())])
 
     def processes(self) -> int:
-        """Number of shape processes."""
+        """Number of shape processes on this machine."""
         return self.workers or len(os.sched_getaffinity(0))
+
+    def at_once(self) -> tuple[int, int]:
+        """Return how many devices run models, and how many processes draw shapes, at the same time: here, or on all workers of the cluster.
+
+        Raises:
+            UserError: no scheduler answers.
+        """
+        if self.scheduler:
+            from pipeline.executors import dask
+
+            return dask.at_once(self)
+        return len(self.devices()), self.processes()
 
 
 class Terminal(Protocol):

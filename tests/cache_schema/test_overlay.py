@@ -92,26 +92,25 @@ def test_an_overlay_has_the_bytes_of_a_cache_made_in_one_place_and_the_shared_ca
 
 
 def test_a_kill_at_any_write_is_made_good_by_the_same_command(tmp_path, shared, monkeypatch):
-    write, before = files.write_file, contents(shared.path)
+    replace, before = os.replace, contents(shared.path)
     calls, last = 0, 10**9
 
     class Killed(BaseException):
         pass
 
-    def dying(path, content, within=None):
+    def dying(beside, path):
         nonlocal calls
         if calls == last:
             raise Killed
         calls += 1
-        write(path, content, within)
+        replace(beside, path)
 
     def command(name):
         overlay.lay(shared.path, tmp_path / name)  # and not `laid`, which tidies up: whoever is killed does not
         with exclusive(tmp_path / name):
             add(store.open_cache(tmp_path / name), only=("image/extra",))
 
-    monkeypatch.setattr(store, "write_file", dying)
-    monkeypatch.setattr(overlay, "write_file", dying)
+    monkeypatch.setattr(files.os, "replace", dying)  # what puts every file into its place
     command("once.zarr")
     whole, total = contents(tmp_path / "once.zarr"), calls
     assert total > 15
