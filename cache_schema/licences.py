@@ -11,7 +11,10 @@ that is not understood whole is `unknown`, which is never taken for allowed. A c
 licence without derivatives forbids to share it. This is help, not legal advice: the licence itself decides.
 
 Sources: https://spdx.org/licenses, https://creativecommons.org/share-your-work/cclicenses, https://sketchfab.com/licenses,
-https://huggingface.co/docs/hub/repositories-licenses.
+https://huggingface.co/docs/hub/repositories-licenses, https://ai.google.dev/gemma/terms, https://llama.meta.com/llama3/license,
+https://huggingface.co/facebook/dinov3-vitl16-pretrain-lvd1689m/blob/main/LICENSE.md,
+https://huggingface.co/apple/MobileCLIP-S2-OpenCLIP/blob/main/LICENSE, https://huggingface.co/datasets/ShapeNet/shapenetcore-glb,
+https://kaldir.vc.in.tum.de/scannet/ScanNet_TOS.pdf.
 """
 
 import itertools
@@ -71,6 +74,8 @@ _ALIKE: Final = (
 _RESTRICTED: Final = (
     "openrail openrail++ openrail-m bigscience-openrail-m creativeml-openrail-m bigcode-openrail-m bigscience-bloom-rail-1.0"
 )
+# Gemma's and Llama's terms, the DINOv3 License and Apple's Machine Learning Research Model license (below) let others have the material
+# and what is derived from it if the terms go along. Whether embeddings are derived from a model is a matter of law; here they are.
 _OWN_TERMS: Final = (
     "gemma llama2 llama-2 llama3 llama-3 llama3.1 llama-3.1 llama3.2 llama-3.2 llama3.3 llama-3.3 llama4 llama-4 dinov3 c-uda sam"
 )
@@ -78,6 +83,8 @@ _CLOSED: Final = (
     "proprietary commercial all-rights-reserved copyrighted closed confidential internal private no-redistribution editorial ed st free-st "
     "standard free-standard sketchfab-standard sketchfab-editorial royalty-free"
 )
+# Those of ShapeNet and ScanNet name who may have the data: a researcher, and colleagues who agree to the same terms first. What was not
+# looked up, such as those of ModelNet and S3DIS, is taken to be as strict.
 _STUDY: Final = (
     "research research-only research-use-only for-research-only research-purposes-only non-commercial-research "
     "non-commercial-research-only noncommercial-research academic academic-only academic-use-only academic-research-only "
@@ -93,7 +100,7 @@ TABLE: Final[dict[str, Terms]] = {
     },
     **dict.fromkeys(_RESTRICTED.split(), _set("conditional", "use restrictions")),
     **dict.fromkeys(_OWN_TERMS.split(), _set("conditional", "own terms")),
-    "apple-amlr": _set("conditional", "research", "own terms"),
+    "apple-amlr": _set("conditional", "non-commercial", "research", "own terms"),
     "fair-noncommercial-research": _set("conditional", "non-commercial", "research", "own terms"),
     **dict.fromkeys(_CLOSED.split(), _set("forbidden", why="it gives nobody the right to pass the material on")),
     **dict.fromkeys(_STUDY.split(), _set("forbidden", why="it allows to use the material in research, not to pass it on")),
@@ -244,8 +251,8 @@ def _strictest(found: Iterable[Terms]) -> Terms:
 def of_products(records: Mapping[str, Record]) -> dict[str, str]:
     """Return the licence of the models that made each product, by product; empty for unknown.
 
-    Embedded captions are under the licences of the teacher and of the captioner. Products that no foundation model made, such as points,
-    are left out.
+    Embedded captions are under the licences of the teacher and of the captioner; unknown if the captions are not there. Products that no
+    foundation model made, such as points, are left out.
 
     Args:
         records: the records of a cache by product.
@@ -258,7 +265,8 @@ def of_products(records: Mapping[str, Record]) -> dict[str, str]:
     for product, record in records.items():
         if products.of(record) is products.TEXT:
             written = products.select(records, products.CAPTIONS, captions=products.parts(record)["captions"])
-            found[product] += [name for captions in written for name in found.get(captions.product, [])]
+            # Without the captions nobody knows whether a model wrote them.
+            found[product] += [name for captions in written for name in found.get(captions.product, [])] if written else [""]
     return {product: " AND ".join(sorted(set(names))) if all(names) else "" for product, names in found.items()}
 
 

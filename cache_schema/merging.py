@@ -61,36 +61,65 @@ def merge(
     advance: Callable[[str, int], None],
 ) -> Copied:
     """Copy rows of some caches into a new one. Arguments and errors as in `cache_schema.copy.copy`."""
-    for original in originals:
-        if original.manifest.format_version == 1:
-            raise UserError(f"{original.path} has format 1: convert it first by `mmpd-cache copy {original.path} NEW`")
-    if len({original.path for original in originals}) < len(originals):
-        raise UserError("a cache is named twice")
-    pieces = _pieces(originals, where)
-    _refuse_collisions(pieces)
-    manifest = _manifest(pieces, originals[0].manifest.shard)
-    records, left = _records(originals, names, manifest)
-    for original in originals:
-        for name in (products.INDEX.name, *records):
-            original.proven(name)
-    contents = {str(i): {n: r.content for n, r in o.products().items() if n in records} for i, o in enumerate(originals)}
+    merging = Merging(originals, names, where)
     with exclusive(new, wait) as journal:
-        copied = _opened(pieces, manifest, new)
-        bring_journal(journal, originals)
-        _note(journal, copied, originals, contents)
-        begun = [copied.begin(record) for record in records.values()]
+        return merging.write(new, journal, begin, advance)
+
+
+class Merging:
+    """What is copied from which caches. Nothing is written before `write` is called."""
+
+    def __init__(self, originals: Sequence[Cache], names: Sequence[str], where: Selection) -> None:
+        """Arguments and errors as in `cache_schema.copy.copy`."""
+        for original in originals:
+            if original.manifest.format_version == 1:
+                raise UserError(f"{original.path} has format 1: convert it first by `mmpd-cache copy {original.path} NEW`")
+        if len({original.path for original in originals}) < len(originals):
+            raise UserError("a cache is named twice")
+        self.originals = originals
+        self._pieces = _pieces(originals, where)
+        _refuse_collisions(self._pieces)
+        self.manifest = _manifest(self._pieces, originals[0].manifest.shard)
+        self.records, self._left = _records(originals, names, self.manifest)
+        """The products of the new cache but its index, in the order of making."""
+        for original in originals:
+            for name in (products.INDEX.name, *self.records):
+                original.proven(name)
+
+    def write(self, new: Path, journal: TextIO, begin: Callable[[Mapping[str, int]], None], advance: Callable[[str, int], None]) -> Copied:
+        """Make the new cache, or continue it. Call it under `exclusive(new)`, which yields the journal. Errors as in `copy`."""
+        contents = {
+            str(i): {n: r.content for n, r in o.products().items() if n in self.records or n == products.INDEX.name}
+            for i, o in enumerate(self.originals)
+        }
+        copied = _opened(self._pieces, self.manifest, new)
+        bring_journal(journal, self.originals)
+        _note(journal, copied, self.originals, contents)
+        begun = [copied.begin(record) for record in self.records.values()]
         begin({record.product: count for record in begun if (count := len(copied.missing(record)))})
         for record in begun:
             for shard in copied.missing(record):
-                copied.write(record, shard, {node.path: _rows(pieces, copied, record, node, shard) for node in copied.arrays(record)})
+                for original, keys in self.files(record, shard):
+                    original.fetch(keys)
+                copied.write(record, shard, {node.path: _rows(self._pieces, copied, record, node, shard) for node in copied.arrays(record)})
                 advance(record.product, 1)
-        for original, known in zip(originals, contents.values(), strict=True):
-            now = store.open_cache(original.path)  # it may have been changed while it was read
+        for original, known in zip(self.originals, contents.values(), strict=True):
+            now = original.again()  # it may have been changed while it was read
             if {n: r.content for n, r in now.products().items() if n in known} != known or now.manifest != original.manifest:
-                raise UserError(f"{original.path} was changed while it was copied; delete {new} and copy again")
+                raise UserError(f"{original.address} was changed while it was copied; delete {new} and copy again")
         for record in begun:
             copied.finish(record)
-    return Copied(cache=copied, left_out=left)
+        return Copied(cache=copied, left_out=self._left)
+
+    def files(self, record: Record, shard: int) -> list[tuple[Cache, list[str]]]:
+        """List the files, by their places in each original, that one shard of a product of the new cache is made from."""
+        if products.of(record).labelled:
+            piece = self._pieces[0]
+            return [(piece.cache, [node.key(shard) for node in piece.cache.arrays(piece.records[record.product])])]
+        piece, wanted = _wanted(self._pieces, self.manifest, shard)
+        numbers = np.unique(wanted // piece.cache.manifest.shard).tolist()
+        nodes = piece.cache.arrays(piece.records[record.product])
+        return [(piece.cache, [node.key(number) for number in numbers for node in nodes])]
 
 
 def bring_journal(journal: TextIO, originals: Sequence[Cache]) -> None:
@@ -133,7 +162,7 @@ def _pieces(originals: Sequence[Cache], where: Selection) -> list[_Piece]:
                 described = dataclasses.replace(source, ids=spec.ids_digest(str(name) for name in ids[mine]), of=of)
                 pieces.append(_Piece(cache=original, source=described, rows=mine, records=there))
     if not pieces:
-        raise UserError(f"no shape of {', '.join(str(o.path) for o in originals)} fits {where.text}")
+        raise UserError(f"no shape of {', '.join(o.address for o in originals)} fits {where.text}")
     return pieces
 
 
@@ -297,23 +326,28 @@ def _note(journal: TextIO, copied: Cache, originals: Sequence[Cache], contents: 
     for line in journal.read().splitlines():
         try:
             said = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(said, dict) and said.get("event") == COPY and said.get("contents") not in (None, contents):
-            if said.get("shapes") == copied.manifest.source.ids:
-                raise UserError(f"an original was changed after {copied.path} had been begun: delete {copied.path} and copy again")
-    event = {"time": round(time.time(), 3), "event": COPY, "of": [str(o.path) for o in originals], "contents": contents}
+        if not isinstance(said, dict) or said.get("event") != COPY or said.get("shapes") != copied.manifest.source.ids:
+            continue
+        before = said.get("contents")
+        if isinstance(before, dict) and any(_differ(before.get(number), now) for number, now in contents.items()):
+            raise UserError(f"an original was changed after {copied.path} had been begun: delete {copied.path} and copy again")
+    event = {"time": round(time.time(), 3), "event": COPY, "of": [o.address for o in originals], "contents": contents}
     journal.write(json.dumps(event | {"shapes": copied.manifest.source.ids}) + "\n")
     journal.flush()
+
+
+def _differ(before: Any, now: Mapping[str, str]) -> bool:
+    """Whether a product of an original has another digest than a journal says. Products that the journal does not name may be new."""
+    return not isinstance(before, dict) or any(before.get(name, content) != content for name, content in now.items())
 
 
 def _rows(pieces: Sequence[_Piece], copied: Cache, record: Record, node: ArraySpec, shard: int) -> NDArray[Any] | list[list[bytes]]:
     """Return the rows of one shard of the copy: values, or encoded chunks. Label sets are taken as they are."""
     if products.of(record).labelled:
         return pieces[0].cache.shard_rows(node, shard, pieces[0].records[record.product])
-    rows = copied.manifest.rows(shard)
-    piece, span = next((p, s) for p, s in zip(pieces, copied.manifest.spans, strict=True) if rows.start in s)
-    wanted = piece.rows[rows.start - span.start : rows.stop - span.start]
+    piece, wanted = _wanted(pieces, copied.manifest, shard)
     theirs = piece.records[record.product]
     source = next(one for one in piece.cache.arrays(theirs) if one.path == node.path)
     values: list[NDArray[Any]] = []
@@ -326,6 +360,13 @@ def _rows(pieces: Sequence[_Piece], copied: Cache, record: Record, node: ArraySp
         else:
             values.append(piece.cache.shard_rows(source, number, theirs)[local])
     return chunks or np.concatenate(values)
+
+
+def _wanted(pieces: Sequence[_Piece], manifest: Manifest, shard: int) -> tuple[_Piece, NDArray[np.int64]]:
+    """Return what one shard of the new cache is made from: a piece, and rows of its cache in ascending order. [n]"""
+    rows = manifest.rows(shard)
+    piece, span = next((p, s) for p, s in zip(pieces, manifest.spans, strict=True) if rows.start in s)
+    return piece, piece.rows[rows.start - span.start : rows.stop - span.start]
 
 
 def _by_shard(rows: NDArray[np.int64], shard: int) -> Iterator[tuple[int, NDArray[np.int64]]]:

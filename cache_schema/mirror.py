@@ -25,7 +25,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -331,16 +331,17 @@ def too_small(limit: int, least: int) -> UserError:
 class MirroredCache(Cache):
     """A cache elsewhere, of which files come to a mirror when they are needed. It is read only."""
 
-    def __init__(self, path: Path, described: Described, place: Place, mirror: Mirror) -> None:
+    def __init__(self, path: Path, described: Described, place: Place, mirror: Mirror, jobs: int = JOBS) -> None:
         """
         Args:
             path: the folder in the mirror for its descriptions and completion markers.
             described: what its root says.
             place: where it is.
             mirror: holds its files.
+            jobs: number of files that are fetched at once.
         """
         super().__init__(path, described.manifest)
-        self.place, self.mirror = place, mirror
+        self.place, self.mirror, self.jobs = place, mirror, jobs
         self._records = described.records
         self._owners = {
             node.path: (record, i, node)
@@ -372,6 +373,14 @@ class MirroredCache(Cache):
         sha = self._sums[array][shard] if array in self._sums else self.checksums(record, shard)[i].tobytes().hex()
         return self.mirror.bring(sha, self.place, key, file_most(self.manifest, node, shard))
 
+    def fetch(self, keys: Sequence[str]) -> None:
+        with ThreadPoolExecutor(self.jobs, "transfer") as pool:
+            list(pool.map(self.file, keys))
+
+    def again(self) -> Cache:
+        """Return this cache: all that is read of it has the digests that its root had when it was opened, whatever is there now."""
+        return self
+
     def _small(self, key: str, array: str) -> Path:
         """Fetch a completion marker or statistics, which stay. Their own checksums and the digest of their product prove them."""
         path = self.path / key
@@ -389,8 +398,7 @@ class MirroredCache(Cache):
         for start in range(0, marker.shape[0], 1024):
             keys = [marker.key(shard) for shard in range(start, min(start + 1024, marker.shape[0]))]
             if gone := [key for key in keys if not (self.path / key).exists()]:
-                with ThreadPoolExecutor(JOBS, "markers") as pool:
-                    list(pool.map(self.file, gone))
+                self.fetch(gone)
         return super().content(record, sums, statistics)
 
     def proven(self, product: str) -> Record:
@@ -450,7 +458,21 @@ def opened(url: str, mirror: Mirror) -> MirroredCache:
         UserError: there is no cache, it is damaged, or the connection is lost.
     """
     place = place_of(url)
-    found = described_at(place)
+    return opened_at(place, described_at(place), mirror)
+
+
+def opened_at(place: Place, found: Described, mirror: Mirror, jobs: int = JOBS) -> MirroredCache:
+    """Open a cache elsewhere for reading. Only its index is read at once.
+
+    Args:
+        place: where it is.
+        found: what its root says.
+        mirror: holds its files.
+        jobs: number of files that are fetched at once.
+
+    Raises:
+        UserError: the cache is damaged, or the connection is lost.
+    """
     contents = [place.url, spec.fingerprint(found.manifest), *(record.content for record in found.records.values())]
     digest = hashlib.sha256(spec.canonical(contents)).hexdigest()[:16]
     name = re.sub(r"[^A-Za-z0-9._-]", "-", place.url.rstrip("/").rpartition("/")[2]).lstrip(".") or "cache"
@@ -459,7 +481,7 @@ def opened(url: str, mirror: Mirror) -> MirroredCache:
         for at, (content, _) in store.nodes(found.manifest, found.records).items():
             write_file(path / at / ROOT, content)
         write_file(path / ROOT, store.root_json(found.manifest, found.records))
-    cache = MirroredCache(path, found, place, mirror)
+    cache = MirroredCache(path, found, place, mirror, jobs)
     cache.proven(products.INDEX.name)
     _check_size(cache)
     return cache

@@ -41,6 +41,8 @@ ROOT: Final = "zarr.json"
 """Name of the file that describes the root of a cache. It is the first file that is read, and the last one that is written."""
 ROOT_MOST: Final = 1 << 26
 """Largest size in bytes of a root or a card that is read from afar."""
+FILE_MOST: Final = 1 << 33
+"""Largest size in bytes of a file that is fetched, whatever its description says. Files are held in memory while they move."""
 WAITS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds before each new try after a lost connection."""
 SCHEMES: Final = {"s3": "s3", "gs": "gcs", "gcs": "gcs", "http": "http", "https": "http"}
@@ -428,7 +430,7 @@ def _record(where: str, name: str, node: Any) -> Record | None:
 
 
 def file_most(manifest: Manifest, node: Any, shard: int) -> int:
-    """Return the largest size in bytes that the file of one shard of an array can have.
+    """Return the largest size in bytes that the file of one shard of an array can have, at most `FILE_MOST`.
 
     Args:
         manifest: the manifest of the cache.
@@ -440,4 +442,4 @@ def file_most(manifest: Manifest, node: Any, shard: int) -> int:
     for length in node.grid if node.sharded else ():
         chunks *= length
     # zstd adds at most a few bytes to each chunk of data that cannot be compressed.
-    return int(raw + raw // 128 + 80 * chunks + 4096)
+    return min(int(raw + raw // 128 + 80 * chunks + 4096), FILE_MOST)

@@ -82,6 +82,21 @@ class Cache:
         """
         return self.below.cache.file(key) if self.below is not None and self.below.holds(key) else self.path / key
 
+    def fetch(self, keys: Sequence[str]) -> None:
+        """Bring files of the cache to this machine, several at once. Those of a local cache are here.
+
+        Args:
+            keys: their places in the cache, as `file` takes them.
+        """
+
+    def again(self) -> "Cache":
+        """Open the cache once more, as it is now.
+
+        Raises:
+            UserError: see `open_cache`.
+        """
+        return open_cache(self.path)
+
     @property
     def home(self) -> Path:
         """The folder of the index: that of the shared cache, for an overlay. Caches with one home have the same shapes in their rows."""
@@ -487,6 +502,8 @@ class Cache:
         self._put_groups(f"products/{record.product}")
         if new:
             self._put_node(f"products/{record.product}", node_json(markers(self.manifest, record), sealed(record)))
+        elif record.complete:
+            self._summarise()  # a command may have been stopped right before this
         return record
 
     def rewrite_record(self, record: Record) -> None:
@@ -939,6 +956,10 @@ def receive(path: str | os.PathLike[str], manifest: Manifest) -> Cache:
     cache = Cache(path.resolve(), manifest)
     for name in GROUPS:
         cache._put_node(name, node_json())
+    index = cache._read_record(products.INDEX.name)
+    if index is not None and index.complete:  # an earlier call was stopped right before the root; `adopt` writes it with the index
+        begun = dataclasses.replace(index, complete=False, content="")
+        cache._put(f"products/{index.product}/zarr.json", node_json(markers(manifest, index), sealed(begun)))
     return cache
 
 
@@ -952,10 +973,10 @@ def check_empty(path: Path) -> None:
     """
     if path.exists() and not path.is_dir():
         raise UserError(f"{path} is a file; give the path of a folder NAME.zarr")
-    columns = set(products.FIXED[products.INDEX.name])
-    if (path / "products" / products.STATUS.name).exists():
-        columns |= set(products.FIXED[products.STATUS.name])
-    foreign = [p.name for p in path.iterdir() if p.name not in {*GROUPS, *columns, CARD, TABLE}] if path.exists() else []
+    ours = {*GROUPS, *products.FIXED[products.INDEX.name], CARD, TABLE}
+    if any((path / "products" / name).exists() for name in products.FIXED):
+        ours |= {*products.FIXED[products.STATUS.name], *products.KINDS}
+    foreign = [p.name for p in path.iterdir() if p.name not in ours] if path.exists() else []
     if foreign:
         raise UserError(f"{path} exists and is no cache (it holds {foreign[0]!r}); give another path")
 

@@ -450,11 +450,12 @@ def _finished(path: Path, cache: Cache, terminal: Terminal) -> Appended | None:
 def _clear(path: Path) -> None:
     """Remove the cache of the new shapes. Its root goes last, because it tells that this is to be done."""
     folder = _folder(path)
-    if folder.is_dir():
-        for place in folder.iterdir():
-            if place.is_dir():
-                shutil.rmtree(place)
-        shutil.rmtree(folder)
+    with exclusive(folder):  # at its end, a lock file is removed that a killed append has left
+        if folder.is_dir():
+            for place in folder.iterdir():
+                if place.is_dir():
+                    shutil.rmtree(place)
+            shutil.rmtree(folder)
     journal_file(folder).unlink(missing_ok=True)
 
 

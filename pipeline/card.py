@@ -1,7 +1,7 @@
 """Write what goes beside a published cache: a card for people and hubs, and a small table of shapes that a hub's viewer can show.
 
-    text = readme(outgoing, records, "s3://lab/shapes.zarr", table_digest(outgoing))
-    data = table(outgoing)                             # a Parquet file: id, class, split, caption, thumbnail
+    text = readme(outgoing, records, "s3://lab/shapes.zarr", table_digest(outgoing, records))
+    data = table(outgoing, records)                    # a Parquet file: id, class, split, caption, thumbnail
 
 The card is Markdown with a metadata block (https://huggingface.co/docs/hub/datasets-cards). Words in it come from whoever made the cache,
 so they are shown as letters and never as markup.
@@ -13,7 +13,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -48,15 +48,22 @@ SIZES: Final = (("n<1K", 1e3), ("1K<n<10K", 1e4), ("10K<n<100K", 1e5), ("100K<n<
 """Categories of size of a hub, each with the number of shapes that it ends at."""
 
 
-def licence_holders(cache: Cache) -> dict[str, list[str]]:
-    """Tell who is under which licence: for each name of a licence (empty for unknown), `N shapes` and names of products."""
+def licence_holders(cache: Cache, names: Iterable[str], only: Collection[str] | None = None) -> dict[str, list[str]]:
+    """Tell who is under which licence: for each name of a licence (empty for unknown), `N shapes` and names of products.
+
+    Args:
+        cache: the cache.
+        names: the products that count.
+        only: the licences whose shapes count; None for all.
+    """
     found = told(cache)
     holders: dict[str, list[str]] = {}
     for name, count in found.shapes.items():
-        if count:
+        if count and (only is None or name in only):
             holders.setdefault(name if name in cache.manifest.licences else "", []).append(f"{count} shapes")
-    for product, name in found.products.items():
-        holders.setdefault(name, []).append(product)
+    for product in names:
+        if product in found.products:
+            holders.setdefault(found.products[product], []).append(product)
     return holders
 
 
@@ -74,11 +81,11 @@ def readme(outgoing: Outgoing, every: Mapping[str, Record], url: str, digest: st
     """
     cache, m = outgoing.cache, outgoing.manifest
     name = url.rstrip("/").rpartition("/")[2]
-    counts = status_counts(cache)
+    counts, holders = status_counts(cache), _holders(cache, every)
     head = [
         "---",
         f"pretty_name: {json.dumps(name)}",
-        f"license: {_hub_licence(cache)}",
+        f"license: {_hub_licence(holders)}",
         "tags: [3d, point-cloud, zarr, mmpd]",
         f"size_categories: [{json.dumps(next(size for size, end in SIZES if m.count < end))}]",
         f"configs: [{{config_name: shapes, data_files: {TABLE}}}]",
@@ -93,7 +100,7 @@ def readme(outgoing: Outgoing, every: Mapping[str, Record], url: str, digest: st
         _loading(url, name, every),
         "## What it holds\n\n" + _products(outgoing, every),
         "## How it was made\n\n" + _made(outgoing),
-        "## Licences\n\n" + _licences(cache),
+        "## Licences\n\n" + _licences(holders),
     ]
     return ("\n\n".join(parts) + "\n").encode()
 
@@ -144,15 +151,24 @@ def _made(outgoing: Outgoing) -> str:
     return "\n".join(lines)
 
 
-def _licences(cache: Cache) -> str:
-    holders = licence_holders(cache)
+def _holders(cache: Cache, every: Mapping[str, Record]) -> dict[str, list[str]]:
+    """Tell who is under which licence at a place, where products may be that the cache does not have."""
+    holders = licence_holders(cache, every)
+    here = cache.records()
+    for product, name in licences.of_products(every).items():
+        if product not in here:
+            holders.setdefault(name, []).append(product)
+    return holders
+
+
+def _licences(holders: Mapping[str, Sequence[str]]) -> str:
     lines = [f"- {_plain(name) or 'not known'}: {_plain(', '.join(who))}" for name, who in holders.items()]
     together = licences.in_words(holders)
     return "\n".join([*lines, "", f"Together: {_plain(together)}. This is help, not legal advice: the licences themselves decide."])
 
 
-def _hub_licence(cache: Cache) -> str:
-    names = list(licence_holders(cache))
+def _hub_licence(holders: Iterable[str]) -> str:
+    names = list(holders)
     known = [name.strip().lower().replace(" ", "-") for name in names]
     if "" in names:
         return "unknown"
@@ -168,10 +184,16 @@ def _plain(text: str) -> str:
 # --------------------------------------------------------------------------------------------------------------- table
 
 
-def table_digest(outgoing: Outgoing) -> str:
-    """Return a digest of everything that the table of shapes depends on. It changes if the table does."""
+def table_digest(outgoing: Outgoing, shown: Collection[str]) -> str:
+    """Return a digest of everything that the table of shapes depends on. It changes if the table does.
+
+    Args:
+        outgoing: the cache.
+        shown: products that the table may show something of.
+    """
     said = [THUMBNAIL, THUMBNAILS, *outgoing.manifest.classes, *outgoing.manifest.splits]
-    said += [f"{name} {record.content}" for name, record in outgoing.records.items() if record.kind in _TABLE_KINDS]
+    here = outgoing.cache.products() | outgoing.records
+    said += [f"{name} {here[name].content}" for name in shown if here[name].kind in _TABLE_KINDS]
     return hashlib.sha256(spec.canonical(said)).hexdigest()
 
 
@@ -180,9 +202,13 @@ _TABLE_KINDS: Final = frozenset(
 )
 
 
-def table(outgoing: Outgoing) -> bytes:
+def table(outgoing: Outgoing, shown: Collection[str]) -> bytes:
     """Write the table of usable shapes as a Parquet file: `id`, `class`, `split`, `caption` (the best one of the first captioner) and
     `thumbnail` (a PNG picture, in the form that hubs show: https://huggingface.co/docs/datasets/image_dataset).
+
+    Args:
+        outgoing: the cache.
+        shown: products that the table may show something of.
 
     Raises:
         UserError: a file of the cache is damaged, or the package `pyarrow` is not installed.
@@ -198,22 +224,22 @@ def table(outgoing: Outgoing) -> bytes:
     schema = pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": features}})})
     out = io.BytesIO()
     with pq.ParquetWriter(out, schema, compression="zstd") as writer:
-        for rows in _shards(outgoing.cache):
+        for rows in _shards(outgoing.cache, shown):
             writer.write_table(pa.Table.from_pylist(rows, schema=schema))
     return out.getvalue()
 
 
-def _shards(cache: Cache) -> Iterator[list[dict[str, Any]]]:
+def _shards(cache: Cache, shown: Collection[str]) -> Iterator[list[dict[str, Any]]]:
     """Yield the rows of the table, shard by shard."""
     m, snapshot = cache.manifest, Snapshot(cache)
     ok, label, split = snapshot.status == spec.OK, snapshot.label, snapshot.split
     drawn = 0
-    captions = _best_captions(cache)
+    captions = _best_captions(cache, shown)
     for shard in range(m.shards):
         rows = [row for row in m.rows(shard) if ok[row]]
         ids = texts(cache.shard_rows(cache.node("id"), shard))
         said = next(captions)
-        pictures = _thumbnails(snapshot, shard, rows[: max(THUMBNAILS - drawn, 0)])
+        pictures = _thumbnails(snapshot, shown, shard, rows[: max(THUMBNAILS - drawn, 0)])
         drawn += len(pictures)
         yield [
             {
@@ -227,9 +253,9 @@ def _shards(cache: Cache) -> Iterator[list[dict[str, Any]]]:
         ]
 
 
-def _best_captions(cache: Cache) -> Iterator[list[str]]:
+def _best_captions(cache: Cache, shown: Collection[str]) -> Iterator[list[str]]:
     """Yield the best caption of each shape, shard by shard; empty texts if there are no captions."""
-    found = cache.of(products.CAPTIONS)
+    found = [record for record in cache.of(products.CAPTIONS) if record.product in shown]
     if not found:
         for shard in range(cache.manifest.shards):
             yield [""] * len(cache.manifest.rows(shard))
@@ -240,16 +266,16 @@ def _best_captions(cache: Cache) -> Iterator[list[str]]:
         yield [str(one) for one in texts(cells.reshape(len(cells), -1, cells.shape[-1])[np.arange(len(cells)), best])]
 
 
-def _thumbnails(snapshot: Snapshot, shard: int, rows: list[int]) -> dict[int, dict[str, Any]]:
+def _thumbnails(snapshot: Snapshot, shown: Collection[str], shard: int, rows: list[int]) -> dict[int, dict[str, Any]]:
     """Draw small pictures of shapes of one shard, by row: the view nearest to a three-quarter one, or the points."""
     if not rows:
         return {}
     start = snapshot.manifest.rows(shard).start
-    if products.VIEWS.name in snapshot.records:
+    if products.VIEWS.name in shown and products.VIEWS.name in snapshot.records:
         node = snapshot.nodes["views/rgb"]
         file = ShardFile(snapshot.cache.file(node.key(shard)), node)
         pictures = {row: _view(file, row - start, snapshot.points_view) for row in rows}
-    elif products.POINTS.name in snapshot.records:
+    elif products.POINTS.name in shown and products.POINTS.name in snapshot.records:
         pictures = {row: report.points_picture(snapshot, row) for row in rows}
     else:
         return {}

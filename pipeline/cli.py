@@ -795,13 +795,12 @@ def info(cache: CachePath, as_json: Json = False) -> None:
         f"format {m.format_version}{'; `mmpd-cache copy` converts it' if m.format_version < spec.FORMAT_VERSION else ''}"
     )
     show_origin(opened)
-    table = Table("product", "fingerprint", "size", "array", "made of", box=None)
     for name, record in records.items():
-        for i, node in enumerate(opened.arrays(record)):
-            shape = f"{node.path} {list(node.shape)} {node.dtype}"
-            first = (name, record.fingerprint, human(sizes[name]), shape, describe(record))
-            table.add_row(*(cell(text) for text in (first if not i else ("", "", "", shape, ""))))
-    out.print(table)
+        show(f"{name}  {human(sizes[name])}  {record.fingerprint}{'' if record.complete else '  unfinished'}")
+        if made_of := describe(record):
+            show(f"    {made_of}")
+        for node in opened.arrays(record):
+            show(f"    {node.path} {list(node.shape)} {node.dtype}")
     show_licences(opened)
     show_costs(opened)
 
@@ -918,6 +917,18 @@ def copy(
 def push(
     cache: CachePath,
     url: Annotated[str, typer.Argument(metavar="URL", help="A folder, s3://BUCKET/NAME, gs://BUCKET/NAME or hf://datasets/USER/NAME.")],
+    products_: Annotated[
+        str, typer.Option("--products", metavar="NAMES", help="Which products, e.g. points,image/*. Default: all.", show_default=False)
+    ] = "",
+    only_licence: Annotated[
+        str,
+        typer.Option(
+            "--only-licence",
+            metavar="NAMES",
+            help="Push only shapes under these licences, e.g. cc-by,mit. Shapes without a known licence stay here.",
+            show_default=False,
+        ),
+    ] = "",
     jobs: Jobs = 8,
     allow_unknown: Annotated[
         bool, typer.Option("--allow-unknown", help="Push although the licence of some shapes or models is not known.")
@@ -927,21 +938,32 @@ def push(
     """Give a cache away: write its complete products to another place, with a card (README.md) and a table of shapes (shapes.parquet).
 
     Only files that differ there move. After a stop, run the same command again: it goes on. A half-pushed cache is never taken for a
-    complete one. Places on this machine and names of its user do not go out. A licence that forbids to share is obeyed. Credentials come
-    from the environment or from the files of each library, and are never stored. Needs pip install 'mmpd[remote]'.
+    complete one. Places on this machine and names of its user do not go out. A licence that forbids to share is obeyed: leave out shapes by
+    --only-licence and products by --products. Credentials come from the environment or from the files of each library, and are never
+    stored. Needs pip install 'mmpd[remote]'.
 
     \b
     mmpd-cache push out.zarr /shared/out.zarr
     mmpd-cache push out.zarr s3://lab/out.zarr
     mmpd-cache push out.zarr hf://datasets/me/shapes
+    mmpd-cache push out.zarr s3://lab/free.zarr --only-licence cc-by,cc0,mit --products 'points,image/*'
     """
     from pipeline.publish import push as push_cache
 
     with progress() as terminal:
-        moved = push_cache(cache, url, jobs=jobs, allow_unknown=allow_unknown, terminal=terminal)
+        moved = push_cache(
+            cache,
+            url,
+            patterns=names_in(products_),
+            only_licence=names_in(only_licence),
+            jobs=jobs,
+            allow_unknown=allow_unknown,
+            terminal=terminal,
+        )
     if as_json:
         print_json(dataclasses.asdict(moved))
-    say(f"{url} has all complete products of {cache}: {moved}.")
+    what = "all complete products" if not (products_ or only_licence) else "what was chosen"
+    say(f"{url} has {what} of {cache}: {moved}.")
 
 
 @app.command()
@@ -951,6 +973,9 @@ def pull(
     products_: Annotated[
         str, typer.Option("--products", metavar="NAMES", help="Which products, e.g. points,image/*. Default: all.", show_default=False)
     ] = "",
+    where: Annotated[
+        str, typer.Option(metavar="split=train,class=A|B", help="Keep only the shapes that fit: class, split, licence.", show_default=False)
+    ] = "",
     jobs: Jobs = 8,
     as_json: Json = False,
 ) -> None:
@@ -958,15 +983,20 @@ def pull(
 
     Only files that differ here move. After a stop, run the same command again: it goes on. Index and status always come along.
 
+    With --where, the index is fetched, and of each product the shards that hold a shape that fits: one shape more or less in a shard moves
+    the same bytes. They lie in .CACHE.pulling beside the cache until their shapes are copied into it.
+
     \b
     mmpd-cache pull s3://lab/out.zarr mine.zarr
     mmpd-cache pull hf://datasets/lab/shapes mine.zarr --products 'points,captions/*,text/*/clip-vit-b32,image/clip-vit-b32'
     mmpd-cache pull https://lab.org/out.zarr mine.zarr --products points
+    mmpd-cache pull s3://lab/out.zarr chairs.zarr --where 'split=train,class=chair|stool'
     """
+    from cache_schema.selection import Selection
     from pipeline.publish import pull as pull_cache
 
     with progress() as terminal:
-        moved = pull_cache(url, cache, patterns=names_in(products_), jobs=jobs, terminal=terminal)
+        moved = pull_cache(url, cache, patterns=names_in(products_), where=Selection.parse(where), jobs=jobs, terminal=terminal)
     if as_json:
         print_json(dataclasses.asdict(moved))
     say(f"{cache} is complete: {moved}.")

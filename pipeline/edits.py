@@ -58,10 +58,16 @@ def remove(path: Path, names: Sequence[str], dependants: bool, terminal: Termina
             removed.
     """
     opened = store.open_cache(path)  # no lock file beside what is no cache
-    _removable(opened, names, dependants)
-    with held(path, terminal) as notes:
-        cache = store.open_cache(path)
-        gone = _removable(cache, names, dependants)
+    asked = list(dict.fromkeys(name.strip("/") for name in names))
+    if not _stopped(opened.path):
+        _removable(opened, asked, dependants)
+    with held(path, terminal) as notes:  # which finishes a removal that was stopped after it was decided
+        cache, stopped = store.open_cache(path), _stopped(opened.path)
+        known = _known(cache)
+        if stopped and not [name for name in asked if name in known or name not in stopped]:
+            noted(notes, journal.Done())
+            return stopped
+        gone = _removable(cache, asked, dependants)
         noted(notes, journal.Remove(product=",".join(gone)))
         left = {name: record for name, record in cache.on_disk().all()[0].items() if name not in gone}
         write_together(cache.path, [("zarr.json", cache.root(left))], _places(cache, gone, left))
@@ -69,12 +75,21 @@ def remove(path: Path, names: Sequence[str], dependants: bool, terminal: Termina
     return gone
 
 
-def _removable(cache: Cache, names: Sequence[str], dependants: bool) -> list[str]:
-    """Return the products to remove: those that are made from others come first. Raises as `remove`."""
-    records, damaged = cache.read_records()
+def _stopped(path: Path) -> list[str]:
+    """Names of the products of the last command on a cache, if that was a removal which was stopped."""
+    last = journal.read_journal(path).events[-1:]
+    return [name for event in last if isinstance(event, journal.Remove) for name in event.product.split(",")]
+
+
+def _known(cache: Cache) -> set[str]:
+    """Names of all products of which anything is there."""
     on_disk = cache.on_disk()
-    known = {*records, *damaged, *on_disk.lost(), *on_disk.ownerless()}
-    asked = list(dict.fromkeys(name.strip("/") for name in names))
+    return {name for found in (*cache.read_records(), on_disk.lost(), on_disk.ownerless()) for name in found}
+
+
+def _removable(cache: Cache, asked: Sequence[str], dependants: bool) -> list[str]:
+    """Return the products to remove: those that are made from others come first. Raises as `remove`."""
+    (records, _), known = cache.read_records(), _known(cache)
     for name in asked:
         if name in products.FIXED:
             raise UserError(f"{name} is part of every cache and cannot be removed; `rm -r {cache.path}` removes the cache")

@@ -117,6 +117,8 @@ def _opened(cache: Cache, part: SourceSpec, rows: Sequence[int], location: str) 
         try:
             # Anybody may have written the journal, and ids are only compared after the source is open. So what the cache says comes first.
             source = _open(cache, part, len(rows), place, config)
+            if spec.ids_digest(entry.id for entry in source.entries) == part.ids:
+                return source, list(source.entries)  # `repair` comes here while the index is damaged
             ids = [str(name) for name in cache.ids()[list(rows)]]
             by_id = {entry.id: entry for entry in source.entries}
             same = part.of or len(source.entries) == len(ids)

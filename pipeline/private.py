@@ -14,7 +14,7 @@ import hashlib
 import re
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -130,12 +130,13 @@ class Cleaner:
 
 
 class Outgoing:
-    """A cache as it goes out: its complete products, without anything local."""
+    """A cache as it goes out: complete products, without anything local."""
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, cache: Cache, names: Collection[str] = ()) -> None:
         """
         Args:
             cache: the cache, which stays unchanged.
+            names: the complete products that go out; all if empty.
 
         Raises:
             UserError: something local cannot be left out, or a product was changed since it was finished.
@@ -145,7 +146,7 @@ class Outgoing:
         self._rewritten: dict[tuple[str, int], list[bytes]] = {}
         self.manifest: Manifest = self.cleaner.description(cache.manifest, f"{cache.path}: the manifest")
         self._check_ids()
-        complete = products.in_order(cache.products().values())
+        complete = products.in_order(record for record in cache.products().values() if not names or record.product in names)
         self.records = {record.product: self._cleaned_record(cache.proven(record.product)) for record in complete}
 
     def _check_ids(self) -> None:

@@ -2,13 +2,15 @@
 
     push(Path("shapes.zarr"), "s3://lab/shapes.zarr", terminal=terminal)
     pull("s3://lab/shapes.zarr", Path("mine.zarr"), patterns=("points", "image/*"), terminal=terminal)
+    pull("s3://lab/shapes.zarr", Path("chairs.zarr"), where=Selection.parse("class=chair"), terminal=terminal)
 
 Completion markers are compared, not bytes: a file moves if its checksum differs on the other side. A half-pushed cache is never taken for a
 complete one, because of the order of writing:
 1. Complete products at the place whose files are about to change are withdrawn: the root no longer lists them.
 2. The files of a shard are written, and then its completion marker, as a build does.
 3. Statistics and descriptions follow, then the card and the table, and the root last. Only products that the root lists are read from afar.
-So the same command goes on after a stop. A pull makes an ordinary cache, product by product.
+So the same command goes on after a stop. A pull makes an ordinary cache, product by product. With a selection of shapes it fetches only the
+shards that hold some of them, into a folder beside the new cache, and copies the rows from there.
 """
 
 import contextlib
@@ -19,22 +21,25 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, TextIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema import licences, products, spec, store
 from cache_schema.errors import UserError
-from cache_schema.files import exclusive
-from cache_schema.layout import encode, ends_in_crc, node_json
+from cache_schema.files import exclusive, journal_file
+from cache_schema.layout import ArraySpec, encode, ends_in_crc, node_json
+from cache_schema.merging import Merging
+from cache_schema.mirror import Mirror, opened_at
 from cache_schema.products import markers, statistics_array
 from cache_schema.records import differences, sealed
-from cache_schema.remote import CARD, ROOT, ROOT_MOST, TABLE, Absent, Described, Folder, Place, described_at, file_most, place_of
+from cache_schema.remote import CARD, FILE_MOST, ROOT, ROOT_MOST, TABLE, Absent, Described, Folder, Place, described_at, file_most, place_of
+from cache_schema.selection import ALL, Selection
 from cache_schema.spec import Manifest, Record
 from cache_schema.store import Cache
 from pipeline import card
@@ -46,8 +51,6 @@ T = TypeVar("T")
 
 JOBS: Final = 8
 """Number of files that move at once by default."""
-FILE_MOST: Final = 1 << 33
-"""Largest size in bytes of a file that is fetched, whatever its description says. Files are held in memory while they move."""
 PIECE: Final = 1024
 """Number of completion markers that are asked for together."""
 ALWAYS: Final = (products.INDEX.name, products.STATUS.name)
@@ -104,12 +107,23 @@ def _each(jobs: int, work: Callable[[T], object], items: Iterable[T], done: Call
 # ---------------------------------------------------------------------------------------------------------------- push
 
 
-def push(path: Path, url: str, *, jobs: int = JOBS, allow_unknown: bool = False, terminal: Terminal) -> Moved:
+def push(
+    path: Path,
+    url: str,
+    *,
+    patterns: Sequence[str] = (),
+    only_licence: Sequence[str] = (),
+    jobs: int = JOBS,
+    allow_unknown: bool = False,
+    terminal: Terminal,
+) -> Moved:
     """Write the complete products of a cache to another place, with a card and a table of shapes.
 
     Args:
         path: the cache.
         url: a folder, or an address of `s3://`, `gs://` or `hf://datasets/`. It may hold an earlier state of this cache.
+        patterns: names of products, or patterns such as `image/*`; all complete ones if empty. Index and status always go along.
+        only_licence: licences, as `licences.chosen` takes them. Only shapes under one of them go out; all shapes if empty.
         jobs: number of files that move at once.
         allow_unknown: whether to push although nobody knows the licence of some shapes or models.
         terminal: for progress.
@@ -130,42 +144,82 @@ def push(path: Path, url: str, *, jobs: int = JOBS, allow_unknown: bool = False,
                 raise UserError(f"{url} is the cache itself, lies inside it or around it; give another place")
     for name in sorted(set(cache.records()) - set(cache.products())):
         terminal.say(f"{name} is not finished and stays here")
-    check_licences(cache, allow_unknown, terminal)
-    outgoing = Outgoing(cache)
+    names = tuple(record.product for record in choose(cache.products(), patterns, str(path)))
+    licence = _under(cache, only_licence, terminal)
+    check_licences(cache, names, licence, allow_unknown, terminal)
     with contextlib.ExitStack() as held:
         if isinstance(place, Folder):
             if not (place.path / ROOT).exists():
                 store.check_empty(place.path)
             held.enter_context(exclusive(place.path, lambda: terminal.say(f"another command is at work on {url}; waiting for it")))
-        return _Push(outgoing, place, jobs, terminal).run()
+        if licence.values:
+            cache = held.enter_context(_filtered(cache, names, licence, terminal))
+        return _Push(Outgoing(cache, names), place, jobs, terminal).run()
 
 
-def check_licences(cache: Cache, allow_unknown: bool, terminal: Terminal) -> None:
+def _under(cache: Cache, only: Sequence[str], terminal: Terminal) -> Selection:
+    """Return the selection of the shapes that are under some licences; of all shapes if none is named.
+
+    Raises:
+        UserError: the cache has no such shape.
+    """
+    if not only:
+        return ALL
+    counts = {name: who[0] for name, who in card.licence_holders(cache, ()).items()}
+    names = tuple(sorted(name for name in licences.chosen(counts, only) if name))
+    if not names:
+        there = "; ".join(f"{who} under {name or 'no known licence'}" for name, who in counts.items())
+        raise UserError(f"{cache.path} has no shape under {', '.join(only)} (it has {there})")
+    rest = "; ".join(f"{who} under {name or 'no known licence'}" for name, who in counts.items() if name not in names)
+    terminal.say(f"Shapes under {', '.join(names)} go out. {f'These stay here: {rest}.' if rest else 'These are all.'}")
+    return Selection(values=(("licence", names),))
+
+
+@contextlib.contextmanager
+def _filtered(cache: Cache, names: Sequence[str], where: Selection, terminal: Terminal) -> Iterator[Cache]:
+    """Yield a copy of some shapes of a cache, which lies beside it meanwhile."""
+    stage = cache.path.with_name(f".{cache.path.name}.outgoing")
+    merging = Merging([cache], names, where)
+    needed = _needed(stage, [node for record in merging.records.values() for node in products.arrays(merging.manifest, record)])
+    _refuse_full(stage, needed, f"the copy of the shapes that go out needs {human(needed)} for a while")
+    with exclusive(stage, lambda: terminal.say(f"another push of {cache.path} is at work; waiting for it")) as journal:
+        try:
+            made = merging.write(stage, journal, lambda totals: None, lambda product, shards: None)
+        except UserError:  # a push of other shapes, or of another state of the cache, was stopped
+            shutil.rmtree(stage, ignore_errors=True)
+            journal.truncate(0)
+            made = merging.write(stage, journal, lambda totals: None, lambda product, shards: None)
+        yield made.cache
+        shutil.rmtree(stage)
+        journal_file(stage).unlink()
+
+
+def check_licences(cache: Cache, names: Sequence[str], where: Selection, allow_unknown: bool, terminal: Terminal) -> None:
     """Refuse to give away what a licence forbids to give away.
 
     Args:
-        cache: the cache. Shapes and models of its complete products count.
+        cache: the cache.
+        names: the products that go out. Their models count.
+        where: the licences whose shapes go out; all shapes if it has no values.
         allow_unknown: whether unknown licences are only told.
         terminal: for what is only told.
 
     Raises:
         UserError: a licence of shapes or of a model forbids it, or is not known.
     """
-    holders = card.licence_holders(cache)
+    holders = card.licence_holders(cache, names, dict(where.values).get("licence"))
     forbidden: list[str] = []
     unknown: list[str] = []
     for name, why in licences.forbids(holders).items():
         said = f"{', '.join(holders[name])} ({name or 'no licence'}: {why})"
         (unknown if licences.terms(name).sharing == "unknown" else forbidden).append(said)
+    less = "--only-licence NAMES leaves out shapes under other licences, --products NAMES leaves out products"
     if forbidden:
-        raise UserError(
-            f"{cache.path} must not be given away: {'; '.join(forbidden)}. Copy the part that may be: mmpd-cache copy {cache.path} NEW "
-            "with --where licence=... or --products ..."
-        )
+        raise UserError(f"{cache.path} must not be given away: {'; '.join(forbidden)}. Push the part that may be: {less}")
     if unknown and not allow_unknown:
         raise UserError(
             f"nobody knows whether {cache.path} may be given away: {'; '.join(unknown)}. If you know that it may, or the place is for your "
-            "own group only, add --allow-unknown; the card then says what is not known"
+            f"own group only, add --allow-unknown; the card then says what is not known. Or push a part: {less}"
         )
     if unknown:
         terminal.say(f"Pushed although a licence is not known: {'; '.join(unknown)}")
@@ -185,15 +239,15 @@ class _Push:
         self.kept = self._kept()
 
     def _kept(self) -> dict[str, Record]:
-        """Records of products at the place that this cache does not have, and that stay there."""
+        """Records of products at the place that do not go out, and that stay there."""
         if self.there is None:
             return {}
         _check_same(self.there.manifest, self.outgoing.manifest, self.place.url)
         kept = {name: record for name, record in self.there.records.items() if name not in self.outgoing.records}
         if kept and self.there.manifest.shapes != self.outgoing.manifest.shapes:
             raise UserError(
-                f"{self.place.url} has {', '.join(kept)}, which {self.outgoing.cache.path} does not have, and which lack the new shapes: "
-                "pull them first and make them for the new shapes, or push to another place"
+                f"{self.place.url} has {', '.join(kept)}, which do not go out now, and which lack the new shapes: push them, too, "
+                "once they are made for the new shapes, or push to another place"
             )
         for name, record in self.outgoing.records.items():
             other = self.there.records.get(name)
@@ -283,13 +337,17 @@ class _Push:
 
     def _present(self, every: Mapping[str, Record]) -> None:
         """Write the card and the table of shapes."""
+        here = self.outgoing.cache.products()
+        shown = [
+            name for name, one in every.items() if name in self.outgoing.records or (name in here and here[name].content == one.content)
+        ]
         try:
             before = self.place.read(CARD, ROOT_MOST)
         except Absent:
             before = b""
-        digest = card.table_digest(self.outgoing)
+        digest = card.table_digest(self.outgoing, shown)
         if digest.encode() not in before:
-            self._write("", TABLE, card.table(self.outgoing))
+            self._write("", TABLE, card.table(self.outgoing, shown))
         text = card.readme(self.outgoing, every, self.place.url if not isinstance(self.place, Folder) else self.place.path.name, digest)
         if text != before:
             self._write("", CARD, text)
@@ -308,27 +366,97 @@ def _check_same(there: Manifest, ours: Manifest, url: str) -> None:
 # ---------------------------------------------------------------------------------------------------------------- pull
 
 
-def pull(url: str, path: Path, *, patterns: Sequence[str] = (), jobs: int = JOBS, terminal: Terminal) -> Moved:
-    """Fetch a cache, or some of its products, and check every file against its completion marker.
+def pull(url: str, path: Path, *, patterns: Sequence[str] = (), where: Selection = ALL, jobs: int = JOBS, terminal: Terminal) -> Moved:
+    """Fetch a cache, some of its products, or some of its shapes, and check every file against its completion marker.
 
     Args:
         url: where the cache is: a folder, or an address of `s3://`, `gs://`, `https://` or `hf://datasets/`.
         path: where to put it: a new path, or a cache that was pulled from there before.
         patterns: names of products, or patterns such as `image/*`; all if empty. Index and status always come along.
+        where: which shapes to keep. Only shards that hold some of them are fetched, and the index as a whole.
         jobs: number of files that move at once.
         terminal: for progress.
 
     Raises:
-        UserError: there is no such product, a file differs from its completion marker, `path` holds another cache, there is too little
-            space, or the connection is lost.
+        UserError: there is no such product or no such shape, a file differs from its completion marker, `path` holds another cache, there
+            is too little space, or the connection is lost.
     """
     place = place_of(url)
     if isinstance(place, Folder) and (place.path.resolve() == path.resolve() or path.resolve().is_relative_to(place.path.resolve())):
         raise UserError(f"{path} is the cache itself, or lies inside it; give another path")
     found = described_at(place)
     chosen = choose(found.records, patterns, url)
-    with exclusive(path, lambda: terminal.say(f"another command is at work on {path}; waiting for it")):
+    with exclusive(path, lambda: terminal.say(f"another command is at work on {path}; waiting for it")) as journal:
+        if where.values:
+            return _pull_shapes(place, found, path, chosen, where, jobs, terminal, journal)
         return Pull(place, found, jobs, terminal).run(path, chosen)
+
+
+class _Counted(Place):
+    """Another place, of which all that is read is counted."""
+
+    def __init__(self, place: Place, tally: _Tally) -> None:
+        super().__init__(place.url)
+        self.place, self.tally = place, tally
+
+    def read(self, key: str, most: int) -> bytes:
+        data = self.place.read(key, most)
+        array = key.partition("/c/")[0].removeprefix("products/").removeprefix("stats/")
+        self.tally.add(products.owner(array, spec.FORMAT_VERSION) or array, len(data))
+        return data
+
+    def address(self, key: str) -> str:
+        return self.place.address(key)
+
+
+def _pull_shapes(
+    place: Place, found: Described, path: Path, chosen: Sequence[Record], where: Selection, jobs: int, terminal: Terminal, journal: TextIO
+) -> Moved:
+    """Fetch the shards that hold selected shapes, and copy these shapes into a cache. Call it under `exclusive(path)`.
+
+    Shards come to a mirror beside the cache, which stays after a stop, so that the same command goes on. It has room for the shards that
+    two shards of the cache are made from, so that each is fetched once.
+    """
+    stage, tally = path.resolve().with_name(f".{path.resolve().name}.pulling"), _Tally()
+    mirror = Mirror(stage, FILE_MOST << 10)
+    try:
+        original = opened_at(_Counted(place, tally), found, mirror, jobs)
+        merging = Merging([original], [record.product for record in chosen], where)
+        largest = 0
+        for record in merging.records.values():
+            sizes = {node.path: node for node in original.arrays(record)}
+            for shard in range(markers(merging.manifest, record).shape[0]):
+                keys = [key.partition("/c/") for _, keys in merging.files(record, shard) for key in keys]
+                largest = max(largest, sum(file_most(found.manifest, sizes[at], int(rest.partition("/")[0])) for at, _, rest in keys))
+        mirror.limit = mirror.size() + 2 * largest
+        needed = _needed(path, [node for record in merging.records.values() for node in products.arrays(merging.manifest, record)])
+        _refuse_full(path, needed + 2 * largest, f"{place.url} needs {human(needed)}, and {human(2 * largest)} more for a while")
+    except UserError:
+        if not (path / ROOT).exists():
+            shutil.rmtree(stage)
+        raise
+    merging.write(path, journal, lambda totals: terminal.begin(dict(totals)), terminal.advance)
+    shutil.rmtree(stage)
+    return tally.moved()
+
+
+def _needed(path: Path, nodes: Sequence[ArraySpec]) -> int:
+    """Return the bytes that a cache still needs, at least: those of uncompressed arrays, whose size is known, without what is there."""
+    raw = sum(node.shape[0] * node.row_bytes for node in nodes if node.codec == "raw")
+    held = sum(file.stat().st_size for node in nodes for file in (path / node.path).rglob("*") if file.is_file())
+    return max(raw - held, 0)
+
+
+def _refuse_full(path: Path, needed: int, what: str) -> None:
+    """Refuse what cannot fit on the disk.
+
+    Raises:
+        UserError: it cannot.
+    """
+    folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(f"{what}, and {folder} has {human(free)} free: choose products by --products, or give another path")
 
 
 def choose(there: Mapping[str, Record], patterns: Sequence[str], url: str) -> list[Record]:
@@ -382,16 +510,8 @@ class Pull:
 
     def _check_space(self, path: Path, chosen: Sequence[Record]) -> None:
         """Refuse what cannot fit on the disk, before anything is fetched. Only uncompressed arrays count, whose size is known."""
-        nodes = [node for record in chosen for node in products.arrays(self.manifest, record)]
-        raw = sum(node.shape[0] * node.row_bytes for node in nodes if node.codec == "raw")
-        folder = next(parent for parent in path.absolute().parents if parent.is_dir())
-        held = sum(file.stat().st_size for node in nodes for file in (path / node.path).rglob("*") if file.is_file())
-        free = shutil.disk_usage(folder).free
-        if raw - held > free:
-            raise UserError(
-                f"{self.place.url} needs {human(raw - held)} at least, and {folder} has {human(free)} free: choose products by --products, "
-                "or give another path"
-            )
+        needed = _needed(path, [node for record in chosen for node in products.arrays(self.manifest, record)])
+        _refuse_full(path, needed, f"{self.place.url} needs {human(needed)} at least")
 
     def _product(self, cache: Cache, record: Record) -> None:
         local = cache.begin(dataclasses.replace(record, complete=False, content=""))

@@ -193,6 +193,8 @@ class _Hub(http.server.BaseHTTPRequestHandler):
 
     def _answer(self, data: bytes, status=200, kind="application/json"):
         self.send_response(status)
+        if status == 404:
+            self.send_header("X-Error-Code", "EntryNotFound" if self.server.made else "RepoNotFound")
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
@@ -202,11 +204,11 @@ class _Hub(http.server.BaseHTTPRequestHandler):
         files, place = self.server.files, urllib.parse.unquote(self.path.partition("?")[0])
         if place.startswith("/api/datasets/me/shapes/tree/main"):
             listed = [{"type": "file", "path": path, "size": len(data), "oid": "0" * 40} for path, data in files.items()]
-            self._answer(json.dumps(listed).encode(), 200 if self.server.made else 404)
+            self._answer(*((json.dumps(listed).encode(),) if self.server.made else (b'{"error":"Repository not found"}', 404)))
         elif (path := place.removeprefix("/datasets/me/shapes/resolve/main/")) in files:
             self._answer(files[path], kind="application/octet-stream")
         else:
-            self._answer(b"{}", 404)
+            self._answer(b'{"error":"not found"}', 404)
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -226,7 +228,8 @@ class _Hub(http.server.BaseHTTPRequestHandler):
         self._answer(json.dumps(answer).encode())
 
     def log_message(self, *_):
-        self.server.tokens.add(self.headers.get("Authorization"))
+        if "shapes" in self.path or "repos" in self.path:  # the client also asks for what is nobody's, without a token
+            self.server.tokens.add(self.headers.get("Authorization"))
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
@@ -21,6 +22,7 @@ from cache_schema.errors import UserError
 from cache_schema.layout import node_json, text_cells
 from cache_schema.records import sealed
 from cache_schema.remote import described_at, place_of
+from cache_schema.selection import Selection
 from cache_schema.spec import CaptionSpec, Manifest, Record
 from pipeline import private, publish
 from tests.harm import flip
@@ -121,6 +123,54 @@ def test_only_what_is_asked_for_moves(cache, lab, tmp_path):
     assert set(store.open_cache(tmp_path / "part.zarr").products()) == {"index", "status", "points", "image/random-a", "image/random-b"}
     with pytest.raises(UserError, match="no complete product 'image/randm-a'; did you mean 'image/random-a'"):
         pull("s3://lab/parts.zarr", tmp_path / "part.zarr", "image/randm-a")
+
+
+def test_a_selection_fetches_the_shards_that_hold_it_and_copies_its_rows(tmp_path, monkeypatch):
+    from cache_schema.copy import copy
+
+    whole = synthetic.write(tmp_path / "whole.zarr", shapes=24, shard=3)
+    relabel = dict.fromkeys(range(24), 0) | {7: 1, 8: 1, 22: 1}  # shards 2 and 7 hold the class
+    label = np.array([relabel[row] for row in range(24)], np.int32)
+    index = whole.record("index")
+    for shard in range(8):
+        columns = {node.path: whole.shard_rows(node, shard) for node in whole.arrays(index)}
+        whole.reopen(index, shard)
+        whole.write(dataclasses.replace(index, complete=False, content=""), shard, columns | {"label": label[3 * shard : 3 * shard + 3]})
+    whole.finish(dataclasses.replace(index, complete=False, content=""))
+    url = at(monkeypatch, place := Memory())
+    push(whole.path, url)
+    asked, read = [], place.read
+    monkeypatch.setattr(place, "read", lambda key, most: (asked.append(key), read(key, most))[1])
+    where = Selection.parse(f"class={whole.manifest.classes[1]}")
+    new = tmp_path / "some.zarr"
+
+    def stopped(self, product, units):
+        if product == "points":
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Quiet, "advance", stopped)
+        with pytest.raises(Killed):
+            pull(url, new, "points", "image/*", where=where)
+    assert (tmp_path / ".some.zarr.pulling").is_dir()
+    moved = pull(url, new, "points", "image/*", where=where)
+    copy(whole.path, tmp_path / "expected.zarr", names=("points", "image/random-a", "image/random-b"), where=where)
+    assert files(new) == files(tmp_path / "expected.zarr") and store.open_cache(new).manifest.shapes == 3
+    # Each file of data came once, although the pull was stopped, and of the products only those of two shards.
+    data = [key for key in asked if "/c/" in key and not key.startswith("products/")]
+    assert len(data) == len(set(data))
+    assert {key.split("/c/")[1].partition("/")[0] for key in data if key.startswith(("points", "image", "status"))} == {"2", "7"}
+    assert set(moved.by_product) == {"image/random-a", "image/random-b"} and not list(tmp_path.glob("*.pulling"))
+    # More products of the same shapes later; a damaged file is named.
+    key = "text/synthetic/random-a/c/7/0/0"
+    place.files[key] = place.files[key][:-1] + b"x"
+    with pytest.raises(UserError, match=f"{url}/{key} does not match"):
+        pull(url, new, "text/*", where=where)
+    with pytest.raises(UserError, match="no cache has the class 'chaise'"):
+        pull(url, tmp_path / "none.zarr", where=Selection.parse("class=chaise"))
+    assert not list(tmp_path.glob("*none.zarr.p*"))
+    with pytest.raises(UserError, match="is another cache"):
+        pull(url, new, where=Selection.parse("split=train"))
 
 
 def index_files(cache, product):
@@ -364,12 +414,53 @@ def test_what_a_licence_forbids_is_not_pushed(tmp_path):
     assert "\nlicense: mit\n" in (tmp_path / "free-out.zarr/README.md").read_text()
 
 
+def test_only_what_may_be_shared_is_pushed(cache, tmp_path):
+    """Shapes are left out by their licence, products by their names."""
+    names, held = ("CC BY-ND 4.0", "by", "MIT"), [0, 1, 2, 1, -1, 2, 0, 1]
+    path = licensed(tmp_path / "some.zarr", names, held)
+    some = store.open_cache(path)
+    status = Record(product="status", kind="status", spec=some.manifest.source, inputs=())
+    values = {node.path: np.zeros(node.shape, node.dtype) for node in products.arrays(some.manifest, status)}
+    teacher = dataclasses.replace(synthetic.teacher("t", 4, text=False), licence="MIT")
+    closed = dataclasses.replace(synthetic.teacher("c", 4, text=False), licence="proprietary")
+    made = {
+        Record(product=f"image/{t.name}", kind="image", spec=t, per_shape=1, inputs=()): {
+            f"image/{t.name}": np.arange(32, dtype=np.float16).reshape(8, 1, 4)
+        }
+        for t in (teacher, closed)
+    }
+    synthetic.fill(some, {status: values | {"status": np.ones(8, np.uint8)}, **made})
+    out = tmp_path / "out.zarr"
+    with pytest.raises(UserError, match=r"2 shapes \(CC BY-ND.*image/c \(proprietary.*--only-licence.*--products"):
+        publish.push(path, str(out), allow_unknown=True, terminal=Quiet())
+    with pytest.raises(UserError, match=r"image/c \(proprietary"):
+        publish.push(path, str(out), only_licence=("cc-by", "mit"), terminal=Quiet())
+    with pytest.raises(
+        UserError, match=r"no shape under cc0 \(it has 2 shapes under CC BY-ND 4.0; 3 shapes under by; 2 shapes under MIT; 1 "
+    ):
+        publish.push(path, str(out), only_licence=("cc0",), terminal=Quiet())
+    assert not out.exists()
+    options = {"only_licence": ("cc-by", "mit"), "patterns": ("image/t",)}
+    publish.push(path, str(out), terminal=(told := Quiet()), **options)
+    assert told.said[0] == ("Shapes under MIT, by go out. These stay here: 2 shapes under CC BY-ND 4.0; 1 shapes under no known licence.")
+    gone = store.open_cache(out)
+    assert gone.ids().tolist() == ["1", "2", "3", "5", "7"] and set(gone.products()) == {"index", "status", "image/t"}
+    np.testing.assert_array_equal(gone.rows("image/t").gather(np.arange(5))[:, 0, 0], [4, 8, 12, 20, 28])
+    assert "BY-ND" not in (out / "README.md").read_text().partition("## Licences")[2] and not list(tmp_path.glob("*.outgoing*"))
+    assert publish.push(path, str(out), terminal=Quiet(), **options).files == 0
+    # Products that are not named stay at the place, and the table shows nothing of what does not go out.
+    push(cache, str(tmp_path / "two.zarr"), patterns=("points",))
+    push(cache, str(tmp_path / "two.zarr"), patterns=("image/random-a",))
+    there = described_at(place_of(str(tmp_path / "two.zarr"))).records
+    assert set(there) == {"index", "status", "points", "image/random-a"}
+    assert "a random" not in str(pyarrow.parquet.read_table(tmp_path / "two.zarr/shapes.parquet").to_pydict())
+
+
 # ------------------------------------------------------------------------------------------------------- card and table
 
 
 def test_the_card_and_the_table_tell_of_a_real_build(built, tmp_path):
     import pandas
-    import pyarrow.parquet
     import yaml
 
     push(built, str(tmp_path / "out.zarr"))

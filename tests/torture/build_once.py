@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,15 +34,17 @@ def build(meshes: Path, cache: Path, recipe: str) -> None:
 def counting(how: str, number: int) -> list[int]:
     """Let this process die before or after it puts its n-th file in its place. Returns a list with the number of files so far."""
     replace: Callable[..., None] = os.replace
-    done = [0]
+    done, lock = [0], threading.Lock()
 
     def counted(*places: Any, **options: Any) -> None:
-        """Only the writing of caches replaces files."""
-        done[0] += 1
-        if how == "before" and done[0] == number:
+        """Only the writing of caches replaces files. Several threads may do it."""
+        with lock:
+            done[0] += 1
+            mine = done[0]
+        if how == "before" and mine == number:
             os.kill(os.getpid(), signal.SIGKILL)
         replace(*places, **options)
-        if how == "after" and done[0] == number:
+        if how == "after" and mine == number:
             os.kill(os.getpid(), signal.SIGKILL)
 
     os.replace = counted

@@ -5,13 +5,14 @@ python -m tests.torture.change_once copy CACHE OTHER count 0         # prints ho
 """
 
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 from cache_schema import products, store
 from cache_schema.copy import copy
 from cache_schema.selection import Selection
-from pipeline import commands
+from pipeline import commands, publish
 from pipeline.append import Wanted, append
 from pipeline.edits import relabel, remove
 from tests.boxes import Silent, box_off
@@ -33,9 +34,8 @@ def retry(cache: Path, other: Path) -> None:
 
 
 def drop(cache: Path, other: Path) -> None:
-    """Remove the points, and all that is made from them, unless that is done."""
-    if products.POINTS.name in store.open_cache(cache).records():
-        remove(cache, [products.POINTS.name], True, Silent())
+    """Remove the points, and all that is made from them."""
+    remove(cache, [products.POINTS.name], True, Silent())
 
 
 def label(cache: Path, other: Path) -> None:
@@ -51,8 +51,38 @@ def part(cache: Path, other: Path) -> None:
     copy(cache, other, where=Selection.parse("split=train"))
 
 
-ACTIONS: dict[str, Callable[[Path, Path], None]] = {"append": grow, "retry": retry, "remove": drop, "relabel": label, "copy": part}
+def give(cache: Path, other: Path) -> None:
+    """Push to where `other` is."""
+    publish.push(cache, str(other), jobs=3, allow_unknown=True, terminal=Silent())
+
+
+def fetch(cache: Path, other: Path) -> None:
+    """Pull to where `other` is."""
+    publish.pull(str(cache), other, jobs=3, terminal=Silent())
+
+
+ACTIONS: dict[str, Callable[[Path, Path], None]] = {
+    "append": grow,
+    "retry": retry,
+    "remove": drop,
+    "relabel": label,
+    "copy": part,
+    "push": give,
+    "push changes": give,
+    "pull": fetch,
+}
 """What is done, by name. Each is given the cache and another place."""
+
+
+def change(action: str, cache: Path, other: Path, how: str, number: int, said: Path) -> None:
+    """Do what `main` does, and write what it prints into a file. To be called in a process of its own."""
+    done = counting(how, number)
+    try:
+        ACTIONS[action](cache, other)
+    except BaseException as error:
+        said.write_text("".join(traceback.format_exception(error)))
+        raise SystemExit(1) from None
+    said.write_text(str(done[0]))
 
 
 def main() -> None:

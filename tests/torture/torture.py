@@ -2,6 +2,7 @@
 
     make torture                                  # ten minutes
     python -m tests.torture.torture --minutes 60 --seed 3
+    python -m tests.torture.torture --kinds "append killed,push killed" --tries 20
 
 A try holds if no wrong byte stays unsaid: a killed build that is run again ends with the bytes of one that was not killed;
 damage is named by `verify`, and `verify --repair` either brings back the same bytes or says what is left. Each try that
@@ -9,8 +10,10 @@ does not hold is printed with its seed. Tries of all kinds take turns until the 
 """
 
 import argparse
+import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,11 +32,14 @@ from cache_schema.spec import Record
 from pipeline import commands
 from pipeline.repair import repair
 from tests.boxes import contents, write_meshes
-from tests.torture import build_once
+from tests.torture import build_once, change_once
 
 CPU = commands.Machine(workers=1, device="cpu")
 Rng = np.random.Generator
 Files = dict[str, bytes]
+FORKS = multiprocessing.get_context("forkserver")
+"""Processes that are to be killed are forked from one that has imported what they need."""
+FORKS.set_forkserver_preload(["tests.torture.change_once", "pyarrow.parquet"])
 SAID, ADVICE = "said", "mended by following the advice"
 """Of damage that `verify --repair` could not mend: said to be left, or gone once what it advised was done."""
 
@@ -145,36 +151,49 @@ def killed_change(action: str) -> Callable[[Ground, Path, Rng], str]:
         elif action == "append":
             other = write_meshes(folder / "more" / "more", 5, ())
             other = other.parent
+        elif action == "push changes":  # the place has an earlier state
+            change_once.give(cache, other)
+            change_once.label(cache, other)
         return cache, other
 
-    def run(cache: Path, other: Path, how: str, number: int) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "tests.torture.change_once", action, str(cache), str(other), how, str(number)]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+    def run(cache: Path, other: Path, how: str, number: int) -> tuple[int, str]:
+        """Run the command in a process that has imported everything. Returns its exit status, and the number of its writes or its error."""
+        said = cache.with_name("said")
+        said.unlink(missing_ok=True)
+        process = FORKS.Process(target=change_once.change, args=(action, cache, other, how, number, said))
+        process.start()
+        process.join()
+        assert process.exitcode is not None
+        return process.exitcode, said.read_text().strip() if said.exists() else ""
 
     def tried(ground: Ground, folder: Path, rng: Rng) -> str:
         if action not in ground.changed:
-            done = run(*places(ground, folder / "right"), "count", 0)
-            if done.returncode:
-                return f"not killed, exit {done.returncode}: {done.stderr.strip().splitlines()[-1:]}"
-            ground.changed[action] = (contents(result(folder / "right", ground)), int(done.stdout.split()[-1]))
+            code, said = run(*places(ground, folder / "right"), "count", 0)
+            if code:
+                return f"not killed, exit {code}: {said.splitlines()[-1:]}"
+            ground.changed[action] = (contents(result(folder / "right", ground)), int(said))
         right, writes = ground.changed[action]
         cache, other = places(ground, folder / "killed")
         reader = store.open_cache(cache).rows("points/xyz")
         before = reader.gather(np.arange(2))
         number = int(rng.integers(1, writes + 1))
-        run(cache, other, str(rng.choice(["before", "after"])), number)
+        code, _ = run(cache, other, str(rng.choice(["before", "after"])), number)
+        if code != -signal.SIGKILL:
+            return f"not killed at write {number} of {writes}, but exit {code}"
         if not np.array_equal(reader.gather(np.arange(2)), before):
             return f"killed at write {number}: a reader that opened the cache before reads something else"
-        again = run(cache, other, "count", 0)
-        if again.returncode:
-            return f"killed at write {number}, again exit {again.returncode}: {again.stderr.strip().splitlines()[-1:]}"
+        code, said = run(cache, other, "count", 0)
+        if code:
+            return f"killed at write {number}, again exit {code}: {said.splitlines()[-1:]}"
         made = result(folder / "killed", ground)
         left = [p.name for p in made.parent.iterdir() if p.name.startswith(f"{made.name}.") and not p.name.endswith(".journal")]
         found = [f"{problem.where}: {problem.message}" for problem in validate.problems(made)]
-        return "" if contents(made) == right and not left and not found else f"killed at write {number}: other bytes, {left} {found[:3]}"
+        now = contents(made)
+        other_bytes = sorted(name for name in {*now, *right} if now.get(name) != right.get(name))
+        return f"killed at write {number}: other bytes in {other_bytes[:5]}, {left} {found[:3]}" * bool(other_bytes or left or found)
 
     def result(folder: Path, ground: Ground) -> Path:
-        return folder / ("other.zarr" if action == "copy" else ground.built.name)
+        return folder / ("other.zarr" if action in ("copy", "pull", "push", "push changes") else ground.built.name)
 
     return tried
 
@@ -392,7 +411,7 @@ OTHERS: dict[str, Callable[[Ground, Path, Rng], str]] = {
     "disk full": full_disk,
     "orphaned task": orphan,
     "cut while mapped": cut_while_mapped,
-    **{f"{action} killed": killed_change(action) for action in ("append", "retry", "remove", "relabel", "copy")},
+    **{f"{action} killed": killed_change(action) for action in change_once.ACTIONS},
 }
 KINDS = (*DAMAGE, "two kinds at once", *OTHERS)
 
@@ -400,20 +419,25 @@ KINDS = (*DAMAGE, "two kinds at once", *OTHERS)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--tries", type=int, default=1 << 60, help="at most so many of each kind")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kinds", default=",".join(KINDS), help="what is tried, with commas; all by default: %(default)s")
     parser.add_argument("--recipes", default="points,smoke", help="what is built: points, smoke, or both with a comma")
     arguments = parser.parse_args()
+    kinds = arguments.kinds.split(",")
+    if unknown := set(kinds) - set(KINDS):
+        parser.error(f"there are no kinds {', '.join(sorted(unknown))}")
     end = time.monotonic() + 60 * arguments.minutes
-    counts = {kind: Count() for kind in KINDS}
+    counts = {kind: Count() for kind in kinds}
     with tempfile.TemporaryDirectory() as name:
         grounds = [prepare(Path(name), recipe) for recipe in arguments.recipes.split(",")]
         seed = arguments.seed * 1_000_000
-        while time.monotonic() < end:
-            for kind in KINDS:
+        for turn in range(arguments.tries):
+            for kind in kinds:
                 if time.monotonic() > end:
                     break
                 seed += 1
-                ground = grounds[seed // len(KINDS) % len(grounds)]
+                ground = grounds[turn % len(grounds)]
                 wrong = one_try(kind, ground, seed)
                 counts[kind].tried += 1
                 counts[kind].held += wrong in ("", SAID, ADVICE)
@@ -421,6 +445,8 @@ def main() -> None:
                 counts[kind].said += wrong == SAID
                 if wrong not in ("", SAID, ADVICE):
                     print(f"NOT HELD  {kind}, recipe {ground.recipe}, seed {seed}: {wrong}", flush=True)
+            if time.monotonic() > end:
+                break
     print(f"\n{'kind':20}{'tried':>8}{'held':>8}{'by advice':>12}{'only said':>12}")
     for kind, count in counts.items():
         print(f"{kind:20}{count.tried:8}{count.held:8}{count.advised:12}{count.said:12}")
