@@ -179,6 +179,8 @@ def _under(cache: Cache, only: Sequence[str], terminal: Terminal) -> Selection:
 def _filtered(cache: Cache, names: Sequence[str], where: Selection, terminal: Terminal) -> Iterator[Cache]:
     """Yield a copy of some shapes of a cache, which lies beside it meanwhile."""
     stage = cache.path.with_name(f".{cache.path.name}.outgoing")
+    if stage.is_symlink():
+        raise UserError(f"{stage} is a symbolic link, where the shapes that go out are copied to: remove it")
     merging = Merging([cache], names, where)
     needed = _needed(stage, [node for record in merging.records.values() for node in products.arrays(merging.manifest, record)])
     _refuse_full(stage, needed, f"the copy of the shapes that go out needs {human(needed)} for a while")
@@ -418,6 +420,8 @@ def _pull_shapes(
     two shards of the cache are made from, so that each is fetched once.
     """
     stage, tally = path.resolve().with_name(f".{path.resolve().name}.pulling"), _Tally()
+    if stage.is_symlink():
+        raise UserError(f"{stage} is a symbolic link, where files lie until they are copied: remove it")
     mirror = Mirror(stage, FILE_MOST << 10)
     try:
         original = opened_at(_Counted(place, tally), found, mirror, jobs)
