@@ -12,14 +12,15 @@ import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 import numpy as np
 
 from cache_schema import products, spec, store
 from cache_schema.errors import UserError
-from cache_schema.files import exclusive, journal_file, read_file
+from cache_schema.files import exclusive, read_file
 from cache_schema.layout import ArraySpec, check_bytes, encode
+from cache_schema.merging import UNASKED, UNFINISHED, Copied, bring_journal, chosen_products, merge
 from cache_schema.records import differences
 from cache_schema.selection import ALL, Selection
 from cache_schema.spec import CaptionSpec, Record
@@ -27,15 +28,6 @@ from cache_schema.store import Cache
 
 UNKNOWN: Final = {"licence": -1, "repeated": 0}
 """Value that fills an array which format 1 lacks, by name of the array."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Copied:
-    """The result of `copy`."""
-
-    cache: Cache
-    left_out: dict[str, str]
-    """Products that were not copied, each with the reason."""
 
 
 def copy(
@@ -69,8 +61,6 @@ def copy(
     for original in originals:
         check_place(original, Path(new))
     if where.values or also:
-        from cache_schema.merging import merge
-
         return merge(originals, Path(new), names, where, wait, begin, advance)
     (original,) = originals
     there = original.products()
@@ -98,36 +88,6 @@ def copy(
         # The original may have been changed while it was read.
         _compare(original, copied, same)
     return Copied(cache=copied, left_out=left)
-
-
-UNFINISHED: Final = "is not finished"
-UNASKED: Final = "was not asked for"
-
-
-def chosen_products(original: Cache, names: Sequence[str]) -> dict[str, Record]:
-    """Return the finished products of a cache that are to be copied, by name.
-
-    Raises:
-        UserError: a name is unknown, or its product is not finished.
-    """
-    there = original.products()
-    if not names:
-        return there
-    for name in names:
-        if name not in there:
-            original.record(name)  # raises: unknown, or unfinished
-    return {name: record for name, record in there.items() if name in names or name in products.FIXED}
-
-
-def bring_journal(journal: TextIO, originals: Sequence[Cache]) -> None:
-    """Copy the journals of the originals into that of a new cache, because they say where the shapes are."""
-    if journal.seek(0, os.SEEK_END):
-        return
-    for path in (path for original in originals for path in original.paths):
-        if journal_file(path).is_file():
-            text = read_file(journal_file(path)).decode(errors="replace")
-            journal.write(text if text.endswith("\n") or not text else f"{text}\n")  # a kill may have cut the last line
-    journal.flush()
 
 
 def check_place(original: Cache, new: Path) -> None:

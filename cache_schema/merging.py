@@ -6,6 +6,7 @@ the new cache, so that it says which shapes are of which source, and `retry` fin
 
 import dataclasses
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema import products, spec, store
-from cache_schema.copy import UNASKED, UNFINISHED, Copied, bring_journal, chosen_products
 from cache_schema.errors import UserError
-from cache_schema.files import exclusive
+from cache_schema.files import exclusive, journal_file, read_file
 from cache_schema.layout import ArraySpec, ShardFile
 from cache_schema.records import differences
 from cache_schema.selection import ALL, COLUMNS, Selection
@@ -29,6 +29,19 @@ SOME: Final = 5
 """Number of names that a message lists."""
 COPY: Final = "copy"
 """Name of the event in the journal that says what was copied."""
+
+
+UNFINISHED: Final = "is not finished"
+UNASKED: Final = "was not asked for"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copied:
+    """The result of `cache_schema.copy.copy`."""
+
+    cache: Cache
+    left_out: dict[str, str]
+    """Products that were not copied, each with the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -357,3 +370,29 @@ def _by_shard(rows: NDArray[np.int64], shard: int) -> Iterator[tuple[int, NDArra
     """Yield (number of a shard, places in it) for rows in ascending order."""
     for number in np.unique(rows // shard).tolist():
         yield number, rows[rows // shard == number] % shard
+
+
+def chosen_products(original: Cache, names: Sequence[str]) -> dict[str, Record]:
+    """Return the finished products of a cache that are to be copied, by name.
+
+    Raises:
+        UserError: a name is unknown, or its product is not finished.
+    """
+    there = original.products()
+    if not names:
+        return there
+    for name in names:
+        if name not in there:
+            original.record(name)  # raises: unknown, or unfinished
+    return {name: record for name, record in there.items() if name in names or name in products.FIXED}
+
+
+def bring_journal(journal: TextIO, originals: Sequence[Cache]) -> None:
+    """Copy the journals of the originals into that of a new cache, because they say where the shapes are."""
+    if journal.seek(0, os.SEEK_END):
+        return
+    for path in (path for original in originals for path in original.paths):
+        if journal_file(path).is_file():
+            text = read_file(journal_file(path)).decode(errors="replace")
+            journal.write(text if text.endswith("\n") or not text else f"{text}\n")  # a kill may have cut the last line
+    journal.flush()

@@ -28,8 +28,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cache_schema import products, spec, store, validate
-from cache_schema.copy import UNASKED
 from cache_schema.errors import UserError
+from cache_schema.merging import UNASKED
 from cache_schema.products import markers
 from cache_schema.terminal import json_text, printable, version_line
 from pipeline.describe import describe, failures, human, origin, product_bytes, remarks, status_counts
