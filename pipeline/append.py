@@ -119,7 +119,7 @@ def append(path: Path, location: str, wanted: Wanted, machine: Machine, terminal
             with what made it, or another append was stopped. The cache is then unchanged.
     """
     before = store.open_cache(path)  # no lock file beside what is no cache
-    devices = machine.devices()
+    devices = executors.devices(machine)
     executors.check(machine)
     check_place(path)
     if (done := _finished(path, before, terminal)) is not None:

@@ -85,7 +85,7 @@ def build_cache(
             scheduler is lost, or another build takes over. Finished work is then kept, and the same command continues.
     """
     check(config)
-    devices = machine.devices()
+    devices = executors.devices(machine)
     executors.check(machine)
     check_place(path)
     if opened is None:
@@ -310,7 +310,7 @@ def retry(path: Path, location: str, machine: Machine, terminal: Terminal, limit
         UserError: the shapes, a model or the software differ from those that made the cache. Nothing was written.
     """
     cache = store.open_cache(path)
-    devices = machine.devices()
+    devices = executors.devices(machine)
     executors.check(machine)
     check_place(path)
     there = cache.records()
@@ -344,7 +344,7 @@ def add_teacher(
         UserError: no such teacher, its weights are missing, the cache has no finished views, or something of another teacher of this name.
     """
     store.open_cache(path).record(products.VIEWS.name)  # no lock file beside what is no cache
-    devices = machine.devices()
+    devices = executors.devices(machine)
     executors.check(machine)
     check_place(path)
     teacher, models, used = _loaded(path, name, devices[0], precision, terminal, licence)
@@ -392,7 +392,7 @@ def add_dense(
     """
     opened = store.open_cache(path)  # no lock file beside what is no cache
     points, views = opened.record(products.POINTS.name), opened.record(products.VIEWS.name)
-    devices = machine.devices()
+    devices = executors.devices(machine)
     executors.check(machine)
     check_place(path)
     task, entries, renderer = _depth_task(opened, views, location, machine, terminal)
@@ -549,7 +549,7 @@ def _plan_stored(work: Work, records: Sequence[Record], batch: int, task: Task |
         path=work.cache.path.absolute(),
         records=(*there.values(), *(record for record in records if record.product not in there)),
         task=None if task is None else drawing(task, work.cache, [work.cache.record(products.VIEWS.name), *records]),
-        devices=work.machine.devices(),
+        devices=executors.devices(work.machine),
         image_batch=batch,
         caption_batch=batch,
         token=held_token(work.cache.path),
@@ -582,7 +582,7 @@ def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machin
         raise UserError(
             f"{path} has format 1, with room for one captioner: convert it by `mmpd-cache copy {path} NEW`, then add to the copy"
         )
-    devices = machine.devices()
+    devices = executors.devices(machine)
     executors.check(machine)
     check_place(path)
     models = Models(devices[0], places(path))
@@ -634,7 +634,7 @@ def import_captions(
         UserError: see `pipeline.importing.import_captions`; or a teacher is not on this machine. Nothing was written.
     """
     opened = importing.opened(path)
-    models = Models(machine.devices()[0], places(path))
+    models = Models(executors.devices(machine)[0], places(path))
     if embed:
         executors.check(machine)
         for described in _text_teachers(opened):
@@ -668,7 +668,7 @@ def add_labels(path: Path, reference: str, batch: int, machine: Machine, termina
             f"{path} has no teacher with a text side to embed labels with; add one with `mmpd-cache add-teacher`, or bring embeddings of "
             "them with `mmpd-cache import-embeddings --kind labels`"
         )
-    models = Models(machine.devices()[0], places(path))
+    models = Models(executors.devices(machine)[0], places(path))
     check_place(path)
     with held(path, terminal) as file:
         work = Work(cache=store.open_cache(path), models=models, machine=machine, terminal=terminal, journal=file)

@@ -56,7 +56,7 @@ def complete(work: Work, records: Sequence[Record], task: Task, config: BuildCon
         path=cache.path.absolute(),
         records=tuple(records),
         task=drawing(task, cache, made),
-        devices=work.machine.devices(),
+        devices=executors.devices(work.machine),
         image_batch=config.image_batch,
         caption_batch=config.caption_batch,
         token=held_token(cache.path),

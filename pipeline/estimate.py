@@ -240,13 +240,13 @@ class _Measured:
         models = [event for event in events if isinstance(event, ShardMade)]
         left = self._left(done)
         work: dict[tuple[str, str], float] = {}
-        _, processes = self.machine.at_once()
+        _, processes = executors.at_once(self.machine)
         for made in shapes:
             for step, value in made.steps.items():
                 key = step, f"{processes} process{'es' * (processes != 1)}"
                 work[key] = work.get(key, 0.0) + value
         for one in models:
-            key = one.product, ", ".join(self.machine.devices())
+            key = one.product, ", ".join(executors.devices(self.machine))
             work[key] = work.get(key, 0.0) + one.seconds
         scale = len(self.whole.entries) / self.cache.manifest.shapes
         steps = [Step(name=name, where=where, hours=value * scale * left(name) / 3600) for (name, where), value in work.items()]
@@ -255,7 +255,7 @@ class _Measured:
         todo = sum(step.hours for step in steps) / max(sum(work.values()) * scale / 3600, 1e-9)
         seconds = loading + words * left("labels") + len(self.whole.entries) * per_shape * todo
         if words:
-            steps.append(Step(name="labels", where=", ".join(self.machine.devices()), hours=words * left("labels") / 3600))
+            steps.append(Step(name="labels", where=", ".join(executors.devices(self.machine)), hours=words * left("labels") / 3600))
         wide = max(LEAST_SPREAD, 2 * spread)
         return {
             "steps": tuple(steps),
@@ -281,13 +281,13 @@ class _Measured:
         it waited for shapes and what the models took. On GPUs both run at once, and the slower side decides. The work is spread over the
         workers of a cluster.
         """
-        count, (devices, processes) = self.cache.manifest.shapes, self.machine.at_once()
+        count, (devices, processes) = self.cache.manifest.shapes, executors.at_once(self.machine)
         drawn = {made.shard: sum(made.steps.values()) / processes for made in shapes}
         embedded: dict[int, float] = {}
         for one in models:
             embedded[one.shard] = embedded.get(one.shard, 0.0) + one.seconds
         rows = {shard: len(self.cache.manifest.rows(shard)) for shard in range(self.cache.manifest.shards)}
-        if self.machine.devices() == ("cpu",) and not self.machine.scheduler:
+        if executors.devices(self.machine) == ("cpu",) and not self.machine.scheduler:
             # Before the first shape, processes start and compile shaders. That happens once.
             first = max(shapes[0].waited - drawn[shapes[0].shard], 0.0) if shapes else 0.0
             whole = sum(made.waited for made in shapes) - first + sum(embedded.values())
@@ -296,7 +296,7 @@ class _Measured:
             later = [shard for shard in embedded if shard > 0] or list(embedded)  # the first passes of a model are slower
             model = sum(embedded[shard] for shard in later) / max(sum(rows[shard] for shard in later), 1) / devices
             draw = sum(drawn.values()) / count
-            mean = draw + model if self.machine.devices() == ("cpu",) else max(draw, model)
+            mean = draw + model if executors.devices(self.machine) == ("cpu",) else max(draw, model)
         each = [(drawn.get(shard, 0.0) + embedded.get(shard, 0.0)) / number for shard, number in rows.items()]
         deviation = statistics.stdev(each) / max(statistics.mean(each), 1e-9) if len(each) > 1 else 1.0
         return mean, deviation / math.sqrt(len(each))

@@ -518,7 +518,7 @@ class Pull:
         if _grown(here, self.manifest):
             return (
                 f"{self.place.url} has grown since {path} was pulled ({here.count} shapes here, {self.manifest.count} there), and a pull "
-                f"adds no shapes to a cache that others may be reading. Pull into a new path, and delete {path} when nobody needs it any more"
+                f"adds no shapes to a cache that others may be reading. Pull into a new path, and delete {path} when nobody uses it"
             )
         if here.source.ids == self.manifest.source.ids and here.segments == self.manifest.segments:
             return (

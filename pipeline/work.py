@@ -33,15 +33,11 @@ class Machine:
     """Torch devices with commas between them. `auto`: all GPUs, or the CPU if there is none; of a worker, if there is a scheduler."""
 
     def devices(self) -> tuple[str, ...]:
-        """Return the names of the torch devices that make products: those of this machine, or those of a worker of the cluster.
+        """Return the names of the torch devices of this machine. `pipeline.executors.catalog.devices` asks a cluster, too.
 
         Raises:
-            UserError: there is no such device, or no scheduler answers.
+            UserError: there is no such device.
         """
-        if self.scheduler:
-            from pipeline.executors import dask
-
-            return dask.devices(self.scheduler, self.device)
         import torch
 
         if self.device == "auto":
@@ -74,18 +70,6 @@ class Machine:
     def processes(self) -> int:
         """Number of shape processes on this machine."""
         return self.workers or len(os.sched_getaffinity(0))
-
-    def at_once(self) -> tuple[int, int]:
-        """Return how many devices run models, and how many processes draw shapes, at the same time: here, or on all workers of the cluster.
-
-        Raises:
-            UserError: no scheduler answers.
-        """
-        if self.scheduler:
-            from pipeline.executors import dask
-
-            return dask.at_once(self)
-        return len(self.devices()), self.processes()
 
 
 class Terminal(Protocol):

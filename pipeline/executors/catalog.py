@@ -18,6 +18,24 @@ def check(machine: Machine) -> None:
     dask.check_address(machine.scheduler)
 
 
+def devices(machine: Machine) -> tuple[str, ...]:
+    """Return the names of the torch devices that make products: those of this machine, or those of a worker of the cluster.
+
+    Raises:
+        UserError: there is no such device, or no scheduler answers.
+    """
+    return dask.devices(machine.scheduler, machine.device) if machine.scheduler else machine.devices()
+
+
+def at_once(machine: Machine) -> tuple[int, int]:
+    """Return how many devices run models, and how many processes draw shapes, at the same time: here, or on all workers of the cluster.
+
+    Raises:
+        UserError: no scheduler answers.
+    """
+    return dask.at_once(machine) if machine.scheduler else (len(machine.devices()), machine.processes())
+
+
 def renderer(task: Task, machine: Machine) -> str:
     """Name the driver that will draw the pictures; empty without views. It makes an OpenGL context to find out.
 

@@ -54,10 +54,10 @@ def test_what_jobs_are_asked_for_is_read_strictly():
 
 def test_the_device_of_jobs_is_what_they_ask_for():
     """Whatever this machine has: the command may run on a login node."""
-    assert Machine(scheduler="slurm:gpus=2").devices() == ("cuda:0", "cuda:1")
-    assert Machine(scheduler="slurm:partition=cpu").devices() == ("cpu",)
+    assert executors.devices(Machine(scheduler="slurm:gpus=2")) == ("cuda:0", "cuda:1")
+    assert executors.devices(Machine(scheduler="slurm:partition=cpu")) == ("cpu",)
     with pytest.raises(UserError, match="jobs of slurm:partition=cpu have cpu"):
-        Machine(scheduler="slurm:partition=cpu", device="cuda:0").devices()
+        executors.devices(Machine(scheduler="slurm:partition=cpu", device="cuda:0"))
 
 
 def test_without_slurm_the_error_says_where_it_would_work(meshes, tmp_path, monkeypatch):
