@@ -239,3 +239,15 @@ def test_a_label_set_that_lacks_a_class_is_named(tmp_path):
     cache = cache_at(tmp_path / "c.zarr", labels=labels)
     (tmp_path / "t.csv").write_text(f"id,class\n{cache.ids()[0]},night_stand\n")
     assert "labels/source/random-a lacks night stand" in " ".join(relabel(cache.path, tmp_path / "t.csv", Silent()).notes)
+
+
+def test_new_classes_are_told_and_those_that_differ_in_letter_case_only(tmp_path):
+    cache = cache_at(tmp_path / "c.zarr")
+    one, other = cache.ids()[:2]
+    (tmp_path / "t.csv").write_text(f"id,class,split\n{one},Cone,val\n{other},arch,\n")
+    notes = relabel(cache.path, tmp_path / "t.csv", Silent()).notes
+    assert notes[:2] == (
+        "new classes: 'Cone', 'arch'",
+        "'cone' and 'Cone' count as different classes; to make one of them, give their shapes one class by `mmpd-cache relabel`",
+    )
+    assert relabel(cache.path, tmp_path / "t.csv", Silent()).notes == ()
