@@ -225,18 +225,31 @@ def check_bytes(data: bytes, digest: bytes, path: Path) -> None:
 
 
 def unpacked(data: bytes, size: int, path: Path) -> bytes:
-    """Decompress zstd data.
+    """Decompress zstd data. No more memory is taken than `size`, whatever the data says.
 
     Raises:
         UserError: the data is damaged, or does not give `size` bytes.
     """
     try:
-        raw = bytes(Zstd().decode(data))
+        if _content_size(data) == size:
+            return bytes(Zstd().decode(data, out=bytearray(size))) if size else b""
     except (RuntimeError, ValueError, MemoryError):
-        raw = b""
-    if len(raw) != size:
-        raise UserError(f"{path} is damaged: it does not unpack to what was written; {MENDS}")
-    return raw
+        pass
+    raise UserError(f"{path} is damaged: it does not unpack to what was written; {MENDS}")
+
+
+def _content_size(data: bytes) -> int:
+    """Return the size that the header of a zstd frame says its content has, -1 if it says none.
+
+    Source: RFC 8878, section 3.1.1.1 (https://www.rfc-editor.org/rfc/rfc8878#section-3.1.1.1).
+    """
+    if len(data) < 5 or data[:4] != b"\x28\xb5\x2f\xfd":
+        return -1
+    flags, single = data[4] >> 6, data[4] >> 5 & 1
+    length = (single, 2, 4, 8)[flags]
+    start = 5 + (1 - single) + (0, 1, 2, 4)[data[4] & 3]
+    said = data[start : start + length]
+    return int.from_bytes(said, "little") + 256 * (flags == 1) if length and len(said) == length else -1
 
 
 def text_cells(texts: Sequence[str]) -> NDArray[np.uint8]:

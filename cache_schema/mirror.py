@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from cache_schema import products, spec, store
 from cache_schema.errors import UserError
-from cache_schema.files import regular_bytes, write_file
+from cache_schema.files import refuse_links, regular_bytes, write_file
 from cache_schema.layout import ArraySpec
 from cache_schema.products import markers, statistics_array
 from cache_schema.remote import ROOT, Described, Place, described_at, file_most, place_of
@@ -107,6 +107,11 @@ class Mirror:
         """Bytes that this process has fetched."""
         if self.folder.is_dir() and not (self.folder / "files").is_dir() and any(self.folder.iterdir()):
             raise UserError(f"{folder} holds something else than a mirror: give an empty or a new folder")
+        for name in ("files", "caches", "locks", "ledger.sqlite"):
+            if (self.folder / name).is_symlink():
+                raise UserError(
+                    f"{self.folder / name} is a symbolic link, where a mirror keeps its files: remove it, or give another folder"
+                )
         for name in ("files", "caches", "locks"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         self._pins: dict[str, tuple[int, int]] = {}  # how often, bytes
@@ -261,7 +266,10 @@ class Mirror:
         temporary = path.with_name(f".{sha}.{os.getpid()}.{threading.get_ident()}.tmp")
         path.parent.mkdir(exist_ok=True)
         try:
-            temporary.write_bytes(data)  # not synced: the next process that uses it compares it again
+            refuse_links(path, self.folder)
+            # Not synced: the next process that uses it compares it again. O_EXCL: no link under this name is followed.
+            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), "wb") as file:
+                file.write(data)
             with self._ledger() as ledger:
                 gone = self._make_room(ledger, sha, len(data))
                 # Within the change of the ledger, so that no other process deletes what is listed and not here yet.

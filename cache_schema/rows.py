@@ -140,7 +140,13 @@ class Rows:
         self._problem = ""
         self._pending = 0
         with _mapping:
-            self._start()
+            try:
+                self._start()
+            except OSError as error:
+                raise UserError(
+                    f"{file(node.path)} of shape {list(node.shape)} needs {self._shards * self._stride} bytes of address space ({error}): "
+                    "its description is damaged, or this process may not have enough (`ulimit -v`)"
+                ) from error
             _open.add(self)
         _catch_bus_errors()
 

@@ -752,10 +752,12 @@ class Cache:
 
         Entries that are all zeros are left out: there an imported product has no embedding."""
         ok = self.ok()
-        total, square, count = np.zeros(node.shape[-1]), np.zeros(node.shape[-1]), 0
+        total, square, count = np.zeros(0), np.zeros(0), 0
         for shard in range(self.manifest.shards):
             rows = self.manifest.rows(shard)
             kept = self.shard_rows(node, shard, record)[ok[rows.start : rows.stop]].reshape(-1, node.shape[-1]).astype(np.float64)
+            if not shard:  # only now it is known that the width is not just said
+                total, square = np.zeros(node.shape[-1]), np.zeros(node.shape[-1])
             kept = kept[kept.any(axis=1)]
             total += kept.sum(0)
             square += (kept**2).sum(0)

@@ -795,13 +795,12 @@ def info(cache: CachePath, as_json: Json = False) -> None:
         f"format {m.format_version}{'; `mmpd-cache copy` converts it' if m.format_version < spec.FORMAT_VERSION else ''}"
     )
     show_origin(opened)
-    table = Table("product", "fingerprint", "size", "array", "made of", box=None)
     for name, record in records.items():
-        for i, node in enumerate(opened.arrays(record)):
-            shape = f"{node.path} {list(node.shape)} {node.dtype}"
-            first = (name, record.fingerprint, human(sizes[name]), shape, describe(record))
-            table.add_row(*(cell(text) for text in (first if not i else ("", "", "", shape, ""))))
-    out.print(table)
+        show(f"{name}  {human(sizes[name])}  {record.fingerprint}{'' if record.complete else '  unfinished'}")
+        if made_of := describe(record):
+            show(f"    {made_of}")
+        for node in opened.arrays(record):
+            show(f"    {node.path} {list(node.shape)} {node.dtype}")
     show_licences(opened)
     show_costs(opened)
 

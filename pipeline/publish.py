@@ -179,6 +179,8 @@ def _under(cache: Cache, only: Sequence[str], terminal: Terminal) -> Selection:
 def _filtered(cache: Cache, names: Sequence[str], where: Selection, terminal: Terminal) -> Iterator[Cache]:
     """Yield a copy of some shapes of a cache, which lies beside it meanwhile."""
     stage = cache.path.with_name(f".{cache.path.name}.outgoing")
+    if stage.is_symlink():
+        raise UserError(f"{stage} is a symbolic link, where the shapes that go out are copied to: remove it")
     merging = Merging([cache], names, where)
     needed = _needed(stage, [node for record in merging.records.values() for node in products.arrays(merging.manifest, record)])
     _refuse_full(stage, needed, f"the copy of the shapes that go out needs {human(needed)} for a while")
@@ -355,12 +357,19 @@ class _Push:
 
 def _check_same(there: Manifest, ours: Manifest, url: str) -> None:
     """Refuse to write over another cache. The one at the place may be an earlier state of ours: with fewer segments, or other labels."""
-    before, now = (m.segments or (m.shapes,) for m in (there, ours))
-    ids = [[source.ids for source in (m.source, *m.source.also)] for m in (there, ours)]
-    same = before == now and ids[0] == ids[1]
-    grown = len(now) > len(before) and now[: len(before)] == before and ids[1][: len(ids[0])] == ids[0]
-    if there.shard != ours.shard or there.source.kind != ours.source.kind or not (same or grown):
+    same = (there.segments or (there.shapes,)) == (ours.segments or (ours.shapes,)) and _ids(there) == _ids(ours)
+    if there.shard != ours.shard or there.source.kind != ours.source.kind or not (same or _grown(there, ours)):
         raise UserError(f"{url} holds another cache ({'; '.join(differences(there, ours))}); give another place")
+
+
+def _ids(manifest: Manifest) -> list[str]:
+    return [source.ids for source in (manifest.source, *manifest.source.also)]
+
+
+def _grown(before: Manifest, now: Manifest) -> bool:
+    """Whether one manifest is that of a cache which has grown since it had the other one."""
+    was, is_ = (m.segments or (m.shapes,) for m in (before, now))
+    return len(is_) > len(was) and is_[: len(was)] == was and _ids(now)[: len(_ids(before))] == _ids(before)
 
 
 # ---------------------------------------------------------------------------------------------------------------- pull
@@ -418,6 +427,8 @@ def _pull_shapes(
     two shards of the cache are made from, so that each is fetched once.
     """
     stage, tally = path.resolve().with_name(f".{path.resolve().name}.pulling"), _Tally()
+    if stage.is_symlink():
+        raise UserError(f"{stage} is a symbolic link, where files lie until they are copied: remove it")
     mirror = Mirror(stage, FILE_MOST << 10)
     try:
         original = opened_at(_Counted(place, tally), found, mirror, jobs)
@@ -492,10 +503,7 @@ class Pull:
             if cache.below is not None:
                 raise UserError(f"{path} is an overlay, and a pull makes a plain cache; give another path")
             if cache.manifest != self.manifest:
-                raise UserError(
-                    f"{path} is another cache, or an earlier state of the one at {self.place.url} "
-                    f"({'; '.join(differences(cache.manifest, self.manifest))}); give another path"
-                )
+                raise UserError(self._other(path, cache.manifest))
         else:
             cache = store.receive(path, self.manifest)
         self.terminal.begin({record.product: self._shards(record) for record in chosen})
@@ -504,6 +512,20 @@ class Pull:
             if record.product == products.INDEX.name:
                 cache = store.open_cache(path)  # which refuses a manifest that speaks of more shapes than the index has
         return self.tally.moved()
+
+    def _other(self, path: Path, here: Manifest) -> str:
+        """Say why a cache cannot be pulled over one with another manifest, and what to do."""
+        if _grown(here, self.manifest):
+            return (
+                f"{self.place.url} has grown since {path} was pulled ({here.count} shapes here, {self.manifest.count} there), and a pull "
+                f"adds no shapes to a cache that others may be reading. Pull into a new path, and delete {path} when nobody needs it any more"
+            )
+        if here.source.ids == self.manifest.source.ids and here.segments == self.manifest.segments:
+            return (
+                f"{self.place.url} was relabelled since {path} was pulled ({'; '.join(differences(here, self.manifest))}): pull into a new "
+                f"path, and delete {path} when nobody needs it any more"
+            )
+        return f"{path} is another cache than {self.place.url} ({'; '.join(differences(here, self.manifest))}); give another path"
 
     def _shards(self, record: Record) -> int:
         return markers(self.manifest, record).shape[0]

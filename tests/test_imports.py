@@ -33,8 +33,8 @@ ONLY_IN = {
     "fsspec": {"cache_schema/remote.py"},
     "pyarrow": {"pipeline/card.py"},
     "pyrender": {"pipeline/render.py"},
-    "dask": {"pipeline/executors/dask.py"},
-    "distributed": {"pipeline/executors/dask.py"},
+    "dask": {"pipeline/executors/dask.py", "pipeline/executors/slurm.py"},
+    "distributed": {"pipeline/executors/dask.py", "pipeline/executors/slurm.py"},
 }
 
 

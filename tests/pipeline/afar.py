@@ -8,6 +8,7 @@ import json
 import re
 import threading
 import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,6 +86,8 @@ def s3_server(patch) -> Iterator[Counter]:
         patch.setenv(name, value)
     import fsspec
 
+    # moto keeps its buckets for the whole process, and other tests of it may have had a server, too.
+    urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{server.port}/moto-api/reset", method="POST")).close()
     fsspec.filesystem("s3", skip_instance_cache=True).mkdir("lab")
     try:
         yield counter

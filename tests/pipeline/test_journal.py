@@ -18,13 +18,13 @@ EVENTS = [
     journal.ShapesMade(shard=3, shapes=16, waited=1.5, steps={"read": 0.25}, lost=("a.off",)),
     journal.ShapesMade(shard=3, shapes=16, steps={}),
     journal.ShardMade(product="image/clip", shard=3, seconds=0.5),
-    journal.ShardMade(product="image/clip", shard=4, seconds=0.5, machine="AMD EPYC, 4 cores"),
     journal.Done(),
     journal.Import(product="image/clip"),
     journal.AddDense(teacher="dino", models={"ab": "/models/dino"}),
     journal.Append(source="/more", kind="folder", config={}),
     journal.Remove(product="image/clip"),
     journal.Relabel(source="names.csv", changed={"class": 2}),
+    journal.ShardMade(product="image/clip", shard=4, seconds=0.5, machine="AMD EPYC, 4 cores"),
 ]
 
 

@@ -30,7 +30,7 @@ from tests.pipeline.afar import Killed, Memory, Quiet, change, hub_server, objec
 
 SHARD = 8
 SHAPES = 16
-MOMENTS = int(os.environ.get("MOMENTS", "6"))
+MOMENTS = int(os.environ.get("MOMENTS", "4"))
 """Number of moments at which a push or a pull dies; MOMENTS=20 tries more."""
 
 
@@ -215,6 +215,15 @@ def test_another_cache_is_not_overwritten(cache, tmp_path):
         pull(str(cache), tmp_path / "other.zarr")
     with pytest.raises(UserError, match="lies inside it"):
         push(cache, str(cache / "sub"))
+    grown = dataclasses.replace(
+        (now := store.open_cache(cache).manifest),
+        shapes=SHAPES + 3,
+        segments=(SHAPES, 3),
+        source=dataclasses.replace(now.source, also=(spec.SourceSpec(kind="synthetic", ids="x"),)),
+    )
+    found = dataclasses.replace(described_at(place_of(str(cache))), manifest=grown)
+    with pytest.raises(UserError, match=r"has grown since .* \(16 shapes here, 19 there\).* Pull into a new path"):
+        publish.Pull(place_of(str(cache)), found, 1, Quiet()).run(tmp_path / "out.zarr", ())
     assert validate.problems(tmp_path / "out.zarr") == []
 
 
@@ -485,16 +494,6 @@ def test_the_card_and_the_table_tell_of_a_real_build(built, tmp_path):
     assert features["thumbnail"] == {"_type": "Image"}
 
 
-def test_words_of_strangers_are_letters_in_the_card(tmp_path):
-    bad = ("<script>alert(1)</script>", "[x](javascript:alert(1))", "a|b\n---\nlicense: mit", "![p](http://x.y/z)", "`rm`")
-    source = spec.SourceSpec(kind="synthetic", ids=spec.ids_digest(["a"]))
-    store.create(tmp_path / "bad.zarr", Manifest(shapes=1, shard=1, source=source, classes=bad), ["a"], [0], [-1])
-    push(tmp_path / "bad.zarr", str(tmp_path / "out.zarr"))
-    text = (tmp_path / "out.zarr/README.md").read_text()
-    assert "<script" not in text.lower() and "[x](" not in text and "![p]" not in text and "\n---\nlicense: mit" not in text
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text and text.count("\nlicense:") == 1
-
-
 # ----------------------------------------------------------------------------------------------------------------- web
 
 
@@ -591,7 +590,7 @@ def test_a_hostile_cache_is_refused(cache, monkeypatch, tmp_path):
     huge = {"count": 2**20, "blocks": 16, "ordered": 1}
     points = store.open_cache(cache).record("points")
     big = spec.to_json(dataclasses.replace(points.spec, **huge))
-    assert "free" in attack(lambda body: sealed_again(nodes(body)["products/points"]["attributes"], spec=big)) or True
+    assert attack(lambda body: sealed_again(nodes(body)["products/points"]["attributes"], spec=big))
     assert "free" in attack(lambda body: sealed_again(body["attributes"], shapes=10**13, shard=10**6))
     assert attack(lambda body: sealed_again(body["attributes"], shapes=10**9, shard=10**9))
     assert "damaged" in attack(lambda body: body["attributes"]["mmpd"].update(shapes=5))
@@ -607,9 +606,7 @@ def test_an_endless_file_is_not_read_to_its_end(cache, monkeypatch, tmp_path):
         pull(url, tmp_path / "back.zarr")
 
 
-def test_the_starter_words_of_the_environment_are_not_needed(monkeypatch):
-    """Without the packages, the message names the extra."""
+def test_without_the_packages_the_message_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "fsspec", None)
     with pytest.raises(UserError, match=re.escape("pip install 'mmpd[remote]'")):
         place_of("s3://lab/a.zarr")
-    assert os.environ.get("HOME")
