@@ -31,6 +31,7 @@ from cache_schema.spec import BoxSpec, CaptionSpec, DenseSpec, Manifest, PointSp
 from cache_schema.store import Cache
 from pipeline import build, journal, labels
 from pipeline.complete import complete
+from pipeline.edits import told_new
 from pipeline.executors import catalog as executors
 from pipeline.models import Models
 from pipeline.opening import check_place, columns, described, described_shapes, last_config, open_config_source, places
@@ -173,6 +174,8 @@ def _planned(cache: Cache, location: str, wanted: Wanted, models: Models, machin
     )
     carried = _carried(cache, there, wanted.products)
     manifest = _grown(cache, entries, part) if entries else cache.manifest
+    for text in told_new(cache.manifest, manifest):
+        terminal.say(f"Note: {text}")
     lacking = _lacking(there, manifest, wanted.products, terminal)
     task = Task(reader=source.reader, points=points, views=views, boxes=boxes, limits=config.limits)
     if entries:

@@ -185,7 +185,7 @@ def relabel(path: Path, file: Path, terminal: Terminal) -> Relabelled:
         if any(changed.values()):
             manifest = _manifest(cache, after, [column for column, count in changed.items() if count])
             write_together(cache.path, _files(cache, Cache(cache.path, manifest), before, after))
-            said = _unfitting(store.open_cache(path), changed)
+            said = (*told_new(cache.manifest, manifest), *_unfitting(store.open_cache(path), changed))
         noted(notes, journal.Done())
     return Relabelled(changed=changed, notes=said)
 
@@ -214,7 +214,7 @@ def read_table(file: Path) -> dict[str, list[str]]:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=marks[0] if marks else ",", strict=True)
         lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(cell.strip() for cell in row)]
     except csv.Error as error:
-        raise UserError(f"{file}, line {reader.line_num}: {error}") from error
+        raise UserError(f"{file}, line {reader.line_num}: {error}; is every quotation mark there that closes a cell?") from error
     return _columns(file, lines)
 
 
@@ -224,8 +224,11 @@ def _columns(file: Path, lines: Sequence[tuple[int, list[str]]]) -> dict[str, li
     header = [name.lower() for name in header]
     for name in header:
         if name != "id" and name not in NAMES:
-            known = ["id", *NAMES]
-            raise UserError(f"{file}: the columns are id and any of {', '.join(NAMES)}, got {short(name)}{did_you_mean(name, known)}")
+            near = did_you_mean(name, ["id", *NAMES])
+            raise UserError(
+                f"{file}: its first line names the columns: id and any of {', '.join(NAMES)}; got {short(name)}"
+                f"{near if near.startswith('; did') else ''}"
+            )
     if len(set(header)) < len(header) or "id" not in header or len(header) < 2:
         raise UserError(f"{file}: expected the column id and at least one of {', '.join(NAMES)}, each once, got {', '.join(header)}")
     wrong = next(((number, len(cells)) for number, cells in rows if len(cells) != len(header)), None)
@@ -326,6 +329,26 @@ def _column(cache: Cache, node: Any, shard: int, numbers: Mapping[str, NDArray[A
     if node.path in numbers:
         return encode(node, numbers[node.path][rows.start : rows.stop])
     return encode(node, cache.shard_rows(node, shard, record))
+
+
+def told_new(before: Manifest, now: Manifest) -> tuple[str, ...]:
+    """Say which classes and splits are new, and which of them differ from another one only in letter case or spacing."""
+    said = []
+    for word, known, names in (("class", before.classes, now.classes), ("split", before.splits, now.splits)):
+        new = [name for name in names if name not in known]
+        if new:
+            more = f" and {len(new) - SOME} more" * (len(new) > SOME)
+            said.append(f"new {'splits' if word == 'split' else 'classes'}: {', '.join(map(short, new[:SOME]))}{more}")
+        alike: dict[str, list[str]] = {}
+        for name in names:
+            alike.setdefault("".join(name.casefold().split()), []).append(name)
+        said += [
+            f"{' and '.join(map(short, group))} count as different {'splits' if word == 'split' else 'classes'}; to make one of them, "
+            f"give their shapes one {word} by `mmpd-cache relabel`"
+            for group in alike.values()
+            if set(group) & set(new) and len(group) > 1
+        ]
+    return tuple(said)
 
 
 def _unfitting(cache: Cache, changed: Mapping[str, int]) -> tuple[str, ...]:

@@ -184,7 +184,7 @@ def test_names_change_places_and_no_two_are_alike(cache, tmp_path):
         (b"id\na\n", "at least one of class, split, name"),
         (b"class,split\na,b\n", "expected the column id"),
         (b"id,class,class\na,b,c\n", "each once"),
-        (b"id,label\na,b\n", "the columns are id and any of class, split, name, got 'label'"),
+        (b"id,label\na,b\n", "names the columns: id and any of class, split, name; got 'label'"),
         (b"id,class\na,b\na,c\n", "the id 'a' is in lines 2 and 3"),
         (b"id,class\na,b,c\n", "line 2: expected 2 cells, got 3"),
         (b"id,class;split\na,b\n", "has both ',' and ';'"),
@@ -238,4 +238,16 @@ def test_a_label_set_that_lacks_a_class_is_named(tmp_path):
     labels = spec.LabelSet(name="source", classes=("cone", "cube", "torus"), templates=("a {}",))
     cache = cache_at(tmp_path / "c.zarr", labels=labels)
     (tmp_path / "t.csv").write_text(f"id,class\n{cache.ids()[0]},night_stand\n")
-    assert "labels/source/random-a lacks night stand" in relabel(cache.path, tmp_path / "t.csv", Silent()).notes[0]
+    assert "labels/source/random-a lacks night stand" in " ".join(relabel(cache.path, tmp_path / "t.csv", Silent()).notes)
+
+
+def test_new_classes_are_told_and_those_that_differ_in_letter_case_only(tmp_path):
+    cache = cache_at(tmp_path / "c.zarr")
+    one, other = cache.ids()[:2]
+    (tmp_path / "t.csv").write_text(f"id,class,split\n{one},Cone,val\n{other},arch,\n")
+    notes = relabel(cache.path, tmp_path / "t.csv", Silent()).notes
+    assert notes[:2] == (
+        "new classes: 'Cone', 'arch'",
+        "'cone' and 'Cone' count as different classes; to make one of them, give their shapes one class by `mmpd-cache relabel`",
+    )
+    assert relabel(cache.path, tmp_path / "t.csv", Silent()).notes == ()
