@@ -372,11 +372,15 @@ class Described:
     """Zarr's consolidated metadata: the description of every node by its place."""
 
 
-def described_at(place: Place) -> Described:
+def described_at(place: Place, *, being_pushed: bool = False) -> Described:
     """Read what a cache at a place holds. This reads one file.
 
     Everything in it may come from a stranger. Names that could lead out of a cache are refused. The layout of arrays is that of this
     software, whatever their descriptions say.
+
+    Args:
+        place: the place.
+        being_pushed: whether the place may lack an index because a push was stopped, as that push finds it when it goes on.
 
     Raises:
         Absent: there is no cache, or none yet.
@@ -406,7 +410,7 @@ def described_at(place: Place) -> Described:
         raise UserError(f"{where} has no consolidated metadata, which says what is complete")
     found = [_record(where, name.removeprefix("products/"), node) for name, node in nodes.items() if name.startswith("products/")]
     complete = {record.product: record for record in products.in_order(record for record in found if record is not None)}
-    if products.INDEX.name not in complete:
+    if products.INDEX.name not in complete and not being_pushed:
         raise UserError(f"{where} lists no index: a push was stopped while the index was replaced. Run that push again")
     return Described(manifest=manifest, records=complete, nodes=nodes)
 

@@ -235,7 +235,7 @@ class _Push:
         self.tally = _Tally()
         self.there: Described | None
         try:
-            self.there = described_at(place)
+            self.there = described_at(place, being_pushed=True)
         except Absent:
             self.there = None
         self.kept = self._kept()

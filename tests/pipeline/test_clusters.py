@@ -17,6 +17,7 @@ import pytest
 from cache_schema import store, validate
 from cache_schema.errors import UserError
 from cache_schema.files import claim, exclusive, held_token
+from pipeline.executors import catalog as executors
 from pipeline.executors import slurm
 from pipeline.executors.dask import _place
 from pipeline.work import Machine
