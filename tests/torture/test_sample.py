@@ -10,11 +10,7 @@ def ground(tmp_path_factory):
     return torture.prepare(tmp_path_factory.mktemp("ground"), "points")
 
 
-STUCK = pytest.mark.xfail(strict=True, reason="a push that was stopped while it replaced the index refuses to go on")
-KINDS = [pytest.param(kind, marks=STUCK) if kind == "push changes killed" else kind for kind in torture.KINDS]
-
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", torture.KINDS)
 def test_it_holds(ground, kind):
     assert torture.one_try(kind, ground, 11) in ("", torture.SAID, torture.ADVICE)
 
