@@ -45,6 +45,10 @@ _ADDRESSES: Final = 1 << 46
 """Size of the largest address space that a process can have, in bytes."""
 
 
+TRIES: Final = 20
+"""Number of times that a file is opened before it counts as missing. Processes that share a tight mirror delete each other's files."""
+
+
 class Region:
     """A range of addresses with a place for every shard file of an array. A file is mapped into its place when it is first needed.
 
@@ -282,12 +286,12 @@ class Rows:
 
     def _opened(self, shard: int) -> tuple[Path, int]:
         """Open the file of one shard. Returns its path and descriptor."""
-        for last in (False, False, True):
+        for left in reversed(range(TRIES)):
             path = self._file(self.node.key(shard))
             try:
                 return path, open_regular(path)
             except (FileNotFoundError, NotADirectoryError):
-                if last:  # in a mirror, another process may delete a file just after it came
+                if not left:  # in a mirror, another process may delete a file just after it came
                     raise UserError(f"{path} is missing; {MENDS}") from None
             except OSError as error:
                 raise UserError(
