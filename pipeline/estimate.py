@@ -32,6 +32,7 @@ from cache_schema.spec import Manifest, TeacherSpec
 from cache_schema.store import Cache, open_cache
 from pipeline import commands, fetch, journal
 from pipeline.describe import failures, human, product_bytes
+from pipeline.executors import catalog as executors
 from pipeline.journal import ShapesMade, ShardMade, read_journal
 from pipeline.opening import check_place, labelled, open_again, open_config_source
 from pipeline.recipes import BuildConfig, shard_size
