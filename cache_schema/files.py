@@ -180,11 +180,9 @@ def exclusive(path: str | os.PathLike[str], wait: Callable[[], None] | None = No
             files beside the cache.
     """
     path = Path(path).resolve()  # one lock, by whatever name the cache is reached
-    try:
+    with made_in(path.parent, path):
         path.parent.mkdir(parents=True, exist_ok=True)
         opened = _open_beside(journal_file(path), "a+")
-    except FileNotFoundError as error:  # said by file systems that hold only what the system puts there
-        raise UserError(f"{path} cannot be made: {path.parent} takes no new files. Give a place you may write to") from error
     with opened as journal:
         try:
             fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -208,6 +206,20 @@ def exclusive(path: str | os.PathLike[str], wait: Callable[[], None] | None = No
                 if _said(_lock_file(path))[:1] == [token]:  # else a file server has lost our lock, and another holds the cache now
                     _say_holder(lock, "")
                     _lock_file(path).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def made_in(folder: Path, path: Path) -> Iterator[None]:
+    """Say clearly that nothing can be made in a folder such as /proc, which holds only what the system puts there.
+
+    Args:
+        folder: the folder.
+        path: what is being made there.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:  # what such file systems say
+        raise UserError(f"{path} cannot be made: {folder} takes no new files. Give a place you may write to") from error
 
 
 def write_together(path: Path, files: Sequence[tuple[str, bytes]], gone: Sequence[str] = ()) -> None:

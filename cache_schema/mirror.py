@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from cache_schema import products, spec, store
 from cache_schema.errors import UserError
-from cache_schema.files import refuse_links, regular_bytes, write_file
+from cache_schema.files import made_in, refuse_links, regular_bytes, write_file
 from cache_schema.layout import ArraySpec
 from cache_schema.products import markers, statistics_array
 from cache_schema.remote import ROOT, Described, Place, described_at, file_most, place_of
@@ -112,8 +112,9 @@ class Mirror:
                 raise UserError(
                     f"{self.folder / name} is a symbolic link, where a mirror keeps its files: remove it, or give another folder"
                 )
-        for name in ("files", "caches", "locks"):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        with made_in(self.folder.parent, self.folder):
+            for name in ("files", "caches", "locks"):
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
         self._pins: dict[str, tuple[int, int]] = {}  # how often, bytes
         self._free = threading.Condition()
         self._known: set[str] = set()  # compared by this process

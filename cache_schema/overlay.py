@@ -15,7 +15,7 @@ from pathlib import Path
 from cache_schema import below, store
 from cache_schema.below import Overlay
 from cache_schema.errors import UserError
-from cache_schema.files import exclusive, is_held, journal_file, write_file
+from cache_schema.files import exclusive, is_held, journal_file, made_in, write_file
 from cache_schema.records import Records, attributes_of
 from cache_schema.store import Cache
 
@@ -63,7 +63,8 @@ def lay(shared: Path, mine: Path) -> bool:
     if (mine / "zarr.json").exists():
         _place_again(cache, shared, mine)
         return False
-    write_file(mine / "zarr.json", store.root_json(cache.manifest, {}, _description(cache, shared, mine)), within=mine)
+    with made_in(mine.parent, mine):
+        write_file(mine / "zarr.json", store.root_json(cache.manifest, {}, _description(cache, shared, mine)), within=mine)
     return True
 
 

@@ -251,7 +251,29 @@ def _new_entries(cache: Cache, source: Source, skip: bool) -> tuple[Entry, ...]:
                 f"{', '.join(other[:SOME])}{more}. (Where a shape has several files, this cannot be told from its main file.) To leave out "
                 "what the cache has, add --skip; to append other shapes, give them other names"
             )
-    return tuple(entry for entry in source.entries if entry.id not in rows)
+    new = tuple(entry for entry in source.entries if entry.id not in rows)
+    return _without_renamed(cache, source, new, skip)
+
+
+def _without_renamed(cache: Cache, source: Source, new: tuple[Entry, ...], skip: bool) -> tuple[Entry, ...]:
+    """Leave out entries that a cache has under another id, if `relabel` has given its shapes other names.
+
+    Raises:
+        UserError: there are such entries, and `skip` is not set.
+    """
+    said = cache.manifest.source
+    if not any(column == "name" for part in (said, *said.also) for column, _ in part.relabelled):
+        return new
+    names = {digest.tobytes(): str(name) for digest, name in zip(cache.column("source_sha256"), cache.ids(), strict=True) if name}
+    there = {entry.id: names[digest] for entry in new if (digest := _digest(source, entry)) in names}
+    if there and not skip:
+        some = ", ".join(f"{one} is {name}" for one, name in list(there.items())[:SOME])
+        more = f" and {len(there) - SOME} more" * (len(there) > SOME)
+        raise UserError(
+            f"{cache.path} has {len(there)} of these shapes under names that `relabel` gave them: {some}{more}. To leave out what the "
+            "cache has, add --skip"
+        )
+    return tuple(entry for entry in new if entry.id not in there)
 
 
 def _digest(source: Source, entry: Entry) -> bytes:

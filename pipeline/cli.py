@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -120,7 +121,9 @@ def common(
 
 
 def note(text: str) -> None:
-    """Append a message to the log file, if there is one."""
+    """Append a message to the log file, if there is one. Names, passwords and keys in addresses do not go there."""
+    text = re.sub(r"(\w://)[^\s/@]*@", r"\1...@", text)
+    text = re.sub(r"(\w://[^\s?]*\?)\S*", r"\1...", text)
     for path in list(log):
         try:
             with path.open("a", encoding="utf-8") as file:
@@ -395,7 +398,9 @@ def closing(path: Path, cache: store.Cache, strict: bool) -> None:
     counts = status_counts(cache)
     noted = len(remarks(cache))
     also = f", {noted} of them with a remark" if noted else ""
-    say(f"{path} is complete: {counts['ok']} shapes ok{also}, {counts['failed']} failed.")
+    unfinished = [name for name, record in cache.records().items() if not record.complete]
+    state = f"lacks {', '.join(unfinished)} of some shapes" if unfinished else "is complete"
+    say(f"{path} {state}: {counts['ok']} shapes ok{also}, {counts['failed']} failed.")
     if counts["failed"] or noted:
         say(f"Reasons: mmpd-cache status {path}")
     if counts["failed"] and (strict or not counts["ok"]):
@@ -407,6 +412,7 @@ def remove(
     cache: CachePath,
     names: Annotated[list[str], typer.Argument(metavar="PRODUCT...", help="Names from `mmpd-cache info`, such as image/clip-vit-b32.")],
     dependants: Annotated[bool, typer.Option("--with-dependants", help="Remove the products that are made from them, too.")] = False,
+    for_good: Annotated[bool, typer.Option("--for-good", help="Remove points or views although no command can make them again.")] = False,
 ) -> None:
     """Remove products from a cache, finished or not. The files are gone for good.
 
@@ -420,7 +426,7 @@ def remove(
     from pipeline.edits import remove as remove_products
 
     with progress() as terminal:
-        gone = remove_products(cache, names, dependants, terminal)
+        gone = remove_products(cache, names, dependants, terminal, for_good=for_good)
     say(f"{cache} no longer has {', '.join(gone)}.")
 
 

@@ -38,7 +38,7 @@ SOME: Final = 5
 # ------------------------------------------------------------------------------------------------------------ removing
 
 
-def remove(path: Path, names: Sequence[str], dependants: bool, terminal: Terminal) -> list[str]:
+def remove(path: Path, names: Sequence[str], dependants: bool, terminal: Terminal, *, for_good: bool = False) -> list[str]:
     """Remove products, finished or not. A reader that opened the cache before keeps what it has mapped.
 
     The record goes first, together with the completion markers: from then on the product is not there. Then the arrays go. After a kill,
@@ -49,25 +49,26 @@ def remove(path: Path, names: Sequence[str], dependants: bool, terminal: Termina
         names: names of the products.
         dependants: whether to remove the products that are made from them, too.
         terminal: gets messages.
+        for_good: whether to remove products that no command can make again.
 
     Returns:
         Names of all products that were removed.
 
     Raises:
-        UserError: there is no such product, it is part of every cache, or others are made from it and `dependants` is not set. Nothing was
-            removed.
+        UserError: there is no such product, it is part of every cache, others are made from it and `dependants` is not set, or nothing can
+            make it again and `for_good` is not set. Nothing was removed.
     """
     opened = store.open_cache(path)  # no lock file beside what is no cache
     asked = list(dict.fromkeys(name.strip("/") for name in names))
     if not _stopped(opened.path):
-        _removable(opened, asked, dependants)
+        _removable(opened, asked, dependants, for_good)
     with held(path, terminal) as notes:  # which finishes a removal that was stopped after it was decided
         cache, stopped = store.open_cache(path), _stopped(opened.path)
         known = _known(cache)
         if stopped and not [name for name in asked if name in known or name not in stopped]:
             noted(notes, journal.Done())
             return stopped
-        gone = _removable(cache, asked, dependants)
+        gone = _removable(cache, asked, dependants, for_good)
         noted(notes, journal.Remove(product=",".join(gone)))
         left = {name: record for name, record in cache.on_disk().all()[0].items() if name not in gone}
         write_together(cache.path, [("zarr.json", cache.root(left))], _places(cache, gone, left))
@@ -87,7 +88,7 @@ def _known(cache: Cache) -> set[str]:
     return {name for found in (*cache.read_records(), on_disk.lost(), on_disk.ownerless()) for name in found}
 
 
-def _removable(cache: Cache, asked: Sequence[str], dependants: bool) -> list[str]:
+def _removable(cache: Cache, asked: Sequence[str], dependants: bool, for_good: bool) -> list[str]:
     """Return the products to remove: those that are made from others come first. Raises as `remove`."""
     (records, _), known = cache.read_records(), _known(cache)
     for name in asked:
@@ -107,6 +108,13 @@ def _removable(cache: Cache, asked: Sequence[str], dependants: bool) -> list[str
         raise UserError(
             f"{cache.path}: {', '.join(others)} {'is' if len(others) == 1 else 'are'} made from {', '.join(asked)}: name them, too, or add "
             "--with-dependants"
+        )
+    # `build` makes these products, and it refuses a cache whose shapes are of several sources, or not all of one.
+    lost = [name for name in gone if name in records and products.from_files(records[name])]
+    if lost and not for_good and (cache.manifest.segments or cache.manifest.source.of):
+        raise UserError(
+            f"{cache.path}: {', '.join(sorted(lost))} cannot be made again, because its shapes are of several sources, or not all of one. "
+            "Without points nothing is made or trained of it any more; --for-good removes all the same"
         )
     ordered = [record.product for record in products.in_order(records.values()) if record.product in gone]
     return [*(name for name in asked if name not in records), *ordered[::-1]]

@@ -23,7 +23,7 @@ import numpy as np
 
 from cache_schema.errors import UserError
 from cache_schema.mirror import JOBS, LOOK, Mirror, MirroredCache, bytes_of, opened, shard_bytes, too_small
-from cache_schema.remote import is_remote
+from cache_schema.remote import is_remote, place_of
 from cache_schema.store import Cache, open_cache
 from trainer.data import Data
 from trainer.part import DataConfig
@@ -43,6 +43,8 @@ def open_all(caches: Sequence[Path | str], config: DataConfig) -> list[Cache]:
         raise UserError(f"{afar[0]} is elsewhere, and training reads local files: name a folder for them by --set data.mirror=DIR")
     if config.mirror and not afar:
         raise UserError("data.mirror would have no effect: all caches are local. Leave it out")
+    for address in afar:
+        place_of(address)  # which refuses what cannot be read, before the folder of the mirror is made
     mirror = Mirror(Path(config.mirror), bytes_of(config.mirror_limit, "data.mirror_limit")) if afar else None
     return [opened(str(cache), mirror) if mirror and is_remote(str(cache)) else open_cache(cache) for cache in caches]
 

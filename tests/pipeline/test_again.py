@@ -81,6 +81,8 @@ def test_quiet_shows_results_and_mistakes_only_and_a_log_keeps_the_rest(shapes, 
     assert "mmpd-cache build" in lines[0] and "is complete" in log.read_text()
     code, _, said = run("build", "nowhere/", tmp_path / "y.zarr", "--quiet", f"--log-file={log}")
     assert code == 2 and "nowhere" in said and "nowhere" in log.read_text().splitlines()[-1]
+    code, _, said = run("pull", "https://jane:secret@lab.example/x.zarr?key=abc", tmp_path / "y.zarr", f"--log-file={log}")
+    assert code == 2 and "secret" not in log.read_text() and "abc" not in log.read_text() and "lab.example/x.zarr" in log.read_text()
     code, _, said = run("status", tmp_path / "x.zarr", "--log-file", tmp_path / "none" / "log.txt")
     assert code == 2 and "log.txt cannot be written" in said
     code, _, said = run("status", tmp_path / "none.zarr")

@@ -16,6 +16,7 @@ from cache_schema.spec import GuideSpec, Record, ViewSpec
 from pipeline import commands
 from pipeline.append import Wanted, append
 from pipeline.cameras import RIGS
+from pipeline.edits import relabel, remove
 from pipeline.recipes import DenseConfig
 from pipeline.work import Machine
 from tests.boxes import Silent, box_off, contents, write_meshes
@@ -268,8 +269,20 @@ def test_what_the_cache_has_is_left_out_if_it_is_the_same_file_and_else_refused(
         build(one, path, PLAIN)
     with pytest.raises(UserError, match="has grown"):
         build(two, path, PLAIN)
+    with pytest.raises(UserError, match="points cannot be made again, because its shapes are of several sources"):
+        remove(path, ["points"], True, Silent())
     assert contents(path) == files
     assert commands.retry(path, "", CPU, Silent()) == commands.Retried(tried=4, mended=0)
+    assert remove(path, ["points"], True, Silent(), for_good=True) == ["points"]
+
+
+def test_shapes_that_were_given_other_names_are_not_appended_again(points, tmp_path):
+    path, one, _ = points
+    (tmp_path / "names.csv").write_text("id,name\nslab/train/box_0.off,mine\n")
+    relabel(path, tmp_path / "names.csv", Silent())
+    with pytest.raises(UserError, match=r"has 1 of these shapes under names .* slab/train/box_0\.off is mine\. .* add --skip"):
+        grow(path, one)
+    assert (made := grow(path, one, skip=True)).shapes == 0 and made.known == 6
 
 
 def test_an_append_twice_and_one_of_other_labels(points, tmp_path):
