@@ -23,7 +23,7 @@ from PIL import Image
 from cache_schema import licences, products, spec
 from cache_schema.errors import UserError
 from cache_schema.layout import ShardFile, texts
-from cache_schema.remote import HUB, TABLE
+from cache_schema.remote import TABLE
 from cache_schema.spec import PointSpec, Record, ViewSpec
 from cache_schema.store import Cache
 from cache_schema.terminal import printable
@@ -97,7 +97,7 @@ def readme(outgoing: Outgoing, every: Mapping[str, Record], url: str, digest: st
         f"# {_plain(name)}",
         f"A cache of {counts['ok']} 3D shapes for pre-training 3D encoders, made by mmpd: a Zarr v3 hierarchy that any Zarr client reads. "
         f"`{TABLE}` lists the shapes. {counts['failed']} shapes could not be read; the cache says why.",
-        _loading(url, name, every),
+        _loading(url, name, outgoing, every),
         "## What it holds\n\n" + _products(outgoing, every),
         "## How it was made\n\n" + _made(outgoing),
         "## Licences\n\n" + _licences(holders),
@@ -105,16 +105,19 @@ def readme(outgoing: Outgoing, every: Mapping[str, Record], url: str, digest: st
     return ("\n\n".join(parts) + "\n").encode()
 
 
-def _loading(url: str, name: str, every: Mapping[str, Record]) -> str:
-    first = next(
-        (f"{product}/xyz" if product == products.POINTS.name else product for product in every if product not in products.FIXED), "id"
-    )
-    shown = url if url.startswith(HUB) or "://" in url else f"path/to/{name}"
+def _loading(url: str, name: str, outgoing: Outgoing, every: Mapping[str, Record]) -> str:
+    record = next((record for product, record in every.items() if product not in products.FIXED), None)
+    first = "id" if record is None else outgoing.cache.arrays(record)[0].path
+    afar = "://" in url
+    shown = url if afar else f"path/to/{name}"
+    mirror = " --set data.mirror=mirror --set data.mirror_limit=50GiB" if afar else ""  # a cache in a folder is read where it is
     return (
         "## How to load it\n\n```python\nimport zarr\n"
-        f'cache = zarr.open_group({json.dumps(shown)}, mode="r")\nfirst = cache[{json.dumps(first)}][0]\n```\n\n'
+        f'cache = zarr.open_group({json.dumps(shown)}, mode="r")\nusable = cache["status"][:] == 1\n'
+        f"first = cache[{json.dumps(first)}][0]\n```\n\n"
+        "Row i of every array but `labels`, `stats` and `products` is shape i. Rows whose `status` is not 1 hold no usable shape.\n\n"
         f"```bash\nmmpd-cache pull {shown} {name} --products 'points,image/*'\n"
-        f"mmpd-train align {shown} runs/align --set data.mirror=mirror --set data.mirror_limit=50GiB\n```"
+        f"mmpd-train align {shown} runs/align{mirror}\n```"
     )
 
 
