@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from cache_schema import products, store
 from cache_schema.errors import UserError
-from cache_schema.files import claim, claims, held_token, is_held
+from cache_schema.files import claim, claims, held_token, is_held, leftovers
 from cache_schema.spec import Record
 from cache_schema.store import Cache
 from pipeline import build
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 Costs = tuple[list[Event], dict[str, int]]
 """Result of a task: events for the journal, and units that are done, by product."""
+SECONDS: Final = 20
+"""Seconds in which a scheduler must answer."""
 KEPT: Final = "What is done is kept; run the same command to go on"
 """What to say when a cluster is lost."""
 
@@ -204,7 +206,7 @@ def _client(address: str) -> Iterator["distributed.Client"]:
         return
     check_address(address)
     try:
-        client = distributed.Client(address, timeout=20, set_as_default=False)  # type: ignore[no-untyped-call]
+        client = distributed.Client(address, timeout=SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
     except OSError as error:
         raise UserError(f"no dask scheduler answers at {address}: start one with `dask scheduler`, workers with `dask worker`") from error
     try:
@@ -242,6 +244,8 @@ def _cluster(address: str, plan: Plan, entries: Sequence[Entry]) -> Iterator["di
         try:
             with _told_if_lost(client, address):
                 yield client
+            for leftover in leftovers(plan.path):  # of workers that were killed while they wrote
+                leftover.unlink(missing_ok=True)
         except distributed.KilledWorker as error:
             raise UserError(_killed(error.task, _name(address), plan, entries, slurm.logs(address))) from error
         finally:

@@ -14,6 +14,7 @@ from cache_schema.errors import UserError
 from cache_schema.files import exclusive, held_token
 from pipeline import commands
 from pipeline.captioners import catalog as captioners
+from pipeline.executors import dask
 from pipeline.recipes import SourceConfig
 from pipeline.repair import repair
 from pipeline.teachers import catalog
@@ -194,7 +195,8 @@ def test_captions_of_a_shape_are_one_set_for_all_its_views(meshes, tmp_path):
     assert (layout.texts(cache.column("captions/template/text"))[cache.ok()] != "").all()
 
 
-def test_no_scheduler_is_a_clear_error(meshes, tmp_path):
+def test_no_scheduler_is_a_clear_error(meshes, tmp_path, monkeypatch):
+    monkeypatch.setattr(dask, "SECONDS", 2)
     with pytest.raises(ValueError, match=r"no dask scheduler answers at tcp://127.0.0.1:9"):
         build(meshes, tmp_path / "x.zarr", scheduler="tcp://127.0.0.1:9")
 
