@@ -20,6 +20,7 @@ from PIL import Image
 from cache_schema import products, remote, spec, store, synthetic, validate
 from cache_schema.errors import UserError
 from cache_schema.layout import node_json, text_cells
+from cache_schema.licences import both
 from cache_schema.records import sealed
 from cache_schema.remote import described_at, place_of
 from cache_schema.selection import Selection
@@ -412,6 +413,9 @@ def test_what_a_licence_forbids_is_not_pushed(tmp_path):
     out = str(tmp_path / "out.zarr")
     with pytest.raises(UserError, match=r"must not be given away: 1 shapes \(CC BY-ND 4.0: it forbids"):
         publish.push(licensed(tmp_path / "nd.zarr", ("CC BY-ND 4.0", "MIT"), [0, 1, 1]), out, allow_unknown=True, terminal=Quiet())
+    mixed = licensed(tmp_path / "mixed.zarr", (both(["MIT OR Apache-2.0", "all-rights-reserved"]), "MIT"), [0, 1, 1])
+    with pytest.raises(UserError, match=r"must not be given away: 1 shapes \(\(MIT OR Apache-2.0\) AND all-rights"):
+        publish.push(mixed, out, allow_unknown=True, terminal=Quiet())
     some = licensed(tmp_path / "some.zarr", ("MIT",), [0, -1, -1])
     with pytest.raises(UserError, match=r"nobody knows .* 2 shapes \(no licence.*--allow-unknown"):
         publish.push(some, out, terminal=Quiet())
