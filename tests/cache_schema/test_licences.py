@@ -21,7 +21,8 @@ SAID = {
         Sketchfab Standard | shapenet | ScanNet terms of use | MIT AND by-nd | by-sa AND by-nc-sa | non-commercial research
         MIT WITH Commons-Clause AND proprietary""",
     "unknown": """other | unknown | CC | Creative Commons | CC BY 4.0 except for training | MIT-ish | by-sa-nd | nc | MIT AND | AND | (MIT
-        MIT OR unheard-of AND | MIT WITH Commons-Clause | dinov3-license | gemma | MIT AND unheard-of | CC-BY-4.0 with restrictions | NOASSERTION | my own
+        MIT OR unheard-of AND | MIT WITH Commons-Clause | dinov3-license | gemma | MIT AND unheard-of
+        CC-BY-4.0 with restrictions | NOASSERTION | my own
         GPL-3.0 WITH Commons-Clause-no-exception | MIT WITH LLVM-exceptions | MIT WITH
         MIT WITH (LLVM-exception) | PROPRIETARY-OR-MIT""",
 }
