@@ -129,14 +129,44 @@ class Cleaner:
         return value
 
 
+def check(cache: Cache, names: Collection[str], manifest: Manifest, rows: NDArray[np.int64]) -> None:
+    """Refuse what cannot go out, before some shapes of a cache are copied to give the copy away.
+
+    Args:
+        cache: the cache.
+        names: the complete products that go out.
+        manifest: that of the copy.
+        rows: the shapes that go out. [rows]
+
+    Raises:
+        UserError: something local cannot be left out.
+    """
+    cleaner = Cleaner(own_places(cache), own_names())
+    cleaner.description(manifest, f"{cache.address}: the manifest")
+    _check_ids(cleaner, cache, rows, cache.address)
+    for name in names:
+        cleaner.description(cache.proven(name), f"{cache.address}: the record of {name}")
+
+
+def _check_ids(cleaner: Cleaner, cache: Cache, rows: NDArray[np.int64], where: str) -> None:
+    ids = cache.ids()
+    for row in rows.tolist():
+        if place := cleaner.local(str(ids[row])):
+            raise UserError(
+                f"{where}: the id of row {row} holds a place of this machine ({short(place)}), and nothing local goes out. Name shapes by "
+                "paths relative to a folder, and build the cache anew"
+            )
+
+
 class Outgoing:
     """A cache as it goes out: complete products, without anything local."""
 
-    def __init__(self, cache: Cache, names: Collection[str] = ()) -> None:
+    def __init__(self, cache: Cache, names: Collection[str] = (), where: str = "") -> None:
         """
         Args:
             cache: the cache, which stays unchanged.
             names: the complete products that go out; all if empty.
+            where: the name of the cache in messages; its address if empty.
 
         Raises:
             UserError: something local cannot be left out, or a product was changed since it was finished.
@@ -144,21 +174,14 @@ class Outgoing:
         self.cache = cache
         self.cleaner = Cleaner(own_places(cache), own_names())
         self._rewritten: dict[tuple[str, int], list[bytes]] = {}
-        self.manifest: Manifest = self.cleaner.description(cache.manifest, f"{cache.path}: the manifest")
-        self._check_ids()
+        self._where = where or cache.address
+        self.manifest: Manifest = self.cleaner.description(cache.manifest, f"{self._where}: the manifest")
+        _check_ids(self.cleaner, cache, np.arange(len(cache.ids())), self._where)
         complete = products.in_order(record for record in cache.products().values() if not names or record.product in names)
         self.records = {record.product: self._cleaned_record(cache.proven(record.product)) for record in complete}
 
-    def _check_ids(self) -> None:
-        for row, text in enumerate(self.cache.ids()):
-            if place := self.cleaner.local(str(text)):
-                raise UserError(
-                    f"{self.cache.path}: the id of row {row} holds a place of this machine ({short(place)}), and nothing local goes out. "
-                    "Name shapes by paths relative to a folder, and build the cache anew"
-                )
-
     def _cleaned_record(self, record: Record) -> Record:
-        made = self.cleaner.description(record, f"{self.cache.path}: the record of {record.product}")
+        made = self.cleaner.description(record, f"{self._where}: the record of {record.product}")
         assert made.fingerprint == record.fingerprint, record.product
         # No reader of what goes out has opened this cache before it grew.
         made = dataclasses.replace(made, before=())
