@@ -933,6 +933,9 @@ def push(
     allow_unknown: Annotated[
         bool, typer.Option("--allow-unknown", help="Push although the licence of some shapes or models is not known.")
     ] = False,
+    public: Annotated[
+        bool, typer.Option("--public", help="Let everybody see a data set that is made on the hub. Default: a private one.")
+    ] = False,
     staging: Annotated[
         Path | None,
         typer.Option(
@@ -967,6 +970,7 @@ def push(
             jobs=jobs,
             allow_unknown=allow_unknown,
             staging=staging,
+            public=public,
             terminal=terminal,
         )
     if as_json:

@@ -40,7 +40,22 @@ from cache_schema.merging import Merging
 from cache_schema.mirror import Mirror, opened_at
 from cache_schema.products import markers, statistics_array
 from cache_schema.records import differences, sealed
-from cache_schema.remote import CARD, FILE_MOST, ROOT, ROOT_MOST, TABLE, Absent, Described, Folder, Place, described_at, file_most, place_of
+from cache_schema.remote import (
+    CARD,
+    FILE_MOST,
+    HUB,
+    ROOT,
+    ROOT_MOST,
+    TABLE,
+    Absent,
+    Described,
+    Folder,
+    Hub,
+    Place,
+    described_at,
+    file_most,
+    place_of,
+)
 from cache_schema.selection import ALL, Selection
 from cache_schema.spec import Manifest, Record
 from cache_schema.store import Cache
@@ -118,6 +133,7 @@ def push(
     jobs: int = JOBS,
     allow_unknown: bool = False,
     staging: Path | None = None,
+    public: bool = False,
     terminal: Terminal,
 ) -> Moved:
     """Write the complete products of a cache to another place, with a card and a table of shapes.
@@ -131,6 +147,7 @@ def push(
         allow_unknown: whether to push although nobody knows the licence of some shapes or models.
         staging: folder for the copy of the shapes that go out, with `only_licence`. Default: beside the cache, or another place where
             files can be written; the terminal says which.
+        public: whether everybody can see a data set that the push makes on the hub. Default: a private one.
         terminal: for progress.
 
     Raises:
@@ -147,11 +164,16 @@ def push(
         for own in cache.paths:
             if place.path.resolve().is_relative_to(own) or own.is_relative_to(place.path.resolve()):
                 raise UserError(f"{url} is the cache itself, lies inside it or around it; give another place")
+    if public and not isinstance(place, Hub):
+        raise UserError(f"--public is for data sets on the hub ({HUB}USER/NAME); who can read {url} is decided there")
     for name in sorted(set(cache.records()) - set(cache.products())):
         terminal.say(f"{name} is not finished and stays here")
     names = tuple(record.product for record in choose(cache.products(), patterns, str(path)))
     licence = _under(cache, only_licence, terminal)
     check_licences(cache, names, licence, allow_unknown, terminal)
+    if isinstance(place, Hub):
+        place.public = public
+        terminal.say(place.audience())
     with contextlib.ExitStack() as held:
         if isinstance(place, Folder):
             if not (place.path / ROOT).exists():

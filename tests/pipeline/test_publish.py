@@ -630,6 +630,24 @@ def test_the_hub_takes_a_cache_in_commits_with_the_root_last(cache, monkeypatch,
             pull("hf://datasets/me/none", tmp_path / "none.zarr")
 
 
+@pytest.mark.parametrize("public", [False, True])
+def test_a_data_set_on_the_hub_is_private_unless_it_is_asked_for(cache, monkeypatch, tmp_path, public):
+    url = "hf://datasets/me/shapes"
+    with hub_server(monkeypatch) as hub:
+
+        def said(**options):
+            publish.push(cache, url, allow_unknown=True, patterns=("index",), terminal=(told := Quiet()), **options)
+            return next(line for line in told.said if line.startswith(url))
+
+        assert ("made public: everybody" if public else "made private: only me can") in said(public=public)
+        assert hub.private != public
+        # What is there stays as it is, and the command says so.
+        assert ("is public: everybody" if public else "private, although --public") in said(public=True)
+        assert ("is public: everybody" if public else "stays private") in said() and hub.private != public
+    with pytest.raises(UserError, match="--public is for data sets on the hub"):
+        push(cache, str(tmp_path / "out.zarr"), public=True)
+
+
 # ------------------------------------------------------------------------------------------------------------- hostile
 
 
