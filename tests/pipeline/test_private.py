@@ -61,9 +61,12 @@ PRIVATE = {
 }
 HARMLESS = """1/2|and/or|n/a|km/h|image/clip|image/*|openai/clip-vit-base|facebook/dinov2-base@0fae|./my-siglip|../a/b|a photo of {}/{}
 https://huggingface.co/openai/clip-vit-base|https://huggingface.co/a?b=c#d|http://creativecommons.org/licenses/by/4.0/
-see https://a.org, or b|git+https://github.com/a/b|12:30|12:30:45|2026-11-29T03:24:28|1.2.3.4|version 12.8.4.1|torch 2.9.0+cu128|ratio 16:9|1:1024|top@5|mAP@0.5
+see https://a.org, or b
+git+https://github.com/a/b|12:30|12:30:45|2026-11-29T03:24:28|1.2.3.4|version 12.8.4.1|torch 2.9.0+cu128
+ratio 16:9|1:1024|top@5|mAP@0.5
 3 / 4|a / b|50%/year|+/-|</s>|<image></s>|chairs/a b.off|mesh.obj:12|x: y|a:b|C: drive|[1:2]|[0:3, 1]|a\\nb|// a note|doi:10.1145/3592133
-~5|~5/6|w/o texture|e.g. this|arXiv:2304.07193|/|//|/ or /|/5|(a)/b|scan:starter|chair/0001#2|Crème/brûlée|10.1234/abc.def|10.2.3|x.local_name"""
+~5|~5/6
+w/o texture|e.g. this|arXiv:2304.07193|/|//|/ or /|/5|(a)/b|scan:starter|chair/0001#2|Crème/brûlée|10.1234/abc.def|10.2.3|x.local_name"""
 
 
 @pytest.mark.parametrize(("text", "clean"), PRIVATE.items())
