@@ -164,13 +164,14 @@ def read_file(path: Path) -> bytes:
 
 
 @contextlib.contextmanager
-def exclusive(path: str | os.PathLike[str], wait: Callable[[], None] | None = None) -> Iterator[TextIO]:
+def exclusive(path: str | os.PathLike[str], wait: Callable[[], None] | None = None, *, temporary: bool = False) -> Iterator[TextIO]:
     """Hold a cache for writing, and remove what a killed writer left behind. Other writers wait. The hold ends with the process.
 
     Args:
         path: the cache. The lock is on `<path>.journal` beside it. Builds note their timings there, because the cache itself must not
             differ from run to run.
         wait: called once if another process holds the cache.
+        temporary: whether the journal is deleted at the end if the cache is not there any more.
 
     Yields:
         The journal, open for appending lines.
@@ -182,16 +183,8 @@ def exclusive(path: str | os.PathLike[str], wait: Callable[[], None] | None = No
     path = Path(path).resolve()  # one lock, by whatever name the cache is reached
     with made_in(path.parent, path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        opened = _open_beside(journal_file(path), "a+")
+        opened = _locked(path, wait)
     with opened as journal:
-        try:
-            fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise
-            if wait is not None:
-                wait()
-            fcntl.flock(journal, fcntl.LOCK_EX)
         with _open_beside(_lock_file(path), "a") as lock:
             token = secrets.token_hex(16)
             _say_holder(lock, token, wait)
@@ -206,6 +199,31 @@ def exclusive(path: str | os.PathLike[str], wait: Callable[[], None] | None = No
                 if _said(_lock_file(path))[:1] == [token]:  # else a file server has lost our lock, and another holds the cache now
                     _say_holder(lock, "")
                     _lock_file(path).unlink(missing_ok=True)
+                    if temporary and not path.exists():
+                        journal_file(path).unlink(missing_ok=True)
+
+
+def _locked(path: Path, wait: Callable[[], None] | None) -> TextIO:
+    """Open the journal of a cache and lock it. If another process deletes it while we wait for the lock, the next one is locked."""
+    while True:
+        journal = _open_beside(journal_file(path), "a+")
+        try:
+            try:
+                fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                    raise
+                if wait is not None:
+                    wait()
+                    wait = None
+                fcntl.flock(journal, fcntl.LOCK_EX)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(journal.fileno()), os.stat(journal_file(path))):
+                    return journal
+        except BaseException:
+            journal.close()
+            raise
+        journal.close()
 
 
 @contextlib.contextmanager

@@ -11,10 +11,9 @@ that is not understood whole is `unknown`, which is never taken for allowed. A c
 licence without derivatives forbids to share it. This is help, not legal advice: the licence itself decides.
 
 Sources: https://spdx.org/licenses, https://creativecommons.org/share-your-work/cclicenses, https://sketchfab.com/licenses,
-https://huggingface.co/docs/hub/repositories-licenses, https://ai.google.dev/gemma/terms, https://llama.meta.com/llama3/license,
-https://huggingface.co/facebook/dinov3-vitl16-pretrain-lvd1689m/blob/main/LICENSE.md,
-https://huggingface.co/apple/MobileCLIP-S2-OpenCLIP/blob/main/LICENSE, https://huggingface.co/datasets/ShapeNet/shapenetcore-glb,
-https://kaldir.vc.in.tum.de/scannet/ScanNet_TOS.pdf.
+https://huggingface.co/docs/hub/repositories-licenses, https://github.com/meta-llama/llama3/blob/main/LICENSE,
+https://github.com/apple/ml-mobileclip/blob/main/LICENSE_MODELS, https://huggingface.co/datasets/ShapeNet/shapenetcore-glb,
+https://kaldir.vc.in.tum.de/scannet/ScanNet_TOS.pdf, https://spdx.org/licenses/exceptions-index.html.
 """
 
 import itertools
@@ -74,10 +73,14 @@ _ALIKE: Final = (
 _RESTRICTED: Final = (
     "openrail openrail++ openrail-m bigscience-openrail-m creativeml-openrail-m bigcode-openrail-m bigscience-bloom-rail-1.0"
 )
-# Gemma's and Llama's terms, the DINOv3 License and Apple's Machine Learning Research Model license (below) let others have the material
-# and what is derived from it if the terms go along. Whether embeddings are derived from a model is a matter of law; here they are.
-_OWN_TERMS: Final = (
-    "gemma llama2 llama-2 llama3 llama-3 llama3.1 llama-3.1 llama3.2 llama-3.2 llama3.3 llama-3.3 llama4 llama-4 dinov3 c-uda sam"
+# Two texts were read as a whole, with the places that are named above: the Meta Llama 3 Community License of April 18, 2024, and Apple's
+# Machine Learning Research Model license ("apple-amlr" below). Both let others have the model and what is derived from it if the terms go
+# along. Whether embeddings are derived from a model is a matter of law; here they are.
+_OWN_TERMS: Final = "llama3 llama-3"
+# Terms that makers of models wrote themselves, and that nobody read as a whole for this table.
+_UNREAD: Final = (
+    "gemma dinov3 llama2 llama-2 llama3.1 llama-3.1 llama3.2 llama-3.2 llama3.3 llama-3.3 llama4 llama-4 c-uda sam "
+    "fair-noncommercial-research"
 )
 _CLOSED: Final = (
     "proprietary commercial all-rights-reserved copyrighted closed confidential internal private no-redistribution editorial ed st free-st "
@@ -101,7 +104,7 @@ TABLE: Final[dict[str, Terms]] = {
     **dict.fromkeys(_RESTRICTED.split(), _set("conditional", "use restrictions")),
     **dict.fromkeys(_OWN_TERMS.split(), _set("conditional", "own terms")),
     "apple-amlr": _set("conditional", "non-commercial", "research", "own terms"),
-    "fair-noncommercial-research": _set("conditional", "non-commercial", "research", "own terms"),
+    **dict.fromkeys(_UNREAD.split(), _set("unknown", why="it has terms of its own, which nobody has read for this table: read them")),
     **dict.fromkeys(_CLOSED.split(), _set("forbidden", why="it gives nobody the right to pass the material on")),
     **dict.fromkeys(_STUDY.split(), _set("forbidden", why="it allows to use the material in research, not to pass it on")),
 }
@@ -176,7 +179,18 @@ def _one(name: str) -> Terms:
 
 # ---------------------------------------------------------------------------------------------------- expressions
 
-_TOKEN: Final = re.compile(r"\(|\)|\b(?:AND|OR|WITH)\b")
+_OPERATOR: Final = re.compile(r"(?<![^\s()])(?:AND|OR|WITH)(?![^\s()])")
+_TOKEN: Final = re.compile(rf"\(|\)|{_OPERATOR.pattern}")
+_EXCEPTIONS: Final = frozenset(
+    "389-exception autoconf-exception-2.0 autoconf-exception-3.0 autoconf-exception-generic bison-exception-2.2 bison-exception-1.24 "
+    "bootloader-exception classpath-exception-2.0 clisp-exception-2.0 digirule-foss-exception ecos-exception-2.0 fawkes-runtime-exception "
+    "fltk-exception font-exception-2.0 freertos-exception-2.0 gcc-exception-2.0 gcc-exception-3.1 gnu-javamail-exception "
+    "gpl-3.0-linking-exception gstreamer-exception-2005 i2p-gpl-java-exception lgpl-3.0-linking-exception libtool-exception "
+    "linux-syscall-note llvm-exception lzma-exception mif-exception ocaml-lgpl-linking-exception openjdk-assembly-exception-1.0 "
+    "openvpn-openssl-exception ps-or-pdf-font-exception-20170817 qt-gpl-exception-1.0 qt-lgpl-exception-1.1 qwt-exception-1.0 "
+    "swift-exception u-boot-exception-2.0 universal-foss-exception-1.0 wxwindows-exception-3.1".split()
+)
+"""Exceptions in the list of SPDX, in small letters. Each gives a right that the licence does not give, and takes none."""
 
 
 def terms(name: str) -> Terms:
@@ -184,14 +198,40 @@ def terms(name: str) -> Terms:
 
     Args:
         name: a name of any origin, or an SPDX expression: `A AND B` (both hold), `A OR B` (the freer one is chosen), `A WITH EXCEPTION`
-            (the exception is left out: it only frees). AND, OR and WITH are in capitals, as SPDX has them. Empty for unknown.
+            (an exception in SPDX's list is left out, because it only frees; any other is unknown). AND, OR and WITH are in capitals, as
+            SPDX has them. Empty for unknown.
     """
-    if not re.search(r"\b(?:AND|OR|WITH)\b|^\s*\(", name):
+    if not _OPERATOR.search(name) and not name.lstrip().startswith("("):
         return _one(name)
+    return _read(name) or Terms(sharing="unknown", why="nobody here understands this expression")
+
+
+def _read(name: str) -> Terms | None:
+    """Return the terms of an expression, which may be a single name. None if it is no expression."""
     ends = [0, *(place for found in _TOKEN.finditer(name) for place in found.span()), len(name)]
     tokens = [token for start, end in itertools.pairwise(ends) if (token := name[start:end].strip())]
     found = _either(tokens)
-    return Terms(sharing="unknown", why="nobody here understands this expression") if tokens or found is None else found
+    return None if tokens else found
+
+
+def both(names: Iterable[str]) -> str:
+    """Return the expression that says that several licences hold for one work.
+
+    Each name that is an expression stands in brackets, so that its OR cannot reach beyond it.
+
+    Args:
+        names: names or expressions, of any number. An empty one stands for unknown.
+
+    Returns:
+        The names, each once, in their order. Empty for unknown if one of them is unknown by being empty or no right expression, unless
+        others forbid to share: then only those, because what is forbidden stays so.
+    """
+    every = list(dict.fromkeys(name.strip() for name in names))
+    if len(every) > 1 and not all(map(_read, every)):
+        every = [name for name in every if _read(name) and terms(name).sharing == "forbidden"]
+    if len(every) < 2:
+        return "".join(every)
+    return " AND ".join(f"({name})" if _OPERATOR.search(name) else name for name in every)
 
 
 def _either(tokens: list[str]) -> Terms | None:
@@ -229,9 +269,12 @@ def _atom(tokens: list[str]) -> Terms | None:
         found = _either(tokens)
         return found if tokens and tokens.pop(0) == ")" else None
     if tokens[:1] == ["WITH"]:
-        if "exception" not in "".join(tokens[1:2]).lower():  # other additions, such as the Commons Clause, restrict
+        added = "".join(tokens[1:2])
+        if added in ("", "AND", "OR", "WITH", "(", ")"):
             return None
         del tokens[:2]
+        if added.lower() not in _EXCEPTIONS:  # other additions, such as the Commons Clause, restrict
+            return _strictest([_one(first), Terms(sharing="unknown", why=f"nobody here knows the addition {added}")])
     return _one(first)
 
 
@@ -267,7 +310,7 @@ def of_products(records: Mapping[str, Record]) -> dict[str, str]:
             written = products.select(records, products.CAPTIONS, captions=products.parts(record)["captions"])
             # Without the captions nobody knows whether a model wrote them.
             found[product] += [name for captions in written for name in found.get(captions.product, [])] if written else [""]
-    return {product: " AND ".join(sorted(set(names))) if all(names) else "" for product, names in found.items()}
+    return {product: both(sorted(names)) for product, names in found.items()}
 
 
 def together(names: Iterable[str]) -> Terms:

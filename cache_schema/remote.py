@@ -195,6 +195,9 @@ class Hub(Place):
         if not user or not name or "@" in self.url:
             raise UserError(f"{url}: expected {HUB}USER/NAME")
         self.repo = f"{user}/{name}"
+        self.public = False
+        """Whether everybody can see the data set if a write makes it. One that is there stays as it is."""
+        self._made = False
         with _explained("hf"):
             import huggingface_hub
 
@@ -244,11 +247,26 @@ class Hub(Place):
         operations = [self._hub.CommitOperationAdd(self._place(key), data) for key, data in self._waiting.items()]
 
         def commit() -> None:
-            self._api.create_repo(self.repo, repo_type="dataset", exist_ok=True)
+            if not self._made:
+                self._api.create_repo(self.repo, repo_type="dataset", private=not self.public, exist_ok=True)
+                self._made = True
             self._api.create_commit(self.repo, operations, commit_message=f"mmpd-cache push: {len(operations)} files", repo_type="dataset")
 
         patiently(self.url, commit)
         self._waiting.clear()
+
+    def audience(self) -> str:
+        """Return a sentence about who can see the data set, or will see it once a write has made it."""
+        try:
+            private = patiently(self.url, lambda: self._api.repo_info(self.repo, repo_type="dataset").private)
+        except Absent:
+            if self.public:
+                return f"{self.url} is made public: everybody can see it"
+            return f"{self.url} is made private: only {self.repo.partition('/')[0]} can see it (--public makes a public one)"
+        if private:
+            kept = ", although --public is given. Make it public on the hub if that is meant" if self.public else ""
+            return f"{self.url} is there and stays private{kept}"
+        return f"{self.url} is there and is public: everybody can see what is pushed"
 
     def find(self, prefix: str) -> set[str]:
         def listed() -> set[str]:

@@ -939,6 +939,17 @@ def push(
     allow_unknown: Annotated[
         bool, typer.Option("--allow-unknown", help="Push although the licence of some shapes or models is not known.")
     ] = False,
+    public: Annotated[
+        bool, typer.Option("--public", help="Let everybody see a data set that is made on the hub. Default: a private one.")
+    ] = False,
+    staging: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Where the copy of the shapes that go out lies meanwhile, with --only-licence. Default: beside the cache.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Give a cache away: write its complete products to another place, with a card (README.md) and a table of shapes (shapes.parquet).
@@ -964,6 +975,8 @@ def push(
             only_licence=names_in(only_licence),
             jobs=jobs,
             allow_unknown=allow_unknown,
+            staging=staging,
+            public=public,
             terminal=terminal,
         )
     if as_json:

@@ -13,7 +13,6 @@ import getpass
 import hashlib
 import re
 import socket
-import tempfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -38,25 +37,68 @@ COMMON: Final = frozenset(
     "root user users admin ubuntu debian localhost runner home test guest nobody jovyan vscode docker build node".split()
 )
 """Names of users and machines that say nothing about anybody, and that ordinary texts hold."""
-_PATH: Final = re.compile(r"""(?:file://|~\w*(?=/)|(?<![\w.:/~\\-])(?=/))(?:/[^\s/:;,'"()<>|]+){2,}/?|(?<!\w)[A-Za-z]:\\[^\s:;,'"()<>|]+""")
-"""A place on a machine: an absolute path of at least two parts, or one of Windows."""
-_ADDRESS: Final = re.compile(
-    r"https?://(?:[^/\s@]*@)?"
-    r"(localhost|[\d.]+|\[[0-9a-fA-F:]+\]|[\w-]+|[\w.-]+\.(?:local|lan|internal|intra|corp|home))(?::\d+)?(?=[/\s]|$)\S*"
+_HOMES: Final = frozenset(("home", "users", "homes"))
+"""Folders whose subfolders are called like people."""
+
+_CHAR: Final = r"""[^\s/\\:;,'"()<>|]"""
+_BLANK: Final = r"[^\S\n]+(?![~/\\]|[A-Za-z]:[/\\]|[A-Za-z][\w+.-]*://)"
+"""What may lie between two words of the name of a folder or a file. No path or address of its own begins after it."""
+_ENDED: Final = rf"{_CHAR}*\.[A-Za-z]\w{{0,7}}\.?(?![^\s:;,'\"()<>|])"
+"""A word with a suffix, such as that of a file."""
+_WORD: Final = rf"(?!{_ENDED}){_CHAR}+"
+_FOLDER: Final = rf"{_CHAR}+(?:{_BLANK}{_CHAR}+)*[/\\]+"
+_LAST: Final = rf"(?:{_ENDED}|{_WORD}(?:{_BLANK}{_WORD})*(?:{_BLANK}{_ENDED})?)"
+"""The last part of a path. It ends with a suffix or with the last word, because nobody knows where a name with blanks ends."""
+_PATH: Final = re.compile(
+    rf"""
+    file:/{{1,3}}(?:{_FOLDER})*(?:{_LAST})?                                      # file:///home/jane
+    | (?<![\w.~/\\])~(?:[A-Za-z_][\w-]*)?/(?:{_FOLDER})*(?:{_LAST})?              # ~/models, ~jane/models
+    | (?<![A-Za-z])[A-Za-z]:[/\\](?![/\\])(?:{_FOLDER})*(?:{_LAST})?              # C:\Users\jane, C:/Users/jane
+    | (?<![\w.:~/\\])(?://|\\\\)(?=[\w.-]+[/\\]+\w)(?:{_FOLDER})*(?:{_LAST})?     # //nas/home/jane, \\nas\home\jane
+    | (?<![\w.~/\\)\]}}%+-])/(?=[^\s/]+/)(?:{_FOLDER})+(?:{_LAST})?               # /home/jane
+    | (?<![\w.~/\\)\]}}%+<-])/(?=\w*[^\W\d]){_CHAR}{{2}}(?:{_LAST})?              # /secret
+    """,
+    re.VERBOSE,
 )
-"""An address of a server that is not public."""
+"""A place on a machine: an absolute path. Names of models and products, and `and/or` and `1/2`, are none."""
+_INSIDE: Final = "local|localdomain|lan|internal|intra|corp"
+_IP: Final = r"(?:\d{1,3}\.){3}\d{1,3}"
+_ADDRESS: Final = re.compile(
+    rf"""
+    (?<![\w+.-])(?!(?:git\+)?https?://|file:)[a-z][a-z0-9+.-]*://\S+                    # ssh://10.2.3.4/x, s3://lab/x: not for everybody
+    | https?://[^/\s@]*@\S+                                                             # with a name or a password
+    | https?://\S*[?&][\w-]*(?:token|key|secret|signature|password|credential)[\w-]*=\S*
+    | https?://(?:localhost|[\d.]+|\[[0-9a-f:]+\]|[\w-]+|[\w.-]+\.(?:{_INSIDE}|home))(?::\d+)?(?=[/\s?#,;)'"]|$)\S*
+    | (?<![\w/.+-])[\w.+-]+@(?:{_IP}|[\w-]+(?:\.[\w-]+)*\.[a-z]{{2,}}\b|[\w.-]+(?=:[/~]))(?::\S+)?     # jane@lab.edu, jane@box:/data
+    | (?<![\w.-]){_IP}:\d+(?!\w)\S*
+    | (?<![\w.=-])(?={_IP}(?!\.?\w))(?:10|127|169\.254|192\.168|172\.(?:1[6-9]|2\d|3[01]))\.[\d.]*\d
+    | \[[0-9a-f]*:[0-9a-f:]*:[0-9a-f]*\](?::\d+)?
+    | (?<![\w./@-])(?:localhost|(?:[\w-]+\.)+(?:{_INSIDE}|com|org|net|edu|gov|io|ac|de|uk|ch|fr|jp|cn|eu|us)):\d{{2,5}}(?!\w)\S*
+    | (?<![\w./@-])(?:[\w-]+\.)+(?:{_INSIDE})(?![\w.-])
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+"""An address of a server that is not public, of a storage, or of a person. `1.2.3.4` without a port is a version."""
+
+
+def _kept(path: str) -> str:
+    """Return what goes out of a path: its last part if that is a file, or a folder well below the root; else `REMOVED`."""
+    shared = re.match(r"(?://|\\\\)[^/\\]+", path)
+    parts = [part for part in re.split(r"[/\\]+", re.sub(r"^(?:file:|[A-Za-z]:)", "", path[shared.end() if shared else 0 :])) if part]
+    if not parts or (len(parts) > 1 and parts[-2].lower() in _HOMES):
+        return REMOVED
+    return parts[-1] if len(parts) > 2 or re.search(r"\.[A-Za-z]\w{0,7}\.?$", parts[-1]) else REMOVED
 
 
 def own_places(cache: Cache) -> tuple[str, ...]:
-    """List places of this machine that texts of a cache may name, longest first: sources and models of the journal, home, and such."""
-    found = {str(Path.home()), str(Path.cwd()), tempfile.gettempdir()}
-    found |= {str(place) for path in cache.paths for place in (path, path.parent)}
+    """List places of this machine that texts of a cache may name, longest first: the cache, and sources and models of its journal."""
+    found = {str(path) for path in cache.paths}
     for event in journal_of(cache).events:
         if isinstance(event, Loading):
             found |= {str(Path(place).expanduser().absolute()) for place in event.models.values()}
         if isinstance(event, Build) and event.source:
             place = Path(event.source.removeprefix("scan:")).expanduser().absolute()
-            found |= {str(place), str(place.resolve()), str(place.parent)}
+            found |= {str(place), str(place.resolve()), *([str(place.parent)] if place.suffix else [])}  # a list lies beside its shapes
     return tuple(sorted((place for place in found if place.count("/") >= 1 and len(place) > 1), key=len, reverse=True))
 
 
@@ -91,12 +133,12 @@ class Cleaner:
         return ""
 
     def cleaned(self, text: str) -> str:
-        """Return a text without places and names: a path below a known folder becomes relative to it, any other becomes its last part, and
-        a name becomes `REMOVED`."""
+        """Return a text without places and names: a path below a known folder becomes relative to it, any other becomes its last part or
+        `REMOVED`, as do addresses and names. Words after a path may go along, because names of folders may have blanks."""
         if self._known is not None:
-            text = self._known.sub(lambda found: "" if found[0].endswith("/") else Path(found[0]).name, text)
-        text = _PATH.sub(lambda found: re.split(r"[/\\]", found[0].rstrip("/"))[-1], text)
+            text = self._known.sub(lambda found: "" if found[0].endswith("/") else _kept(found[0]), text)
         text = _ADDRESS.sub(REMOVED, text)
+        text = _PATH.sub(lambda found: _kept(found[0]), text)
         return text if self._names is None else self._names.sub(REMOVED, text)
 
     def description(self, value: T, where: str) -> T:
@@ -129,14 +171,44 @@ class Cleaner:
         return value
 
 
+def check(cache: Cache, names: Collection[str], manifest: Manifest, rows: NDArray[np.int64]) -> None:
+    """Refuse what cannot go out, before some shapes of a cache are copied to give the copy away.
+
+    Args:
+        cache: the cache.
+        names: the complete products that go out.
+        manifest: that of the copy.
+        rows: the shapes that go out. [rows]
+
+    Raises:
+        UserError: something local cannot be left out.
+    """
+    cleaner = Cleaner(own_places(cache), own_names())
+    cleaner.description(manifest, f"{cache.address}: the manifest")
+    _check_ids(cleaner, cache, rows, cache.address)
+    for name in names:
+        cleaner.description(cache.proven(name), f"{cache.address}: the record of {name}")
+
+
+def _check_ids(cleaner: Cleaner, cache: Cache, rows: NDArray[np.int64], where: str) -> None:
+    ids = cache.ids()
+    for row in rows.tolist():
+        if place := cleaner.local(str(ids[row])):
+            raise UserError(
+                f"{where}: the id of row {row} holds a place of this machine ({short(place)}), and nothing local goes out. Name shapes by "
+                "paths relative to a folder, and build the cache anew"
+            )
+
+
 class Outgoing:
     """A cache as it goes out: complete products, without anything local."""
 
-    def __init__(self, cache: Cache, names: Collection[str] = ()) -> None:
+    def __init__(self, cache: Cache, names: Collection[str] = (), where: str = "") -> None:
         """
         Args:
             cache: the cache, which stays unchanged.
             names: the complete products that go out; all if empty.
+            where: the name of the cache in messages; its address if empty.
 
         Raises:
             UserError: something local cannot be left out, or a product was changed since it was finished.
@@ -144,21 +216,14 @@ class Outgoing:
         self.cache = cache
         self.cleaner = Cleaner(own_places(cache), own_names())
         self._rewritten: dict[tuple[str, int], list[bytes]] = {}
-        self.manifest: Manifest = self.cleaner.description(cache.manifest, f"{cache.path}: the manifest")
-        self._check_ids()
+        self._where = where or cache.address
+        self.manifest: Manifest = self.cleaner.description(cache.manifest, f"{self._where}: the manifest")
+        _check_ids(self.cleaner, cache, np.arange(len(cache.ids())), self._where)
         complete = products.in_order(record for record in cache.products().values() if not names or record.product in names)
         self.records = {record.product: self._cleaned_record(cache.proven(record.product)) for record in complete}
 
-    def _check_ids(self) -> None:
-        for row, text in enumerate(self.cache.ids()):
-            if place := self.cleaner.local(str(text)):
-                raise UserError(
-                    f"{self.cache.path}: the id of row {row} holds a place of this machine ({short(place)}), and nothing local goes out. "
-                    "Name shapes by paths relative to a folder, and build the cache anew"
-                )
-
     def _cleaned_record(self, record: Record) -> Record:
-        made = self.cleaner.description(record, f"{self.cache.path}: the record of {record.product}")
+        made = self.cleaner.description(record, f"{self._where}: the record of {record.product}")
         assert made.fingerprint == record.fingerprint, record.product
         # No reader of what goes out has opened this cache before it grew.
         made = dataclasses.replace(made, before=())

@@ -18,7 +18,9 @@ import dataclasses
 import fnmatch
 import hashlib
 import json
+import os
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -38,11 +40,26 @@ from cache_schema.merging import Merging
 from cache_schema.mirror import Mirror, opened_at
 from cache_schema.products import markers, statistics_array
 from cache_schema.records import differences, sealed
-from cache_schema.remote import CARD, FILE_MOST, ROOT, ROOT_MOST, TABLE, Absent, Described, Folder, Place, described_at, file_most, place_of
+from cache_schema.remote import (
+    CARD,
+    FILE_MOST,
+    HUB,
+    ROOT,
+    ROOT_MOST,
+    TABLE,
+    Absent,
+    Described,
+    Folder,
+    Hub,
+    Place,
+    described_at,
+    file_most,
+    place_of,
+)
 from cache_schema.selection import ALL, Selection
 from cache_schema.spec import Manifest, Record
 from cache_schema.store import Cache
-from pipeline import card
+from pipeline import card, private
 from pipeline.describe import human
 from pipeline.private import Outgoing
 from pipeline.work import Terminal
@@ -115,6 +132,8 @@ def push(
     only_licence: Sequence[str] = (),
     jobs: int = JOBS,
     allow_unknown: bool = False,
+    staging: Path | None = None,
+    public: bool = False,
     terminal: Terminal,
 ) -> Moved:
     """Write the complete products of a cache to another place, with a card and a table of shapes.
@@ -126,6 +145,9 @@ def push(
         only_licence: licences, as `licences.chosen` takes them. Only shapes under one of them go out; all shapes if empty.
         jobs: number of files that move at once.
         allow_unknown: whether to push although nobody knows the licence of some shapes or models.
+        staging: folder for the copy of the shapes that go out, with `only_licence`. Default: beside the cache, or another place where
+            files can be written; the terminal says which.
+        public: whether everybody can see a data set that the push makes on the hub. Default: a private one.
         terminal: for progress.
 
     Raises:
@@ -142,19 +164,25 @@ def push(
         for own in cache.paths:
             if place.path.resolve().is_relative_to(own) or own.is_relative_to(place.path.resolve()):
                 raise UserError(f"{url} is the cache itself, lies inside it or around it; give another place")
+    if public and not isinstance(place, Hub):
+        raise UserError(f"--public is for data sets on the hub ({HUB}USER/NAME); who can read {url} is decided there")
     for name in sorted(set(cache.records()) - set(cache.products())):
         terminal.say(f"{name} is not finished and stays here")
     names = tuple(record.product for record in choose(cache.products(), patterns, str(path)))
     licence = _under(cache, only_licence, terminal)
     check_licences(cache, names, licence, allow_unknown, terminal)
+    if isinstance(place, Hub):
+        place.public = public
+        terminal.say(place.audience())
     with contextlib.ExitStack() as held:
         if isinstance(place, Folder):
             if not (place.path / ROOT).exists():
                 store.check_empty(place.path)
             held.enter_context(exclusive(place.path, lambda: terminal.say(f"another command is at work on {url}; waiting for it")))
         if licence.values:
-            cache = held.enter_context(_filtered(cache, names, licence, terminal))
-        return _Push(Outgoing(cache, names), place, jobs, terminal).run()
+            beside = place.path.parent if isinstance(place, Folder) else None
+            cache = held.enter_context(_filtered(cache, names, licence, _stage(cache, staging, beside, terminal), terminal))
+        return _Push(Outgoing(cache, names, str(path)), place, jobs, terminal).run()
 
 
 def _under(cache: Cache, only: Sequence[str], terminal: Terminal) -> Selection:
@@ -175,25 +203,72 @@ def _under(cache: Cache, only: Sequence[str], terminal: Terminal) -> Selection:
     return Selection(values=(("licence", names),))
 
 
-@contextlib.contextmanager
-def _filtered(cache: Cache, names: Sequence[str], where: Selection, terminal: Terminal) -> Iterator[Cache]:
-    """Yield a copy of some shapes of a cache, which lies beside it meanwhile."""
-    stage = cache.path.with_name(f".{cache.path.name}.outgoing")
+def _stage(cache: Cache, chosen: Path | None, beside: Path | None, terminal: Terminal) -> Path:
+    """Return where the copy of the shapes that go out lies meanwhile. Says so if it is not beside the cache.
+
+    Args:
+        cache: the cache.
+        chosen: the folder that the user named.
+        beside: the folder of the place that is pushed to, if it has one.
+        terminal: for the place.
+
+    Raises:
+        UserError: a link, or what belongs to somebody else, is in its place.
+    """
+    home = cache.path.parent
+    folders = [chosen] if chosen is not None else [home, *([beside] if beside else []), Path(tempfile.gettempdir())]
+    folder = next((folder for folder in folders if _takes_files(folder)), folders[-1]).absolute()
+    own = "" if folder == home else f"-{hashlib.sha256(str(cache.path).encode()).hexdigest()[:8]}"
+    stage = folder / f".{cache.path.name}{own}.outgoing"
+    if folder != home:
+        terminal.say(f"The shapes that go out are copied to {stage} for a while")
     if stage.is_symlink():
         raise UserError(f"{stage} is a symbolic link, where the shapes that go out are copied to: remove it")
+    for path in (stage, journal_file(stage)):
+        if path.exists() and path.stat().st_uid != os.getuid():
+            raise UserError(
+                f"{path} belongs to another user, and the shapes that go out are copied there: give another folder by --staging"
+            )
+    return stage
+
+
+def _takes_files(folder: Path) -> bool:
+    """Whether this user can make files in a folder, which need not exist yet."""
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+
+
+@contextlib.contextmanager
+def _filtered(cache: Cache, names: Sequence[str], where: Selection, stage: Path, terminal: Terminal) -> Iterator[Cache]:
+    """Yield a copy of some shapes of a cache, which only this user can read. It is deleted at the end, also after an error; if the process
+    is stopped it stays, and the same push goes on with it."""
     merging = Merging([cache], names, where)
+    private.check(cache, names, merging.manifest, where.rows(cache))
     needed = _needed(stage, [node for record in merging.records.values() for node in products.arrays(merging.manifest, record)])
     _refuse_full(stage, needed, f"the copy of the shapes that go out needs {human(needed)} for a while")
-    with exclusive(stage, lambda: terminal.say(f"another push of {cache.path} is at work; waiting for it")) as journal:
+    with exclusive(stage, lambda: terminal.say(f"another push of {cache.path} is at work; waiting for it"), temporary=True) as journal:
+        os.chmod(journal_file(stage), 0o600)  # it names places
+        stage.mkdir(mode=0o700, exist_ok=True)
         try:
-            made = merging.write(stage, journal, lambda totals: None, lambda product, shards: None)
-        except UserError:  # a push of other shapes, or of another state of the cache, was stopped
+            yield _copied(merging, stage, journal)
+        except Exception:
             shutil.rmtree(stage, ignore_errors=True)
-            journal.truncate(0)
-            made = merging.write(stage, journal, lambda totals: None, lambda product, shards: None)
-        yield made.cache
+            raise
         shutil.rmtree(stage)
-        journal_file(stage).unlink()
+
+
+def _copied(merging: Merging, stage: Path, journal: TextIO) -> Cache:
+    """Copy the shapes that go out, or go on with a copy of them that was stopped."""
+    for last in (False, True):
+        try:
+            return merging.write(stage, journal, lambda totals: None, lambda product, shards: None).cache
+        except UserError:  # what lies there is of a push of other shapes, or of another state of the cache
+            if last:
+                raise
+            shutil.rmtree(stage, ignore_errors=True)
+            stage.mkdir(mode=0o700, exist_ok=True)
+            journal.truncate(0)
+    raise AssertionError
 
 
 def check_licences(cache: Cache, names: Sequence[str], where: Selection, allow_unknown: bool, terminal: Terminal) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cache_schema.errors import UserError
+from cache_schema.licences import both
 
 if TYPE_CHECKING:
     import torch
@@ -157,7 +158,7 @@ def licence(model: str, folder: Path) -> str:
     names = said.get("license", [])
     if [name.lower() for name in names] == ["other"] and said["license_name"]:
         names = said["license_name"]
-    return " AND ".join(names) if all(name.isprintable() and len(name) <= 80 for name in names) else ""
+    return both(names) if all(name.isprintable() and len(name) <= 80 for name in names) else ""
 
 
 def _listed(block: str, key: str) -> list[str]:

@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 import numpy as np
 
 from cache_schema.errors import UserError
+from cache_schema.licences import both
 from cache_schema.spec import canonical
 from pipeline.geometry import Cloud, Mesh, beside, compact, finished_cloud, normalized
 from pipeline.sources import catalog
@@ -188,16 +189,11 @@ def _entries(entries: Sequence[Entry], settings: Settings) -> tuple[list[Entry],
         for copy in range(settings.copies):
             locator = Locator(entry, other, copy).text()
             name = shape_id(f"{entry.id}#{copy}") if settings.variant == "hard" else entry.id
-            licence = entry.licence if other is None or settings.variant == "only" else _both(entry.licence, other.licence)
+            licence = entry.licence if other is None or settings.variant == "only" else both(sorted((entry.licence, other.licence)))
             done.append(dataclasses.replace(entry, id=name, locator=locator, up="", licence=licence))
     alone = len(entries) - len(beside_it)
     said = [f"{alone} shapes are scanned without a neighbour, because no other is in their split"] if alone else []
     return done, said
-
-
-def _both(one: str, other: str) -> str:
-    """The licence of a scan that shows two shapes; empty for unknown if one of theirs is."""
-    return " AND ".join(sorted({one, other})) if one and other else ""
 
 
 def _neighbours(entries: Sequence[Entry], seed: int) -> dict[str, Entry]:

@@ -6,20 +6,25 @@ import re
 import pytest
 
 from cache_schema import licences
-from cache_schema.licences import chosen, forbids, in_words, terms, together
+from cache_schema.licences import both, chosen, forbids, in_words, terms, together
 
 SAID = {
     "allowed": """MIT | The MIT License | apache-2.0 | Apache License, Version 2.0 | CC0 | cc0-1.0 | CC0 1.0 Universal | Public Domain
         Creative Commons - Public Domain Dedication | BSD-3-Clause | BSD License | unlicense | CC0 Public Domain | GPL-3.0-only OR MIT
-        https://creativecommons.org/publicdomain/zero/1.0/ | Apache-2.0 WITH LLVM-exception | (MIT)""",
+        https://creativecommons.org/publicdomain/zero/1.0/ | Apache-2.0 WITH LLVM-exception | (MIT)
+        MIT WITH classpath-exception-2.0 OR proprietary""",
     "conditional": """by | by-nc | BY-NC-SA | CC-BY-4.0 | cc by 4.0 | CC Attribution | Creative Commons - Attribution - Share Alike | by_nc
         CC Attribution-NonCommercial | Attribution - Non-Commercial - Share Alike | http://creativecommons.org/licenses/by-nc/4.0/
-        openrail | creativeml-openrail-m | gpl-3.0 | GPL-3.0-or-later | GNU - GPL | apple-amlr | dinov3-license | gemma | odc-by
+        openrail | creativeml-openrail-m | gpl-3.0 | GPL-3.0-or-later | GNU - GPL | apple-amlr | llama3 | odc-by
         MIT AND CC-BY-4.0 | (by-nd OR by) AND MIT | cc-by-3.0-us | CC-BY-NC-SA-4.0 AND by-nc-sa""",
     "forbidden": """by-nd | CC-BY-NC-ND-4.0 | CC Attribution-NonCommercial-NoDerivs | proprietary | All Rights Reserved | research-only
-        Sketchfab Standard | shapenet | ScanNet terms of use | MIT AND by-nd | by-sa AND by-nc-sa | non-commercial research""",
+        Sketchfab Standard | shapenet | ScanNet terms of use | MIT AND by-nd | by-sa AND by-nc-sa | non-commercial research
+        MIT WITH Commons-Clause AND proprietary""",
     "unknown": """other | unknown | CC | Creative Commons | CC BY 4.0 except for training | MIT-ish | by-sa-nd | nc | MIT AND | AND | (MIT
-        MIT OR unheard-of AND | MIT WITH Commons-Clause | MIT AND unheard-of | CC-BY-4.0 with restrictions | NOASSERTION | my own""",
+        MIT OR unheard-of AND | MIT WITH Commons-Clause | dinov3-license | gemma | MIT AND unheard-of
+        CC-BY-4.0 with restrictions | NOASSERTION | my own
+        GPL-3.0 WITH Commons-Clause-no-exception | MIT WITH LLVM-exceptions | MIT WITH
+        MIT WITH (LLVM-exception) | PROPRIETARY-OR-MIT""",
 }
 
 
@@ -33,6 +38,28 @@ SAID = {
 )
 def test_names_of_every_origin_say_what_they_mean(sharing, name):
     assert terms(name).sharing == sharing
+
+
+def test_licences_that_hold_together_are_at_least_as_strict_as_each():
+    """`OR` in a name does not reach beyond it, and neither does a bracket."""
+    order = ["allowed", "conditional", "unknown", "forbidden"]
+    pool = [
+        "MIT",
+        "MIT OR Apache-2.0",
+        "by OR by-nd",
+        "MIT AND by",
+        "gpl-3.0 WITH GCC-exception-3.1",
+        "all-rights-reserved",
+        "",
+        "MIT) OR (MIT",
+    ]
+    pool += ["(MIT", "MIT)", "MIT OR", "unheard-of OR by-nd", "MIT (free)", "OR"]
+    for count in (1, 2, 3):
+        for names in itertools.product(pool, repeat=count):
+            at_least = max(order.index(terms(name).sharing) for name in names)
+            assert order.index(terms(both(names)).sharing) >= at_least, names
+    assert both(["MIT OR Apache-2.0", "all-rights-reserved"]) == "(MIT OR Apache-2.0) AND all-rights-reserved"
+    assert both(["MIT", "MIT"]) == "MIT" and both(["MIT", ""]) == both([]) == "" and both(["by-nd", ""]) == "by-nd"
 
 
 def test_conditions_are_those_of_the_parts():

@@ -205,7 +205,9 @@ class _Hub(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         files, place = self.server.files, urllib.parse.unquote(self.path.partition("?")[0])
-        if place.startswith("/api/datasets/me/shapes/tree/main"):
+        if place == "/api/datasets/me/shapes" and self.server.made:
+            self._answer(json.dumps({"id": "me/shapes", "private": self.server.private, "siblings": []}).encode())
+        elif place.startswith("/api/datasets/me/shapes/tree/main"):
             listed = [{"type": "file", "path": path, "size": len(data), "oid": "0" * 40} for path, data in files.items()]
             self._answer(*((json.dumps(listed).encode(),) if self.server.made else (b'{"error":"Repository not found"}', 404)))
         elif (path := place.removeprefix("/datasets/me/shapes/resolve/main/")) in files:
@@ -217,6 +219,9 @@ class _Hub(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         answer = {}
         if self.path == "/api/repos/create":
+            if not self.server.made:
+                asked = json.loads(body)  # clients say it by one word or the other
+                self.server.private = asked.get("private", asked.get("visibility") == "private")
             self.server.made = True
             answer = {"url": f"{self.server.address}/datasets/me/shapes"}
         elif "/preupload/" in self.path:
@@ -242,7 +247,7 @@ def hub_server(patch):
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
     server.address = f"http://127.0.0.1:{server.server_port}"
-    server.files, server.commits, server.tokens, server.made = {}, [], set(), False
+    server.files, server.commits, server.tokens, server.made, server.private = {}, [], set(), False, False
     patch.setattr(constants, "ENDPOINT", server.address)
     patch.setattr(constants, "HF_HUB_OFFLINE", False)
     patch.setenv("HF_TOKEN", "hf_of_the_test")

@@ -24,6 +24,7 @@ CARDS = {
     "---\nlicense: other\n---\n": "other",
     "---\nlicense:\n- mit\n- cc-by-4.0\n---\n": "mit AND cc-by-4.0",
     "---\nlicense: [mit, cc0-1.0]\n---\n": "mit AND cc0-1.0",
+    "---\nlicense:\n- MIT OR Apache-2.0\n- all-rights-reserved\n---\n": "(MIT OR Apache-2.0) AND all-rights-reserved",
     "\ufeff---\nlicense: openrail\n---": "openrail",
     "---\ntags:\n- license: mit\n---\n": "",
     "# license: mit\n": "",
@@ -115,6 +116,8 @@ def test_texts_are_under_the_licences_of_both_models(tmp_path):
     spec = dataclasses.replace(written.spec, model="some/model", licence="by-nc")
     records[written.product] = dataclasses.replace(written, spec=spec)
     assert licences.of_products(records)[text] == "MIT AND by-nc"
+    records[written.product] = dataclasses.replace(written, spec=dataclasses.replace(spec, licence="by OR proprietary"))
+    assert licences.of_products(records)[text] == "MIT AND (by OR proprietary)"
     records[written.product] = dataclasses.replace(written, spec=dataclasses.replace(spec, licence=""))
     assert licences.of_products(records)[text] == ""  # one that is not known leaves the whole unknown
 

@@ -20,6 +20,7 @@ from PIL import Image
 from cache_schema import products, remote, spec, store, synthetic, validate
 from cache_schema.errors import UserError
 from cache_schema.layout import node_json, text_cells
+from cache_schema.licences import both
 from cache_schema.records import sealed
 from cache_schema.remote import described_at, place_of
 from cache_schema.selection import Selection
@@ -365,7 +366,7 @@ def test_nothing_local_goes_out(copied, tmp_path, monkeypatch):
     out = store.open_cache(tmp_path / "out.zarr")
     assert validate.problems(tmp_path / "out.zarr") == []
     reasons = private.texts(out.column("reason"))[:4].tolist()
-    assert reasons == ["", "a b.off is cut short", "x y/mesh.obj: no such file; asked (removed) on (removed)", "and/or 1/2"]
+    assert reasons == ["", "a b.off is cut short", "mesh.obj: no such file; asked (removed) on (removed)", "and/or 1/2"]
     assert out.record("image/random-dino").spec.model == "(removed) of dino"
     assert out.record("image/random-dino").fingerprint == image.fingerprint
     secret = [*sources, str(Path.home()) + "/", "janedoe", "gpubox7", str(tmp_path)]
@@ -412,6 +413,9 @@ def test_what_a_licence_forbids_is_not_pushed(tmp_path):
     out = str(tmp_path / "out.zarr")
     with pytest.raises(UserError, match=r"must not be given away: 1 shapes \(CC BY-ND 4.0: it forbids"):
         publish.push(licensed(tmp_path / "nd.zarr", ("CC BY-ND 4.0", "MIT"), [0, 1, 1]), out, allow_unknown=True, terminal=Quiet())
+    mixed = licensed(tmp_path / "mixed.zarr", (both(["MIT OR Apache-2.0", "all-rights-reserved"]), "MIT"), [0, 1, 1])
+    with pytest.raises(UserError, match=r"must not be given away: 1 shapes \(\(MIT OR Apache-2.0\) AND all-rights"):
+        publish.push(mixed, out, allow_unknown=True, terminal=Quiet())
     some = licensed(tmp_path / "some.zarr", ("MIT",), [0, -1, -1])
     with pytest.raises(UserError, match=r"nobody knows .* 2 shapes \(no licence.*--allow-unknown"):
         publish.push(some, out, terminal=Quiet())
@@ -463,6 +467,87 @@ def test_only_what_may_be_shared_is_pushed(cache, tmp_path):
     there = described_at(place_of(str(tmp_path / "two.zarr"))).records
     assert set(there) == {"index", "status", "points", "image/random-a"}
     assert "a random" not in str(pyarrow.parquet.read_table(tmp_path / "two.zarr/shapes.parquet").to_pydict())
+
+
+def some_licensed(path, ids=("a", "b", "c")):
+    """A cache of three shapes, the last of which must not go out."""
+    source = spec.SourceSpec(kind="synthetic", ids=spec.ids_digest(ids))
+    manifest = Manifest(shapes=3, shard=2, source=source, licences=("MIT", "by-nd"))
+    store.create(path, manifest, list(ids), [-1] * 3, [-1] * 3, [0, 0, 1])
+    some = store.open_cache(path)
+    status = Record(product="status", kind="status", spec=some.manifest.source, inputs=())
+    values = {node.path: np.zeros(node.shape, node.dtype) for node in products.arrays(some.manifest, status)}
+    synthetic.fill(some, {status: values | {"status": np.ones(3, np.uint8)}})
+    return path
+
+
+def test_the_copy_of_what_may_be_shared_is_not_left_behind(tmp_path, monkeypatch):
+    free = {"only_licence": ("mit",)}
+    bad = some_licensed(tmp_path / "bad.zarr", ("a", "/home/jane/b", "c"))
+    with pytest.raises(UserError, match=rf"^{bad}: the id of row 1 holds a place"):
+        push(bad, str(tmp_path / "out.zarr"), **free)
+    good = some_licensed(tmp_path / "good.zarr", ("a", "b", "/home/jane/c"))  # which stays here
+    place = Memory()
+    url = at(monkeypatch, place)
+
+    def lost(key, data):
+        raise UserError("the connection is lost")
+
+    monkeypatch.setattr(place, "write", lost)
+    with pytest.raises(UserError, match="connection is lost"):
+        push(good, url, **free)
+    assert not [*tmp_path.glob(".*")]
+    monkeypatch.undo()
+    at(monkeypatch, place)
+    place.left = 3
+    with pytest.raises(Killed):
+        push(good, url, **free)
+    stage = tmp_path / ".good.zarr.outgoing"
+    assert stage.stat().st_mode & 0o77 == Path(f"{stage}.journal").stat().st_mode & 0o77 == 0
+    place.left = 10**9
+    push(good, url, **free)
+    assert described_at(place).manifest.shapes == 2 and not [*tmp_path.glob(".*")]
+
+
+def test_a_cache_in_a_folder_that_takes_no_files_is_copied_elsewhere(tmp_path, monkeypatch):
+    shared, scratch = tmp_path / "shared", tmp_path / "scratch"
+    path = some_licensed(shared / "some.zarr")
+    scratch.mkdir()
+    monkeypatch.setattr(publish.tempfile, "gettempdir", lambda: str(scratch))
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda at, mode: Path(at) != shared and access(at, mode))
+    url = at(monkeypatch, Memory())
+    for options, where in (({}, scratch), ({"staging": tmp_path / "new"}, tmp_path / "new")):
+        publish.push(path, url, only_licence=("mit",), terminal=(told := Quiet()), **options)
+        assert f"copied to {where}/.some.zarr-" in "".join(told.said) and not [*where.iterdir()]
+    monkeypatch.undo()
+    publish.push(path, str(tmp_path / "a" / "out.zarr"), only_licence=("mit",), terminal=(told := Quiet()))
+    assert "copied to" not in "".join(told.said)
+    monkeypatch.setattr(os, "access", lambda at, mode: Path(at) != shared and access(at, mode))
+    publish.push(path, str(tmp_path / "a" / "out.zarr"), only_licence=("mit",), terminal=(told := Quiet()))
+    assert f"copied to {tmp_path}/a/.some.zarr-" in "".join(told.said) and not [*(tmp_path / "a").glob(".*")]
+    stage = publish._stage(store.open_cache(path), scratch, None, Quiet())
+    stage.symlink_to(shared)
+    with pytest.raises(UserError, match="is a symbolic link"):
+        push(path, str(tmp_path / "b.zarr"), only_licence=("mit",), staging=scratch)
+
+
+def test_many_at_once_hold_a_folder_that_each_deletes(tmp_path):
+    """Each deletes the folder and its journal at the end, while others wait for the lock on this journal."""
+    code = """if True:
+        import shutil, sys
+        from pathlib import Path
+        from cache_schema.files import exclusive
+        stage = Path(sys.argv[1])
+        for _ in range(100):
+            with exclusive(stage, temporary=True):
+                stage.mkdir()  # fails if another is at work
+                (stage / "file").write_text("")
+                shutil.rmtree(stage)
+    """
+    every = [subprocess.Popen([sys.executable, "-c", code, tmp_path / "stage"], cwd=Path(__file__).parents[2]) for _ in range(4)]
+    assert [process.wait() for process in every] == [0] * 4
+    assert not [*tmp_path.iterdir()]
 
 
 # ------------------------------------------------------------------------------------------------------- card and table
@@ -543,6 +628,24 @@ def test_the_hub_takes_a_cache_in_commits_with_the_root_last(cache, monkeypatch,
         assert push(cache, "hf://datasets/me/shapes").files == 0 and len(hub.commits) == before
         with pytest.raises(UserError, match="hf://datasets/me/none holds no complete cache"):
             pull("hf://datasets/me/none", tmp_path / "none.zarr")
+
+
+@pytest.mark.parametrize("public", [False, True])
+def test_a_data_set_on_the_hub_is_private_unless_it_is_asked_for(cache, monkeypatch, tmp_path, public):
+    url = "hf://datasets/me/shapes"
+    with hub_server(monkeypatch) as hub:
+
+        def said(**options):
+            publish.push(cache, url, allow_unknown=True, patterns=("index",), terminal=(told := Quiet()), **options)
+            return next(line for line in told.said if line.startswith(url))
+
+        assert ("made public: everybody" if public else "made private: only me can") in said(public=public)
+        assert hub.private != public
+        # What is there stays as it is, and the command says so.
+        assert ("is public: everybody" if public else "private, although --public") in said(public=True)
+        assert ("is public: everybody" if public else "stays private") in said() and hub.private != public
+    with pytest.raises(UserError, match="--public is for data sets on the hub"):
+        push(cache, str(tmp_path / "out.zarr"), public=True)
 
 
 # ------------------------------------------------------------------------------------------------------------- hostile
