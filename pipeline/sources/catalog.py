@@ -421,8 +421,16 @@ def shape_text(path: str) -> str:
 
     The text is in Unicode form NFC. Bytes that are no UTF-8 are written as `\\xff`. Characters that are not printed (a newline, an escape,
     a change of the writing direction) are written as `\\x0a` or `\\u202e`.
+
+    Raises:
+        UserError: it has half of a surrogate pair, which JSON can hold.
     """
-    text = unicodedata.normalize("NFC", os.fsencode(path).decode("utf-8", "backslashreplace"))
+    try:
+        raw = path.encode("utf-8", "surrogateescape")  # as `os.fsencode`, on every machine
+    except UnicodeEncodeError as error:
+        told = ascii(path[:80])
+        raise UserError(f"the text {told} has half of a surrogate pair, which is no character: write it anew as UTF-8") from error
+    text = unicodedata.normalize("NFC", raw.decode("utf-8", "backslashreplace"))
     return "".join(c if c.isprintable() or c in KEPT or unicodedata.category(c) in ("Zs", "Co", "Cn") else escaped(c) for c in text)
 
 
