@@ -153,7 +153,7 @@ def test_mistakes_of_the_caller_are_explained(tmp_path):
     with pytest.raises(ValueError, match="textures: expected one of require, grey, got 'gray'"):
         open_source(str(tmp_path), textures="gray")
     (tmp_path / "Meshes").mkdir()
-    for place, told in (("nowhere", "collection"), ("meshs/", "did you mean '.*/Meshes'"), ("no/where", "collection")):
+    for place, told in (("nowhere", "collection"), ("meshs/", r"did you mean '.*/Meshes'\?"), ("no/where", "collection")):
         with pytest.raises(ValueError, match=f"does not exist: it is neither a path.*{told}; `mmpd-cache sources` lists") as raised:
             open_source(f"{tmp_path}/{place}")
         assert len(str(raised.value)) < 300 + len(str(tmp_path)) * 2
