@@ -36,6 +36,9 @@ class Shared(Protocol):
     def file(self, key: str) -> Path:
         """Return where a file of the cache lies."""
 
+    def open_file(self, key: str) -> tuple[Path, int]:
+        """Open a file of the cache for reading. Returns its path and descriptor, which the caller closes."""
+
     def read_records(self) -> tuple[dict[str, Record], dict[str, str]]:
         """Read the record of every product that was begun. Also returns what is wrong with records that cannot be read."""
 

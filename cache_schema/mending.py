@@ -64,8 +64,8 @@ class Mending(Cache):
         made = self.made.get(record.product, {}).get(shard)
         return self.checksums(record, shard) if made is None else made
 
-    def _readable(self, key: str) -> Path:
-        return self._beside.get(key, self.file(key))
+    def _current(self, key: str) -> bytes:
+        return read_file(self._beside[key]) if key in self._beside else self._bytes(key)
 
     def settle(self, record: Record) -> set[int]:
         """Move the shards of a product that were made again to their places, if they are proven. Returns the shards that were moved."""

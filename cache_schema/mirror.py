@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from cache_schema import products, spec, store
 from cache_schema.errors import UserError
-from cache_schema.files import made_in, refuse_links, regular_bytes, write_file
+from cache_schema.files import made_in, open_regular, refuse_links, write_file
 from cache_schema.layout import ArraySpec
 from cache_schema.products import markers, statistics_array
 from cache_schema.remote import ROOT, Described, Place, described_at, file_most, place_of
@@ -224,13 +224,25 @@ class Mirror:
         Raises:
             UserError: it is not there, or has other bytes, the connection is lost, or the limit is too small.
         """
+        path, file = self.open(sha, place, key, most)
+        os.close(file)
+        return path
+
+    def open(self, sha: str, place: Place, key: str, most: int) -> tuple[Path, int]:
+        """Open a file of data for reading, and fetch it first if it is not here. Returns its path and descriptor, which the caller closes.
+
+        No process can delete the file before it is open: it is opened before it comes to its place, or it is there and open, and its bytes
+        stay until it is closed. So this comes to an end however fast others delete files. See `bring` for arguments and errors.
+        """
         path = self.path(sha)
         self._used[sha] = time.time()
-        if sha in self._known and path.exists():
-            return path
+        if sha in self._known:
+            with contextlib.suppress(FileNotFoundError):
+                return path, open_regular(path)
         gone: list[str] = []
         with self._alone(sha):
-            if not self._whole(path, sha):
+            file = self._whole(path, sha)
+            if file is None:
                 data = place.read(key, most)
                 if hashlib.sha256(data).hexdigest() != sha:
                     raise UserError(
@@ -238,22 +250,34 @@ class Mirror:
                         "again from where it is whole, and run the same command again"
                     )
                 self.fetched += len(data)
-                gone = self._keep(path, sha, data)
+                file, gone = self._keep(path, sha, data)
             self._known.add(sha)
-        # Only now, because dropping waits for threads that map files, and these may wait to fetch one.
-        self._drop(gone)
-        self.look()
-        return path
-
-    def _whole(self, path: Path, sha: str) -> bool:
-        """Whether a file is here with the right bytes. A damaged one is deleted."""
         try:
-            right = hashlib.sha256(regular_bytes(path)).hexdigest() == sha
+            # Only now, because dropping waits for threads that map files, and these may wait to fetch one.
+            self._drop(gone)
+            self.look()
+        except BaseException:
+            os.close(file)
+            raise
+        return path, file
+
+    def _whole(self, path: Path, sha: str) -> int | None:
+        """Open a file that is here with the right bytes, else return None. A damaged one is deleted."""
+        try:
+            file = open_regular(path)
         except FileNotFoundError:
-            return False
-        if not right:
-            path.unlink(missing_ok=True)
-        return right
+            return None
+        try:
+            with open(file, "rb", closefd=False) as stream:
+                right = hashlib.file_digest(stream, "sha256").hexdigest() == sha
+        except BaseException:
+            os.close(file)
+            raise
+        if right:
+            return file
+        os.close(file)
+        path.unlink(missing_ok=True)
+        return None
 
     @contextlib.contextmanager
     def _alone(self, sha: str) -> Iterator[None]:
@@ -262,8 +286,8 @@ class Mirror:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _keep(self, path: Path, sha: str, data: bytes) -> list[str]:
-        """Make room for a file, and put it into its place. Returns the files that were deleted."""
+    def _keep(self, path: Path, sha: str, data: bytes) -> tuple[int, list[str]]:
+        """Make room for a file, and put it into its place. Returns its descriptor for reading, and the files that were deleted."""
         temporary = path.with_name(f".{sha}.{os.getpid()}.{threading.get_ident()}.tmp")
         path.parent.mkdir(exist_ok=True)
         try:
@@ -271,14 +295,20 @@ class Mirror:
             # Not synced: the next process that uses it compares it again. O_EXCL: no link under this name is followed.
             with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), "wb") as file:
                 file.write(data)
+            opened = open_regular(temporary)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        try:
             with self._ledger() as ledger:
                 gone = self._make_room(ledger, sha, len(data))
                 # Within the change of the ledger, so that no other process deletes what is listed and not here yet.
                 os.replace(temporary, path)
         except BaseException:
+            os.close(opened)
             temporary.unlink(missing_ok=True)
             raise
-        return gone
+        return opened, gone
 
     def _make_room(self, ledger: sqlite3.Connection, sha: str, size: int) -> list[str]:
         """Delete files until another one fits in, and list that one. Returns the files that were deleted."""
@@ -375,12 +405,29 @@ class MirroredCache(Cache):
         array, _, chunk = key.partition("/c/")
         if not chunk:
             return self.path / key
-        shard = int(chunk.partition("/")[0])
         if array not in self._owners:
             return self._small(key, array)
+        return self.mirror.bring(*self._data(key))
+
+    def open_file(self, key: str) -> tuple[Path, int]:
+        array, _, chunk = key.partition("/c/")
+        if chunk and array in self._owners:
+            return self.mirror.open(*self._data(key))
+        return super().open_file(key)
+
+    def _bytes(self, key: str) -> bytes:
+        """Read a file of data from its open descriptor, because another process may delete it from the mirror at any time."""
+        _, file = self.open_file(key)
+        with open(file, "rb") as stream:
+            return stream.read()
+
+    def _data(self, key: str) -> tuple[str, Place, str, int]:
+        """What `Mirror.bring` needs for a file of data."""
+        array, _, chunk = key.partition("/c/")
+        shard = int(chunk.partition("/")[0])
         record, i, node = self._owners[array]
         sha = self._sums[array][shard] if array in self._sums else self.checksums(record, shard)[i].tobytes().hex()
-        return self.mirror.bring(sha, self.place, key, file_most(self.manifest, node, shard))
+        return sha, self.place, key, file_most(self.manifest, node, shard)
 
     def fetch(self, keys: Sequence[str]) -> None:
         with ThreadPoolExecutor(self.jobs, "transfer") as pool:
@@ -499,6 +546,6 @@ def opened_at(place: Place, found: Described, mirror: Mirror, jobs: int = JOBS) 
 def _check_size(cache: MirroredCache) -> None:
     """Refuse a manifest that speaks of larger shards than the files can hold, before memory is reserved for them."""
     m = cache.manifest
-    sizes = [os.stat(cache.file(node.key(0))).st_size // node.row_bytes for node in cache.arrays(cache.record(products.INDEX.name))]
+    sizes = [len(cache._bytes(node.key(0))) // node.row_bytes for node in cache.arrays(cache.record(products.INDEX.name))]
     if m.shard > max(sizes) * store.ZSTD_MOST + store.ZSTD_MOST:
         raise UserError(f"{cache.place.address(ROOT)} speaks of shards of {m.shard} shapes, but its files hold fewer: it is damaged")

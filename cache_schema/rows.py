@@ -45,10 +45,6 @@ _ADDRESSES: Final = 1 << 46
 """Size of the largest address space that a process can have, in bytes."""
 
 
-TRIES: Final = 20
-"""Number of times that a file is opened before it counts as missing. Processes that share a tight mirror delete each other's files."""
-
-
 class Region:
     """A range of addresses with a place for every shard file of an array. A file is mapped into its place when it is first needed.
 
@@ -116,13 +112,20 @@ class Rows:
     MAPS: Final = _most_maps()
     """Number of shards that all arrays of a process together may have mapped."""
 
-    def __init__(self, file: Callable[[str], Path], node: ArraySpec, sums: Callable[[int], bytes] | None = None) -> None:
+    def __init__(
+        self,
+        file: Callable[[str], Path],
+        node: ArraySpec,
+        sums: Callable[[int], bytes] | None = None,
+        open_file: Callable[[str], tuple[Path, int]] | None = None,
+    ) -> None:
         """
         Args:
             file: returns where a file lies, by its place in the cache: `Cache.file`.
             node: the array.
             sums: returns the sha256 that the file of a shard must have. Each shard that is read is compared with it once, in the
                 background.
+            open_file: opens a file, by its place in the cache: `Cache.open_file`; None to open what `file` returns.
 
         Raises:
             UserError: the array is compressed, or its description is impossible.
@@ -131,6 +134,7 @@ class Rows:
             raise UserError(f"{node.path} is compressed; read it through zarr (Cache.array)")
         self.node = node
         self._file = file
+        self._open_file = open_file or self._open_here
         self._sums = sums
         self._item = node.row_bytes // node.shape[1]  # bytes of one (row, column)
         # The system maps whole pages, and an entry must not straddle two shards' stretches.
@@ -286,18 +290,19 @@ class Rows:
 
     def _opened(self, shard: int) -> tuple[Path, int]:
         """Open the file of one shard. Returns its path and descriptor."""
-        for left in reversed(range(TRIES)):
-            path = self._file(self.node.key(shard))
-            try:
-                return path, open_regular(path)
-            except (FileNotFoundError, NotADirectoryError):
-                if not left:  # in a mirror, another process may delete a file just after it came
-                    raise UserError(f"{path} is missing; {MENDS}") from None
-            except OSError as error:
-                raise UserError(
-                    f"{path} is not a file that can be read ({error.strerror}); move what is in its place away, then {MENDS}"
-                ) from None
-        raise AssertionError
+        key = self.node.key(shard)
+        try:
+            return self._open_file(key)
+        except (FileNotFoundError, NotADirectoryError):
+            raise UserError(f"{self._file(key)} is missing; {MENDS}") from None
+        except OSError as error:
+            raise UserError(
+                f"{self._file(key)} is not a file that can be read ({error.strerror}); move what is in its place away, then {MENDS}"
+            ) from None
+
+    def _open_here(self, key: str) -> tuple[Path, int]:
+        path = self._file(key)
+        return path, open_regular(path)
 
     def _check(self, shard: int) -> None:
         """Compare a shard with its checksum. The thread of `_Checks` calls this."""

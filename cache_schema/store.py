@@ -33,7 +33,7 @@ from zarr.storage import LocalStore, StorePath
 from cache_schema import below, layout, products, records, spec
 from cache_schema.below import Below
 from cache_schema.errors import UserError
-from cache_schema.files import MENDS, read_file, refuse_links, staged, still_held, write_file
+from cache_schema.files import MENDS, open_regular, read_file, refuse_links, staged, still_held, write_file
 from cache_schema.layout import ArraySpec, check_bytes, digests, encode, ends_in_crc, node_json, text_cells, texts
 from cache_schema.names import path_name
 from cache_schema.products import Kind, index_record, markers, statistics_array, status_record
@@ -81,6 +81,18 @@ class Cache:
             key: its place in the cache, such as `points/xyz/c/0/0/0/0` or `products/points/zarr.json`.
         """
         return self.below.cache.file(key) if self.below is not None and self.below.holds(key) else self.path / key
+
+    def open_file(self, key: str) -> tuple[Path, int]:
+        """Open a file of the cache for reading. Returns its path and descriptor, which the caller closes.
+
+        Raises:
+            OSError: there is no such file, or it is not a regular one.
+            UserError: it lies elsewhere and cannot be fetched.
+        """
+        if self.below is not None and self.below.holds(key):
+            return self.below.cache.open_file(key)
+        path = self.file(key)
+        return path, open_regular(path)
 
     def fetch(self, keys: Sequence[str]) -> None:
         """Bring files of the cache to this machine, several at once. Those of a local cache are here.
@@ -294,9 +306,8 @@ class Cache:
         for shard in range(node.shards):
             if shard in missing:
                 continue
-            path_of_shard = self.file(node.key(shard))
-            data = read_file(path_of_shard)
-            check_bytes(data, self.checksums(record, shard)[place].tobytes(), path_of_shard)
+            data = self._bytes(node.key(shard))
+            check_bytes(data, self.checksums(record, shard)[place].tobytes(), self.file(node.key(shard)))
             yield shard, self._decoded(node, shard, data)
 
     def read_statistics(self, node: ArraySpec) -> NDArray[np.float64]:
@@ -360,7 +371,8 @@ class Cache:
             raise UserError(f"{self.path} has no finished array {path!r}{spec.did_you_mean(path, nodes)}")
         node, record = nodes[path]
         place = self.arrays(record).index(node)
-        return Rows(self.file, node, (lambda shard: self.checksums(record, shard)[place].tobytes()) if verify == "first_use" else None)
+        sums = (lambda shard: self.checksums(record, shard)[place].tobytes()) if verify == "first_use" else None
+        return Rows(self.file, node, sums, self.open_file)
 
     def shard_rows(self, node: ArraySpec, shard: int, record: Record | None = None) -> NDArray[Any]:
         """Read one shard of an array that is uncompressed or has one chunk per shard. Its product may be unfinished. [n, ...]
@@ -373,7 +385,7 @@ class Cache:
         Raises:
             UserError: the file is missing or damaged.
         """
-        data = read_file(self._readable(node.key(shard)))
+        data = self._current(node.key(shard))
         if record is not None:
             check_bytes(data, self.digest(record, node, shard), self.file(node.key(shard)))
         return self._decoded(node, shard, data)
@@ -395,7 +407,7 @@ class Cache:
         """
         sums = self._expected(record, shard)
         for node, wanted in zip(self.arrays(record), sums, strict=True):
-            check_bytes(read_file(self._readable(node.key(shard))), wanted.tobytes(), self.file(node.key(shard)))
+            check_bytes(self._current(node.key(shard)), wanted.tobytes(), self.file(node.key(shard)))
 
     def _decoded(self, node: ArraySpec, shard: int, data: bytes) -> NDArray[Any]:
         """Decode the bytes of a shard's file. [n, ...]"""
@@ -406,9 +418,13 @@ class Cache:
             raise UserError(f"{self.file(node.key(shard))} is cut short; {MENDS}")
         return np.frombuffer(data, node.dtype, rows * math.prod(node.shape[1:])).reshape(rows, *node.shape[1:])
 
-    def _readable(self, key: str) -> Path:
-        """Return the path that the bytes of a file are read from while the cache is being written."""
-        return self.file(key)
+    def _bytes(self, key: str) -> bytes:
+        """Read a file of data. Raises a UserError if it is missing or is not a regular file."""
+        return read_file(self.file(key))
+
+    def _current(self, key: str) -> bytes:
+        """Read a file of data as it is while the cache is being written. Raises the errors of `_bytes`."""
+        return self._bytes(key)
 
     def ids(self) -> NDArray[np.object_]:
         """Read the ids of all shapes. [N]"""

@@ -11,11 +11,16 @@ import gzip
 import importlib
 import io
 import json
+import zlib
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from cache_schema.errors import UserError
+from cache_schema.spec import short
 from pipeline.formats import unpickled
 
 IDS: Final = ("uid", "id", "object_id", "uids", "ids", "shape", "model_id", "modelid")
@@ -42,7 +47,13 @@ def read(path: Path) -> dict[str, list[str]]:
     if reader is None:
         raise UserError(f"{path.name}: captions are read from {' '.join(kinds)}")
     found: dict[str, list[str]] = {}
+    left = unpickled.DENSEST * max(path.stat().st_size, unpickled.SMALLEST)
     for shape, text in reader(path):
+        left -= unpickled.NODE + len(text)
+        if left < 0:
+            raise UserError(f"{path.name} has texts of more than {unpickled.DENSEST} times its size: it is damaged or hostile")
+        unpickled.check_text(shape, f"{path.name}, id {ascii(shape)[:80]},")
+        unpickled.check_text(text, f"{path.name}, id {shape[:80]!r},")
         if text.strip():
             found.setdefault(shape, []).append(text.strip())
         else:
@@ -56,7 +67,7 @@ def _bytes(path: Path) -> bytes:
     try:
         with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as file:
             data = file.read(LARGEST + 1)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path.name} cannot be read, cut short? ({error})") from error
     if len(data) > LARGEST:
         raise UserError(f"{path.name} unpacks to more than {LARGEST:,} bytes")
@@ -110,7 +121,7 @@ def _json_lines(path: Path) -> Iterator[tuple[str, str]]:
         if line.strip():
             try:
                 held = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise UserError(f"{path.name}, line {number}, is no JSON: {error}") from error
             yield from _pairs([held], f"{path.name}, line {number}")
 
@@ -124,7 +135,11 @@ def _parquet(path: Path) -> Iterator[tuple[str, str]]:
         parquet = importlib.import_module("pyarrow.parquet")
     except ModuleNotFoundError as error:
         raise UserError(f"{path.name}: .parquet is read by the package pyarrow: pip install pyarrow, or save it as .csv") from error
-    yield from _pairs(parquet.read_table(path).to_pylist(), path.name)
+    try:
+        rows = parquet.read_table(path).to_pylist()
+    except (OSError, ValueError, RuntimeError, KeyError, NotImplementedError) as error:
+        raise UserError(f"{path.name} cannot be read, damaged or cut short? ({str(error)[:120]})") from error
+    yield from _pairs(rows, path.name)
 
 
 def _pairs(held: Any, where: str) -> Iterator[tuple[str, str]]:
@@ -144,7 +159,7 @@ def _row(row: Any, where: str) -> Iterator[tuple[str, str]]:
     names = {key.lower(): key for key in row if isinstance(key, str)} if isinstance(row, dict) else {}
     shape, texts = (next((names[one] for one in known if one in names), None) for known in (IDS, TEXTS))
     if shape is None or texts is None or not isinstance(row[shape], str):
-        raise UserError(f"{where}: expected an object with {'/'.join(IDS[:3])} and {'/'.join(TEXTS[:3])}, got {str(row)[:60]!r}")
+        raise UserError(f"{where}: expected an object with {'/'.join(IDS[:3])} and {'/'.join(TEXTS[:3])}, got {_told(row)}")
     for text in _captions(row[texts], where):
         yield row[shape], text
 
@@ -152,5 +167,12 @@ def _row(row: Any, where: str) -> Iterator[tuple[str, str]]:
 def _captions(value: Any, where: str) -> Iterable[str]:
     texts = unpickled.texts_of(value)
     if texts is None:
-        raise UserError(f"{where}: expected a caption or a list of captions, got {str(value)[:60]!r}")
+        raise UserError(f"{where}: expected a caption or a list of captions, got {_told(value)}")
     return texts or [""]
+
+
+def _told(value: Any) -> str:
+    """What a value is, in a few words. A value of a pickle is not written out, because a small file can describe a huge one."""
+    if isinstance(value, dict):
+        return f"an object with {', '.join(map(short, islice(value, 4))) or 'nothing'}"
+    return f"a {type(value).__name__}" if isinstance(value, list | tuple | np.ndarray) else short(value)

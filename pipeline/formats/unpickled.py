@@ -8,13 +8,16 @@ Python write arrays, types, single numbers and bytes, and does itself what they 
 instruction, is refused.
 
 No file makes this reader use much more memory than its own size: arrays must have as many bytes as their shape says, whole numbers have at
-most 64 bits, instructions and nesting are limited.
+most 64 bits, instructions and nesting are limited. A pickle may hold one list in many places of another. Written out in full, the value has
+a limited size, so that whoever walks over it comes to an end.
+
+Texts that are no Unicode, such as halves of surrogate pairs, are refused.
 """
 
 import math
 import pickletools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -37,6 +40,15 @@ DEPTH: Final = 16
 
 MOST_LISTED: Final = 100_000_000
 """Largest number of numbers in nested lists that are read as an array."""
+
+DENSEST: Final = 200
+"""Largest ratio of a value that is written out in full, with each part once for every place that it has, to its file."""
+
+SMALLEST: Final = 1 << 20
+"""Size in bytes that a smaller file counts as, where its value is compared with it."""
+
+NODE: Final = 32
+"""Bytes that a value counts beside its text or its numbers."""
 
 TYPES: Final = re.compile(r"[<>|=]?(?:b1|[iu][1248]|f[248]|[US][0-9]{1,6}|O8?)")
 """Types of numbers and texts, as NumPy writes them. `O` is an array of Python values, which becomes a list."""
@@ -83,7 +95,9 @@ def _npy(path: Path, size: int) -> Any:
         if there < wanted:
             raise UserError(f"{path.name} is cut short: an array {list(shape)} of {dtype} has {wanted:,} bytes, and there are {there:,}")
         order = "F" if fortran else "C"
-        return np.frombuffer(file.read(wanted), dtype).reshape(shape, order=order)  # type: ignore[call-overload]
+        flat = np.frombuffer(file.read(wanted), dtype)
+        check_array(flat, path.name)
+        return flat.reshape(shape, order=order)  # type: ignore[call-overload]
 
 
 def _header(file: Any, name: str) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
@@ -270,7 +284,9 @@ class _Machine:
             data = data.encode("latin-1")
         if not isinstance(data, bytes | bytearray) or len(data) != count * dtype.itemsize:
             raise self.refuse(f"an array {list(shape)} of {dtype} with another number of bytes")
-        return np.frombuffer(data, dtype).reshape(shape, order="F" if order == "F" else "C")
+        flat = np.frombuffer(data, dtype)
+        check_array(flat, self.what)
+        return flat.reshape(shape, order="F" if order == "F" else "C")
 
     def build(self, target: Any, state: Any) -> None:
         """BUILD: the rest of what was begun."""
@@ -420,7 +436,7 @@ def unpickled(data: bytes, what: str) -> Any:
             if step > STEPS:
                 raise UserError(f"{what} has more than {STEPS:,} instructions")
             if code.name == "STOP":
-                return _resolved(machine.pop(), machine, {}, 0)
+                return _Written(machine, DENSEST * max(len(data), SMALLEST)).of(machine.pop(), 0)[0]
             if code.name not in INSTRUCTIONS:
                 raise machine.refuse(f"the instruction {code.name}{'' if argument is None else f' {short(argument)}'}")
             INSTRUCTIONS[code.name](machine, argument)
@@ -431,31 +447,106 @@ def unpickled(data: bytes, what: str) -> Any:
     raise machine.damaged()
 
 
-def _resolved(value: Any, machine: _Machine, seen: dict[int, Any], depth: int) -> Any:
-    """A value with finished arrays in the place of those that were begun. Values that are there several times are looked at once.
+class _Written:
+    """Gives values with finished arrays in the place of those that were begun, and their sizes when they are written out in full."""
+
+    def __init__(self, machine: _Machine, most: int) -> None:
+        """
+        Args:
+            machine: the machine that made the values.
+            most: largest size in bytes.
+        """
+        self.machine, self.most = machine, most
+        self.seen: dict[int, tuple[Any, int]] = {}  # by identity: values that are there several times are looked at once
+
+    def of(self, value: Any, depth: int) -> tuple[Any, int]:
+        """A finished value, and its size in bytes.
+
+        Raises:
+            UserError: the value holds something that is no value, is nested too deeply, as a list that contains itself is, or is too large.
+        """
+        if depth > DEPTH:
+            raise self.machine.refuse(f"values nested more than {DEPTH} deep")
+        if id(value) in self.seen:
+            return self.seen[id(value)]
+        if isinstance(value, _Array):
+            if not value.done:
+                raise self.machine.damaged()
+            found = self.of(value.value, depth)
+        elif isinstance(value, dict):
+            keys, sizes = [self.of(key, depth + 1) for key in value], [self.of(item, depth + 1) for item in value.values()]
+            done = {key: item for (key, _), (item, _) in zip(keys, sizes, strict=True)}
+            found = done, self._sum(size for _, size in (*keys, *sizes))
+        elif isinstance(value, list | tuple):
+            items = [self.of(item, depth + 1) for item in value]
+            parts = [item for item, _ in items]
+            found = parts if isinstance(value, list) else tuple(parts), self._sum(size for _, size in items)
+        else:
+            return self._single(value)
+        self.seen[id(value)] = found
+        return found
+
+    def _single(self, value: Any) -> tuple[Any, int]:
+        if isinstance(value, str):
+            check_text(value, self.machine.what)
+            return value, NODE + len(value)
+        if isinstance(value, bytes | bytearray):
+            return value, NODE + len(value)
+        if isinstance(value, np.ndarray | np.generic):
+            return value, NODE + value.nbytes
+        if value is None or isinstance(value, int | float):
+            return value, NODE
+        raise self.machine.refuse(f"a {type(value).__name__.strip('_')} as a value")
+
+    def _sum(self, sizes: Iterable[int]) -> int:
+        size = NODE + sum(sizes)
+        if size > self.most:
+            raise self.machine.refuse(f"the same values in so many places that they have more than {self.most:,} bytes together")
+        return size
+
+
+def check_text(text: str, where: str) -> None:
+    """Refuse a text with a lone half of a surrogate pair, which is no character, and which no file of UTF-8 can hold.
+
+    Args:
+        text: the text.
+        where: the file, and the place in it, for the message.
 
     Raises:
-        UserError: the value holds something that is no value, or is nested too deeply, as a list that contains itself is.
+        UserError: it has one.
     """
-    if depth > DEPTH:
-        raise machine.refuse(f"values nested more than {DEPTH} deep")
-    if id(value) in seen:
-        return seen[id(value)]
-    if isinstance(value, _Array):
-        if not value.done:
-            raise machine.damaged()
-        done = _resolved(value.value, machine, seen, depth)
-    elif isinstance(value, dict):
-        done = {key: _resolved(item, machine, seen, depth + 1) for key, item in value.items()}
-    elif isinstance(value, list | tuple):
-        items = [_resolved(item, machine, seen, depth + 1) for item in value]
-        done = items if isinstance(value, list) else tuple(items)
-    elif value is None or isinstance(value, str | int | float | bytes | bytearray | np.ndarray | np.generic):
-        return value
-    else:
-        raise machine.refuse(f"a {type(value).__name__.strip('_')} as a value")
-    seen[id(value)] = done
-    return done
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        told = ascii(text[max(error.start - 40, 0) : error.start + 40])
+        raise UserError(
+            f"{where} has a text with half of a surrogate pair, which is no character: {told}; write the text anew as UTF-8"
+        ) from error
+
+
+def check_array(array: NDArray[Any], where: str) -> None:
+    """Refuse an array of texts with numbers that are no characters of Unicode. Other arrays are sound.
+
+    Args:
+        array: a one-dimensional array of any type, contiguous.
+        where: the file, for the message.
+
+    Raises:
+        UserError: there is such a number.
+    """
+    if array.dtype.kind != "U" or not array.size or not array.dtype.itemsize:
+        return
+    codes = array.view(np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
+    wrong = codes[(codes > LAST) | ((codes >= SURROGATES[0]) & (codes <= SURROGATES[1]))]
+    if len(wrong):
+        raise UserError(f"{where} has texts with the number {int(wrong[0]):#x}, which is no character of Unicode: damaged?")
+
+
+LAST: Final = 0x10FFFF
+"""The last character of Unicode."""
+
+SURROGATES: Final = (0xD800, 0xDFFF)
+"""The first and the last half of a surrogate pair, which are no characters."""
 
 
 def texts_of(value: Any) -> list[str] | None:

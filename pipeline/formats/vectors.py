@@ -75,8 +75,11 @@ def read(path: Path, *, key: str = "", ids: Path | None = None) -> Vectors:
         raise UserError(f"{path.name}: embeddings are read from {' '.join(EXTENSIONS)}; save {suffix or 'it'} as .npz or .safetensors")
     try:
         held = readers[suffix](path)
-        return _found(path.name, held, key, None if ids is None else ids_of(ids))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
+        found = _found(path.name, held, key, None if ids is None else ids_of(ids))
+        for one in found.ids:
+            unpickled.check_text(one, path.name if ids is None else ids.name)
+        return found
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, NotImplementedError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path.name} cannot be read, damaged or cut short? ({str(error)[:120]})") from error
@@ -89,7 +92,10 @@ def _npz(path: Path) -> Mapping[str, Any]:
     with zipfile.ZipFile(path) as archive:
         _check_size(path, sum(info.file_size for info in archive.infolist()))
     with np.load(path, allow_pickle=False) as loaded:
-        return {name: loaded[name] for name in loaded.files}
+        held = {name: loaded[name] for name in loaded.files}
+    for name, array in held.items():
+        unpickled.check_array(np.ascontiguousarray(array).reshape(-1), f"{path.name}, {name},")
+    return held
 
 
 def _npy(path: Path) -> Mapping[str, Any]:
@@ -101,7 +107,8 @@ def _npy(path: Path) -> Mapping[str, Any]:
 def _pickled(path: Path) -> Mapping[str, Any]:
     held = unpickled.read(path)
     if isinstance(held, dict) and all(isinstance(name, str) for name in held):
-        return {name: _plain(value) for name, value in held.items()}
+        made = {id(value): _plain(value) for value in {id(value): value for value in held.values()}.values()}  # shared ones once
+        return {name: made[id(value)] for name, value in held.items()}
     raise UserError(f"{path.name}: expected a dict of arrays by id or name, got a {type(held).__name__}")
 
 
@@ -247,7 +254,7 @@ def ids_of(path: Path) -> list[str]:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() == ".json":
             return _listed(json.loads(text), path.name)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"cannot read the ids in {path.name}: {error}") from error
@@ -263,5 +270,5 @@ def ids_of(path: Path) -> list[str]:
 
 def _listed(value: Any, where: str) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise UserError(f"{where}: expected a list of ids as texts, got {str(value)[:60]!r}")
+        raise UserError(f"{where}: expected a list of ids as texts, got a {type(value).__name__}")
     return value

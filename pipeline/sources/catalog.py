@@ -17,6 +17,7 @@ depend on the machine: they hold no absolute path, no time and nothing of the lo
 the sources are imported when they are needed.
 """
 
+import difflib
 import hashlib
 import importlib
 import inspect
@@ -65,6 +66,12 @@ SOURCES: Final[dict[str, str]] = {
 
 FROM_FILES: Final = "file"
 """The value of `licence` that reads what the files of shapes state."""
+
+BUILT_IN: Final = ("starter", "rooms")
+"""Locations that are names of built-in collections."""
+
+BESIDE: Final = 10_000
+"""Largest number of files and folders whose names are compared with that of a location that does not exist."""
 
 Textures = Literal["require", "grey"]
 """Whether a shape whose texture file is missing fails (`require`) or is read without it (`grey`)."""
@@ -406,14 +413,32 @@ def recognised(location: str) -> str:
     for name, module in modules.items():
         if module.recognises(location):
             return name
+    if not os.path.exists(location):
+        raise UserError(
+            f"{location!r} does not exist: it is neither a path nor the name of a built-in collection{_near(location)}; "
+            "`mmpd-cache sources` lists what is read"
+        )
     extension = os.path.splitext(location)[1].lower()
     if os.path.isfile(location) and extension in FORMATS:
         folder = os.path.dirname(location) or "."
         raise UserError(f"{location!r} is one shape; give a folder of them, as {folder!r}, or a list of paths (.csv, .json, .jsonl, .txt)")
-    what = "is a file of a kind no source reads" if os.path.exists(location) else "is neither a path nor the name of a built-in collection"
+    what = "is a file of a kind no source reads"
     if os.path.isfile(location) and extension in ELSEWHERE:
         what = f"is a file of a kind no source reads ({ELSEWHERE[extension]})"
     raise UserError(f"{location!r} {what}; expected " + "; or ".join(f"{module.LOOKS_FOR} ({name})" for name, module in modules.items()))
+
+
+def _near(location: str) -> str:
+    """`; did you mean 'x'?` with the built-in collection, or the file or folder beside, whose name is nearest; empty if none is near."""
+    folder, name = os.path.split(location.rstrip("/"))
+    try:
+        with os.scandir(folder or ".") as items:
+            beside = [item.name for item in itertools.islice(items, BESIDE) if not item.name.startswith(".")]
+    except (OSError, ValueError):
+        beside = []
+    known = {one.casefold(): os.path.join(folder, one) for one in sorted(beside)} | ({} if folder else {one: one for one in BUILT_IN})
+    near = difflib.get_close_matches(name.casefold(), known, n=1)
+    return f"; did you mean {known[near[0]]!r}?" if near else ""
 
 
 def shape_text(path: str) -> str:
@@ -421,8 +446,16 @@ def shape_text(path: str) -> str:
 
     The text is in Unicode form NFC. Bytes that are no UTF-8 are written as `\\xff`. Characters that are not printed (a newline, an escape,
     a change of the writing direction) are written as `\\x0a` or `\\u202e`.
+
+    Raises:
+        UserError: it has half of a surrogate pair, which JSON can hold.
     """
-    text = unicodedata.normalize("NFC", os.fsencode(path).decode("utf-8", "backslashreplace"))
+    try:
+        raw = path.encode("utf-8", "surrogateescape")  # as `os.fsencode`, on every machine
+    except UnicodeEncodeError as error:
+        told = ascii(path[:80])
+        raise UserError(f"the text {told} has half of a surrogate pair, which is no character: write it anew as UTF-8") from error
+    text = unicodedata.normalize("NFC", raw.decode("utf-8", "backslashreplace"))
     return "".join(c if c.isprintable() or c in KEPT or unicodedata.category(c) in ("Zs", "Co", "Cn") else escaped(c) for c in text)
 
 

@@ -178,6 +178,8 @@ def _json(name: str, text: str, line: int) -> Any:
         return json.loads(text, object_pairs_hook=lambda pairs: _distinct(pairs, name))
     except json.JSONDecodeError as error:
         raise UserError(f"{name}, line {line + error.lineno - 1}: no readable JSON: {error.msg}") from error
+    except RecursionError as error:
+        raise UserError(f"{name}, line {line}: no readable JSON: nested too deeply") from error
 
 
 def _distinct(pairs: list[tuple[str, Any]], name: str) -> dict[str, Any]:
@@ -227,6 +229,7 @@ def _entry(row: dict[str, Any], where: str, base: Path) -> Entry:
         if value is not None and not isinstance(value, str):
             raise UserError(f"{where}: expected {column} as text, got {value!r:.40}")
     cells = {column: (row.get(column) or "").strip() for column in COLUMNS}
+    shape_text(cells["path"])  # no file has such a name, if it raises
     if not cells["path"]:
         raise UserError(f"{where}: no path")
     locator = _locator(cells["path"], base)

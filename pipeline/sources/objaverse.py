@@ -135,15 +135,27 @@ def _downloaded(wanted: Sequence[str], processes: str) -> Path:
         package = importlib.import_module("objaverse")
     except ModuleNotFoundError as error:
         raise UserError("objaverse: downloads by the package objaverse: pip install 'mmpd[objaverse]', or give a folder") from error
+    root = Path(package._VERSIONED_PATH)
     try:
-        package.load_annotations(list(wanted))
+        try:
+            package.load_annotations(list(wanted))
+        except KeyError:  # so it says that it does not know an id; by then it has written the paths of all that it knows
+            paths = _json(root, PATHS)
+            _refuse_unknown(wanted, paths if isinstance(paths, dict) else {})
+            raise UserError(f"{str(root)!r}: the package objaverse cannot read its own files; delete this folder and try again") from None
         package.load_lvis_annotations()
         found = package.load_objects(list(wanted), download_processes=int(processes))
-    except OSError as error:
+    except (OSError, ValueError, EOFError, zlib.error) as error:  # the package reads files that an earlier download has cut short
+        if isinstance(error, UserError):
+            raise
         raise UserError(f"the download from Objaverse failed: {error}; run the same command again, it goes on") from error
-    if missing := [uid for uid in wanted if uid not in found]:
+    _refuse_unknown(wanted, found)
+    return root
+
+
+def _refuse_unknown(wanted: Sequence[str], known: Collection[str]) -> None:
+    if missing := [uid for uid in wanted if uid not in known]:
         raise UserError(f"Objaverse does not know {len(missing)} of {len(wanted)} ids, the first is {missing[0]!r}")
-    return Path(package._VERSIONED_PATH)
 
 
 def ids_in(path: Path) -> list[str]:
@@ -160,7 +172,7 @@ def ids_in(path: Path) -> list[str]:
         case ".json":
             try:
                 held = json.loads(text)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise UserError(f"{path.name} is no JSON: {error}") from error
             found = list(held) if isinstance(held, list | dict) else []
         case ".csv":
@@ -209,6 +221,8 @@ def _listed(root: Path, wanted: Collection[str] | None) -> tuple[list[Entry], bo
     if wanted is not None and (unknown := [uid for uid in wanted if uid not in paths]):
         raise UserError(f"Objaverse has no object {unknown[0]!r}, and {len(unknown) - 1} more of {len(wanted)} ids are unknown")
     chosen = {uid: paths[uid] for uid in (paths if wanted is None else wanted)}
+    for place in chosen.values():
+        shape_text(place)  # no file has such a name, if it raises
     if bad := next((place for place in chosen.values() if place.startswith("/") or ".." in place.split("/")), None):
         raise UserError(f"{PATHS}.gz has a path that leads out of its folder: {bad[:100]!r}")
     annotations, (classes, notes) = _annotations(root, chosen), _classes(root)
@@ -270,7 +284,9 @@ def _classes(root: Path) -> tuple[dict[str, str], list[str]]:
     held = _json(root, LVIS)
     if held is None:
         return {}, [f"no {LVIS}.gz is there: objects have no class"]
-    if not isinstance(held, dict) or not all(isinstance(uids, list) for uids in held.values()):
+    if not isinstance(held, dict) or not all(
+        isinstance(uids, list) and all(isinstance(uid, str) for uid in uids) for uids in held.values()
+    ):
         raise UserError(f"{LVIS}.gz: expected a list of ids for each class")
     found: dict[str, str] = {}
     several = set()

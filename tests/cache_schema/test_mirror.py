@@ -126,6 +126,25 @@ def test_processes_at_work_in_a_tight_mirror_read_what_is_there(there, points, t
     assert on_disk(tmp_path / "m") <= 4 * size
 
 
+def test_a_file_that_others_delete_as_soon_as_it_came_is_read_all_the_same(there, points, tmp_path, monkeypatch):
+    """As when processes with a large need of space delete each file before this one comes back to it."""
+    values, _ = points
+    look = Mirror.look
+
+    def deleted(self):
+        look(self)
+        for path in (self.folder / "files").glob("??/*"):
+            path.unlink()
+
+    monkeypatch.setattr(Mirror, "look", deleted)
+    cache = opened(str(there), Mirror(tmp_path / "m", 1 << 30))
+    before = len(os.listdir("/proc/self/fd"))
+    rows = cache.rows("points/xyz")
+    np.testing.assert_array_equal(rows.gather(np.arange(SHAPES)), values)
+    assert len(cache.ids()) == SHAPES and cache.ok().shape == (SHAPES,)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_damage_here_is_fetched_again_and_damage_there_is_named(there, points, tmp_path):
     values, _ = points
     shutil.copytree(there, tmp_path / "b.zarr")

@@ -351,3 +351,44 @@ def test_imported_captions_are_embedded_by_the_teachers_of_a_cache(copied, tmp_p
     rows = [cache.ids().tolist().index(one) for one in ids]
     assert not stored[rows[0]].any() and stored[rows[1:]].any(axis=(1, 2)).all()
     assert not validate.problems(copied)
+
+
+def shared():
+    value = [1] * 10
+    for _ in range(9):
+        value = [value] * 10
+    return value
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.pkl", lambda: pickle.dumps({"a": shared()}), "so many places"),
+        ("a.pkl", lambda: pickle.dumps([shared()]), "so many places"),
+        ("a.pkl", lambda: pickle.dumps({"a": [[1] * 10] * 10}), "expected a caption or a list of captions, got a list"),
+        ("a.json", lambda: rb'{"a \ud800 b": "chair"}', "id 'a .ud800 b', has a text with half of a surrogate pair"),
+        ("a.json", lambda: rb'{"b": ["red", "chair \udc80"]}', "id 'b', has a text with half of a surrogate pair"),
+        ("a.pkl", lambda: pickle.dumps({"b": "chair \ud800"}), "half of a surrogate pair"),
+        ("a.jsonl", lambda: b'{"id": "a", "caption": "b"}\n' + b"[" * 200_000 + b"]" * 200_000, "line 2, is no JSON"),
+        ("a.parquet", lambda: b"PAR1" + bytes(100) + b"PAR1", "a.parquet cannot be read"),
+        ("a.csv.gz", lambda: gzip.compress(b"a,b\n" * 100)[:12] + b"\xff" * 20, "cannot be read"),
+    ],
+)
+def test_hostile_and_damaged_captions_end_in_one_sentence(tmp_path, name, data, message):
+    (tmp_path / name).write_bytes(data())
+    with pytest.raises(UserError, match=message):
+        said.read(tmp_path / name)
+
+
+def test_ids_of_embeddings_that_are_no_unicode(tmp_path):
+    values = np.ones((2, 3), np.float32)
+    np.savez(tmp_path / "a.npz", ids=np.array([65, 0xFFFFFFFF], np.uint32).view("<U1"), values=values)
+    with pytest.raises(UserError, match="0xffffffff"):
+        vectors.read(tmp_path / "a.npz")
+    np.save(tmp_path / "b.npy", values)
+    (tmp_path / "ids.json").write_text(r'["a", "b \ud800"]')
+    with pytest.raises(UserError, match=r"ids.json has a text with half of a surrogate pair.*b .ud800"):
+        vectors.read(tmp_path / "b.npy", ids=tmp_path / "ids.json")
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps({"a": values[0], "b\udfff": values[1]}))
+    with pytest.raises(UserError, match="surrogate"):
+        vectors.read(tmp_path / "a.pkl")

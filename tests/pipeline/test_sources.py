@@ -152,8 +152,13 @@ def test_mistakes_of_the_caller_are_explained(tmp_path):
         open_source(str(tmp_path), kind="foldr")
     with pytest.raises(ValueError, match="textures: expected one of require, grey, got 'gray'"):
         open_source(str(tmp_path), textures="gray")
-    with pytest.raises(ValueError, match=r"neither a path nor the name of a built-in collection.*its own name.*\(starter\)"):
-        open_source(str(tmp_path / "nowhere"))
+    (tmp_path / "Meshes").mkdir()
+    for place, told in (("nowhere", "collection"), ("meshs/", r"did you mean '.*/Meshes'\?"), ("no/where", "collection")):
+        with pytest.raises(ValueError, match=f"does not exist: it is neither a path.*{told}; `mmpd-cache sources` lists") as raised:
+            open_source(f"{tmp_path}/{place}")
+        assert len(str(raised.value)) < 300 + len(str(tmp_path)) * 2
+    with pytest.raises(ValueError, match="did you mean 'starter'"):
+        open_source("startr")
     (tmp_path / "chair.blend").touch()
     with pytest.raises(ValueError, match="is a file of a kind no source reads"):
         open_source(str(tmp_path / "chair.blend"))

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import shutil
 import sys
 import types
 
@@ -352,6 +353,17 @@ def test_what_objaverse_does_not_know_is_said(tmp_path):
     (root / "object-paths.json.gz").write_bytes(b"\x1f\x8b\x08 cut")
     with pytest.raises(UserError, match="cannot read object-paths"):
         open_source(str(root))
+    for name, content, message in (
+        ("lvis-annotations.json", {"chair": [["x"]]}, "expected a list of ids for each class"),
+        ("lvis-annotations.json", {"chair \ud800": ["0a01"]}, "half of a surrogate pair"),
+        ("object-paths.json", {"0a01\ud800": "glbs/000-001/0a01.glb"}, "half of a surrogate pair"),
+        ("object-paths.json", {"0a01": "glbs/000-001/\ud800.glb"}, "half of a surrogate pair"),
+    ):
+        shutil.rmtree(root)
+        objaverse.example(root.parent)
+        (root / f"{name}.gz").write_bytes(gzip.compress(json.dumps(content).encode()))
+        with pytest.raises(UserError, match=message):
+            open_source(str(root))
 
 
 def test_objects_are_downloaded_by_the_package(tmp_path, monkeypatch):
@@ -365,8 +377,16 @@ def test_objects_are_downloaded_by_the_package(tmp_path, monkeypatch):
         asked.append((uids, download_processes))
         return {uid: uid for uid in uids if uid != "gone"}
 
+    def load_annotations(uids):
+        """As the package 0.1.7: it looks up every id among the paths, which it has downloaded first."""
+        root = tmp_path / "hf-objaverse-v1"
+        if not root.exists():
+            objaverse.example(tmp_path)
+        paths = json.loads(gzip.decompress((root / "object-paths.json.gz").read_bytes()))
+        return {paths[uid].split("/")[1] for uid in uids}
+
     package = types.SimpleNamespace(
-        load_annotations=lambda uids: objaverse.example(tmp_path),
+        load_annotations=load_annotations,
         load_lvis_annotations=lambda: None,
         load_objects=load_objects,
         _VERSIONED_PATH=str(tmp_path / "hf-objaverse-v1"),
@@ -375,7 +395,6 @@ def test_objects_are_downloaded_by_the_package(tmp_path, monkeypatch):
     source = open_source(f"objaverse:{tmp_path / 'ids.txt'}", download="3")
     assert [(e.id, e.licence) for e in source.entries] == [("0a01", "CC-BY-4.0")] and asked == [(["0a01"], 3)]
     assert source.reader.read(source.entries[0]).parts and str(tmp_path) not in repr(source.entries)
-    package.load_annotations = lambda uids: None
     (tmp_path / "ids.txt").write_text("0a01\ngone\n")
     with pytest.raises(UserError, match="does not know 1 of 2 ids, the first is 'gone'"):
         open_source(f"objaverse:{tmp_path / 'ids.txt'}")

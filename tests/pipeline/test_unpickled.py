@@ -164,9 +164,36 @@ def test_a_list_that_is_there_a_billion_times_is_no_array():
     inner: list = [1.0] * 1000
     for _ in range(4):
         inner = [inner] * 1000
-    value = read(pickle.dumps(inner, 4))
-    assert unpickled.numbers_of(value) is None
+    with pytest.raises(UserError, match="so many places"):
+        read(pickle.dumps({"a": inner}, 4))
+    assert unpickled.numbers_of(inner) is None
+    shared = np.arange(1000.0)
+    assert len(read(pickle.dumps({str(i): shared for i in range(1000)}, 4))) == 1000
     assert unpickled.numbers_of([[1, 2], [3, 4]]).tolist() == [[1, 2], [3, 4]] and unpickled.numbers_of([[1], [2, 3]]) is None
+
+
+@pytest.mark.parametrize("value", ["a \ud800 b", {"\udfff": 1}, {"a": ["b", "\ud800"]}, {"a": np.array(["x"])}, np.array("x")])
+@pytest.mark.parametrize("protocol", [2, 5])
+def test_texts_that_are_no_unicode_are_refused(value, protocol, tmp_path):
+    data = pickle.dumps(value, protocol)
+    if "numpy" in repr(data):
+        good, bad = "x".encode("utf-32-le"), b"\xff\xff\xff\xff" if protocol == 5 else b"\x00\xd8\x00\x00"
+        if protocol == 2:  # it writes bytes as Latin-1 in UTF-8
+            good, bad = good, bad.decode("latin-1").encode()
+        assert data.count(good) == 1
+        data = data.replace(good, bad) if len(good) == len(bad) else data.replace(b"\x04\0\0\0" + good, b"\x05\0\0\0" + bad)
+    with pytest.raises(UserError, match=r"f\.npy has (a text with half of a surrogate pair|texts with the number 0x(ffffffff|d800))"):
+        read(data)
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_arrays_of_texts_that_are_no_unicode_are_refused(order, tmp_path):
+    for code in (0xD800, 0xDFFF, 0x110000, 0xFFFFFFFF):
+        np.save(tmp_path / "a.npy", np.array([65, code], f"{order}u4").view(f"{order}U1"))
+        with pytest.raises(UserError, match=f"a.npy has texts with the number {code:#x}"):
+            unpickled.read(tmp_path / "a.npy")
+    np.save(tmp_path / "a.npy", np.array([0xD7FF, 0xE000, 0x10FFFF, 0], f"{order}u4").view(f"{order}U2"))
+    assert unpickled.read(tmp_path / "a.npy").tolist() == ["\ud7ff\ue000", "\U0010ffff"]
 
 
 WHOLE = pickle.dumps(openshape.sample(np.random.default_rng(0), "a", points=2, dim=2, views=1), 4)
