@@ -382,3 +382,21 @@ def test_an_append_that_is_killed_anywhere_goes_on_and_no_reader_sees_half_of_it
     made = grow(path, two)
     assert contents(path) == right and made.cache.manifest.count == 13
     assert not validate.problems(path) and {p.name for p in path.parent.iterdir()} == {"c.zarr", "c.zarr.journal", "one", "two"}
+
+
+def test_other_shapes_are_appended_after_an_append_that_was_killed_at_its_very_end(points, monkeypatch, tmp_path):
+    path, _, two = points
+
+    def stopped(path: Path) -> None:
+        raise Killed
+
+    third = tmp_path / "third" / "slab"
+    third.mkdir(parents=True)
+    (third / "new.off").write_text(box_off((2, 2, 5)))
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.append._clear", stopped)
+        with pytest.raises(Killed):
+            grow(path, two)
+    assert grow(path, third.parent).shapes == 1
+    cache = store.open_cache(path)
+    assert "slab/new.off" in cache.ids() and cache.manifest.count == 14
