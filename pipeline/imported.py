@@ -8,7 +8,6 @@ Where a shape has no embedding in a file, zeros are stored, and where it has no 
 training leaves them out of the loss, and `mmpd-cache status` lists them.
 """
 
-import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
