@@ -400,3 +400,22 @@ def test_other_shapes_are_appended_after_an_append_that_was_killed_at_its_very_e
     assert grow(path, third.parent).shapes == 1
     cache = store.open_cache(path)
     assert "slab/new.off" in cache.ids() and cache.manifest.count == 14
+
+
+def test_who_opened_the_cache_before_it_grew_does_not_undo_that_by_writing(points):
+    """Such as `mmpd-train guide`, which opens the cache before it takes the lock."""
+    path, _, two = points
+    cache = store.open_cache(path)
+    guide = GuideSpec(name="g", encoder="e", weights="w", tokens=4, dim=8, blocks=2)
+    record = Record(product="guide/g", kind="guide", spec=guide, inputs=(("points", cache.record("points").fingerprint),))
+    begun = cache.begin(record)
+    for shard in range(cache.manifest.shards):
+        n = len(cache.manifest.rows(shard))
+        cache.write(begun, shard, {node.path: np.ones((n, *node.shape[1:]), np.float16) for node in cache.arrays(begun)})
+    grow(path, two)
+    before = contents(path)
+    for write in (cache.finish, cache.begin):
+        with pytest.raises(UserError, match="has grown or was relabelled since it was opened"):
+            write(record)
+    assert store.open_cache(path).manifest.count == 13 and contents(path)["zarr.json"] == before["zarr.json"]
+    assert not store.open_cache(path).records()["guide/g"].complete
