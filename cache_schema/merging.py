@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from cache_schema import products, spec, store
 from cache_schema.errors import UserError
 from cache_schema.files import exclusive, journal_file, read_file
+from cache_schema.lacking import counted, is_imported, uncounted
 from cache_schema.layout import ArraySpec, ShardFile
 from cache_schema.records import differences
 from cache_schema.selection import ALL, COLUMNS, UNASKED, UNFINISHED, Selection, chosen_products, names_of
@@ -108,7 +109,7 @@ class Merging:
             if {n: r.content for n, r in now.products().items() if n in known} != known or now.manifest != original.manifest:
                 raise UserError(f"{original.address} was changed while it was copied; delete {new} and copy again")
         for record in begun:
-            copied.finish(record)
+            copied.finish(counted(copied, record) if is_imported(record) and not products.of(record).labelled else record)
         return Copied(cache=copied, left_out=self._left)
 
     def files(self, record: Record, shard: int) -> list[tuple[Cache, list[str]]]:
@@ -250,10 +251,12 @@ def _records(originals: Sequence[Cache], names: Sequence[str], manifest: Manifes
 
 
 def _new(first: Cache, records: Sequence[Record]) -> Record:
-    """Return the record that a product gets in the copy. If other software made it in another cache, it says so."""
-    record = records[0]
-    more = {(f"also {name}", value) for other in records[1:] for name, value in set(other.made_by) - set(record.made_by)}
-    return dataclasses.replace(record, complete=False, content="", before=(), made_by=(*record.made_by, *sorted(more)))
+    """Return the record that a product gets in the copy. If other software made it in another cache, it says so.
+
+    How many of the copied shapes lack something is counted at the end: it is not what any of the originals says."""
+    record, made_by = records[0], uncounted(records[0])
+    more = {(f"also {name}", value) for other in records[1:] for name, value in set(uncounted(other)) - set(made_by)}
+    return dataclasses.replace(record, complete=False, content="", before=(), made_by=(*made_by, *sorted(more)))
 
 
 def _refuse_other(first: Cache, record: Record, other: Cache, theirs: Record) -> None:

@@ -457,6 +457,7 @@ class Cache:
         """
         assert not record.complete and not record.content
         with still_held(self.path, self.token):
+            self._refuse_changed()
             return self._begin(record)
 
     def agreed(self, record: Record, prefix: str | None = None) -> Record:
@@ -529,6 +530,7 @@ class Cache:
             UserError: another build holds the cache now.
         """
         with still_held(self.path, self.token):
+            self._refuse_changed()
             there = self._read_record(record.product)
             assert there is not None and there.fingerprint == record.fingerprint
             assert (there.made_by, there.complete, there.content) == (record.made_by, record.complete, record.content)
@@ -605,6 +607,7 @@ class Cache:
         if self.below is not None and not self.owns(record.product):
             raise self.below.refusal(record.product)
         with still_held(self.path, self.token):
+            self._refuse_changed()
             marker = markers(self.manifest, record)
             # Readers that opened the cache before it grew go on with what they know, unless this shard is among it.
             before = tuple((rows, content) for rows, content in record.before if rows <= shard * self.manifest.shard)
@@ -638,6 +641,7 @@ class Cache:
         """
         assert not self.missing(record), (record.product, self.missing(record))
         with still_held(self.path, self.token):
+            self._refuse_changed()
             return self._finish(record)
 
     def _finish(self, record: Record) -> Record:
@@ -676,6 +680,24 @@ class Cache:
             if record.product == products.INDEX.name and not self.file("zarr.json").is_file():
                 self._put("zarr.json", self.root(self.on_disk().all()[0]))  # from now on, this is a cache
             self._summarise()
+
+    def _refuse_changed(self) -> None:
+        """Refuse to write to a cache that has grown or was relabelled since it was opened: its root would be that of then again.
+
+        Whoever opened it before it held the lock may meet this; taking the lock can itself finish an append that was stopped.
+
+        Raises:
+            UserError: it has.
+        """
+        root = self.path / "zarr.json"
+        if self.below is not None or not root.is_file():
+            return
+        try:
+            there = records.opened(Manifest, attributes_of(root), root)
+        except UserError:
+            return  # it is damaged, and what is written now mends it
+        if there != self.manifest:
+            raise UserError(f"{self.path} has grown or was relabelled since it was opened; run the command again")
 
     def _put_statistics(self, record: Record, data: bytes) -> None:
         node = statistics_array(self.manifest, record)

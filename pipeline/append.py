@@ -123,7 +123,7 @@ def append(path: Path, location: str, wanted: Wanted, machine: Machine, terminal
     devices = executors.devices(machine)
     executors.check(machine)
     check_place(path)
-    if (done := _finished(path, before, terminal)) is not None:
+    if (done := _finished(path, before, location, wanted, terminal)) is not None:
         return done
     models = Models(devices[0], places(path))
     plan = _planned(before, location, wanted, models, machine, terminal)
@@ -457,8 +457,8 @@ def _growing(path: Path, plan: _Plan) -> Iterator[Cache]:
         yield part
 
 
-def _finished(path: Path, cache: Cache, terminal: Terminal) -> Appended | None:
-    """Clean up after an append that was stopped when all but this was done. None if there was none."""
+def _finished(path: Path, cache: Cache, location: str, wanted: Wanted, terminal: Terminal) -> Appended | None:
+    """Clean up after an append that was stopped when all but this was done. None if there was none, or if it was of other shapes."""
     folder = _folder(path)
     if not (folder / "zarr.json").is_file():
         return None
@@ -468,8 +468,13 @@ def _finished(path: Path, cache: Cache, terminal: Terminal) -> Appended | None:
         return None
     with held(path, terminal):
         _clear(path)
+    span = cache.manifest.spans[1 + cache.manifest.source.also.index(part.source)]
+    listed = {entry.id for entry in open_config_source(location, _config(cache, wanted.settings)).entries}
+    ids = cache.ids()
+    if not set(ids[span.start : span.stop]) <= listed <= set(ids):
+        return None
     unfinished = tuple(record.product for record in products.in_order(cache.records().values()) if not record.complete)
-    return Appended(cache=cache, shapes=part.shapes, known=0, unfinished=unfinished)
+    return Appended(cache=cache, shapes=part.shapes, known=len(listed) - part.shapes, unfinished=unfinished)
 
 
 def _clear(path: Path) -> None:

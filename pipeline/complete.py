@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from cache_schema import products, spec
 from cache_schema.errors import UserError
 from cache_schema.files import held_token
+from cache_schema.lacking import is_imported
 from cache_schema.layout import texts
 from cache_schema.spec import CaptionSpec, DenseSpec, Record, TeacherSpec
 from cache_schema.store import Cache
 from pipeline import build
 from pipeline.executors import catalog as executors
-from pipeline.lacking import is_imported
 from pipeline.models import IMPORTED_AGAIN
 from pipeline.plan import Again, Plan, Todo, drawing
 from pipeline.recipes import BuildConfig

@@ -8,7 +8,6 @@ Where a shape has no embedding in a file, zeros are stored, and where it has no 
 training leaves them out of the loss, and `mmpd-cache status` lists them.
 """
 
-import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
@@ -17,13 +16,13 @@ from numpy.typing import NDArray
 
 from cache_schema import products, spec
 from cache_schema.errors import UserError
+from cache_schema.lacking import counted
 from cache_schema.layout import text_cells
 from cache_schema.records import differences
-from cache_schema.spec import IMPORTED, LACKING, TEXT_BYTES, CaptionSpec, LabelSet, Record, TeacherSpec
+from cache_schema.spec import IMPORTED, TEXT_BYTES, CaptionSpec, LabelSet, Record, TeacherSpec
 from cache_schema.store import Cache
 from pipeline import build
 from pipeline.captioners.catalog import fit
-from pipeline.lacking import lacking
 from pipeline.sources.catalog import Extras, Given, GivenTexts, Source
 from pipeline.work import Terminal, Work
 
@@ -154,9 +153,7 @@ def zeros(cache: Cache, record: Record, shard: int) -> list[NDArray[Any]]:
 
 def finish(cache: Cache, record: Record) -> Record:
     """Mark an imported product complete, and note how many usable shapes lack something in it."""
-    count = sum(len(rows) for _, rows in lacking(cache, record))
-    noted = tuple(pair for pair in record.made_by if pair[0] != LACKING)
-    return cache.finish(dataclasses.replace(record, made_by=(*noted, *([(LACKING, str(count))] if count else []))))
+    return cache.finish(counted(cache, record))
 
 
 # -------------------------------------------------------------------------------------------------- what a source has

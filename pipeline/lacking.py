@@ -1,36 +1,11 @@
-"""What lacks in products that were brought from files: shapes without an embedding or a text.
+"""The shapes that lack something in products that were brought from files, by their ids.
 
 for name, ids in lacking_ids(cache).items(): ...         # {"captions/cap3d": ["00a1", ...]}
 """
 
-from collections.abc import Iterator
-
-import numpy as np
-
-from cache_schema import products
-from cache_schema.spec import CaptionSpec, Record, TeacherSpec
+from cache_schema.lacking import is_imported as is_imported
+from cache_schema.lacking import lacking
 from cache_schema.store import Cache
-
-
-def is_imported(record: Record) -> bool:
-    """Whether a product was brought from a file."""
-    return isinstance(record.spec, TeacherSpec | CaptionSpec) and record.spec.imported
-
-
-def lacking(cache: Cache, record: Record) -> Iterator[tuple[int, list[int]]]:
-    """For each shard: its number, and the rows of the cache that are usable and lack an embedding or a text of a shape or a view."""
-    node, ok = cache.arrays(record)[0], cache.ok()
-    for shard in range(cache.manifest.shards):
-        rows = cache.manifest.rows(shard)
-        values = cache.shard_rows(node, shard, record if record.complete else None)
-        if isinstance(record.spec, CaptionSpec):
-            there = np.asarray(values[:, :, 0, 0] != 0)  # texts are packed: the first one is there if any is
-        elif products.of(record) is products.TEXT:
-            there = np.asarray(values.reshape(len(values), -1).any(axis=1))[:, None]
-        else:
-            there = np.asarray(values.any(axis=2))
-        lost = ok[rows.start : rows.stop] & ~np.asarray(there.all(axis=1))
-        yield shard, (rows.start + np.flatnonzero(lost)).tolist()
 
 
 def lacking_ids(cache: Cache) -> dict[str, list[str]]:

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, Self
 import torch
 from torch import Tensor
 
-from cache_schema.spec import label
+from cache_schema.spec import added, label
 
 
 class Tensors:
@@ -163,3 +163,5 @@ class Used:
     path: str = label()
     products: tuple[tuple[str, str], ...]
     """(product, fingerprint) of everything that was read, sorted."""
+    rows: str = added("", identity=False)
+    """Number of the selected shapes, and a digest of their rows in the cache, such as `96 of 1f0a...`; empty in older checkpoints."""

@@ -326,3 +326,9 @@ def same_caches(saved: Sequence[Used], now: Sequence[Used], run: Path) -> None:
             raise UserError(
                 f"{here.path} is not what {run} was trained on ({there.path}): {', '.join(dict.fromkeys(changed))} differ or are missing"
             )
+        if there.rows and here.rows and there.rows != here.rows:
+            then, today = (used.rows.partition(" ")[0] for used in (there, here))
+            raise UserError(
+                f"{here.path} has other usable shapes than when {run} was begun ({then} selected then, {today} now; `retry` mends "
+                "failed ones), so the run would go on with other batches: begin a new run, or go on with a copy of the cache of then"
+            )

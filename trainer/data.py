@@ -251,7 +251,7 @@ class Data:
     @property
     def used(self) -> tuple[Used, ...]:
         """The description of the data that a checkpoint stores."""
-        return tuple(Used(path=part.cache.address, products=part.fingerprints) for part in self.parts)
+        return tuple(Used(path=part.cache.address, products=part.fingerprints, rows=part.selection) for part in self.parts)
 
     @property
     def epoch(self) -> int:
@@ -570,7 +570,8 @@ def _described(part: Part) -> str:
     mixed = ", ".join(f"{captions.name} {100 * captions.share:.3g} %" for captions in part.captions)
     mix = f", captions {mixed}" if len(part.captions) > 1 else ""
     lack = "".join(f", {count} without {product}" for product, count in part.lacking.items() if count)
-    return f"{part.cache.address}: {len(part.rows)} of {part.cache.manifest.count} shapes{mix}{lack}"
+    unsplit = f" ({part.unsplit} are in no split and are left out)" if part.unsplit else ""
+    return f"{part.cache.address}: {len(part.rows)} of {part.cache.manifest.count} shapes{unsplit}{mix}{lack}"
 
 
 def _convention(parts: Sequence[Part], needs: Needs, grey: float) -> Convention:

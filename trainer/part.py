@@ -9,6 +9,7 @@
 Letters: N shapes of a cache, n selected shapes, V views, M templates, E a teacher's width.
 """
 
+import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -147,6 +148,9 @@ class Part:
         self._use(products.STATUS.name)
         self.rows = selected(cache, config, seed)
         """Rows of the selected shapes, ascending. [n]"""
+        self.unsplit = int((cache.ok() & (cache.column("split") == NONE)).sum()) if cache.manifest.splits and config.splits else 0
+        """Number of usable shapes that are in no split of a cache with splits, and are therefore not selected. A cache without splits that
+        has grown by shapes with splits has such shapes."""
         self.own_class = cache.column("label").astype(np.int64)[self.rows]
         """Index in the cache's classes of each selected shape's class; -1 for none. [n]"""
         self.points = _spec(PointSpec, self._use(products.POINTS.name))
@@ -180,6 +184,11 @@ class Part:
     def fingerprints(self) -> tuple[tuple[str, str], ...]:
         """Name and fingerprint of every product that is read, sorted. A checkpoint stores them to describe this cache."""
         return tuple(sorted((name, record.fingerprint) for name, record in self.used.items()))
+
+    @property
+    def selection(self) -> str:
+        """Number of the selected shapes, and a digest of their rows. A run that goes on must select the same, to draw the same batches."""
+        return f"{len(self.rows)} of {hashlib.sha256(self.rows.astype('<i8').tobytes()).hexdigest()[:16]}"
 
     @property
     def template_count(self) -> int:

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from cache_schema import products, store
 from cache_schema.errors import UserError
 from cache_schema.files import claim, claims, held_token, is_held, leftovers
+from cache_schema.lacking import is_imported
 from cache_schema.spec import Record
 from cache_schema.store import Cache
 from pipeline import build
 from pipeline.executors import here, slurm
 from pipeline.journal import Event, ShapesMade, ShardMade
-from pipeline.lacking import is_imported
 from pipeline.models import Models
 from pipeline.plan import Again, Plan, Todo
 from pipeline.records import software_changes

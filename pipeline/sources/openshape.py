@@ -101,7 +101,10 @@ class OpenShapeReader:
     def read(self, entry: Entry) -> Cloud:
         held = self._held(entry)
         self._extras(entry, held)  # a shape that is ok has sound embeddings
-        return cloud_of(held, self.up)
+        cloud, given = cloud_of(held, self.up), {one.name for one in self.given.texts}
+        left = [key for name, (key, _) in TEXTS.items() if self.given.dim and name not in given and texts_under(held, key)]
+        said = f"left out, because none of the first {LOOKED} files has it: {', '.join(left)}"
+        return replace(cloud, warnings=(*cloud.warnings, said)) if left else cloud
 
     def digest(self, entry: Entry) -> bytes:
         with _present(Path(self.root, entry.locator)).open("rb") as file:

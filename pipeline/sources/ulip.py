@@ -59,6 +59,9 @@ LARGEST: Final = 16 << 30
 LOOKED: Final = 16
 """Number of files of texts that are read to learn the names of the views."""
 
+TEXTS: Final = "10"
+"""Largest number of texts of a view that are kept, unless another is asked for."""
+
 Layout = Literal["shapenet", "objaverse", "lvis"]
 
 
@@ -82,9 +85,12 @@ class UlipReader:
         if not path.is_file():
             raise UserError(f"no such file: {entry.locator}")
         cloud = cloud_of(record_of(path), self.up) if self.layout == "lvis" else reading.load(path, up=self.up, textures=self.textures)
-        if self.layout == "shapenet":
-            self.extras(entry)  # a shape that is ok has sound texts
-        return cloud
+        if self.layout != "shapenet":
+            return cloud
+        self.extras(entry)  # a shape that is ok has sound texts
+        left = self._left_out(entry)
+        said = f"{left} texts are left out, because none of the first {LOOKED} files has so many of a view"
+        return replace(cloud, warnings=(*cloud.warnings, said)) if left else cloud
 
     def digest(self, entry: Entry) -> bytes:
         try:
@@ -104,6 +110,12 @@ class UlipReader:
             if any(said):
                 texts[one.name] = said
         return Extras(texts=texts)
+
+    def _left_out(self, entry: Entry) -> int:
+        """Number of texts of views that were asked for, and that are more than the first files have."""
+        samples = next((one.samples for one in self.given.texts if one.name == VIEWS), 0)
+        asked = int(dict(self.options).get("texts", TEXTS)) if samples else 0
+        return sum(max(min(len(texts), asked) - samples, 0) for texts in self._captions(entry).values())
 
     def _captions(self, entry: Entry) -> Mapping[str, list[str]]:
         """The texts of a shape by view."""
@@ -213,7 +225,7 @@ def open_source(
     textures: Textures = "require",
     up: str = "y",
     captions: str = "auto",
-    texts: str = "10",
+    texts: str = TEXTS,
     split: str = "",
     split_seed: str = "0",
 ) -> Source:
@@ -240,7 +252,7 @@ def open_source(
     listing = {"shapenet": _shapenet, "objaverse": _objaverse, "lvis": _lvis}[layout]
     entries, skipped, told_by = listing(root)
     entries, said = splits.finished([replace(entry, licence=LICENCES[layout]) for entry in entries], split, split_seed, told_by)
-    chosen = [("up", up)] * (up != "y") + [("captions", captions)] * (captions != "auto") + [("texts", texts)] * (kept != 10)
+    chosen = [("up", up)] * (up != "y") + [("captions", captions)] * (captions != "auto") + [("texts", texts)] * (kept != int(TEXTS))
     reader = UlipReader(
         location=str(root), root=str(root), layout=layout, up=axis, options=tuple(sorted((*chosen, *recorded))), textures=textures
     )

@@ -382,3 +382,40 @@ def test_an_append_that_is_killed_anywhere_goes_on_and_no_reader_sees_half_of_it
     made = grow(path, two)
     assert contents(path) == right and made.cache.manifest.count == 13
     assert not validate.problems(path) and {p.name for p in path.parent.iterdir()} == {"c.zarr", "c.zarr.journal", "one", "two"}
+
+
+def test_other_shapes_are_appended_after_an_append_that_was_killed_at_its_very_end(points, monkeypatch, tmp_path):
+    path, _, two = points
+
+    def stopped(path: Path) -> None:
+        raise Killed
+
+    third = tmp_path / "third" / "slab"
+    third.mkdir(parents=True)
+    (third / "new.off").write_text(box_off((2, 2, 5)))
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.append._clear", stopped)
+        with pytest.raises(Killed):
+            grow(path, two)
+    assert grow(path, third.parent).shapes == 1
+    cache = store.open_cache(path)
+    assert "slab/new.off" in cache.ids() and cache.manifest.count == 14
+
+
+def test_who_opened_the_cache_before_it_grew_does_not_undo_that_by_writing(points):
+    """Such as `mmpd-train guide`, which opens the cache before it takes the lock."""
+    path, _, two = points
+    cache = store.open_cache(path)
+    guide = GuideSpec(name="g", encoder="e", weights="w", tokens=4, dim=8, blocks=2)
+    record = Record(product="guide/g", kind="guide", spec=guide, inputs=(("points", cache.record("points").fingerprint),))
+    begun = cache.begin(record)
+    for shard in range(cache.manifest.shards):
+        n = len(cache.manifest.rows(shard))
+        cache.write(begun, shard, {node.path: np.ones((n, *node.shape[1:]), np.float16) for node in cache.arrays(begun)})
+    grow(path, two)
+    before = contents(path)
+    for write in (cache.finish, cache.begin):
+        with pytest.raises(UserError, match="has grown or was relabelled since it was opened"):
+            write(record)
+    assert store.open_cache(path).manifest.count == 13 and contents(path)["zarr.json"] == before["zarr.json"]
+    assert not store.open_cache(path).records()["guide/g"].complete

@@ -398,3 +398,27 @@ def test_objects_are_downloaded_by_the_package(tmp_path, monkeypatch):
     (tmp_path / "ids.txt").write_text("0a01\ngone\n")
     with pytest.raises(UserError, match="does not know 1 of 2 ids, the first is 'gone'"):
         open_source(f"objaverse:{tmp_path / 'ids.txt'}")
+
+
+def test_texts_that_the_first_files_do_not_have_are_not_lost_without_a_word(tmp_path):
+    """What is stored is learned from the first files; a shape with more says that it was left out."""
+    few = {"blip_caption": None, "blip_caption_feat": None}
+    names = [f"{number:02}" for number in range(openshape.LOOKED + 1)]
+    shapes = {f"ABO/{name}": sample(name, **(few if name != names[-1] else {})) for name in names}
+    planted(tmp_path / "open", shapes)
+    source = open_source(str(tmp_path / "open"), kind="openshape", teacher="t")
+    first, last = (source.reader.read(source.entries[place]).warnings for place in (0, -1))
+    assert "openshape-blip" not in {one.name for one in source.given.texts}
+    assert [text for text in last if text not in first] == ["left out, because none of the first 8 files has it: blip_caption"]
+
+    folder = tmp_path / "ulip"
+    (folder / "shapenet_pc").mkdir(parents=True)
+    (folder / "captions").mkdir()
+    for number in range(ulip.LOOKED + 1):
+        name = f"03001627-{number:02}"
+        np.save(folder / "shapenet_pc" / f"{name}.npy", np.random.default_rng(number).uniform(-1, 1, (64, 3)))
+        said = [f"text {i}" for i in range(1 + 2 * (number == ulip.LOOKED))]
+        (folder / "captions" / f"{name}.json").write_text(json.dumps({f"{name}_r_000.png": said}))
+    source = open_source(str(folder), kind="ulip")
+    first, last = (source.reader.read(source.entries[place]).warnings for place in (0, -1))
+    assert first == () and last == ("2 texts are left out, because none of the first 16 files has so many of a view",)

@@ -8,13 +8,16 @@ import pytest
 import safetensors.torch
 import torch
 
-from cache_schema import store
-from cache_schema.spec import fingerprint
+from cache_schema import store, synthetic
+from cache_schema.errors import UserError
+from cache_schema.spec import PointSpec, fingerprint
 from tests.trainer.conftest import config_of
 from trainer import checkpoint
 from trainer.align import Teacher
 from trainer.checkpoint import Header, Source, Used
+from trainer.data import Data
 from trainer.loop import train
+from trainer.part import DataConfig, Needs
 from trainer.stage import Facts, build
 
 TEACHER = Teacher(name="a.b", dim=8, text=False, objective="regress", weight=2.0)
@@ -207,3 +210,18 @@ def test_a_cache_made_otherwise_is_named(tmp_path):
     checkpoint.same_caches(saved, (Used(path="moved.zarr", products=saved[0].products),), tmp_path)
     with pytest.raises(ValueError, match="image/a differ"):
         checkpoint.same_caches(saved, (Used(path="new.zarr", products=(("image/a", "3"), ("points", "2"))),), tmp_path)
+
+
+def test_a_run_does_not_go_on_with_other_shapes(tmp_path):
+    """Shapes that `retry` mended since change all later batches, and no product's fingerprint."""
+    path = tmp_path / "c.zarr"
+    used = []
+    for failed in ((3, 5), (3,)):
+        synthetic.write(path, shapes=20, shard=8, failed=failed, points=PointSpec(count=32, blocks=1, ordered=16))
+        used.append(Data([store.open_cache(path)], DataConfig(splits=()), batch=4, seed=0, needs=Needs()).used)
+        shutil.rmtree(path)
+    assert used[0][0].products == used[1][0].products
+    checkpoint.same_caches(used[0], used[0], tmp_path)
+    checkpoint.same_caches((dataclasses.replace(used[0][0], rows=""),), used[1], tmp_path)  # written by an earlier version
+    with pytest.raises(UserError, match="18 selected then, 19 now"):
+        checkpoint.same_caches(used[0], used[1], tmp_path)

@@ -425,3 +425,14 @@ def ways(path, other):
 @pytest.mark.parametrize("way", GOLDEN)
 def test_batches_are_what_they_were(cache_path, other, way):
     assert digest(ways(cache_path, other)[way]) == GOLDEN[way]
+
+
+def test_shapes_that_are_in_no_split_are_left_out_with_a_word(cache_path):
+    """As in a cache without splits that has grown by shapes with splits."""
+    cache = store.open_cache(cache_path)
+    read, split, ok = cache.column, cache.column("split"), cache.ok()
+    split[::3] = -1
+    cache.column = lambda path: split.copy() if path == "split" else read(path)
+    train = DataConfig(splits=cache.manifest.splits[:1], templates=0.0)
+    said = [str(Data([cache], config, batch=4, seed=0, needs=Needs())) for config in (train, DataConfig(splits=()))]
+    assert f"({int(ok[::3].sum())} are in no split and are left out)" in said[0] and "no split" not in said[1]

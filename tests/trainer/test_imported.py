@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from cache_schema import layout, store, synthetic
+from cache_schema.copy import copy
 from cache_schema.errors import UserError
-from cache_schema.spec import IMPORTED, LACKING, CaptionSpec, LabelSet, PointSpec, Record, TeacherSpec, fingerprint
+from cache_schema.spec import IMPORTED, LACKING, CaptionSpec, LabelSet, PointSpec, Record, SourceSpec, TeacherSpec, fingerprint, ids_digest
 from tests.trainer.conftest import config_of
 from trainer import checkpoint
 from trainer.data import Data
@@ -170,3 +171,32 @@ def test_what_an_imported_teacher_lacks_is_explained(path):
         opened(path, captions=("synthetic",))
     with pytest.raises(UserError, match=r"import-embeddings .* --teacher big --kind labels --labels other` brings it"):
         opened(path, templates=0.5, labels="other")
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_is_missing_in_any_of_several_copied_caches_is_no_target(tmp_path, turned):
+    """The first cache has every embedding, the second one lacks some: whatever the order, no zeros are learned from."""
+    paths, few, image = [], imported("few", E, text=False), vectors(6, N, 1, E)
+    for seed, gone in enumerate((N, 4)):
+        made = synthetic.write(tmp_path / f"{seed}.zarr", shapes=N, shard=16, points=PointSpec(count=64, blocks=1, ordered=32), seed=seed)
+        manifest = dataclasses.replace(made.manifest, source=SourceSpec(kind="synthetic", ids=ids_digest(f"{seed}/{i}" for i in range(N))))
+        cache = store.create(tmp_path / f"c{seed}.zarr", manifest, [f"{seed}/{i}" for i in range(N)], [0] * N, [0] * N)
+        for name in ("status", "points"):
+            record = cache.begin(dataclasses.replace(made.record(name), complete=False, content=""))
+            for shard in range(manifest.shards):
+                cache.write(record, shard, {node.path: made.shard_rows(node, shard) for node in made.arrays(record)})
+            cache.finish(record)
+        lacking = ((LACKING, "10"),) if seed else ()
+        record = Record(product="image/few", kind="image", spec=few, per_shape=1, inputs=(), made_by=lacking)
+        synthetic.fill(
+            cache, {record: {"image/few": image * (np.arange(N) % gone > 0 if seed else np.ones(N))[:, None, None].astype("f2")}}
+        )
+        paths.append(cache.path)
+    first, other = paths[::-1] if turned else paths
+    both = copy(first, tmp_path / "both.zarr", also=[other]).cache
+    assert both.record("image/few").lacking == 10
+    data = opened(both.path, batch=40, teachers=("few",), captions=())
+    batches = [data.batch(number) for number in range(2)]
+    there = torch.cat([(batch.image["few"] != 0).any(-1) for batch in batches])
+    assert int((~there).sum()) == 10
+    assert torch.equal(torch.cat([batch.image_valid["few"] for batch in batches]), there)

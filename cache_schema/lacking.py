@@ -1,0 +1,46 @@
+"""What lacks in products that were brought from files: shapes without an embedding or a text.
+
+for shard, rows in lacking(cache, record): ...             # rows of usable shapes that lack something
+record = counted(cache, record)                            # the record with their number, `Record.lacking`
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+
+from cache_schema import products
+from cache_schema.spec import LACKING, CaptionSpec, Record, TeacherSpec
+from cache_schema.store import Cache
+
+
+def is_imported(record: Record) -> bool:
+    """Whether a product was brought from a file."""
+    return isinstance(record.spec, TeacherSpec | CaptionSpec) and record.spec.imported
+
+
+def lacking(cache: Cache, record: Record) -> Iterator[tuple[int, list[int]]]:
+    """For each shard: its number, and the rows of the cache that are usable and lack an embedding or a text of a shape or a view."""
+    node, ok = cache.arrays(record)[0], cache.ok()
+    for shard in range(cache.manifest.shards):
+        rows = cache.manifest.rows(shard)
+        values = cache.shard_rows(node, shard, record if record.complete else None)
+        if isinstance(record.spec, CaptionSpec):
+            there = np.asarray(values[:, :, 0, 0] != 0)  # texts are packed: the first one is there if any is
+        elif products.of(record) is products.TEXT:
+            there = np.asarray(values.reshape(len(values), -1).any(axis=1))[:, None]
+        else:
+            there = np.asarray(values.any(axis=2))
+        lost = ok[rows.start : rows.stop] & ~np.asarray(there.all(axis=1))
+        yield shard, (rows.start + np.flatnonzero(lost)).tolist()
+
+
+def counted(cache: Cache, record: Record) -> Record:
+    """Return the record of an imported product whose shards are all there, with the number of usable shapes that lack something in it."""
+    count = sum(len(rows) for _, rows in lacking(cache, record))
+    return dataclasses.replace(record, made_by=(*uncounted(record), *([(LACKING, str(count))] if count else [])))
+
+
+def uncounted(record: Record) -> tuple[tuple[str, str], ...]:
+    """Return `made_by` of a record without the number of shapes that lack something."""
+    return tuple(pair for pair in record.made_by if pair[0] != LACKING)
