@@ -274,6 +274,7 @@ class Mirror:
             os.close(file)
             raise
         if right:
+            os.lseek(file, 0, os.SEEK_SET)  # who reads it begins at its beginning
             return file
         os.close(file)
         path.unlink(missing_ok=True)
