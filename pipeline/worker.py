@@ -112,6 +112,10 @@ class Made:
 # ------------------------------------------------------------------------------------------------------ in the parent
 
 
+class Stopped(UserError):
+    """The shape processes were ended before a shape was made."""
+
+
 class Workers:
     """A fixed number of shape processes, each served by a thread. Use it as a context manager.
 
@@ -166,6 +170,8 @@ class Workers:
             made, digest = self._attempt(entry)  # the process may have been damaged by an earlier shape
         if made is not None:
             return made
+        if self._closed:
+            raise Stopped("the shape processes were stopped; run the same command again")  # we ended it: that is no fault of the shape
         code = self._local.process.popen.wait()
         name = signal.Signals(-code).name if code < 0 else f"exit status {code}"
         hint = "it ran out of memory" if code == -signal.SIGKILL else "the loader or the GL driver crashed"
@@ -394,7 +400,9 @@ def _die_with_parent() -> None:
 def main() -> None:
     """Serve over standard input and output. All other output goes to standard error from then on."""
     _die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    # These are the parent's to handle, and it takes this process along. Ctrl-C, and a cluster that ends a job, signal all processes of it.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     questions = os.fdopen(os.dup(0), "rb")

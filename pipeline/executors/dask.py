@@ -33,7 +33,7 @@ from pipeline.plan import Again, Plan, Todo
 from pipeline.records import software_changes
 from pipeline.sources.catalog import Entry
 from pipeline.work import Machine, Work
-from pipeline.worker import Made, Task, Workers
+from pipeline.worker import Made, Stopped, Task, Workers
 
 if TYPE_CHECKING:
     import distributed
@@ -357,7 +357,10 @@ def _made(plan: Plan, entries: Sequence[Entry], share: Share) -> list[Made]:
         if not pools:
             pools.append(Workers(plan.task, share.workers or distributed.get_worker().state.nthreads))
             _check_driver(plan, pools[0])
-    return [future.result() for future in [pools[0].submit(entry) for entry in entries]]
+    try:
+        return [future.result() for future in [pools[0].submit(entry) for entry in entries]]
+    except (Stopped, CancelledError) as stopped:
+        raise distributed.Reschedule from stopped  # this worker ends; another one makes the shard
 
 
 def _check_driver(plan: Plan, pool: Workers) -> None:

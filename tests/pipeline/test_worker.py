@@ -1,6 +1,7 @@
 """Whatever one shape does to its process, it gets an answer and the others get theirs."""
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from cache_schema.spec import TEXT_BYTES, PointSpec
 from cache_schema.terminal import one_line
 from pipeline.sources.catalog import Entry
-from pipeline.worker import Limits, Task, Workers
+from pipeline.worker import Limits, Stopped, Task, Workers
 
 
 @pytest.fixture
@@ -73,9 +74,15 @@ def test_what_is_made_depends_on_the_shape_alone(task):
 def test_leaving_ends_the_processes_even_busy_ones(task):
     with Workers(task, 2) as workers:
         workers.submit(Entry(id="a", locator="fine")).result()
-        workers.submit(Entry(id="b", locator="hang"))
+        hanging = workers.submit(Entry(id="b", locator="hang"))
         time.sleep(0.5)
         processes = [process.popen.pid for process in workers._processes]
+        for pid in processes:  # as a cluster does that ends a job: the parent decides what becomes of them
+            os.kill(pid, signal.SIGTERM)
+        workers.submit(Entry(id="c", locator="fine")).result()
+        assert set(processes) <= {process.popen.pid for process in workers._processes}
+    with pytest.raises(Stopped):  # no verdict on the shape
+        hanging.result()
     assert processes
     for pid in processes:
         with pytest.raises(ProcessLookupError):
