@@ -2,6 +2,7 @@
 
 for shard, rows in lacking(cache, record): ...             # rows of usable shapes that lack something
 record = counted(cache, record)                            # the record with their number, `Record.lacking`
+for name, ids in lacking_ids(cache).items(): ...           # {"captions/cap3d": ["00a1", ...]}
 """
 
 import dataclasses
@@ -33,6 +34,16 @@ def lacking(cache: Cache, record: Record) -> Iterator[tuple[int, list[int]]]:
             there = np.asarray(values.any(axis=2))
         lost = ok[rows.start : rows.stop] & ~np.asarray(there.all(axis=1))
         yield shard, (rows.start + np.flatnonzero(lost)).tolist()
+
+
+def lacking_ids(cache: Cache) -> dict[str, list[str]]:
+    """By imported product: the ids of usable shapes that lack something in it."""
+    found = {}
+    for name, record in cache.records().items():
+        if record.complete and record.lacking and is_imported(record):
+            ids = cache.ids()
+            found[name] = [ids[row] for _, rows in lacking(cache, record) for row in rows]
+    return found
 
 
 def counted(cache: Cache, record: Record) -> Record:

@@ -392,6 +392,11 @@ class Manifest:
         return sum(self.segments) if self.segments else self.shapes
 
     @property
+    def renamed(self) -> bool:
+        """Whether `relabel` has given shapes other names than those of their sources."""
+        return any(column == "name" for part in (self.source, *self.source.also) for column, _ in part.relabelled)
+
+    @property
     def spans(self) -> list[range]:
         """The rows of each segment. A cache that was made at once is one segment."""
         if not self.segments:

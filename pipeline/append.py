@@ -172,6 +172,11 @@ def _planned(cache: Cache, location: str, wanted: Wanted, models: Models, machin
     part = dataclasses.replace(
         whole, ids=spec.ids_digest(entry.id for entry in entries), of=len(source.entries) if len(entries) < len(source.entries) else 0
     )
+    if entries and cache.manifest.renamed:
+        terminal.say(
+            "Note: `relabel` has given shapes of this cache other names. Those of one file each are known by it; one of several files may "
+            "come in a second time"
+        )
     carried = _carried(cache, there, wanted.products)
     manifest = _grown(cache, entries, part) if entries else cache.manifest
     for text in told_new(cache.manifest, manifest):
@@ -261,8 +266,7 @@ def _without_renamed(cache: Cache, source: Source, new: tuple[Entry, ...], skip:
     Raises:
         UserError: there are such entries, and `skip` is not set.
     """
-    said = cache.manifest.source
-    if not any(column == "name" for part in (said, *said.also) for column, _ in part.relabelled):
+    if not cache.manifest.renamed:
         return new
     names = {digest.tobytes(): str(name) for digest, name in zip(cache.column("source_sha256"), cache.ids(), strict=True) if name}
     there = {entry.id: names[digest] for entry in new if (digest := _digest(source, entry)) in names}

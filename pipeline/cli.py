@@ -30,11 +30,11 @@ from rich.text import Text
 
 from cache_schema import products, spec, store, validate
 from cache_schema.errors import UserError
+from cache_schema.lacking import is_imported, lacking_ids
 from cache_schema.products import markers
 from cache_schema.selection import UNASKED
 from cache_schema.terminal import json_text, printable, version_line
 from pipeline.describe import describe, failures, human, origin, product_bytes, remarks, status_counts
-from pipeline.lacking import is_imported, lacking_ids
 
 if TYPE_CHECKING:
     from pipeline.recipes import BuildConfig
@@ -1002,8 +1002,8 @@ def pull(
 
     Only files that differ here move. After a stop, run the same command again: it goes on. Index and status always come along.
 
-    With --where, the index is fetched, and of each product the shards that hold a shape that fits: one shape more or less in a shard moves
-    the same bytes. They lie in .CACHE.pulling beside the cache until their shapes are copied into it.
+    With --where, the index is fetched, and of each product the shards that hold a shape that fits. A shard is one file, so it moves as a
+    whole, also for one shape. Shards lie in .CACHE.pulling beside the cache until their shapes are copied into it.
 
     \b
     mmpd-cache pull s3://lab/out.zarr mine.zarr

@@ -85,7 +85,7 @@ def source_again(cache: Cache, location: str) -> tuple[Source, BuildConfig]:
         UserError: the place of the shapes is unknown, other shapes are there, or `relabel` has given the shapes other ids.
     """
     whole, manifest = cache.manifest.source, cache.manifest
-    if any(column == "name" for source in (whole, *whole.also) for column, _ in source.relabelled):
+    if manifest.renamed:
         raise UserError(
             f"{cache.path}: `relabel` has given its shapes other names, so nothing says any more which file is which shape's. What needs "
             "the files of shapes cannot be done with this cache"

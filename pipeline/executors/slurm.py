@@ -12,6 +12,7 @@ import logging
 import os
 import platform
 import re
+import shlex
 import shutil
 import signal
 import site
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     import distributed
 
 PREFIX: Final = "slurm:"
-"""How the address of such a cluster begins."""
+"""Beginning of an address that means jobs of Slurm."""
 LOOK_SECONDS: Final = 2.0
 """Time between two looks at what Slurm says about the jobs."""
 IN_VAIN: Final = 3
@@ -41,17 +42,22 @@ IN_VAIN: Final = 3
 DEATH_SECONDS: Final = 60
 """Workers end after so many seconds without a scheduler."""
 PASSED_ON: Final = (
-    *(
-        "LD_LIBRARY_PATH",
-        "OMP_WAIT_POLICY",
-        "LP_NUM_THREADS",
-        "PYOPENGL_PLATFORM",
-        "EGL_PLATFORM",
-        "EGL_DEVICE_ID",
-        "LIBGL_ALWAYS_SOFTWARE",
-    ),
-    *("GALLIUM_DRIVER", "__EGL_VENDOR_LIBRARY_FILENAMES", "__EGL_VENDOR_LIBRARY_DIRS", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE"),
-    *("TRANSFORMERS_OFFLINE", "TORCH_HOME", "XDG_CACHE_HOME"),
+    "LD_LIBRARY_PATH",
+    "OMP_WAIT_POLICY",
+    "LP_NUM_THREADS",
+    "PYOPENGL_PLATFORM",
+    "EGL_PLATFORM",
+    "EGL_DEVICE_ID",
+    "LIBGL_ALWAYS_SOFTWARE",
+    "GALLIUM_DRIVER",
+    "__EGL_VENDOR_LIBRARY_FILENAMES",
+    "__EGL_VENDOR_LIBRARY_DIRS",
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "HF_HUB_OFFLINE",
+    "TRANSFORMERS_OFFLINE",
+    "TORCH_HOME",
+    "XDG_CACHE_HOME",
 )
 """Environment variables that jobs get from this process. Slurm keeps scripts of jobs where administrators read them, so no credentials."""
 
@@ -302,8 +308,6 @@ def _job_name(process: int) -> str:
 
 def _environment() -> list[str]:
     """Lines for a job's script: what its workers need of the environment of this process."""
-    import shlex
-
     root = str(Path(__file__).resolve().parents[2])
     paths = [str(Path(path).absolute()) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     if root not in (*paths, *site.getsitepackages(), site.getusersitepackages()):

@@ -401,7 +401,7 @@ def test_objects_are_downloaded_by_the_package(tmp_path, monkeypatch):
 
 
 def test_texts_that_the_first_files_do_not_have_are_not_lost_without_a_word(tmp_path):
-    """What is stored is learned from the first files; a shape with more says that it was left out."""
+    """The first files decide which texts a cache has room for. A later shape with other texts has a remark that they were left out."""
     few = {"blip_caption": None, "blip_caption_feat": None}
     names = [f"{number:02}" for number in range(openshape.LOOKED + 1)]
     shapes = {f"ABO/{name}": sample(name, **(few if name != names[-1] else {})) for name in names}
