@@ -24,7 +24,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 .venv-trainer/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-trainer
-	.venv-trainer/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[trainer,test]'
+	.venv-trainer/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[trainer,onnx,search,test]'
 	@touch $@
 
 egl: $(VENV)/installed

@@ -2,7 +2,8 @@
 
     embeddings = embed(label_set("modelnet40"), catalog.load("openclip-vit-l14"))  # [C, M, E]
 
-A set is one of `CLASSES`, the cache's own classes (`source`), the names of the parts of its shapes (`parts`), or a JSON or text file.
+A set is one of `cache_schema.class_lists`, the cache's own classes (`source`), the names of the parts of its shapes (`parts`), or a JSON or
+text file.
 """
 
 import json
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cache_schema import class_lists
+from cache_schema.class_lists import CLASS_LISTS
 from cache_schema.errors import UserError
 from cache_schema.names import path_name
 from cache_schema.spec import LabelSet, did_you_mean
@@ -46,70 +49,6 @@ PART_TEMPLATES: tuple[str, ...] = (
     "a 3d model of a {}",
 )
 """Eight sentences with one `{}` for the name of a part. None shows it on a background, because a part is seen in its object."""
-
-CLASSES: dict[str, tuple[str, ...]] = {
-    "modelnet10": ("bathtub", "bed", "chair", "desk", "dresser", "monitor", "night stand", "sofa", "table", "toilet"),
-    "modelnet40": (
-        "airplane",
-        "bathtub",
-        "bed",
-        "bench",
-        "bookshelf",
-        "bottle",
-        "bowl",
-        "car",
-        "chair",
-        "cone",
-        "cup",
-        "curtain",
-        "desk",
-        "door",
-        "dresser",
-        "flower pot",
-        "glass box",
-        "guitar",
-        "keyboard",
-        "lamp",
-        "laptop",
-        "mantel",
-        "monitor",
-        "night stand",
-        "person",
-        "piano",
-        "plant",
-        "radio",
-        "range hood",
-        "sink",
-        "sofa",
-        "stairs",
-        "stool",
-        "table",
-        "tent",
-        "toilet",
-        "tv stand",
-        "vase",
-        "wardrobe",
-        "xbox",
-    ),
-    "scanobjectnn": (
-        "bag",
-        "bin",
-        "box",
-        "cabinet",
-        "chair",
-        "desk",
-        "display",
-        "door",
-        "shelf",
-        "table",
-        "bed",
-        "pillow",
-        "sink",
-        "sofa",
-        "toilet",
-    ),
-}
-"""Class names of data sets, in the order of their label numbers."""
 
 
 def readable(name: str) -> str:
@@ -146,8 +85,8 @@ def label_set(reference: str, classes: Sequence[str] = (), parts: Sequence[str] 
     """Return the label set of a name or file.
 
     Args:
-        reference: a name in `CLASSES`; `source` for the classes of a cache; `parts` for the names of its parts; or a file: `.json` with a
-            list of names or `{"classes": [...], "templates": [...]}`, or a text file with one name per line. The set has the name of the
+        reference: a name in `CLASS_LISTS`; `source` for the classes of a cache; `parts` for the names of its parts; or a file: `.json` with
+            a list of names or `{"classes": [...], "templates": [...]}`, or a text file with one name per line. The set has the name of the
             file, without its ending.
         classes: the cache's class names, for `source`.
         parts: the names of parts in the cache's points, for `parts`.
@@ -157,7 +96,7 @@ def label_set(reference: str, classes: Sequence[str] = (), parts: Sequence[str] 
     """
     if reference == "source":
         if not classes:
-            raise UserError(f"this cache has no classes to make a label set of; name another{did_you_mean('', CLASSES)}")
+            raise UserError(f"this cache has no classes to make a label set of; name another{did_you_mean('', CLASS_LISTS)}")
         if said := told_confused(classes):
             raise UserError(said)
         return LabelSet(name="source", classes=tuple(map(readable, classes)), templates=TEMPLATES)
@@ -167,11 +106,11 @@ def label_set(reference: str, classes: Sequence[str] = (), parts: Sequence[str] 
         if said := told_confused(parts):
             raise UserError(said)
         return LabelSet(name="parts", classes=tuple(map(readable, parts)), templates=PART_TEMPLATES)
-    if reference in CLASSES:
-        return LabelSet(name=reference, classes=CLASSES[reference], templates=TEMPLATES)
+    if reference in CLASS_LISTS:
+        return LabelSet(name=reference, classes=tuple(map(readable, class_lists.names(reference))), templates=TEMPLATES)
     path = Path(reference)
     if not path.is_file():
-        raise UserError(f"no label set and no file {reference!r}{did_you_mean(reference, [*CLASSES, 'source', 'parts'])}")
+        raise UserError(f"no label set and no file {reference!r}{did_you_mean(reference, [*CLASS_LISTS, 'source', 'parts'])}")
     return _from_file(path)
 
 

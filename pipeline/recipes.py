@@ -79,7 +79,7 @@ class BuildConfig:
     dense: DenseConfig = added(DenseConfig())
     """Patch features on points."""
     labels: tuple[str, ...] = ("source",)
-    """Label sets to embed. `source` means the classes of the source, `parts` the names of their parts; `pipeline.labels.CLASSES` has
+    """Label sets to embed. `source` means the classes of the source, `parts` the names of their parts; `cache_schema.class_lists` has
     others."""
     shard: int = 0
     """Number of shapes per shard. 0: it depends on the number of shapes."""

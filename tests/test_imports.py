@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 TEACHER_LIBRARIES = {"open_clip", "transformers", "timm", "torchvision", "pyrender", "trimesh", "dask", "distributed", "h5py", "pipeline"}
 ALLOWED = {
     # fsspec and the hub only in one file, and only once somebody gives an address.
-    "cache_schema": {"cache_schema", "numpy", "zarr", "numcodecs", "google_crc32c", "fsspec", "huggingface_hub"},
+    "cache_schema": {"cache_schema", "numpy", "zarr", "numcodecs", "google_crc32c", "fsspec", "huggingface_hub", "safetensors"},
     "trainer": {
         "trainer",
         "cache_schema",
@@ -26,12 +26,18 @@ ALLOWED = {
         "scipy",
         "matplotlib",
         "tensorboard",
-        "mamba_ssm",  # the last only where a user installed it
+        "pyarrow",
+        "faiss",  # this and those below only where a user installed them
+        "onnx",
+        "onnxruntime",
+        "onnxscript",
+        "mamba_ssm",
     },
 }
 ONLY_IN = {
     "fsspec": {"cache_schema/remote.py"},
-    "pyarrow": {"pipeline/card.py"},
+    "pyarrow": {"pipeline/card.py", "trainer/vectors.py"},
+    "faiss": {"trainer/search.py"},
     "pyrender": {"pipeline/render.py"},
     "dask": {"pipeline/executors/dask.py", "pipeline/executors/slurm.py"},
     "distributed": {"pipeline/executors/dask.py", "pipeline/executors/slurm.py"},

@@ -39,12 +39,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from cache_schema import class_lists
 from cache_schema.errors import UserError
 from pipeline import geometry
 from pipeline.formats import columns
 from pipeline.formats.labels import Labelling, Labels, vocabulary
 from pipeline.formats.table import oriented
-from pipeline.labels import CLASSES
 from pipeline.reading import decoded
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Labelled, Source, Textures, shape_id, shape_text
@@ -62,7 +62,7 @@ VARIANTS: Final = {
 }
 """By variant of ScanObjectNN: its folder, and the end of its two file names, after `training` and `test`."""
 
-SCAN_CLASSES: Final = CLASSES["scanobjectnn"]
+SCAN_CLASSES: Final = class_lists.names("scanobjectnn")
 """ScanObjectNN's labels, in the order of their numbers."""
 
 LABEL_KEYS: Final = (

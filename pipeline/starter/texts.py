@@ -16,7 +16,8 @@ from typing import Final
 
 import numpy as np
 
-from pipeline.labels import CLASSES, TEMPLATES
+from cache_schema import class_lists
+from pipeline.labels import TEMPLATES
 from pipeline.starter.kinds.catalog import KINDS
 from pipeline.starter.kinds.thing import COLORS, MOST, STYLES, Parts, maybe, pick
 from pipeline.starter.shapes import Description
@@ -25,6 +26,9 @@ Rng = np.random.Generator
 
 ADJECTIVES: Final = {"wood": "wooden"}
 """Substances whose adjective is another word."""
+
+TAUGHT: Final = ("modelnet10", "modelnet40", "scanobjectnn")
+"""Data sets whose class names the teachers' tokenizers know."""
 
 SUBSTANCES: Final = ("wood", "fabric", "leather", "plastic", "metal", "ceramic", "glass", "stone")
 
@@ -268,7 +272,11 @@ def corpus(descriptions: Sequence[Description], rng: Rng) -> Iterator[str]:
         for _ in range(8):
             yield sentence(description, rng).text
             yield caption(description, rng)
-    for name in (*(name for names in CLASSES.values() for name in names), *KINDS, *(s for names in SYNONYMS.values() for s in names)):
+    for name in (
+        *(name for data_set in TAUGHT for name in class_lists.names(data_set)),
+        *KINDS,
+        *(s for names in SYNONYMS.values() for s in names),
+    ):
         for template in (*TEMPLATES[:: len(TEMPLATES) // 8], *MEDIA, *FRAMES, *PLAIN):
             yield template.replace("{}", name)
     yield " ".join((*STYLES, *COLORS, *SUBSTANCES, *NUMBERS, MANY))
