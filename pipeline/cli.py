@@ -685,6 +685,39 @@ def labels(
     say(f"{path} now has labels/{made.name}: {len(made.classes)} classes, {len(made.templates)} templates.")
 
 
+@app.command()
+def query(
+    teacher: Annotated[
+        str, typer.Argument(metavar="TEACHER", help="Its name in the cache, a name from `mmpd-cache teachers`, or NAME=BACKEND:MODEL.")
+    ],
+    file: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
+    text: Annotated[str, typer.Option(help="The text to embed, as it is.", show_default=False)] = "",
+    image: Annotated[Path | None, typer.Option(metavar="PICTURE", help="The picture to embed.", show_default=False)] = None,
+    cache: Annotated[
+        Path | None, typer.Option(metavar="CACHE", help="A cache that was made with this teacher.", show_default=False)
+    ] = None,
+    same: Annotated[str, typer.Option(metavar="FINGERPRINT", help="Refuse a teacher with another fingerprint.", show_default=False)] = "",
+    device: Device = "auto",
+) -> None:
+    """Embed one text or one picture with a teacher. `mmpd-train search` calls this and looks for the shapes that are near.
+
+    \b
+    mmpd-cache query starter-resnet chair.safetensors --text "a wooden chair"
+    mmpd-cache query clip-vit-b32 photo.safetensors --image photo.jpg
+    """
+    from cache_schema.query_files import write
+    from pipeline.executors.catalog import devices
+    from pipeline.query import embed, load
+    from pipeline.work import Machine
+
+    if bool(text) == (image is not None):
+        raise UserError("a query is a text or a picture: give one of --text and --image")
+    said, embedding = embed(load(teacher, same, cache, devices(Machine(device=device))[0]), text=text, picture=image)
+    write(file, said, embedding)
+    for line in said.notes:
+        say(f"Note: {line}")
+
+
 @app.command("overlay")
 def lay_overlay(
     cache: CachePath,

@@ -5,22 +5,19 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from cache_schema.errors import UserError
 from cache_schema.remote import is_remote
-from cache_schema.terminal import json_text, printable, version_line
+from cache_schema.terminal import printable, version_line
 from trainer import signals
 from trainer.tasks.protocol import TASKS
+from trainer.terminal import answer, err, out, print_json, progress, say
 
 if TYPE_CHECKING:
     from trainer.config import AlignConfig, DistillConfig, StageConfig
@@ -35,9 +32,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-out = Console()
-err = Console(stderr=True)
-
 DEFAULT = "tiny"
 """Name of the default recipe."""
 ALONE = 15.0
@@ -414,32 +408,6 @@ def stages_of(recipe: str) -> list[str]:
 
     found = experiment(recipe)
     return [stage for stage in ("align", "distill") if getattr(found, stage) is not None]
-
-
-def print_json(value: Any) -> None:
-    """Print a value as JSON on standard output, without line wrapping."""
-    sys.stdout.write(json_text(value) + "\n")
-
-
-def answer(text: str) -> None:
-    """Print the answer of a command on standard output. Control characters are escaped, and markup has no effect."""
-    out.print(Text(printable(text)), soft_wrap=True)
-
-
-def say(text: str) -> None:
-    """Print a message on standard error. If there are several ranks, only the first one prints."""
-    if os.environ.get("RANK", "0") == "0":
-        err.print(Text(printable(text)), soft_wrap=True)
-
-
-@contextmanager
-def progress(name: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on standard error. Yields a function that sets the number of finished steps and the number of all steps."""
-    with Progress(
-        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=err
-    ) as bars:
-        task = bars.add_task(printable(name))
-        yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
 def main() -> None:
