@@ -15,7 +15,7 @@ from rich.text import Text
 from cache_schema.errors import UserError
 from cache_schema.remote import is_remote
 from cache_schema.terminal import printable, version_line
-from trainer import signals
+from trainer import cli_use, signals
 from trainer.tasks.protocol import TASKS
 from trainer.terminal import answer, err, out, print_json, progress, say
 
@@ -258,6 +258,10 @@ def evaluate(
             say(f"The result is in {files[0]}")
     if as_json:
         print(found[0].json() if len(found) == 1 else f"[{','.join(one.json() for one in found)}]")
+
+
+for command in (cli_use.embed, cli_use.predict, cli_use.search):
+    app.command()(command)
 
 
 @app.command("import")

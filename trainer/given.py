@@ -62,8 +62,8 @@ class Wanted:
         for setting in self.settings:
             if not setting.strip().startswith(("source.", "limits.")):
                 raise UserError(
-                    f"--set takes source.NAME=VALUE (how files are read) and limits.NAME=VALUE (time and memory of a shape), got {setting!r}; "
-                    "the run decides the number of points and their normalisation"
+                    f"--set takes source.NAME=VALUE (how files are read) and limits.NAME=VALUE (time and memory of a shape), got "
+                    f"{setting!r}: the run decides the points"
                 )
 
 

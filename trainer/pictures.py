@@ -26,6 +26,8 @@ PLAIN: Final = (0.42, 0.55, 0.66)
 """Colour of points without a colour of their own, 0..1."""
 FAR: Final = 0.5
 """Brightness of the farthest point; the nearest has 1."""
+QUALITY: Final = 80
+"""Quality of a picture, 0..100."""
 MOST: Final = 4096
 """Largest number of points that are drawn."""
 
@@ -88,11 +90,12 @@ def drawn(xyz: NDArray[np.float32], rgb: NDArray[np.float64] | None) -> NDArray[
     inside = ((pixel >= 0) & (pixel < side)).all(-1)
     image = np.ones((side, side, 3))
     image[pixel[inside][:, 1], pixel[inside][:, 0]] = np.repeat(color[order], inside.sum(1), 0)
-    return np.rint(image.reshape(SIDE, 2, SIDE, 2, 3).mean((1, 3)) * 255).astype(np.uint8)
+    small: NDArray[np.uint8] = np.rint(image.reshape(SIDE, 2, SIDE, 2, 3).mean((1, 3)) * 255).astype(np.uint8)
+    return small
 
 
 def data_uri(picture: NDArray[Any]) -> str:
-    """A picture [H, W, 3] uint8 as a PNG in a data URI."""
+    """A picture [H, W, 3] uint8 as WebP in a data URI."""
     file = io.BytesIO()
-    matplotlib.image.imsave(file, picture, format="png")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    matplotlib.image.imsave(file, picture, format="webp", pil_kwargs={"quality": QUALITY})
+    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()

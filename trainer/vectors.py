@@ -20,7 +20,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final, Protocol
+from typing import IO, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,12 +40,8 @@ FLAT: Final = 1e-7
 """Variance, relative to the mean square, below which all vectors count as equal."""
 
 
-class Embedder(Protocol):
-    """What gives vectors: a `trainer.model.Model`, or a part of it."""
-
-    def __call__(self, cache: Cache, rows: NDArray[np.int64], block: int) -> NDArray[np.float32]:
-        """Vectors of one block of some shapes. [n, D]"""
-        ...
+Embedder = Callable[[Cache, NDArray[np.int64], int], NDArray[np.float32]]
+"""Gives vectors [n, D] of some shapes: of a cache, the shapes in these rows [n], and this stored block of each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,10 +117,10 @@ def fill(
     change: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None,
 ) -> NDArray[np.float32]:
     """Embed usable shapes into a new .npy file, and map it. `change` is applied to the vectors of each part. See `computed`."""
-    out: NDArray[np.float32] | None = None
+    out: np.memmap[Any, np.dtype[np.float32]] | None = None
     for start in range(0, len(rows), CHUNK):
         part = rows[start : start + CHUNK]
-        found = np.mean([embed(cache, part, block) for block in range(blocks)], 0, dtype=np.float32)
+        found = np.stack([embed(cache, part, block) for block in range(blocks)]).mean(0, dtype=np.float32)
         if not np.isfinite(found).all():
             raise UserError("a vector of the model is NaN or infinite: its training diverged; take another run")
         found = found if change is None else change(found)
@@ -288,7 +284,7 @@ def _npz(file: IO[bytes], table: Table, values: NDArray[np.float32], facts: dict
 
 def _words(column: Sequence[str | None], chosen: NDArray[np.bool_]) -> NDArray[np.str_]:
     """Texts of the chosen shapes, empty for none, in a type that needs no pickle."""
-    return np.array([column[i] or "" for i in np.flatnonzero(chosen)], np.str_)
+    return np.array([column[i] or "" for i in np.flatnonzero(chosen).tolist()], np.str_)
 
 
 def _csv(file: IO[bytes], table: Table, values: NDArray[np.float32], facts: dict[str, Any]) -> None:
@@ -296,7 +292,7 @@ def _csv(file: IO[bytes], table: Table, values: NDArray[np.float32], facts: dict
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["id", "class", "split", "status", "reason", *(f"v{i}" for i in range(width))])
-    for i, place in enumerate(places):
+    for i, place in enumerate(places.tolist()):
         vector = [""] * width if place < 0 else [f"{value:.9g}" for value in values[place]]
         why = table.reasons[i] or table.remarks[i] or ""
         rows.writerow([table.ids[i], table.classes[i] or "", table.splits[i] or "", _status(places[i : i + 1])[0], why, *vector])
