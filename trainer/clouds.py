@@ -74,7 +74,7 @@ class Prepared:
     """A batch of clouds as a model reads them."""
 
     which: Tensor
-    """[b] int64: number of each cloud in what was given."""
+    """[b] int64: number of each cloud in what was given. Several shares of one cloud follow each other."""
     points: Tensor
     """[b, P, C] float32."""
     centre: Tensor
@@ -178,7 +178,15 @@ class Sayings:
 
 
 def prepared(
-    given: Given, convention: Convention, *, channels: int, batch: int, device: torch.device, placed: bool = False, stacklevel: int = 2
+    given: Given,
+    convention: Convention,
+    *,
+    channels: int,
+    batch: int,
+    device: torch.device,
+    draws: int = 1,
+    placed: bool = False,
+    stacklevel: int = 2,
 ) -> Iterator[Prepared]:
     """Batches of clouds in the form of the points that a run was trained on. Clouds of similar size come together, so not in their order.
 
@@ -188,6 +196,7 @@ def prepared(
         channels: 3, or 6 with colours.
         batch: largest number of clouds in a batch.
         device: where the points are wanted.
+        draws: largest number of shares that are drawn of one cloud. No point is in two of them.
         placed: the clouds lie as the blocks of a cache do: they are not moved, and the order of their points counts.
 
     Raises:
@@ -204,17 +213,18 @@ def prepared(
         mean, reach = _measured(padded, said)
         if placed:
             centre, radius = torch.zeros_like(mean), torch.ones_like(reach)
+            owner = torch.arange(len(clouds), device=where)
             chosen = _in_order(padded, convention.count, said)
         else:
             centre, radius = _origin(padded, convention.normalize, mean, reach)
-            chosen = _drawn(padded, (padded.xyz - mean[:, None]) / reach[:, None, None], colors, convention.count, said)
-        xyz = (padded.xyz - centre[:, None]) / radius[:, None, None]
-        xyz = _rounded(xyz.gather(1, chosen[..., None].expand(-1, -1, 3)), convention, padded)
+            owner, chosen = _drawn(padded, (padded.xyz - mean[:, None]) / reach[:, None, None], colors, convention.count, draws, said)
+        xyz = _rounded(padded, (padded.xyz - centre[:, None]) / radius[:, None, None], convention)
         if convention.normalize != "none" and not placed:
-            outer = (xyz.norm(dim=-1) > 0.5).float().mean(1)
+            outer = ((xyz.norm(dim=-1) > 0.5) & padded.there).sum(1) / padded.number
             said.add("a few points lie far from all others and set the scale; leave them out if they are noise", which, outer < OUTLYING)
-        points = xyz if colors is None else torch.cat([xyz, colors.gather(1, chosen[..., None].expand(-1, -1, 3))], -1)
-        yield Prepared(which=which, points=points.to(device), centre=centre, radius=radius)
+        points = xyz if colors is None else torch.cat([xyz, colors], -1)
+        points = points[owner[:, None], chosen].to(device)
+        yield Prepared(which=which[owner.cpu()], points=points, centre=centre[owner], radius=radius[owner])
     said.warn()
 
 
@@ -348,8 +358,8 @@ def _box(xyz: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
     return xyz.where(there, -torch.inf).amax(1), xyz.where(there, torch.inf).amin(1)
 
 
-def _rounded(xyz: Tensor, convention: Convention, padded: _Padded) -> Tensor:
-    """Coordinates in float32, rounded to the type that the run's cache stores."""
+def _rounded(padded: _Padded, xyz: Tensor, convention: Convention) -> Tensor:
+    """Coordinates [b, n, 3] in float32, rounded to the type that the run's cache stores."""
     stored = xyz.float().to(getattr(torch, convention.dtype)).float()
     padded.refuse(~stored.isfinite().flatten(1).all(1), f"has coordinates beyond {convention.dtype}, the type of the run's points")
     return stored
@@ -367,12 +377,17 @@ def _in_order(padded: _Padded, count: int, said: Sayings) -> Tensor:
 # ----------------------------------------------------------------------------------------------------------------- drawing
 
 
-def _drawn(padded: _Padded, places: Tensor, colors: Tensor | None, count: int, said: Sayings) -> Tensor:
-    """Positions [b, P] of an even share of the points, each equally often if there are too few. Arguments as in `_shuffled`."""
+def _drawn(padded: _Padded, places: Tensor, colors: Tensor | None, count: int, draws: int, said: Sayings) -> tuple[Tensor, Tensor]:
+    """Positions [m, P] of even shares of the points of clouds [m], each point equally often if there are too few. Every cloud has as many
+    shares as it has points for, but not more than `draws`. `places` and `colors` as in `_shuffled`."""
     order, different = _shuffled(padded, places, colors)
     few = f"it has fewer different points than the {count} that the run was trained on, so some are repeated"
     said.add(few, padded.which, different < count)
-    return order.gather(1, torch.arange(count, device=order.device) % padded.number[:, None])
+    shares = (padded.number // count).clamp(1, draws)  # [b]
+    owner = torch.arange(len(order), device=order.device).repeat_interleave(shares)  # [m]
+    turn = torch.arange(len(owner), device=order.device) - (shares.cumsum(0) - shares)[owner]  # [m], 0, 1, ... for each cloud
+    place = (torch.arange(count, device=order.device) + turn[:, None] * count) % padded.number[owner][:, None]
+    return owner, order[owner].gather(1, place)
 
 
 def _shuffled(padded: _Padded, places: Tensor, colors: Tensor | None) -> tuple[Tensor, Tensor]:

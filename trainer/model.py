@@ -240,8 +240,8 @@ class Model:
         Args:
             clouds: see the module.
             teacher: one of `Model.teachers`.
-            head: `image` is trained on pictures, `text` on sentences, `both` is the direction of their sum, whose order of sentences is that
-                of the mean of both cosines.
+            head: `image` is trained on pictures, `text` on sentences, `both` is the direction of their sum, whose order of sentences is
+                that of the mean of both cosines.
 
         Raises:
             UserError: as `embed`; or the run was not aligned with this teacher by contrast.
@@ -311,23 +311,24 @@ class Model:
             )
         return found
 
-    def _prepared(self, given: Given, convention: Convention, channels: int, placed: bool = False) -> Iterator[Prepared]:
+    def _prepared(self, given: Given, convention: Convention, channels: int, *, draws: int = 1, placed: bool = False) -> Iterator[Prepared]:
         size = batch_size(convention.count)
-        return prepared(given, convention, channels=channels, batch=size, device=self.device, placed=placed)
+        return prepared(given, convention, channels=channels, batch=size, device=self.device, draws=draws, placed=placed)
 
     @torch.no_grad()
     def _vectors(self, given: Given, body: Body, head: nn.Module | None = None, placed: bool = False) -> Tensor:
         """Features of clouds by a body and a head, [b, F], on the model's device."""
-        out: list[Tensor] = []
-        order: list[Tensor] = []
-        for batch in self._prepared(given, self._convention(body.convention), body.channels, placed):
-            # A stored block begins with its centres. Found again from the first point, they are the same.
-            features = body(batch.points, False)
-            out.append(features if head is None else head(features))
-            order.append(batch.which)
-        if not out:
-            return torch.empty(0, self.dim, device=self.device)
-        return finite(torch.cat(out)[torch.cat(order).argsort().to(self.device)])
+        convention = self._convention(body.convention)
+        size, out, owner = batch_size(convention.count), [torch.empty(0, self.dim, device=self.device)], [torch.empty(0, dtype=torch.int64)]
+        for batch in self._prepared(given, convention, body.channels, draws=DRAWS, placed=placed):
+            for points in batch.points.split(size):
+                # A stored block begins with its centres. Found again from the first point, they are the same.
+                features = body(points, False)
+                out.append(features if head is None else head(features))
+            owner.append(batch.which)
+        features, which = torch.cat(out[1:] or out), torch.cat(owner).to(self.device)  # [m, F], [m]
+        total = features.new_zeros(len(given), features.shape[1]).index_add_(0, which, features)
+        return finite(total / which.bincount(minlength=len(given))[:, None])
 
     def _result(self, given: Given, body: Body, placed: bool) -> Any:
         return _form(given)(self._vectors(given, body, placed=placed))
@@ -416,6 +417,8 @@ class Model:
         return labels.read(self.run, label_set, teacher or first)
 
 
+DRAWS: Final = 4
+"""Largest number of shares of a cloud whose vectors are averaged: a cloud with twice the points of the run's training has two."""
 _POINTS: Final = 1 << 16
 """Number of points whose features are interpolated at once."""
 
