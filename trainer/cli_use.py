@@ -164,7 +164,7 @@ def embed(
             step = held.enter_context(progress("vectors"))
             file.parent.mkdir(parents=True, exist_ok=True)
             values = held.enter_context(vectors.computed(of_block, given.cache, fine, file.parent, blocks, step))
-            more = {"pool": pool or using.model.pool, "blocks": blocks, "where": where, "split": split, "shapes": given.name}
+            more = {"pool": pool or using.model.pool, "blocks": blocks, "where": where, "split": split, "given": given.name}
             facts = vectors.about("vectors", using.facts, given.cache, using.notes, dim=values.shape[1], **more)
             vectors.write(file, table, values, facts)
             if map_ is not None:
@@ -248,7 +248,16 @@ def _embed_clouds(
     none = [None] * len(found)
     table = vectors.Table(ids=list(found), classes=none, splits=none, reasons=none, remarks=none)
     facts = vectors.about(
-        "vectors", using.facts, None, [note, *said], dim=values.shape[1], pool=pool or using.model.pool, blocks=1, where="", split=""
+        "vectors",
+        using.facts,
+        None,
+        [note, *said],
+        dim=values.shape[1],
+        pool=pool or using.model.pool,
+        blocks=1,
+        where="",
+        split="",
+        given="",
     )
     vectors.write(file, table, values, facts)
     _said_of(table, file, facts, as_json)
@@ -271,7 +280,7 @@ def _write_map(path: Path, given: "Given", table: "Table", rows: NDArray[np.int6
         "Model": f"{using.facts['name']}, {using.facts['encoder']}, weights {using.model.digest[:12]}",
     }
     shown = Shown(cache=given.cache, table=table, rows=rows, values=values)
-    write_file(path, of_map(shown, f"Map of {given.name}", facts, using.notes))
+    write_file(path, of_map(shown, f"Map of {len(rows)} shapes", facts, using.notes))
 
 
 def predict(
@@ -352,8 +361,16 @@ def predict(
         say(f"{agree} of {n} shapes ({100 * agree / n:.1f} %) have the class {origin} as the likeliest; chance gives {chance:.1f}")
 
 
+def _columns(*names: str) -> Printed:
+    """A table for the terminal that breaks long names instead of cutting them."""
+    table = Printed(box=None)
+    for name in names:
+        table.add_column(name, overflow="fold")
+    return table
+
+
 def _print_predictions(rows: Sequence[dict[str, Any]], csv: Path | None) -> None:
-    table = Printed("shape", "class", "likeliest", "then", box=None)
+    table = _columns("shape", "class", "likeliest", "then")
     for row in rows[:LISTED]:
         said = [f"{one['class']} {100 * one['probability']:.1f} %" for one in row.get("top", [])]
         cells = (row["id"], row["class"] or "", said[0] if said else f"failed: {row['reason']}", ", ".join(said[1:]))
@@ -462,7 +479,7 @@ def search(
     if as_json:
         print_json(neighbours.told(gallery, found, query, using.notes, using.facts))
     else:
-        table = Printed("", "cosine", "shape", "class", box=None)
+        table = _columns("", "cosine", "shape", "class")
         for i, one in enumerate(found, 1):
             table.add_row(str(i), f"{one.cosine:.3f}", Text(printable(one.id)), Text(printable(one.label)))
         out.print(table)
@@ -472,8 +489,8 @@ def search(
 def _gallery(using: Opened, cache: "Cache", space: Any) -> Any:
     from trainer import neighbours
 
-    with _quiet(), progress("vectors of the cache") as step:
-        gallery = neighbours.kept(using.loaded, using.model, cache, space, step)
+    with _quiet():
+        gallery = neighbours.kept(using.loaded, using.model, cache, space, lambda: progress("vectors of the cache"))
     using.notes += _notes(using, cache, gallery.rows)
     return gallery
 
@@ -496,6 +513,7 @@ def _vector_of(using: Opened, cache: "Cache", shape: str, settings: Sequence[str
         say(f"Note: {note}")
         using.notes.append(note)
         settings = [*settings, *up]
+    settings = ["source.label=none", *settings]  # its class does not matter
     wanted = Wanted(convention=using.model.convention, centres=using.loaded.model.encoder.centres, settings=tuple(settings))
     with opened([shape], wanted, say) as given, _quiet():
         rows, table = _chosen(given.cache, "", "")

@@ -38,6 +38,8 @@ LISTS: Final = (".csv", ".json", ".jsonl", ".txt", ".h5", ".hdf5")
 """Endings of files that may be lists or collections of shapes, not shapes."""
 TABLES: Final = (".npy", ".npz", ".txt", ".xyz", ".pts")
 """Endings of files that `clouds` reads."""
+OF_SPLITS: Final = "source.split="
+"""In a note of a build about splits, which only a training uses."""
 SHAPES: Final = "shapes.zarr"
 """Name of a cache that is made for one command only."""
 MARK: Final = "zarr.json"
@@ -137,7 +139,8 @@ def build(source: str, path: Path, wanted: Wanted, folder: Path) -> tuple[str, .
     log.unlink(missing_ok=True)
     call_pipeline("--log-file", str(log), "build", source, str(path), "--recipe", "points", *(f"--set={one}" for one in settings))
     lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-    return tuple(line.partition(" Note: ")[2] for line in lines if " Note: " in line)
+    notes = [line.partition(" Note: ")[2] for line in lines if " Note: " in line]
+    return tuple(note for note in notes if OF_SPLITS not in note)
 
 
 def points(wanted: Wanted) -> list[str]:
@@ -295,12 +298,12 @@ def _numbers(path: Path) -> NDArray[np.float64]:
     lines = path.read_text(encoding="utf-8-sig").splitlines()
     if path.suffix.lower() == ".pts" and lines and lines[0].strip().isdigit():
         lines = lines[1:]  # the number of points
-    return np.loadtxt(map(_cells, lines), dtype=np.float64, comments=("#", "//", "%"), ndmin=2)
+    return np.loadtxt(map(_cells, lines), dtype=np.float64, ndmin=2)
 
 
 def _cells(line: str) -> str:
-    """A line of a table with blanks between its numbers. Commas separate numbers too, but a decimal comma is refused."""
-    cells = line.strip().split(",")
+    """A line of a table without its comment, with blanks between its numbers. Commas separate numbers too, but a decimal comma is refused."""
+    cells = re.split("#|//|%", line, maxsplit=1)[0].strip().split(",")
     if len(cells) > 1 and any(len(cell.split()) != 1 for cell in cells):
-        raise ValueError(f"commas and blanks both separate the numbers of {line.strip()[:60]!r}")
+        raise ValueError(f"commas and blanks both separate numbers: {line.strip()[:60]!r}")
     return " ".join(cells)

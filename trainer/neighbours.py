@@ -12,7 +12,7 @@ import json
 import secrets
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -102,7 +102,11 @@ class Gallery:
         return [Found(row=row, id=ids[row], label=names[label[row]] if label[row] >= 0 else "", cosine=cosine) for row, cosine in kept]
 
 
-def kept(loaded: Loaded, model: Model, cache: Cache, space: Space, step: Callable[[int, int], None] | None = None) -> Gallery:
+Progress = Callable[[], AbstractContextManager[Callable[[int, int], None]]]
+"""Shows progress while its context lasts: it gives a function that gets the number of finished shapes and of all."""
+
+
+def kept(loaded: Loaded, model: Model, cache: Cache, space: Space, progress: Progress) -> Gallery:
     """The vectors of all usable shapes of a cache. They are computed once and kept in the folder of the run.
 
     What a file was made of, weights, points and status of the shapes, is in its name, so a changed cache or run never meets old vectors. If
@@ -126,11 +130,12 @@ def kept(loaded: Loaded, model: Model, cache: Cache, space: Space, step: Callabl
     temporary = folder / f".{path.name}.{secrets.token_hex(8)}.tmp"
     try:
         folder.mkdir(exist_ok=True)
-        fill(temporary, embed, cache, rows, step=step, change=search.unit)
+        with progress() as step:
+            fill(temporary, embed, cache, rows, step=step, change=search.unit)
         temporary.replace(path)
         write_file(path.with_suffix(".json"), (json.dumps(facts, indent=2) + "\n").encode())
     except OSError:  # a run that is read only for this user, or a full disk
-        return Gallery(cache=cache, space=space, rows=rows, vectors=_for_once(embed, cache, rows, step), computed=True)
+        return Gallery(cache=cache, space=space, rows=rows, vectors=_for_once(embed, cache, rows, progress), computed=True)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -139,8 +144,8 @@ def kept(loaded: Loaded, model: Model, cache: Cache, space: Space, step: Callabl
     return Gallery(cache=cache, space=space, rows=rows, vectors=vectors, computed=True)
 
 
-def _for_once(embed: Embedder, cache: Cache, rows: Ints, step: Callable[[int, int], None] | None) -> Floats:
-    with tempfile.TemporaryDirectory() as folder:
+def _for_once(embed: Embedder, cache: Cache, rows: Ints, progress: Progress) -> Floats:
+    with tempfile.TemporaryDirectory() as folder, progress() as step:
         return np.array(fill(Path(folder) / "vectors.npy", embed, cache, rows, step=step, change=search.unit))
 
 

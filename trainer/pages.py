@@ -139,11 +139,13 @@ def _map(values: NDArray[np.float32], ids: Sequence[str], groups: Groups, listed
         link = f'<a href="#s{i}" aria-label="{_text(ids[i])}">{dot}</a>' if i in listed else f"<g>{dot}</g>"
         dots.append(link)
     axes = [f"principal component {n}: {100 * share:.0f} % of the variance" for n, share in enumerate(shares, 1)]
+    shown = {styles[one] for one in classes}
     said = f"Map of {len(ids)} shapes" + (f", {len(chosen)} of them drawn" if len(chosen) < len(ids) else "")
     key = "".join(
         f'<li><svg width="18" height="18" aria-hidden="true">{_dot(style, 9, 9, 6)}</svg><bdi>{_text(name) or f"no {groups.what}"}</bdi> '
         f'<span class="soft">{sum(styles[one] == style for one in classes)}</span></li>'
         for name, style in _legend(styles)
+        if style in shown
     )
     return (
         f"<h2>Map</h2><p>Shapes that lie near each other have similar vectors. The map keeps {100 * sum(shares):.0f} % of the differences "
@@ -164,7 +166,8 @@ OTHERS: Final[Style] = ("#9a9a9a", "circle")
 def _styles(classes: Sequence[str]) -> dict[str, Style]:
     """Colour and form for each class, the largest classes first. If there are too many, the smallest share one."""
     order = sorted(Counter(classes).items(), key=lambda item: (-item[1], item[0]))
-    known = [(color, form) for form in FORMS for color in COLORS]
+    # Eight colours and five forms have no common factor, so both change from class to class, and forty pairs differ.
+    known = [(COLORS[i % len(COLORS)], FORMS[i % len(FORMS)]) for i in range(len(COLORS) * len(FORMS))]
     named = [name for name, _ in order if name]
     return {name: known[i] if i < len(known) else OTHERS for i, name in enumerate(named)} | {"": OTHERS}
 

@@ -90,6 +90,7 @@ class Predicted:
         writer.writerow(["id", "class", "status", "reason", *(f"{what}_{i}" for i in numbers for what in ("class", "probability"))])
         for row in self.rows(table):
             pairs = [cell for one in row.get("top", []) for cell in (one["class"], f"{one['probability']:.6g}")]
+            pairs += [""] * (2 * len(numbers) - len(pairs))
             writer.writerow([row["id"], row["class"] or "", row["status"], row.get("reason", ""), *pairs])
         return text.getvalue().encode()
 
