@@ -331,6 +331,39 @@ def import_(
 
 
 @app.command()
+def labels(
+    run: RunPath,
+    source: Annotated[
+        Path | None, typer.Argument(metavar="CACHE|FILE", help="A cache, or a label file. Without it: list.", show_default=False)
+    ] = None,
+    name: Annotated[str, typer.Argument(metavar="SET", help="The label set; all of the cache if left out.", show_default=False)] = "",
+    as_json: Json = False,
+) -> None:
+    """Copy label sets into the folder of a run, so that they travel with it, or list those that it has.
+
+    A label set is copied with the embeddings of each of the run's teachers. Embeddings of other teachers are refused.
+
+    \b
+    mmpd-train labels runs/align out.zarr modelnet40
+    mmpd-train labels runs/align mine.safetensors        # from: mmpd-cache labels --names "chair,table" --teacher T mine.safetensors
+    mmpd-train labels runs/align
+    """
+    from trainer import checkpoint
+    from trainer.labels import add, read, sets
+
+    loaded = checkpoint.load(run)
+    if source is not None:
+        for file in add(loaded, source, name):
+            say(f"{run} now has the label set {file.labels.name}: {len(file.labels.classes)} classes, by {file.teacher.name}")
+    known = [(label_set, teacher) for label_set, teachers in sets(run).items() for teacher in teachers]
+    rows = [{"set": s, "teacher": t, "classes": list(read(run, s, t).labels.classes)} for s, t in known]
+    if as_json:
+        print_json(rows)
+    elif source is None:
+        answer("\n".join(f"{row['set']}@{row['teacher']}  {len(row['classes'])} classes" for row in rows) or f"{run} has no label set")
+
+
+@app.command()
 def export(
     run: RunPath, file: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.", show_default=False)]
 ) -> None:

@@ -34,7 +34,7 @@ from cache_schema.names import path_name
 from cache_schema.spec import did_you_mean
 from cache_schema.store import Cache, open_cache
 from trainer import checkpoint, labels, ops
-from trainer.align import Align, Contrast
+from trainer.align import Contrast
 from trainer.batch import SIDES, Side, target
 from trainer.checkpoint import Loaded
 from trainer.clouds import Clouds, Given, Prepared, outside, prepared, taken
@@ -135,15 +135,14 @@ class Model:
         """The kind of points that the run was trained on; None if unknown."""
         return self._stage.convention
 
-    @property
-    def pool(self) -> Pool:
-        """How tokens become one vector unless a caller chooses: the run's own summary, or mean and maximum if it has none."""
-        return "mean_max" if self._summary is None else "summary"
+    pool: Final[Pool] = "mean_max"
+    """How tokens become one vector unless a caller chooses: mean and maximum over them, as in `eval svm` and `eval knn`. It was as good as
+    the run's own summary after stage 1, and better after stage 2 (`docs/howto/use-model.md` has the numbers)."""
 
     @property
     def dim(self) -> int:
-        """Width of a vector of `embed`, D."""
-        return self._stage.encoder.dim * (2 if self.pool == "mean_max" else 1)
+        """Width of a vector of `embed`, D: mean and maximum of the tokens."""
+        return 2 * self._stage.encoder.dim
 
     @property
     def teachers(self) -> tuple[str, ...]:
@@ -173,7 +172,7 @@ class Model:
 
         Args:
             clouds: see the module.
-            pool: how tokens become one vector: `summary`, the run's own; `mean_max`, mean and maximum, twice as wide; `summary_max`; None
+            pool: how tokens become one vector: `mean_max`, mean and maximum; `summary`, the run's own, half as wide; `summary_max`; None
                 for `Model.pool`.
             placed: the clouds lie as the blocks of a cache do. They are then not moved, and centres are found from the first point.
 
@@ -294,10 +293,6 @@ class Model:
         return self._predicted(os.fspath(labels), features, lambda values: values.cpu().numpy())
 
     # -------------------------------------------------------------------------------------------------------- helpers
-
-    @property
-    def _summary(self) -> nn.Module | None:
-        return self._stage.pool if isinstance(self._stage, Align) else self._stage.summary
 
     def _body(self, pool: Pool | None) -> Body:
         return Body.of(self._stage, pool or self.pool)
