@@ -35,7 +35,7 @@ from cache_schema.lacking import is_imported, lacking_ids
 from cache_schema.products import markers
 from cache_schema.selection import UNASKED
 from cache_schema.terminal import json_text, printable, version_line
-from pipeline.describe import describe, failures, human, origin, product_bytes, remarks, status_counts
+from pipeline.describe import describe, failures, human, origin, product_bytes, remarks, starter_warning, status_counts
 
 if TYPE_CHECKING:
     from pipeline.recipes import BuildConfig
@@ -765,6 +765,9 @@ def query(
     if bool(text) == (image is not None):
         raise UserError("a query is a text or a picture: give one of --text and --image")
     said, embedding = embed(load(teacher, same, cache, devices(Machine(device=device))[0]), text=text, picture=image)
+    kind = store.open_cache(cache).manifest.source.kind if cache is not None else "starter"
+    if warning := starter_warning([said.teacher.model], kind):
+        said = dataclasses.replace(said, notes=(*said.notes, warning))
     write(file, said, embedding)
     for line in said.notes:
         say(f"Note: {line}")

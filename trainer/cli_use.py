@@ -145,7 +145,8 @@ def embed(
         _check_page(map_, force)
     using = _opened(run, device)
     if lacking() and not (len(what) == 1 and is_cache(what[0])):
-        _embed_clouds(using, clouds(what), file, pool, as_json, [where, split, keep_cache, set_, map_, blocks > 1])
+        up = _up(set_ or [])
+        _embed_clouds(using, clouds(what, up), up, file, pool, as_json, [where, split, keep_cache, map_, blocks > 1])
         return
     model = using.loaded.model
     wanted = Wanted(
@@ -228,16 +229,31 @@ def _said_of(table: "Table", file: Path, facts: dict[str, Any], as_json: bool) -
     say(f"{file} has {len(table) - len(failed)} vectors of width {facts['dim']}{also}")
 
 
+def _up(settings: Sequence[str]) -> str:
+    """The up axis of files of points that NumPy reads, which is the only setting that it has."""
+    from trainer.given import INSTALL
+
+    names = [one.partition("=")[0].strip() for one in settings]
+    found = [one.partition("=")[2].strip() for one in settings]
+    if any(name != "source.up" for name in names) or any(axis not in ("auto", "y", "z") for axis in found):
+        raise UserError(f"without the pipeline only --set source.up=y|z can be given, got {' '.join(settings)}. For others: {INSTALL}")
+    return found[-1] if found else "auto"
+
+
 def _embed_clouds(
-    using: Opened, found: "dict[str, NDArray[np.float32]]", file: Path, pool: Any, as_json: bool, idle: Sequence[object]
+    using: Opened, found: "dict[str, NDArray[np.float32]]", up: str, file: Path, pool: Any, as_json: bool, idle: Sequence[object]
 ) -> None:
     """Embed clouds that NumPy has read, on a machine without the pipeline."""
     from trainer import vectors
-    from trainer.given import INSTALL
+    from trainer.given import INSTALL, USUAL_UP
 
     if any(idle):
-        raise UserError(f"--where, --split, --set, --map, --blocks and --keep-cache need a cache: give one, or {INSTALL}")
-    note = f"the files of points were read by NumPy, with +Y up, since mmpd[pipeline] is not installed ({INSTALL})"
+        raise UserError(f"--where, --split, --map, --blocks and --keep-cache need a cache: give one, or {INSTALL}")
+    axes = {USUAL_UP[Path(name).suffix.lower()] if up == "auto" else up for name in found}
+    told = " or ".join(f"+{axis.upper()}" for axis in sorted(axes))
+    note = f"mmpd[pipeline] is not installed ({INSTALL}), so the files of points were read by NumPy, with {told} up" + (
+        ", as usual for the format; --set source.up=y|z changes that" if up == "auto" else ""
+    )
     say(f"Note: {note}")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -406,7 +422,8 @@ def _label_set(using: Opened, labels: str, teacher: str, device: str) -> Iterato
     reader = teacher_of(using.loaded, teacher, text=True)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"names{SUFFIX}"
-        call_pipeline("labels", str(file), "--names", labels, "--teacher", teacher or reader.name, "--device", device)
+        what = [labels, str(file)] if Path(labels).is_file() else [str(file), "--names", labels]
+        call_pipeline("labels", *what, "--teacher", teacher or reader.name, "--device", device)
         yield str(file)
 
 

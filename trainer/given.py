@@ -36,8 +36,9 @@ PIPELINE: Final = (sys.executable, "-c", "from pipeline.cli import main; main()"
 INSTALL: Final = "pip install 'mmpd[pipeline]'"
 LISTS: Final = (".csv", ".json", ".jsonl", ".txt", ".h5", ".hdf5")
 """Endings of files that may be lists or collections of shapes, not shapes."""
-TABLES: Final = (".npy", ".npz", ".txt", ".xyz", ".pts")
-"""Endings of files that `clouds` reads."""
+USUAL_UP: Final = {".npy": "z", ".npz": "z", ".txt": "y", ".xyz": "z", ".pts": "z"}
+"""The axis that usually points up, by the ending of files that `clouds` reads. The pipeline takes the same."""
+TABLES: Final = tuple(USUAL_UP)
 OF_SPLITS: Final = "source.split="
 """In a note of a build about splits, which only a training uses."""
 SHAPES: Final = "shapes.zarr"
@@ -243,11 +244,15 @@ def _is_table(path: Path) -> bool:
 # ------------------------------------------------------------------------------------------- without the pipeline
 
 
-def clouds(what: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-    """Read files of points by NumPy: for each name of a file its points, [n, 3], or [n, 6] with colours in 0..1.
+def clouds(what: Sequence[str], up: str = "auto") -> dict[str, NDArray[np.float32]]:
+    """Read files of points by NumPy: for each name of a file its points, [n, 3], or [n, 6] with colours in 0..1; +Y is up.
 
-    This is for machines without the pipeline, which reads many more layouts. Nothing is guessed: a table must have three columns (x, y, z)
-    or six (x, y, z, r, g, b). +Y is taken for up. Pickles are never loaded.
+    This is for machines without the pipeline, which reads many more layouts. A table must have three columns (x, y, z) or six (x, y, z, r,
+    g, b). Pickles are never loaded.
+
+    Args:
+        what: files, or one folder.
+        up: the axis of the files that points up, y or z; `auto` for the usual one of the format.
 
     Raises:
         UserError: a file is missing, is of another kind, or has something else than finite numbers in three or six columns.
@@ -266,10 +271,10 @@ def clouds(what: Sequence[str]) -> dict[str, NDArray[np.float32]]:
             f"({' '.join(TABLES)}). For meshes and scans: {INSTALL}"
         )
     root = Path(what[0]) if len(what) == 1 and Path(what[0]).is_dir() else Path(os.path.commonpath([p.absolute().parent for p in paths]))
-    return {path.absolute().relative_to(root.absolute()).as_posix(): _cloud(path) for path in paths}
+    return {path.absolute().relative_to(root.absolute()).as_posix(): _cloud(path, up) for path in paths}
 
 
-def _cloud(path: Path) -> NDArray[np.float32]:
+def _cloud(path: Path, up: str) -> NDArray[np.float32]:
     try:
         values = _numbers(path)
     except (ValueError, OSError, EOFError) as error:
@@ -284,6 +289,8 @@ def _cloud(path: Path) -> NDArray[np.float32]:
             raise UserError(f"{path}: columns 4 to 6 are no colours (they lie outside 0..255), perhaps normals: leave them out")
         if most > 1:
             values = np.concatenate([values[:, :3], values[:, 3:] / 255], 1)
+    if (USUAL_UP[path.suffix.lower()] if up == "auto" else up) == "z":
+        values = np.concatenate([values[:, :1], values[:, 2:3], -values[:, 1:2], values[:, 3:]], 1)
     return values.astype(np.float32)
 
 
@@ -302,7 +309,7 @@ def _numbers(path: Path) -> NDArray[np.float64]:
 
 
 def _cells(line: str) -> str:
-    """A line of a table without its comment, with blanks between its numbers. Commas separate numbers too, but a decimal comma is refused."""
+    """A line of a table without comment, with blanks between its numbers. Commas separate numbers too; a decimal comma is refused."""
     cells = re.split("#|//|%", line, maxsplit=1)[0].strip().split(",")
     if len(cells) > 1 and any(len(cell.split()) != 1 for cell in cells):
         raise ValueError(f"commas and blanks both separate numbers: {line.strip()[:60]!r}")

@@ -143,9 +143,9 @@ def test_points_without_the_pipeline(command, aligned, tmp_path, monkeypatch, mo
     cloud = np.random.default_rng(0).standard_normal((100, 3))
     np.save(folder / "a" / "one.npy", cloud)
     np.savetxt(folder / "two.xyz", cloud * 30, delimiter=",")
-    wanted = model.embed([cloud.astype(np.float32)])
+    wanted = model.embed([(cloud[:, [0, 2, 1]] * (1, 1, -1)).astype(np.float32)])  # +Z of the file is up
     code, _, err = command("embed", aligned, folder, tmp_path / "v.npz")
-    assert code == 0 and "read by NumPy, with +Y up" in err, err
+    assert code == 0 and "read by NumPy, with +Z up" in err, err
     with np.load(tmp_path / "v.npz") as file:
         assert file["id"].tolist() == ["a/one.npy", "two.xyz"]
         np.testing.assert_allclose(file["vector"], np.repeat(wanted, 2, 0), atol=1e-4)
@@ -184,7 +184,7 @@ def test_tables_that_are_clear(tmp_path):
     (tmp_path / "b.txt").write_text("\ufeff# comment\n1, 2, 3\n\n4, 5, 6 # end\n")
     np.save(tmp_path / "c.npy", np.array(["1", {}], object), allow_pickle=True)
     found = given.clouds([str(tmp_path / "a.pts"), str(tmp_path / "b.txt")])
-    np.testing.assert_allclose(found["a.pts"], [[0, 0, 0, 1, 0, 0], [1, 2, 3, 0, 0, 0.2]], rtol=1e-6)
+    np.testing.assert_allclose(found["a.pts"], [[0, 0, 0, 1, 0, 0], [1, 3, -2, 0, 0, 0.2]], rtol=1e-6)
     assert found["b.txt"].tolist() == [[1, 2, 3], [4, 5, 6]]
     with pytest.raises(UserError, match="no table"):  # a pickle is never loaded
         given.clouds([str(tmp_path / "c.npy")])
