@@ -725,9 +725,8 @@ def labels(
     made = of_names(name or file.stem, names.split(",")) if names else label_set(first)
     with progress() as terminal:
         written = commands.write_labels(file, made, teacher[0], precision, batch, machine, terminal)
-    say(
-        f"{file} now has the label set {made.name}: {len(made.classes)} classes, {len(made.templates)} templates, by {written.teacher.name}."
-    )
+    counts = f"{len(made.classes)} classes, {len(made.templates)} templates"
+    say(f"{file} now has the label set {made.name}: {counts}, by {written.teacher.name}.")
 
 
 def _refuse_idle(given: dict[str, object], where: str) -> None:

@@ -42,8 +42,11 @@ AT_ONCE: Final = 1 << 20
 """Number of points, with padding, that are prepared at once; more only if one cloud has more."""
 REACH: Final = 1e15
 """Largest coordinate. The pipeline has the same limit."""
-FINE: Final = 1 << 14
-"""Points within 1/FINE of the radius may count as one place where points are drawn."""
+FINE: Final = 1 << 10
+"""Points whose places agree within 1/FINE of the radius draw the same lot. It is coarse, so that rounding after a move changes few lots, also
+on the flat faces of a shape, where many points share a coordinate."""
+FEW: Final = 0.9
+"""Share of different places among the points needed, below which a warning calls a cloud poor in points."""
 FLAT: Final = 1e-3
 """Thickness of a cloud, as a share of its length, below which a warning calls it flat."""
 COARSE: Final = 2e-3
@@ -382,7 +385,7 @@ def _drawn(padded: _Padded, places: Tensor, colors: Tensor | None, count: int, d
     shares as it has points for, but not more than `draws`. `places` and `colors` as in `_shuffled`."""
     order, different = _shuffled(padded, places, colors)
     few = f"it has fewer different points than the {count} that the run was trained on, so some are repeated"
-    said.add(few, padded.which, different < count)
+    said.add(few, padded.which, (padded.number < count) | (different < FEW * count))
     shares = (padded.number // count).clamp(1, draws)  # [b]
     owner = torch.arange(len(order), device=order.device).repeat_interleave(shares)  # [m]
     turn = torch.arange(len(owner), device=order.device) - (shares.cumsum(0) - shares)[owner]  # [m], 0, 1, ... for each cloud
