@@ -477,6 +477,8 @@ def refuse_taken(run: Path, name: str, weights: str, task: str, settings: tuple[
     Raises:
         UserError: the name is not possible, or a classifier has it that was made otherwise.
     """
+    if name == PUBLISHED:
+        raise UserError(f"{PUBLISHED} is the name of the classifier that an imported run has from its file: give another name")
     if not path(run, name).exists():
         return
     there = about(run, name)

@@ -191,6 +191,9 @@ Tasks: {", ".join(TASKS)}. `mmpd-train show TASK` prints what --set can change.
 \b
 mmpd-train eval svm runs/distill out.zarr
 mmpd-train eval zeroshot runs/align out.zarr --set labels=modelnet40 --json
+mmpd-train eval classify runs/distill out.zarr --keep chairs       # then: --classifier chairs, and mmpd-train predict
+mmpd-train eval classify runs/distill other.zarr --classifier chairs
+mmpd-train eval classify runs/imported out.zarr --as-published
 mmpd-train eval table runs/align runs/distill
 mmpd-train eval table runs/a0 runs/a1 runs/b0 runs/b1 --by setup --markdown
 """
@@ -205,13 +208,27 @@ def evaluate(
         list[Path] | None,
         typer.Option(
             metavar="CACHE",
-            help="Test on another cache; classes are matched by name. Repeatable: `scenes` and `detect` are then trained once for all, and "
-            "--json prints a list.",
+            help="Test on another cache; classes are matched by name. Repeatable: `classify`, `scenes` and `detect` are then trained once for all, "
+            "and --json prints a list.",
             show_default=False,
         ),
     ] = None,
     peer_protocol: Annotated[
         bool, typer.Option("--peer-protocol", help="Also report the best epoch on the test shapes, as many papers do.")
+    ] = False,
+    keep: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="classify, fewshot, svm: keep the classifier, of the first seed, fold or block, in RUN/classifiers.",
+            show_default=False,
+        ),
+    ] = "",
+    classifier: Annotated[
+        str, typer.Option(metavar="NAME", help="classify: measure a kept classifier on CACHE, without training.", show_default=False)
+    ] = "",
+    as_published: Annotated[
+        bool, typer.Option("--as-published", help="classify: measure the classifier of an imported run's file on CACHE, without training.")
     ] = False,
     by: Annotated[
         Literal["run", "setup"] | None,
@@ -226,11 +243,16 @@ def evaluate(
     """Measure a run, or join the results of several into one table."""
     from trainer.tasks import catalog, result
 
-    of_tasks = {"--set": set_, "--test-cache": test_cache, "--peer-protocol": peer_protocol, "--device": device != "auto"}
+    of_training = {"--test-cache": test_cache, "--peer-protocol": peer_protocol, "--keep": keep}
+    of_kept = {"--classifier": classifier, "--as-published": as_published}
+    of_tasks = {"--set": set_, "--device": device != "auto", **of_training, **of_kept}
     of_table = {"--by": by, "--markdown": markdown}
     idle = [option for option, given in (of_tasks if task == "table" else of_table).items() if given]
     if idle:
         raise UserError(f"{' and '.join(idle)} would have no effect on eval {task}: leave it out")
+    if any(of_kept.values()) and (task != "classify" or all(of_kept.values()) or any(of_training.values())):
+        others = ", ".join(("the other of them", *of_training))
+        raise UserError(f"--classifier and --as-published measure CACHE by eval classify, without training: give neither with {others}")
     if task == "table":
         if as_json and markdown:
             raise UserError("--json and --markdown are two forms of one table: choose one")
@@ -242,26 +264,35 @@ def evaluate(
         else:
             out.print(joined.rich())
         return
-    chosen = catalog.options(task, set_ or [], peer_protocol=peer_protocol)
+    chosen = catalog.options(task, [] if any(of_kept.values()) else set_ or [], peer_protocol=peer_protocol)
     if len(paths) != 2:
         raise UserError(f"eval {task} takes a run and a cache, got {len(paths)} paths: mmpd-train eval {task} RUN CACHE")
     from cache_schema.store import Cache, open_cache
     from trainer import checkpoint
+    from trainer.classifiers import PUBLISHED
     from trainer.distributed import device_of
     from trainer.tasks.features import train_once
 
     run, cache = paths
     loaded = checkpoint.load(run)
     loaded.model.to(device_of(device))
+    if keep:
+        catalog.check_keep(task, loaded, keep, chosen)
     tests: list[Cache | None] = [open_cache(path) for path in test_cache or []]
     found = []
     with train_once():
         for test in tests or [None]:
-            found.append(catalog.evaluate(task, loaded, open_cache(cache), chosen, test))
+            if any(of_kept.values()):
+                found.append(catalog.measure(loaded, classifier or PUBLISHED, open_cache(cache), set_ or []))
+            else:
+                found.append(catalog.evaluate(task, loaded, open_cache(cache), chosen, test))
             files = catalog.save(found[-1], run)
             if not as_json:
                 out.print(found[-1].rich())
             say(f"The result is in {files[0]}")
+    if keep:
+        file, which = catalog.keep(found[0], loaded, keep)
+        say(f"The classifier of {which} is in {file}. Next: mmpd-train predict {run} CACHE --classifier {keep}")
     if as_json:
         print(found[0].json() if len(found) == 1 else f"[{','.join(one.json() for one in found)}]")
 
@@ -283,6 +314,15 @@ def import_(
         list[str] | None,
         typer.Option(metavar="PREFIX", help="Leave out tensors whose names begin with PREFIX. Repeatable.", show_default=False),
     ] = None,
+    classes: Annotated[
+        str,
+        typer.Option(
+            metavar="LIST",
+            help="Names of the classes of the file's classifier, in the order of the label numbers: modelnet40, scanobjectnn, ..., or a text "
+            "file with one name on each line. Default: they are called by number.",
+            show_default=False,
+        ),
+    ] = "",
     set_: Set = None,
     as_json: Json = False,
 ) -> None:
@@ -301,6 +341,9 @@ def import_(
     ulip-2   The same with colours. The teacher is OpenCLIP ViT-bigG-14 laion2b_s39b_b160k; its name is openclip-bigg14 unless you give
              another one with --teacher.
 
+    The classifier of a fine-tuned file is kept as `published`: `eval classify RUN CACHE --as-published` measures it, `predict` uses it.
+    It reads what the published one reads, whatever --set encoder.class_token says. Other heads, such as those for parts, are dropped.
+
     If tokens are joined, the published classifier or projection reads their maximum. The summary of the run is this maximum for ulip
     and ulip-2. For all others it is the mean of the tokens.
 
@@ -311,13 +354,14 @@ def import_(
     mmpd-train import pretrain.pth runs/point-m2ae --as point-m2ae
     mmpd-train import pretrain.pth runs/probe --as point-m2ae --set encoder.radii=0,0,0      # as in its linear probe
     mmpd-train import scan_pb.pth runs/pb --as point-mae --set encoder.groups=128 --set points.count=2048
+    mmpd-train import mn40.pth runs/mn40 --as pointmamba --classes modelnet40               # then eval classify --as-published
     mmpd-train import ulip2.pt runs/ulip2 --as ulip-2                                       # then eval zeroshot runs/ulip2 CACHE
     mmpd-train import small.pth runs/small --as point-mae --set encoder.dim=192 --set encoder.heads=3 --set distill.heads=3
     """
     from cache_schema.spec import to_json
     from trainer.published.importing import import_checkpoint
 
-    report = import_checkpoint(checkpoint_, architecture, out_, set_ or [], teacher, key=key, drop=drop or [])
+    report = import_checkpoint(checkpoint_, architecture, out_, set_ or [], teacher, key=key, drop=drop or [], classes=classes)
     if as_json:
         print_json(to_json(report))
     else:

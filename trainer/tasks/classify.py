@@ -62,6 +62,8 @@ class Options(Training):
 
 
 SMOKE: Final = Options(epochs=1, batch=8, seeds=1)
+KEEPS: Final = True
+"""Whether `--keep` can keep a classifier of this task."""
 
 
 @dataclass

@@ -61,6 +61,8 @@ class Options:
 
 
 SMOKE: Final = Options(ways=2, shots=1, queries=2, folds=2)
+KEEPS: Final = True
+"""Whether `--keep` can keep a classifier of this task."""
 
 
 def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -> Scores:

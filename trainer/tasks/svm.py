@@ -63,6 +63,8 @@ class Options:
 
 
 SMOKE: Final = Options(c=0.1, repeats=1)
+KEEPS: Final = True
+"""Whether `--keep` can keep a classifier of this task."""
 
 
 def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -> Scores:
