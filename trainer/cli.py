@@ -208,8 +208,8 @@ def evaluate(
         list[Path] | None,
         typer.Option(
             metavar="CACHE",
-            help="Test on another cache; classes are matched by name. Repeatable: `classify`, `scenes` and `detect` are then trained once for all, "
-            "and --json prints a list.",
+            help="Test on another cache; classes are matched by name. Repeatable: `classify`, `scenes` and `detect` then train once for all, and "
+            "--json prints a list.",
             show_default=False,
         ),
     ] = None,
@@ -241,7 +241,7 @@ def evaluate(
     markdown: Annotated[bool, typer.Option("--markdown", help="table: print it as Markdown.")] = False,
 ) -> None:
     """Measure a run, or join the results of several into one table."""
-    from trainer.tasks import catalog, result
+    from trainer.tasks import catalog
 
     of_training = {"--test-cache": test_cache, "--peer-protocol": peer_protocol, "--keep": keep}
     of_kept = {"--classifier": classifier, "--as-published": as_published}
@@ -254,15 +254,7 @@ def evaluate(
         others = ", ".join(("the other of them", *of_training))
         raise UserError(f"--classifier and --as-published measure CACHE by eval classify, without training: give neither with {others}")
     if task == "table":
-        if as_json and markdown:
-            raise UserError("--json and --markdown are two forms of one table: choose one")
-        joined = result.table(result.collect(paths), by or "run")
-        if as_json:
-            print(joined.json())
-        elif markdown:
-            print(joined.markdown(), end="")
-        else:
-            out.print(joined.rich())
+        print_table(paths, by or "run", as_json=as_json, markdown=markdown)
         return
     chosen = catalog.options(task, [] if any(of_kept.values()) else set_ or [], peer_protocol=peer_protocol)
     if len(paths) != 2:
@@ -318,8 +310,8 @@ def import_(
         str,
         typer.Option(
             metavar="LIST",
-            help="Names of the classes of the file's classifier, in the order of the label numbers: modelnet40, scanobjectnn, ..., or a text "
-            "file with one name on each line. Default: they are called by number.",
+            help="Names of the classes of the file's classifier, in the order of the label numbers: modelnet40, scanobjectnn, ..., or a "
+            "text file with one name on each line. Default: they are called by number.",
             show_default=False,
         ),
     ] = "",
@@ -451,6 +443,21 @@ def configuration(
     if stored is None or recipe:
         return configured(recipe or DEFAULT, stage, assignments), init
     return override(stored, assignments), init
+
+
+def print_table(runs: list[Path], by: Literal["run", "setup"], *, as_json: bool, markdown: bool) -> None:
+    """Join the results of several runs into one table and print it."""
+    from trainer.tasks import result
+
+    if as_json and markdown:
+        raise UserError("--json and --markdown are two forms of one table: choose one")
+    joined = result.table(result.collect(runs), by)
+    if as_json:
+        print(joined.json())
+    elif markdown:
+        print(joined.markdown(), end="")
+    else:
+        out.print(joined.rich())
 
 
 def stages_of(recipe: str) -> list[str]:
