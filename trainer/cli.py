@@ -208,7 +208,7 @@ def evaluate(
         list[Path] | None,
         typer.Option(
             metavar="CACHE",
-            help="Test on another cache; classes are matched by name. Repeatable: `classify`, `scenes` and `detect` then train once for all, and "
+            help="Test on another cache; classes are matched by name. Repeatable: `classify`, `scenes` and `detect` train once for all, and "
             "--json prints a list.",
             show_default=False,
         ),

@@ -77,6 +77,7 @@ def added(tokens):
     return tokens.mean(1) + tokens.max(1).values
 
 
+# A name with a blank is the architecture with another head.
 PUBLISHED = {
     "point-mae": (of_token, (vit.ClassToken,), vit.DISTILL, 3),
     "act": (of_token, (vit.ClassToken,), vit.DISTILL, 3),
@@ -102,9 +103,7 @@ def layer_by_layer(weights, features):
 
 
 def head_of(features, classes=3):
-    layers = [
-        [torch.nn.Linear(wide, 256), torch.nn.BatchNorm1d(256), torch.nn.ReLU(), torch.nn.Dropout()] for wide in (features, 256)
-    ]
+    layers = [[torch.nn.Linear(wide, 256), torch.nn.BatchNorm1d(256), torch.nn.ReLU(), torch.nn.Dropout()] for wide in (features, 256)]
     head = torch.nn.Sequential(*itertools.chain(*layers), torch.nn.Linear(256, classes)).requires_grad_(False)
     untrivial(head)
     return head.state_dict()
@@ -140,6 +139,8 @@ def test_a_published_head_is_kept_with_the_features_that_it_reads(made, tmp_path
     assert kept.classes == CLASSES and kept.convention.count == 64 and kept.about.named
     expected = layer_by_layer(head, features(points[..., :channels]))
     assert close(kept.logits(points[..., :channels], ordered=False), expected)
+    if made != made.strip():
+        return  # the rest was seen with the other head of this architecture
 
     cache, loaded = store.open_cache(cache_path), checkpoint.load(tmp_path / "run")
     shapes = of_split(cache, "all")
@@ -213,7 +214,9 @@ def test_what_differs_from_the_published_fine_tuning_is_said(tmp_path):
     (note,) = [note for note in report.notes if "were fine-tuned with" in note]
     assert "points.count=2048 (here 64), points.normalize=none (here unit_sphere), encoder.groups=128 (here 16)" in note
     (tmp_path / "names.txt").write_text("\n".join(names))
-    assert not [note for note in imported(tmp_path, "point-mae", run="b", classes=str(tmp_path / "names.txt")).notes if "tuned with" in note]
+    assert not [
+        note for note in imported(tmp_path, "point-mae", run="b", classes=str(tmp_path / "names.txt")).notes if "tuned with" in note
+    ]
 
 
 # ------------------------------------------------------------------------------------------------------- kept by an evaluation

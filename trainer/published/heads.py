@@ -147,9 +147,8 @@ def _from_file(file: Path) -> tuple[str, ...]:
     while found and not found[-1]:
         found.pop()
     if not all(found) or len(found) > LONGEST:
-        raise UserError(
-            f"--classes {file} must have one class name on each line, at most {LONGEST}; line {[*found, ''].index('') + 1} is empty"
-        )
+        where = [*found, ""].index("") + 1
+        raise UserError(f"--classes {file} must have one class name on each line, at most {LONGEST} in all; line {where} has none")
     if twice := next((name for i, name in enumerate(found) if name in found[:i]), None):
         raise UserError(f"--classes {file} has the name {twice!r} twice")
     return tuple(found)
