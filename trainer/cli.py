@@ -23,7 +23,11 @@ from trainer import signals
 from trainer.tasks.protocol import TASKS
 
 if TYPE_CHECKING:
+    from cache_schema.store import Cache
+    from trainer.checkpoint import Loaded
     from trainer.config import AlignConfig, DistillConfig, StageConfig
+    from trainer.tasks.protocol import TaskOptions
+    from trainer.tasks.result import Result
 
 # By default OpenMP's threads spin while they wait. On a machine with other work this costs far more than it gains. OpenMP reads this
 # variable when torch is imported, so it is set before.
@@ -208,7 +212,7 @@ def evaluate(
         list[Path] | None,
         typer.Option(
             metavar="CACHE",
-            help="Test on another cache; classes are matched by name. Repeatable: `classify`, `scenes` and `detect` train once for all, and "
+            help="Test on another cache; classes are matched by name. Repeatable: `classify`, `scenes` and `detect` train once for all; "
             "--json prints a list.",
             show_default=False,
         ),
@@ -259,32 +263,18 @@ def evaluate(
     chosen = catalog.options(task, [] if any(of_kept.values()) else set_ or [], peer_protocol=peer_protocol)
     if len(paths) != 2:
         raise UserError(f"eval {task} takes a run and a cache, got {len(paths)} paths: mmpd-train eval {task} RUN CACHE")
-    from cache_schema.store import Cache, open_cache
+    from cache_schema.store import open_cache
     from trainer import checkpoint
     from trainer.classifiers import PUBLISHED
     from trainer.distributed import device_of
-    from trainer.tasks.features import train_once
 
-    run, cache = paths
-    loaded = checkpoint.load(run)
+    loaded, cache = checkpoint.load(paths[0]), open_cache(paths[1])
     loaded.model.to(device_of(device))
-    if keep:
-        catalog.check_keep(task, loaded, keep, chosen)
-    tests: list[Cache | None] = [open_cache(path) for path in test_cache or []]
-    found = []
-    with train_once():
-        for test in tests or [None]:
-            if any(of_kept.values()):
-                found.append(catalog.measure(loaded, classifier or PUBLISHED, open_cache(cache), set_ or []))
-            else:
-                found.append(catalog.evaluate(task, loaded, open_cache(cache), chosen, test))
-            files = catalog.save(found[-1], run)
-            if not as_json:
-                out.print(found[-1].rich())
-            say(f"The result is in {files[0]}")
-    if keep:
-        file, which = catalog.keep(found[0], loaded, keep)
-        say(f"The classifier of {which} is in {file}. Next: mmpd-train predict {run} CACHE --classifier {keep}")
+    if any(of_kept.values()):
+        found = [catalog.measure(loaded, classifier or PUBLISHED, cache, set_ or [])]
+        tell(found[0], paths[0], as_json)
+    else:
+        found = trained_results(task, loaded, cache, chosen, test_cache or [], keep, as_json)
     if as_json:
         print(found[0].json() if len(found) == 1 else f"[{','.join(one.json() for one in found)}]")
 
@@ -443,6 +433,38 @@ def configuration(
     if stored is None or recipe:
         return configured(recipe or DEFAULT, stage, assignments), init
     return override(stored, assignments), init
+
+
+def trained_results(
+    task: str, loaded: "Loaded", cache: "Cache", chosen: "TaskOptions", tests: list[Path], keep: str, as_json: bool
+) -> "list[Result]":
+    """Measure a run by a task, on each of the test caches, and keep its classifier if `keep` names it."""
+    from cache_schema.store import open_cache
+    from trainer.tasks import catalog
+    from trainer.tasks.features import train_once
+
+    if keep:
+        catalog.check_keep(task, loaded, keep, chosen)
+    found = []
+    opened: list[Cache | None] = [open_cache(path) for path in tests]
+    with train_once():
+        for test in opened or [None]:
+            found.append(catalog.evaluate(task, loaded, cache, chosen, test))
+            tell(found[-1], loaded.run, as_json)
+    if keep:
+        file, which = catalog.keep(found[0], loaded, keep)
+        say(f"The classifier of {which} is in {file}. Next: mmpd-train predict {loaded.run} {cache.path} --classifier {keep}")
+    return found
+
+
+def tell(result: "Result", run: Path, as_json: bool) -> None:
+    """Save a result in the folder of its run, and print it if it will not be printed as JSON."""
+    from trainer.tasks import catalog
+
+    files = catalog.save(result, run)
+    if not as_json:
+        out.print(result.rich())
+    say(f"The result is in {files[0]}")
 
 
 def print_table(runs: list[Path], by: Literal["run", "setup"], *, as_json: bool, markdown: bool) -> None:

@@ -1,4 +1,4 @@
-"""Kept classifiers: what is loaded is what was trained, published heads compute what the published models do, and a stranger's file is refused.
+"""Kept classifiers: what is loaded is what was trained, published heads compute what the published models do, a stranger's file is refused.
 
 The published models are those that other tests have written plainly; their heads are applied here layer by layer.
 """
@@ -307,10 +307,10 @@ def test_another_classifier_of_a_name_is_refused_before_the_training(run, cache_
     for attempt in (lambda: catalog.check_keep("classify", loaded, "mine", chosen[1]), lambda: catalog.keep(results[1], loaded, "mine")):
         with pytest.raises(UserError, match="has another classifier called mine"):
             attempt()
-    with pytest.raises(UserError, match="eval knn trains no classifier .* these do: svm, fewshot, classify"):
+    with pytest.raises(UserError, match=r"eval knn trains no classifier .* these do: svm, fewshot, classify"):
         catalog.check_keep("knn", loaded, "mine", catalog.options("knn"))
     for name in ("../x", "", ".x", "a/b", "a b", "x" * 101, "published"):
-        with pytest.raises(UserError, match="a classifier cannot be called|is the name of the classifier that an imported run has"):
+        with pytest.raises(UserError, match=r"a classifier cannot be called|is the name of the classifier that an imported run has"):
             catalog.check_keep("classify", loaded, name, chosen[0])
 
 

@@ -147,14 +147,15 @@ def import_checkpoint(
 
     source = Source(file=file.name, sha256=_digest(file), architecture=architecture)
     head = _classifier(file, peer, stage.encoder, of_head, classes)
-    about = _about(head, config, stage, points, source, classes) if isinstance(head, Head) else None
+    about = None
     if isinstance(head, Head):
+        about = _about(head, config, stage, points, source, classes)
         taken |= {peer.head + name: (f"{classifiers.FOLDER}/{classifiers.PUBLISHED}: head.{name}",) for name in of_head}
-    else:
-        dropped |= {peer.head + name: f"{HEAD}: {head}" for name in of_head}
     out.mkdir(parents=True, exist_ok=True)
     if isinstance(head, Head) and about is not None:
         classifiers.save(out, classifiers.PUBLISHED, about, head.settings, head.layers)
+    else:
+        dropped |= {peer.head + name: f"{HEAD}: {head}" for name in of_head}
     checkpoint.save(out, Header(config=config, facts=facts, caches=(), step=0, steps=0, source=source, points=points), stage, {}, {})
     unused = {name: "the published model does not use it" for name, found in taken.items() if not found}
     return Report(
