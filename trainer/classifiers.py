@@ -30,6 +30,7 @@ from cache_schema.files import write_file
 from cache_schema.spec import did_you_mean, from_json, short, to_json
 from trainer import checkpoint
 from trainer.checkpoint import Loaded, Source
+from trainer.distributed import device_of
 from trainer.encoders import catalog
 from trainer.encoders.protocol import Encoder, EncoderSettings
 from trainer.points import Convention
@@ -160,6 +161,11 @@ class Kept:
     def convention(self) -> Convention | None:
         """The kind of points that the classifier reads; None if that is unknown."""
         return self.about.points
+
+    @property
+    def votes(self) -> bool:
+        """Whether the logits are votes of an SVM, whose softmax is no probability."""
+        return self.about.form.kind == "votes"
 
     @torch.no_grad()
     def logits(self, points: Tensor, ordered: bool) -> Tensor:
@@ -319,7 +325,7 @@ def load(run: Path, name: str, device: str | torch.device = "cpu", loaded: Loade
     Args:
         run: the folder of the run.
         name: name of the classifier.
-        device: where it computes.
+        device: where it computes; `auto` for a GPU if there is one.
         loaded: the run, if it is loaded already; it stays as it is.
 
     Raises:
@@ -346,6 +352,7 @@ def load(run: Path, name: str, device: str | torch.device = "cpu", loaded: Loade
     both = nn.ModuleDict({HEAD[:-1]: head} | ({BODY[:-1]: body} if found.own else {}))
     checkpoint.assign(both, tensors, str(file))
     body.convention = found.points
+    device = device_of(device) if isinstance(device, str) else device
     kept = Kept(name=name, body=body.to(device).eval(), head=head.to(device).eval(), about=found, notes=_notes(found, name, run, loaded))
     body.requires_grad_(False)
     head.requires_grad_(False)

@@ -144,9 +144,9 @@ def test_a_published_head_is_kept_with_the_features_that_it_reads(made, tmp_path
 
     cache, loaded = store.open_cache(cache_path), checkpoint.load(tmp_path / "run")
     shapes = of_split(cache, "all")
-    stored = shapes.points(np.arange(len(shapes)), 0, channels)
-    named = [shapes.classes[label] for label in shapes.labels]
-    right = [CLASSES[i] == name for i, name in zip(layer_by_layer(head, features(stored)).argmax(1).tolist(), named, strict=True)]
+    found = extract(kept.body, shapes, 0, kept.head)
+    assert close(found[:6], layer_by_layer(head, features(shapes.points(np.arange(6), 0, channels))))
+    right = [CLASSES[i] == shapes.classes[label] for i, label in zip(found.argmax(1).tolist(), shapes.labels, strict=True)]
     result = catalog.measure(loaded, "published", cache, ["test_split=all"])
     assert result.scores.metrics[0].values == pytest.approx((100 * np.mean(right),)) and 0 < np.mean(right) < 1
     assert result.title == "classify as published, small all" and any("without votes" in note for note in result.scores.notes)
