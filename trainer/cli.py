@@ -20,7 +20,11 @@ from trainer.tasks.protocol import TASKS
 from trainer.terminal import answer, err, out, print_json, progress, say
 
 if TYPE_CHECKING:
+    from cache_schema.store import Cache
+    from trainer.checkpoint import Loaded
     from trainer.config import AlignConfig, DistillConfig, StageConfig
+    from trainer.tasks.protocol import TaskOptions
+    from trainer.tasks.result import Result
 
 # By default OpenMP's threads spin while they wait. On a machine with other work this costs far more than it gains. OpenMP reads this
 # variable when torch is imported, so it is set before.
@@ -185,6 +189,9 @@ Tasks: {", ".join(TASKS)}. `mmpd-train show TASK` prints what --set can change.
 \b
 mmpd-train eval svm runs/distill out.zarr
 mmpd-train eval zeroshot runs/align out.zarr --set labels=modelnet40 --json
+mmpd-train eval classify runs/distill out.zarr --keep chairs       # then: --classifier chairs, and mmpd-train predict
+mmpd-train eval classify runs/distill other.zarr --classifier chairs
+mmpd-train eval classify runs/imported out.zarr --as-published
 mmpd-train eval table runs/align runs/distill
 mmpd-train eval table runs/a0 runs/a1 runs/b0 runs/b1 --by setup --markdown
 """
@@ -199,13 +206,27 @@ def evaluate(
         list[Path] | None,
         typer.Option(
             metavar="CACHE",
-            help="Test on another cache; classes are matched by name. Repeatable: `scenes` and `detect` are then trained once for all, and "
+            help="Test on another cache; classes are matched by name. Repeatable: `classify`, `scenes` and `detect` train once for all; "
             "--json prints a list.",
             show_default=False,
         ),
     ] = None,
     peer_protocol: Annotated[
         bool, typer.Option("--peer-protocol", help="Also report the best epoch on the test shapes, as many papers do.")
+    ] = False,
+    keep: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="classify, fewshot, svm: keep the classifier, of the first seed, fold or block, in RUN/classifiers.",
+            show_default=False,
+        ),
+    ] = "",
+    classifier: Annotated[
+        str, typer.Option(metavar="NAME", help="classify: measure a kept classifier on CACHE, without training.", show_default=False)
+    ] = "",
+    as_published: Annotated[
+        bool, typer.Option("--as-published", help="classify: measure the classifier of an imported run's file on CACHE, without training.")
     ] = False,
     by: Annotated[
         Literal["run", "setup"] | None,
@@ -218,44 +239,36 @@ def evaluate(
     markdown: Annotated[bool, typer.Option("--markdown", help="table: print it as Markdown.")] = False,
 ) -> None:
     """Measure a run, or join the results of several into one table."""
-    from trainer.tasks import catalog, result
+    from trainer.tasks import catalog
 
-    of_tasks = {"--set": set_, "--test-cache": test_cache, "--peer-protocol": peer_protocol, "--device": device != "auto"}
+    of_training = {"--test-cache": test_cache, "--peer-protocol": peer_protocol, "--keep": keep}
+    of_kept = {"--classifier": classifier, "--as-published": as_published}
+    of_tasks = {"--set": set_, "--device": device != "auto", **of_training, **of_kept}
     of_table = {"--by": by, "--markdown": markdown}
     idle = [option for option, given in (of_tasks if task == "table" else of_table).items() if given]
     if idle:
         raise UserError(f"{' and '.join(idle)} would have no effect on eval {task}: leave it out")
+    if any(of_kept.values()) and (task != "classify" or all(of_kept.values()) or any(of_training.values())):
+        others = ", ".join(("the other of them", *of_training))
+        raise UserError(f"--classifier and --as-published measure CACHE by eval classify, without training: give neither with {others}")
     if task == "table":
-        if as_json and markdown:
-            raise UserError("--json and --markdown are two forms of one table: choose one")
-        joined = result.table(result.collect(paths), by or "run")
-        if as_json:
-            print(joined.json())
-        elif markdown:
-            print(joined.markdown(), end="")
-        else:
-            out.print(joined.rich())
+        print_table(paths, by or "run", as_json=as_json, markdown=markdown)
         return
-    chosen = catalog.options(task, set_ or [], peer_protocol=peer_protocol)
+    chosen = catalog.options(task, [] if any(of_kept.values()) else set_ or [], peer_protocol=peer_protocol)
     if len(paths) != 2:
         raise UserError(f"eval {task} takes a run and a cache, got {len(paths)} paths: mmpd-train eval {task} RUN CACHE")
-    from cache_schema.store import Cache, open_cache
+    from cache_schema.store import open_cache
     from trainer import checkpoint
+    from trainer.classifiers import PUBLISHED
     from trainer.distributed import device_of
-    from trainer.tasks.features import train_once
 
-    run, cache = paths
-    loaded = checkpoint.load(run)
+    loaded, cache = checkpoint.load(paths[0]), open_cache(paths[1])
     loaded.model.to(device_of(device))
-    tests: list[Cache | None] = [open_cache(path) for path in test_cache or []]
-    found = []
-    with train_once():
-        for test in tests or [None]:
-            found.append(catalog.evaluate(task, loaded, open_cache(cache), chosen, test))
-            files = catalog.save(found[-1], run)
-            if not as_json:
-                out.print(found[-1].rich())
-            say(f"The result is in {files[0]}")
+    if any(of_kept.values()):
+        found = [catalog.measure(loaded, classifier or PUBLISHED, cache, set_ or [])]
+        tell(found[0], paths[0], as_json)
+    else:
+        found = trained_results(task, loaded, cache, chosen, test_cache or [], keep, as_json)
     if as_json:
         print(found[0].json() if len(found) == 1 else f"[{','.join(one.json() for one in found)}]")
 
@@ -281,6 +294,15 @@ def import_(
         list[str] | None,
         typer.Option(metavar="PREFIX", help="Leave out tensors whose names begin with PREFIX. Repeatable.", show_default=False),
     ] = None,
+    classes: Annotated[
+        str,
+        typer.Option(
+            metavar="LIST",
+            help="Names of the classes of the file's classifier, in the order of the label numbers: modelnet40, scanobjectnn, ..., or a "
+            "text file with one name on each line. Default: they are called by number.",
+            show_default=False,
+        ),
+    ] = "",
     set_: Set = None,
     as_json: Json = False,
 ) -> None:
@@ -299,6 +321,9 @@ def import_(
     ulip-2   The same with colours. The teacher is OpenCLIP ViT-bigG-14 laion2b_s39b_b160k; its name is openclip-bigg14 unless you give
              another one with --teacher.
 
+    The classifier of a fine-tuned file is kept as `published`: `eval classify RUN CACHE --as-published` measures it, `predict` uses it.
+    It reads what the published one reads, whatever --set encoder.class_token says. Other heads, such as those for parts, are dropped.
+
     If tokens are joined, the published classifier or projection reads their maximum. The summary of the run is this maximum for ulip
     and ulip-2. For all others it is the mean of the tokens.
 
@@ -309,13 +334,14 @@ def import_(
     mmpd-train import pretrain.pth runs/point-m2ae --as point-m2ae
     mmpd-train import pretrain.pth runs/probe --as point-m2ae --set encoder.radii=0,0,0      # as in its linear probe
     mmpd-train import scan_pb.pth runs/pb --as point-mae --set encoder.groups=128 --set points.count=2048
+    mmpd-train import mn40.pth runs/mn40 --as pointmamba --classes modelnet40               # then eval classify --as-published
     mmpd-train import ulip2.pt runs/ulip2 --as ulip-2                                       # then eval zeroshot runs/ulip2 CACHE
     mmpd-train import small.pth runs/small --as point-mae --set encoder.dim=192 --set encoder.heads=3 --set distill.heads=3
     """
     from cache_schema.spec import to_json
     from trainer.published.importing import import_checkpoint
 
-    report = import_checkpoint(checkpoint_, architecture, out_, set_ or [], teacher, key=key, drop=drop or [])
+    report = import_checkpoint(checkpoint_, architecture, out_, set_ or [], teacher, key=key, drop=drop or [], classes=classes)
     if as_json:
         print_json(to_json(report))
     else:
@@ -438,6 +464,53 @@ def configuration(
     if stored is None or recipe:
         return configured(recipe or DEFAULT, stage, assignments), init
     return override(stored, assignments), init
+
+
+def trained_results(
+    task: str, loaded: "Loaded", cache: "Cache", chosen: "TaskOptions", tests: list[Path], keep: str, as_json: bool
+) -> "list[Result]":
+    """Measure a run by a task, on each of the test caches, and keep its classifier if `keep` names it."""
+    from cache_schema.store import open_cache
+    from trainer.tasks import catalog
+    from trainer.tasks.features import train_once
+
+    if keep:
+        catalog.check_keep(task, loaded, keep, chosen)
+    found = []
+    opened: list[Cache | None] = [open_cache(path) for path in tests]
+    with train_once():
+        for test in opened or [None]:
+            found.append(catalog.evaluate(task, loaded, cache, chosen, test))
+            tell(found[-1], loaded.run, as_json)
+    if keep:
+        file, which = catalog.keep(found[0], loaded, keep)
+        say(f"The classifier of {which} is in {file}. Next: mmpd-train predict {loaded.run} {cache.path} --classifier {keep}")
+    return found
+
+
+def tell(result: "Result", run: Path, as_json: bool) -> None:
+    """Save a result in the folder of its run, and print it if it will not be printed as JSON."""
+    from trainer.tasks import catalog
+
+    files = catalog.save(result, run)
+    if not as_json:
+        out.print(result.rich())
+    say(f"The result is in {files[0]}")
+
+
+def print_table(runs: list[Path], by: Literal["run", "setup"], *, as_json: bool, markdown: bool) -> None:
+    """Join the results of several runs into one table and print it."""
+    from trainer.tasks import result
+
+    if as_json and markdown:
+        raise UserError("--json and --markdown are two forms of one table: choose one")
+    joined = result.table(result.collect(runs), by)
+    if as_json:
+        print(joined.json())
+    elif markdown:
+        print(joined.markdown(), end="")
+    else:
+        out.print(joined.rich())
 
 
 def stages_of(recipe: str) -> list[str]:

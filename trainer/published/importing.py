@@ -4,7 +4,8 @@
 
 `trainer.foreign` reads a file without executing any code from it. Every tensor of the file is taken, dropped with a reason, or refused with
 an error. The run has 0 steps; it works with `eval`, `guide` and `distill --init` as any other run does. A checkpoint of ULIP becomes a run
-of stage 1, whose head for the teacher is the published projection.
+of stage 1, whose head for the teacher is the published projection. The classifier of a fine-tuned model is kept with the run
+(`trainer.classifiers`).
 
 Letters: D width, E a teacher's width.
 """
@@ -23,15 +24,19 @@ from torch import Tensor
 from cache_schema.errors import UserError
 from cache_schema.settings import override
 from cache_schema.spec import did_you_mean
-from trainer import checkpoint
+from trainer import checkpoint, classifiers
 from trainer.align import Teacher, TeacherLosses
 from trainer.checkpoint import Header, Source
+from trainer.classifiers import About, Published
 from trainer.config import AlignConfig, DistillConfig
 from trainer.distill import Distill, GlobalBranch
 from trainer.encoders import catalog
+from trainer.encoders.protocol import Encoder
 from trainer.foreign import read, unchecked
 from trainer.options import AlignOptions
 from trainer.points import Convention
+from trainer.published import heads
+from trainer.published.heads import Head
 from trainer.published.peers import ENDS, HEAD, PEERS, PROJECTION, SCALE, Peer, signs
 from trainer.recipes import configured
 from trainer.stage import Facts, Stage, build
@@ -92,7 +97,15 @@ class Report:
 
 
 def import_checkpoint(
-    file: Path, architecture: str, out: Path, assignments: Sequence[str] = (), teacher: str = "", *, key: str = "", drop: Sequence[str] = ()
+    file: Path,
+    architecture: str,
+    out: Path,
+    assignments: Sequence[str] = (),
+    teacher: str = "",
+    *,
+    key: str = "",
+    drop: Sequence[str] = (),
+    classes: str = "",
 ) -> Report:
     """Turn a published checkpoint into a run.
 
@@ -104,16 +117,17 @@ def import_checkpoint(
         teacher: in stage 1, the name in caches of the model's teacher; empty for the published one.
         key: key of the weights in the file; empty to find them.
         drop: prefixes of tensors to leave out, by their names in the file or their unwrapped names.
+        classes: names of the classes of the file's classifier, as `trainer.published.heads.class_names` takes them; empty if unknown.
 
     Raises:
         UserError: the file is not a checkpoint, is damaged, or has another architecture or other sizes; it has unknown tensors, two tensors
             for the same name, or values that are not finite; the folder is in use; a teacher must be named and is not, or is named
-            although there is none.
+            although there is none; `classes` do not fit the classifier, or there is none.
     """
     peer, teacher, points, sizes = _asked(architecture, assignments, teacher)
     if out.exists() and (not out.is_dir() or any(not path.name.startswith(".") for path in out.iterdir())):
         raise UserError(f"{out} is in use: give another folder")
-    kept, dropped = _chosen(file, architecture, key, drop)
+    kept, dropped, of_head = _chosen(file, architecture, key, drop)
     implied = [setting for end, setting in peer.implied.items() if any(name.endswith(end) for name in kept)]
     given = [*NOTHING[peer.stage], *peer.settings, *implied, *sizes]
     config: Stages = configured(peer.recipe, peer.stage, given)
@@ -132,7 +146,16 @@ def import_checkpoint(
     catalog.check_grouping(stage.encoder, points.count, "give the number of points per shape in training with --set points.count=N")
 
     source = Source(file=file.name, sha256=_digest(file), architecture=architecture)
+    head = _classifier(file, peer, stage.encoder, of_head, classes)
+    about = None
+    if isinstance(head, Head):
+        about = _about(head, config, stage, points, source, classes)
+        taken |= {peer.head + name: (f"{classifiers.FOLDER}/{classifiers.PUBLISHED}: head.{name}",) for name in of_head}
     out.mkdir(parents=True, exist_ok=True)
+    if isinstance(head, Head) and about is not None:
+        classifiers.save(out, classifiers.PUBLISHED, about, head.settings, head.layers)
+    else:
+        dropped |= {peer.head + name: f"{HEAD}: {head}" for name in of_head}
     checkpoint.save(out, Header(config=config, facts=facts, caches=(), step=0, steps=0, source=source, points=points), stage, {}, {})
     unused = {name: "the published model does not use it" for name, found in taken.items() if not found}
     return Report(
@@ -142,8 +165,50 @@ def import_checkpoint(
         dropped=tuple(Left(name=name, reason=reason) for name, reason in (dropped | unused).items()),
         missing=tuple(Left(name=name, reason=reason) for name, reason in missing.items()),
         input=peer.input,
-        notes=tuple(filter(None, [unchecked(file)])),
+        notes=(*filter(None, [unchecked(file)]), *_told(out, about, stage)),
     )
+
+
+def _classifier(file: Path, peer: Peer, encoder: Encoder, tensors: Mapping[str, Tensor], classes: str) -> Head | str:
+    """The file's classifier; or in words why it is not kept. Empty if there is none.
+
+    Raises:
+        UserError: `classes` do not fit it, or are given although there is none.
+    """
+    found = heads.read(peer, encoder, tensors) if tensors else ""
+    if isinstance(found, Head):
+        heads.class_names(classes, found.classes)
+        if found.classes < 2:
+            return "it has one class only"
+    elif classes:
+        raise UserError(f"--classes {classes}: {file} has no classifier that could be kept{f', since {found}' if found else ''}")
+    return found
+
+
+def _about(head: Head, config: Stages, stage: Stage, points: Convention, source: Source, classes: str) -> About:
+    """The description of a published classifier."""
+    names, class_list = heads.class_names(classes, head.classes)
+    return About(
+        classes=names,
+        encoder=config.encoder.name,
+        pool=head.pool,
+        points=points,
+        tune=classifiers.PUBLISHED,
+        form=classifiers.form_of(head.layers),
+        own=False,
+        weights=checkpoint.digest(stage.state_dict()),
+        origin=Published(source=source, class_list=class_list),
+    )
+
+
+def _told(out: Path, about: About | None, stage: Stage) -> tuple[str, ...]:
+    """Notes on the classifier of an imported run."""
+    if about is None:
+        return ()
+    names = "" if about.named else ", whose names are not known: --classes names them"
+    kept = f"The classifier is kept as {classifiers.PUBLISHED!r}: {len(about.classes)} classes{names}"
+    use = f"mmpd-train eval classify {out} CACHE --as-published measures it"
+    return (f"{kept}. {use}", *heads.unlike(about, stage.encoder.config))
 
 
 def _asked(architecture: str, assignments: Sequence[str], teacher: str) -> tuple[Peer, str, Convention, list[str]]:
@@ -181,9 +246,9 @@ def _believed(peer: Peer, architecture: str, config: Stages, points: Convention,
     return points
 
 
-def _chosen(file: Path, architecture: str, key: str, drop: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The weights in a file that our model uses, by unwrapped name; and the reasons for dropping the others, by name.
-    Raises as `import_checkpoint`.
+def _chosen(file: Path, architecture: str, key: str, drop: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, str], dict[str, Tensor]]:
+    """The weights in a file that our model uses, by unwrapped name; the reasons for dropping the others, by name; and the weights of the
+    classifier, under their names without the prefix `Peer.head`. Raises as `import_checkpoint`.
     """
     peer = PEERS[architecture]
     found = read(file, key)
@@ -201,13 +266,15 @@ def _chosen(file: Path, architecture: str, key: str, drop: Sequence[str]) -> tup
     dropped = dict.fromkeys(wrapped, LEFT_OUT) | {
         name: reason for name in state for start, reason in drops.items() if name.startswith(start)
     }
+    of_head = {name for name, reason in dropped.items() if reason == HEAD and name.startswith(peer.head)}
     kept = {name: value for name, value in state.items() if name not in dropped}
-    for name, value in kept.items():
+    for name, value in (kept | {name: state[name] for name in of_head}).items():
         if value.is_complex():
             raise UserError(f"{file}: {name} is of complex numbers, but weights here are real")
         if not value.isfinite().all():
             raise UserError(f"{file} is damaged, or its training diverged: {name} is not finite")
-    return kept, dropped
+    head = {name.removeprefix(peer.head): value for name, value in state.items() if name in of_head}
+    return kept, {name: reason for name, reason in dropped.items() if name not in of_head}, head
 
 
 def _filled(file: Path, config: Stages, facts: Facts, ours: Mapping[str, Tensor]) -> tuple[Stage, dict[str, str]]:

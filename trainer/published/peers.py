@@ -14,6 +14,20 @@ from typing import Final
 
 from trainer.points import Convention
 from trainer.recipes import StageName
+from trainer.tasks.features import Readout
+
+Value = int | str | tuple[int, ...] | tuple[float, ...]
+"""Value of a setting."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reads:
+    """A form of features that a published classifier reads."""
+
+    pool: Readout
+    """How tokens become these features."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Settings of the encoder that gives these tokens, where they differ from the run's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +58,14 @@ class Peer:
     """Parts of tensor names that identify this architecture. Architectures may share a sign."""
     shared_signs: tuple[str, ...] = ()
     """Parts of tensor names that identify this architecture if a file has no sign of any peer."""
+    head: str = "cls_head_finetune."
+    """Prefix of the tensors of the classifier that fine-tuning adds."""
+    reads: tuple[Reads, ...] = ()
+    """Forms of features that a published classifier reads. Its width decides among them."""
+    told: str = ""
+    """A doubt about the classifier, in words; empty if its published code was read."""
+    tuned: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    """By name of a class list: settings of the published fine-tuning for it, which no file stores."""
 
 
 HEAD: Final = "head of a downstream task"
@@ -67,7 +89,31 @@ _FROZEN: Final = "the frozen teacher"
 _PATCHES: Final = "decoder of patch tokens alone: here the class, image and text token are joined to them"
 _FEATURES: Final = "decoder of features: our decoder predicts coordinates"
 _SLIP: Final = ("visual.", "transformer.", "token_embedding.", "positional_embedding", "ln_final.", "image_projection", "text_projection")
-_TOWERS: Final = dict.fromkeys((*_SLIP, "open_clip_model."), _FROZEN)
+_POINT_HEAD: Final = "point_encoder.cls_head_finetune."
+_TOWERS: Final = dict.fromkeys((*_SLIP, "open_clip_model."), _FROZEN) | {_POINT_HEAD: HEAD}
+_UNSEEN: Final = (
+    "no fine-tuned file of this encoder is published: the classifier is read as Point-BERT's, which the authors' code has as a comment"
+)
+
+_Settings = Mapping[str, Value]
+_GROUPED: Final[Mapping[str, _Settings]] = {
+    "modelnet40": {"points.count": 1024, "points.normalize": "unit_sphere", "encoder.groups": 64, "encoder.group_size": 32},
+    "scanobjectnn": {"points.count": 2048, "points.normalize": "none", "encoder.groups": 128, "encoder.group_size": 32},
+}
+"""Settings of the fine-tuning of Point-MAE, and of models that follow it."""
+_ROUND: Final[_Settings] = {"points.count": 1024, "points.normalize": "unit_sphere", "encoder.counts": (512, 256, 64)}
+_SCANNED: Final[_Settings] = {
+    "points.count": 2048,
+    "points.normalize": "none",
+    "encoder.counts": (512, 256, 64),
+    "encoder.sizes": (32, 16, 16),
+}
+"""Settings of the fine-tuning of Point-M2AE for ModelNet40 and for ScanObjectNN."""
+_I2P_ROUND: Final[_Settings] = {**_ROUND, "encoder.sizes": (48, 24, 24), "encoder.radii": (0.24, 0.48, 0.96)}
+_I2P_SCANNED: Final[_Settings] = {**_SCANNED, "encoder.radii": (0.48, 0.96, 1.92)}
+"""Settings of the fine-tuning of I2P-MAE for both."""
+_CLASS_AND_MAX: Final = (Reads(pool="max", settings={"class_token": "joined"}),)
+"""The output of the class token joined with the maximum over patches."""
 
 _POINT_MAE: Final = Peer(
     recipe="point-mae",
@@ -78,6 +124,8 @@ _POINT_MAE: Final = Peer(
     dropped=_TUNED,
     signs=("MAE_encoder.",),
     shared_signs=("blocks.blocks.",),
+    reads=_CLASS_AND_MAX,
+    tuned=_GROUPED,
 )
 _POINT_M2AE: Final = Peer(
     recipe="point-m2ae",
@@ -88,6 +136,9 @@ _POINT_M2AE: Final = Peer(
     replaced={"h_encoder.encoder_norms.": "norm."},
     signs=("rec_head.",),
     shared_signs=("h_encoder.",),
+    # Its model for ScanObjectNN leaves the first token out of the maximum, that for ModelNet40 adds mean and maximum.
+    reads=(Reads(pool="mean_later_max"), Reads(pool="mean_plus_max")),
+    tuned={"modelnet40": _ROUND, "scanobjectnn": _SCANNED},
 )
 
 PEERS: Final = {
@@ -96,7 +147,9 @@ PEERS: Final = {
     # https://arxiv.org/abs/2205.14401
     "point-m2ae": _POINT_M2AE,
     # https://arxiv.org/abs/2402.10739
-    "pointmamba": Peer(recipe="pointmamba", input=_USUAL, points=_POINTS, dropped=_TUNED, signs=(".mixer.",)),
+    "pointmamba": Peer(
+        recipe="pointmamba", input=_USUAL, points=_POINTS, dropped=_TUNED, signs=(".mixer.",), reads=(Reads(pool="mean"),), tuned=_GROUPED
+    ),
     # https://arxiv.org/abs/2302.02318
     "recon": Peer(
         recipe="point-mae",
@@ -112,6 +165,8 @@ PEERS: Final = {
             **_TUNED,
         },
         signs=("_contrast.",),
+        reads=(Reads(pool="max"),),
+        tuned=_GROUPED,
     ),
     # https://arxiv.org/abs/2212.08320
     "act": replace(
@@ -136,6 +191,9 @@ PEERS: Final = {
             **_TUNED,
         },
         signs=("rec_head_3d.", "clip_model."),
+        # Unlike Point-M2AE's, its model for ScanObjectNN takes the maximum over all tokens.
+        reads=(Reads(pool="mean_max"), Reads(pool="mean_plus_max")),
+        tuned={"modelnet40": _I2P_ROUND, "scanobjectnn": _I2P_SCANNED},
     ),
     # https://arxiv.org/abs/2212.05171
     "ulip": Peer(
@@ -146,6 +204,9 @@ PEERS: Final = {
         input="8192 points, coordinates in the unit sphere, in 512 groups of 32",
         dropped=_TOWERS,
         signs=("point_encoder.",),
+        head=_POINT_HEAD,
+        reads=(Reads(pool="max"),),
+        told=_UNSEEN,
     ),
     # https://arxiv.org/abs/2305.08275
     "ulip-2": Peer(
@@ -157,6 +218,9 @@ PEERS: Final = {
         teacher="openclip-bigg14",
         dropped=_TOWERS,
         signs=("point_encoder.",),
+        head=_POINT_HEAD,
+        reads=(Reads(pool="max"),),
+        told=_UNSEEN,
     ),
 }
 """Peers by the name of the architecture."""

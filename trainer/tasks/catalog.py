@@ -19,10 +19,10 @@ from cache_schema.files import write_file
 from cache_schema.settings import override
 from cache_schema.spec import did_you_mean, to_json
 from cache_schema.store import Cache
-from trainer import checkpoint
+from trainer import checkpoint, classifiers
 from trainer.align import Teacher
 from trainer.checkpoint import Loaded, setup
-from trainer.tasks import picture
+from trainer.tasks import classify, picture
 from trainer.tasks.protocol import TASKS, TOLD, Task, TaskOptions
 from trainer.tasks.result import Result
 from trainer.tasks.shapes import EVERYTHING
@@ -119,6 +119,68 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_
         protocol="last epoch, peer protocol where named" if peers else "last epoch",
         settings=tuple(settings),
         scores=scores,
+    )
+
+
+def check_keep(name: str, loaded: Loaded, keep: str, chosen: TaskOptions) -> None:
+    """Check before a training that `keep` can keep its classifier.
+
+    Args:
+        name: name of the task.
+        loaded: the run.
+        keep: name of the classifier.
+        chosen: the task's options.
+
+    Raises:
+        UserError: the task trains no classifier, the name is not possible, or it belongs to another classifier.
+    """
+    if not getattr(task(name), "KEEPS", False):
+        able = ", ".join(other for other in TASKS if getattr(task(other), "KEEPS", False))
+        raise UserError(f"eval {name} trains no classifier that could be kept; these do: {able}. Leave --keep out")
+    classifiers.refuse_taken(loaded.run, keep, loaded.weights, name, tuple(_flat(to_json(chosen))))
+
+
+def keep(result: Result, loaded: Loaded, name: str) -> tuple[Path, str]:
+    """Keep the classifier that a result is of. Returns its file, and in words which of the task's trainings it is.
+
+    Raises:
+        UserError: another classifier has this name.
+    """
+    assert result.scores.trained is not None
+    return result.scores.trained.keep(loaded, name, result.task, result.settings)
+
+
+def measure(loaded: Loaded, name: str, cache: Cache, assignments: Sequence[str] = ()) -> Result:
+    """Measure a kept classifier, without any training.
+
+    Args:
+        loaded: the run that keeps it, with its model on the device to use.
+        name: name of the classifier.
+        cache: the cache with the test shapes; classes are matched by name. If it has no splits and `assignments` name none, all of it is
+            tested.
+        assignments: `--set` assignments; only `test_split` has an effect.
+
+    Raises:
+        UserError: there is no such classifier, it does not fit the run or the cache, or an assignment has no effect.
+    """
+    chosen = classify.Options()
+    for assignment in assignments:
+        if assignment.partition("=")[0].strip() != "test_split":
+            raise UserError(f"--set {assignment} would have no effect on a classifier that is trained already: leave it out")
+    split = override(chosen, assignments).test_split or (None if cache.manifest.splits else EVERYTHING)
+    kept = classifiers.load(loaded.run, name, next(loaded.model.parameters()).device, loaded)
+    scores = classify.measure(kept, cache, split)
+    unknown = "" if kept.convention else "the run does not record the number, normalisation and colours of its training points"
+    notes = (*scores.notes, *imported(loaded.header.facts.teachers), unknown, loaded.header.unfinished)
+    return Result(
+        task="classify",
+        run=loaded.run.resolve().name,
+        setup=setup(loaded.header),
+        trial=setup(loaded.header, seeds=True),
+        weights=loaded.weights,
+        protocol="last epoch",
+        settings=(("classifier", json.dumps(name)), ("test_split", json.dumps(split))),
+        scores=dataclasses.replace(scores, notes=tuple(filter(None, notes))),
     )
 
 

@@ -8,7 +8,9 @@ to the result, marked as such.
 """
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -20,13 +22,15 @@ from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
 from cache_schema.store import Cache
 from trainer.augment import augment, draw
+from trainer.classifiers import Kept, Learned, Trained
+from trainer.published.heads import unlike
 from trainer.stage import Stage
 from trainer.tasks.accuracy import accuracies, confusion, counted
-from trainer.tasks.features import Body, Pool, extract, seeded
-from trainer.tasks.finetune import Training, described, fit
+from trainer.tasks.features import Body, Pool, extract, seeded, trained
+from trainer.tasks.finetune import FROZEN, Training, described, fit
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Metric, Scores
-from trainer.tasks.shapes import Shapes, matched, of_split
+from trainer.tasks.shapes import EVERYTHING, Shapes, matched, of_split, relabelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,34 +62,125 @@ class Options(Training):
 
 
 SMOKE: Final = Options(epochs=1, batch=8, seeds=1)
+KEEPS: Final = True
+"""Whether `--keep` can keep a classifier of this task."""
+
+
+@dataclass
+class Peak:
+    """The best epoch of a training on the test shapes, which only the peer protocol looks for."""
+
+    test: Shapes
+    accuracy: float = -1.0
+    """Accuracy in percent."""
+    model: tuple[Body, nn.Module] | None = None
+    """A copy of body and head after that epoch."""
+
+    def see(self, body: Body, head: nn.Module) -> None:
+        """Measure the model after an epoch."""
+        accuracy = _percent(extract(body, self.test, 0, head), self.test)
+        if accuracy > self.accuracy:
+            self.accuracy, self.model = accuracy, copy.deepcopy((body, head))
 
 
 def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -> Scores:
     """Accuracy after the last epoch, for each seed, on the first block of every test shape."""
     train, test, notes = matched(of_split(train_cache, options.train_split), of_split(test_cache, options.test_split))
-    last, best, voted = [], [], []
+    last, peaks, first = [], [], None
     for seed in range(options.seeds):
-        best_of_seed, peak = -1.0, None
-        with seeded(seed, next(stage.parameters()).device):
-            body = Body.of(stage, options.pool, scratch=options.scratch)
-            for tuned, head in fit(body, train, options, seed):
-                if options.peer_protocol:
-                    accuracy = _percent(extract(tuned, test, 0, head), test)
-                    if accuracy > best_of_seed:
-                        best_of_seed, peak = accuracy, copy.deepcopy((tuned, head))
-        last.append(extract(tuned, test, 0, head).argmax(1).numpy())
-        if peak is not None:
-            best.append(best_of_seed)
-            voted.append(vote(*peak, test, options, seed))
+        if options.peer_protocol:  # the test shapes take part in the training, so it is of no use for other ones
+            peaks.append(Peak(test))
+            with seeded(seed, next(stage.parameters()).device):
+                body, head = learn(stage, train, options, seed, peaks[-1])
+        else:
+            body, head = trained(stage, train_cache, options, seed, partial(learn, stage, train, options, seed))
+        first = first or (body, head)
+        last.append(extract(body, test, 0, head).argmax(1).numpy())
+    assert first is not None
+    body, head = first
     return Scores(
         train=train.data,
         test=test.data,
-        metrics=(*accuracies(test.labels, last, "seeds", len(test.classes)), *(_peers(best, voted, test) if options.peer_protocol else ())),
+        metrics=(*accuracies(test.labels, last, "seeds", len(test.classes)), *_peers(peaks, options)),
         variant=options.tune + (" from scratch" if options.scratch else ""),
         classes=test.classes,
         confusion=confusion(test.labels, last, len(test.classes)),
-        notes=(*notes, *body.notes(test, train), *described(tuned, head, options)),
+        notes=(*notes, *body.notes(test, train), *described(body, head, options)),
+        trained=Trained(
+            body=body,
+            head=head,
+            classes=train.classes,
+            tune=options.tune,
+            efficient=options.efficient,
+            own=options.scratch or options.tune not in FROZEN,
+            seed=0,
+            train=train.data,
+            test=test.data,
+            score=accuracies(test.labels, last[:1], "seeds", len(test.classes))[0],
+            of=f"seed 0 of {options.seeds}",
+        ),
     )
+
+
+def learn(stage: Stage, train: Shapes, options: Options, seed: int, peak: Peak | None = None) -> tuple[Body, nn.Sequential]:
+    """Train one classifier: body and head after the last epoch. New weights come from torch's global generators, all else from the seed.
+
+    Args:
+        stage: the model to begin with.
+        train: the training shapes.
+        options: the settings. Those of the test are not read.
+        seed: seed of the training.
+        peak: what is to see the model after every epoch; None for nothing.
+    """
+    body = Body.of(stage, options.pool, scratch=options.scratch)
+    for tuned, head in fit(body, train, options, seed):
+        if peak is not None:
+            peak.see(tuned, head)
+    return tuned, head
+
+
+def measure(kept: Kept, cache: Cache, test_split: str | None) -> Scores:
+    """Accuracy of a kept classifier on the first block of every test shape. Classes are matched by name.
+
+    Raises:
+        UserError: the names of its classes are not known, or no test shape has one of its classes.
+    """
+    if not kept.about.named:
+        raise UserError(
+            f"the names of the classes of {kept.name} are not known, so they cannot be compared with those of {cache.path}: import it "
+            "again with --classes, which takes a list such as modelnet40, or a file with one name on each line, in the order of the label "
+            "numbers"
+        )
+    test, notes = relabelled(of_split(cache, test_split), kept.classes, f"the classifier {kept.name}")
+    predicted = [extract(kept.body, test, 0, kept.head).argmax(1).numpy()]
+    origin = kept.about.origin
+    return Scores(
+        train=origin.train if isinstance(origin, Learned) else None,
+        test=test.data,
+        metrics=accuracies(test.labels, predicted, "seeds", len(test.classes)),
+        variant=f"{kept.about.tune} kept as {kept.name}" if isinstance(origin, Learned) else "as published",
+        classes=test.classes,
+        confusion=confusion(test.labels, predicted, len(test.classes)),
+        notes=(*notes, *kept.body.notes(test), *kept.notes, *_told(kept, test)),
+    )
+
+
+def _told(kept: Kept, test: Shapes) -> tuple[str, ...]:
+    """Notes on where a classifier comes from, and whether it may know the test shapes."""
+    origin, known = kept.about.origin, test.data
+    if not isinstance(origin, Learned):
+        return (
+            f"the classifier of {origin.source.file}, on one pass without votes. Published tables often give the best epoch on the test "
+            "shapes, and votes of several passes",
+            *unlike(kept.about, kept.body.encoder.config),
+        )
+    notes = [
+        f"when it was kept: accuracy {origin.score.told} by {origin.task}, {origin.test.cache} {origin.test.split}, {origin.score.base}"
+    ]
+    same = (origin.train.cache, origin.train.points) == (known.cache, known.points)
+    if same and (origin.train.split == known.split or EVERYTHING in (origin.train.split, known.split)):
+        notes.append(f"it was trained on split {origin.train.split!r} of this cache: these may be shapes that it knows")
+    return tuple(notes)
 
 
 def vote(body: Body, head: nn.Module, shapes: Shapes, options: Options, seed: int) -> float:
@@ -102,7 +197,14 @@ def vote(body: Body, head: nn.Module, shapes: Shapes, options: Options, seed: in
     return max(once() for _ in range(options.vote_repeats))
 
 
-def _peers(best: list[float], voted: list[float], test: Shapes) -> tuple[Metric, ...]:
+def _peers(peaks: Sequence[Peak], options: Options) -> tuple[Metric, ...]:
+    """The metrics of the peer protocol: the best epoch of each seed, and its votes. None if there are no peaks."""
+    if not peaks:
+        return ()
+    test, best, voted = peaks[0].test, [peak.accuracy for peak in peaks], []
+    for seed, peak in enumerate(peaks):
+        assert peak.model is not None
+        voted.append(vote(*peak.model, test, options, seed))
     return tuple(
         counted(f"{what} (peer protocol)", values, "seeds", len(test), 100 / len(test.classes), headline=True)
         for what, values in (

@@ -31,6 +31,10 @@ T = TypeVar("T")
 Pool = Literal["mean_max", "summary", "summary_max"]
 """How tokens become one vector: mean and maximum over them, the model's own summary, or the summary and the maximum."""
 
+Readout = Literal[Pool, "max", "mean", "mean_plus_max", "mean_later_max"]
+"""A `Pool`, or a form that published classifiers read: the maximum over tokens, their mean, the sum of mean and maximum, or the mean of all
+tokens and the maximum of all but the first."""
+
 BATCH: Final = 64
 """Number of shapes in one forward pass without gradients; fewer if they have more than `USUAL` points. It changes no result."""
 USUAL: Final = 1024
@@ -40,9 +44,9 @@ USUAL: Final = 1024
 class Body(nn.Module):
     """Encoder and pooling: points [B, P, C] to features [B, F]."""
 
-    def __init__(self, encoder: Encoder, summary: nn.Module | None, pool: Pool) -> None:
+    def __init__(self, encoder: Encoder, summary: nn.Module | None, pool: Readout) -> None:
         super().__init__()
-        assert summary is not None or pool == "mean_max"
+        assert (summary is None) == (pool not in ("summary", "summary_max"))
         self.encoder, self.summary, self.pool = encoder, summary, pool
         self.convention: Convention | None = None
         """The kind of points that the run was trained on; None if unknown."""
@@ -71,10 +75,20 @@ class Body(nn.Module):
 
     def forward(self, points: Tensor, ordered: bool) -> Tensor:
         tokens = self.encoder(self.encoder.patchify(points, ordered)).tokens  # [B, G, D]
-        parts = [tokens.mean(1) if self.summary is None else self.summary(tokens)]
-        if self.pool != "summary":
-            parts.append(tokens.amax(1))
-        return torch.cat([part.float() for part in parts], -1)  # [B, F]
+        return torch.cat([part.float() for part in self._parts(tokens)], -1)  # [B, F]
+
+    def _parts(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        """The vectors of `Readout` for tokens [B, G, D], before they are joined. [B, D] each"""
+        if self.summary is not None:
+            summary = self.summary(tokens)
+            return (summary,) if self.pool == "summary" else (summary, tokens.amax(1))
+        if self.pool == "max":
+            return (tokens.amax(1),)
+        if self.pool == "mean":
+            return (tokens.mean(1),)
+        if self.pool == "mean_plus_max":
+            return (tokens.mean(1) + tokens.amax(1),)
+        return tokens.mean(1), tokens[:, self.pool == "mean_later_max" :].amax(1)
 
     def copy(self) -> "Body":
         """A body with copies of the weights, to be trained."""

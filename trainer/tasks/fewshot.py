@@ -10,20 +10,22 @@ from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
 from cache_schema.store import Cache
+from trainer.classifiers import Trained
 from trainer.config import check_seed
 from trainer.stage import Stage
 from trainer.tasks import svm
 from trainer.tasks.accuracy import counted
 from trainer.tasks.features import Body, Pool, extract, seeded
-from trainer.tasks.finetune import Training, described, fit
+from trainer.tasks.finetune import FROZEN, Training, described, fit
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Scores
-from trainer.tasks.shapes import Shapes, matched, of_split
+from trainer.tasks.shapes import Shapes, matched, of_split, some
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,8 @@ class Options:
 
 
 SMOKE: Final = Options(ways=2, shots=1, queries=2, folds=2)
+KEEPS: Final = True
+"""Whether `--keep` can keep a classifier of this task."""
 
 
 def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -> Scores:
@@ -68,13 +72,17 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     if options.by == "svm":
         of_train, of_test = extract(body, train, 0).numpy(), extract(body, test, 0).numpy()
     values: list[float] = []
+    kept: Trained | None = None
+    tuned: Body
+    head: nn.Module
     seen: set[int] = set()  # different test shapes: folds may share some
     tuning: tuple[str, ...] = ()
     for fold in range(options.folds):
         learned, asked = deal(train, test, options, fold)
         support, queries, _ = matched(train.of(learned), test.of(asked))
         if options.by == "svm":
-            predicted = svm.fit(of_train[learned], support.labels, options.c).predict(of_test[asked])
+            probe = svm.fit(of_train[learned], support.labels, options.c)
+            predicted, tuned, head = probe.predict(of_test[asked]), body, svm.voting(probe, options.ways)
         else:
             with seeded(options.seed + fold, body.device):
                 *_, (tuned, head) = fit(body, support, options.training, options.seed + fold)
@@ -82,6 +90,8 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
             tuning = described(tuned, head, options.training)
         seen.update(queries.rows.tolist())
         values.append(100 * float((predicted == queries.labels).mean()))
+        if fold == 0:
+            kept = _first(tuned, head, support, queries, values[0], options)
     form = f"{options.ways}-way {options.shots}-shot" + (f" {options.training.tune}" if options.by == "finetune" else "")
     return Scores(
         train=train.data,
@@ -89,6 +99,25 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         metrics=(counted("accuracy", values, "folds", len(seen), 100 / options.ways, headline=True),),
         variant=form,
         notes=(*notes, *body.notes(test, train), *tuning),
+        trained=kept,
+    )
+
+
+def _first(body: Body, head: nn.Module, support: Shapes, queries: Shapes, accuracy: float, options: Options) -> Trained:
+    """The classifier of the first fold, which knows the classes of this fold only."""
+    tune = options.training.tune if options.by == "finetune" else "svm"
+    return Trained(
+        body=body,
+        head=head,
+        classes=support.classes,
+        tune=tune,
+        efficient=options.training.efficient,
+        own=options.by == "finetune" and tune not in FROZEN,
+        seed=0,
+        train=support.data,
+        test=queries.data,
+        score=counted("accuracy", [accuracy], "folds", len(queries), 100 / options.ways, headline=True),
+        of=f"fold 0 of {options.folds}, of the classes {some(support.classes)}",
     )
 
 

@@ -60,8 +60,12 @@ class TaskOptions(Protocol):
 
 
 class Task(Protocol):
-    """The module of a task. It may also have `NEEDS`, the names of products (`boxes`) and arrays (`points/part`) that a cache must have for
-    it: a training then refuses to probe the task on a cache without them."""
+    """The module of a task. It may also have these:
+
+    `NEEDS`: the names of products (`boxes`) and arrays (`points/part`) that a cache must have for it. A training then refuses to probe the
+    task on a cache without them.
+    `KEEPS`: True if its scores have a classifier that `--keep` can keep.
+    """
 
     @property
     def Options(self) -> Callable[[], TaskOptions]:

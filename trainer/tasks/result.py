@@ -120,6 +120,14 @@ class Drawing(Protocol):
         ...
 
 
+class Trained(Protocol):
+    """A classifier that a task has trained, and that can be kept (`trainer.classifiers.Trained`)."""
+
+    def keep(self, loaded: checkpoint.Loaded, name: str, task: str, settings: tuple[tuple[str, str], ...]) -> tuple[Path, str]:
+        """Write it into the folder of its run. Returns the file, and in words which of the task's trainings it is."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scores:
     """The measurements of a task."""
@@ -139,6 +147,8 @@ class Scores:
     """Notes for the reader, for example on shapes that were left out or a solver that did not converge."""
     drawing: Drawing | None = field(default=None, compare=False, metadata={"added": True})
     """Picture of some test shapes; it is saved beside the result, and is no part of the stored one."""
+    trained: Trained | None = field(default=None, compare=False, metadata={"added": True})
+    """The first classifier that the task trained; it is no part of the stored result."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +185,7 @@ class Result:
         return name if len(name.encode()) <= LONGEST else f"{name[: LONGEST // 4]}-{fingerprint(self.title)}"
 
     def json(self) -> str:
-        bare = dataclasses.replace(self, scores=dataclasses.replace(self.scores, drawing=None))
+        bare = dataclasses.replace(self, scores=dataclasses.replace(self.scores, drawing=None, trained=None))
         return json_text(to_json(bare), allow_nan=False)
 
     def rich(self) -> RichTable:

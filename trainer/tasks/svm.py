@@ -20,6 +20,7 @@ from sklearn.svm import SVC
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.store import Cache
+from trainer.classifiers import Trained, Votes
 from trainer.config import check_seed
 from trainer.stage import Stage
 from trainer.tasks.accuracy import accuracies, confusion, few_shapes
@@ -62,13 +63,15 @@ class Options:
 
 
 SMOKE: Final = Options(c=0.1, repeats=1)
+KEEPS: Final = True
+"""Whether `--keep` can keep a classifier of this task."""
 
 
 def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -> Scores:
     """Test accuracy of an SVM that is fitted on the training shapes, once for each repetition."""
     train, test, notes = matched(of_split(train_cache, options.train_split), of_split(test_cache, options.test_split))
     body, c = Body.of(stage, options.pool), options.c
-    predictions, doubts = [], [*notes, *body.notes(test, train)]
+    predictions, doubts, probes = [], [*notes, *body.notes(test, train)], []
     for block in range(repeats(options.repeats, body, train, test)):
         features = extract(body, train, block).numpy()
         if c is None:
@@ -77,6 +80,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
             none = "not searched: the training shapes of a class are too few for cross-validation"
             doubts.append(f"C = {c:g} {found if _folds(train.labels, options.seed) else none}")
         probe = fit(features, train.labels, c)
+        probes.append(probe)
         predictions.append(probe.predict(extract(body, test, block).numpy()))
         if probe[-1].fit_status_:
             doubts.append(f"the SVM stopped at C = {c:g} before it had converged; a smaller c converges sooner")
@@ -87,7 +91,29 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         classes=test.classes,
         confusion=confusion(test.labels, predictions, len(test.classes)),
         notes=tuple(dict.fromkeys(doubts)),
+        trained=Trained(
+            body=body,
+            head=voting(probes[0], len(train.classes)),
+            classes=train.classes,
+            tune="svm",
+            own=False,
+            seed=0,
+            train=train.data,
+            test=test.data,
+            score=accuracies(test.labels, predictions[:1], "blocks", len(test.classes))[0],
+            of=f"block 0 of {len(probes)}",
+        ),
     )
+
+
+def voting(probe: Pipeline, classes: int) -> Votes:
+    """The SVM of `fit` as a head: [B, F] to votes [B, K]. It must know every class.
+
+    It is moved to a GPU with the body; then votes of decisions near zero may differ.
+    """
+    scaler, machine = probe[0], probe[-1]
+    assert len(machine.classes_) == classes
+    return Votes.of(scaler.mean_, scaler.scale_, machine.coef_, machine.intercept_, classes)
 
 
 def fit(features: NDArray[np.float32], labels: NDArray[np.int64], c: float) -> Pipeline:
