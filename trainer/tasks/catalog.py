@@ -107,7 +107,7 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_
     scores = dataclasses.replace(
         scores,
         variant=" ".join(filter(None, (scores.variant, *unusual))),
-        notes=tuple(filter(None, (*scores.notes, *imported(header.facts.teachers), unknown, header.unfinished))),
+        notes=tuple(filter(None, (*scores.notes, *imported(header.facts.teachers), unknown, header.origin, header.unfinished))),
     )
     peers = getattr(chosen, "peer_protocol", False)
     return Result(
