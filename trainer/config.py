@@ -12,7 +12,7 @@ from typing import Final, Literal
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.settings import override, settings_of_choice
-from cache_schema.spec import added, label
+from cache_schema.spec import added, did_you_mean, label
 from trainer.augment import AugmentOptions
 from trainer.encoders import catalog
 from trainer.encoders.protocol import EncoderSettings
@@ -105,6 +105,29 @@ class OptimConfig:
             raise UserError("optim.layer_decay would have no effect where optim.freeze=-1: leave it out")
 
 
+TRACKERS: Final = {"mlflow": "trainer.trackers.mlflow", "trackio": "trainer.trackers.trackio", "wandb": "trainer.trackers.wandb"}
+"""Experiment trackers: name of the package, which is also that of the extra, to the module that uses it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogConfig:
+    """Where metrics go besides the folder of the run."""
+
+    trackers: tuple[str, ...] = ()
+    """Experiment trackers: trackio, wandb, mlflow. Each needs the extra of its name."""
+    project: str = "mmpd"
+    """The project of the run in the trackers."""
+
+    def __post_init__(self) -> None:
+        for name in self.trackers:
+            if name not in TRACKERS:
+                raise UserError(f"log.trackers: no tracker is called {name!r}{did_you_mean(name, TRACKERS)}. TensorBoard needs no setting")
+        if len(set(self.trackers)) < len(self.trackers):
+            raise UserError(f"log.trackers names a tracker twice: {', '.join(self.trackers)}")
+        if not self.project.strip():
+            raise UserError("log.project must not be empty")
+
+
 @dataclass(frozen=True, kw_only=True)
 class StageConfig:
     """Settings that both stages have."""
@@ -125,6 +148,7 @@ class StageConfig:
     """Stop if the smoothed loss exceeds its initial value by this factor."""
     seed: int = 0
     """Seed of everything random."""
+    log: LogConfig = added(LogConfig(), identity=False)
     log_every: int = label(10)
     """Steps from one line of metrics to the next."""
     save_every: int = label(500)

@@ -80,7 +80,7 @@ def _counts(module: nn.Module) -> bool:
 
 
 def _runs(encoder: nn.Module, name: str, called: dict[int, list[int]]) -> list[int]:
-    """The layers in which a module runs. One that is never called, because its weights are read directly, runs with the module around it."""
+    """The layers in which a module runs. One that is never called, since its weights are read directly, runs with the module around it."""
     while (found := called.get(id(encoder.get_submodule(name)))) is None:
         name = name.rpartition(".")[0]
     return found

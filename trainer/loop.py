@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from cache_schema.errors import UserError
 from cache_schema.products import ONLY_CAPTIONS
-from cache_schema.spec import GREY
+from cache_schema.spec import GREY, to_json
 from cache_schema.store import Cache
 from cache_schema.terminal import printable
 from trainer import checkpoint, distributed, folder, layers, log, optim, signals, start
@@ -37,6 +37,7 @@ from trainer.encoders.catalog import check_grouping
 from trainer.meter import Meter, Watch
 from trainer.part import Needs
 from trainer.stage import Facts, Stage, build, patch_teachers, teachers
+from trainer.trackers import catalog as trackers
 
 MODEL, STEP, DROP_PATH = range(3)
 """Numbers that are combined with the run's seed, for separate random numbers: initial weights, the draws of a step, and drop path."""
@@ -146,7 +147,7 @@ def train(
         if ranks.first:
             folder.describe(run, header, training.stage, *paths)
             _announce(training, before, ranks, console)
-        with _logging(run, before.step, header.steps, console, ranks) as writer:
+        with _logging(run, before.step, training, console, ranks) as writer:
             last = _steps(training, before, run, ranks, writer)
         if ranks.first:
             log.curves(run)
@@ -191,6 +192,7 @@ def _prepare(config: AlignConfig | DistillConfig, caches: Sequence[Path | str], 
     guide, kept = sources.guide, sources.kept
     data = _open(config, caches, guide, config.optim.batch // config.optim.accumulate, ranks, sources.grey)
     _check_probe(config.probe, data.parts[0].cache)
+    trackers.check(config.log)
     config = _settled(config, data)
     steps = optim.steps(config.optim, data.epoch)
     stage, facts = _build(config, data, guide, kept)
@@ -478,8 +480,22 @@ def _guided(batch: Batch, guide: Loaded) -> Batch:
     return dataclasses.replace(batch, guide_tokens=features.tokens, guide_summary=features.summary)
 
 
-def _logging(run: Path, begin: int, steps: int, console: Console, ranks: Ranks) -> contextlib.AbstractContextManager[log.Log | None]:
-    return contextlib.closing(log.Log(run, begin, steps, console)) if ranks.first else contextlib.nullcontext()
+def _logging(
+    run: Path, begin: int, training: Training, console: Console, ranks: Ranks
+) -> contextlib.AbstractContextManager[log.Log | None]:
+    """The log of the run, on the first rank."""
+    if not ranks.first:
+        return contextlib.nullcontext()
+    header, config = training.header, training.config
+    facts = {
+        **to_json(header.config),
+        "encoder": {"name": config.encoder.name, **to_json(config.encoder.resolved(), whole=True)},
+        "steps": header.steps,
+        "parameters": sum(parameter.numel() for parameter in training.trained),
+        "caches": [Path(used.path).name for used in header.caches],  # names alone: a path is nobody else's business
+        "init": header.init.run if header.init else "",
+    }
+    return contextlib.closing(log.Log(run, begin, header.steps, console, config.log, facts))
 
 
 def _check_probe(names: Sequence[str], cache: Cache) -> None:
