@@ -15,7 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+from typer.core import TyperCommand
 
+from cache_schema import plugins
 from cache_schema.errors import UserError
 from cache_schema.remote import is_remote
 from cache_schema.terminal import json_text, printable, version_line
@@ -217,7 +219,18 @@ mmpd-train eval table runs/a0 runs/a1 runs/b0 runs/b1 --by setup --markdown
 """
 
 
-@app.command("eval", help=EVAL_HELP)
+class _Eval(TyperCommand):
+    """Adds the tasks of other packages to the help. They are looked for only when it is shown."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        told = [f"{name} ({plugins.state('tasks', name, TASKS)})" for name in plugins.others("tasks", TASKS)]
+        if told := [*told, *plugins.refused("tasks", TASKS)]:
+            formatter.write_paragraph()
+            formatter.write_text(printable(f"Tasks of other packages: {', '.join(told)}"))
+        super().format_epilog(ctx, formatter)
+
+
+@app.command("eval", help=EVAL_HELP, cls=_Eval)
 def evaluate(
     task: Annotated[str, typer.Argument(metavar="TASK", help="What to measure, or `table`.", show_default=False)],
     paths: Annotated[list[Path], typer.Argument(metavar="RUN CACHE", help="A run and a cache; for `table` runs.", show_default=False)],
@@ -379,7 +392,8 @@ def show(
     from cache_schema.spec import did_you_mean, to_json
     from trainer.recipes import RECIPES, experiment
 
-    if name in TASKS:
+    tasks = plugins.names("tasks", TASKS)
+    if name in tasks:
         from trainer.tasks import catalog
 
         print_json(to_json(catalog.options(name), whole=True))
@@ -392,7 +406,7 @@ def show(
 
         print_json(to_json(checkpoint.header(Path(name))))
     else:
-        raise UserError(f"no recipe and no task is called {name!r}{did_you_mean(name, [*RECIPES, *TASKS])}")
+        raise UserError(f"no recipe and no task is called {name!r}{did_you_mean(name, [*RECIPES, *tasks])}")
 
 
 def _encoder(config: "StageConfig") -> dict[str, Any]:
