@@ -1145,7 +1145,8 @@ def recipes(
 @app.command()
 def teachers(as_json: Json = False) -> None:
     """List the teachers known by name, and tell how to name any other."""
-    from pipeline.teachers.catalog import TEACHERS
+    from cache_schema import plugins
+    from pipeline.teachers.catalog import BACKENDS, TEACHERS
 
     if as_json:
         print_json({name: dataclasses.asdict(choice) for name, choice in TEACHERS.items()})
@@ -1154,28 +1155,40 @@ def teachers(as_json: Json = False) -> None:
     for name, choice in TEACHERS.items():
         table.add_row(*map(cell, (name, choice.backend, choice.model, choice.about)))
     out.print(table)
+    for name in plugins.others("teachers", BACKENDS):
+        show(f"{name}:MODEL, {plugins.state('teachers', name, BACKENDS)}")
+    for line in plugins.refused("teachers", BACKENDS):
+        show(line)
     show("Any other: open_clip:ARCHITECTURE/TAG or transformers:HUB/ID@REVISION, or a ./folder after the colon. NAME=... gives it a name.")
 
 
 @app.command()
 def captioners(as_json: Json = False) -> None:
     """List the captioners known by name, and tell how to choose any other."""
-    from pipeline.captioners.catalog import CAPTIONERS
+    from cache_schema import plugins
+    from pipeline.captioners.catalog import BACKENDS, known
 
+    found = known()
     if as_json:
-        print_json({name: {**spec.to_json(choice.spec), "about": choice.about} for name, choice in CAPTIONERS.items()})
+        print_json({name: {**spec.to_json(choice.spec), "about": choice.about} for name, choice in found.items()})
         return
     table = Table("captioner", "backend", "model", "about", box=None)
-    for name, choice in CAPTIONERS.items():
+    for name, choice in found.items():
         table.add_row(*map(cell, (name, choice.spec.captioner, choice.spec.model, choice.about)))
     out.print(table)
+    for name in plugins.others("captioners", BACKENDS):
+        if name not in found:
+            show(f"{name}, {plugins.state('captioners', name, BACKENDS)}")
+    for line in plugins.refused("captioners", BACKENDS):
+        show(line)
     show("In a build: --set captions=NAME. Any other model: MINE=NAME --set model=HUB/ID (or ./folder) in `mmpd-cache add-captioner`.")
 
 
 @app.command()
 def sources(as_json: Json = False) -> None:
     """List the kinds of sources that shapes can come from, what each kind looks for, and its settings."""
-    from pipeline.sources.catalog import about
+    from cache_schema import plugins
+    from pipeline.sources.catalog import SOURCES, about
 
     found = about()
     if as_json:
@@ -1185,6 +1198,8 @@ def sources(as_json: Json = False) -> None:
     for name, (looks_for, options) in found.items():
         table.add_row(cell(name), cell(looks_for), cell(", ".join(f"{option}={value}" for option, value in options.items())))
     out.print(table)
+    for line in plugins.refused("sources", SOURCES):
+        show(line)
     show("`mmpd-cache build` takes the first kind that fits; --set source.kind=NAME chooses another.")
 
 

@@ -15,13 +15,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from cache_schema import products, spec
+from cache_schema import plugins, products, spec
 from cache_schema.errors import UserError
 from cache_schema.names import path_name
 from cache_schema.products import Kind
 from cache_schema.spec import BoxSpec, CaptionSpec, DenseSpec, LabelSet, PointSpec, Record, SourceSpec, TeacherSpec, ViewSpec
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners.catalog import Captioner
+from pipeline.sources.catalog import SOURCES
 from pipeline.teachers import catalog as teachers
 from pipeline.teachers.catalog import Teacher
 
@@ -56,7 +57,7 @@ def build_records(
     Raises:
         UserError: see `caption_record`.
     """
-    files, source_print = software(products.POINTS), spec.fingerprint(source)
+    files, source_print = (*software(products.POINTS), *_readers(source)), spec.fingerprint(source)
     status = _record(products.STATUS, source, made_by=files)
     blocks = _record(products.POINTS, points, inputs=(("source", source_print),), made_by=files)
     # Views frame the normalised shape, so they depend on how shapes are normalised. Boxes are moved with it.
@@ -222,6 +223,12 @@ def _record(
     return Record(product=kind.product(**names), kind=kind.name, spec=described, per_shape=per_shape, inputs=inputs, made_by=made_by)
 
 
+def _readers(source: SourceSpec) -> tuple[tuple[str, str], ...]:
+    """(package, version) of the sources of other packages that read a cache's shapes."""
+    kinds = dict.fromkeys((source.kind, *(more.kind for more in source.also)))
+    return tuple(pair for kind in kinds for pair in plugins.origin("sources", kind, SOURCES))
+
+
 def software(kind: Kind, *, renderer: str = "", device: str = "", backend: str = "") -> tuple[tuple[str, str], ...]:
     """Tell the software and the device of this machine that would make a product: `Record.made_by` without batch sizes.
 
@@ -259,6 +266,7 @@ def software_changes(record: Record, *, renderer: str, device: str) -> list[str]
     if products.of(record) is products.DENSE and "renderer" not in there:
         renderer = ""  # its depth is stored
     here = dict(software(products.of(record), renderer=renderer, device=device, backend=backend))
+    here |= {one.package: one.version for one in plugins.found("sources") if one.package in there}  # a source of another package
     names = dict.fromkeys([*there, *here])
     return [f"{name} {there.get(name, 'unknown')}, here {here.get(name, 'none')}" for name in names if there.get(name) != here.get(name)]
 

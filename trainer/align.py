@@ -149,9 +149,9 @@ class TeacherLosses(nn.Module):
         for teacher in teachers:
             for product in _products(teacher):
                 if teacher.objective == "contrast":
-                    self.targets[_key(product)] = Contrast(dim, teacher.dim, linear)
+                    self.targets[module_name(product)] = Contrast(dim, teacher.dim, linear)
                 elif product in statistics:
-                    self.targets[_key(product)] = Regression(dim, teacher.dim, *statistics[product], linear=linear)
+                    self.targets[module_name(product)] = Regression(dim, teacher.dim, *statistics[product], linear=linear)
                 else:
                     raise UserError(
                         f"{product}: regression needs the mean and variance of its embeddings, got them for {sorted(statistics)}"
@@ -207,7 +207,7 @@ class TeacherLosses(nn.Module):
         return losses | {"loss": total}
 
     def _of(self, product: str) -> Contrast | Regression:
-        module = self.targets[_key(product)]
+        module = self.targets[module_name(product)]
         assert isinstance(module, Contrast | Regression)
         return module
 
@@ -233,11 +233,11 @@ class LocalLosses(nn.Module):
         if not teachers:
             raise UserError("align.local_weight needs patch features of a teacher: `mmpd-cache add-dense CACHE TEACHER` makes them")
         self.teachers = teachers
-        self.heads = nn.ModuleDict({_key(t.name): Projection(dim, t.dim, unit=False, linear=linear) for t in teachers})
+        self.heads = nn.ModuleDict({module_name(t.name): Projection(dim, t.dim, unit=False, linear=linear) for t in teachers})
 
     def embed(self, tokens: Tensor) -> dict[str, Tensor]:
         """Tokens [..., D] in the space of each teacher's patches: name of the teacher to [..., E]."""
-        return {teacher.name: self.heads[_key(teacher.name)](tokens) for teacher in self.teachers}
+        return {teacher.name: self.heads[module_name(teacher.name)](tokens) for teacher in self.teachers}
 
     def forward(self, tokens: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Losses by name, such as `local/clip`, given tokens [B, G, D].
@@ -353,6 +353,6 @@ def _products(teacher: Teacher) -> tuple[str, ...]:
     return tuple(targets(teacher.name, teacher.text).values())
 
 
-def _key(product: str) -> str:
-    """A product's name as the name of a submodule, in which torch allows no dot."""
+def module_name(product: str) -> str:
+    """The name of a product, or of a teacher, as the name of a submodule, in which torch allows no dot."""
     return product.replace(".", "_")

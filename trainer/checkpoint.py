@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import safetensors
 import safetensors.torch
@@ -22,11 +22,10 @@ from torch import Tensor
 from cache_schema import products
 from cache_schema.errors import UserError
 from cache_schema.files import write_file
-from cache_schema.records import differences
 from cache_schema.spec import GuideSpec, PointSpec, fingerprint, from_json, label, to_json
 from cache_schema.store import Cache, open_cache
 from trainer.batch import Used
-from trainer.config import AlignConfig, DistillConfig, StageConfig
+from trainer.config import AlignConfig, DistillConfig
 from trainer.encoders import catalog
 from trainer.encoders.protocol import EncoderSettings
 from trainer.points import Convention
@@ -56,6 +55,39 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Part:
+    """A part of a model that was not taken from the run that another one started from."""
+
+    name: str
+    """The beginning of the names of its tensors."""
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Init:
+    """What a run took from another one before its first step; see `trainer.start`."""
+
+    run: str = label()
+    """Name of the folder of the other run."""
+    stage: Literal["align", "distill"]
+    weights: str
+    """Digest of the other run's weights, as `Loaded.weights`."""
+    setup: str
+    """Fingerprint of how the other run was made, as `setup`."""
+    step: int
+    """Number of steps that the other run had made."""
+    taken: tuple[str, ...]
+    """Parts whose weights were taken."""
+    new: tuple[Part, ...]
+    """Parts of this run with new weights."""
+    unused: tuple[Part, ...]
+    """Parts of the other run that were not used."""
+    notes: tuple[str, ...] = ()
+    caches: tuple[Used, ...] = ()
+    """The caches that the weights had learned from before."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Header:
     """The contents of a checkpoint in addition to its tensors."""
 
@@ -79,11 +111,22 @@ class Header:
     """Where the weights come from, if the run was imported and not trained."""
     points: Convention | None = None
     """The kind of points that the run was trained on; None in files of earlier versions, which do not store it (see `trained_on`)."""
+    init: Init | None = None
+    """What was taken from another run at the start; None for nothing, and in files of earlier versions, which do not store it."""
 
     @property
     def unfinished(self) -> str:
         """How far the run came, in words; empty if it came to its end."""
         return f"the run had made {self.step} of {self.steps} steps" if self.step < self.steps else ""
+
+    @property
+    def origin(self) -> str:
+        """The run whose weights this one started from, in words; empty for none, and for a student of its guide."""
+        init = self.init
+        if init is None or init.weights == self.guide:
+            return ""
+        frozen = {0: "", -1: ", with a frozen encoder"}.get(self.config.optim.freeze, f", with {self.config.optim.freeze} frozen blocks")
+        return f"started from the run {init.run} ({init.stage}, weights {init.weights[:12]}){frozen}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,15 +193,25 @@ def weights(run: Path) -> str:
         return digest({name.removeprefix(prefix): opened.get_tensor(name) for name in names if name.startswith(starts)})
 
 
+def header(run: Path) -> Header:
+    """The header of a checkpoint, without its tensors. Raises as `load`."""
+    with _opened(run, path(run)) as opened:
+        return _told(path(run), opened.metadata() or {})[0]
+
+
 def read(run: Path) -> tuple[Header, EncoderSettings, dict[str, Tensor]]:
     """The header, the encoder's own configuration and all tensors of a checkpoint. Raises as `load`."""
     file = path(run)
     with _opened(run, file) as opened:
-        metadata = opened.metadata() or {}
-        if METADATA not in metadata:
-            raise UserError(f"{file} was not written by mmpd-train: it says nothing of a configuration")
-        body = json.loads(metadata[METADATA])
-        tensors = {name: opened.get_tensor(name) for name in opened.keys()}
+        found, encoder = _told(file, opened.metadata() or {})
+        return found, encoder, {name: opened.get_tensor(name) for name in opened.keys()}
+
+
+def _told(file: Path, metadata: Mapping[str, str]) -> tuple[Header, EncoderSettings]:
+    """The header and the encoder's own configuration, from the metadata of a checkpoint. Raises as `load`."""
+    if METADATA not in metadata:
+        raise UserError(f"{file} was not written by mmpd-train: it says nothing of a configuration")
+    body = json.loads(metadata[METADATA])
     version = body["header"].get("format")
     if version != FORMAT:
         raise UserError(f"{file} has format {version}, this software reads {FORMAT}; use the version of mmpd that wrote it")
@@ -168,11 +221,11 @@ def read(run: Path) -> tuple[Header, EncoderSettings, dict[str, Tensor]]:
     kind = {"align": AlignConfig, "distill": DistillConfig}[body["header"]["config"]["stage"]]
     try:
         config = from_json(kind, body["header"]["config"])
-        header = from_json(Header, body["header"])
+        found = from_json(Header, body["header"])
         encoder = from_json(type(catalog.config(config.encoder.name)), body["encoder"])
     except ValueError as error:
         raise UserError(f"{file}: {error}. It was written by another version of mmpd") from error
-    return header, encoder, tensors
+    return found, encoder
 
 
 def named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -228,23 +281,6 @@ def assign(model: torch.nn.Module, tensors: Mapping[str, Tensor], source: str) -
     model.load_state_dict(dict(tensors))
 
 
-def assign_encoder(student: Stage, config: StageConfig, guide: Loaded) -> None:
-    """Start a student from its guide's encoder.
-
-    Raises:
-        UserError: their encoders differ in more than how they are trained; the message shows how.
-    """
-    try:
-        assign(student.get_submodule("encoder"), guide.model.get_submodule("encoder").state_dict(), f"the encoder of {guide.run}")
-    except UserError as error:
-        mine, theirs = config.encoder.name, guide.config.encoder.name
-        changed = differences(guide.model.encoder.config, student.encoder.config)
-        raise UserError(
-            f"the student's encoder ({mine}) cannot start from that of {guide.run} ({theirs}): there {'; '.join(changed) or error}. "
-            "Choose the recipe of the same encoder, or --set start=random"
-        ) from error
-
-
 def digest(tensors: Mapping[str, Tensor]) -> str:
     """sha256 over the part of a model's state that produces features: names, types, shapes and bytes. Heads and decoders do not enter."""
     out = hashlib.sha256()
@@ -297,8 +333,10 @@ def setup(header: Header, *, seeds: bool = False) -> str:
         [(f"{guide}/", known or p) if name.partition("/")[0] == guide else (name, p) for name, p in used.products]  # whatever it is called
         for used in header.caches
     ]
-    imported = (header.source,) if header.source else ()
-    return fingerprint((config, known or header.guide, made, *imported))
+    more: list[object] = [header.source] if header.source else []
+    if header.init and header.init.weights != header.guide:  # the guide is in it already
+        more.append((header.init.weights if seeds else header.init.setup, header.init.taken))
+    return fingerprint((config, known or header.guide, made, *more))
 
 
 def guide_setup(guide: Loaded | None, cached: GuideSpec | None) -> str:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import typer
 from rich.table import Table
 from rich.text import Text
+from typer.core import TyperCommand
 
+from cache_schema import plugins
 from cache_schema.errors import UserError
 from cache_schema.remote import is_remote
 from cache_schema.terminal import printable, version_line
@@ -51,6 +53,12 @@ Also = Annotated[
     list[str] | None, typer.Option(metavar="CACHE", help="Train on this cache too; see data.passes. Repeatable.", show_default=False)
 ]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change one setting. Repeatable.", show_default=False)]
+Init = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="RUN", help="Take the weights of RUN, as far as they fit. Without --recipe also its settings.", show_default=False
+    ),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in RUN; start it if the folder is empty.")]
 Device = Annotated[str, typer.Option(help="Torch device. auto: a GPU if there is one, else the CPU.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
@@ -74,6 +82,7 @@ def align(
     cache: CacheOrAddress,
     run: RunPath,
     recipe: Recipe = "",
+    init: Init = None,
     also: Also = None,
     set_: Set = None,
     resume: Resume = False,
@@ -84,14 +93,16 @@ def align(
     \b
     mmpd-train align out.zarr runs/align
     mmpd-train align out.zarr runs/align --resume
+    mmpd-train align out.zarr runs/more --init runs/align --set optim.epochs=100 --set optim.lr=1e-4
+    mmpd-train align other.zarr runs/heads --init runs/align --set optim.freeze=-1
     mmpd-train align s3://lab/out.zarr runs/align --set data.mirror=mirror --set data.mirror_limit=50GiB
     mmpd-train align shapenet.zarr runs/mmpd --recipe mmpd --set data.teachers=clip-vit-b32,dinov2-small
     torchrun --nproc-per-node 8 -m trainer.cli align shapenet.zarr runs/mmpd --recipe mmpd
     """
     from trainer.loop import train
 
-    config, _ = configuration("align", run, recipe, set_ or [], resume)
-    train(config, [cache, *(also or [])], run, resume=resume, device=device, console=err)
+    config = configuration("align", run, recipe, set_ or [], resume, init)
+    train(config, [cache, *(also or [])], run, init=init, resume=resume, device=device, console=err)
     here = f"mmpd-cache pull {cache} CACHE, then mmpd-train guide CACHE" if is_remote(cache) else f"mmpd-train guide {cache}"
     say(f"{run} is trained: checkpoint, metrics and curves.png are there. Next: {here} {run}")
 
@@ -155,7 +166,16 @@ def distill(
     init: Annotated[
         Path | None,
         typer.Option(
-            metavar="RUN", help="The run of stage 1 that made the guide. The student starts from its weights.", show_default=False
+            metavar="RUN",
+            help="The run of stage 1 that made the guide: the student starts from its weights. Or any other run: its encoder and, as far "
+            "as they fit, its decoders and heads are taken. Without --recipe also its settings, or those of its encoder.",
+            show_default=False,
+        ),
+    ] = None,
+    guide_run: Annotated[
+        Path | None,
+        typer.Option(
+            "--guide-run", metavar="RUN", help="The run of the guide, if it is needed and --init names another.", show_default=False
         ),
     ] = None,
     also: Also = None,
@@ -168,17 +188,20 @@ def distill(
     \b
     mmpd-train distill out.zarr runs/distill --init runs/align
     mmpd-train distill out.zarr runs/noshuffle --init runs/align --set distill.shuffle=none
+    mmpd-train distill out.zarr runs/longer --init runs/distill --set optim.epochs=100
     mmpd-train distill out.zarr runs/pointmae --recipe point-mae --set encoder.name=pointmae-tiny
     """
     from trainer.config import DistillConfig
     from trainer.loop import train
 
-    config, before = configuration("distill", run, recipe, set_ or [], resume)
+    config = configuration("distill", run, recipe, set_ or [], resume, init)
     assert isinstance(config, DistillConfig)
+    if init and "start=random" in (set_ or []) and not config.needs_guide_run:
+        raise UserError(f"the run {init} is of no use: the student starts from random weights (start=random). Leave --init out")
     if guide_ and (not config.needs_guide or config.guide_online):
         raise UserError("--guide names features in the cache, but with these settings no guide is read from it: leave out --guide")
     config = dataclasses.replace(config, guide=guide_) if guide_ else config
-    train(config, [cache, *(also or [])], run, guide_run=init or before, resume=resume, device=device, console=err)
+    train(config, [cache, *(also or [])], run, init=init, guide_run=guide_run, resume=resume, device=device, console=err)
     say(f"{run} is trained: checkpoint, metrics and curves.png are there. Next: mmpd-train eval svm {run} {cache}")
 
 
@@ -197,7 +220,18 @@ mmpd-train eval table runs/a0 runs/a1 runs/b0 runs/b1 --by setup --markdown
 """
 
 
-@app.command("eval", help=EVAL_HELP)
+class _Eval(TyperCommand):
+    """Adds the tasks of other packages to the help. They are looked for only when it is shown."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        told = [f"{name} ({plugins.state('tasks', name, TASKS)})" for name in plugins.others("tasks", TASKS)]
+        if told := [*told, *plugins.refused("tasks", TASKS)]:
+            formatter.write_paragraph()
+            formatter.write_text(printable(f"Tasks of other packages: {', '.join(told)}"))
+        super().format_epilog(ctx, formatter)
+
+
+@app.command("eval", help=EVAL_HELP, cls=_Eval)
 def evaluate(
     task: Annotated[str, typer.Argument(metavar="TASK", help="What to measure, or `table`.", show_default=False)],
     paths: Annotated[list[Path], typer.Argument(metavar="RUN CACHE", help="A run and a cache; for `table` runs.", show_default=False)],
@@ -408,12 +442,15 @@ def export(
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe, or a task of `eval`.", show_default=False)]) -> None:
-    """Print all settings of a recipe or a task as JSON. --set can change each of them."""
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe, a task of `eval`, or the folder of a run.", show_default=False)],
+) -> None:
+    """Print all settings of a recipe or a task as JSON. --set can change each of them. Of a run, print what its checkpoint says of it."""
     from cache_schema.spec import did_you_mean, to_json
     from trainer.recipes import RECIPES, experiment
 
-    if name in TASKS:
+    tasks = plugins.names("tasks", TASKS)
+    if name in tasks:
         from trainer.tasks import catalog
 
         print_json(to_json(catalog.options(name), whole=True))
@@ -421,8 +458,12 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe, or 
         stages = {"align": experiment(name).align, "distill": experiment(name).distill}
         configs = {stage: config for stage, config in stages.items() if config is not None}
         print_json({stage: {**to_json(config, whole=True), "encoder": _encoder(config)} for stage, config in configs.items()})
+    elif Path(name).is_dir():
+        from trainer import checkpoint
+
+        print_json(to_json(checkpoint.header(Path(name))))
     else:
-        raise UserError(f"no recipe and no task is called {name!r}{did_you_mean(name, [*RECIPES, *TASKS])}")
+        raise UserError(f"no recipe and no task is called {name!r}{did_you_mean(name, [*RECIPES, *tasks])}")
 
 
 def _encoder(config: "StageConfig") -> dict[str, Any]:
@@ -451,19 +492,23 @@ def recipes(as_json: Json = False) -> None:
 
 
 def configuration(
-    stage: Literal["align", "distill"], run: Path, recipe: str, assignments: list[str], resume: bool
-) -> "tuple[AlignConfig | DistillConfig, Path | None]":
-    """The configuration of a training, and the run of the guide if the training in the folder was started with one."""
+    stage: Literal["align", "distill"], run: Path, recipe: str, assignments: list[str], resume: bool, init: Path | None
+) -> "AlignConfig | DistillConfig":
+    """The configuration of a training: that of the recipe, of the run in the folder that goes on, or of the run that `init` names."""
     from cache_schema.settings import override
     from trainer.folder import begun
     from trainer.recipes import configured
+    from trainer.start import like
 
-    stored, init = begun(run) if resume else (None, None)
+    stored = begun(run).config if resume else None
     if stored is not None and stored.stage != stage:
         raise UserError(f"{run} is a run of {stored.stage}: mmpd-train {stored.stage} CACHE {run} --resume")
-    if stored is None or recipe:
-        return configured(recipe or DEFAULT, stage, assignments), init
-    return override(stored, assignments), init
+    if recipe or (stored is None and init is None):
+        return configured(recipe or DEFAULT, stage, assignments)
+    if stored is None:
+        assert init is not None
+        stored = like(stage, init, DEFAULT)
+    return override(stored, assignments)
 
 
 def trained_results(

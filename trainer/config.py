@@ -12,7 +12,7 @@ from typing import Final, Literal
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.settings import override, settings_of_choice
-from cache_schema.spec import label
+from cache_schema.spec import added, did_you_mean, label
 from trainer.augment import AugmentOptions
 from trainer.encoders import catalog
 from trainer.encoders.protocol import EncoderSettings
@@ -78,6 +78,11 @@ class OptimConfig:
     """Norm at which the gradient is clipped; 0 for no clipping."""
     ema: float = 0.0
     """Decay of an exponential average of the weights, which is then the result of the run; 0 for no average."""
+    freeze: int = added(0)
+    """Number of the encoder's first blocks that stay as they are, with the embeddings below them; 0: none; -1: the whole encoder."""
+    layer_decay: float = added(1.0)
+    """Layer-wise decay of the learning rate: each block of the encoder learns at this share of the rate of the layer above it, and the
+    embeddings slowest. Heads and decoders have the full rate. 1 for one rate."""
 
     def __post_init__(self) -> None:
         check_numbers(self, {"lr_end": 0, "weight_decay": 0, "betas": 0}, "optim.")
@@ -92,6 +97,35 @@ class OptimConfig:
             raise UserError(f"optim.lr must be positive, got {self.lr}; optim.epochs=0 leaves a model as it is")
         if not 0 <= self.ema < 1:
             raise UserError(f"optim.ema must lie in [0, 1), got {self.ema}")
+        if self.freeze < -1:
+            raise UserError(f"optim.freeze must be a number of blocks, or -1 for the whole encoder, got {self.freeze}")
+        if not 0 < self.layer_decay <= 1:
+            raise UserError(f"optim.layer_decay must lie in (0, 1], got {self.layer_decay}")
+        if self.freeze == -1 and self.layer_decay != 1:
+            raise UserError("optim.layer_decay would have no effect where optim.freeze=-1: leave it out")
+
+
+TRACKERS: Final = {"mlflow": "trainer.trackers.mlflow", "trackio": "trainer.trackers.trackio", "wandb": "trainer.trackers.wandb"}
+"""Experiment trackers: name of the package, which is also that of the extra, to the module that uses it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogConfig:
+    """Where metrics go besides the folder of the run."""
+
+    trackers: tuple[str, ...] = ()
+    """Experiment trackers: trackio, wandb, mlflow. Each needs the extra of its name."""
+    project: str = "mmpd"
+    """The project of the run in the trackers."""
+
+    def __post_init__(self) -> None:
+        for name in self.trackers:
+            if name not in TRACKERS:
+                raise UserError(f"log.trackers: no tracker is called {name!r}{did_you_mean(name, TRACKERS)}. TensorBoard needs no setting")
+        if len(set(self.trackers)) < len(self.trackers):
+            raise UserError(f"log.trackers names a tracker twice: {', '.join(self.trackers)}")
+        if not self.project.strip():
+            raise UserError("log.project must not be empty")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +148,7 @@ class StageConfig:
     """Stop if the smoothed loss exceeds its initial value by this factor."""
     seed: int = 0
     """Seed of everything random."""
+    log: LogConfig = added(LogConfig(), identity=False)
     log_every: int = label(10)
     """Steps from one line of metrics to the next."""
     save_every: int = label(500)
@@ -146,8 +181,8 @@ class DistillConfig(StageConfig):
 
     stage: Literal["distill"] = "distill"
     distill: DistillOptions = DistillOptions()
-    start: Literal["guide", "random"] = "guide"
-    """Source of the student's initial weights."""
+    start: Literal["guide", "random", "run"] = "guide"
+    """Source of the student's initial weights. `run`: a run that is not its guide, which `--init` names."""
     guide: str = ""
     """Name of the guide in the cache; empty for the only guide."""
     guide_online: bool = False

@@ -2,8 +2,8 @@
 
     check(run, resume=False)                                            # refuses a folder with other files
     with held(run):                                                     # no other process can train in it
-        describe(run, header, encoder, guide_run)                       # RUN/config.json
-    config, guide_run = begun(run)
+        describe(run, header, stage, init, guide_run)                   # RUN/config.json
+    before = begun(run)                                                 # Begun: config, init, guide_run
 
 `trainer.checkpoint` writes the checkpoints in the folder, `trainer.log` metrics and curves.
 """
@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -32,33 +33,48 @@ LOCK: Final = ".lock"
 """Name of the file that a process locks while it trains."""
 
 
-def begun(run: Path) -> tuple[AlignConfig | DistillConfig | None, Path | None]:
-    """The configuration of a run, and the run of its guide. Each is None if there is none.
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """How a run was begun."""
+
+    config: AlignConfig | DistillConfig | None = None
+    """None if there is no run."""
+    init: Path | None = None
+    """The run whose weights it started from, other than the guide's; None if there is none."""
+    guide_run: Path | None = None
+    """The run of its guide; None if there is none."""
+
+
+def begun(run: Path) -> Begun:
+    """How the run in a folder was begun.
 
     Raises:
-        UserError: the file with the configuration is damaged.
+        UserError: the file that says so is damaged.
     """
     if not (run / CONFIG).exists():
-        return None, None
+        return Begun()
     try:
         body = json.loads((run / CONFIG).read_bytes())
         kind = {"align": AlignConfig, "distill": DistillConfig}[body["config"]["stage"]]
-        config, init = from_json(kind, body["config"], str(run / CONFIG)), body["init"]
+        config = from_json(kind, body["config"], str(run / CONFIG))
+        # Earlier versions had only runs of guides, and called them `init`.
+        init, guide_run = (body["init"], body["guide_run"]) if "guide_run" in body else (None, body["init"])
+        return Begun(config=config, init=Path(init) if init else None, guide_run=Path(guide_run) if guide_run else None)
     except (ValueError, KeyError, TypeError) as error:  # the file is not JSON, or has other fields
         raise UserError(
             f"{run / CONFIG} does not say how the run was begun ({type(error).__name__}: {error}): restore it from a copy, or begin anew "
             "in another folder"
         ) from error
-    return config, Path(init) if init else None
 
 
-def describe(run: Path, header: Header, stage: Stage, guide_run: Path | None) -> None:
+def describe(run: Path, header: Header, stage: Stage, init: Path | None, guide_run: Path | None) -> None:
     """Write the file that stores how a run was begun. People read it, and a run without a checkpoint is continued from it.
 
     Args:
         run: the folder.
         header: header of the checkpoints that will follow.
         stage: the model.
+        init: the run whose weights it starts from, other than the guide's; None without one.
         guide_run: the run of the guide; None without a guide.
     """
     run.mkdir(parents=True, exist_ok=True)
@@ -66,7 +82,9 @@ def describe(run: Path, header: Header, stage: Stage, guide_run: Path | None) ->
         "config": to_json(header.config),
         "encoder": to_json(stage.encoder.config),
         "caches": to_json(header.caches),
-        "init": None if guide_run is None else str(guide_run.absolute()),
+        "start": to_json(header.init),
+        "init": None if init is None else str(init.absolute()),
+        "guide_run": None if guide_run is None else str(guide_run.absolute()),
     }
     write_file(run / CONFIG, (json.dumps(body, indent=2) + "\n").encode())
 
@@ -121,7 +139,7 @@ def restore(run: Path, header: Header, stage: Stage, optimizer: torch.optim.Opti
         UserError: the run was begun with another configuration, guide or data.
     """
     if not checkpoint.path(run).exists():
-        _check_same(run, begun(run)[0] or header.config, header.config)
+        _check_same(run, begun(run).config or header.config, header.config)
         return header
     there, encoder, tensors = checkpoint.read(run)
     more = differences(encoder, stage.encoder.config)
@@ -130,6 +148,8 @@ def restore(run: Path, header: Header, stage: Stage, optimizer: torch.optim.Opti
         more.append("shapes without colours were given another grey, by an earlier version of mmpd or another guide")
     if there.guide != header.guide:
         more.append(f"its guide is {there.guide[:12]}, asked {header.guide[:12]}")
+    if there.init and header.init and there.init.weights != header.init.weights:
+        more.append(f"it started from weights {there.init.weights[:12]}, asked {header.init.weights[:12]}")
     _check_same(run, there.config, header.config, more)
     checkpoint.same_caches(there.caches, header.caches, run)
     checkpoint.assign(stage, checkpoint.named(tensors, checkpoint.WEIGHTS), str(checkpoint.path(run)))
@@ -145,5 +165,6 @@ def _check_same(run: Path, there: AlignConfig | DistillConfig, asked: AlignConfi
         changed = [f"its stage is {there.stage}, asked {asked.stage}"]
     if changed:
         raise UserError(
-            f"{run} was begun with another configuration: {'; '.join(changed)}. Resume without --recipe and --set, or give another folder"
+            f"{run} was begun with another configuration: {'; '.join(changed)}. Resume without --recipe and --set; to go on with other "
+            f"settings, such as more epochs, begin a new run with another folder and --init {run}"
         )

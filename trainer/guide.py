@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cache_schema import products
+from cache_schema import plugins, products
 from cache_schema.errors import UserError
 from cache_schema.files import exclusive
 from cache_schema.products import GUIDE
@@ -24,6 +24,7 @@ from cache_schema.spec import GREY, GuideSpec, Record
 from cache_schema.store import Cache
 from trainer.checkpoint import Loaded, setup, trained_on
 from trainer.distributed import device_of
+from trainer.encoders.catalog import ENCODERS
 from trainer.points import Blocks
 
 BATCH: Final = 64
@@ -122,7 +123,7 @@ def describe(
         kind=GUIDE.name,
         spec=spec,
         inputs=tuple(sorted(inputs)),
-        made_by=(("torch", torch.__version__), ("device", device.type)),
+        made_by=(("torch", torch.__version__), *plugins.origin("encoders", loaded.config.encoder.name, ENCODERS), ("device", device.type)),
     )
     return record, _Reader(read, loaded, spec, device)
 

@@ -1,6 +1,7 @@
 """Logging of a training: `metrics.jsonl` and TensorBoard files in the run's folder, a progress line in the terminal, curves at the end.
 
-`tensorboard --logdir runs` shows the TensorBoard files of all runs in the folder `runs`.
+`tensorboard --logdir runs` shows the TensorBoard files of all runs in the folder `runs`. Experiment trackers (`trainer.trackers`) get the
+same records.
 """
 
 import json
@@ -17,6 +18,8 @@ from rich.text import Text
 from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.terminal import printable
+from trainer.config import LogConfig
+from trainer.trackers.catalog import Trackers
 
 METRICS: Final = "metrics.jsonl"
 """Name of the file with the records, one per line."""
@@ -29,13 +32,17 @@ NOT_LOSSES: Final = ("step", "epoch", "lr", "grad_norm", "samples_per_s", "data_
 class Log:
     """Writes and shows the records of one run. Only the first rank creates it."""
 
-    def __init__(self, run: Path, start: int, steps: int, console: Console) -> None:
+    def __init__(
+        self, run: Path, start: int, steps: int, console: Console, trackers: LogConfig | None = None, facts: Mapping[str, Any] | None = None
+    ) -> None:
         """
         Args:
             run: folder of the run.
             start: number of steps already done. Records of later steps, left by a killed process, are deleted.
             steps: number of steps of the whole run.
             console: console for the progress line and messages.
+            trackers: experiment trackers that get the records, too; None for none.
+            facts: configuration and size of the run, for the trackers.
         """
         self.run, self.start, self.steps, self.console = run, start, steps, console
         kept = [record for record in records(run) if record["step"] <= start]
@@ -45,10 +52,12 @@ class Log:
         from torch.utils.tensorboard import SummaryWriter
 
         self.board = SummaryWriter(str(run / "tensorboard"), purge_step=start + 1)
+        self.trackers = Trackers(run, trackers, facts or {}, self.say) if trackers else None
         columns = (MofNCompleteColumn(), BarColumn(bar_width=20), TextColumn("{task.description}", markup=False), TimeRemainingColumn())
         self.progress = Progress(*columns, console=console, disable=not console.is_terminal)
         self.task = self.progress.add_task("", total=steps, completed=start)
         self.progress.start()
+        self.last = start
         self.began = self.spoken = time.monotonic()
 
     def write(self, record: Mapping[str, Any]) -> None:
@@ -59,6 +68,9 @@ class Log:
         for name, value in record.items():
             if name != "step":
                 self.board.add_scalar(name, value, record["step"])
+        if self.trackers:
+            self.trackers.log(record)
+        self.last = record["step"]
         line = _line(record)
         self.progress.update(self.task, completed=record["step"], description=printable(line))
         if not self.console.is_terminal and (time.monotonic() - self.spoken > BETWEEN_LINES or record["step"] == self.steps):
@@ -72,6 +84,8 @@ class Log:
     def close(self) -> None:
         """End the progress bar and close the files."""
         self.progress.stop()
+        if self.trackers:
+            self.trackers.close(finished=self.last >= self.steps)
         self.board.close()
         self.file.close()
 

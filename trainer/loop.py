@@ -22,14 +22,14 @@ from torch import Tensor, nn
 
 from cache_schema.errors import UserError
 from cache_schema.products import ONLY_CAPTIONS
-from cache_schema.spec import GREY
+from cache_schema.spec import GREY, to_json
 from cache_schema.store import Cache
 from cache_schema.terminal import printable
-from trainer import checkpoint, distributed, folder, log, optim, signals
+from trainer import checkpoint, distributed, folder, layers, log, optim, signals, start
 from trainer.afar import Ahead, open_all
 from trainer.augment import augment, draw
 from trainer.batch import Batch, regrouped, target
-from trainer.checkpoint import Header, Loaded
+from trainer.checkpoint import Header, Init, Loaded
 from trainer.config import AlignConfig, DistillConfig
 from trainer.data import Data, feed
 from trainer.distributed import Ranks
@@ -37,9 +37,33 @@ from trainer.encoders.catalog import check_grouping
 from trainer.meter import Meter, Watch
 from trainer.part import Needs
 from trainer.stage import Facts, Stage, build, patch_teachers, teachers
+from trainer.trackers import catalog as trackers
 
 MODEL, STEP, DROP_PATH = range(3)
 """Numbers that are combined with the run's seed, for separate random numbers: initial weights, the draws of a step, and drop path."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """What a run starts from."""
+
+    init: Loaded | None = None
+    """The run that gives the first weights, and is not the guide."""
+    guide: Loaded | None = None
+    kept: Header | None = None
+    """The header of the run's own last checkpoint, if it is continued from there. It then needs no other weights."""
+
+    @property
+    def digest(self) -> str:
+        """Digest of the guide's weights; empty without a guide."""
+        return self.guide.weights if self.guide else self.kept.guide if self.kept else ""
+
+    @property
+    def grey(self) -> float:
+        """The colour of shapes without colours: that of what the run starts from."""
+        own = self.kept.points if self.kept else None
+        known = [loaded.model.convention for loaded in (self.guide, self.init) if loaded] or [own]
+        return known[0].grey if known[0] else GREY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +72,7 @@ class Training:
 
     config: AlignConfig | DistillConfig
     data: Data
-    guide: Loaded | None
+    sources: Sources
     stage: Stage
     optimizer: torch.optim.Optimizer
     average: optim.Average
@@ -58,6 +82,13 @@ class Training:
     """Makes the random draws. It is seeded anew for every batch."""
     autocast: torch.autocast
     """Arithmetic of the forward pass."""
+    frozen: layers.Frozen
+    """What of the encoder is not trained."""
+
+    @property
+    def guide(self) -> Loaded | None:
+        """The guide, if that itself is needed, and not only its cached features."""
+        return self.sources.guide
 
     @property
     def micro(self) -> int:
@@ -79,6 +110,7 @@ def train(
     caches: Sequence[Path | str],
     run: Path,
     *,
+    init: Path | None = None,
     guide_run: Path | None = None,
     resume: bool = False,
     device: str = "auto",
@@ -90,8 +122,10 @@ def train(
         config: the complete settings of the run.
         caches: one or more caches, each a path or an address; see `trainer.afar`.
         run: the folder of the run.
-        guide_run: for stage 2, the run of stage 1 whose weights the student starts from or whose guide runs online.
-        resume: continue the run in the folder; begin a run if the folder is empty.
+        init: the run whose weights are taken as far as they fit (`trainer.start`). A run of stage 1 is the guide of stage 2, too, if
+            `guide_run` names no other.
+        guide_run: for stage 2, the run of stage 1 that is the guide: the student starts from it, or it runs online.
+        resume: continue the run in the folder; begin a run if the folder is empty. A run that has a checkpoint does not need `init` again.
         device: a torch device; `auto` takes a GPU if there is one.
         console: console for messages; standard error by default.
 
@@ -103,16 +137,17 @@ def train(
     with distributed.joined(device) as ranks, _memory_explained(config, ranks), contextlib.ExitStack() as held:
         if ranks.first:
             folder.check(run, resume)
-        training = _prepare(config, caches, guide_run, ranks)
+        config, sources, paths = _sources(config, run, init, guide_run, resume, ranks.device)
+        training = _prepare(config, caches, sources, ranks)
         header = training.header
         if ranks.first:
             held.enter_context(folder.held(run))
         before = folder.restore(run, header, training.stage, training.optimizer, training.average) if resume else header
         ranks.wait()  # all ranks must have read the folder before the first rank writes to it
         if ranks.first:
-            folder.describe(run, header, training.stage, training.guide.run if training.guide else None)
-            _announce(training, ranks, console)
-        with _logging(run, before.step, header.steps, console, ranks) as writer:
+            folder.describe(run, header, training.stage, *paths)
+            _announce(training, before, ranks, console)
+        with _logging(run, before.step, training, console, ranks) as writer:
             last = _steps(training, before, run, ranks, writer)
         if ranks.first:
             log.curves(run)
@@ -121,20 +156,57 @@ def train(
         raise signals.Stopped
 
 
-def _prepare(config: AlignConfig | DistillConfig, caches: Sequence[Path | str], guide_run: Path | None, ranks: Ranks) -> Training:
+def _sources(
+    config: AlignConfig | DistillConfig, run: Path, init: Path | None, guide_run: Path | None, resume: bool, device: torch.device
+) -> tuple[AlignConfig | DistillConfig, Sources, tuple[Path | None, Path | None]]:
+    """Load what the run starts from. Also returns the settings with `start` as it is now, and the paths of `init` and of the guide's run.
+
+    A run that is continued from a checkpoint has its weights there: only a guide that works online is loaded again.
+    """
+    before = folder.begun(run) if resume else folder.Begun()
+    if resume and checkpoint.path(run).exists() and init is None:
+        kept = checkpoint.header(run)
+        if isinstance(config, DistillConfig) and isinstance(kept.config, DistillConfig) and kept.config.start == "run":
+            config = dataclasses.replace(config, start="run")
+        guide_run = guide_run or (before.guide_run if online(config) else None)
+        guide = _frozen(guide_run, device) if guide_run else None
+        return config, Sources(guide=guide, kept=kept), (before.init, guide_run or before.guide_run)
+    if init is None and guide_run is None:
+        init, guide_run = before.init, before.guide_run
+    config, init, guide_run = start.sources(config, init, guide_run)
+    if config.optim.freeze and init is None and not (isinstance(config, DistillConfig) and config.start == "guide"):
+        raise UserError("optim.freeze would keep random weights as they are: name the run whose weights are kept by --init RUN")
+    sources = Sources(init=checkpoint.load(init) if init else None, guide=_frozen(guide_run, device) if guide_run else None)
+    return config, sources, (init, guide_run)
+
+
+def _frozen(run: Path, device: torch.device) -> Loaded:
+    """A guide, without gradients and on the device."""
+    guide = checkpoint.load(run)
+    guide.model.requires_grad_(False).to(device)
+    return guide
+
+
+def _prepare(config: AlignConfig | DistillConfig, caches: Sequence[Path | str], sources: Sources, ranks: Ranks) -> Training:
     """Open the data and build the model, with the weights it starts from."""
-    guide = _load_guide(config, guide_run, ranks.device)
-    data = _open(config, caches, guide, config.optim.batch // config.optim.accumulate, ranks)
+    guide, kept = sources.guide, sources.kept
+    data = _open(config, caches, guide, config.optim.batch // config.optim.accumulate, ranks, sources.grey)
     _check_probe(config.probe, data.parts[0].cache)
+    trackers.check(config.log)
     config = _settled(config, data)
     steps = optim.steps(config.optim, data.epoch)
-    stage, facts = _build(config, data, guide)
+    stage, facts = _build(config, data, guide, kept)
+    digest = sources.digest
+    if not digest and data.guide and isinstance(config, DistillConfig) and config.start == "run":  # whose head fits is told by it
+        digest = data.guide.weights
+    taken = _take(stage, config, facts, sources, data, digest)
+    frozen = layers.freeze(stage.encoder, config.optim.freeze)
     stage.to(ranks.device)
     half = config.precision == "bfloat16" or (config.precision == "auto" and ranks.device.type == "cuda")
     return Training(
         config=config,
         data=data,
-        guide=guide,
+        sources=sources,
         stage=stage,
         optimizer=optim.adamw(stage, config.optim),
         average=optim.Average(stage, config.optim.ema),
@@ -144,13 +216,40 @@ def _prepare(config: AlignConfig | DistillConfig, caches: Sequence[Path | str], 
             caches=data.used,
             step=0,
             steps=steps,
-            guide=guide.weights if guide else "",
-            guide_setup=checkpoint.guide_setup(guide, data.guide),
+            guide=digest,
+            guide_setup=kept.guide_setup if kept and not guide else checkpoint.guide_setup(guide, data.guide),
             points=data.convention,
+            init=kept.init if kept else taken,
         ),
         generator=torch.Generator(ranks.device),
         autocast=torch.autocast(ranks.device.type, torch.bfloat16, enabled=half),
+        frozen=frozen,
     )
+
+
+def _take(stage: Stage, config: AlignConfig | DistillConfig, facts: Facts, sources: Sources, data: Data, digest: str) -> Init | None:
+    """Give a new model the weights that it starts from. Returns what was taken; None for nothing. `digest` is that of the guide."""
+    guide, taken = sources.guide, None
+    projected = isinstance(config, DistillConfig) and config.distill.projected_weight > 0
+    other = sources.init or (guide if isinstance(config, DistillConfig) and config.start == "guide" else None)
+    if other is not None and sources.kept is None:
+        taken = start.take(stage, config, facts, digest, other, heads=not projected)
+        taken = dataclasses.replace(taken, notes=(*taken.notes, *_other_points(other, data)))
+    if projected and guide is not None:
+        heads = guide.model.get_submodule("teachers").state_dict()
+        checkpoint.assign(stage.get_submodule("teachers"), heads, f"the heads of {guide.run}")
+    return taken
+
+
+def _other_points(other: Loaded, data: Data) -> Iterator[str]:
+    """Notes on how the points of the data differ from those that another run was trained on."""
+    known = checkpoint.trained_on(other.header)
+    for name, there, here in (
+        ("points", known and known.count, data.convention.count),
+        ("normalize", known and known.normalize, data.convention.normalize),
+    ):
+        if there is not None and there != here:
+            yield f"it was trained with {name}={there}, here it is {here}"
 
 
 def _steps(training: Training, before: Header, run: Path, ranks: Ranks, writer: log.Log | None) -> int:
@@ -171,6 +270,7 @@ def _steps(training: Training, before: Header, run: Path, ranks: Ranks, writer: 
             checkpoint.save(run, now, stage, optim.state(stage, training.optimizer), training.average.tensors)
 
     stage.train()
+    training.frozen.hold()
     step, meter = before.step, Meter(watch, config.optim.batch)
     with contextlib.closing(batches), contextlib.closing(ahead), signals.postponed(ranks.count == 1) as asked:
         for step in range(before.step + 1, steps + 1):
@@ -220,8 +320,7 @@ def _step(
         ranks: this process among those of the run.
     """
     config, micro, own = training.config, training.micro, ranks.share(training.micro)
-    for group in training.optimizer.param_groups:
-        group["lr"] = rate
+    optim.set_rate(training.optimizer, rate)
     parts, names = [], ()
     numbers = training.numbers(step)
     for number in numbers:
@@ -251,14 +350,18 @@ def _step(
     return (*names, "grad_norm"), torch.cat([torch.stack(parts).mean(0), norm.detach().float().reshape(1)])
 
 
-def _announce(training: Training, ranks: Ranks, console: Console) -> None:
-    """Print the data, the size of the model and the number of steps."""
+def _announce(training: Training, before: Header, ranks: Ranks, console: Console) -> None:
+    """Print the data, the size of the model, the number of steps, and what the weights come from."""
     size = sum(p.numel() for p in training.trained)
     told = f"{training.data}. {size:,} parameters, {training.header.steps} steps of {training.config.optim.batch} on {ranks.device}"
     console.print(Text(printable(told)), soft_wrap=True)
-    guide = training.guide
+    guide, lines = training.guide, []
+    if training.header.init and before.step == 0:
+        lines += start.told(training.header.init, training.frozen.told)
     if guide and guide.header.unfinished:
-        console.print(Text(printable(f"Note on the guide {guide.run}: {guide.header.unfinished}")), soft_wrap=True)
+        lines.append(f"Note on the guide {guide.run}: {guide.header.unfinished}")
+    for line in lines:
+        console.print(Text(printable(line)), soft_wrap=True)
 
 
 def _explained(training: Training, step: int) -> str:
@@ -303,25 +406,9 @@ def _reads_dense(config: AlignConfig | DistillConfig) -> bool:
     return config.align.local_weight > 0 if isinstance(config, AlignConfig) else config.distill.predicts == "dense"
 
 
-def _load_guide(config: AlignConfig | DistillConfig, run: Path | None, device: torch.device) -> Loaded | None:
-    if not isinstance(config, DistillConfig):
-        return None
-    if not config.needs_guide_run:
-        if run is not None:
-            raise UserError(f"the run {run} is of no use: the student starts from random weights (start=random). Leave --init out")
-        return None
-    if run is None:
-        raise UserError(
-            "the student starts from its guide's weights: name the guide's run by --init RUN, or --set start=random"
-            if config.start == "guide"
-            else "guide_online and projected_weight need the guide itself: name its run by --init RUN"
-        )
-    guide = checkpoint.load(run)
-    guide.model.requires_grad_(False).to(device)
-    return guide
-
-
-def _open(config: AlignConfig | DistillConfig, caches: Sequence[Path | str], guide: Loaded | None, batch: int, ranks: Ranks) -> Data:
+def _open(
+    config: AlignConfig | DistillConfig, caches: Sequence[Path | str], guide: Loaded | None, batch: int, ranks: Ranks, grey: float = GREY
+) -> Data:
     """The data that the stage reads from the caches."""
     encoder = config.encoder.resolved()
     centres = encoder.centres
@@ -337,7 +424,6 @@ def _open(config: AlignConfig | DistillConfig, caches: Sequence[Path | str], gui
         centres=centres,
     )
     opened = open_all(caches, config.data)
-    grey = guide.model.convention.grey if guide and guide.model.convention else GREY  # one value for a run and what it comes from
     data = Data(opened, config.data, batch=batch, seed=config.seed, needs=needs, pinned=ranks.device.type == "cuda", grey=grey)
     if guide is not None and online(config):
         _check_points(guide, data)
@@ -358,15 +444,15 @@ def _check_points(guide: Loaded, data: Data) -> None:
         )
 
 
-def _build(config: AlignConfig | DistillConfig, data: Data, guide: Loaded | None) -> tuple[Stage, Facts]:
-    """The module to train, with the weights it starts from, and what they depend on."""
+def _build(config: AlignConfig | DistillConfig, data: Data, guide: Loaded | None, kept: Header | None = None) -> tuple[Stage, Facts]:
+    """The module to train, with new weights, and what their shapes depend on. `kept`: the header of the run that goes on."""
     met = teachers(data.teachers, config.data, config.objective)
     tokens, dim = (data.guide.tokens, data.guide.dim) if data.guide else (0, 0)
     if guide is not None:
         if data.guide and data.guide.weights != guide.weights:
             raise UserError(
                 f"the guide in the cache (weights {data.guide.weights[:12]}) was not made of {guide.run} (weights {guide.weights[:12]}): "
-                "name its run by --init, or make a guide of this one"
+                "name its run by --init, or make a guide of this one, or add --set start=run to start from another run than the guide"
             )
         if online(config):
             tokens, dim = guide.model.encoder.groups, guide.model.encoder.dim
@@ -375,6 +461,8 @@ def _build(config: AlignConfig | DistillConfig, data: Data, guide: Loaded | None
             projection = guide.header.config.align.projection
             if config.align.projection != projection:
                 raise UserError(f"the heads of {guide.run} are of another form: --set align.projection={projection}")
+    elif kept is not None and isinstance(config, DistillConfig) and config.distill.projected_weight:
+        met = kept.facts.teachers
     groups = config.encoder.resolved().groups
     if tokens not in (0, groups) and isinstance(config, DistillConfig) and config.distill.predicts == "guide":
         raise UserError(f"the guide has {tokens} tokens, the student {groups} groups: --set encoder.groups={tokens}")
@@ -383,12 +471,6 @@ def _build(config: AlignConfig | DistillConfig, data: Data, guide: Loaded | None
         torch.manual_seed(_seed(config.seed, MODEL))
         stage = build(config, facts, data.statistics() if data.teachers else None)
     check_grouping(stage.encoder, data.points, "take a cache with more points a shape")
-    if isinstance(config, DistillConfig) and guide is not None:
-        if config.start == "guide":
-            checkpoint.assign_encoder(stage, config, guide)
-        if config.distill.projected_weight:
-            heads = guide.model.get_submodule("teachers").state_dict()
-            checkpoint.assign(stage.get_submodule("teachers"), heads, f"the heads of {guide.run}")
     return stage, facts
 
 
@@ -398,8 +480,22 @@ def _guided(batch: Batch, guide: Loaded) -> Batch:
     return dataclasses.replace(batch, guide_tokens=features.tokens, guide_summary=features.summary)
 
 
-def _logging(run: Path, start: int, steps: int, console: Console, ranks: Ranks) -> contextlib.AbstractContextManager[log.Log | None]:
-    return contextlib.closing(log.Log(run, start, steps, console)) if ranks.first else contextlib.nullcontext()
+def _logging(
+    run: Path, begin: int, training: Training, console: Console, ranks: Ranks
+) -> contextlib.AbstractContextManager[log.Log | None]:
+    """The log of the run, on the first rank."""
+    if not ranks.first:
+        return contextlib.nullcontext()
+    header, config = training.header, training.config
+    facts = {
+        **to_json(header.config),
+        "encoder": {"name": config.encoder.name, **to_json(config.encoder.resolved(), whole=True)},
+        "steps": header.steps,
+        "parameters": sum(parameter.numel() for parameter in training.trained),
+        "caches": [Path(used.path).name for used in header.caches],  # names alone: a path is nobody else's business
+        "init": header.init.run if header.init else "",
+    }
+    return contextlib.closing(log.Log(run, begin, header.steps, console, config.log, facts))
 
 
 def _check_probe(names: Sequence[str], cache: Cache) -> None:

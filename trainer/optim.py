@@ -2,21 +2,44 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from cache_schema.errors import UserError
+from trainer import layers
 from trainer.config import OptimConfig
+
+SCALE: Final = "scale"
+"""Key of a group of parameters with the factor of its learning rate."""
 
 
 def adamw(stage: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW over the trained parameters. Only matrices decay; vectors (biases, norms, mask tokens, queries, scales) do not."""
-    trained = [parameter for _, parameter in named(stage)]
-    vectors = [p for p in trained if p.squeeze().ndim <= 1]
-    matrices = [p for p in trained if p.squeeze().ndim > 1]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    """AdamW over the trained parameters. Only matrices decay; vectors (biases, norms, mask tokens, queries, scales) do not. With
+    `layer_decay` the deeper layers of the encoder in `stage` learn slower: each group of parameters has its factor of the learning rate
+    under `SCALE`; see `set_rate`.
+
+    Raises:
+        UserError: `layer_decay` is not 1, and the encoder does not tell its blocks.
+    """
+    scales = layers.rates(stage, config.layer_decay)
+    groups: list[dict[str, Any]] = []
+    for scale in sorted({1.0} | {scales[name] for name, _ in named(stage)}):
+        trained = [parameter for name, parameter in named(stage) if scales[name] == scale]
+        vectors = [p for p in trained if p.squeeze().ndim <= 1]
+        matrices = [p for p in trained if p.squeeze().ndim > 1]
+        groups += [
+            {"params": matrices, "weight_decay": config.weight_decay, SCALE: scale},
+            {"params": vectors, "weight_decay": 0.0, SCALE: scale},
+        ]
     return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of a step. Each group of parameters gets it times its own factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group[SCALE]
 
 
 def named(stage: nn.Module) -> list[tuple[str, nn.Parameter]]:

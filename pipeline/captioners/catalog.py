@@ -3,19 +3,20 @@
     captioner = catalog.load(CAPTIONERS["blip2-opt-2.7b"].spec, device="cuda")
     texts = captioner.caption(pictures, keys, names)   # pictures [B, H, W, 3] -> B lists of `samples` texts
 
-To add a captioner, add a module with a function `load`, and a line in `BACKENDS`. Large libraries are imported when a captioner is loaded.
+To add a captioner, add a module with a function `load`, and a line in `BACKENDS`. Or another package has an entry point
+(`cache_schema.plugins`), and its module the usual settings in `SPEC`. Large libraries are imported when a captioner is loaded.
 A caption depends on the picture, its key and the number of the sample. It never depends on other pictures of the batch. A caption may be
 empty; it is stored and ranked like the others.
 """
 
 import hashlib
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from cache_schema import plugins
 from cache_schema.errors import UserError
 from cache_schema.names import path_name
 from cache_schema.settings import override
@@ -90,11 +91,12 @@ def asked(reference: str, assignments: Sequence[str] = ()) -> CaptionSpec:
         UserError: there is no such captioner or setting, or the name is not allowed.
     """
     called, equals, name = reference.rpartition("=")
-    if name not in CAPTIONERS:
-        raise UserError(f"no captioner is called {name!r}{did_you_mean(name, CAPTIONERS)}")
+    theirs = name not in CAPTIONERS and name in plugins.others("captioners", BACKENDS)
+    if name not in CAPTIONERS and not theirs:
+        raise UserError(f"no captioner is called {name!r}{did_you_mean(name, known())}")
     if equals and any(assignment.partition("=")[0].strip() == "name" for assignment in assignments):
         raise UserError(f"{reference} gives the captions a name, and so does --set name; leave one out")
-    spec = override(CAPTIONERS[name].spec, assignments)
+    spec = override(_default(name) if theirs else CAPTIONERS[name].spec, assignments)
     return replace(spec, name=path_name(called if equals else spec.name, "the captions"))
 
 
@@ -108,7 +110,7 @@ def load(spec: CaptionSpec, *, device: "torch.device | str" = "cpu") -> Captione
     Raises:
         UserError: there is no such captioner, its weights cannot be found, or they differ from `spec.weights`.
     """
-    captioner: Captioner = importlib.import_module(_module(spec.captioner)).load(spec, device=device)
+    captioner: Captioner = plugins.module("captioners", spec.captioner, BACKENDS).load(spec, device=device)
     if spec.weights and captioner.spec.weights != spec.weights:
         raise UserError(
             f"the weights of {spec.model} have changed: expected digest {spec.weights[:12]}, got {captioner.spec.weights[:12]}; "
@@ -123,14 +125,30 @@ def packages(backend: str) -> tuple[str, ...]:
     Raises:
         UserError: there is no such backend.
     """
-    found: tuple[str, ...] = importlib.import_module(_module(backend)).PACKAGES
+    own = [package for package, _ in plugins.origin("captioners", backend, BACKENDS)]
+    return tuple(dict.fromkeys((*plugins.module("captioners", backend, BACKENDS).PACKAGES, *own)))
+
+
+def known() -> dict[str, Choice]:
+    """Return all captioners by name: `CAPTIONERS`, and each backend of another package that can be imported, with its `SPEC`."""
+    found = dict(CAPTIONERS)
+    for name in plugins.others("captioners", BACKENDS):
+        about = plugins.state("captioners", name, BACKENDS)
+        if name not in found and not about.startswith("broken"):
+            found[name] = Choice(spec=_default(name), about=about)
     return found
 
 
-def _module(backend: str) -> str:
-    if backend not in BACKENDS:
-        raise UserError(f"no captioner {backend!r}{did_you_mean(backend, BACKENDS)}")
-    return BACKENDS[backend]
+def _default(backend: str) -> CaptionSpec:
+    """Return the usual settings of another package's captioner.
+
+    Raises:
+        UserError: it cannot be imported, or does not say them.
+    """
+    spec = getattr(plugins.module("captioners", backend, BACKENDS), "SPEC", None)
+    if not isinstance(spec, CaptionSpec):
+        raise UserError(f"captioner {backend!r}: its module needs a CaptionSpec called SPEC, got {type(spec).__name__}")
+    return replace(spec, name=spec.name or backend, captioner=backend)
 
 
 def generator(*state: str | int) -> np.random.Generator:

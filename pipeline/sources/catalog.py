@@ -4,7 +4,7 @@
     source = open_source("h5_files", variant="OBJ_BG")  # settings of a source are keyword arguments, all text
     geometry = source.reader.read(source.entries[0])    # in any process: a reader is small and can be pickled
 
-A new source is one module and one line in `SOURCES`. The module has:
+A new source is one module and one line in `SOURCES`, or an entry point in another package (`cache_schema.plugins`). The module has:
   LOOKS_FOR                  one line, what its shapes look like on disk
   recognises(location)       whether `auto` should choose it; fast, without listing everything
   open_source(location, *, textures, **options) -> Source
@@ -32,6 +32,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Final, Literal, Protocol, get_args
 
+from cache_schema import plugins
 from cache_schema.errors import UserError
 from cache_schema.spec import TEXT_BYTES, did_you_mean
 from cache_schema.terminal import escaped
@@ -263,19 +264,33 @@ def open_source(location: str, *, kind: str = "auto", textures: Textures = "requ
     Raises:
         UserError: nothing is there, the kind or an option is unknown, or no shape was found.
     """
-    if kind not in ("auto", *SOURCES):
-        raise UserError(f"unknown kind of source {kind!r}{did_you_mean(kind, SOURCES)}")
+    known = kinds()
+    if kind not in ("auto", *known):
+        raise UserError(f"unknown kind of source {kind!r}{did_you_mean(kind, known)}")
     _refuse_elsewhere(location)
     if textures not in get_args(Textures):
         raise UserError(f"textures: expected one of {', '.join(get_args(Textures))}, got {textures!r}")
     found = recognised(location) if kind == "auto" else kind
-    module = importlib.import_module(SOURCES[found])
+    module = plugins.module("sources", found, SOURCES)
     if not _hands_on(module):
         check_options(found, options, hint=f" (recognised as {found!r}; set kind for another)" if kind == "auto" else "")
     source: Source = module.open_source(location, textures=textures, **options)
     if not source.entries:
         raise UserError(f"{location!r} holds no shapes; source {found!r} looks for {module.LOOKS_FOR}; it saw {_seen(source.skipped)}")
+    if kind == "auto" and (notes := _not_asked()):
+        source = replace(source, notes=(*source.notes, *notes))
     return _licensed(source, shape_text(licence.strip()))
+
+
+def kinds() -> list[str]:
+    """The names of all kinds of sources: ours, and those of other installed packages (`cache_schema.plugins`)."""
+    return plugins.names("sources", SOURCES)
+
+
+def _not_asked() -> list[str]:
+    """Sentences about sources of other packages that could not be asked whether they recognise a location."""
+    states = {name: plugins.state("sources", name, SOURCES) for name in plugins.others("sources", SOURCES)}
+    return [f"source {name!r} was not asked, {state}" for name, state in states.items() if state.startswith("broken")]
 
 
 def _seen(skipped: Mapping[str, int]) -> str:
@@ -323,8 +338,8 @@ def check_options(kind: str, names: Iterable[str], inner: str = "", hint: str = 
     Raises:
         UserError: a name is unknown, or both kinds have an option of that name.
     """
-    known = _known_options(importlib.import_module(SOURCES[kind]))
-    more = _known_options(importlib.import_module(SOURCES[inner])) if inner else {}
+    known = _known_options(plugins.module("sources", kind, SOURCES))
+    more = _known_options(plugins.module("sources", inner, SOURCES)) if inner else {}
     if shared := sorted((known.keys() & more.keys()) - {"licence"}):
         raise UserError(f"source {kind!r} cannot take source {inner!r} into it, because both have an option {shared[0]!r}")
     for name in names:
@@ -400,6 +415,13 @@ def about() -> dict[str, tuple[str, dict[str, str]]]:
             found[name] = (f"needs the package {error.name}: pip install 'mmpd[pipeline]'", {})
             continue
         found[name] = (module.LOOKS_FOR, _known_options(module))
+    for name in plugins.others("sources", SOURCES):
+        state = plugins.state("sources", name, SOURCES)
+        if state.startswith("broken"):
+            found[name] = (state, {})
+        else:
+            module = plugins.module("sources", name, SOURCES)
+            found[name] = (f"{module.LOOKS_FOR} ({state})", _known_options(module))
     return found
 
 
@@ -409,7 +431,9 @@ def recognised(location: str) -> str:
     Raises:
         UserError: no source does.
     """
-    modules: dict[str, ModuleType] = {name: importlib.import_module(path) for name, path in SOURCES.items()}
+    # Sources of other packages come first: the last ones of ours recognise almost anything.
+    theirs = [name for name in plugins.others("sources", SOURCES) if not plugins.state("sources", name, SOURCES).startswith("broken")]
+    modules: dict[str, ModuleType] = {name: plugins.module("sources", name, SOURCES) for name in (*theirs, *SOURCES)}
     for name, module in modules.items():
         if module.recognises(location):
             return name

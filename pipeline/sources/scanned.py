@@ -101,7 +101,7 @@ def open_source(
     within_it = location.removeprefix(PREFIX)
     if location == within_it or recognises(within_it):
         raise UserError(f"expected scan: and the location of a source of meshes, got {location!r}")
-    if inner not in ("auto", *catalog.SOURCES):
+    if inner not in ("auto", *catalog.kinds()):
         raise UserError(f"option inner: expected auto or a kind of source, got {inner!r}")
     found = catalog.recognised(within_it) if inner == "auto" else inner
     scenes = f"{within_it!r} holds scenes, and the scanner walks around single objects; give a source of objects"

@@ -5,24 +5,22 @@
     catalog.load("mine=transformers:google/siglip-base-patch16-224@7fd15f0")  # a hub id, a revision, and a name of one's own
     catalog.load("open_clip:/models/my-clip")                            # a local folder; also ./ ../ ~ and models/my-clip if it is there
 
-To add a backend, add a module with a function `load`, and a line in `BACKENDS`, or an entry point in another package; see `GROUP`. Large
-libraries are imported when a teacher is loaded.
+To add a backend, add a module with a function `load`, and a line in `BACKENDS`, or an entry point in another package; see
+`cache_schema.plugins`. Large libraries are imported when a teacher is loaded.
 """
 
 import dataclasses
-import functools
-import importlib
-import importlib.metadata
 import re
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
+from cache_schema import plugins
 from cache_schema.errors import UserError
 from cache_schema.spec import TeacherSpec, did_you_mean
 from pipeline import weights
@@ -39,15 +37,9 @@ BACKENDS: dict[str, str] = {"open_clip": "pipeline.teachers.openclip", "transfor
 the packages it computes with in `PACKAGES`."""
 
 
-GROUP: Final = "mmpd.teachers"
-"""Group of entry points by which another installed package adds a backend: NAME = "its.module"."""
-
-
-@functools.cache
-def backends() -> dict[str, str]:
-    """Return the modules of all backends by name: ours, and those of other installed packages, which cannot replace ours."""
-    others = importlib.metadata.entry_points(group=GROUP)
-    return {point.name: point.module for point in others} | BACKENDS
+def backends() -> list[str]:
+    """Return the names of all backends: ours, and those of other installed packages, which cannot replace ours."""
+    return plugins.names("teachers", BACKENDS)
 
 
 def backend(name: str) -> ModuleType:
@@ -56,15 +48,7 @@ def backend(name: str) -> ModuleType:
     Raises:
         UserError: there is no such backend, or its package cannot be imported.
     """
-    known = backends()
-    if name not in known:
-        raise UserError(f"no teacher backend {name!r}{did_you_mean(name, known)}")
-    if name in BACKENDS:
-        return importlib.import_module(known[name])
-    try:
-        return importlib.import_module(known[name])
-    except Exception as error:  # another package may raise anything
-        raise UserError(f"teacher backend {name!r} ({known[name]}) cannot be imported: {type(error).__name__}: {error}") from error
+    return plugins.module("teachers", name, BACKENDS)
 
 
 class Teacher(Protocol):
@@ -292,7 +276,8 @@ def packages(name: str) -> tuple[str, ...]:
     Raises:
         UserError: there is no such backend.
     """
-    return ("torch", *backend(name).PACKAGES)
+    own = [package for package, _ in plugins.origin("teachers", name, BACKENDS)]
+    return ("torch", *dict.fromkeys((*backend(name).PACKAGES, *own)))
 
 
 def measure(teacher: Teacher) -> tuple[int, int]:

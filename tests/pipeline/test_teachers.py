@@ -15,6 +15,7 @@ from huggingface_hub import constants
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from cache_schema import plugins
 from cache_schema.spec import fingerprint
 from pipeline import weights
 from pipeline.teachers import catalog, huggingface, openclip
@@ -500,7 +501,7 @@ def another_package(tmp_path, monkeypatch):
     place.mkdir()
     (place / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
     points = "theirs = their_teacher\nbroken = their_broken\nopen_clip = their_teacher\n"
-    (place / "entry_points.txt").write_text(f"[{catalog.GROUP}]\n{points}")
+    (place / "entry_points.txt").write_text(f"[mmpd.teachers]\n{points}")
     (tmp_path / "their_broken.py").write_text("raise RuntimeError('no driver')\n")
     (tmp_path / "their_teacher.py").write_text(
         "from types import SimpleNamespace\n"
@@ -512,17 +513,17 @@ def another_package(tmp_path, monkeypatch):
         "    return SimpleNamespace(spec=spec)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    catalog.backends.cache_clear()
+    plugins.found.cache_clear()
     yield
-    catalog.backends.cache_clear()
+    plugins.found.cache_clear()
 
 
 def test_another_package_adds_a_backend(another_package):
     teacher = catalog.load("mine=theirs:their/model@r1", licence="MIT")
     assert (teacher.spec.name, teacher.spec.model, teacher.spec.revision, teacher.spec.licence) == ("mine", "their/model", "r1", "MIT")
-    assert catalog.packages("theirs") == ("torch",)
+    assert catalog.packages("theirs") == ("torch", "theirs")
     assert catalog.backend("open_clip") is openclip
-    with pytest.raises(ValueError, match=r"'broken' \(their_broken\) cannot be imported: RuntimeError: no driver"):
+    with pytest.raises(ValueError, match=r"'broken' \(their_broken, package theirs 1.0\) cannot be imported: RuntimeError: no driver"):
         catalog.load("broken:x")
     with pytest.raises(ValueError, match=r"no teacher backend 'their'.*did you mean 'theirs'"):
         catalog.choice("their:x")

@@ -97,9 +97,9 @@ def test_a_cache_of_format_1_serves_every_command(old, cache_path, tmp_path):
         ]
     assert checkpoint.load(runs[old]).weights == checkpoint.load(runs[cache_path]).weights
     assert scores[old] == scores[cache_path] and scores[old]
-    assert begun(runs[old])[0].data.captions == () and begun(runs[cache_path])[0].data.captions == ("synthetic",)
+    assert begun(runs[old]).config.data.captions == () and begun(runs[cache_path]).config.data.captions == ("synthetic",)
     for path, run in runs.items():
-        train(begun(run)[0], [path], run, resume=True, device="cpu")
+        train(begun(run).config, [path], run, resume=True, device="cpu")
     copied = store.open_cache(old)
     guide.write(copied, checkpoint.load(runs[old]), "format1", device="cpu")
     assert min(guide.spread(copied, "format1")) > 0
@@ -205,8 +205,8 @@ def test_a_run_goes_on_when_its_cache_has_got_another_captioner(tmp_path):
     config = config_of("align", "optim.epochs=1")
     train(config, [cache.path], tmp_path / "run", device="cpu")
     add_whole(cache)
-    assert begun(tmp_path / "run")[0].data.captions == ("one", "two")
-    train(begun(tmp_path / "run")[0], [cache.path], tmp_path / "run", resume=True, device="cpu")
+    assert begun(tmp_path / "run").config.data.captions == ("one", "two")
+    train(begun(tmp_path / "run").config, [cache.path], tmp_path / "run", resume=True, device="cpu")
     with pytest.raises(ValueError, match=r"data\.captions is .*asked .*'whole'"):
         train(config, [cache.path], tmp_path / "run", resume=True, device="cpu")
 

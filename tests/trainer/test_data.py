@@ -310,14 +310,14 @@ def test_a_run_goes_on_when_its_cache_has_grown(tmp_path):
     runs = {"align": (), "distill": ("start=random",)}
     for stage, settings in runs.items():
         train(config_of(stage, "optim.epochs=1", *settings), [path], tmp_path / stage, device="cpu")
-    assert begun(tmp_path / "align")[0].data.teachers == ("random-a", "random-b")
-    assert begun(tmp_path / "distill")[0].guide == "random" and begun(tmp_path / "distill")[0].data.teachers == ()
+    assert begun(tmp_path / "align").config.data.teachers == ("random-a", "random-b")
+    assert begun(tmp_path / "distill").config.guide == "random" and begun(tmp_path / "distill").config.data.teachers == ()
     guide = spec.GuideSpec(name="late", encoder="none", weights="none", tokens=32, dim=8, blocks=1)
     add(store.open_cache(path), Record(product="guide/late", kind="guide", spec=guide, inputs=()))
     teacher = synthetic.teacher("late", text=False)
     add(store.open_cache(path), Record(product="image/late", kind="image", spec=teacher, per_shape=3, inputs=()))
     for stage in runs:
-        train(begun(tmp_path / stage)[0], [path], tmp_path / stage, resume=True, device="cpu")
+        train(begun(tmp_path / stage).config, [path], tmp_path / stage, resume=True, device="cpu")
     with pytest.raises(ValueError, match=r"data\.teachers is .*'random-b'\), asked .*'late'"):
         train(config_of("align", "optim.epochs=1"), [path], tmp_path / "align", resume=True, device="cpu")
 

@@ -291,7 +291,7 @@ def test_kill_9_loses_nothing_but_time(cache_path, tmp_path):
             time.sleep(0.01)
         process.kill()
     assert process.returncode == -signal.SIGKILL
-    asked = folder.begun(tmp_path / "killed")[0]
+    asked = folder.begun(tmp_path / "killed").config
     assert 0 < checkpoint.load(tmp_path / "killed").step < 95
     train(asked, [cache_path], tmp_path / "killed", resume=True, device="cpu")
     train(asked, [cache_path], tmp_path / "whole", device="cpu")

@@ -10,11 +10,11 @@ can tune it.
 """
 
 import dataclasses
-import importlib
 from typing import Any, Final, cast
 
 import torch
 
+from cache_schema import plugins
 from cache_schema.errors import UserError
 from cache_schema.spec import did_you_mean
 from trainer.encoders.protocol import Encoder, EncoderSettings, Family
@@ -35,14 +35,15 @@ ENCODERS: Final = {
 
 
 def family(name: str) -> Family:
-    """The module of the encoder called `name`.
+    """The module of the encoder called `name`, ours or of another package (`cache_schema.plugins`).
 
     Raises:
-        UserError: there is no such encoder; the message names a similar one.
+        UserError: there is no such encoder, and the message names a similar one; or that of another package cannot be imported.
     """
-    if name not in ENCODERS:
-        raise UserError(f"no encoder is called {name!r}{did_you_mean(name, ENCODERS)}")
-    return cast(Family, importlib.import_module(ENCODERS[name]))
+    module = plugins.module("encoders", name, ENCODERS)
+    if name not in getattr(module, "CONFIGS", {}):
+        raise UserError(f"encoder {name!r}: {module.__name__} has no CONFIGS[{name!r}]")
+    return cast(Family, module)
 
 
 def config(name: str, **overrides: Any) -> EncoderSettings:

@@ -7,21 +7,22 @@
 """
 
 import dataclasses
-import importlib
 import json
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
+from cache_schema import plugins
 from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.settings import override
-from cache_schema.spec import did_you_mean, to_json
+from cache_schema.spec import to_json
 from cache_schema.store import Cache
 from trainer import checkpoint, classifiers
 from trainer.align import Teacher
 from trainer.checkpoint import Loaded, setup
+from trainer.encoders.catalog import ENCODERS
 from trainer.tasks import classify, picture
 from trainer.tasks.protocol import TASKS, TOLD, Task, TaskOptions
 from trainer.tasks.result import Result
@@ -35,14 +36,12 @@ TITLE: Final = 100
 
 
 def task(name: str) -> Task:
-    """The module of a task.
+    """The module of a task, ours or of another package (`cache_schema.plugins`).
 
     Raises:
-        UserError: there is no task of that name.
+        UserError: there is no task of that name, or that of another package cannot be imported.
     """
-    if name not in TASKS:
-        raise UserError(f"no task is called {name!r}{did_you_mean(name, TASKS)}")
-    return cast(Task, importlib.import_module(TASKS[name]))
+    return cast(Task, plugins.module("tasks", name, TASKS))
 
 
 def lacks(name: str, cache: Cache) -> str:
@@ -107,7 +106,19 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_
     scores = dataclasses.replace(
         scores,
         variant=" ".join(filter(None, (scores.variant, *unusual))),
-        notes=tuple(filter(None, (*scores.notes, *imported(header.facts.teachers), unknown, header.unfinished))),
+        notes=tuple(
+            filter(
+                None,
+                (
+                    *scores.notes,
+                    *imported(header.facts.teachers),
+                    *_made_elsewhere(name, header.config.encoder.name),
+                    unknown,
+                    header.origin,
+                    header.unfinished,
+                ),
+            )
+        ),
     )
     peers = getattr(chosen, "peer_protocol", False)
     return Result(
@@ -171,7 +182,8 @@ def measure(loaded: Loaded, name: str, cache: Cache, assignments: Sequence[str] 
     kept = classifiers.load(loaded.run, name, next(loaded.model.parameters()).device, loaded)
     scores = classify.measure(kept, cache, split)
     unknown = "" if kept.convention else "the run does not record the number, normalisation and colours of its training points"
-    notes = (*scores.notes, *imported(loaded.header.facts.teachers), unknown, loaded.header.unfinished)
+    theirs = _made_elsewhere("classify", loaded.config.encoder.name)
+    notes = (*scores.notes, *theirs, *imported(loaded.header.facts.teachers), unknown, loaded.header.unfinished)
     return Result(
         task="classify",
         run=loaded.run.resolve().name,
@@ -182,6 +194,12 @@ def measure(loaded: Loaded, name: str, cache: Cache, assignments: Sequence[str] 
         settings=(("classifier", json.dumps(name)), ("test_split", json.dumps(split))),
         scores=dataclasses.replace(scores, notes=tuple(filter(None, notes))),
     )
+
+
+def _made_elsewhere(name: str, encoder: str) -> list[str]:
+    """Notes on what other packages have added: the task, and the encoder of the run."""
+    theirs = [("task", plugins.origin("tasks", name, TASKS)), ("encoder", plugins.origin("encoders", encoder, ENCODERS))]
+    return [f"the {what} is of another package: {package} {version}" for what, origin in theirs for package, version in origin]
 
 
 def _tested_whole(chosen: TaskOptions) -> TaskOptions:

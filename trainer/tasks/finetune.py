@@ -24,10 +24,12 @@ from torch import Tensor, nn
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
+from cache_schema.spec import added
+from trainer import layers
 from trainer.augment import AugmentOptions, augment, draw
 from trainer.classifiers import layered
 from trainer.config import OptimConfig
-from trainer.optim import adamw, learning_rate
+from trainer.optim import adamw, learning_rate, set_rate
 from trainer.tasks.features import Body
 from trainer.tasks.protocol import told
 from trainer.tasks.shapes import Shapes
@@ -62,6 +64,11 @@ class Schedule:
     """Number of epochs over which the learning rate rises; at most a tenth of all epochs."""
     clip: float = 10.0
     """Norm at which the gradient is clipped."""
+    freeze: int = added(0)
+    """tune=full: number of the encoder's first blocks that stay as they are, with the embeddings below them."""
+    layer_decay: float = added(1.0)
+    """tune=full: layer-wise decay of the learning rate. Each block learns at this share of the rate of the layer above it, as in BEiT
+    (https://arxiv.org/abs/2106.08254). 1 for one rate; 0.65 to 0.9 is usual."""
 
     def __post_init__(self) -> None:
         check_numbers(self, {"weight_decay": 0, "warmup": 0})
@@ -69,12 +76,23 @@ class Schedule:
             raise UserError(f"batch must be at least 2, got {self.batch}: a batch norm cannot learn from one shape")
         if self.epochs < 1 or self.clip <= 0:
             raise UserError(f"epochs and clip must be positive, got {self.epochs} and {self.clip}")
+        if self.tune != "full":
+            refuse_unread(self, ["freeze", "layer_decay"], f"tune={self.tune}")
+        if self.freeze < 0:
+            raise UserError(f"freeze must be a number of blocks, got {self.freeze}; tune=mlp leaves the whole encoder as it is")
         assert self.optim  # creating it checks the remaining fields
 
     @property
     def optim(self) -> OptimConfig:
         return OptimConfig(
-            batch=self.batch, epochs=self.epochs, lr=self.lr, warmup=self.warmup, weight_decay=self.weight_decay, clip=self.clip
+            batch=self.batch,
+            epochs=self.epochs,
+            lr=self.lr,
+            warmup=self.warmup,
+            weight_decay=self.weight_decay,
+            clip=self.clip,
+            freeze=self.freeze,
+            layer_decay=self.layer_decay,
         )
 
 
@@ -170,9 +188,12 @@ def epochs(
             generator of torch, on the device, for augmentation.
 
     Raises:
-        UserError: the loss is NaN or infinite.
+        UserError: the loss is NaN or infinite, or the encoder does not have the blocks that `training` names.
     """
     device = next(learning.parameters()).device
+    frozen = [layers.freeze(encoder, training.freeze) for _, encoder in layers.tunable(learning)] if training.freeze else []
+    if training.freeze and not frozen:
+        raise UserError("freeze needs an encoder that tells its blocks (`sites`), and this one does not: leave freeze out")
     optimizer = adamw(learning, training.optim)
     order = np.random.default_rng(seed)
     chance = torch.Generator(device).manual_seed(seed)
@@ -181,10 +202,11 @@ def epochs(
     label = f"{training.tune}, seed {seed}"
     for epoch in track(range(training.epochs), label, console=bar, transient=True, disable=not bar.is_terminal):
         begin()
+        for held in frozen:
+            held.hold()
         total = torch.zeros((), device=device)
         for step, chosen in enumerate(np.array_split(order.permutation(shapes), parts)):
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(training.optim, epoch * parts + step, training.epochs * parts, parts)
+            set_rate(optimizer, learning_rate(training.optim, epoch * parts + step, training.epochs * parts, parts))
             found = loss(chosen, order, chance)
             optimizer.zero_grad()
             found.backward()

@@ -1,0 +1,213 @@
+"""What other installed packages add by entry points: the five kinds, broken ones, names that are taken, and what records say of them."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cache_schema import plugins, store
+from cache_schema.errors import UserError
+
+ENCODER = """
+import dataclasses
+from trainer.encoders.pointmae import CONFIGS as THEIRS, PointMAE
+CONFIGS = {"demo-tiny": dataclasses.replace(THEIRS["pointmae-tiny"], dim=24, depth=1, heads=2, embed=(8, 8, 8), group_size=8)}
+build = PointMAE
+"""
+TASK = """
+from trainer.tasks.knn import SMOKE, Options, run
+"""
+SOURCE = """
+from dataclasses import dataclass
+from pathlib import Path
+import numpy as np
+from pipeline.geometry import Cloud
+from pipeline.sources.catalog import Entry, Source
+LOOKS_FOR = "a folder of .demo files, each with the radius of a ball"
+def recognises(location):
+    return any(Path(location).glob("*.demo"))
+@dataclass(frozen=True)
+class Reader:
+    location: str
+    kind: str = "demo"
+    textures: str = "require"
+    options: tuple = ()
+    def read(self, entry):
+        points = np.random.default_rng(0).normal(size=(500, 3))
+        points *= float(Path(self.location, entry.locator).read_text()) / np.linalg.norm(points, axis=1, keepdims=True)
+        return Cloud(points.astype(np.float32), None)
+def open_source(location, *, textures):
+    files = sorted(Path(location).glob("*.demo"))
+    return Source.of(Reader(str(Path(location).absolute())), [Entry(id=f.stem, locator=f.name, label="ball") for f in files])
+"""
+CAPTIONER = """
+from cache_schema.spec import CaptionSpec
+PACKAGES = ()
+SPEC = CaptionSpec(name="", captioner="", samples=2)
+class Demo:
+    def __init__(self, spec):
+        self.spec = spec
+    def caption(self, images, keys, names):
+        return [[f"a demo {key}", "a demo"][: self.spec.samples] for key in keys]
+def load(spec, *, device):
+    return Demo(spec)
+"""
+TEACHER = """
+from types import SimpleNamespace
+from cache_schema.spec import TeacherSpec
+PACKAGES = ()
+def load(model, *, name, revision, device, precision):
+    spec = TeacherSpec(name=name, backend="demo", model=model, revision=revision, weights="w", preprocess="p", dim=2, text=False, image_size=8)
+    return SimpleNamespace(spec=spec)
+"""
+KINDS = {"encoder": ENCODER, "task": TASK, "source": SOURCE, "captioner": CAPTIONER, "teacher": TEACHER}
+OURS = {
+    "encoders": "trainer.encoders.catalog:ENCODERS",
+    "tasks": "trainer.tasks.protocol:TASKS",
+    "sources": "pipeline.sources.catalog:SOURCES",
+    "captioners": "pipeline.captioners.catalog:BACKENDS",
+    "teachers": "pipeline.teachers.catalog:BACKENDS",
+}
+
+
+def install(place: Path, package: str, version: str, points: dict[str, dict[str, str]]) -> None:
+    """Write what `pip install` leaves of a package: its metadata with entry points, by kind a name and a module."""
+    info = place / f"{package}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
+    text = "".join(f"[mmpd.{kind}]\n" + "".join(f"{n} = {m}\n" for n, m in own.items()) for kind, own in points.items())
+    (info / "entry_points.txt").write_text(text)
+
+
+@pytest.fixture
+def demo(tmp_path, monkeypatch):
+    """A package with one of each kind, called `demo`; one that is broken; and two that want the same name, and one of ours."""
+    place = tmp_path / "site"
+    install(
+        place,
+        "mmpd-demo",
+        "1.2",
+        {
+            "encoders": {"demo-tiny": "mmpd_demo_encoder"},
+            **{f"{kind}s": {"demo": f"mmpd_demo_{kind}"} for kind in KINDS if kind != "encoder"},
+        },
+    )
+    names = {"encoders": ("broken", "pointmae-tiny"), "tasks": ("broken", "svm"), "sources": ("broken", "folder")}
+    names |= {"captioners": ("broken", "template"), "teachers": ("broken", "open_clip")}
+    install(place, "bad", "0.1", {kind: {**dict.fromkeys(own, "mmpd_bad"), "twice": "mmpd_bad"} for kind, own in names.items()})
+    install(place, "worse", "0.2", {kind: {"twice": "mmpd_bad"} for kind in names})
+    for kind, text in KINDS.items():
+        (place / f"mmpd_demo_{kind}.py").write_text(text)
+    (place / "mmpd_bad.py").write_text("raise RuntimeError('no driver')\n")
+    monkeypatch.syspath_prepend(place)
+    monkeypatch.setenv("PYTHONPATH", f"{place}{os.pathsep}{Path(__file__).parents[1]}")  # for processes of their own
+    plugins.found.cache_clear()
+    yield place
+    plugins.found.cache_clear()
+    for name in [name for name in sys.modules if name.startswith(("mmpd_demo", "mmpd_bad"))]:
+        del sys.modules[name]
+
+
+def ours(kind):
+    module, _, name = OURS[kind].partition(":")
+    return getattr(pytest.importorskip(module), name)
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_names_broken_modules_and_collisions(demo, kind):
+    known = ours(kind)
+    name = "demo-tiny" if kind == "encoders" else "demo"
+    assert plugins.names(kind, known) == [*known, "broken", *([name] if name < "twice" else []), "twice"]
+    assert plugins.module(kind, name, known).__name__.startswith("mmpd_demo") and plugins.origin(kind, name, known) == (
+        ("mmpd-demo", "1.2"),
+    )
+    assert plugins.state(kind, name, known) == "of package mmpd-demo 1.2" and "no driver" in plugins.state(kind, "broken", known)
+    with pytest.raises(UserError, match=r"'broken' \(mmpd_bad, package bad 0\.1\) cannot be imported: RuntimeError: no driver"):
+        plugins.module(kind, "broken", known)
+    with pytest.raises(UserError, match=r"two packages have a .* 'twice': package bad 0\.1 and package worse 0\.2"):
+        plugins.module(kind, "twice", known)
+    with pytest.raises(UserError, match=r"is called 'dem0.*did you mean 'demo"):
+        plugins.module(kind, name.replace("o", "0"), known)
+    (line,) = plugins.refused(kind, known)
+    taken = next(one.name for one in plugins.found(kind) if one.name in known)
+    assert line.startswith("package bad 0.1 is refused") and repr(taken) in line and "mmpd's own" in line
+    assert plugins.module(kind, taken, known).__name__ == known[taken] and plugins.origin(kind, taken, known) == ()
+
+
+def test_an_encoder_and_a_task_of_another_package_train_and_measure(demo, tmp_path):
+    from cache_schema import synthetic
+    from cache_schema.spec import LabelSet, PointSpec
+    from trainer import checkpoint, guide
+    from trainer.loop import train
+    from trainer.recipes import configured
+    from trainer.tasks import catalog
+
+    labels = LabelSet(name="source", classes=("cone", "cube"), templates=("a {}",))
+    synthetic.write(tmp_path / "c.zarr", shapes=24, shard=8, points=PointSpec(count=64, blocks=1, ordered=32), labels=labels)
+    settings = ["encoder.name=demo-tiny", "align.heads=2", "optim.epochs=1", "data.threads=1"]
+    train(configured("smoke", "align", settings), [tmp_path / "c.zarr"], tmp_path / "run", device="cpu")
+    loaded, cache = checkpoint.load(tmp_path / "run"), store.open_cache(tmp_path / "c.zarr")
+    result = catalog.evaluate("demo", loaded, cache, catalog.options("demo"))
+    assert "the task is of another package: mmpd-demo 1.2" in result.scores.notes
+    assert "the encoder is of another package: mmpd-demo 1.2" in result.scores.notes
+    assert not [
+        n for n in catalog.evaluate("knn", checkpoint.load(tmp_path / "run"), cache, catalog.options("knn")).scores.notes if "task is" in n
+    ]
+    made = guide.write(cache, loaded, "own", device="cpu")
+    assert ("mmpd-demo", "1.2") in made.made_by
+
+
+def test_a_source_a_captioner_and_a_teacher_of_another_package(demo, tmp_path):
+    pytest.importorskip("trimesh")
+    from pipeline.captioners import catalog as captioners
+    from pipeline.sources import catalog as sources
+    from pipeline.teachers import catalog as teachers
+
+    (tmp_path / "balls").mkdir()
+    for i in range(3):
+        (tmp_path / "balls" / f"{i}.demo").write_text(str(1 + i))
+    found = sources.open_source(str(tmp_path / "balls"))
+    assert found.reader.kind == "demo" and [entry.id for entry in found.entries] == ["0", "1", "2"]
+    assert [note for note in found.notes if "'broken' was not asked" in note and "no driver" in note]
+    assert sources.about()["demo"][0].endswith("(of package mmpd-demo 1.2)") and sources.about()["broken"][0].startswith("broken: ")
+
+    # A build in processes of their own, from the command line to the record.
+    command = ["build", str(tmp_path / "balls"), str(tmp_path / "out.zarr"), "--set", "captions=none", "--set", "teachers="]
+    command += ["--set", "views=none", "--set", "points.count=64", "--set", "points.ordered=32", "--set", "points.blocks=1"]
+    code = "import sys; sys.argv[0] = 'mmpd-cache'; from pipeline.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    records = store.open_cache(tmp_path / "out.zarr").products()
+    assert all(("mmpd-demo", "1.2") in records[name].made_by for name in ("status", "points"))
+
+    spec = captioners.asked("mine=demo", ["samples=1"])
+    assert (spec.name, spec.captioner, captioners.load(spec).caption([None], ["k"], [""])) == ("mine", "demo", [["a demo k"]])
+    assert captioners.packages("demo") == ("mmpd-demo",) and "demo" in captioners.known() and "broken" not in captioners.known()
+    assert teachers.load("demo:m").spec.backend == "demo" and teachers.packages("demo") == ("torch", "mmpd-demo")
+
+
+def test_lists_and_help_name_the_package_and_help_stays_quick(demo):
+    from trainer.cli import app
+    from typer.testing import CliRunner
+
+    said = " ".join(CliRunner().invoke(app, ["eval", "--help"]).stdout.split())
+    assert "demo (of package mmpd-demo 1.2)" in said and "broken (broken: " in said and "package bad 0.1 is refused the task 'svm'" in said
+    plugins.found.cache_clear()
+    began = time.perf_counter()
+    plugins.found("tasks")
+    assert time.perf_counter() - began < 0.5
+
+
+def test_no_command_looks_for_other_packages_before_it_needs_them(demo):
+    code = (
+        "import importlib.metadata as m, sys\n"
+        "def refuse(*a, **k): raise SystemExit('looked')\n"
+        "m.entry_points = refuse\n"
+        "import trainer.cli, trainer.encoders.catalog\n"
+        "trainer.encoders.catalog.build('pointmae-tiny')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
