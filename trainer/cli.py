@@ -334,16 +334,48 @@ def import_(
 
 @app.command()
 def export(
-    run: RunPath, file: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.", show_default=False)]
+    run: RunPath,
+    file: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write: .onnx, .pt2 or .safetensors.", show_default=False)],
+    takes: Annotated[
+        Literal["points", "groups"] | None,
+        typer.Option(
+            "--input",
+            help="Input of an .onnx or .pt2 file. points (the default): points in farthest-point order; the file finds the groups of "
+            "nearest points. groups: the groups and their centres, found by you.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """Write the encoder of a run, with the tensor names of the authors' pre-training model.
-
-    If the run was imported from ulip or ulip-2, the file also has the projection to the teacher and can be imported again. Any other
-    run with a pointbert encoder has separate heads for images and texts instead of this projection: import --as ulip refuses its file.
+    """Write the encoder of a run as one file for other programs. The end of its name chooses what it is.
 
     \b
+    .onnx         A graph for onnxruntime and others. Outputs: vector, tokens, and the vector in each teacher's space.
+    .pt2          The same graph as a file of torch.export, which runs in plain torch.
+    .safetensors  The weights, with the tensor names of the authors' pre-training model.
+
+    A graph takes any number of shapes. Each has as many points as those of the run's training, normalised in the same way, in
+    farthest-point order; the file says so itself. Before it is put in place, its outputs are compared with torch's: they differ by at most
+    1e-4 of the largest value. .onnx needs the extra `onnx`: pip install 'mmpd[onnx]'.
+
+    In a .safetensors file of a run that was imported from ulip or ulip-2, there is also the projection to the teacher, and it can be
+    imported again. Any other run with a pointbert encoder has separate heads for images and texts instead of this projection: import --as
+    ulip refuses its file.
+
+    \b
+    mmpd-train export runs/align encoder.onnx
+    mmpd-train export runs/align encoder.onnx --input groups
     mmpd-train export runs/distill encoder.safetensors
     """
+    from trainer import graphs
+
+    if file.suffix in graphs.ENDS:
+        made = graphs.write(run, file, takes or "points")
+        for value in (*made.inputs, *made.outputs):
+            answer(f"{'input ' if value in made.inputs else 'output'}  {value.name} {list(value.shape)}: {value.about}")
+        say(f"{file} now has the encoder of {run}: {made.bytes / 1e6:.1f} MB, {made.apart:.1g} of the largest value apart from torch")
+        return
+    if takes:
+        raise UserError(f"--input would have no effect on {file}: leave it out, or give a name that ends in {' or '.join(graphs.ENDS)}")
     from trainer.published.exporting import export_encoder
 
     count = export_encoder(run, file)
