@@ -345,11 +345,17 @@ def export(
             show_default=False,
         ),
     ] = None,
+    classifier: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="A classifier that is kept with the run: an .onnx or .pt2 file then gives its logits.", show_default=False
+        ),
+    ] = "",
 ) -> None:
     """Write the encoder of a run as one file for other programs. The end of its name chooses what it is.
 
     \b
-    .onnx         A graph for onnxruntime and others. Outputs: vector, tokens, and the vector in each teacher's space.
+    .onnx         A graph for onnxruntime and others. Outputs: vector, tokens, summary, and the summary in each teacher's space.
     .pt2          The same graph as a file of torch.export, which runs in plain torch.
     .safetensors  The weights, with the tensor names of the authors' pre-training model.
 
@@ -369,17 +375,92 @@ def export(
     from trainer import graphs
 
     if file.suffix in graphs.ENDS:
-        made = graphs.write(run, file, takes or "points")
+        made = graphs.write(run, file, takes or "points", classifier)
         for value in (*made.inputs, *made.outputs):
             answer(f"{'input ' if value in made.inputs else 'output'}  {value.name} {list(value.shape)}: {value.about}")
         say(f"{file} now has the encoder of {run}: {made.bytes / 1e6:.1f} MB, {made.apart:.1g} of the largest value apart from torch")
         return
-    if takes:
-        raise UserError(f"--input would have no effect on {file}: leave it out, or give a name that ends in {' or '.join(graphs.ENDS)}")
+    if takes or classifier:
+        option = "--input" if takes else "--classifier"
+        raise UserError(f"{option} would have no effect on {file}: leave it out, or give a name that ends in {' or '.join(graphs.ENDS)}")
     from trainer.published.exporting import export_encoder
 
     count = export_encoder(run, file)
     say(f"{file} now has the encoder of {run}: {count} tensors")
+
+
+@app.command()
+def push(
+    run: RunPath,
+    url: Annotated[str, typer.Argument(metavar="URL", help="hf://USER/NAME, a folder, s3://BUCKET/NAME or gs://BUCKET/NAME.")],
+    caches: Annotated[
+        list[Path] | None,
+        typer.Option("--cache", metavar="CACHE", help="Where a cache that the run was trained on is now. Repeatable.", show_default=False),
+    ] = None,
+    licence: Annotated[
+        str, typer.Option(metavar="NAME", help="The licence that you give the weights under, e.g. mit.", show_default=False)
+    ] = "",
+    public: Annotated[
+        bool, typer.Option("--public", help="Let everybody see a model that is made on the hub. Default: a private one.")
+    ] = False,
+    allow_unknown: Annotated[
+        bool, typer.Option("--allow-unknown", help="Push although the licence of some shapes or teachers is not known.")
+    ] = False,
+    training: Annotated[
+        bool, typer.Option("--training", help="Push the state of the optimiser, too, with which the training can be continued.")
+    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Write over another run.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Give a run away: write its weights, results, label sets and kept classifiers to another place, with a card (README.md).
+
+    Others use it by Model.from_pretrained("USER/NAME") or `mmpd-train pull`. The state of the optimiser stays here. Places on this machine
+    and names of its user do not go out. A licence that forbids to share is obeyed: that of a shape, of a teacher or of a captioner.
+    Licences are read from the caches. Credentials come from the environment or from the files of each library, and are never stored. Needs
+    pip install 'mmpd[remote]', except for a folder.
+
+    \b
+    mmpd-train push runs/align hf://me/chairs
+    mmpd-train push runs/align /shared/models/chairs
+    mmpd-train push runs/align s3://lab/chairs --cache /archive/shapes.zarr --licence cc-by-4.0
+    """
+    from trainer.handing import push as push_run
+
+    sizes = push_run(
+        run,
+        url,
+        caches=caches or (),
+        licence=licence,
+        public=public,
+        allow_unknown=allow_unknown,
+        training=training,
+        replace=replace,
+        say=say,
+    )
+    if as_json:
+        print_json(sizes)
+    say(f"{len(sizes) + 1} files, {sum(sizes.values()) / 1e6:.1f} MB, are at {url}. Others fetch them by: mmpd-train pull {url} RUN")
+
+
+@app.command()
+def pull(
+    url: Annotated[str, typer.Argument(metavar="URL", help="hf://USER/NAME, a folder, or an address of s3://, gs:// or https://.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of the new run.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Fetch a run that `mmpd-train push` wrote, and check every file. It is then an ordinary run.
+
+    No code of others is executed: the weights are safetensors, and other files than those of a run are not fetched.
+
+    \b
+    mmpd-train pull hf://me/chairs runs/chairs
+    """
+    from trainer.handing import pull as pull_run
+
+    sizes = pull_run(url, run, say=say)
+    if as_json:
+        print_json(sizes)
+    say(f"{run} is the run of {url}: {len(sizes) + 1} files, {sum(sizes.values()) / 1e6:.1f} MB")
 
 
 @app.command()

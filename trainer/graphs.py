@@ -11,6 +11,7 @@ Letters: B shapes, P points, C channels, G groups, K points per group, D width o
 L levels, N classes.
 """
 
+import importlib
 import io
 import json
 import logging
@@ -76,30 +77,40 @@ class Made:
 class Graph(nn.Module):
     """Everything that a run's model gives for a shape, as a module of plain tensors: for an exporter."""
 
-    def __init__(self, model: Stage, takes: Takes) -> None:
+    def __init__(self, model: Stage, takes: Takes, classifier: nn.Module | None = None) -> None:
+        """
+        Args:
+            model: the run's model, in evaluation mode.
+            takes: the input.
+            classifier: gives logits [B, N] for ordered points [B, P, C]; then they are the only output. None for the model's features.
+        """
         super().__init__()
         assert not model.training
-        self.encoder: Encoder = model.encoder
-        self.takes = takes
-        self.pool: nn.Module | None = model.pool if isinstance(model, Align) else model.summary
-        self.teachers: TeacherLosses | None = model.teachers if self.pool is not None else None
+        self.takes, self.classifier = takes, classifier
+        if classifier is None:
+            self.encoder: Encoder = model.encoder
+            self.pool: nn.Module | None = model.pool if isinstance(model, Align) else model.summary
+            self.teachers: TeacherLosses | None = model.teachers if self.pool is not None else None
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """The outputs, in the order of `outputs`, for the inputs in the order of `inputs`."""
+        """The outputs, by position, for the inputs by position."""
+        return tuple(self.named(*inputs).values())
+
+    def named(self, *inputs: Tensor) -> dict[str, Tensor]:
+        """The outputs by name: `vector` [B, F], as of `mean_max` pooling; `tokens` [B, G, D]; `centres` [B, G, 3] if they are not given;
+        `summary` if the run has one, and from it a vector [B, E] in each teacher's space."""
+        if self.classifier is not None:
+            return {"logits": self.classifier(inputs[0])}
         patches = self.encoder.patchify(inputs[0], ordered=True) if self.takes == "points" else self._patches(inputs)
         tokens = self.encoder(patches).tokens  # [B, G, D]
-        if self.pool is None:
-            vector = torch.cat([tokens.mean(1), tokens.amax(1)], -1)
-        else:
-            vector = self.pool(tokens).float()  # [B, F]
-        first = (vector, tokens, patches.coarsest.centres) if self.takes == "points" else (vector, tokens)
-        return *first, *(self._spaces(vector).values())
-
-    def _spaces(self, vector: Tensor) -> dict[str, Tensor]:
-        """The vector in every teacher's space, [B, E] of unit length each."""
-        if self.teachers is None:
-            return {}
-        return dict(spaces(self.teachers, vector))
+        found = {"vector": torch.cat([tokens.mean(1), tokens.amax(1)], -1), "tokens": tokens}
+        if self.takes == "points":
+            found["centres"] = patches.coarsest.centres
+        if self.pool is not None:
+            found["summary"] = self.pool(tokens).float()
+        if self.teachers is not None:
+            found |= dict(spaces(self.teachers, found["summary"]))
+        return found
 
     def _patches(self, inputs: Sequence[Tensor]) -> Patches:
         """The patches of groups that were given: `groups` and `centres` of the finest level, `centres` and `members` of the others."""
@@ -157,30 +168,36 @@ def inputs(model: Stage, points: Tensor, takes: Takes) -> tuple[Value, ...]:
     return tuple(found)
 
 
-def outputs(graph: Graph, results: Sequence[Tensor]) -> tuple[Value, ...]:
-    """What a graph gives, in its order, where these are results of it."""
-    pooled = "the run's own summary of the shape" if graph.pool is not None else "mean and maximum over the tokens"
-    about = {"vector": pooled, "tokens": "one feature for each group"}
-    if graph.takes == "points":
-        about["centres"] = "the centre of each group"
-    if graph.teachers is not None:
-        about |= {name: f"the vector in the space of {name}, of unit length" for name in graph._spaces(results[0])}
+ABOUT: Final = {
+    "logits": "one number for each class of the classifier, the largest for the likeliest",
+    "vector": "the vector of a shape: mean and maximum over the tokens",
+    "tokens": "one feature for each group",
+    "centres": "the centre of each group",
+    "summary": "the run's own summary of a shape",
+}
+"""What an output is, by name. Any other is a vector in the space of a teacher."""
+
+
+def outputs(graph: Graph, sample: Sequence[Tensor]) -> tuple[Value, ...]:
+    """What a graph gives, in its order, for inputs like these."""
+    found = graph.named(*sample).items()
     return tuple(
-        Value(name=name, shape=("batch", *result.shape[1:]), about=text)
-        for (name, text), result in zip(about.items(), results, strict=True)
+        Value(name=name, shape=("batch", *value.shape[1:]), about=ABOUT.get(name, f"the summary in the space of {name}, of unit length"))
+        for name, value in found
     )
 
 
 # -------------------------------------------------------------------------------------------------------------- the file
 
 
-def write(run: Path, out: Path, takes: Takes = "points") -> Made:
+def write(run: Path, out: Path, takes: Takes = "points", classifier: str = "") -> Made:
     """Write the encoder of a run as a graph, if the graph gives what torch gives.
 
     Args:
         run: the folder of the run.
         out: the file, `.onnx` or `.pt2`.
         takes: `points`: points [B, P, C] in farthest-point order. `groups`: the groups of these points.
+        classifier: name of a classifier that is kept with the run, whose logits are then the output. Empty for the run's features.
 
     Raises:
         UserError: there is no run, or it does not say what points it was trained on; the file exists or has another end; a package is
@@ -194,17 +211,35 @@ def write(run: Path, out: Path, takes: Takes = "points") -> Made:
     convention = loaded.model.convention
     if convention is None:
         raise UserError(f"{run} does not say how many points a shape it was trained on, and the graph needs that: train or import it again")
-    graph = Graph(loaded.model, takes).eval()
+    kept = None
+    if classifier:
+        if takes != "points":
+            raise UserError("a classifier takes points: leave out --input groups")
+        kept = importlib.import_module("trainer.classifiers").load(run, classifier, "cpu")
+    graph = Graph(loaded.model, takes, _Classifier(kept.body, kept.head) if kept else None).eval()
+    about = {f"{KEY}.classes": json.dumps(kept.classes)} if kept else {}
     with torch.no_grad():
-        return _checked(loaded, graph, convention, out)
+        return _checked(loaded, graph, (kept and kept.convention) or convention, out, about)
 
 
-def _checked(loaded: Loaded, graph: Graph, convention: Convention, out: Path) -> Made:
+class _Classifier(nn.Module):
+    """Body and head of a kept classifier: ordered points [B, P, C] to logits [B, N]."""
+
+    def __init__(self, body: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.body, self.head = body, head
+
+    def forward(self, points: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.body(points, True))
+        return logits
+
+
+def _checked(loaded: Loaded, graph: Graph, convention: Convention, out: Path, more: dict[str, str]) -> Made:
     """Make the file in memory, compare it with torch, and put it in place."""
     samples = [_sample(loaded.model, convention, count, graph.takes) for count in CHECKED]
     points = shapes(1, convention, loaded.model.encoder.config.channels)
-    takes, gives = inputs(loaded.model, points, graph.takes), outputs(graph, graph(*samples[0]))
-    about = metadata(loaded, convention, takes, gives)
+    takes, gives = inputs(loaded.model, points, graph.takes), outputs(graph, samples[0])
+    about = metadata(loaded, convention, takes, gives) | more
     example = _sample(loaded.model, convention, 2, graph.takes)
     data, run = (_onnx if out.suffix == ".onnx" else _exported)(graph, example, takes, gives, about)
     apart = 0.0

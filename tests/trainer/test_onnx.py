@@ -13,6 +13,7 @@ from tests.trainer.conftest import SMALL
 from trainer import checkpoint, graphs
 from trainer.loop import train
 from trainer.recipes import configured
+from trainer.tasks.features import Body
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
@@ -20,7 +21,7 @@ onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "hand-on.md"
 FAMILIES = {
     "pointmae-tiny": SMALL,
-    "pointmamba-tiny": SMALL,
+    "pointmamba-tiny": (*SMALL, "encoder.groups=8"),
     "pointm2ae-tiny": (
         "encoder.counts=32,16,8",
         "encoder.embed=8,8,16",
@@ -43,10 +44,9 @@ def runs(cache_path, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def files(runs, tmp_path_factory):
-    """The graph of each family that takes points, and one that takes groups."""
+    """The graph of each family."""
     folder = tmp_path_factory.mktemp("graphs")
     made = {name: graphs.write(run, folder / f"{name}.onnx") for name, run in runs.items()}
-    made["groups"] = graphs.write(runs["pointm2ae-tiny"], folder / "groups.onnx", "groups")
     return folder, made
 
 
@@ -69,7 +69,8 @@ def test_onnxruntime_gives_what_torch_gives(name, runs, files):
         batch = np.concatenate([prepared(cloud, 64) for cloud in chosen])
         found = dict(zip([o.name for o in session.get_outputs()], session.run(None, {"points": batch}), strict=True))
         truth = model.features(torch.from_numpy(batch), ordered=True)
-        np.testing.assert_allclose(found["vector"], truth.summary, atol=1e-4)
+        np.testing.assert_allclose(found["summary"], truth.summary, atol=1e-4)
+        np.testing.assert_allclose(found["vector"], Body.of(model, "mean_max")(torch.from_numpy(batch), True).detach(), atol=1e-4)
         np.testing.assert_allclose(found["tokens"], truth.tokens, atol=1e-4)
         with torch.no_grad():
             spaces = model.teachers.embed(truth.summary)
@@ -81,26 +82,25 @@ def test_onnxruntime_gives_what_torch_gives(name, runs, files):
         session.run(None, {"points": np.zeros((1, 65, 3), np.float32)})
 
 
-def test_groups_that_the_caller_has_found(runs, files):
-    folder, _ = files
-    session = onnxruntime.InferenceSession(folder / "groups.onnx")
-    names = [value.name for value in session.get_inputs()]
-    assert names == ["groups", "centres", "centres_2", "members_2", "centres_3", "members_3"]
+def test_groups_that_the_caller_has_found(runs):
     points = prepared(np.random.default_rng(0).normal(size=(300, 3)), 64)
-    model, given = checkpoint.load(runs["pointm2ae-tiny"]).model, {}
-    coordinates, below = points[0], None
-    for number, (groups, size) in enumerate(zip(model.encoder.config.counts, model.encoder.config.sizes, strict=True), 1):
-        centres = points[0][:groups]
-        members = np.argsort(((centres[:, None] - coordinates) ** 2).sum(-1), axis=1, kind="stable")[:, :size]
-        if below is None:
-            given |= {"groups": (coordinates[members] - centres[:, None])[None], "centres": centres[None]}
-        else:
-            given |= {f"centres_{number}": centres[None], f"members_{number}": members[None]}
-        coordinates, below = centres, members
-    vector, tokens = session.run(["vector", "tokens"], given)
-    truth = model.features(torch.from_numpy(points), ordered=True)
-    np.testing.assert_allclose(vector, truth.summary, atol=1e-4)
-    np.testing.assert_allclose(tokens, truth.tokens, atol=1e-4)
+    for run in runs.values():
+        model, given = checkpoint.load(run).model, []
+        config = model.encoder.config
+        levels = zip(getattr(config, "counts", (config.groups,)), getattr(config, "sizes", (model.encoder.group_size,)), strict=True)
+        coordinates = points[0]
+        for groups, size in levels:
+            centres = points[0][:groups]
+            members = np.argsort(((centres[:, None] - coordinates) ** 2).sum(-1), axis=1, kind="stable")[:, :size]
+            given += [centres, members] if given else [coordinates[members] - centres[:, None], centres]
+            coordinates = centres
+        named = graphs.inputs(model, torch.from_numpy(points), "groups")
+        assert [value.shape[1:] for value in named] == [array.shape for array in given]
+        with torch.no_grad():
+            _, tokens, summary, *_ = graphs.Graph(model, "groups").eval()(*(torch.from_numpy(array[None]) for array in given))
+        truth = model.features(torch.from_numpy(points), ordered=True)
+        torch.testing.assert_close(summary, truth.summary, atol=1e-5, rtol=0)
+        torch.testing.assert_close(tokens, truth.tokens, atol=1e-5, rtol=0)
 
 
 def test_a_file_says_what_it_is(runs, files):
@@ -122,15 +122,12 @@ def test_torch_export_runs_without_this_software(runs, tmp_path):
     assert not any("mmpd" in str(node.target) for node in program.graph.nodes), "no operator of this software"
     points = prepared(np.random.default_rng(1).normal(size=(99, 3)), 64)
     truth = checkpoint.load(runs["pointmamba-tiny"]).model.features(torch.from_numpy(points), ordered=True)
-    torch.testing.assert_close(program.module()(torch.from_numpy(points))[0], truth.summary, atol=1e-5, rtol=0)
+    torch.testing.assert_close(program.module()(torch.from_numpy(points))[1], truth.tokens, atol=1e-5, rtol=0)
 
 
 def test_a_graph_that_differs_is_not_written(runs, tmp_path, monkeypatch):
-    honest = graphs._exported
-
-    def off(*arguments):
-        data, run = honest(*arguments)
-        return data, lambda sample: [value + 0.01 for value in run(sample)]
+    def off(graph, *arguments):
+        return b"a file", lambda sample: [value + 0.01 for value in graph(*sample)]
 
     monkeypatch.setattr(graphs, "_exported", off)
     with pytest.raises(UserError, match="another vector than torch for 1 shapes"):
