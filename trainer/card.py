@@ -20,7 +20,7 @@ import torch
 from cache_schema import licences, products
 from cache_schema.cards import hub_licence, licences_of, plain
 from cache_schema.errors import UserError
-from cache_schema.spec import Record, TeacherSpec, short
+from cache_schema.spec import Record, TeacherSpec
 from cache_schema.store import Cache, open_cache
 from cache_schema.terminal import version_line
 from trainer import checkpoint
@@ -91,8 +91,11 @@ def gathered(loaded: Loaded, caches: Sequence[Path]) -> Facts:
             holders.setdefault("", []).append(f"cache {whose}, which is not here")
         for licence, count in one.shapes.items():
             holders.setdefault(licence, []).append(f"{count} shapes of {whose}")
-        for product, licence in licences.of_products({record.product: record for record in one.records}).items():
-            holders.setdefault(licence, []).append(f"{product} of {whose}")
+        known = {record.product: record for record in one.records}
+        for product, licence in licences.of_products(known).items():
+            parts = products.parts(known[product])
+            model = f"teacher {parts['teacher']}" if "teacher" in parts else f"captions {parts.get('captions', product)}"
+            holders.setdefault(licence, []).append(model)
     return Facts(data=tuple(data), holders={name: tuple(dict.fromkeys(who)) for name, who in holders.items()})
 
 
@@ -201,12 +204,17 @@ def _results(results: Sequence[Result], loaded: Loaded) -> str:
             n = f"{metric.shapes} {metric.units}" if metric.shapes is not None else "unknown"
             verdict = f" ({metric.verdict})" if metric.verdict else ""
             chance = "unknown" if metric.chance is None else f"{metric.chance:.1f}"
-            cells = plain(result.title), plain(metric.name), f"{metric}{verdict}", metric.extent or "unknown", n, chance
+            spread = f" over {len(metric.values)} {metric.over}" if metric.deviation is not None else ""
+            cells = plain(result.title), plain(metric.name), f"{metric}{verdict}{spread}", metric.extent or "unknown", n, chance
             lines.append(f"| {' | '.join(cells)} |")
         stale = "" if result.weights == loaded.weights else "measured with earlier weights of this run"
         notes |= dict.fromkeys(f"{result.title}: {note}" for note in (*result.scores.notes, stale) if note)
     told = "\n".join(f"- {plain(note)}" for note in notes)
-    return "\n".join(lines) + "\n\nn is the number of test shapes, and the interval is over them." + (f"\n\n{told}" if told else "")
+    return (
+        "\n".join(lines)
+        + "\n\nn is the number of test shapes, and the interval is over them. ± is a standard deviation."
+        + (f"\n\n{told}" if told else "")
+    )
 
 
 def _architecture(loaded: Loaded) -> str:
@@ -255,7 +263,7 @@ def _data(facts: Facts) -> str:
 
 def _teacher(spec: TeacherSpec) -> str:
     revision = f", revision {plain(spec.revision)}" if spec.revision else ""
-    return f"{plain(spec.model)}{revision}, weights {plain(short(spec.weights.removeprefix('sha256:')[:12]))}"
+    return f"{plain(spec.model)}{revision}, weights {plain(spec.weights.removeprefix('sha256:')[:12])}"
 
 
 def _limits(loaded: Loaded) -> str:

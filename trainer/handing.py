@@ -40,6 +40,7 @@ from cache_schema.terminal import json_text
 from trainer import card, checkpoint, folder
 from trainer.checkpoint import SHARED, WEIGHTS, Header, Loaded
 from trainer.encoders import catalog
+from trainer.encoders.protocol import EncoderSettings
 from trainer.stage import build
 from trainer.tasks import result
 from trainer.tasks.features import Body
@@ -155,12 +156,16 @@ def _write(place: Place, loaded: Loaded, cleaner: Cleaner, facts: card.Facts, li
     files[CARD] = cleaner.cleaned(card.readme(where, loaded, facts, _results(loaded.run), licence, names).decode()).encode()
     listed = tuple(File(name=name, size=len(data), sha256=hashlib.sha256(data).hexdigest()) for name, data in sorted(files.items()))
     handed = Handed(header=header, digest=loaded.weights, trial=trial, files=listed)
-    said = {KEY: to_json(handed), **folder.described(header, encoder, None)}
     for name, data in files.items():
         place.write(name, data)
-    place.write(folder.CONFIG, (json_text(said) + "\n").encode())
+    place.write(folder.CONFIG, _config(handed, encoder))
     place.settle()
     return {file.name: file.size for file in listed}
+
+
+def _config(handed: Handed, encoder: EncoderSettings) -> bytes:
+    """The bytes of `config.json`: our part, and what a run's own `config.json` says."""
+    return (json_text({KEY: to_json(handed), **folder.described(handed.header, encoder, None)}) + "\n").encode()
 
 
 def _results(run: Path) -> list[result.Result]:
@@ -472,7 +477,11 @@ def _hub_model() -> type[nn.Module]:
         def _save_pretrained(self, save_directory: Path) -> None:
             """Write `model.safetensors` with our header, as `push` does, so that the folder stays a run."""
             state = {WEIGHTS + name: value for name, value in self.model.state_dict().items()}
-            data = checkpoint.contents(self.handed.header, self.model.encoder.config, state)
+            settings = self.model.encoder.config
+            data = checkpoint.contents(self.handed.header, settings, state)
+            file = File(name=SHARED, size=len(data), sha256=hashlib.sha256(data).hexdigest())
+            handed = dataclasses.replace(self.handed, digest=checkpoint.digest(self.model.state_dict()), files=(file,))
             write_file(Path(save_directory) / SHARED, data)
+            write_file(Path(save_directory) / folder.CONFIG, _config(handed, settings))
 
     return HubModel
