@@ -19,10 +19,10 @@ import re
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from cache_schema import products, records, spec
 from cache_schema.errors import UserError
@@ -49,6 +49,8 @@ SCHEMES: Final = {"s3": "s3", "gs": "gcs", "gcs": "gcs", "http": "http", "https"
 """Extra of this project that has the package for an address, by scheme."""
 HUB: Final = "hf://datasets/"
 """Beginning of the address of a data set on the hub."""
+MODELS: Final = "hf://"
+"""Beginning of the address of a model on the hub, `hf://USER/NAME`."""
 NETWORK: Final = frozenset("aiohttp botocore aiobotocore gcsfs requests urllib3 httpx httpx2 httpcore httpcore2 huggingface_hub".split())
 """Packages whose exceptions come from the network."""
 HUB_COMMIT: Final = 200
@@ -183,20 +185,23 @@ class Store(Place):
 
 
 class Hub(Place):
-    """A data set on the hub (https://huggingface.co/docs/huggingface_hub). Files that are written wait until there are enough for a commit.
+    """A data set or a model on the hub (https://huggingface.co/docs/huggingface_hub). Files that are written wait until there are enough
+    for a commit.
 
     `HF_ENDPOINT` names another server than the public one, `HF_TOKEN` or `hf auth login` the credentials.
     """
 
     def __init__(self, url: str) -> None:
         super().__init__(url.rstrip("/"))
-        user, _, rest = self.url.removeprefix(HUB).partition("/")
+        self.kind: Literal["dataset", "model"] = "dataset" if self.url.startswith(HUB) else "model"
+        begin = HUB if self.kind == "dataset" else MODELS
+        user, _, rest = self.url.removeprefix(begin).partition("/")
         name, _, self._below = rest.partition("/")
         if not user or not name or "@" in self.url:
-            raise UserError(f"{url}: expected {HUB}USER/NAME")
+            raise UserError(f"{url}: expected {begin}USER/NAME")
         self.repo = f"{user}/{name}"
         self.public = False
-        """Whether everybody can see the data set if a write makes it. One that is there stays as it is."""
+        """Whether everybody can see the repository if a write makes it. One that is there stays as it is."""
         self._made = False
         with _explained("hf"):
             import huggingface_hub
@@ -211,7 +216,8 @@ class Hub(Place):
 
     def read(self, key: str, most: int) -> bytes:
         def fetch() -> bytes:
-            address = f"{self._api.endpoint}/datasets/{self.repo}/resolve/main/{urllib.parse.quote(self._place(key))}"
+            begin = f"{self._api.endpoint}/{'datasets/' if self.kind == 'dataset' else ''}{self.repo}"
+            address = f"{begin}/resolve/main/{urllib.parse.quote(self._place(key))}"
             with self._hub.get_session().stream(
                 "GET", address, headers=self._api._build_hf_headers(), follow_redirects=True, timeout=60
             ) as answer:
@@ -248,17 +254,17 @@ class Hub(Place):
 
         def commit() -> None:
             if not self._made:
-                self._api.create_repo(self.repo, repo_type="dataset", private=not self.public, exist_ok=True)
+                self._api.create_repo(self.repo, repo_type=self.kind, private=not self.public, exist_ok=True)
                 self._made = True
-            self._api.create_commit(self.repo, operations, commit_message=f"mmpd-cache push: {len(operations)} files", repo_type="dataset")
+            self._api.create_commit(self.repo, operations, commit_message=f"mmpd push: {len(operations)} files", repo_type=self.kind)
 
         patiently(self.url, commit)
         self._waiting.clear()
 
     def audience(self) -> str:
-        """Return a sentence about who can see the data set, or will see it once a write has made it."""
+        """Return a sentence about who can see the repository, or will see it once a write has made it."""
         try:
-            private = patiently(self.url, lambda: self._api.repo_info(self.repo, repo_type="dataset").private)
+            private = patiently(self.url, lambda: self._api.repo_info(self.repo, repo_type=self.kind).private)
         except Absent:
             if self.public:
                 return f"{self.url} is made public: everybody can see it"
@@ -270,7 +276,7 @@ class Hub(Place):
 
     def find(self, prefix: str) -> set[str]:
         def listed() -> set[str]:
-            return set(self._api.list_repo_files(self.repo, repo_type="dataset"))
+            return set(self._api.list_repo_files(self.repo, repo_type=self.kind))
 
         try:
             found = patiently(self.url, listed)
@@ -310,6 +316,52 @@ def place_of(url: str) -> Place:
         known = ", ".join(f"{scheme}://" for scheme in ("s3", "gs", "https"))
         raise UserError(f"{url}: no address of this kind is known; use a path, {known} or {HUB}USER/NAME")
     return Store(url, parts.scheme)
+
+
+def place_of_run(url: str) -> Place:
+    """Return the place of a trained run at an address or a path: as `place_of`, but on the hub a run is a model, `hf://USER/NAME`.
+
+    Raises:
+        UserError: as `place_of`; or the address is that of a data set.
+    """
+    if url.startswith(HUB):
+        raise UserError(f"{url} is a data set, and a run is a model: give {MODELS}USER/NAME")
+    return Hub(url) if url.startswith(MODELS) and "?" not in url and "#" not in url else place_of(url)
+
+
+def snapshot(repo: str, revision: str | None, patterns: Sequence[str]) -> Path:
+    """Fetch files of a model on the hub into the hub's own folder for such files, where they are kept, and return that folder.
+
+    Args:
+        repo: USER/NAME.
+        revision: a branch, tag or commit; None for the newest state.
+        patterns: patterns of the files to fetch.
+
+    Raises:
+        Absent: there is no such model, or no such revision.
+        UserError: access is refused, or the connection is lost, and the files were not fetched before.
+    """
+    with _explained("hf"):
+        import huggingface_hub
+
+    def fetch() -> str:
+        return huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=list(patterns))
+
+    try:
+        return Path(patiently(f"{MODELS}{repo}", fetch))
+    except huggingface_hub.errors.LocalEntryNotFoundError as error:
+        raise UserError(f"{MODELS}{repo}: the hub cannot be reached ({_said(error)}), and the model was not fetched before") from error
+
+
+def hub_mixin() -> type:
+    """Return `huggingface_hub.PyTorchModelHubMixin`, which gives a class of models `from_pretrained` and `save_pretrained`.
+
+    Raises:
+        UserError: the package is not installed.
+    """
+    with _explained("hf"):
+        from huggingface_hub import PyTorchModelHubMixin
+    return PyTorchModelHubMixin
 
 
 @contextlib.contextmanager

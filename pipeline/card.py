@@ -8,12 +8,10 @@ so they are shown as letters and never as markup.
 """
 
 import hashlib
-import html
 import io
 import json
 import math
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -21,12 +19,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cache_schema import licences, products, spec
+from cache_schema.cards import hub_licence, licences_of, plain
 from cache_schema.errors import UserError
 from cache_schema.layout import ShardFile, texts
 from cache_schema.remote import TABLE
 from cache_schema.spec import PointSpec, Record, ViewSpec
 from cache_schema.store import Cache
-from cache_schema.terminal import printable
 from pipeline import report
 from pipeline.describe import describe, describe_source, human, product_bytes, status_counts
 from pipeline.licensing import told
@@ -40,10 +38,6 @@ THUMBNAILS: Final = 10_000
 """Number of shapes that have a thumbnail in the table. The others have none, so that the table stays small."""
 NAMES: Final = 60
 """Number of classes that the card lists."""
-HUB_LICENCES: Final = frozenset(
-    "mit apache-2.0 bsd-3-clause bsd-2-clause cc0-1.0 cc-by-4.0 cc-by-3.0 cc-by-sa-4.0 cc-by-nc-4.0 cc-by-nc-sa-4.0 odbl odc-by".split()
-)
-"""Names of licences that the metadata block of a hub knows; all others are `other` there."""
 SIZES: Final = (("n<1K", 1e3), ("1K<n<10K", 1e4), ("10K<n<100K", 1e5), ("100K<n<1M", 1e6), ("1M<n<10M", 1e7), ("n>10M", math.inf))
 """Categories of size of a hub, each with the number of shapes that it ends at."""
 
@@ -85,7 +79,7 @@ def readme(outgoing: Outgoing, every: Mapping[str, Record], url: str, digest: st
     head = [
         "---",
         f"pretty_name: {json.dumps(name)}",
-        f"license: {_hub_licence(holders)}",
+        f"license: {hub_licence(holders)}",
         "tags: [3d, point-cloud, zarr, mmpd]",
         f"size_categories: [{json.dumps(next(size for size, end in SIZES if m.count < end))}]",
         f"configs: [{{config_name: shapes, data_files: {TABLE}}}]",
@@ -94,13 +88,13 @@ def readme(outgoing: Outgoing, every: Mapping[str, Record], url: str, digest: st
     ]
     parts = [
         "\n".join(head),
-        f"# {_plain(name)}",
+        f"# {plain(name)}",
         f"A cache of {counts['ok']} 3D shapes for pre-training 3D encoders, made by mmpd: a Zarr v3 hierarchy that any Zarr client reads. "
         f"`{TABLE}` lists the shapes. {counts['failed']} shapes could not be read; the cache says why.",
         _loading(url, name, outgoing, every),
         "## What it holds\n\n" + _products(outgoing, every),
         "## How it was made\n\n" + _made(outgoing),
-        "## Licences\n\n" + _licences(holders),
+        "## Licences\n\n" + licences_of(holders),
     ]
     return ("\n\n".join(parts) + "\n").encode()
 
@@ -126,29 +120,29 @@ def _products(outgoing: Outgoing, every: Mapping[str, Record]) -> str:
     for name, record in every.items():
         arrays = ", ".join(f"`{node.path}` {'x'.join(map(str, node.shape))} {node.dtype}" for node in outgoing.cache.arrays(record))
         size = human(product_bytes(outgoing.cache, record)) if name in outgoing.records else ""
-        by = "" if name in products.FIXED else _plain(describe(record))
+        by = "" if name in products.FIXED else plain(describe(record))
         lines.append(f"| `{name}` | {size} | {arrays} | {by} | `{record.fingerprint}` |")
-    classes = ", ".join(_plain(one) for one in outgoing.manifest.classes[:NAMES])
+    classes = ", ".join(plain(one) for one in outgoing.manifest.classes[:NAMES])
     more = len(outgoing.manifest.classes) - NAMES
     listed = f"\n\nClasses: {classes}{f' and {more} more' if more > 0 else ''}." if classes else ""
-    splits = f" Splits: {', '.join(map(_plain, outgoing.manifest.splits))}." if outgoing.manifest.splits else ""
+    splits = f" Splits: {', '.join(map(plain, outgoing.manifest.splits))}." if outgoing.manifest.splits else ""
     return "\n".join(lines) + listed + splits
 
 
 def _made(outgoing: Outgoing) -> str:
     source = outgoing.manifest.source
-    lines = [f"- Source: {_plain(describe_source(part))}" for part in (source, *source.also)]
+    lines = [f"- Source: {plain(describe_source(part))}" for part in (source, *source.also)]
     for record in outgoing.records.values():
         if isinstance(record.spec, PointSpec | ViewSpec):
-            lines.append(f"- `{record.product}`: {_plain(describe(record))}")
+            lines.append(f"- `{record.product}`: {plain(describe(record))}")
     versions = {f"{name} {value}" for record in outgoing.records.values() for name, value in record.made_by if not name.endswith("_batch")}
     if versions:
-        lines.append(f"- Software: {_plain(', '.join(sorted(versions)))}")
+        lines.append(f"- Software: {plain(', '.join(sorted(versions)))}")
     cost = measured(outgoing.cache)
     for stage in cost["stages"]:
-        lines.append(f"- Measured: {_plain(stage['name'])}, {stage['units']} {_plain(stage['unit'])} in {stage['hours']:.3g} hours")
+        lines.append(f"- Measured: {plain(stage['name'])}, {stage['units']} {plain(stage['unit'])} in {stage['hours']:.3g} hours")
     if cost["machines"]:
-        lines.append(f"- Machines: {_plain(outgoing.cleaner.cleaned(', '.join(cost['machines'])))}")
+        lines.append(f"- Machines: {plain(outgoing.cleaner.cleaned(', '.join(cost['machines'])))}")
     if not cost["stages"]:
         lines.append("- Measured hours: not known, the journal of the build was not there")
     return "\n".join(lines)
@@ -162,26 +156,6 @@ def _holders(cache: Cache, every: Mapping[str, Record]) -> dict[str, list[str]]:
         if product not in here:
             holders.setdefault(name, []).append(product)
     return holders
-
-
-def _licences(holders: Mapping[str, Sequence[str]]) -> str:
-    lines = [f"- {_plain(name) or 'not known'}: {_plain(', '.join(who))}" for name, who in holders.items()]
-    together = licences.in_words(holders)
-    return "\n".join([*lines, "", f"Together: {_plain(together)}. This is help, not legal advice: the licences themselves decide."])
-
-
-def _hub_licence(holders: Iterable[str]) -> str:
-    names = list(holders)
-    known = [name.strip().lower().replace(" ", "-") for name in names]
-    if "" in names:
-        return "unknown"
-    return known[0] if len(known) == 1 and known[0] in HUB_LICENCES else "other"
-
-
-def _plain(text: str) -> str:
-    """Write a text of strangers so that Markdown shows it as it is: no markup, no links, no line breaks."""
-    line = " ".join(printable(text).split())
-    return re.sub(r"([\\`*_\[\]|~#!{}$@])", r"\\\1", html.escape(line, quote=False))
 
 
 # --------------------------------------------------------------------------------------------------------------- table

@@ -35,6 +35,8 @@ FORMAT: Final = 1
 """Version of the file's form. A reader refuses any other."""
 LAST: Final = "last.safetensors"
 """Name of the file with the newest checkpoint, in the folder of the run."""
+SHARED: Final = "model.safetensors"
+"""Name of this file in a run that was handed on (`trainer.handing`): the name that tools of the hub look for."""
 WEIGHTS, AVERAGE, OPTIMIZER = "model.", "ema.", "optimizer."
 """Prefixes of the names of tensors in the file."""
 METADATA: Final = "mmpd"
@@ -151,7 +153,7 @@ class Loaded:
 
 def path(run: Path) -> Path:
     """The file with the newest checkpoint of a run, whether or not it exists."""
-    return run / LAST
+    return run / SHARED if (run / SHARED).is_file() and not (run / LAST).is_file() else run / LAST
 
 
 def save(run: Path, header: Header, model: Stage, optimizer: Mapping[str, Tensor], average: Mapping[str, Tensor]) -> None:
@@ -166,9 +168,20 @@ def save(run: Path, header: Header, model: Stage, optimizer: Mapping[str, Tensor
     """
     tensors = {WEIGHTS + name: value for name, value in model.state_dict().items()}
     tensors |= {AVERAGE + name: value for name, value in average.items()} | {OPTIMIZER + name: value for name, value in optimizer.items()}
-    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    body = {"header": to_json(header), "encoder": to_json(model.encoder.config), "torch": torch.__version__}
-    write_file(path(run), safetensors.torch.save(tensors, {METADATA: json.dumps(body, sort_keys=True)}))
+    write_file(run / LAST, contents(header, model.encoder.config, tensors))
+
+
+def contents(header: Header, encoder: EncoderSettings, tensors: Mapping[str, Tensor]) -> bytes:
+    """The bytes of a checkpoint's file.
+
+    Args:
+        header: what the checkpoint says beside its tensors.
+        encoder: the encoder's own configuration.
+        tensors: all tensors by name, with `WEIGHTS`, `AVERAGE` or `OPTIMIZER` before it.
+    """
+    body = {"header": to_json(header), "encoder": to_json(encoder), "torch": torch.__version__}
+    whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    return safetensors.torch.save(whole, {METADATA: json.dumps(body, sort_keys=True), "format": "pt"})
 
 
 def load(run: Path) -> Loaded:

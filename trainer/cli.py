@@ -425,20 +425,133 @@ def labels(
 
 @app.command()
 def export(
-    run: RunPath, file: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.", show_default=False)]
+    run: RunPath,
+    file: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write: .onnx, .pt2 or .safetensors.", show_default=False)],
+    takes: Annotated[
+        Literal["points", "groups"] | None,
+        typer.Option(
+            "--input",
+            help="Input of an .onnx or .pt2 file. points (the default): points in farthest-point order; the file finds the groups of "
+            "nearest points. groups: the groups and their centres, found by you.",
+            show_default=False,
+        ),
+    ] = None,
+    classifier: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="A classifier that is kept with the run: an .onnx or .pt2 file then gives its logits.", show_default=False
+        ),
+    ] = "",
 ) -> None:
-    """Write the encoder of a run, with the tensor names of the authors' pre-training model.
-
-    If the run was imported from ulip or ulip-2, the file also has the projection to the teacher and can be imported again. Any other
-    run with a pointbert encoder has separate heads for images and texts instead of this projection: import --as ulip refuses its file.
+    """Write the encoder of a run as one file for other programs. The end of its name chooses what it is.
 
     \b
+    .onnx         A graph for onnxruntime and others. Outputs: vector, tokens, summary, and the summary in each teacher's space.
+    .pt2          The same graph as a file of torch.export, which runs in plain torch.
+    .safetensors  The weights, with the tensor names of the authors' pre-training model.
+
+    A graph takes any number of shapes. Each has as many points as those of the run's training, normalised in the same way, in
+    farthest-point order; the file says so itself. Before it is put in place, its outputs are compared with torch's: they differ by at most
+    1e-4 of the largest value. .onnx needs the extra `onnx`: pip install 'mmpd[onnx]'.
+
+    In a .safetensors file of a run that was imported from ulip or ulip-2, there is also the projection to the teacher, and it can be
+    imported again. Any other run with a pointbert encoder has separate heads for images and texts instead of this projection: import --as
+    ulip refuses its file.
+
+    \b
+    mmpd-train export runs/align encoder.onnx
+    mmpd-train export runs/align encoder.onnx --input groups
     mmpd-train export runs/distill encoder.safetensors
     """
+    from trainer import graphs
+
+    if file.suffix in graphs.ENDS:
+        made = graphs.write(run, file, takes or "points", classifier)
+        for value in (*made.inputs, *made.outputs):
+            answer(f"{'input ' if value in made.inputs else 'output'}  {value.name} {list(value.shape)}: {value.about}")
+        say(f"{file} now has the encoder of {run}: {made.bytes / 1e6:.1f} MB, {made.apart:.1g} of the largest value apart from torch")
+        return
+    if takes or classifier:
+        option = "--input" if takes else "--classifier"
+        raise UserError(f"{option} would have no effect on {file}: leave it out, or give a name that ends in {' or '.join(graphs.ENDS)}")
     from trainer.published.exporting import export_encoder
 
     count = export_encoder(run, file)
     say(f"{file} now has the encoder of {run}: {count} tensors")
+
+
+@app.command()
+def push(
+    run: RunPath,
+    url: Annotated[str, typer.Argument(metavar="URL", help="hf://USER/NAME, a folder, s3://BUCKET/NAME or gs://BUCKET/NAME.")],
+    caches: Annotated[
+        list[Path] | None,
+        typer.Option("--cache", metavar="CACHE", help="Where a cache that the run was trained on is now. Repeatable.", show_default=False),
+    ] = None,
+    licence: Annotated[
+        str, typer.Option(metavar="NAME", help="The licence that you give the weights under, e.g. mit.", show_default=False)
+    ] = "",
+    public: Annotated[
+        bool, typer.Option("--public", help="Let everybody see a model that is made on the hub. Default: a private one.")
+    ] = False,
+    allow_unknown: Annotated[
+        bool, typer.Option("--allow-unknown", help="Push although the licence of some shapes or teachers is not known.")
+    ] = False,
+    training: Annotated[
+        bool, typer.Option("--training", help="Push the state of the optimiser, too, with which the training can be continued.")
+    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Write over another run.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Give a run away: write its weights, results, label sets and kept classifiers to another place, with a card (README.md).
+
+    Others use it by Model.from_pretrained("USER/NAME") or `mmpd-train pull`. The state of the optimiser stays here. Places on this machine
+    and names of its user do not go out. A licence that forbids to share is obeyed: that of a shape, of a teacher or of a captioner.
+    Licences are read from the caches. Credentials come from the environment or from the files of each library, and are never stored. Needs
+    pip install 'mmpd[remote]', except for a folder.
+
+    \b
+    mmpd-train push runs/align hf://me/chairs
+    mmpd-train push runs/align /shared/models/chairs
+    mmpd-train push runs/align s3://lab/chairs --cache /archive/shapes.zarr --licence cc-by-4.0
+    """
+    from trainer.handing import push as push_run
+
+    sizes = push_run(
+        run,
+        url,
+        caches=caches or (),
+        licence=licence,
+        public=public,
+        allow_unknown=allow_unknown,
+        training=training,
+        replace=replace,
+        say=say,
+    )
+    if as_json:
+        print_json(sizes)
+    say(f"{len(sizes) + 1} files, {sum(sizes.values()) / 1e6:.1f} MB, are at {url}. Others fetch them by: mmpd-train pull {url} RUN")
+
+
+@app.command()
+def pull(
+    url: Annotated[str, typer.Argument(metavar="URL", help="hf://USER/NAME, a folder, or an address of s3://, gs:// or https://.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of the new run.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Fetch a run that `mmpd-train push` wrote, and check every file. It is then an ordinary run.
+
+    No code of others is executed: the weights are safetensors, and other files than those of a run are not fetched.
+
+    \b
+    mmpd-train pull hf://me/chairs runs/chairs
+    """
+    from trainer.handing import pull as pull_run
+
+    sizes = pull_run(url, run, say=say)
+    if as_json:
+        print_json(sizes)
+    say(f"{run} is the run of {url}: {len(sizes) + 1} files, {sum(sizes.values()) / 1e6:.1f} MB")
 
 
 @app.command()

@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 
@@ -25,6 +25,7 @@ from cache_schema.spec import from_json, to_json
 from trainer import checkpoint, optim
 from trainer.checkpoint import Header
 from trainer.config import AlignConfig, DistillConfig
+from trainer.encoders.protocol import EncoderSettings
 from trainer.stage import Stage
 
 CONFIG: Final = "config.json"
@@ -78,15 +79,20 @@ def describe(run: Path, header: Header, stage: Stage, init: Path | None, guide_r
         guide_run: the run of the guide; None without a guide.
     """
     run.mkdir(parents=True, exist_ok=True)
-    body = {
+    body = described(header, stage.encoder.config, guide_run)
+    write_file(run / CONFIG, (json.dumps(body, indent=2) + "\n").encode())
+
+
+def described(header: Header, encoder: EncoderSettings, guide_run: Path | None) -> dict[str, Any]:
+    """What the file says that `describe` writes. Arguments as there; `encoder` is the encoder's own configuration."""
+    return {
         "config": to_json(header.config),
-        "encoder": to_json(stage.encoder.config),
+        "encoder": to_json(encoder),
         "caches": to_json(header.caches),
         "start": to_json(header.init),
         "init": None if init is None else str(init.absolute()),
         "guide_run": None if guide_run is None else str(guide_run.absolute()),
     }
-    write_file(run / CONFIG, (json.dumps(body, indent=2) + "\n").encode())
 
 
 def check(run: Path, resume: bool) -> None:

@@ -54,6 +54,8 @@ def nearest(query: Tensor, xyz: Tensor, count: int) -> Tensor:
     if not 1 <= count <= xyz.shape[1]:
         raise UserError(f"nearest: count must lie in 1..{xyz.shape[1]}, the number of points, got {count}")
     squared = squared_distances(query.float(), xyz.float())  # [B, Q, P]
+    if torch.onnx.is_in_onnx_export():  # ONNX has no such view of bits, and its TopK takes the lower index first by itself
+        return squared.topk(count, dim=-1, largest=False).indices
     # Non-negative float32 numbers keep their order if their bits are read as integers. The index in the low bits makes all keys different.
     keys = (squared.view(torch.int32).long() << 32) | torch.arange(xyz.shape[1], device=xyz.device)
     return keys.topk(count, dim=-1, largest=False).values & 0xFFFFFFFF

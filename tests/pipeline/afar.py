@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import functools
+import hashlib
 import http.server
 import json
 import re
@@ -192,7 +193,7 @@ class Memory(Place):
 
 
 class _Hub(http.server.BaseHTTPRequestHandler):
-    """The part of the hub's HTTP interface that its client uses to make a data set, commit files, list them and read them."""
+    """The part of the hub's HTTP interface that its client uses to make a data set or a model, commit files, list them and read them."""
 
     def _answer(self, data: bytes, status=200, kind="application/json"):
         self.send_response(status)
@@ -200,20 +201,30 @@ class _Hub(http.server.BaseHTTPRequestHandler):
             self.send_header("X-Error-Code", "EntryNotFound" if self.server.made else "RepoNotFound")
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
+        self.send_header("X-Repo-Commit", "0" * 40)
+        self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
         self.end_headers()
-        self.wfile.write(data)
+        if self.command != "HEAD":
+            self.wfile.write(data)
 
     def do_GET(self):
         files, place = self.server.files, urllib.parse.unquote(self.path.partition("?")[0])
-        if place == "/api/datasets/me/shapes" and self.server.made:
-            self._answer(json.dumps({"id": "me/shapes", "private": self.server.private, "siblings": []}).encode())
-        elif place.startswith("/api/datasets/me/shapes/tree/main"):
+        place = re.sub("^/api/models/", "/api/datasets/", place)
+        file = re.fullmatch(r"(?:/datasets)?/me/shapes/resolve/(?:main|0{40})/(.*)", place)
+        if re.fullmatch("/api/datasets/me/shapes(/revision/.*)?", place) and self.server.made:
+            siblings = [{"rfilename": name} for name in files]
+            said = {"id": "me/shapes", "sha": "0" * 40, "private": self.server.private, "siblings": siblings}
+            self._answer(json.dumps(said).encode())
+        elif place.startswith(("/api/datasets/me/shapes/tree/main", f"/api/datasets/me/shapes/tree/{'0' * 40}")):
             listed = [{"type": "file", "path": path, "size": len(data), "oid": "0" * 40} for path, data in files.items()]
             self._answer(*((json.dumps(listed).encode(),) if self.server.made else (b'{"error":"Repository not found"}', 404)))
-        elif (path := place.removeprefix("/datasets/me/shapes/resolve/main/")) in files:
-            self._answer(files[path], kind="application/octet-stream")
+        elif file and file[1] in files:
+            self.server.read.append(file[1])
+            self._answer(files[file[1]], kind="application/octet-stream")
         else:
             self._answer(b'{"error":"not found"}', 404)
+
+    do_HEAD = do_GET
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -242,13 +253,14 @@ class _Hub(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def hub_server(patch):
-    """Start a stand-in of the hub with room for the data set `me/shapes`, and let the real client find it. Yields the server."""
+    """Start a stand-in of the hub with room for `me/shapes`, a data set or a model, and let the real client find it. Yields the server."""
     from huggingface_hub import constants
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
     server.address = f"http://127.0.0.1:{server.server_port}"
-    server.files, server.commits, server.tokens, server.made, server.private = {}, [], set(), False, False
+    server.files, server.commits, server.read, server.tokens, server.made, server.private = {}, [], [], set(), False, False
     patch.setattr(constants, "ENDPOINT", server.address)
+    patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.address + "/{repo_id}/resolve/{revision}/{filename}")
     patch.setattr(constants, "HF_HUB_OFFLINE", False)
     patch.setenv("HF_TOKEN", "hf_of_the_test")
     thread = threading.Thread(target=server.serve_forever, daemon=True)

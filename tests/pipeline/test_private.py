@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from pipeline.private import REMOVED, Cleaner
+from cache_schema.local import REMOVED, Cleaner
 
 CLEANER = Cleaner(("/mnt/shapes/list", "/mnt/shapes"), ("janedoe",))
 

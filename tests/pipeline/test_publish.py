@@ -17,7 +17,7 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from cache_schema import products, remote, spec, store, synthetic, validate
+from cache_schema import local, products, remote, spec, store, synthetic, validate
 from cache_schema.errors import UserError
 from cache_schema.layout import node_json, text_cells
 from cache_schema.licences import both
@@ -340,8 +340,8 @@ def test_killed_commands_go_on(cache, lab, tmp_path):
 
 def test_nothing_local_goes_out(copied, tmp_path, monkeypatch):
     """A cache built with models from local folders, whose failed shape names its file by a path."""
-    monkeypatch.setattr(private.getpass, "getuser", lambda: "janedoe")
-    monkeypatch.setattr(private.socket, "gethostname", lambda: "gpubox7.lab.example")
+    monkeypatch.setattr(local.getpass, "getuser", lambda: "janedoe")
+    monkeypatch.setattr(local.socket, "gethostname", lambda: "gpubox7.lab.example")
     opened = store.open_cache(copied)
     journal = json.loads(Path(f"{copied}.journal").read_text().splitlines()[0])
     sources = [journal["source"], *journal["models"].values()]

@@ -213,7 +213,7 @@ class LearntTokens(nn.Module):
 
     def forward(self, tokens: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Put the learnt tokens and positions in front of those of the groups [B, N, D]. Returns both, [B, S + N, D] each."""
-        first, places = (torch.cat(list(own), 1).expand(len(tokens), -1, -1) for own in (self.tokens, self.positions))
+        first, places = (torch.cat(list(own), 1).expand(tokens.shape[0], -1, -1) for own in (self.tokens, self.positions))
         return torch.cat([first.to(tokens.dtype), tokens], 1), torch.cat([places.to(positions.dtype), positions], 1)
 
 

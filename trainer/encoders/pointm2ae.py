@@ -165,14 +165,17 @@ class PointM2AE(nn.Module):
         encoded: list[Tensor] = []
         for i, (level, seen, tier) in enumerate(zip(patches.levels, shown, self.tiers, strict=True)):
             assert isinstance(tier, Tier)
-            if encoded:
+            if whole:  # every group is in its own slot, so nothing needs to be looked for
+                members = ops.gather(encoded[-1], level.members) if encoded else level.groups
+            elif encoded:
                 # A group of this level consists of tokens of the level below. `slot` has their positions. Members of a visible group
                 # are always visible (`reveal`), so no -1 is looked up.
                 members = ops.gather(level.members, seen.group)  # [B, L, K] groups of the level below
                 members = ops.gather(encoded[-1], shown[i - 1].slot.gather(1, members.flatten(1)).view_as(members))  # [B, L, K, D below]
             else:
                 members = ops.gather(level.groups.flatten(2), seen.group).unflatten(2, level.groups.shape[2:])  # [B, L, K, C]
-            tokens, centres = tier.embed(members), ops.gather(level.centres, seen.group)  # [B, L, D] and [B, L, 3]
+            tokens = tier.embed(members)  # [B, L, D]
+            centres = level.centres if whole else ops.gather(level.centres, seen.group)  # [B, L, 3]
             # No token attends to slots that only fill up the batch. Their own results are computed and not used.
             mask, radius = None if seen.filled is None else seen.filled[:, None, None], self.config.radii[i]  # [B, 1, 1, L]
             if whole and radius:

@@ -102,7 +102,7 @@ class PointMAE(nn.Module):
         level = patches.coarsest
         groups, centres = level.groups, level.centres
         if visible is None:
-            visible = torch.arange(self.groups, device=centres.device).expand(len(centres), -1)
+            visible = torch.arange(self.groups, device=centres.device).expand(centres.shape[0], -1)
         else:
             groups = ops.gather(groups.flatten(2), visible).unflatten(2, groups.shape[2:])  # [B, Gv, K, C]
             centres = ops.gather(centres, visible)

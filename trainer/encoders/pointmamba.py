@@ -155,7 +155,8 @@ class Places(nn.Module):
     of shapes in the unit sphere, unless all of them are small.
     """
 
-    table: Tensor
+    digits: Tensor
+    after: Tensor
     start: Tensor
     powers: Tensor
     axes: Tensor
@@ -163,7 +164,8 @@ class Places(nn.Module):
     def __init__(self, grid: float) -> None:
         super().__init__()
         self.grid = grid
-        self.register_buffer("table", torch.tensor(TABLE), persistent=False)
+        self.register_buffer("digits", torch.tensor([entry & 7 for entry in TABLE]), persistent=False)
+        self.register_buffer("after", torch.tensor([entry >> 3 for entry in TABLE]), persistent=False)
         self.register_buffer("start", torch.tensor([8 * state for state in ZEROS]), persistent=False)
         self.register_buffer("powers", 2 ** torch.arange(MOST_BITS), persistent=False)
         self.register_buffer("axes", torch.tensor(CURVES), persistent=False)
@@ -173,17 +175,18 @@ class Places(nn.Module):
         cells = (centres.float() / self.grid).floor().long()  # [B, G, 3]
         cells = (cells - cells.amin(1, keepdim=True)).clamp(max=2**MOST_BITS - 1)
         needed = (cells.amax((1, 2)).unsqueeze(-1) >= self.powers).sum(-1).clamp(min=UNIT_BITS)  # [B]
-        levels = cells[..., self.axes].permute(0, 2, 1, 3).unsqueeze(-1) >> torch.arange(
-            MOST_BITS, device=cells.device
-        )  # [B, S, G, 3, bits]
-        octants = ((levels & 1) * self.powers[:3].flip(0).unsqueeze(-1)).sum(-2)  # [B, S, G, bits]
+        # No shifts here and below, which ONNX has for unsigned numbers only.
+        levels = (cells[..., self.axes].permute(0, 2, 1, 3).unsqueeze(-1) & self.powers) != 0  # [B, S, G, 3, bits]
+        octants = (levels * self.powers[:3].flip(0).unsqueeze(-1)).sum(-2)  # [B, S, G, bits]
         # The state to start from, so that the leading levels of zeros lead to the first state.
         state = self.start[(needed - MOST_BITS) % len(ZEROS)].view(-1, 1, 1)
         code = torch.zeros_like(octants[..., 0])
         for octant in octants.flip(-1).unbind(-1):
-            entry = self.table[state + octant]
-            code, state = code << 3 | entry & 7, entry >> 3
-        return code.argsort(dim=-1, stable=True).argsort(-1)
+            index = state + octant
+            code, state = 8 * code + self.digits[index], self.after[index]
+        # A position takes 48 bits. With the index below it no two are equal, and a sort of any kind, such as ONNX's, is a stable one.
+        count = code.shape[-1]
+        return (code * count + torch.arange(count, device=code.device)).argsort(-1).argsort(-1)
 
 
 # --------------------------------------------------------------------------------------------------------------- the model
@@ -281,11 +284,13 @@ class PointMamba(nn.Module):
             UserError: the points have another number of channels than the encoder reads, or are too few for the groups.
         """
         level = grouped(points, ordered, groups=self.groups, group_size=self.group_size, channels=self.config.channels)
+        return Patches(levels=(self.along(level),))
+
+    def along(self, level: Level) -> SerialLevel:
+        """See `trainer.encoders.protocol.Curved`."""
         # As published, the curves fill the box of all centres, so visible groups keep their order in the whole shape. The position of
         # this box is the only information about hidden groups that the encoder gets.
-        return Patches(
-            levels=(SerialLevel(groups=level.groups, centres=level.centres, members=level.members, places=self.places(level.centres)),)
-        )
+        return SerialLevel(groups=level.groups, centres=level.centres, members=level.members, places=self.places(level.centres))
 
     def forward(self, patches: Patches, visible: Tensor | None = None, curve: Tensor | None = None) -> SerialEncoded:
         """Tokens in the order of the centres. With `curve` [B] int64, each shape is read along this curve only."""
@@ -293,7 +298,7 @@ class PointMamba(nn.Module):
         assert isinstance(level, SerialLevel), "patches of another encoder"
         groups, centres, places = level.groups, level.centres, level.places
         if visible is None:
-            visible = torch.arange(self.groups, device=centres.device).expand(len(centres), -1)
+            visible = torch.arange(self.groups, device=centres.device).expand(centres.shape[0], -1)
         else:
             groups = ops.gather(groups.flatten(2), visible).unflatten(2, groups.shape[2:])  # [B, Gv, K, C]
             centres = ops.gather(centres, visible)

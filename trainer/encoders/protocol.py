@@ -192,6 +192,10 @@ class Curved(Protocol):
         """Tokens as from `Encoder.__call__`. With `curve` [B] int64, each shape is read along this curve only."""
         ...
 
+    def along(self, level: Level) -> Level:
+        """The level with the positions of its groups on the curves: what `patchify` makes of a grouping."""
+        ...
+
 
 # -------------------------------------------------------------------------------------------------- places for new parts
 

@@ -4,7 +4,7 @@
 
 Token t moves each channel's state by h[t] = exp(dt[t] a) h[t-1] + dt[t] x[t] b[t] and reads y[t] = c[t] h[t] + d x[t]. `mamba_ssm` has a
 kernel for the scan, which is used if it is installed and the tensors are on a GPU. In all other cases, and in compiled graphs, `plain_scan`
-is used.
+is used; in files for other runtimes, `exported_scan`.
 
 The plain scan cuts the tokens into about sqrt(T) chunks. For the backward pass, only the state at the start of each chunk is
 kept; the other states are computed again, chunk by chunk. On a CPU, chunks run one after another, so that the memory in use stays in the
@@ -42,6 +42,9 @@ def selective_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Te
         b, c: [B, T, N], how inputs enter the state and how it is read.
         d: [E], weight of the input itself.
     """
+    # Files of other runtimes know neither this module's operator nor the kernel, so they get a graph of plain operations.
+    if torch.compiler.is_exporting():
+        return exported_scan(x, dt, a, b, c, d)
     # A compiled graph uses the plain scan, which is one operator for the compiler.
     if kernel is not None and x.is_cuda and not torch.compiler.is_compiling():
         return kernel_scan(x, dt, a, b, c, d)
@@ -78,6 +81,31 @@ def plain_scan(
     y: Tensor
     y, _ = _scan(rates, *cut, x.device.type != "cpu" if abreast is None else abreast)  # [B, C, Q, E]
     return (y.flatten(1, 2)[:, :tokens] + d.to(wide) * x_wide).to(x.dtype)
+
+
+def exported_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
+    """The same outputs as `selective_scan`, without gradients in mind, as a graph of few plain operations: for ONNX and `torch.export`.
+
+    Chunks run in parallel from a zero state. A state is linear in the first state of its chunk, and the decays since then multiply: so the
+    first states follow from the last ones, and each is added, decayed, to the states of its chunk.
+    """
+    tokens = x.shape[1]
+    chunk = math.ceil(math.sqrt(tokens))
+    short = -tokens % chunk
+    dts, puts, writes, reads = (F.pad(v.float(), (0, 0, 0, short)).unflatten(1, (-1, chunk)) for v in (dt, dt * x, b, c))
+    rates = a.float().mT  # [N, E]
+    decays = (dts.unsqueeze(-2) * rates).exp()  # [B, C, Q, N, E]
+    added = writes.unsqueeze(-1) * puts.unsqueeze(-2)  # [B, C, Q, N, E]
+    states = [added[:, :, 0]]
+    for q in range(1, chunk):
+        states.append(decays[:, :, q] * states[-1] + added[:, :, q])
+    since = (dts.cumsum(2).unsqueeze(-2) * rates).exp()  # [B, C, Q, N, E]: decay since the start of the chunk
+    starts = [torch.zeros_like(states[-1][:, 0])]
+    for i in range(dts.shape[1] - 1):
+        starts.append(since[:, i, -1] * starts[-1] + states[-1][:, i])
+    h = torch.stack(states, 2) + since * torch.stack(starts, 1).unsqueeze(2)  # [B, C, Q, N, E]
+    y = (reads.unsqueeze(-2) @ h).squeeze(-2)  # [B, C, Q, E]
+    return (y.flatten(1, 2)[:, :tokens] + d.float() * x).to(x.dtype)
 
 
 @torch.library.custom_op("mmpd::scan", mutates_args=())

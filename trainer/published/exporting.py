@@ -30,7 +30,7 @@ def export_encoder(run: Path, out: Path) -> int:
         UserError: there is no run, or the file's name does not end in .safetensors, or the file exists.
     """
     if out.suffix != ".safetensors":
-        raise UserError(f"{out} must end in .safetensors")
+        raise UserError(f"{out} must end in .safetensors, .onnx or .pt2")
     if out.exists():
         raise UserError(f"{out} exists: give another name")
     loaded = checkpoint.load(run)

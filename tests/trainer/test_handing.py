@@ -1,0 +1,194 @@
+"""A run that is handed on: what travels, what stays here, and what is refused. Without the package of the hub; see test_runs_afar.py."""
+
+import dataclasses
+import getpass
+import json
+import pickle
+import re
+import shutil
+
+import pytest
+import safetensors
+import torch
+
+from cache_schema import local, store
+from cache_schema.errors import UserError
+from tests.trainer.conftest import config_of
+from trainer import checkpoint, handing
+from trainer.loop import train
+from trainer.tasks import catalog
+
+
+@pytest.fixture(scope="module")
+def run(cache_path, tmp_path_factory):
+    """A run with an average of its weights, a result, a label set and a kept classifier that name places, and things that must stay."""
+    run = tmp_path_factory.mktemp("home") / "janedoe" / "mine"
+    train(config_of("align", "optim.ema=0.9"), [cache_path], run, device="cpu")
+    loaded = checkpoint.load(run)
+    catalog.save(
+        catalog.evaluate("zeroshot", loaded, store.open_cache(cache_path), catalog.options("zeroshot", ["labels=source"]), None), run
+    )
+    for name in ("labels", "classifiers"):
+        (run / name).mkdir()
+        said = {"mmpd": json.dumps({"model": f"{run}/deep/model.bin", "classes": ["cone"]})}
+        safetensors.torch.save_file({"embeddings": torch.arange(6.0).view(2, 3)}, run / name / "one.safetensors", said)
+    (run / "notes.txt").write_text("secret")
+    (run / "labels" / "evil.pkl").write_bytes(pickle.dumps("x"))
+    return run
+
+
+@pytest.fixture(scope="module")
+def pushed(run, tmp_path_factory):
+    place = tmp_path_factory.mktemp("places") / "mine"
+    told = []
+    handing.push(run, str(place), allow_unknown=True, say=told.append)
+    assert "licence is not known" in told[0]
+    return place
+
+
+def files(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_weights_results_and_a_card_travel_and_nothing_else(run, pushed, cache_path):
+    assert files(pushed) == {
+        "model.safetensors", "config.json", "README.md", "curves.png", "labels/one.safetensors", "classifiers/one.safetensors",
+        *(f"eval/{path.name}" for path in (run / "eval").glob("*.json")),
+    }  # fmt: skip
+    for name in files(pushed):
+        data = (pushed / name).read_bytes()
+        for secret in (str(run), str(run.parent), str(cache_path.parent), "janedoe"):
+            assert secret.encode() not in data, f"{name} holds {secret}"
+    # The average over steps is the run's result: it travels as the weights, so the digest stays.
+    assert checkpoint.weights(pushed) == checkpoint.weights(run)
+    with safetensors.safe_open(pushed / "model.safetensors", "pt") as opened:
+        assert all(name.startswith("model.") for name in opened.keys())
+    points = torch.rand(2, 64, 3)
+    mine, theirs = (checkpoint.load(place).model.features(points, ordered=False) for place in (run, handing.fetch(str(pushed))))
+    torch.testing.assert_close(mine.summary, theirs.summary, rtol=0, atol=0)
+    with safetensors.safe_open(pushed / "labels" / "one.safetensors", "pt") as opened:
+        assert torch.equal(opened.get_tensor("embeddings"), torch.arange(6.0).view(2, 3))
+        assert json.loads(opened.metadata()["mmpd"]) == {"model": "model.bin", "classes": ["cone"]} or "deep/model.bin" in str(
+            opened.metadata()
+        )
+
+
+def test_the_card_says_where_the_run_comes_from_and_what_it_scored(run, pushed, cache_path):
+    text = (pushed / "README.md").read_text()
+    head = dict(line.split(": ", 1) for line in text.split("---\n")[1].splitlines())
+    assert head["license"] == "unknown" and head["library_name"] == "mmpd" and head["pipeline_tag"] == "feature-extraction"
+    assert checkpoint.weights(run) in text
+    (result,) = (json.loads(path.read_text()) for path in (run / "eval").glob("*.json"))
+    metric = result["scores"]["metrics"][0]
+    low, high = metric["interval"]
+    assert f"[{low:.1f}, {high:.1f}] | {metric['shapes']} shapes | {metric['chance']:.1f} |" in text
+    manifest = store.open_cache(cache_path)
+    for name in ("points", "image/random-a", "text/random/random-a"):
+        if name in manifest.products():
+            assert f"`{manifest.products()[name].fingerprint}`" in text
+    assert "38 shapes" in text and "small.zarr" in text and "64 points" in text and "no colours" in text
+    assert "not known: 38 shapes of small.zarr" in text
+    assert re.search(r"Model\.from_pretrained\(\"mine\"\)\nvectors = model\.embed\(clouds\)", text)
+
+
+def test_a_pulled_run_is_an_ordinary_run(run, pushed, cache_path, tmp_path):
+    sizes = handing.pull(str(pushed), tmp_path / "theirs")
+    assert sizes["last.safetensors"] == (tmp_path / "theirs" / "last.safetensors").stat().st_size
+    loaded = checkpoint.load(tmp_path / "theirs")
+    assert loaded.weights == checkpoint.weights(run) and loaded.header.caches[0].path == "small.zarr"
+    again = catalog.evaluate("zeroshot", loaded, store.open_cache(cache_path), catalog.options("zeroshot", ["labels=source"]), None)
+    (before,) = (json.loads(path.read_text()) for path in (run / "eval").glob("*.json"))
+    assert [list(metric.values) for metric in again.scores.metrics] == [metric["values"] for metric in before["scores"]["metrics"]]
+    handing.push(tmp_path / "theirs", str(tmp_path / "on"), caches=[cache_path], allow_unknown=True)  # and can be handed on itself
+    assert checkpoint.weights(tmp_path / "on") == checkpoint.weights(run)
+    with pytest.raises(UserError, match="exists; give a new folder"):
+        handing.pull(str(pushed), tmp_path / "theirs")
+
+
+def test_the_training_goes_along_if_asked(run, cache_path, tmp_path):
+    handing.push(run, str(tmp_path / "all"), allow_unknown=True, training=True)
+    handing.pull(str(tmp_path / "all"), tmp_path / "theirs")
+    mine, theirs = (checkpoint.read(place)[2] for place in (run, tmp_path / "theirs"))
+    assert mine.keys() == theirs.keys() and any(name.startswith("optimizer.") for name in mine)
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_licences_are_obeyed(run, cache_path, tmp_path):
+    with pytest.raises(UserError, match=r"nobody knows whether .*: 38 shapes of small.zarr, .* add --allow-unknown"):
+        handing.push(run, str(tmp_path / "place"))
+    copy = tmp_path / "forbids.zarr"
+    shutil.copytree(cache_path, copy)
+    cache = store.open_cache(copy)
+    record = cache.products()["image/random-a"]
+    cache.rewrite_record(dataclasses.replace(record, spec=dataclasses.replace(record.spec, licence="CC BY-ND 4.0")))
+    with pytest.raises(UserError, match=r"must not be given away: teacher random-a \(CC BY-ND 4.0: it forbids"):
+        handing.push(run, str(tmp_path / "place"), caches=[copy], allow_unknown=True)
+    assert not (tmp_path / "place").exists()
+
+
+@pytest.mark.parametrize(
+    ("harm", "says"),
+    [
+        (lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:-9]), "does not match its checksum"),
+        (lambda f: (f / "eval").rename(f / "gone"), "is not there"),
+        (lambda f: (f / "config.json").write_text("{}"), "describes no run of this project"),
+        (lambda f: (f / "config.json").write_text("[" * 9999), "is damaged"),
+        (lambda f: (f / "config.json").unlink(), "holds no run"),
+        (lambda f: change(f, lambda m: m.update(format=7)), "has format 7, this software reads 1"),
+        (lambda f: change(f, lambda m: m["files"][0].update(name="../../evil.png")), "cannot be a file name|no file of a run"),
+        (lambda f: change(f, lambda m: m["files"][0].update(name="evil.pkl")), "no file of a run"),
+        (lambda f: change(f, lambda m: m.update(digest="0" * 64)), "are not those of its config.json"),
+    ],
+)
+def test_a_damaged_or_strange_place_is_named_and_nothing_of_it_is_kept(pushed, tmp_path, harm, says):
+    place = tmp_path / "place"
+    shutil.copytree(pushed, place)
+    harm(place)
+    with pytest.raises(UserError, match=says):
+        handing.pull(str(place), tmp_path / "theirs")
+    if "digest" not in says and "are not those" not in says:
+        assert not (tmp_path / "theirs" / "last.safetensors").exists()
+    if (place / "config.json").exists():
+        with pytest.raises(UserError):
+            handing.fetch(str(place))
+            raise (
+                UserError("only files that fetch does not read are harmed") if "eval" in says or says == "is not there" else AssertionError
+            )
+
+
+def change(folder, how):
+    body = json.loads((folder / "config.json").read_text())
+    how(body["mmpd"])
+    (folder / "config.json").write_text(json.dumps(body))
+
+
+def test_a_place_with_something_else_is_left_alone(run, aligned, pushed, tmp_path):
+    handing.push(run, str(pushed), allow_unknown=True)  # the same run again
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"holds thesis.txt and no run"):
+        handing.push(run, str(other), allow_unknown=True)
+    with pytest.raises(UserError, match=r"holds another run .*--replace"):
+        handing.push(aligned, str(pushed), allow_unknown=True)
+    with pytest.raises(UserError, match="a run is a model: give hf://USER/NAME"):
+        handing.push(run, "hf://datasets/me/chairs", allow_unknown=True)
+    with pytest.raises(UserError, match="--public is for models on the hub"):
+        handing.push(run, str(tmp_path / "p"), public=True, allow_unknown=True)
+
+
+def test_names_of_this_user_do_not_go_out(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(local.getpass, "getuser", lambda: "carolmiller")
+    assert getpass.getuser() == "carolmiller"
+    copy = tmp_path / "carolmiller-run"
+    shutil.copytree(run, copy)
+    handing.push(copy, str(tmp_path / "place"), allow_unknown=True)
+    for name in files(tmp_path / "place") - {"model.safetensors", "curves.png"}:
+        assert b"carolmiller" not in (tmp_path / "place" / name).read_bytes(), name
+
+
+def test_fetch_names_what_it_cannot_find(tmp_path):
+    with pytest.raises(UserError, match="no name of a model on the hub, which has the form USER/NAME"):
+        handing.fetch("chairs")
+    with pytest.raises(UserError, match="fetch it first, mmpd-train pull s3://lab/chairs RUN"):
+        handing.fetch("s3://lab/chairs")

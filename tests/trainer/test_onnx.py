@@ -1,0 +1,137 @@
+"""Encoders of all families as graphs: onnxruntime and torch.export give what torch gives, on points that are prepared as the page says."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cache_schema.errors import UserError
+from tests.trainer.conftest import SMALL
+from trainer import checkpoint, graphs
+from trainer.loop import train
+from trainer.recipes import configured
+from trainer.tasks.features import Body
+
+onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
+
+PAGE = Path(__file__).parents[2] / "docs" / "howto" / "hand-on.md"
+FAMILIES = {
+    "pointmae-tiny": SMALL,
+    "pointmamba-tiny": (*SMALL, "encoder.groups=8"),
+    "pointm2ae-tiny": (
+        "encoder.counts=32,16,8",
+        "encoder.embed=8,8,16",
+        "encoder.widths=12,24,48",
+        "encoder.depths=1,1,1",
+        "align.heads=3",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def runs(cache_path, tmp_path_factory):
+    """A run of each family, by the name of its encoder: one step."""
+    folder = tmp_path_factory.mktemp("families")
+    for name, small in FAMILIES.items():
+        config = configured("smoke", "align", [f"encoder.name={name}", *small, "data.threads=1", "optim.epochs=1"])
+        train(config, [cache_path], folder / name, device="cpu")
+    return {name: folder / name for name in FAMILIES}
+
+
+@pytest.fixture(scope="module")
+def files(runs, tmp_path_factory):
+    """The graph of each family."""
+    folder = tmp_path_factory.mktemp("graphs")
+    made = {name: graphs.write(run, folder / f"{name}.onnx") for name, run in runs.items()}
+    return folder, made
+
+
+def prepared(points, count):
+    """The function of the page, as a reader would copy it."""
+    code = re.search(r"```python\n(import numpy as np\n\ndef prepared.*?)```", PAGE.read_text(), re.DOTALL)[1]
+    names = {}
+    exec(code, names)
+    return names["prepared"](points, count)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_onnxruntime_gives_what_torch_gives(name, runs, files):
+    folder, made = files
+    session = onnxruntime.InferenceSession(folder / f"{name}.onnx")
+    model = checkpoint.load(runs[name]).model
+    generator = np.random.default_rng(3)
+    clouds = [30 + 7 * generator.normal(size=(n, 3)) * (1, 2, 0.5) for n in (64, 500, 2000)]
+    for chosen in (clouds[:1], clouds, clouds[::-1] * 2):  # another number of shapes than in the export each time
+        batch = np.concatenate([prepared(cloud, 64) for cloud in chosen])
+        found = dict(zip([o.name for o in session.get_outputs()], session.run(None, {"points": batch}), strict=True))
+        truth = model.features(torch.from_numpy(batch), ordered=True)
+        np.testing.assert_allclose(found["summary"], truth.summary, atol=1e-4)
+        np.testing.assert_allclose(found["vector"], Body.of(model, "mean_max")(torch.from_numpy(batch), True).detach(), atol=1e-4)
+        np.testing.assert_allclose(found["tokens"], truth.tokens, atol=1e-4)
+        with torch.no_grad():
+            spaces = model.teachers.embed(truth.summary)
+        np.testing.assert_allclose(found["text/random-a"], spaces["text/random-a"], atol=1e-4)
+        np.testing.assert_allclose(np.linalg.norm(found["image/random-b"], axis=1), 1, atol=1e-4)  # by regression: made the teacher's
+    assert list(found) == [value.name for value in made[name].outputs]
+    assert {node.domain for node in onnx.load(folder / f"{name}.onnx").graph.node} == {""}, "operators of ONNX alone"
+    with pytest.raises(Exception, match=r"Got: 65 Expected: 64"):
+        session.run(None, {"points": np.zeros((1, 65, 3), np.float32)})
+
+
+def test_groups_that_the_caller_has_found(runs):
+    points = prepared(np.random.default_rng(0).normal(size=(300, 3)), 64)
+    for run in runs.values():
+        model, given = checkpoint.load(run).model, []
+        config = model.encoder.config
+        levels = zip(getattr(config, "counts", (config.groups,)), getattr(config, "sizes", (model.encoder.group_size,)), strict=True)
+        coordinates = points[0]
+        for groups, size in levels:
+            centres = points[0][:groups]
+            members = np.argsort(((centres[:, None] - coordinates) ** 2).sum(-1), axis=1, kind="stable")[:, :size]
+            given += [centres, members] if given else [coordinates[members] - centres[:, None], centres]
+            coordinates = centres
+        named = graphs.inputs(model, torch.from_numpy(points), "groups")
+        assert [value.shape[1:] for value in named] == [array.shape for array in given]
+        with torch.no_grad():
+            _, tokens, summary, *_ = graphs.Graph(model, "groups").eval()(*(torch.from_numpy(array[None]) for array in given))
+        truth = model.features(torch.from_numpy(points), ordered=True)
+        torch.testing.assert_close(summary, truth.summary, atol=1e-5, rtol=0)
+        torch.testing.assert_close(tokens, truth.tokens, atol=1e-5, rtol=0)
+
+
+def test_a_file_says_what_it_is(runs, files):
+    folder, _ = files
+    model = onnx.load(folder / "pointmae-tiny.onnx")
+    said = {entry.key: entry.value for entry in model.metadata_props}
+    assert said["mmpd.digest"] == checkpoint.weights(runs["pointmae-tiny"])
+    assert json.loads(said["mmpd.convention"])["count"] == 64
+    assert "Take 64 points" in said["mmpd.preprocessing"] and "farthest-point order" in said["mmpd.preprocessing"]
+    assert str(folder).encode() not in (folder / "pointmae-tiny.onnx").read_bytes()
+    assert str(Path(graphs.__file__).parent).encode() not in (folder / "pointmae-tiny.onnx").read_bytes(), "no path of this machine"
+
+
+def test_torch_export_runs_without_this_software(runs, tmp_path):
+    file = tmp_path / "mamba.pt2"
+    made = graphs.write(runs["pointmamba-tiny"], file)
+    assert made.apart < 1e-5 and not list(tmp_path.glob("*.tmp"))
+    program = torch.export.load(file)
+    assert not any("mmpd" in str(node.target) for node in program.graph.nodes), "no operator of this software"
+    points = prepared(np.random.default_rng(1).normal(size=(99, 3)), 64)
+    truth = checkpoint.load(runs["pointmamba-tiny"]).model.features(torch.from_numpy(points), ordered=True)
+    torch.testing.assert_close(program.module()(torch.from_numpy(points))[1], truth.tokens, atol=1e-5, rtol=0)
+
+
+def test_a_graph_that_differs_is_not_written(runs, tmp_path, monkeypatch):
+    def off(graph, *arguments):
+        return b"a file", lambda sample: [value + 0.01 for value in graph(*sample)]
+
+    monkeypatch.setattr(graphs, "_exported", off)
+    with pytest.raises(UserError, match="another vector than torch for 1 shapes"):
+        graphs.write(runs["pointmae-tiny"], tmp_path / "off.pt2")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(UserError, match=r"must end in \.onnx or \.pt2"):
+        graphs.write(runs["pointmae-tiny"], tmp_path / "off.pth")

@@ -1,0 +1,300 @@
+"""The card of a trained run: a page for people and hubs that goes beside its weights.
+
+    facts = gathered(loaded, caches=[Path("shapes.zarr")])              # data, teachers and licences, as far as they are known here
+    text = readme("user/name", loaded, facts, results, licence="", files=("model.safetensors",))
+
+The card is Markdown with a metadata block (https://huggingface.co/docs/hub/model-cards).
+"""
+
+import json
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+
+from cache_schema import licences, products
+from cache_schema.cards import hub_licence, licences_of, plain
+from cache_schema.errors import UserError
+from cache_schema.spec import Record, TeacherSpec
+from cache_schema.store import Cache, open_cache
+from cache_schema.terminal import version_line
+from trainer import checkpoint
+from trainer.batch import Used
+from trainer.checkpoint import Header, Loaded
+from trainer.config import AlignConfig, DistillConfig
+from trainer.folder import begun
+from trainer.part import selected
+from trainer.tasks.result import Result
+
+LIBRARY: Final = "mmpd"
+"""Name of this software in the metadata block."""
+TASK: Final = "feature-extraction"
+"""The task of a run in the words of the hub (https://huggingface.co/tasks)."""
+TAGS: Final = ("3d", "point-cloud", LIBRARY, "model_hub_mixin", "pytorch_model_hub_mixin")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What one cache gave to a run, or to the run of its guide."""
+
+    used: Used
+    whose: str
+    """`the run` or `its guide`."""
+    shapes: Mapping[str, int]
+    """Number of shapes that were trained on, by licence; empty for unknown. Empty if the cache is not here."""
+    records: tuple[Record, ...]
+    """Records of what was read, in the order of making; empty if the cache is not here."""
+    classes: int = 0
+
+    @property
+    def name(self) -> str:
+        return Path(self.used.path).name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """Where a run comes from, as far as it is known here."""
+
+    data: tuple[Trained, ...]
+    holders: Mapping[str, Sequence[str]]
+    """Who is under which licence: shapes and teachers by licence; an empty one stands for unknown."""
+
+
+# ------------------------------------------------------------------------------------------------------ what is known
+
+
+def gathered(loaded: Loaded, caches: Sequence[Path]) -> Facts:
+    """Find out what a run was trained on, and under which licences that is.
+
+    Args:
+        loaded: the run.
+        caches: where its caches are now; those that are still where they were need not be named.
+    """
+    opened = [open_cache(path) for path in caches]
+    data = [_trained(used, loaded.header, "the run", opened) for used in loaded.header.caches]
+    holders: dict[str, list[str]] = {}
+    guide = _guide(loaded)
+    if guide is not None:
+        data += [_trained(used, guide, "its guide", opened) for used in guide.caches]
+    elif loaded.header.guide:
+        holders.setdefault("", []).append("the guide, whose run is not here")
+    if loaded.header.source:
+        holders.setdefault("", []).append(f"the checkpoint {loaded.header.source.file} that was imported")
+    for one in data:
+        whose = one.name if one.whose == "the run" else f"{one.name} of {one.whose}"
+        if not one.records:
+            holders.setdefault("", []).append(f"cache {whose}, which is not here")
+        for licence, count in one.shapes.items():
+            holders.setdefault(licence, []).append(f"{count} shapes of {whose}")
+        known = {record.product: record for record in one.records}
+        for product, licence in licences.of_products(known).items():
+            parts = products.parts(known[product])
+            model = f"teacher {parts['teacher']}" if "teacher" in parts else f"captions {parts.get('captions', product)}"
+            holders.setdefault(licence, []).append(model)
+    return Facts(data=tuple(data), holders={name: tuple(dict.fromkeys(who)) for name, who in holders.items()})
+
+
+def _guide(loaded: Loaded) -> Header | None:
+    """The header of the run of a run's guide; None if there is none, or if it is not where it was."""
+    with suppress(UserError, OSError):
+        _, init = begun(loaded.run)
+        if init is not None:
+            return checkpoint.read(init)[0]
+    return None
+
+
+def _trained(used: Used, header: Header, whose: str, opened: Sequence[Cache]) -> Trained:
+    for cache in _candidates(used, opened):
+        made = cache.products()
+        if all(name in made and made[name].fingerprint == fingerprint for name, fingerprint in used.products):
+            names = [name for name, _ in used.products]
+            # Embedded captions are under the licence of their captioner, too.
+            written = [f"{products.CAPTIONS.name}/{name.split('/')[1]}" for name in names if made[name].kind == products.TEXT.name]
+            records = {name: made[name] for name in dict.fromkeys([*names, *written]) if name in made}
+            return Trained(
+                used=used, whose=whose, shapes=_licensed(cache, header), records=tuple(products.in_order(records.values())),
+                classes=len(cache.manifest.classes),
+            )  # fmt: off
+    return Trained(used=used, whose=whose, shapes={}, records=())
+
+
+def _candidates(used: Used, opened: Sequence[Cache]) -> Iterator[Cache]:
+    yield from opened
+    with suppress(UserError, OSError):  # moved, or gone
+        yield open_cache(used.path)
+
+
+def _licensed(cache: Cache, header: Header) -> dict[str, int]:
+    """Number of the shapes of a cache that a run was trained on, by licence."""
+    rows, names = selected(cache, header.config.data, header.config.seed), cache.manifest.licences
+    if not names:
+        return {"": len(rows)}
+    values, counts = np.unique(np.asarray(cache.column("licence"))[rows], return_counts=True)
+    return {names[value] if value >= 0 else "": int(count) for value, count in zip(values, counts, strict=True)}
+
+
+# ------------------------------------------------------------------------------------------------------------ the card
+
+
+def readme(where: str, loaded: Loaded, facts: Facts, results: Sequence[Result], licence: str, files: Sequence[str]) -> bytes:
+    """Write the card.
+
+    Args:
+        where: how others name the run: `USER/NAME` on the hub, else the name of its folder.
+        loaded: the run.
+        facts: what `gathered` found, with the licences.
+        results: its results.
+        licence: the licence that the weights are given under, as their owner says; empty if nothing was said.
+        files: what lies beside the card.
+    """
+    name = where.rpartition("/")[2]
+    head = [
+        "---",
+        f"license: {hub_licence([licence] if licence else facts.holders)}",
+        f"library_name: {LIBRARY}",
+        f"pipeline_tag: {TASK}",
+        f"tags: [{', '.join(TAGS)}]",
+        "---",
+    ]
+    config = loaded.config
+    how = "aligned with the images and texts of teachers" if config.stage == "align" else "trained by masked modelling"
+    parts = [
+        "\n".join(head),
+        f"# {plain(name)}",
+        f"An encoder of 3D shapes, {how} by {LIBRARY}. It gives a vector for every shape, and features of its parts."
+        + (f" It is not finished: {loaded.header.unfinished}." if loaded.header.unfinished else ""),
+        "## Use it\n\n" + _use(where, loaded),
+        "## Results\n\n" + _results(results, loaded),
+        "## The encoder\n\n" + _architecture(loaded),
+        "## What it was trained on\n\n" + _data(facts),
+        "## Limits\n\n" + _limits(loaded),
+        "## Licences\n\n" + (f"The weights are given under {plain(licence)}. What they were made from:\n\n" if licence else "")
+        + licences_of(facts.holders),
+        "## Where it comes from\n\n" + _provenance(loaded, files),
+    ]  # fmt: skip
+    if "curves.png" in files:
+        parts.append("![Losses during training](curves.png)")
+    return ("\n\n".join(parts) + "\n").encode()
+
+
+def _use(where: str, loaded: Loaded) -> str:
+    teachers = [teacher.name for teacher in loaded.header.facts.teachers if teacher.objective == "contrast"]
+    more = f"\nmodel.teacher_space(clouds, {json.dumps(teachers[0])})      # to compare with pictures and texts" if teachers else ""
+    return (
+        "```python\nfrom trainer.model import Model\n\n"
+        f"model = Model.from_pretrained({json.dumps(where)})\n"
+        f"vectors = model.embed(clouds)      # clouds: arrays [n, 3 or 6] of any scale, place and count{more}\n```\n\n"
+        "`pip install 'mmpd[trainer,remote]'` brings the software."
+    )
+
+
+def _results(results: Sequence[Result], loaded: Loaded) -> str:
+    if not results:
+        return "No result was measured."
+    lines = ["| task | measure | result, % | 95 % interval | n | chance |", "|---|---|---|---|---|---|"]
+    notes: dict[str, None] = {}
+    for result in sorted(results, key=lambda one: one.title):
+        shown = [metric for metric in result.scores.metrics if metric.headline] or result.scores.metrics[:1]
+        for metric in shown:
+            n = f"{metric.shapes} {metric.units}" if metric.shapes is not None else "unknown"
+            verdict = f" ({metric.verdict})" if metric.verdict else ""
+            chance = "unknown" if metric.chance is None else f"{metric.chance:.1f}"
+            spread = f" over {len(metric.values)} {metric.over}" if metric.deviation is not None else ""
+            cells = plain(result.title), plain(metric.name), f"{metric}{verdict}{spread}", metric.extent or "unknown", n, chance
+            lines.append(f"| {' | '.join(cells)} |")
+        stale = "" if result.weights == loaded.weights else "measured with earlier weights of this run"
+        notes |= dict.fromkeys(f"{result.title}: {note}" for note in (*result.scores.notes, stale) if note)
+    told = "\n".join(f"- {plain(note)}" for note in notes)
+    return (
+        "\n".join(lines)
+        + "\n\nn is the number of test shapes, and the interval is over them. ± is a standard deviation."
+        + (f"\n\n{told}" if told else "")
+    )
+
+
+def _architecture(loaded: Loaded) -> str:
+    config, encoder = loaded.config, loaded.model.encoder
+    count = sum(value.numel() for value in loaded.model.get_submodule("encoder").parameters())
+    lines = [
+        f"- Encoder: {plain(config.encoder.name)}, {count:,} parameters, {encoder.groups} tokens of width {encoder.dim}, "
+        f"{encoder.config.channels} channels ({'coordinates and colours' if encoder.config.channels == 6 else 'coordinates'})",
+        f"- Pre-training: {_stage(config)}; {loaded.header.step:,} steps of {config.optim.batch} shapes, AdamW with a rate up to "
+        f"{config.optim.lr:g}, seed {config.seed}",
+    ]
+    for teacher in loaded.header.facts.teachers:
+        texts = ", with texts" if teacher.text else ""
+        lines.append(f"- Space of {plain(teacher.name)}: width {teacher.dim}, by {teacher.objective}{texts}")
+    return "\n".join(lines)
+
+
+def _stage(config: AlignConfig | DistillConfig) -> str:
+    if isinstance(config, AlignConfig):
+        return "stage 1, aligned with teachers"
+    losses = {"local": config.distill.local_weight, "global": config.distill.global_weight, "projected": config.distill.projected_weight,
+              "teachers": config.distill.teacher_weight, "reconstruction": config.distill.reconstruction_weight}  # fmt: skip
+    return f"stage 2, masked modelling with {', '.join(name for name, weight in losses.items() if weight)}"
+
+
+def _data(facts: Facts) -> str:
+    if not facts.data:
+        return "It was imported, and its training is that of its authors."
+    parts = []
+    for one in facts.data:
+        count = one.used.rows.partition(" ")[0] or (str(sum(one.shapes.values())) if one.shapes else "an unknown number of")
+        lines = [f"**{plain(one.name)}** ({one.whose}): {count} shapes{f' of {one.classes} classes' if one.classes else ''}"]
+        if not one.records:
+            lines[0] += ". The cache was not here when this card was written, so its licences are not known"
+        lines += ["", "| product | made by | licence | fingerprint |", "|---|---|---|---|"]
+        known = {record.product: record for record in one.records}
+        said = licences.of_products(known)
+        for name, fingerprint in one.used.products:
+            record = known.get(name)
+            by = _teacher(record.spec) if record is not None and isinstance(record.spec, TeacherSpec) else ""
+            licence = plain(said[name]) or "not known" if name in said else ""
+            lines.append(f"| {plain(name)} | {by} | {licence} | `{fingerprint}` |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def _teacher(spec: TeacherSpec) -> str:
+    revision = f", revision {plain(spec.revision)}" if spec.revision else ""
+    return f"{plain(spec.model)}{revision}, weights {plain(spec.weights.removeprefix('sha256:')[:12])}"
+
+
+def _limits(loaded: Loaded) -> str:
+    convention, channels = loaded.model.convention, loaded.model.encoder.config.channels
+    if convention is None:
+        return "It is not known what points it was trained on. Features of other points than those may be wrong."
+    placed = {
+        "unit_sphere": "moved to the origin and scaled into the unit sphere, so absolute size means nothing to it",
+        "none": "in the units of their source",
+    }
+    lines = [
+        f"- It knows shapes of {convention.count} points, {placed[convention.normalize]}. `Model` brings other clouds to that, and says "
+        "where that changes much.",
+        "- It knows the up axis of its training shapes. A shape that lies on its side has other features.",
+    ]
+    if channels == 6:
+        seen = {True: "It saw colours.", False: "It saw no colours in training, only grey.", None: "Whether it saw colours is not known."}
+        lines.append(f"- {seen[convention.colored]} A cloud without colours is given grey {convention.grey:.3g}.")
+    else:
+        lines.append("- It sees no colours.")
+    lines.append("- It was tested on what the results above name, and on nothing else.")
+    return "\n".join(lines)
+
+
+def _provenance(loaded: Loaded, files: Sequence[str]) -> str:
+    source = loaded.header.source
+    lines = [
+        f"- Digest of the weights that give its features: `{loaded.weights}`",
+        f"- Fingerprint of the experiment: `{checkpoint.setup(loaded.header, seeds=True)}`",
+        *([f"- Imported from {plain(source.file)} (sha256 `{source.sha256}`) as {plain(source.architecture)}"] if source else []),
+        f"- Handed on by {version_line().strip()}, torch {plain(torch.__version__)}, Python {platform.python_version()}",
+        f"- Files: {', '.join(f'`{name}`' for name in files)}. The weights are safetensors; nothing is pickled.",
+    ]
+    return "\n".join(lines)
