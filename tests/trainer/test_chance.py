@@ -11,7 +11,8 @@ from rich.console import Console
 from tests.trainer.test_points import run, write  # noqa: F401
 from trainer import checkpoint
 from trainer.tasks import catalog, features, finetune, picture, result
-from trainer.tasks.accuracy import accuracies, counted, wilson
+from cache_schema.intervals import wilson
+from trainer.tasks.accuracy import accuracies, counted
 from trainer.tasks.result import Metric
 from trainer.tasks.shapes import of_split
 
