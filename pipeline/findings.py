@@ -182,7 +182,8 @@ def compared(snapshot: Snapshot) -> list[Record]:
 
 def usable(snapshot: Snapshot, record: Record) -> NDArray[np.bool_]:
     """Tell which shapes are ok and have their rows of a product. [N]"""
-    return snapshot.done(record.product) & (snapshot.status == spec.OK)
+    there: NDArray[np.bool_] = snapshot.done(record.product) & (snapshot.status == spec.OK)
+    return there
 
 
 def sampled(rows: NDArray[Any], most: int) -> NDArray[np.int64]:

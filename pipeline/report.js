@@ -92,14 +92,14 @@
         rgb[3 * i + k] = (colours[k] * 255) / 31;
       }
     }
+    let reach = 1e-9;
+    for (let i = 0; i < count; i++) reach = Math.max(reach, Math.hypot(xyz[3 * i], xyz[3 * i + 1], xyz[3 * i + 2]));
+    for (let i = 0; i < xyz.length; i++) xyz[i] /= reach; // now it fits into the picture, however it is turned
     return { count, xyz, rgb, label: null, chosen: null };
   }
 
-  const hues = (count) => Array.from({ length: count }, (_, i) => {
-    // Steps of the golden angle, with three lightnesses in turn: neighbours differ in both.
-    const [r, g, b] = fromHsl((i * 137.5) % 360, 0.65, [0.42, 0.6, 0.75][i % 3]);
-    return [r, g, b];
-  });
+  // Steps of the golden angle, with three lightnesses in turn: neighbours differ in both.
+  const hues = (count) => Array.from({ length: count }, (_, i) => fromHsl((i * 137.5) % 360, 0.65, [0.42, 0.6, 0.75][i % 3]));
   function fromHsl(h, s, l) {
     const f = (n) => {
       const k = (n + h / 30) % 12;
@@ -114,7 +114,7 @@
     const [sa, ca, se, ce] = [Math.sin(a), Math.cos(a), Math.sin(e), Math.cos(e)];
     const { count, xyz, rgb, label, chosen } = cloud;
     const far = 3.6; // distance of the camera from the middle of the shape
-    const scale = (side / 2) * 2.3 * eye.zoom;
+    const scale = (side / 2) * 3.2 * eye.zoom;
     const x = new Float32Array(count), y = new Float32Array(count), near = new Float32Array(count);
     for (let i = 0; i < count; i++) {
       const [px, py, pz] = [xyz[3 * i], xyz[3 * i + 1], xyz[3 * i + 2]];
@@ -125,7 +125,7 @@
       y[i] = side / 2 - ((py * ce - forth * se) * scale) / depth;
     }
     const order = Array.from(x.keys()).sort((i, j) => near[i] - near[j]);
-    const size = Math.min((side * 0.42) / Math.sqrt(count), side * 0.03) * eye.zoom;
+    const size = Math.min((side * 0.5) / Math.sqrt(count), side * 0.03) * eye.zoom;
     pen.clearRect(0, 0, side, side);
     for (const i of order) {
       const colour = label ? label.colours[label.of[i]] ?? [140, 140, 140] : [rgb[3 * i], rgb[3 * i + 1], rgb[3 * i + 2]];
@@ -226,7 +226,7 @@
       image.alt = name;
       if (document.activeElement === canvas || document.activeElement === document.body) $("#viewer-after").focus();
     }
-    const what = turning ? `${cloud.count} points` : button.nextElementSibling || button.parentElement.querySelector("figcaption") ? name.replace(/ of .*$/s, "") : name;
+    const what = turning ? `${cloud.count} points` : name.replace(/ of .*$/s, "");
     $("#viewer-text").textContent = `${at + 1} of ${buttons.length}: ${what}`;
     $("#viewer-hint").textContent = turning ? KEYS.points : KEYS.picture;
     for (const id of ["#viewer-before", "#viewer-after"]) $(id).disabled = buttons.length < 2;

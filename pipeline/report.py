@@ -214,9 +214,11 @@ def built(snapshot: Snapshot, clean: Callable[[str], str]) -> list[dict[str, Any
     for event in journal_of(snapshot.cache).events:
         if isinstance(event, Begun):
             config = flat(event.config or {}) if isinstance(event, Build) else ()
-            source = [("source", clean(event.source))] if isinstance(event, Build) and event.source else []
+            source = clean(event.source) if isinstance(event, Build) else ""
             machine = [("machine", clean(event.machine))] if event.machine else []
-            found.append({"what": clean(event.title), "settings": [*source, *machine, *((name, clean(text)) for name, text in config)]})
+            found.append(
+                {"what": f"{clean(event.title)} {source}".strip(), "settings": [*machine, *((name, clean(text)) for name, text in config)]}
+            )
     return found
 
 
