@@ -14,7 +14,7 @@ from cache_schema.layout import node_json, text_cells
 from cache_schema.products import markers
 from cache_schema.records import sealed
 from cache_schema.spec import CaptionSpec, Manifest, PointSpec, Record, SourceSpec, ViewSpec
-from pipeline import findings, pictures, report, scatter, timings
+from pipeline import findings, pictures, report, timings
 from pipeline.cameras import RIGS, poses
 from pipeline.describe import is_random
 from pipeline.snapshot import Snapshot
@@ -71,6 +71,18 @@ def add_views(cache, shards=None):
     if shards is None:
         cache.finish(record)
     return cache
+
+
+def share_data(cache, pairs):
+    """Give the second shape of each pair the digest of the first."""
+    record, node = cache.record("status"), cache.node("source_sha256")
+    digests = cache.column("source_sha256").copy()
+    for first, second in pairs:
+        digests[second] = digests[first]
+    for shard in range(cache.manifest.shards):
+        rows = cache.manifest.rows(shard)
+        values = {one.path: cache.shard_rows(one, shard) for one in cache.arrays(record)}
+        cache.write(record, shard, values | {node.path: digests[rows.start : rows.stop]})
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +160,8 @@ def test_an_unfinished_cache_shows_the_shards_that_are_done(tmp_path):
     assert "Among 16 shapes" in page.text
 
 
-def test_no_text_of_others_becomes_markup(tmp_path):
+def hostile(tmp_path):
+    """Write a cache in which every text of others would be markup."""
     ids = [f"{i}/{NASTY}" for i in range(30)]
     source = SourceSpec(kind="folder", ids=spec.ids_digest(ids), options=(("up", NASTY),))
     manifest = Manifest(shapes=30, shard=30, source=source, classes=(NASTY,), splits=(NASTY,))
@@ -173,6 +186,11 @@ def test_no_text_of_others_becomes_markup(tmp_path):
         cache.write(record, 0, values)
         cache.finish(record)
     journal(cache, {"time": 0, "event": NASTY}, {"time": 1, "event": "done"})
+    return cache
+
+
+def test_no_text_of_others_becomes_markup(tmp_path):
+    cache = hostile(tmp_path)
     page = page_of(cache, tmp_path)
     assert page.texts.count(NASTY) > 45  # class, split, option, package, model, captions, reasons, event, as they were written
     assert [tag for tag, _ in page.tags].count("script") == 1 and not [tag for tag, attributes in page.tags if "onerror" in attributes]
