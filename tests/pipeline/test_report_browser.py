@@ -252,6 +252,10 @@ def test_it_fits_a_phone_and_can_be_read_in_the_dark(page, width, night):
     dark(page, night)
     page.execute_script("document.querySelectorAll('details').forEach((d) => { d.open = true })")
     assert page.execute_script("return document.documentElement.scrollWidth") <= width
+    outside = """return [...document.querySelectorAll("svg.map")].map((map) => [...map.querySelectorAll("use")].filter((mark) => {
+        const [a, b] = [mark, map].map((el) => el.getBoundingClientRect());
+        return a.left < b.left || a.right > b.right || a.top < b.top || a.bottom > b.bottom; }).length)"""
+    assert page.execute_script(outside) == [0, 0]
     assert page.execute_script(CONTRAST) == []
     dark(page, False)
 
