@@ -25,7 +25,7 @@ from cache_schema.layout import ShardFile, texts
 from cache_schema.remote import TABLE
 from cache_schema.spec import PointSpec, Record, ViewSpec
 from cache_schema.store import Cache
-from pipeline import report
+from pipeline import pictures as drawing
 from pipeline.describe import describe, describe_source, human, product_bytes, status_counts
 from pipeline.licensing import told
 from pipeline.private import Outgoing
@@ -253,7 +253,7 @@ def _thumbnails(snapshot: Snapshot, shown: Collection[str], shard: int, rows: li
         file = ShardFile(snapshot.cache.file(node.key(shard)), node)
         pictures = {row: _view(file, row - start, snapshot.points_view) for row in rows}
     elif products.POINTS.name in shown and products.POINTS.name in snapshot.records:
-        pictures = {row: report.points_picture(snapshot, row) for row in rows}
+        pictures = {row: drawing.points_picture(snapshot, row) for row in rows}
     else:
         return {}
     return {row: {"bytes": _png(picture), "path": None} for row, picture in pictures.items()}

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 from rich.console import Console
@@ -1111,17 +1111,30 @@ def pull(
 @app.command()
 def report(
     cache: CachePath,
-    page: Annotated[Path, typer.Argument(metavar="PAGE.html", help="The page to write.")],
+    page: Annotated[Path | None, typer.Argument(metavar="[PAGE.html]", help="The page to write.", show_default=False)] = None,
     shapes: Annotated[int, typer.Option(help="Number of shapes to show.")] = 48,
+    method: Annotated[str, typer.Option("--map", help="How the map of embeddings is made: pca or umap.")] = "pca",
+    as_json: Json = False,
 ) -> None:
-    """Write an HTML page about a cache: shapes with views, captions and scores, nearest neighbours, failures, sizes, timings.
+    """Write an HTML page about a cache: its shapes with views, captions and points that can be turned, a map of embeddings, nearest
+    neighbours, accuracy of the teachers, duplicates, failures, licences, sizes, timings.
 
-    The page is one file that needs no other.
+    The page is one file that needs no other. --json prints the numbers that it computes; without PAGE, no page is written.
     """
+    from pipeline import findings
     from pipeline.report import write
+    from pipeline.snapshot import Snapshot
 
-    write(store.open_cache(cache), page, shapes)
-    say(f"wrote {page}")
+    chosen: Literal["pca", "umap"] = _choice("map", method, ("pca", "umap"))
+    opened = store.open_cache(cache)
+    if page is None and not as_json:
+        raise UserError(f"give the name of the page to write, such as {cache.name.removesuffix('.zarr')}.html, or --json")
+    if page is not None:
+        write(opened, page, shapes, chosen)
+        if not as_json:
+            say(f"wrote {page}")
+    if as_json:
+        print_json(dataclasses.asdict(findings.findings(Snapshot(opened))))
 
 
 @app.command()

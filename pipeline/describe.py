@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 from cache_schema import products, spec
@@ -97,6 +98,11 @@ def starter_warning(models: Iterable[str], kind: str) -> str:
         f"{', '.join(shipped)} know the kinds of the starter collection and nothing else. For shapes of your own take real "
         "models: --recipe clip-dino, or see `mmpd-cache recipes` and `mmpd-cache teachers`"
     )
+
+
+def is_random(record: spec.Record) -> bool:
+    """Whether a model with random weights made a product. Published checkpoints of this kind have `random` in their names."""
+    return isinstance(record.spec, spec.TeacherSpec | spec.CaptionSpec) and "random" in PurePosixPath(record.spec.model).name.lower()
 
 
 def product_bytes(cache: Cache, record: spec.Record) -> int:

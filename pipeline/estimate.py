@@ -27,6 +27,7 @@ from typing import Any, Final
 import numpy as np
 
 from cache_schema import products, spec
+from cache_schema.intervals import wilson
 from cache_schema.layout import ArraySpec
 from cache_schema.spec import Manifest, TeacherSpec
 from cache_schema.store import Cache, open_cache
@@ -417,10 +418,6 @@ def duration(hours: float) -> str:
 
 
 def share(failed: int, of: int) -> tuple[float, float]:
-    """Return the range of the share of all shapes that fail, with 95 % confidence (Wilson's interval,
-    https://doi.org/10.1080/01621459.1927.10502953), from a sample."""
-    if not of:
-        return 0.0, 1.0
-    z, p = 1.96, failed / of
-    centre, width = (p + z * z / (2 * of)), z * math.sqrt(p * (1 - p) / of + z * z / (4 * of * of))
-    return max((centre - width) / (1 + z * z / of), 0.0), min((centre + width) / (1 + z * z / of), 1.0)
+    """Return the range of the share of all shapes that fail, with 95 % confidence, from a sample."""
+    low, high = wilson(100 * failed / of if of else 0, of)
+    return low / 100, high / 100

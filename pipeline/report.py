@@ -1,37 +1,39 @@
-"""Write an HTML page about a cache: products, pictures of shapes, nearest neighbours, failures, sizes and timings.
+"""Write an HTML page about a cache: pictures and points of shapes, maps, accuracy, duplicates, failures, licences, sizes and timings.
 
     mmpd-cache report out.zarr page.html --shapes 48
     write(open_cache("out.zarr"), Path("page.html"), 48)
 
-The page is one file that needs no other; `report.html` is its template. It depends only on the cache and the journal beside it. For an
-unfinished cache it shows the finished shards. Of a large cache it reads a sample.
+The page is one file that needs no other, and asks no address for anything. `report.html` is its template, `report.css` and `report.js` are
+put into it. It depends only on the cache and the journal beside it. For an unfinished cache it shows the finished shards. Of a large cache
+it reads a sample. Places on this machine are left out, so that the page can be given away.
 
 Letters: N shapes, n sampled shapes, V views, P points, E embedding width.
 """
 
 import base64
-import io
+import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Final
 
 import jinja2
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 
 from cache_schema import layout, products, spec
 from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.products import markers
-from cache_schema.rows import Rows
-from cache_schema.spec import Camera, CameraRig, CaptionSpec, Record, TeacherSpec
+from cache_schema.spec import CaptionSpec, PointSpec, Record, TeacherSpec
 from cache_schema.store import Cache
-from pipeline.cameras import poses
-from pipeline.describe import describe, human, product_bytes, starter_warning
+from pipeline import findings, licensing, pictures, scatter
+from pipeline.describe import describe, human, is_random, product_bytes, starter_warning
+from pipeline.journal import Begun, Build, journal_of
+from pipeline.private import Cleaner, own_names, own_places
 from pipeline.snapshot import Snapshot, spread
 from pipeline.timings import costs
 
@@ -41,35 +43,36 @@ QUERIES: Final = 6
 """Number of shapes whose neighbours are shown."""
 NEAREST: Final = 5
 """Number of neighbours shown for each."""
-SAMPLE: Final = 2000
-"""Number of shapes among which neighbours are searched."""
-CENTERS: Final = 64
-"""Number of leading points of a block that are marked. They are the centres of the coarsest groups."""
-MARK: Final = (225, 20, 130)
-"""Colour of the marked centres, which objects seldom have."""
 LONG: Final = 40
 """Number of classes that are listed. If there are more, these are the largest."""
 LISTED: Final = 500
 """Number of failed shapes listed for one kind of reason."""
-PICTURE, THUMBNAIL = 192, 112
-"""Largest height and width of a picture on the page, pixels."""
 REMARKS: Final = 100
 """Number of shapes with a remark that are listed."""
+PICTURE, SMALLER, THUMBNAIL = 224, 144, 112
+"""Largest height and width, in pixels, of a picture on the page, on a page of more than `MANY` shapes, and among neighbours."""
+MANY: Final = 100
+"""Number of shapes from which on the pictures are smaller."""
+POINTS: Final = 256_000
+"""Number of points of all shapes on the page together, of which each shape has at most `MOST_POINTS`."""
+MOST_POINTS: Final = 1024
+HUES, MARKS = 7, 8
+"""Number of colours and of markers of classes on a map. Both change from class to class, and no pair comes back before their product."""
+MAP: Final = (600, 440)
+"""Width and height of a map in its own units."""
 
-THREE_QUARTER: Final = CameraRig(name="three-quarter", cameras=(Camera(azimuth=35, elevation=25),))
-"""Camera for points of a cache without views."""
 
-
-def write(cache: Cache, page: Path, shapes: int) -> None:
+def write(cache: Cache, page: Path, shapes: int, method: scatter.Method = "pca") -> None:
     """Write the page.
 
     Args:
         cache: complete or not.
         page: the file to write; its folder is made.
         shapes: how many shapes to show, spread over the classes.
+        method: how the map of embeddings is made.
 
     Raises:
-        UserError: `shapes` is below 1, or `page` is a folder or lies in the cache.
+        UserError: `shapes` is below 1, `page` is a folder or lies in the cache, or the map needs a package that is not installed.
     """
     if shapes < 1:
         raise UserError(f"a report shows at least one shape, asked for {shapes}")
@@ -78,25 +81,56 @@ def write(cache: Cache, page: Path, shapes: int) -> None:
     if any(page.resolve().is_relative_to(path) for path in cache.paths):
         raise UserError(f"{page} lies in the cache, where only the cache's own files may be; give another place")
     snapshot = Snapshot(cache)
+    write_file(page, _template().render(content(snapshot, shapes, method), **_inlined()).encode())
+
+
+def content(snapshot: Snapshot, shapes: int, method: scatter.Method) -> dict[str, Any]:
+    """Collect everything that the template shows."""
+    clean = Cleaner(own_places(snapshot.cache), own_names()).cleaned
     shown = choose(snapshot.label, np.flatnonzero(snapshot.status == spec.OK), shapes)
+    dead = spread(np.flatnonzero(snapshot.status == spec.FAILED), shapes)
+    found = findings.findings(snapshot)
+    return {
+        "head": head(snapshot, clean),
+        "products": [product(snapshot, record, clean) for record in snapshot.records.values()],
+        "random": [record.product for record in snapshot.records.values() if is_random(record)],
+        "cards": [card(snapshot, row, len(shown), clean) for row in shown.tolist()],
+        "dead": [failed_card(snapshot, row, clean) for row in dead.tolist()],
+        "shown": set(shown.tolist()),
+        "found": found,
+        "map": atlas(snapshot, method, set(shown.tolist())),
+        "neighbours": [
+            alike(snapshot, record, one, spread(shown, QUERIES))
+            for record, one in zip(findings.compared(snapshot), found.neighbours, strict=True)
+        ],
+        "failures": failures(snapshot, clean),
+        "remarks": remarks(snapshot, clean),
+        "warning": warning(snapshot),
+        "licences": licensing.told(snapshot.cache),
+        "built": built(snapshot, clean),
+        "costs": costs(snapshot),
+        "views": snapshot.views,
+        "centers": pictures.CENTERS,
+        "long": LONG,
+    }
+
+
+def _template() -> jinja2.Template:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"human": human, "count": "{:,}".format, "duration": duration, "rate": rate}
-    template = environment.from_string(resources.files("pipeline").joinpath("report.html").read_text(encoding="utf-8"))
-    html = template.render(
-        head=head(snapshot),
-        products=[product(snapshot, record) for record in snapshot.records.values()],
-        random=[record.product for record in snapshot.records.values() if is_random(record)],
-        cards=[card(snapshot, int(row)) for row in shown],
-        neighbours=neighbours(snapshot, spread(shown, QUERIES)),
-        failures=failures(snapshot),
-        remarks=remarks(snapshot),
-        warning=warning(snapshot),
-        costs=costs(snapshot),
-        views=snapshot.views,
-        centers=CENTERS,
-        long=LONG,
-    )
-    write_file(page, html.encode())
+    return environment.from_string(_file("report.html"))
+
+
+def _inlined() -> dict[str, Markup]:
+    """Return the style and the script of the page, and their digests: the page runs and uses no others."""
+    style, script = _file("report.css"), _file("report.js")
+    digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script))
+    style_digest, script_digest = digests
+    return {"style": Markup(style), "script": Markup(script), "style_digest": Markup(style_digest), "script_digest": Markup(script_digest)}
+
+
+def _file(name: str) -> str:
+    return resources.files("pipeline").joinpath(name).read_text(encoding="utf-8")
 
 
 def choose(label: NDArray[Any], rows: NDArray[Any], count: int) -> NDArray[Any]:
@@ -113,21 +147,14 @@ def choose(label: NDArray[Any], rows: NDArray[Any], count: int) -> NDArray[Any]:
 # ------------------------------------------------------------------------------------------------ what it is, and holds
 
 
-def is_random(record: Record) -> bool:
-    """Whether a model with random weights made a product. Published checkpoints of this kind have `random` in their names."""
-    return isinstance(record.spec, TeacherSpec | CaptionSpec) and "random" in PurePosixPath(record.spec.model).name.lower()
-
-
-def head(snapshot: Snapshot) -> dict[str, Any]:
+def head(snapshot: Snapshot, clean: Callable[[str], str]) -> dict[str, Any]:
     """Collect what the page says about the cache as a whole."""
     m = snapshot.manifest
-    status = {name: int((snapshot.status == value).sum()) for name, value in (("ok", spec.OK), ("failed", spec.FAILED))}
-    pending = m.shapes - sum(status.values())
     usable = snapshot.status == spec.OK
 
     def counts(names: Sequence[str], column: NDArray[Any]) -> list[tuple[str, int, int]]:
         """Count shapes by name: (name, shapes, ok shapes)."""
-        every = np.bincount(column + 1, minlength=len(names) + 1).tolist()
+        every = np.bincount(column[snapshot.held] + 1, minlength=len(names) + 1).tolist()
         fine = np.bincount(column[usable] + 1, minlength=len(names) + 1).tolist()
         found = list(zip(names, every[1:], fine[1:], strict=True))
         found = sorted(found, key=lambda row: -row[1]) if len(found) > LONG else found
@@ -136,19 +163,20 @@ def head(snapshot: Snapshot) -> dict[str, Any]:
     return {
         "name": snapshot.cache.path.resolve().name,
         "manifest": m,
-        "status": status | {"pending": pending},
+        "sources": [(source, [(name, clean(value)) for name, value in source.options]) for source in (m.source, *m.source.also)],
+        "status": snapshot.counts,
         "classes": counts(m.classes, snapshot.label) if m.classes else [],
         "splits": counts(m.splits, snapshot.split) if m.splits else [],
         "fingerprint": spec.fingerprint(m),
-        "complete": all(record.complete for record in snapshot.records.values()) and not pending,
+        "complete": all(record.complete for record in snapshot.records.values()) and not snapshot.counts["pending"],
     }
 
 
-def product(snapshot: Snapshot, record: Record) -> dict[str, Any]:
+def product(snapshot: Snapshot, record: Record, clean: Callable[[str], str]) -> dict[str, Any]:
     """Collect one row of the table of products."""
     shards = markers(snapshot.manifest, record).shape[0]
     size = product_bytes(snapshot.cache, record)
-    what = describe(record)
+    what = clean(describe(record))
     if record.labels is not None:
         what = f"{len(record.labels.classes)} classes × {len(record.labels.templates)} templates by {what}"
     return {
@@ -163,42 +191,104 @@ def product(snapshot: Snapshot, record: Record) -> dict[str, Any]:
         "shards": shards,
         "done": shards - len(snapshot.missing[record.product]),
         "inputs": record.inputs,
-        "made_by": record.made_by,
+        "made_by": [(name, clean(value)) for name, value in record.made_by],
         "content": record.content,
-        "settings": settings(record),
+        "settings": [(name, clean(text)) for name, text in settings(record)],
     }
 
 
 def settings(record: Record) -> list[tuple[str, str]]:
     """Write every field of a product's specification as text. Long ones, such as 1,156 class names, are cut."""
     fields = spec.to_json(record.spec) | (spec.to_json(record.labels) if record.labels is not None else {})
+    return [(name, _short(value)) for name, value in fields.items() if value not in ("", [])]
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 400 else text[:400] + " …"
+
+
+def built(snapshot: Snapshot, clean: Callable[[str], str]) -> list[dict[str, Any]]:
+    """Collect the commands in the journal beside the cache, each with what it was told."""
     found = []
-    for name, value in fields.items():
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        if value not in ("", []):
-            found.append((name, text if len(text) <= 400 else text[:400] + " …"))
+    for event in journal_of(snapshot.cache).events:
+        if isinstance(event, Begun):
+            config = flat(event.config or {}) if isinstance(event, Build) else ()
+            source = clean(event.source) if isinstance(event, Build) else ""
+            machine = [("machine", clean(event.machine))] if event.machine else []
+            found.append(
+                {"what": f"{clean(event.title)} {source}".strip(), "settings": [*machine, *((name, clean(text)) for name, text in config)]}
+            )
     return found
+
+
+def flat(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    """Write nested settings as `--set` does: ("points.count", "1024")."""
+    for name, value in config.items():
+        if isinstance(value, Mapping) and len(before) < 100:  # a journal may come from a stranger
+            yield from flat(value, f"{before}{name}.")
+        elif value not in ("", [], None):
+            yield f"{before}{name}", _short(value)
 
 
 # ------------------------------------------------------------------------------------------------------ contact sheet
 
 
-def card(snapshot: Snapshot, row: int) -> dict[str, Any]:
-    """Collect what the page shows of one shape."""
+def card(snapshot: Snapshot, row: int, shown: int, clean: Callable[[str], str]) -> dict[str, Any]:
+    """Collect what the page shows of one shape.
+
+    Args:
+        snapshot: the cache.
+        row: row of the shape.
+        shown: number of shapes on the page. If there are many, each has smaller pictures and fewer points.
+        clean: takes places on this machine out of a text.
+    """
     name, label = snapshot.name(row)
     told = [record for record in snapshot.records.values() if products.of(record) is products.CAPTIONS]
-    at = np.array([row])
+    at, side = np.array([row]), PICTURE if shown <= MANY else SMALLER
+    drawn = bool(snapshot.done(products.POINTS.name)[row])
     seen = snapshot.views if snapshot.views and snapshot.done(products.VIEWS.name)[row] else []
     return {
+        "row": row,
         "id": name,
         "label": label,
-        "split": snapshot.manifest.splits[snapshot.split[row]] if snapshot.split[row] >= 0 else "",
+        "split": snapshot.split_name(row),
         "coloured": bool(snapshot.table("colored", at)[0]),
-        "points": data_uri(points_picture(snapshot, row), PICTURE) if snapshot.done(products.POINTS.name)[row] else "",
+        "remark": clean(str(layout.texts(snapshot.table("reason", at))[0])),
+        "picture": pictures.data_uri(pictures.points_picture(snapshot, row), side) if drawn else "",
+        "points": points(snapshot, row, int(np.clip(POINTS // shown, 256, MOST_POINTS))) if drawn else None,
         "as_view": snapshot.points_view if seen else None,
-        "views": [(view, data_uri(view_picture(snapshot, row, view), PICTURE)) for view in seen],
+        "views": [(view, pictures.data_uri(pictures.view_picture(snapshot, row, view), side)) for view in seen],
         "captions": [line for record in told if snapshot.done(record.product)[row] for line in captions(snapshot, record, row)],
     }
+
+
+def points(snapshot: Snapshot, row: int, most: int) -> dict[str, Any]:
+    """Pack the first points of block 0 of a shape for the page. In farthest-point order, the first ones cover the whole shape.
+
+    Returns:
+        `count`; `data`, the packed points; `labels`, JSON: a list of `{"title", "names", "data"}`, one for each kind of label of points.
+    """
+    xyz, rgb = pictures.block(snapshot, row)
+    described = snapshot.records[products.POINTS.name].spec
+    assert isinstance(described, PointSpec)
+    kinds = []
+    for kind in ("part", "instance"):
+        if kind in described.labels:
+            values = snapshot.table(f"points/{kind}", np.array([row]))[0, 0][:most]  # [P]
+            found, data = pictures.packed_labels(values)
+            if found:
+                names = [described.parts[i] if kind == "part" and i < len(described.parts) else f"{kind} {i}" for i in found]
+                kinds.append({"title": kind, "names": names, "data": data})
+    data = pictures.packed_points(xyz[:most], rgb[:most])
+    return {"count": min(len(xyz), most), "of": len(xyz), "data": data, "labels": json.dumps(kinds) if kinds else ""}
+
+
+def failed_card(snapshot: Snapshot, row: int, clean: Callable[[str], str]) -> dict[str, Any]:
+    """Collect what the page shows of one failed shape."""
+    name, label = snapshot.name(row)
+    reason = clean(str(layout.texts(snapshot.table("reason", np.array([row])))[0]))
+    return {"row": row, "id": name, "label": label, "split": snapshot.split_name(row), "reason": reason}
 
 
 def captions(snapshot: Snapshot, record: Record, row: int) -> list[dict[str, Any]]:
@@ -212,167 +302,109 @@ def captions(snapshot: Snapshot, record: Record, row: int) -> list[dict[str, Any
     scores = snapshot.table(score.path, at)[0, :, 0]  # [V]
     best: dict[str, dict[str, Any]] = {}
     for view in np.argsort(-scores, kind="stable").tolist():
-        found = best.setdefault(texts[view], {"text": texts[view], "views": [], "score": None})
+        found = best.setdefault(texts[view], {"text": texts[view], "views": [], "score": None, "per": described.per})
         found["views"].append(view)
         if described.rank_by and found["score"] is None:
             found["score"] = float(scores[view])
     return list(best.values())[:CAPTIONS]
 
 
-def view_picture(snapshot: Snapshot, row: int, view: int) -> Image.Image:
-    """Read a stored view of a shape."""
-    return Image.fromarray(snapshot.cache.array("views/rgb")[row, view])
+# ---------------------------------------------------------------------------------------------------- map, neighbours
 
 
-def points_picture(snapshot: Snapshot, row: int) -> Image.Image:
-    """Draw block 0 of a shape with the camera of one of its views, or with `THREE_QUARTER` if it has none."""
-    at = np.array([row]), np.array([0])
-    xyz, rgb = snapshot.mapped("points/xyz").gather(*at)[0].astype(np.float32), snapshot.mapped("points/rgb").gather(*at)[0]
-    if snapshot.views and snapshot.done(products.VIEWS.name)[row]:
-        pose = snapshot.cache.array("views/pose")[row, snapshot.points_view]
-        return draw_points(xyz, rgb, pose, snapshot.rig.fov)
-    return draw_points(xyz, rgb, poses(THREE_QUARTER, xyz)[0], THREE_QUARTER.fov)
+def atlas(snapshot: Snapshot, method: scatter.Method, shown: set[int]) -> dict[str, Any]:
+    """Collect the maps of all teachers, with the classes of their legend.
 
-
-def thumbnail(snapshot: Snapshot, row: int) -> str:
-    """Return a small picture of a shape as a data URI; empty if there is nothing to show."""
-    if snapshot.views and snapshot.done(products.VIEWS.name)[row]:
-        return data_uri(view_picture(snapshot, row, snapshot.points_view), THUMBNAIL)
-    return data_uri(points_picture(snapshot, row), THUMBNAIL) if snapshot.done(products.POINTS.name)[row] else ""
-
-
-def draw_points(xyz: NDArray[np.float32], rgb: NDArray[np.uint8], pose: NDArray[np.float32], fov: float) -> Image.Image:
-    """Draw points as a camera sees them. Near points cover far ones, far points are darker, and the first `CENTERS` are ringed.
-
-    Args:
-        xyz: [P, 3], rgb: [P, 3].
-        pose: camera to world, looking along its -Z. [4, 4]
-        fov: field of view, degrees.
+    Returns:
+        `maps`; `shapes`, JSON: by row, its id, the name of its class and whether it is on the page; `classes`, the legend.
     """
-    side = 2 * PICTURE  # drawn large and averaged down, for smooth edges
-    seen = (xyz - pose[:3, 3]) @ pose[:3, :3]  # [P, 3]
-    depth = np.maximum(-seen[:, 2], 1e-6)
-    where = seen[:, :2] / (depth * np.tan(np.radians(fov) / 2))[:, None] * (1, -1)
-    where = (where + 1) / 2 * side
-    nearness = (depth.max() - depth) / max(float(np.ptp(depth)), 1e-6)
-    colours = (rgb * (0.55 + 0.45 * nearness)[:, None]).astype(np.uint8)
-    radii = min(side * 0.4 / np.sqrt(len(xyz)), side * 0.025) * depth.mean() / depth
-    picture = Image.new("RGB", (side, side), "white")
-    draw = ImageDraw.Draw(picture)
-    for i in np.argsort(-depth, kind="stable"):
-        (x, y), r, fill = where[i], radii[i], tuple(colours[i].tolist())
-        edge = tuple((colours[i] * 0.7).astype(int).tolist())
-        draw.ellipse((x - r, y - r, x + r, y + r), fill=fill, outline=edge)
-        if i < CENTERS:
-            draw.ellipse((x - r, y - r, x + r, y + r), outline=MARK, width=3)
-    return picture
+    made = list(scatter.maps(snapshot, method))
+    rows = np.unique(np.concatenate([one.rows for one in made])) if made else np.zeros(0, np.int64)
+    used, counts = np.unique(snapshot.label[rows], return_counts=True)
+    styles = {label: (i % HUES, i % MARKS) for i, label in enumerate(label for label in used.tolist() if label >= 0)}
+    legend = [
+        {"label": label, "name": snapshot.manifest.classes[label], "count": count, "style": styles[label]}
+        for label, count in zip(used.tolist(), counts.tolist(), strict=True)
+        if label >= 0
+    ]
+    names = snapshot.names(rows)
+    return {
+        "maps": [
+            {"teacher": one.teacher, "random": one.random, "axes": one.axes, "groups": _placed(snapshot, one, styles)} for one in made
+        ],
+        "shapes": json.dumps({row: [*name, int(row in shown)] for row, name in zip(rows.tolist(), names, strict=True)}),
+        "count": len(rows),
+        "of": snapshot.counts["ok"],
+        "classes": legend if len(legend) <= LONG else sorted(legend, key=lambda one: -one["count"]),
+        "size": MAP,
+        "method": method,
+    }
 
 
-def data_uri(picture: Image.Image, side: int) -> str:
-    """Encode a picture as a data URI, at most `side` pixels high and wide."""
-    picture.thumbnail((side, side))
-    data = io.BytesIO()
-    picture.save(data, "WEBP", quality=80)
-    return "data:image/webp;base64," + base64.b64encode(data.getvalue()).decode()
-
-
-# --------------------------------------------------------------------------------------------------------- neighbours
-
-
-def neighbours(snapshot: Snapshot, queries: NDArray[Any]) -> list[dict[str, Any]]:
-    """Collect, for each teacher, nearest neighbours of some shapes, and how well it matches shapes with their captions."""
+def _placed(snapshot: Snapshot, one: scatter.Map, styles: Mapping[int, tuple[int, int]]) -> list[dict[str, Any]]:
+    """Group the shapes of a map by class, with their places in its own units. Both axes have the same scale."""
+    margin = 14
+    low, high = one.places.min(0), one.places.max(0)
+    room = np.array(MAP) - 2 * margin
+    scale = float((room / np.maximum(high - low, 1e-9)).min())
+    middle = (low + high) / 2
+    places = (one.places - middle) * scale * (1, -1) + np.array(MAP) / 2
+    labels = snapshot.label[one.rows]
     return [
-        alike(snapshot, record, queries)
-        for record in snapshot.records.values()
-        if products.of(record) is products.IMAGE and (snapshot.done(record.product) & (snapshot.status == spec.OK)).sum() > 1
+        {
+            "label": label,
+            "style": styles.get(label),
+            "shapes": [
+                (row, f"{x:.0f}", f"{y:.0f}")
+                for row, (x, y) in zip(one.rows[labels == label].tolist(), places[labels == label], strict=True)
+            ],
+        }
+        for label in np.unique(labels).tolist()
     ]
 
 
-def alike(snapshot: Snapshot, record: Record, queries: NDArray[Any]) -> dict[str, Any]:
-    """Collect the neighbours that one teacher finds."""
-    there = snapshot.done(record.product) & (snapshot.status == spec.OK)
-    queries = queries[there[queries]]
-    found = np.flatnonzero(there)
-    # Not evenly spaced, because classes may come round in turn.
-    sample = np.union1d(np.random.default_rng(0).permutation(found)[:SAMPLE], queries)  # [n]
-    images = mean_embeddings(snapshot.mapped(record.product), sample)  # [n, E]
-    cosines = images @ images.T
-    np.fill_diagonal(cosines, -np.inf)
+def alike(snapshot: Snapshot, record: Record, found: findings.Neighbours, queries: NDArray[Any]) -> dict[str, Any]:
+    """Collect the nearest neighbours of some shapes that one teacher finds.
+
+    Args:
+        snapshot: the cache.
+        record: embeddings of pictures by the teacher.
+        found: what was measured with it.
+        queries: rows of the shapes.
+    """
+    there = findings.usable(snapshot, record)
+    sample = np.union1d(findings.sampled(np.flatnonzero(there), findings.SAMPLE), queries[there[queries]])
+    sample, values = findings.embedded(snapshot, record, sample)
     label = snapshot.label[sample]
-    labelled = (label >= 0) & (np.bincount(label + 1)[label + 1] > 1)
     rows = []
-    for i in np.searchsorted(sample, queries):
-        near = np.argsort(-cosines[i], kind="stable")[: min(NEAREST, len(sample) - 1)]
+    for i in np.flatnonzero(np.isin(sample, queries)).tolist():
+        cosines = values @ values[i]
+        cosines[i] = -np.inf
+        near = np.argsort(-cosines, kind="stable")[: min(NEAREST, len(sample) - 1)]
+        told = [bool(label[i] == label[j]) if label[i] >= 0 and label[j] >= 0 else None for j in near]
         rows.append(
             {
-                "query": _found(snapshot, sample[i]),
+                "query": _found(snapshot, int(sample[i])),
                 "found": [
-                    {**_found(snapshot, sample[j]), "cosine": cosines[i, j], "same": bool(label[i] >= 0 and label[i] == label[j])}
-                    for j in near
+                    {**_found(snapshot, int(sample[j])), "cosine": float(cosines[j]), "same": same}
+                    for j, same in zip(near, told, strict=True)
                 ],
             }
         )
     assert isinstance(record.spec, TeacherSpec)
-    return {
-        "name": record.spec.name,
-        "what": describe(record),
-        "random": is_random(record),
-        "sampled": len(sample),
-        "same": float((label == label[cosines.argmax(1)])[labelled].mean()) if labelled.any() else None,
-        "chance": float((np.bincount(label + 1)[label + 1] - 1)[labelled].mean() / (len(sample) - 1)) if labelled.any() else None,
-        "rows": rows,
-        "captions": [
-            {"name": products.parts(texts)["captions"], **ranks}
-            for texts in products.select(snapshot.records, products.TEXT, teacher=record.spec.name)
-            if (ranks := caption_ranks(snapshot, texts, sample, images)) is not None
-        ],
-    }
+    return {"name": record.spec.name, "what": describe(record), "random": is_random(record), "measured": found, "rows": rows}
 
 
 def _found(snapshot: Snapshot, row: int) -> dict[str, Any]:
     """A shape among the neighbours."""
     name, label = snapshot.name(row)
-    return {"id": name, "label": label, "picture": thumbnail(snapshot, row)}
-
-
-def mean_embeddings(rows: Rows, sample: NDArray[Any]) -> NDArray[np.float32]:
-    """The mean over views of unit-length embeddings, at unit length again. [n, E]"""
-    parts = []
-    for start in range(0, len(sample), 128):
-        values = _unit(rows.gather(sample[start : start + 128]).astype(np.float32))  # [<= 128, V, E]
-        parts.append(_unit(values.mean(1)))
-    return np.concatenate(parts)
-
-
-def _unit(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    unit: NDArray[np.float32] = values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-12)
-    return unit
-
-
-def caption_ranks(snapshot: Snapshot, texts: Record, sample: NDArray[Any], images: NDArray[np.float32]) -> dict[str, Any] | None:
-    """Measure how often a shape's own captions are the nearest to its pictures. Returns None if fewer than two shapes have captions.
-
-    If another shape has the same captions, a shape's own come first.
-
-    Args:
-        snapshot: the cache.
-        texts: the embedded captions of one captioner and one teacher.
-        sample: rows of the shapes. [n]
-        images: mean embedding of the views of each by the same teacher, of length 1. [n, E]
-    """
-    kept = snapshot.done(texts.product)[sample]
-    if kept.sum() < 2:
-        return None
-    means = mean_embeddings(snapshot.mapped(texts.product), sample[kept])
-    cosines = images[kept] @ means.T  # [n images, n texts]
-    places = 1 + (cosines > np.diagonal(cosines)[:, None] + 1e-5).sum(1)
-    return {"first": float((places == 1).mean()), "median": float(np.median(places)), "of": len(places)}
+    return {"row": row, "id": name, "label": label, "picture": pictures.thumbnail(snapshot, row, THUMBNAIL)}
 
 
 # ----------------------------------------------------------------------------------------------------------- failures
 
 
-def failures(snapshot: Snapshot) -> dict[str, Any]:
+def failures(snapshot: Snapshot, clean: Callable[[str], str]) -> dict[str, Any]:
     """Group failed shapes by kind of reason, the most frequent first. A kind is a reason without its names and numbers."""
     rows = np.flatnonzero(snapshot.status == spec.FAILED)
     kinds: dict[str, dict[str, Any]] = {}
@@ -380,14 +412,14 @@ def failures(snapshot: Snapshot) -> dict[str, Any]:
         part = rows[start : start + 4096]
         for shape, reason in zip(layout.texts(snapshot.table("id", part)), layout.texts(snapshot.table("reason", part)), strict=True):
             name = re.sub(r"'[^']*'|\"[^\"]*\"|[\w./-]+\.[A-Za-z]\w{1,4}\b|\d[\d.,e+-]*", "…", reason)
-            kind = kinds.setdefault(name, {"name": name, "count": 0, "shapes": []})
+            kind = kinds.setdefault(name, {"name": clean(name), "count": 0, "shapes": []})
             kind["count"] += 1
             if kind["count"] <= LISTED:
-                kind["shapes"].append((shape, reason))
+                kind["shapes"].append((shape, clean(str(reason))))
     return {"total": len(rows), "kinds": sorted(kinds.values(), key=lambda kind: -kind["count"])}
 
 
-def remarks(snapshot: Snapshot) -> dict[str, Any]:
+def remarks(snapshot: Snapshot, clean: Callable[[str], str]) -> dict[str, Any]:
     """Count the ok shapes that have a remark, and list the first of them."""
     rows = np.flatnonzero(snapshot.status == spec.OK)
     shown: list[tuple[str, str]] = []
@@ -399,7 +431,8 @@ def remarks(snapshot: Snapshot) -> dict[str, Any]:
         total += int(noted.sum())
         if noted.any() and len(shown) < REMARKS:
             few = part[noted][: REMARKS - len(shown)]
-            shown += zip(layout.texts(snapshot.table("id", few)), layout.texts(snapshot.table("reason", few)), strict=True)
+            said = [clean(str(text)) for text in layout.texts(snapshot.table("reason", few))]
+            shown += zip(layout.texts(snapshot.table("id", few)), said, strict=True)
     return {"total": total, "shapes": shown}
 
 

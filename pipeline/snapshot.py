@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cache_schema import products, spec
 from cache_schema.layout import texts
 from cache_schema.rows import Rows
+from cache_schema.selection import held
 from cache_schema.spec import CameraRig, ViewSpec
 from cache_schema.store import Cache
 
@@ -39,6 +40,8 @@ class Snapshot:
         self.status: NDArray[np.uint8] = np.full(self.manifest.shapes, spec.PENDING, np.uint8)
         if products.STATUS.name in self.records:
             self.status = np.where(self.done(products.STATUS.name), cache.column("status"), self.status)
+        self.held: NDArray[np.bool_] = held(self.manifest)
+        """Which rows hold a shape. [N]"""
         self.views: list[int] = []
         """The views that are shown, evenly spread."""
         if products.VIEWS.name in self.records:
@@ -48,6 +51,12 @@ class Snapshot:
         shards = np.ones(self.manifest.shards, bool)
         shards[missing] = False
         return np.repeat(shards, self.manifest.shard)[: self.manifest.shapes]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of shapes by status. Rows between two segments hold no shape."""
+        names = {"ok": spec.OK, "failed": spec.FAILED, "pending": spec.PENDING}
+        return {name: int((self.status[self.held] == value).sum()) for name, value in names.items()}
 
     @property
     def rig(self) -> CameraRig:
@@ -78,10 +87,21 @@ class Snapshot:
         """An uncompressed array, memory-mapped. Read only rows that are `done`."""
         return Rows(self.cache.file, self.nodes[path])
 
+    def names(self, rows: NDArray[Any]) -> list[tuple[str, str]]:
+        """The ids of shapes, and the names of their classes; these are empty where there are none."""
+        found = texts(self.table("id", rows))
+        return [
+            (str(name), self.manifest.classes[label] if label >= 0 else "")
+            for name, label in zip(found, self.label[rows].tolist(), strict=True)
+        ]
+
     def name(self, row: int) -> tuple[str, str]:
         """A shape's id, and the name of its class; that is empty where it has none."""
-        label = self.label[row]
-        return str(texts(self.table("id", np.array([row])))[0]), self.manifest.classes[label] if label >= 0 else ""
+        return self.names(np.array([row]))[0]
+
+    def split_name(self, row: int) -> str:
+        """The name of a shape's split; empty where it has none."""
+        return self.manifest.splits[self.split[row]] if self.split[row] >= 0 else ""
 
 
 def spread(rows: NDArray[Any], count: int) -> NDArray[Any]:

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 
 from cache_schema import products
+from cache_schema.classes import SOURCE
 from cache_schema.store import Cache, open_cache
-from trainer.classes import SOURCE
 from trainer.part import teachers_of
 from trainer.tasks import svm
 from trainer.tasks.shapes import EVERYTHING, of_split

@@ -31,6 +31,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cache_schema.classes import NONE, united
 from cache_schema.errors import UserError
 from cache_schema.records import differences
 from cache_schema.rows import Rows
@@ -38,7 +39,6 @@ from cache_schema.spec import GREY, DenseSpec, GuideSpec, TeacherSpec
 from cache_schema.store import Cache
 from trainer.batch import SIDES, Batch, Negatives, Side, Statistics, Used, target
 from trainer.captions import Ints, Mix, mixture
-from trainer.classes import NONE, united
 from trainer.part import DataConfig, Needs, Part, check_names
 from trainer.points import Blocks, Convention
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from cache_schema import products
 from cache_schema.checks import check_numbers
+from cache_schema.classes import NONE, SOURCE, chosen, matched
 from cache_schema.errors import UserError
 from cache_schema.layout import text_cells
 from cache_schema.mirror import bytes_of
@@ -29,7 +30,6 @@ from cache_schema.store import Cache
 from trainer import captions
 from trainer.batch import Side, target
 from trainer.captions import Captions, Ints
-from trainer.classes import NONE, SOURCE, chosen, matched
 
 SUBSET = 2
 """Number of the stream of random numbers that chooses `data.fraction`. Streams 0, 1, 3 and 4 belong to `trainer.data`."""

@@ -14,8 +14,9 @@ from cache_schema.layout import node_json, text_cells
 from cache_schema.products import markers
 from cache_schema.records import sealed
 from cache_schema.spec import CaptionSpec, Manifest, PointSpec, Record, SourceSpec, ViewSpec
-from pipeline import report, timings
+from pipeline import findings, pictures, report, timings
 from pipeline.cameras import RIGS, poses
+from pipeline.describe import is_random
 from pipeline.snapshot import Snapshot
 
 NASTY = "</bdi><script>alert(1)</script>\"'<img src=x onerror=alert(1)>&amp;"
@@ -33,10 +34,10 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.tags.append((tag, dict(attributes)))
-        if tag not in ("meta", "img", "br", "link", "rect", "input"):
+        if tag not in ("meta", "img", "br", "link", "input"):
             self.open.append(tag)
 
-    def handle_startendtag(self, tag, attributes):
+    def handle_startendtag(self, tag, attributes):  # inside SVG
         self.tags.append((tag, dict(attributes)))
 
     def handle_endtag(self, tag):
@@ -50,7 +51,7 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.texts).split())
 
     def pictures(self, alt):
-        return [a["src"] for tag, a in self.tags if tag == "img" and a["alt"].startswith(alt)]
+        return [a["src"] for tag, a in self.tags if tag == "img" and "src" in a and a["alt"].startswith(alt)]
 
 
 def page_of(cache, tmp_path, shapes=12):
@@ -70,6 +71,18 @@ def add_views(cache, shards=None):
     if shards is None:
         cache.finish(record)
     return cache
+
+
+def share_data(cache, pairs):
+    """Give the second shape of each pair the digest of the first."""
+    record, node = cache.record("status"), cache.node("source_sha256")
+    digests = cache.column("source_sha256").copy()
+    for first, second in pairs:
+        digests[second] = digests[first]
+    for shard in range(cache.manifest.shards):
+        rows = cache.manifest.rows(shard)
+        values = {one.path: cache.shard_rows(one, shard) for one in cache.arrays(record)}
+        cache.write(record, shard, values | {node.path: digests[rows.start : rows.stop]})
 
 
 @pytest.fixture(scope="module")
@@ -93,11 +106,14 @@ def test_the_page_says_what_the_cache_is(cache, page):
 
 
 def test_the_page_holds_all_it_shows(page):
-    assert not [tag for tag, _ in page.tags if tag in ("script", "link", "iframe", "object")]
+    assert not [tag for tag, _ in page.tags if tag in ("link", "iframe", "object")]
+    assert [tag for tag, _ in page.tags].count("script") == 1 and page.texts.count(report._file("report.js")) == 1
     addresses = [value for _, attributes in page.tags for key, value in attributes.items() if key in ("src", "href", "srcset")]
     assert len(addresses) > 100
     assert all(value.startswith(("data:image/webp;base64,", "#")) for value in addresses)
-    assert "url(" not in page.html and "@import" not in page.html and "//" not in re.sub(r'src="data:[^"]*"', "", page.html)
+    rest = re.sub(r'="data:[^"]*"| data-points="[^"]*"', "", page.html)
+    rest = re.sub(r"(?m)(^|[ ;])// .*$", "", rest)  # comments of the script
+    assert "url(" not in rest and "@import" not in rest and "//" not in rest
 
 
 def test_the_contact_sheet_shows_points_views_and_captions(page):
@@ -144,7 +160,8 @@ def test_an_unfinished_cache_shows_the_shards_that_are_done(tmp_path):
     assert "Among 16 shapes" in page.text
 
 
-def test_no_text_of_others_becomes_markup(tmp_path):
+def hostile(tmp_path):
+    """Write a cache in which every text of others would be markup."""
     ids = [f"{i}/{NASTY}" for i in range(30)]
     source = SourceSpec(kind="folder", ids=spec.ids_digest(ids), options=(("up", NASTY),))
     manifest = Manifest(shapes=30, shard=30, source=source, classes=(NASTY,), splits=(NASTY,))
@@ -169,9 +186,17 @@ def test_no_text_of_others_becomes_markup(tmp_path):
         cache.write(record, 0, values)
         cache.finish(record)
     journal(cache, {"time": 0, "event": NASTY}, {"time": 1, "event": "done"})
+    return cache
+
+
+def test_no_text_of_others_becomes_markup(tmp_path):
+    cache = hostile(tmp_path)
     page = page_of(cache, tmp_path)
     assert page.texts.count(NASTY) > 45  # class, split, option, package, model, captions, reasons, event, as they were written
-    assert not [tag for tag, attributes in page.tags if tag == "script" or "onerror" in attributes]
+    assert [tag for tag, _ in page.tags].count("script") == 1 and not [tag for tag, attributes in page.tags if "onerror" in attributes]
+    assert NASTY in next(attributes["data-shapes"] for _, attributes in page.tags if "data-shapes" in attributes).encode().decode(
+        "unicode_escape"
+    )
 
 
 @pytest.mark.parametrize(
@@ -199,7 +224,7 @@ def test_points_are_drawn_upright_where_the_camera_sees_them():
     pose[:3, 3] = (0, 0, 3)
     xyz = np.array([[0, 0.6, 0], [0.6, 0, 0], [0, 0, -0.5], [0, 0, 0.5]], np.float32)
     rgb = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0]], np.uint8)
-    pixels = np.asarray(report.draw_points(np.repeat(xyz, [100, 1, 1, 1], 0)[99:], np.repeat(rgb, [100, 1, 1, 1], 0)[99:], pose, 40.0))
+    pixels = np.asarray(pictures.draw_points(np.repeat(xyz, [100, 1, 1, 1], 0)[99:], np.repeat(rgb, [100, 1, 1, 1], 0)[99:], pose, 40.0))
     middle = len(pixels) // 2
     reach = round(0.6 / (3 * np.tan(np.radians(20))) * middle)
     assert pixels[middle - reach, middle].argmax() == 0 and pixels[middle - reach, middle, 1] < 50  # +Y is up
@@ -243,17 +268,17 @@ def test_neighbours_and_captions_are_found_where_they_are(tmp_path):
         rows[:, 0, :2], rows[:, 1, :2] = values * 3, values  # the length of an embedding says nothing
         for shard in range(3):
             cache.write(record, shard, {record.product: rows[shard * 4 : shard * 4 + 4]})
-    found = report.alike(reader, reader.records["image/random-a"], np.array([0, 5]))
+    record = reader.records["image/random-a"]
+    measured = findings.neighbours(reader, record)
+    found = report.alike(reader, record, measured, np.array([0, 5]))
     assert [r["query"]["id"] for r in found["rows"]] == ["cone/000000", "torus/000005"]
     assert [r["found"][0]["id"] for r in found["rows"]] == ["cube/000001", "cube/000004"]
     assert all(len(r["found"]) == 5 and r["found"][0]["same"] and not r["found"][1]["same"] for r in found["rows"])
     assert found["rows"][0]["found"][0]["cosine"] == pytest.approx(np.cos(0.1), abs=1e-3)
-    assert found["same"] == 1 and found["chance"] == pytest.approx(1 / 11) and found["sampled"] == 12
-    assert found["captions"][0].pop("name") == "synthetic" and found["captions"][0] == {
-        "first": pytest.approx(10 / 12),
-        "median": 1,
-        "of": 12,
-    }
+    assert (measured.same, measured.chance, measured.sampled, measured.counted) == (100, pytest.approx(100 / 11), 12, 12)
+    assert measured.interval == pytest.approx((75.75, 100), abs=0.01)  # 12 / (12 + 1.96 ** 2)
+    (ranks,) = measured.captions
+    assert (ranks.captions, ranks.first, ranks.median, ranks.shapes) == ("synthetic", pytest.approx(1000 / 12), 1, 12)
 
 
 def test_failures_are_grouped_by_what_they_have_in_common(tmp_path):
@@ -265,7 +290,7 @@ def test_failures_are_grouped_by_what_they_have_in_common(tmp_path):
         values = {node.path: cache.shard_rows(node, shard) for node in cache.arrays(record)}
         values["reason"] = text_cells([*reasons, *[""] * 10][rows.start : rows.stop])
         cache.write(record, shard, values)
-    found = report.failures(Snapshot(cache))
+    found = report.failures(Snapshot(cache), str)
     assert [(kind["name"], kind["count"]) for kind in found["kinds"]] == [
         ("file …, named in …, is missing", 40),
         ("took longer than … s", 10),
@@ -331,11 +356,11 @@ def test_work_side_by_side_is_not_drawn_as_one_after_another(tmp_path):
 def test_a_random_checkpoint_is_told_by_its_name():
     record = Record(product="image/x", kind="image", spec=synthetic.teacher("x"), inputs=())
     named = {
-        model: report.is_random(dataclasses.replace(record, spec=dataclasses.replace(record.spec, model=model)))
+        model: is_random(dataclasses.replace(record, spec=dataclasses.replace(record.spec, model=model)))
         for model in ("random-clip", "org/tiny-random-dino", "/home/random/clip", "ViT-B-32/laion2b")
     }
     assert list(named.values()) == [True, True, False, False]
-    assert not report.is_random(Record(product="points", kind="points", spec=PointSpec(), inputs=()))
+    assert not is_random(Record(product="points", kind="points", spec=PointSpec(), inputs=()))
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.04, "0.0 s"), (59.9, "59.9 s"), (61.2, "1 min 1 s"), (7320, "2 h 2 min")])

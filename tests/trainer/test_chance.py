@@ -8,10 +8,11 @@ import pytest
 import torch
 from rich.console import Console
 
+from cache_schema.intervals import wilson
 from tests.trainer.test_points import run, write  # noqa: F401
 from trainer import checkpoint
 from trainer.tasks import catalog, features, finetune, picture, result
-from trainer.tasks.accuracy import accuracies, counted, wilson
+from trainer.tasks.accuracy import accuracies, counted
 from trainer.tasks.result import Metric
 from trainer.tasks.shapes import of_split
 

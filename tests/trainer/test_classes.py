@@ -5,12 +5,12 @@ import dataclasses
 import pytest
 
 from cache_schema import store, synthetic
+from cache_schema.classes import chosen, matched, spelling, united
 from cache_schema.layout import node_json
 from cache_schema.records import sealed
 from cache_schema.spec import LabelSet, PointSpec
 from tests.trainer.conftest import config_of
 from trainer import checkpoint, log
-from trainer.classes import chosen, matched, spelling, united
 from trainer.data import Data
 from trainer.loop import train
 from trainer.part import DataConfig, Needs

@@ -4,7 +4,6 @@ Letters: n shapes, K classes, F features.
 """
 
 import contextlib
-import math
 import statistics
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -14,14 +13,13 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cache_schema.intervals import SIDE, wilson
 from trainer.tasks.result import Metric
 
 PRIOR: Final = 4
 """Number of made-up shapes added to those counted, half of them right, so that a variance is never zero (Agresti and Coull)."""
 RESAMPLES: Final = 1000
 """Number of times that the test shapes or scenes are drawn again for an interval."""
-SIDE: Final = 1.959964
-"""Standard normal deviate at either end of a 95 % interval."""
 
 
 @contextlib.contextmanager
@@ -30,16 +28,6 @@ def few_shapes() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%", UserWarning)
         yield
-
-
-def wilson(percent: float, count: float) -> tuple[float, float]:
-    """The 95 % interval, in percent, of a share measured on `count` shapes (Wilson's score interval,
-    https://en.wikipedia.org/wiki/Binomial_proportion_confidence_interval).
-    """
-    z, share = SIDE, min(max(percent / 100, 0.0), 1.0)
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return 100 * max(middle - half, 0.0), 100 * min(middle + half, 1.0)
 
 
 def interval(measure: Callable[[NDArray[np.int64]], float], count: int) -> tuple[float, float] | None:

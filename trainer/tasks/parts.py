@@ -26,12 +26,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from cache_schema.classes import matched as places
 from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
 from cache_schema.spec import GREY
 from cache_schema.store import Cache
 from trainer.augment import AugmentOptions
-from trainer.classes import matched as places
 from trainer.published import segmentation
 from trainer.stage import Stage
 from trainer.tasks import accuracy, miou, segment

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from cache_schema import products
 from cache_schema.checks import check_numbers
+from cache_schema.classes import NONE
+from cache_schema.classes import matched as places
 from cache_schema.errors import UserError
 from cache_schema.spec import BoxSpec
 from cache_schema.store import Cache
-from trainer.classes import NONE
-from trainer.classes import matched as places
 from trainer.tasks.shapes import Shapes, few_scenes, known_scenes, of_split, scene_names
 
 EXACT: Final = 1e-3

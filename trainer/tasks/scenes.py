@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cache_schema.checks import check_numbers
+from cache_schema.classes import matched as places
 from cache_schema.errors import UserError
 from cache_schema.spec import GREY
 from cache_schema.store import Cache
 from trainer.augment import AugmentOptions
-from trainer.classes import matched as places
 from trainer.encoders.protocol import Encoder
 from trainer.points import specification
 from trainer.stage import Stage

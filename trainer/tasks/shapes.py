@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cache_schema import products
+from cache_schema.classes import NONE
+from cache_schema.classes import matched as places
 from cache_schema.errors import UserError
 from cache_schema.spec import did_you_mean
 from cache_schema.store import Cache
-from trainer.classes import NONE
-from trainer.classes import matched as places
 from trainer.points import Blocks, Convention
 from trainer.tasks.result import Data
 
@@ -121,7 +121,7 @@ def _to_split(cache: Cache) -> str:
 
 
 def relabelled(shapes: Shapes, classes: Sequence[str], there: str = "", *, own: bool = False) -> tuple[Shapes, tuple[str, ...]]:
-    """Replace the labels of shapes by indices into another list of classes, matched by name (`trainer.classes`).
+    """Replace the labels of shapes by indices into another list of classes, matched by name (`cache_schema.classes`).
 
     Args:
         shapes: the shapes, with labels.

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cache_schema.checks import check_numbers
+from cache_schema.classes import SOURCE
 from cache_schema.errors import UserError
 from cache_schema.products import LABELS, parts
 from cache_schema.settings import refuse_unread
 from cache_schema.spec import did_you_mean
 from cache_schema.store import Cache
 from trainer.batch import Side, target
-from trainer.classes import SOURCE
 from trainer.stage import Stage
 from trainer.tasks.accuracy import confusion, counted
 from trainer.tasks.features import Body, repeats

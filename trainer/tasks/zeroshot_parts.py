@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cache_schema.checks import check_numbers
+from cache_schema.classes import matched
 from cache_schema.errors import UserError
 from cache_schema.products import DENSE, LABELS
 from cache_schema.spec import DenseSpec, did_you_mean, fingerprint
@@ -33,7 +34,6 @@ from cache_schema.store import Cache
 from trainer import ops
 from trainer.align import Align, PatchTeacher
 from trainer.batch import target
-from trainer.classes import matched
 from trainer.part import dense_of
 from trainer.stage import Stage
 from trainer.tasks import parts
