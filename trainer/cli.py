@@ -266,6 +266,42 @@ def evaluate(
         print(found[0].json() if len(found) == 1 else f"[{','.join(one.json() for one in found)}]")
 
 
+@app.command()
+def curves(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN... [OUT]", help="Runs, and a file that ends in .png, .svg or .csv.", show_default=False),
+    ],
+    x: Annotated[Literal["step", "epoch", "samples", "hours"], typer.Option(help="What the horizontal axis shows.")] = "step",
+    smooth: Annotated[
+        int, typer.Option(metavar="N", help="Records in a running mean; 1 for none. Default: what fits the length of the run.", min=0)
+    ] = 0,
+) -> None:
+    """Draw the curves of a run, or of several over each other: losses, probes with chance, learning rate, gradient norm, speed.
+
+    Related curves of one run share a panel; of several runs each curve has a panel, with a line for each run. Without OUT the picture of
+    one run is RUN/curves.png. CSV has all values: run, step, epoch, samples, hours, name, value.
+
+    \b
+    mmpd-train curves runs/align
+    mmpd-train curves runs/align runs/distill both.png --x epoch
+    mmpd-train curves runs/* all.csv
+    """
+    from trainer import curves
+
+    last = paths[-1]
+    given = last.suffix in curves.ENDINGS and not last.is_dir()
+    runs = paths[:-1] if given else paths
+    if not runs:
+        raise UserError(f"{last} is the file to write; name a run before it: mmpd-train curves RUN {last}")
+    if not given and len(runs) > 1:
+        raise UserError(f"several runs need a file for their picture: mmpd-train curves {' '.join(map(str, runs))} OUT.png")
+    file = last if given else runs[0] / curves.FILE
+    for run in curves.draw(runs, file, x, smooth or None):
+        say(f"{run} has no metrics: it is left out")
+    say(f"The curves are in {file}")
+
+
 @app.command("import")
 def import_(
     checkpoint_: Annotated[
