@@ -269,8 +269,7 @@ def evaluate(
 @app.command()
 def curves(
     paths: Annotated[
-        list[Path],
-        typer.Argument(metavar="RUN... [OUT]", help="Runs, and a file that ends in .png, .svg or .csv.", show_default=False),
+        list[Path], typer.Argument(metavar="RUN... [OUT]", help="Runs, and a file that ends in .png, .svg or .csv.", show_default=False)
     ],
     x: Annotated[Literal["step", "epoch", "samples", "hours"], typer.Option(help="What the horizontal axis shows.")] = "step",
     smooth: Annotated[

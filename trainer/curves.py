@@ -185,7 +185,8 @@ def _lines(run: str, there: Sequence[dict[str, Any]], x: X, batch: int) -> list[
                 chances[name.removeprefix(CHANCE)] = value
             elif name not in (*HIDDEN, "hours"):
                 points.setdefault(name, []).append((_place(record, x, batch), value * _kind(name).scale))
-    return [Line(run, name, *np.array(several, float).T, chances.get(name)) for name, several in points.items()]
+    both = {name: np.array(several, float) for name, several in points.items()}  # [n, 2] each
+    return [Line(run, name, xy[:, 0], xy[:, 1], chances.get(name)) for name, xy in both.items()]
 
 
 def _kind(name: str) -> Kind:
@@ -262,7 +263,7 @@ def _line(axes: Axes, line: Line, look: int, smooth: int | None, *, faint: bool)
     if window > 1 and faint:
         axes.plot(line.x, line.y, color=color, linewidth=0.7, alpha=0.3)
     every = max(1, len(line.x) // MARKED)
-    # Lines start their markers at different places, and later ones have smaller ones, so that markers of close lines do not hide each other.
+    # Each line has its first marker at another place, and a smaller marker than the one before: lines that lie close do not hide it.
     marks = (look * every // 4 % max(every, 1), every)
     values = smoothed(line.y, window) if window > 1 else line.y
     axes.plot(line.x, values, color=color, linestyle=style, marker=marker, markevery=marks, markersize=max(3.0, 6.5 - look), linewidth=1.4)

@@ -54,10 +54,8 @@ class Probes:
         self.config, self.data, self.stage, self.ranks = config, data, stage, ranks
         self.cache = data.parts[0].cache
         self.named = tuple(name for name in config.probe if name != AUTO)
-        self.costs: dict[str, float] = {}
-        """Seconds that each task took the last time."""
-        self.spent = 0.0
-        """Seconds that the tasks chosen by `auto` took."""
+        self.costs: dict[str, list[float]] = {}
+        """Seconds that each task took, each time."""
         self.began, self.steps = time.monotonic(), 0
         self._automatic: dict[str, int] | None = None
 
@@ -73,14 +71,15 @@ class Probes:
         """The tasks to evaluate now: all that are named, and those of `auto` that do not cost too much."""
         if self._automatic is None:
             self._automatic = automatic(self.cache, self.stage) if AUTO in self.config.probe else {}
-        trained = time.monotonic() - self.began - self.spent
+        trained = time.monotonic() - self.began - sum(map(sum, self.costs.values()))
         shape = trained * self.ranks.count / (self.steps * self.config.optim.batch)  # seconds for one on one rank
-        chosen, planned = list(self.named), self.spent
+        chosen = list(self.named)
         for name, count in self._automatic.items():
-            cost = self.costs.get(name, START + FORWARD * shape * count)
-            if name not in chosen and planned + cost <= SHARE * trained:
+            costs = self.costs.get(name, [])
+            expected = costs[-1] if costs else START + FORWARD * shape * count
+            # Each task has a part of its own, so that a cheap one does not use up what a dearer one waits for.
+            if name not in chosen and sum(costs) + expected <= SHARE / len(self._automatic) * trained:
                 chosen.append(name)
-                planned += cost
         return tuple(chosen)
 
     def measure(self, names: Sequence[str], run: Path, say: Callable[[str], None]) -> dict[str, float]:
@@ -101,8 +100,7 @@ class Probes:
                 (self._automatic or {}).pop(name, None)
                 continue
             finally:
-                self.costs[name] = time.monotonic() - began
-                self.spent += self.costs[name]
+                self.costs.setdefault(name, []).append(time.monotonic() - began)
             for metric in metrics:
                 if metric.headline:
                     found[f"{name} {metric.name}"] = metric.mean
