@@ -23,6 +23,8 @@ from trainer import signals
 from trainer.tasks.protocol import TASKS
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from trainer.config import AlignConfig, DistillConfig, StageConfig
 
 # By default OpenMP's threads spin while they wait. On a machine with other work this costs far more than it gains. OpenMP reads this
@@ -40,6 +42,8 @@ err = Console(stderr=True)
 
 DEFAULT = "tiny"
 """Name of the default recipe."""
+UNBOUNDED = 10_000
+"""Width of lines in a file or a pipe, in characters."""
 ALONE = 15.0
 """Grace period in seconds. If all ranks fail, torchrun ends this process within it; if the process still runs then, only it has failed."""
 
@@ -193,6 +197,7 @@ mmpd-train eval svm runs/distill out.zarr
 mmpd-train eval zeroshot runs/align out.zarr --set labels=modelnet40 --json
 mmpd-train eval table runs/align runs/distill
 mmpd-train eval table runs/a0 runs/a1 runs/b0 runs/b1 --by setup --markdown
+mmpd-train eval table runs/* --csv > results.csv
 """
 
 
@@ -216,32 +221,27 @@ def evaluate(
     by: Annotated[
         Literal["run", "setup"] | None,
         typer.Option(
-            help="table: one row for each run (the default), or for each group of runs that differ only in their seeds.", show_default=False
+            help="table: one column for each run (the default), or for each group of runs that differ only in their seeds.",
+            show_default=False,
         ),
     ] = None,
     device: Device = "auto",
     as_json: Json = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="table: print it as Markdown.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="table: print CSV, a row for each metric of each run.")] = False,
 ) -> None:
     """Measure a run, or join the results of several into one table."""
-    from trainer.tasks import catalog, result
-
     of_tasks = {"--set": set_, "--test-cache": test_cache, "--peer-protocol": peer_protocol, "--device": device != "auto"}
-    of_table = {"--by": by, "--markdown": markdown}
+    of_table = {"--by": by, "--markdown": markdown, "--csv": as_csv}
     idle = [option for option, given in (of_tasks if task == "table" else of_table).items() if given]
     if idle:
         raise UserError(f"{' and '.join(idle)} would have no effect on eval {task}: leave it out")
     if task == "table":
-        if as_json and markdown:
-            raise UserError("--json and --markdown are two forms of one table: choose one")
-        joined = result.table(result.collect(paths), by or "run")
-        if as_json:
-            print(joined.json())
-        elif markdown:
-            print(joined.markdown(), end="")
-        else:
-            out.print(joined.rich())
+        forms = {"--json": as_json, "--markdown": markdown, "--csv": as_csv}
+        print_joined(paths, by or "run", [form for form, given in forms.items() if given])
         return
+    from trainer.tasks import catalog
+
     chosen = catalog.options(task, set_ or [], peer_protocol=peer_protocol)
     if len(paths) != 2:
         raise UserError(f"eval {task} takes a run and a cache, got {len(paths)} paths: mmpd-train eval {task} RUN CACHE")
@@ -260,7 +260,7 @@ def evaluate(
             found.append(catalog.evaluate(task, loaded, open_cache(cache), chosen, test))
             files = catalog.save(found[-1], run)
             if not as_json:
-                out.print(found[-1].rich())
+                print_wide(found[-1].rich())
             say(f"The result is in {files[0]}")
     if as_json:
         print(found[0].json() if len(found) == 1 else f"[{','.join(one.json() for one in found)}]")
@@ -449,6 +449,28 @@ def stages_of(recipe: str) -> list[str]:
 
     found = experiment(recipe)
     return [stage for stage in ("align", "distill") if getattr(found, stage) is not None]
+
+
+def print_joined(runs: list[Path], by: Literal["run", "setup"], forms: list[str]) -> None:
+    """Print the results of several runs as one table: as JSON, Markdown or CSV, or for a terminal if no form is given."""
+    from trainer.tasks.table import collect, table
+
+    if len(forms) > 1:
+        raise UserError(f"{' and '.join(forms)} are several forms of one table: choose one")
+    results = collect(runs)
+    joined = table(results, by)
+    for reason in results.without:
+        say(f"{reason}: it is left out")
+    if forms:
+        text = {"--json": joined.json, "--markdown": joined.markdown, "--csv": joined.csv}[forms[0]]()
+        sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
+    else:
+        print_wide(joined.rich(out.width if out.is_terminal else None))
+
+
+def print_wide(table: "RenderableType") -> None:
+    """Print a table. A file or a pipe gets lines as long as they need to be, so that no name is folded or cut."""
+    (out if out.is_terminal else Console(width=UNBOUNDED)).print(table)
 
 
 def print_json(value: Any) -> None:
