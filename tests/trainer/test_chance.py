@@ -160,7 +160,9 @@ def test_no_number_of_a_table_is_broken(run, tmp_path, runs, tasks, width):  # n
     for part in (str(metric), metric.extent, "at chance"):
         assert sum(line.count(part) for line in lines) >= runs * tasks and all(len(line) <= width for line in lines)
     piped = shown(table.rich(None), 10_000)
-    assert all(f"a-run-of-some-name-{i} " in piped for i in range(runs)) and all(f"task-{j}, c test" in piped for j in range(tasks))
+    assert all(f"a-run-of-some-name-{i} " in piped for i in range(runs)) and all(
+        f"task-{j} neighbours=3, c test" in piped for j in range(tasks)
+    )
 
 
 def test_long_names_are_folded_in_a_terminal_and_whole_in_a_pipe(run, tmp_path):  # noqa: F811

@@ -26,7 +26,7 @@ from trainer.distill import Distill, DistillOptions
 from trainer.encoders.catalog import build
 from trainer.points import Convention
 from trainer.stage import Facts
-from trainer.tasks import catalog, classify, features, fewshot, finetune, knn, result, retrieval, svm, teachers, zeroshot
+from trainer.tasks import catalog, classify, features, fewshot, finetune, knn, mistakes, picture, result, retrieval, svm, teachers, zeroshot
 from trainer.tasks import table as tables
 from trainer.tasks.result import Metric
 from trainer.tasks.shapes import matched, of_split, relabelled
@@ -591,13 +591,40 @@ def test_a_result_survives_its_file_and_has_a_picture(stage, cache, tmp_path):
     run = tmp_path / "first"
     found = catalog.evaluate("svm", loaded(stage, run), cache, catalog.options("svm", ["c=0.01"]))
     files = catalog.save(found, run)
-    assert [f.name for f in files] == ["svm-c-0.01-shapes-test.json", "svm-c-0.01-shapes-test.png"]
+    names = ["svm-c-0.01-shapes-test.json", "svm-c-0.01-shapes-test.png", "svm-c-0.01-shapes-test-worst.png"]
+    assert [f.name for f in files] == names[: 3 if found.scores.worst else 2]
     assert result.load(files[0]) == found and files[1].read_bytes().startswith(b"\x89PNG")
     assert found.protocol == "last epoch" and ("c", "0.01") in found.settings and found.run == "first"
     assert found.scores.train.shapes == 29 and found.scores.test.shapes == 17
     short = catalog.evaluate("classify", loaded(stage, run), cache, catalog.options("classify", ["epochs=1", "seeds=1"]))
     assert short.protocol == "last epoch" and ("augment.tilt", "0.0") in short.settings
     assert catalog.save(short, run)[0].name == "classify-full-epochs-1-seeds-1-shapes-test.json"
+
+
+def test_the_worst_confusions_are_listed_with_examples(cache):
+    """Counted by hand: two repetitions, in which disc 3 is a rod both times and once a Cube, and Cube 5 once a rod."""
+    test = of_split(cache, "test")
+    first, second = test.labels.copy(), test.labels.copy()
+    discs, cubes, rods = (np.flatnonzero(test.labels == CLASSES.index(name)) for name in ("disc", "Cube", "rod"))
+    first[discs[:2]] = second[discs[1]] = CLASSES.index("rod")
+    second[discs[0]] = CLASSES.index("Cube")
+    first[cubes[0]] = CLASSES.index("rod")
+    first[rods[0]] = CLASSES.index("night_stand")
+    worst, drawing = mistakes.mistakes(test, [first, second])
+    ids = test.cache.ids()[test.rows]
+    assert str(worst[0]) == f"disc as rod: 3 of {2 * len(discs)}"
+    assert worst[0].wrong == (ids[discs[1]], ids[discs[0]]) and worst[0].right == (ids[rods[1]],), "the most often wrong one is first"
+    assert {(w.true, w.predicted, w.count) for w in worst[1:]} == {("disc", "Cube", 1), ("Cube", "rod", 1), ("rod", "night_stand", 1)}
+    assert drawing.png("title $1$").startswith(b"\x89PNG") and drawing.ending == "worst"
+    assert mistakes.mistakes(test, [test.labels]) == ((), None)
+
+
+def test_of_many_classes_the_most_confused_are_shown():
+    counts = np.diag(np.full(136, 50.0))
+    counts[[7, 90, 135], [100, 3, 8]] = 9, 8, 7
+    chosen = picture.most_confused(counts)
+    assert len(chosen) == picture.MOST and {7, 100, 90, 3, 135, 8} <= set(chosen.tolist()) and (np.diff(chosen) > 0).all()
+    assert picture.most_confused(counts[:40, :40]).tolist() == list(range(40))
 
 
 def test_a_result_with_other_options_stands_beside_the_first(stage, cache, tmp_path):

@@ -24,6 +24,7 @@ from trainer.stage import Stage
 from trainer.tasks.accuracy import accuracies, confusion, counted
 from trainer.tasks.features import Body, Pool, extract, seeded
 from trainer.tasks.finetune import Training, described, fit
+from trainer.tasks.mistakes import mistakes
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Metric, Scores
 from trainer.tasks.shapes import Shapes, matched, of_split
@@ -77,6 +78,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         if peak is not None:
             best.append(best_of_seed)
             voted.append(vote(*peak, test, options, seed))
+    worst, drawing = mistakes(test, last)
     return Scores(
         train=train.data,
         test=test.data,
@@ -84,6 +86,8 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         variant=options.tune + (" from scratch" if options.scratch else ""),
         classes=test.classes,
         confusion=confusion(test.labels, last, len(test.classes)),
+        worst=worst,
+        drawing=drawing,
         notes=(*notes, *body.notes(test, train), *described(tuned, head, options)),
     )
 

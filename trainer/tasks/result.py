@@ -110,8 +110,32 @@ class Data:
     shapes: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Confused:
+    """A class that was often taken for another one."""
+
+    true: str
+    predicted: str
+    count: int
+    """How often; counted as in `Scores.confusion`."""
+    total: int
+    """Number of predictions for the true class."""
+    wrong: tuple[str, ...] = ()
+    """Ids of shapes of the true class that were predicted as the other one: examples."""
+    right: tuple[str, ...] = ()
+    """Id of a shape of the other class that was predicted as what it is; empty if there is none."""
+
+    def __str__(self) -> str:
+        return f"{self.true} as {self.predicted}: {self.count} of {self.total}"
+
+
 class Drawing(Protocol):
     """A picture that belongs to a result, such as predictions beside the truth. It is drawn when the result is saved."""
+
+    @property
+    def ending(self) -> str:
+        """Last word of the name of the picture's file, such as `shapes`."""
+        ...
 
     def png(self, title: str) -> bytes:
         """The picture as PNG, under a title of plain text."""
@@ -133,6 +157,8 @@ class Scores:
     confusion: tuple[tuple[int, ...], ...] = ()
     """How often a shape of class i was predicted as class j, summed over the values of the first metric. Tasks that label points count
     points."""
+    worst: tuple[Confused, ...] = added(())
+    """The most confused pairs of classes, the worst first."""
     notes: tuple[str, ...] = ()
     """Notes for the reader, for example on shapes that were left out or a solver that did not converge."""
     drawing: Drawing | None = field(default=None, compare=False, metadata={"added": True})
@@ -188,7 +214,8 @@ class Result:
         shapes = counted(max(counts), metrics[0].units)
         if min(counts) < max(counts):
             shapes += f" (in some rows fewer, at least {min(counts)})"
-        caption = [f"Percent, {self.protocol}, {shapes}.{brackets(metrics)}", *largest, *self.scores.notes]
+        confused = [f"Most confused: {'; '.join(map(str, self.scores.worst))}."] if self.scores.worst else []
+        caption = [f"Percent, {self.protocol}, {shapes}.{brackets(metrics)}", *largest, *confused, *self.scores.notes]
         out = RichTable(title=_text(f"{self.run}: {self.title}"), caption=_text("\n".join(caption)), caption_justify="left")
         for name in ("", "mean ± std [95 %]", "values", "chance"):
             out.add_column(name, justify="right" if name else "left", overflow="fold")

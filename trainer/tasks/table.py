@@ -171,7 +171,7 @@ class Table:
         Args:
             width: width of the terminal in characters; None for a file or a pipe, where no line is folded.
         """
-        grid = self._grid(width, "\n")
+        grid = self._grid(width, " " if width is None else "\n")
         parts: list[RichTable] = []
         for columns in grid.cut(width):
             part = RichTable()
