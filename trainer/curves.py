@@ -266,7 +266,9 @@ def _line(axes: Axes, line: Line, look: int, smooth: int | None, *, faint: bool)
     # Each line has its first marker at another place, and a smaller marker than the one before: lines that lie close do not hide it.
     marks = (look * every // 4 % max(every, 1), every)
     values = smoothed(line.y, window) if window > 1 else line.y
-    axes.plot(line.x, values, color=color, linestyle=style, marker=marker, markevery=marks, markersize=max(3.0, 6.5 - look), linewidth=1.4)
+    axes.plot(
+        line.x, values, color=color, linestyle=style, marker=marker, markevery=marks, markersize=max(3.0, 5.0 - look / 2), linewidth=1.4
+    )
 
 
 def _finish(axes: Axes, own: Sequence[Line], names: Sequence[str], runs: Sequence[str]) -> None:

@@ -55,7 +55,8 @@ def mistakes(test: Shapes, predictions: Sequence[NDArray[np.int64]]) -> "tuple[t
         i, j = test.classes.index(pair.true), test.classes.index(pair.predicted)
         often = np.where(test.labels == i, (several == j).sum(0), 0)  # [n]
         wrong = np.argsort(-often, kind="stable")[: min(WRONG, int((often > 0).sum()))]
-        right = np.flatnonzero((test.labels == j) & (several == j).all(0))[:1]
+        known = np.where(test.labels == j, (several == j).sum(0), 0)  # [n]
+        right = np.argsort(-known, kind="stable")[: int(known.max() > 0)]
         shown = test.rows[wrong], test.rows[right]
         worst.append(Confused(**{**vars(pair), "wrong": tuple(ids[shown[0]]), "right": tuple(ids[shown[1]])}))
         rows.append((tuple(shown[0].tolist()), tuple(shown[1].tolist())))
@@ -81,20 +82,21 @@ class Mistakes:
 
     def png(self, title: str) -> bytes:
         """See `trainer.tasks.result.Drawing`."""
-        figure = Figure(figsize=(2.3 * (WRONG + 1), 2.75 * len(self.worst) + 0.9), layout="constrained")
+        columns = max(len(wrong) for wrong, _ in self.rows) + 1
+        figure = Figure(figsize=(max(2.5 * columns, 6.5), 2.75 * len(self.worst) + 0.9), layout="constrained")
         FigureCanvasAgg(figure)
         figure.suptitle(plain(title), fontsize=9)
         for part, pair, (wrong, right) in zip(
             figure.subfigures(len(self.worst), 1, squeeze=False)[:, 0], self.worst, self.rows, strict=True
         ):
-            part.suptitle(plain(f"{pair}. Left: {pair.true}. Right: {pair.predicted}, recognised"), fontsize=8.5, fontweight="bold")
-            panels = part.subplots(1, WRONG + 1)
+            part.suptitle(plain(str(pair)), fontsize=8.5, fontweight="bold")
+            panels = part.subplots(1, columns)
             for axes in panels:
                 axes.set_axis_off()
             for axes, row, name in zip(panels, wrong, pair.wrong, strict=False):
                 self._shape(axes, row, f"{name}\ntaken for {pair.predicted}")
             for row, name in zip(right, pair.right, strict=True):
-                self._shape(panels[-1], row, f"{name}\nright")
+                self._shape(panels[-1], row, f"{name}\nrecognised as {pair.predicted}")
                 panels[-1].set_axis_on()
                 panels[-1].set(xticks=[], yticks=[])
             if not right:
