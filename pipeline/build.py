@@ -589,14 +589,18 @@ def patch_carrier(
 def make_labels(cache: Cache, record: Record, teacher: Teacher, batch: int, models: Models) -> None:
     """Write `labels/<set>/<teacher>`: an embedding of every class in every template. [C, M, E]"""
     assert record.labels is not None
-    size = batch_size(record, "text_batch", batch)
+    values = embedded_labels(record.labels, teacher, batch_size(record, "text_batch", batch), models)
+    cache.write(record, 0, {record.product: values})
+
+
+def embedded_labels(label_set: LabelSet, teacher: Teacher, batch: int, models: Models) -> NDArray[np.float16]:
+    """Embed every class of a label set in every template. [C, M, E]"""
 
     def embed(one: LabelSet) -> NDArray[np.float16]:
         with models.turn:
-            return labels.embed(one, teacher, size)
+            return labels.embed(one, teacher, batch)
 
-    classes = [dataclasses.replace(record.labels, classes=(name,)) for name in record.labels.classes]
-    cache.write(record, 0, {record.product: np.concatenate(list(models.each(embed, classes)))})
+    return np.concatenate(list(models.each(embed, [dataclasses.replace(label_set, classes=(name,)) for name in label_set.classes])))
 
 
 def _as_float16(work: _Shard, values: torch.Tensor, teacher: TeacherSpec, places: Sequence[tuple[int, int]]) -> NDArray[np.float16]:

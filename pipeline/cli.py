@@ -29,6 +29,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cache_schema import products, spec, store, validate
+from cache_schema.class_lists import CLASS_LISTS
 from cache_schema.errors import UserError
 from cache_schema.lacking import is_imported, lacking_ids
 from cache_schema.products import markers
@@ -659,30 +660,114 @@ def import_embeddings(
 
 @app.command()
 def labels(
-    cache: CachePath,
-    name: Annotated[
+    first: Annotated[
+        str, typer.Argument(metavar="CACHE", help="The cache; with --teacher the label file to write, after SET.", show_default=False)
+    ],
+    second: Annotated[
         str,
         typer.Argument(
             metavar="SET",
-            help="modelnet10, modelnet40, scanobjectnn, source (the cache's own classes), parts (names of its parts), or a file of names.",
+            help=f"{', '.join(CLASS_LISTS)}, source (the cache's own classes), parts (names of its parts), or a file of names.",
+            show_default=False,
         ),
-    ],
+    ] = "",
+    teacher: Annotated[
+        list[str] | None, typer.Option(metavar="TEACHER", help="Write a label file with this teacher, without a cache.", show_default=False)
+    ] = None,
+    names: Annotated[str, typer.Option(metavar="A,B", help="With --teacher: your own words instead of SET.", show_default=False)] = "",
+    name: Annotated[
+        str, typer.Option(metavar="NAME", help="With --names: name of the set. Default: the name of the file.", show_default=False)
+    ] = "",
+    precision: Annotated[
+        str | None, typer.Option(help="With --teacher: float32, bfloat16 or float16, as in the cache of the run.", show_default=False)
+    ] = None,
     batch: Batch = 64,
     device: Device = "auto",
     overlay: Overlay = None,
 ) -> None:
-    """Embed class names with every teacher that reads text. Zero-shot classification compares shapes with these embeddings.
+    """Embed class names with teachers that read text. Zero-shot classification compares shapes with these embeddings.
 
-    Each class name is put into several sentences. A file holds one class name per line, or JSON: {"classes": [...], "templates": ["a
-    picture of a {}", ...]}.
+    \b
+    mmpd-cache labels out.zarr modelnet40                                     # into a cache, with each of its teachers
+    mmpd-cache labels modelnet40 --teacher clip-vit-b32 modelnet40.safetensors   # into a label file, without a cache
+    mmpd-cache labels --names "chair,coffee table" --teacher clip-vit-b32 mine.safetensors
+
+    Each class name is put into several sentences. A file of names holds one class name per line, or JSON: {"classes": [...], "templates":
+    ["a picture of a {}", ...]}. A label file serves every run that learned from the same teacher: `mmpd-train labels RUN mine.safetensors`
+    puts it into the folder of the run.
     """
+    from cache_schema.label_files import SUFFIX
     from cache_schema.overlay import laid
     from pipeline import commands
+    from pipeline.labels import label_set, of_names
     from pipeline.work import Machine
 
-    with laid(cache, overlay) as path, progress() as terminal:
-        made = commands.add_labels(path, name, batch, Machine(device=device), terminal)
-    say(f"{path} now has labels/{made.name}: {len(made.classes)} classes, {len(made.templates)} templates.")
+    machine = Machine(device=device)
+    if not teacher:
+        _refuse_idle({"--names": names, "--name": name, "--precision": precision}, "without --teacher")
+        if not second or second.endswith(SUFFIX):
+            raise UserError(
+                "name a cache and a label set (mmpd-cache labels CACHE SET), or a teacher for a label file "
+                "(mmpd-cache labels SET OUT.safetensors --teacher T)"
+            )
+        with laid(Path(first), overlay) as path, progress() as terminal:
+            added = commands.add_labels(path, second, batch, machine, terminal)
+        say(f"{path} now has labels/{added.name}: {len(added.classes)} classes, {len(added.templates)} templates.")
+        return
+    _refuse_idle({"--overlay": overlay, "--name": name if not names else ""}, "with --teacher" + ("" if names else ", without --names"))
+    if len(teacher) > 1:
+        raise UserError(f"a label file is of one teacher, got {' and '.join(teacher)}: run the command once for each, with another OUT")
+    if bool(names) == bool(second):
+        raise UserError("with --teacher, give either SET and OUT.safetensors, or --names and OUT.safetensors alone")
+    file = Path(first if names else second)
+    if not names and first in ("source", "parts"):
+        raise UserError(f"{first} stands for names in a cache: mmpd-cache labels CACHE {first}, then mmpd-train labels RUN CACHE {first}")
+    made = of_names(name or file.stem, names.split(",")) if names else label_set(first)
+    with progress() as terminal:
+        written = commands.write_labels(file, made, teacher[0], precision, batch, machine, terminal)
+    say(
+        f"{file} now has the label set {made.name}: {len(made.classes)} classes, {len(made.templates)} templates, by {written.teacher.name}."
+    )
+
+
+def _refuse_idle(given: dict[str, object], where: str) -> None:
+    """Raise UserError if one of some options was given that has no effect."""
+    idle = [option for option, value in given.items() if value]
+    if idle:
+        raise UserError(f"{' and '.join(idle)} would have no effect {where}: leave it out")
+
+
+@app.command()
+def query(
+    teacher: Annotated[
+        str, typer.Argument(metavar="TEACHER", help="Its name in the cache, a name from `mmpd-cache teachers`, or NAME=BACKEND:MODEL.")
+    ],
+    file: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
+    text: Annotated[str, typer.Option(help="The text to embed, as it is.", show_default=False)] = "",
+    image: Annotated[Path | None, typer.Option(metavar="PICTURE", help="The picture to embed.", show_default=False)] = None,
+    cache: Annotated[
+        Path | None, typer.Option(metavar="CACHE", help="A cache that was made with this teacher.", show_default=False)
+    ] = None,
+    same: Annotated[str, typer.Option(metavar="FINGERPRINT", help="Refuse a teacher with another fingerprint.", show_default=False)] = "",
+    device: Device = "auto",
+) -> None:
+    """Embed one text or one picture with a teacher. `mmpd-train search` calls this and looks for the shapes that are near.
+
+    \b
+    mmpd-cache query starter-resnet chair.safetensors --text "a wooden chair"
+    mmpd-cache query clip-vit-b32 photo.safetensors --image photo.jpg
+    """
+    from cache_schema.query_files import write
+    from pipeline.executors.catalog import devices
+    from pipeline.query import embed, load
+    from pipeline.work import Machine
+
+    if bool(text) == (image is not None):
+        raise UserError("a query is a text or a picture: give one of --text and --image")
+    said, embedding = embed(load(teacher, same, cache, devices(Machine(device=device))[0]), text=text, picture=image)
+    write(file, said, embedding)
+    for line in said.notes:
+        say(f"Note: {line}")
 
 
 @app.command("overlay")

@@ -13,9 +13,10 @@ from typing import Final
 
 import numpy as np
 
-from cache_schema import products, spec, store
+from cache_schema import label_files, products, spec, store
 from cache_schema.errors import UserError
 from cache_schema.files import held_token
+from cache_schema.label_files import LabelFile
 from cache_schema.records import differences
 from cache_schema.settings import override
 from cache_schema.spec import CaptionSpec, DenseSpec, LabelSet, PointSpec, Record, TeacherSpec, ViewSpec
@@ -676,6 +677,44 @@ def add_labels(path: Path, reference: str, batch: int, machine: Machine, termina
         _embed_labels(work, made, batch)
         work.note(journal.Done())
     return made
+
+
+def write_labels(
+    out: Path, made: LabelSet, teacher: str, precision: str | None, batch: int, machine: Machine, terminal: Terminal
+) -> LabelFile:
+    """Embed a label set with a teacher, and write it into a label file, without a cache.
+
+    Args:
+        out: the file. It must not exist.
+        made: the label set.
+        teacher: name or reference of the teacher.
+        precision: arithmetic of the teacher; None for that of the catalogue.
+        batch: number of texts in a forward pass.
+        machine: where to run.
+        terminal: where to report.
+
+    Raises:
+        UserError: the file exists or has another ending, there is no such teacher, its weights are missing, or it reads no text.
+    """
+    if out.suffix != label_files.SUFFIX:
+        raise UserError(f"a label file ends in {label_files.SUFFIX}, got {out}")
+    if out.exists() or out.is_symlink():
+        raise UserError(f"{out} exists: remove it, or give another name")
+    terminal.say(f"loading teacher {teacher}")
+    models = Models(executors.devices(machine)[0])
+    loaded = teachers.load(teacher, device=models.here, precision=precision)
+    _tell_of(loaded, terminal)
+    if not loaded.spec.text:
+        raise UserError(f"teacher {teacher} reads no text; `mmpd-cache teachers` lists teachers that do")
+    terminal.say(f"embedding {len(made.classes)} classes x {len(made.templates)} templates with {teacher}")
+    file = LabelFile(
+        labels=made,
+        teacher=loaded.spec,
+        embeddings=build.embedded_labels(made, loaded, batch, models),
+        made_by=label_record(made, loaded.spec, models.here, batch).made_by,
+    )
+    label_files.write(out, file)
+    return file
 
 
 def _text_teachers(cache: Cache) -> list[TeacherSpec]:

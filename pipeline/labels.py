@@ -114,6 +114,16 @@ def label_set(reference: str, classes: Sequence[str] = (), parts: Sequence[str] 
     return _from_file(path)
 
 
+def of_names(name: str, classes: Sequence[str]) -> LabelSet:
+    """Return a label set of class names, in the sentences of `TEMPLATES`.
+
+    Raises:
+        UserError: a name is empty, two read alike, or the name of the set cannot be the name of a file.
+    """
+    path_name(name, "label set")
+    return _checked("--names", name, [text.strip() for text in classes], TEMPLATES)
+
+
 def _from_file(path: Path) -> LabelSet:
     name = path_name(path.stem, f"label set {path.name!r}")
     try:
@@ -135,7 +145,7 @@ def _from_file(path: Path) -> LabelSet:
     return _checked(path, name, classes, templates)
 
 
-def _checked(path: Path, name: str, classes: Sequence[str], templates: Sequence[str]) -> LabelSet:
+def _checked(path: Path | str, name: str, classes: Sequence[str], templates: Sequence[str]) -> LabelSet:
     empty = [number for number, text in enumerate(classes, 1) if not text.strip()]
     if empty:
         raise UserError(f"{path}: the class name number {empty[0]} is empty")

@@ -167,6 +167,12 @@ class TeacherLosses(nn.Module):
         """The summary [B, D] in every teacher's space: product to [B, E]. It has unit length where the objective is contrast."""
         return {product: self._of(product).head(summary) for teacher in self.teachers for product in _products(teacher)}
 
+    def contrast(self, product: str) -> Contrast:
+        """The head and the temperature of a product, such as `text/clip`, whose objective is contrast."""
+        module = self._of(product)
+        assert isinstance(module, Contrast)
+        return module
+
     def forward(self, summary: Tensor, batch: Batch, draw: AlignDraw) -> dict[str, Tensor]:
         """Losses by product, and under "loss" their weighted sum.
 

@@ -5,26 +5,21 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from cache_schema.errors import UserError
 from cache_schema.remote import is_remote
-from cache_schema.terminal import json_text, printable, version_line
-from trainer import signals
+from cache_schema.terminal import printable, version_line
+from trainer import cli_use, signals
 from trainer.tasks.protocol import TASKS
+from trainer.terminal import answer, err, out, print_json, print_wide, progress, say
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from trainer.config import AlignConfig, DistillConfig, StageConfig
 
 # By default OpenMP's threads spin while they wait. On a machine with other work this costs far more than it gains. OpenMP reads this
@@ -37,13 +32,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-out = Console()
-err = Console(stderr=True)
-
 DEFAULT = "tiny"
 """Name of the default recipe."""
-UNBOUNDED = 10_000
-"""Width of lines in a file or a pipe, in characters."""
 ALONE = 15.0
 """Grace period in seconds. If all ranks fail, torchrun ends this process within it; if the process still runs then, only it has failed."""
 
@@ -301,6 +291,10 @@ def curves(
     say(f"The curves are in {file}")
 
 
+for command in (cli_use.embed, cli_use.predict, cli_use.search):
+    app.command()(command)
+
+
 @app.command("import")
 def import_(
     checkpoint_: Annotated[
@@ -365,6 +359,39 @@ def import_(
     say(f"Input of the published model: {report.input}")
     for note in report.notes:
         say(note)
+
+
+@app.command()
+def labels(
+    run: RunPath,
+    source: Annotated[
+        Path | None, typer.Argument(metavar="CACHE|FILE", help="A cache, or a label file. Without it: list.", show_default=False)
+    ] = None,
+    name: Annotated[str, typer.Argument(metavar="SET", help="The label set; all of the cache if left out.", show_default=False)] = "",
+    as_json: Json = False,
+) -> None:
+    """Copy label sets into the folder of a run, so that they travel with it, or list those that it has.
+
+    A label set is copied with the embeddings of each of the run's teachers. Embeddings of other teachers are refused.
+
+    \b
+    mmpd-train labels runs/align out.zarr modelnet40
+    mmpd-train labels runs/align mine.safetensors        # from: mmpd-cache labels --names "chair,table" --teacher T mine.safetensors
+    mmpd-train labels runs/align
+    """
+    from trainer import checkpoint
+    from trainer.labels import add, read, sets
+
+    loaded = checkpoint.load(run)
+    if source is not None:
+        for file in add(loaded, source, name):
+            say(f"{run} now has the label set {file.labels.name}: {len(file.labels.classes)} classes, by {file.teacher.name}")
+    known = [(label_set, teacher) for label_set, teachers in sets(run).items() for teacher in teachers]
+    rows = [{"set": s, "teacher": t, "classes": list(read(run, s, t).labels.classes)} for s, t in known]
+    if as_json:
+        print_json(rows)
+    elif source is None:
+        answer("\n".join(f"{row['set']}@{row['teacher']}  {len(row['classes'])} classes" for row in rows) or f"{run} has no label set")
 
 
 @app.command()
@@ -466,37 +493,6 @@ def print_joined(runs: list[Path], by: Literal["run", "setup"], forms: list[str]
         sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
     else:
         print_wide(joined.rich(out.width if out.is_terminal else None))
-
-
-def print_wide(table: "RenderableType") -> None:
-    """Print a table. A file or a pipe gets lines as long as they need to be, so that no name is folded or cut."""
-    (out if out.is_terminal else Console(width=UNBOUNDED)).print(table)
-
-
-def print_json(value: Any) -> None:
-    """Print a value as JSON on standard output, without line wrapping."""
-    sys.stdout.write(json_text(value) + "\n")
-
-
-def answer(text: str) -> None:
-    """Print the answer of a command on standard output. Control characters are escaped, and markup has no effect."""
-    out.print(Text(printable(text)), soft_wrap=True)
-
-
-def say(text: str) -> None:
-    """Print a message on standard error. If there are several ranks, only the first one prints."""
-    if os.environ.get("RANK", "0") == "0":
-        err.print(Text(printable(text)), soft_wrap=True)
-
-
-@contextmanager
-def progress(name: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on standard error. Yields a function that sets the number of finished steps and the number of all steps."""
-    with Progress(
-        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=err
-    ) as bars:
-        task = bars.add_task(printable(name))
-        yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
 def main() -> None:

@@ -148,16 +148,28 @@ def extract(
     """
     assert not body.training and (head is None or not head.training)
     out, blocks = [], body.blocks(shapes)
-    batch = max(1, min(BATCH, BATCH * USUAL // blocks.count))  # the memory for distances grows with the number of points
-    for chosen in np.array_split(np.arange(len(shapes)), -(-len(shapes) // batch)):
+    for chosen in np.array_split(np.arange(len(shapes)), -(-len(shapes) // batch_size(blocks.count))):
         points = blocks.read(shapes.rows[chosen], block).to(body.device)
         features = body(points if change is None else change(points), blocks.ordered)
         out.append((features if head is None else head(features)).cpu())
     blocks.settle()
-    features = torch.cat(out)
+    return finite(torch.cat(out))
+
+
+def finite(features: Tensor) -> Tensor:
+    """The features themselves.
+
+    Raises:
+        UserError: one is NaN or infinite.
+    """
     if not features.isfinite().all():
         raise UserError("a feature of the model is NaN or infinite: its training diverged; take another run")
     return features
+
+
+def batch_size(points: int) -> int:
+    """Number of shapes of so many points in one forward pass without gradients: the memory for distances grows with the points."""
+    return max(1, min(BATCH, BATCH * USUAL // points))
 
 
 _TRAINED: ContextVar[dict[Hashable, object] | None] = ContextVar("models trained in this block", default=None)

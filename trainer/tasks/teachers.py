@@ -63,8 +63,22 @@ def same_teacher(teacher: Teacher | PatchTeacher, cache: Cache, product: str) ->
     """
     spec = cache.proven(product).spec
     assert isinstance(spec, TeacherSpec)
+    same_specification(teacher, spec, f"{cache.path}: {product}")
+
+
+def same_specification(teacher: Teacher | PatchTeacher, spec: TeacherSpec, what: str) -> None:
+    """Check that embeddings come from the teacher that the model learned from. Passes if the model's file does not name its teacher.
+
+    Args:
+        teacher: the model's teacher.
+        spec: the teacher that made the embeddings.
+        what: name of the embeddings in the error.
+
+    Raises:
+        UserError: they come from another teacher.
+    """
     if teacher.fingerprint not in ("", fingerprint(spec)):
         raise UserError(
-            f"{cache.path}: {product} comes from another teacher than the {teacher.name!r} this model learned from, from {spec.model} "
-            f"(weights {spec.weights[:12]}, {spec.precision}); evaluate on a cache that was made with the same one"
+            f"{what} comes from another teacher than the {teacher.name!r} this model learned from, from {spec.model} "
+            f"(weights {spec.weights[:12]}, {spec.precision}); use what was made with the same one"
         )

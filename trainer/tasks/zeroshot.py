@@ -114,7 +114,12 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
 
 def class_embeddings(cache: Cache, label_set: str, teacher: str) -> Tensor:
     """Embedding of each class, [K, E]: the mean of its sentences' embeddings, normalised before and after the mean."""
-    sentences = torch.from_numpy(cache.column(LABELS.product(set=label_set, teacher=teacher))).float()  # [K, M, E]
+    return class_means(cache.column(LABELS.product(set=label_set, teacher=teacher)))
+
+
+def class_means(embeddings: NDArray[np.float16]) -> Tensor:
+    """Embedding of each class, [K, E], from those of its sentences, [K, M, E]; see `class_embeddings`."""
+    sentences = torch.from_numpy(embeddings).float()
     return F.normalize(F.normalize(sentences, dim=-1).mean(1), dim=-1)
 
 

@@ -1,0 +1,523 @@
+"""The commands that use a trained run: `embed`, `predict` and `search`. `trainer.cli` registers them."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.table import Table as Printed
+from rich.text import Text
+
+from cache_schema.errors import UserError
+from cache_schema.files import write_file
+from cache_schema.terminal import printable
+from trainer.terminal import out, print_json, progress, say
+
+if TYPE_CHECKING:
+    from cache_schema.store import Cache
+    from trainer.checkpoint import Loaded
+    from trainer.given import Given
+    from trainer.model import Model
+    from trainer.vectors import Table
+
+LISTED: Final = 20
+"""Number of shapes that the terminal shows of each kind. Files and --json have all."""
+
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of the run.", show_default=False)]
+Where = Annotated[
+    str, typer.Option(metavar="split=test,class=A|B", help="Only the shapes that fit: class, split, licence.", show_default=False)
+]
+Split = Annotated[str, typer.Option(metavar="NAME", help="Only the shapes of this split.", show_default=False)]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="source.B=C", help="How files are read, as `mmpd-cache build` takes it. Repeatable.", show_default=False),
+]
+Keep = Annotated[
+    Path | None,
+    typer.Option("--keep-cache", metavar="NEW.zarr", help="Keep the cache that is made of files and folders.", show_default=False),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace files that are there.")]
+Device = Annotated[str, typer.Option(help="Torch device. auto: a GPU if there is one, else the CPU.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+@dataclass
+class Opened:
+    """A run that is used."""
+
+    loaded: "Loaded"
+    model: "Model"
+    notes: list[str] = field(default_factory=list)
+    """Sentences for the reader of the result."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What tells this model from others, as JSON values."""
+        import dataclasses
+
+        convention = self.model.convention
+        return {
+            "name": self.loaded.run.resolve().name,
+            "encoder": self.loaded.config.encoder.name,
+            "weights": self.model.digest,
+            "step": self.loaded.step,
+            "points": None if convention is None else dataclasses.asdict(convention),
+        }
+
+
+def _opened(run: Path, device: str) -> Opened:
+    from trainer import checkpoint
+    from trainer.model import Model
+
+    loaded = checkpoint.load(run)
+    with _quiet():
+        return Opened(loaded=loaded, model=Model(loaded, device))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out what the model warns of: `trainer.neighbours.notes` says it once for all shapes."""
+    from trainer.model import ModelWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ModelWarning)
+        yield
+
+
+def embed(
+    run: RunPath,
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="WHAT... OUT",
+            help="A cache, a folder of shapes, or files of shapes; last, the file to write: .parquet, .npz or .csv.",
+            show_default=False,
+        ),
+    ],
+    where: Where = "",
+    split: Split = "",
+    pool: Annotated[
+        Literal["summary", "mean_max", "summary_max"] | None,
+        typer.Option(help="How tokens become one vector. Default: the run's own summary, or mean and maximum.", show_default=False),
+    ] = None,
+    blocks: Annotated[int, typer.Option(min=1, help="Number of stored blocks of points whose vectors are averaged.")] = 1,
+    map_: Annotated[
+        Path | None,
+        typer.Option(
+            "--map",
+            metavar="PAGE.html",
+            help="Also write a page: a map of the shapes, and the neighbours of each, with pictures.",
+            show_default=False,
+        ),
+    ] = None,
+    set_: Set = None,
+    keep_cache: Keep = None,
+    force: Force = False,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Compute a vector for each shape, and write them with ids and classes into a file.
+
+    Files and folders are read by mmpd-cache, as `mmpd-cache build` reads them: meshes (.glb .obj .stl .ply ...) and clouds (.ply .xyz .las
+    .npy ...), of any size and place. It says which axis it takes for up; --set source.up=z changes that. Shapes that cannot be read stay in
+    the file with the reason and without a vector. Without mmpd[pipeline], files of points are read by NumPy.
+
+    \b
+    mmpd-train embed runs/align out.zarr vectors.parquet
+    mmpd-train embed runs/align scans/ vectors.parquet --map map.html
+    mmpd-train embed runs/align a.glb b.stl vectors.csv
+    mmpd-train embed runs/align out.zarr test.npz --split test --blocks 4
+    """
+    from trainer import vectors
+    from trainer.given import Wanted, clouds, is_cache, lacking, opened
+
+    if len(paths) < 2:
+        raise UserError("embed takes a run, what to embed, and the file to write: mmpd-train embed RUN WHAT OUT.parquet")
+    *what, target = paths
+    file = Path(target)
+    vectors.check_place(file, force)
+    if map_ is not None:
+        _check_page(map_, force)
+    using = _opened(run, device)
+    if lacking() and not (len(what) == 1 and is_cache(what[0])):
+        _embed_clouds(using, clouds(what), file, pool, as_json, [where, split, keep_cache, set_, map_, blocks > 1])
+        return
+    model = using.loaded.model
+    wanted = Wanted(
+        convention=using.model.convention, centres=model.encoder.centres, keep=keep_cache, beside=file.parent, settings=tuple(set_ or ())
+    )
+    with opened(what, wanted, say) as given, _quiet():
+        rows, table = _chosen(given.cache, where, split)
+        fine = rows[table.fine]
+        _check_blocks(using, given.cache, blocks)
+        using.notes += [*given.notes, *_notes(using, given.cache, fine)]
+
+        def of_block(cache: "Cache", part: NDArray[np.int64], block: int) -> NDArray[np.float32]:
+            return using.model.embed_cache(cache, part, block, pool)
+
+        with ExitStack() as held:
+            step = held.enter_context(progress("vectors"))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            values = held.enter_context(vectors.computed(of_block, given.cache, fine, file.parent, blocks, step))
+            more = {"pool": pool or using.model.pool, "blocks": blocks, "where": where, "split": split, "given": given.name}
+            facts = vectors.about("vectors", using.facts, given.cache, using.notes, dim=values.shape[1], **more)
+            vectors.write(file, table, values, facts)
+            if map_ is not None:
+                _write_map(map_, given, table, fine, values, using)
+    _said_of(table, file, facts, as_json)
+    if map_ is not None:
+        say(f"{map_} shows them: open it in a browser")
+
+
+def _chosen(cache: "Cache", where: str, split: str) -> "tuple[NDArray[np.int64], Table]":
+    """Rows of the shapes that are asked for, failed ones too, and what the cache says about them."""
+    from cache_schema import products
+    from cache_schema.selection import Selection
+    from trainer.vectors import Table
+
+    cache.proven(products.POINTS.name)
+    cache.proven(products.STATUS.name)
+    asked = Selection.parse(where)
+    if split:
+        if any(word == "split" for word, _ in asked.values):
+            raise UserError("--split and --where both choose splits: give one of them")
+        asked = Selection(values=(*asked.values, ("split", (split,))))
+    rows = asked.rows(cache)
+    table = Table.of(cache, rows)
+    if not table.fine.any():
+        first = next(reason for reason in table.reasons if reason)
+        raise UserError(f"none of the {len(table)} shapes of {cache.path} could be read. The first: {table.ids[0]}: {first}")
+    return rows, table
+
+
+def _check_blocks(using: Opened, cache: "Cache", blocks: int) -> None:
+    from trainer.points import Blocks
+
+    encoder = using.loaded.model.encoder
+    there = Blocks(cache, using.model.convention, channels=encoder.config.channels, centres=encoder.centres).blocks
+    if blocks > there:
+        raise UserError(f"--blocks must lie in 1..{there}, the blocks of {cache.path} with the number of points of the run, got {blocks}")
+
+
+def _notes(using: Opened, cache: "Cache", rows: NDArray[np.int64]) -> tuple[str, ...]:
+    from trainer.neighbours import notes
+
+    found = notes(using.loaded, cache, rows)
+    for note in found:
+        say(f"Note: {note}")
+    return found
+
+
+def _said_of(table: "Table", file: Path, facts: dict[str, Any], as_json: bool) -> None:
+    failed = [(name, reason) for name, reason in zip(table.ids, table.reasons, strict=True) if reason]
+    noted = sum(remark is not None for remark in table.remarks)
+    if as_json:
+        shapes = {"asked": len(table), "embedded": len(table) - len(failed), "failed": [{"id": i, "reason": r} for i, r in failed]}
+        print_json({"file": str(file), "shapes": shapes, **facts})
+    for name, reason in failed[:LISTED]:
+        say(f"Failed: {name}: {reason}")
+    if len(failed) > LISTED:
+        say(f"... and {len(failed) - LISTED} more failed; {file} has all with their reasons")
+    also = f", {len(failed)} without a vector (see above)" if failed else ""
+    also += f", {noted} with a remark in the column reason" if noted else ""
+    say(f"{file} has {len(table) - len(failed)} vectors of width {facts['dim']}{also}")
+
+
+def _embed_clouds(
+    using: Opened, found: "dict[str, NDArray[np.float32]]", file: Path, pool: Any, as_json: bool, idle: Sequence[object]
+) -> None:
+    """Embed clouds that NumPy has read, on a machine without the pipeline."""
+    from trainer import vectors
+    from trainer.given import INSTALL
+
+    if any(idle):
+        raise UserError(f"--where, --split, --set, --map, --blocks and --keep-cache need a cache: give one, or {INSTALL}")
+    note = f"the files of points were read by NumPy, with +Y up, since mmpd[pipeline] is not installed ({INSTALL})"
+    say(f"Note: {note}")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        values = using.model.embed(list(found.values()), pool)
+    said = list(dict.fromkeys(str(one.message) for one in caught))
+    for line in said:
+        say(f"Note: {line}")
+    none = [None] * len(found)
+    table = vectors.Table(ids=list(found), classes=none, splits=none, reasons=none, remarks=none)
+    facts = vectors.about(
+        "vectors",
+        using.facts,
+        None,
+        [note, *said],
+        dim=values.shape[1],
+        pool=pool or using.model.pool,
+        blocks=1,
+        where="",
+        split="",
+        given="",
+    )
+    vectors.write(file, table, values, facts)
+    _said_of(table, file, facts, as_json)
+
+
+def _check_page(path: Path, force: bool) -> None:
+    from trainer.vectors import refuse_there
+
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"{path}: a page is written as .html, got {path.suffix or 'no ending'!r}")
+    refuse_there(path, force)
+
+
+def _write_map(path: Path, given: "Given", table: "Table", rows: NDArray[np.int64], values: NDArray[np.float32], using: Opened) -> None:
+    from trainer.pages import Shown, of_map
+
+    failed = len(table) - len(rows)
+    facts = {
+        "Shapes": f"{len(rows)} of {given.name}" + (f"; {failed} could not be read, see the end" if failed else ""),
+        "Model": f"{using.facts['name']}, {using.facts['encoder']}, weights {using.model.digest[:12]}",
+    }
+    shown = Shown(cache=given.cache, table=table, rows=rows, values=values)
+    write_file(path, of_map(shown, f"Map of {len(rows)} shapes", facts, using.notes))
+
+
+def predict(
+    run: RunPath,
+    what: Annotated[
+        list[str], typer.Argument(metavar="WHAT...", help="A cache, a folder of shapes, or files of shapes.", show_default=False)
+    ],
+    labels: Annotated[
+        str,
+        typer.Option(
+            metavar="SET|FILE",
+            help="Class names: a label set that travels with the run, a label file, a text file with a name in each line, or A,B,C.",
+            show_default=False,
+        ),
+    ] = "",
+    classifier: Annotated[str, typer.Option(metavar="NAME", help="A classifier that is kept with the run.", show_default=False)] = "",
+    teacher: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="For a file of names: the teacher that embeds them. Default: the first that reads.", show_default=False
+        ),
+    ] = "",
+    where: Where = "",
+    split: Split = "",
+    csv: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write the table into a file, too.", show_default=False)] = None,
+    set_: Set = None,
+    keep_cache: Keep = None,
+    force: Force = False,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Name shapes: the five likeliest classes of each with their probabilities.
+
+    With --labels nothing was trained for these classes: a shape is compared with sentences about them in the space of a teacher. A
+    probability then says how near a class is compared with the other classes of the list, not how sure one may be.
+
+    \b
+    mmpd-train predict runs/align scans/ --labels modelnet40
+    mmpd-train predict runs/align chair.glb --labels "chair,table,lamp"
+    mmpd-train predict runs/align out.zarr --split test --classifier svm --csv classes.csv
+    """
+    from trainer.given import Wanted, opened
+    from trainer.predict import of_cache
+    from trainer.vectors import refuse_there
+
+    if bool(labels) == bool(classifier):
+        raise UserError("predict needs class names: give one of --labels and --classifier")
+    if csv is not None:
+        refuse_there(csv, force)
+    using = _opened(run, device)
+    if classifier and classifier not in using.model.classifiers:
+        from cache_schema.spec import did_you_mean
+
+        raise UserError(f"{run} has no classifier {classifier!r}{did_you_mean(classifier, using.model.classifiers) or '; it has none'}")
+    wanted = Wanted(
+        convention=using.model.convention, centres=using.loaded.model.encoder.centres, keep=keep_cache, settings=tuple(set_ or ())
+    )
+    with ExitStack() as held:
+        name = classifier or held.enter_context(_label_set(using, labels, teacher, device))
+        given = held.enter_context(opened(what, wanted, say))
+        held.enter_context(_quiet())
+        rows, table = _chosen(given.cache, where, split)
+        using.notes += [*given.notes, *_notes(using, given.cache, rows[table.fine])]
+        step = held.enter_context(progress("classes"))
+        found = of_cache(using.model, given.cache, rows[table.fine], name, step)
+    agreement = found.agreement(table)
+    if csv is not None:
+        write_file(csv, found.csv(table))
+    if as_json:
+        facts = {"run": using.facts, "about": found.about, "classes": list(found.classes), "notes": using.notes}
+        print_json({**facts, "agreement": agreement, "shapes": found.rows(table)})
+    else:
+        _print_predictions(found.rows(table), csv)
+    say(f"Classes: {found.about}")
+    if agreement is not None:
+        n, agree, chance = agreement["shapes"], agreement["agree"], agreement["chance"]
+        origin = "that were guessed from names of files" if any("guessed from" in note for note in given.notes) else "of the cache"
+        say(f"{agree} of {n} shapes ({100 * agree / n:.1f} %) have the class {origin} as the likeliest; chance gives {chance:.1f}")
+
+
+def _columns(*names: str) -> Printed:
+    """A table for the terminal that breaks long names instead of cutting them."""
+    table = Printed(box=None)
+    for name in names:
+        table.add_column(name, overflow="fold")
+    return table
+
+
+def _print_predictions(rows: Sequence[dict[str, Any]], csv: Path | None) -> None:
+    table = _columns("shape", "class", "likeliest", "then")
+    for row in rows[:LISTED]:
+        said = [f"{one['class']} {100 * one['probability']:.1f} %" for one in row.get("top", [])]
+        cells = (row["id"], row["class"] or "", said[0] if said else f"failed: {row['reason']}", ", ".join(said[1:]))
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    out.print(table)
+    if len(rows) > LISTED:
+        say(f"... and {len(rows) - LISTED} more shapes: " + (f"{csv} has all" if csv else "--csv FILE.csv or --json has all"))
+
+
+@contextmanager
+def _label_set(using: Opened, labels: str, teacher: str, device: str) -> Iterator[str]:
+    """What `Model.classify` takes: a label set or a label file, or one that is made of names for this command only."""
+    import tempfile
+
+    from cache_schema.label_files import SUFFIX
+    from trainer.given import INSTALL, call_pipeline, lacking
+    from trainer.neighbours import teacher_of
+
+    known = labels.partition("@")[0] in using.model.label_sets
+    if known or labels.endswith(SUFFIX):
+        if teacher:
+            raise UserError("--teacher would have no effect: the label set names its teacher (SET@TEACHER chooses another). Leave it out")
+        yield labels
+        return
+    if not Path(labels).is_file() and "," not in labels:
+        has = ", ".join(using.model.label_sets) or "none"
+        raise UserError(
+            f"{using.loaded.run} has no label set {labels!r} (it has: {has}), and there is no such file. Give names with commas between "
+            f"them, or a file with a name in each line; `mmpd-train labels {using.loaded.run} CACHE SET` copies a cache's label set"
+        )
+    if absent := lacking():
+        raise UserError(f"names are embedded by mmpd-cache, which needs packages that lack ({', '.join(absent[:3])}): {INSTALL}")
+    reader = teacher_of(using.loaded, teacher, text=True)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"names{SUFFIX}"
+        call_pipeline("labels", str(file), "--names", labels, "--teacher", teacher or reader.name, "--device", device)
+        yield str(file)
+
+
+def search(
+    run: RunPath,
+    cache: Annotated[Path, typer.Argument(metavar="CACHE", help="The cache with the shapes to search in.", show_default=False)],
+    text: Annotated[str, typer.Option(help="Search by a text.", show_default=False)] = "",
+    image: Annotated[Path | None, typer.Option(metavar="PICTURE", help="Search by a picture.", show_default=False)] = None,
+    shape: Annotated[
+        str, typer.Option(metavar="FILE|ID", help="Search by a shape: a file, or the id of a shape of CACHE.", show_default=False)
+    ] = "",
+    top: Annotated[int, typer.Option(min=1, help="Number of neighbours.")] = 10,
+    teacher: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="Whose space to search in, for a text or picture. Default: the run's first that fits.", show_default=False
+        ),
+    ] = "",
+    page: Annotated[Path | None, typer.Option(metavar="PAGE.html", help="Write a page with pictures.", show_default=False)] = None,
+    set_: Set = None,
+    force: Force = False,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Find the shapes of a cache that are nearest to a text, a picture or another shape.
+
+    A text or a picture is embedded by the teacher that the run learned from, by mmpd-cache, and compared with the shapes in the teacher's
+    space. A shape is compared with the vectors of the model. Vectors of the cache are computed once and kept in RUN/vectors.
+
+    \b
+    mmpd-train search runs/align out.zarr --text "a wooden chair" --page chairs.html
+    mmpd-train search runs/align out.zarr --image photo.jpg --top 20
+    mmpd-train search runs/align out.zarr --shape mine.glb
+    """
+    from cache_schema.store import open_cache
+    from trainer import neighbours
+    from trainer.pages import Sought, of_search
+
+    if sum((bool(text), image is not None, bool(shape))) != 1:
+        raise UserError("search needs one thing to search for: give one of --text, --image and --shape")
+    if teacher and shape:
+        raise UserError("--teacher would have no effect: a shape is compared with the vectors of the model. Leave it out")
+    if set_ and not shape:
+        raise UserError("--set would have no effect: only the file of --shape is read with it. Leave it out")
+    if page is not None:
+        _check_page(page, force)
+    using, opened = _opened(run, device), open_cache(cache)
+    space = neighbours.Space()
+    without: int | None = None
+    if shape:
+        query: dict[str, Any] = {"shape": shape}
+        vector, picture, without = _vector_of(using, opened, shape, set_ or [])
+        sought = Sought(title=f"Shapes near {shape}", picture=picture, name=shape)
+    else:
+        used = neighbours.teacher_of(using.loaded, teacher, text=bool(text))
+        said, vector = neighbours.embedded(used, teacher, cache, text, image, device)
+        space = neighbours.Space(teacher=used.name)
+        query = {"text": text} if text else {"image": str(image)}
+        using.notes += said.notes
+        sought = Sought(title=f"Shapes near “{text}”") if text else Sought(title=f"Shapes near {said.picture}")
+    gallery = _gallery(using, opened, space)
+    found = gallery.nearest(vector, top, without)
+    if page is not None:
+        facts = {
+            "Model": f"{using.facts['name']}, {using.facts['encoder']}, weights {using.model.digest[:12]}",
+            "Compared in": space.told,
+            "Cache": str(cache),
+        }
+        write_file(page, of_search(gallery, found, sought, facts, using.notes))
+    if as_json:
+        print_json(neighbours.told(gallery, found, query, using.notes, using.facts))
+    else:
+        table = _columns("", "cosine", "shape", "class")
+        for i, one in enumerate(found, 1):
+            table.add_row(str(i), f"{one.cosine:.3f}", Text(printable(one.id)), Text(printable(one.label)))
+        out.print(table)
+    say(f"Nearest of {len(gallery.rows):,} shapes in {space.told}" + (f". {page} shows them" if page else ""))
+
+
+def _gallery(using: Opened, cache: "Cache", space: Any) -> Any:
+    from trainer import neighbours
+
+    with _quiet():
+        gallery = neighbours.kept(using.loaded, using.model, cache, space, lambda: progress("vectors of the cache"))
+    using.notes += _notes(using, cache, gallery.rows)
+    return gallery
+
+
+def _vector_of(using: Opened, cache: "Cache", shape: str, settings: Sequence[str]) -> tuple[NDArray[np.float32], str, int | None]:
+    """Vector and picture of a shape that is searched for, and its row if it is one of the cache."""
+    from trainer import neighbours
+    from trainer.given import Wanted, opened
+    from trainer.pictures import Pictures
+
+    if not Path(shape).exists():
+        row = neighbours.row_of(cache, shape)
+        if row is None:
+            raise UserError(f"--shape: there is no file {shape!r}, and {cache.path} has no usable shape with this id")
+        with _quiet():
+            return using.model.embed_cache(cache, np.array([row]))[0], Pictures(cache)(row), row
+    up = neighbours.up_of(cache)
+    if up and not any(one.strip().startswith("source.up=") for one in settings):
+        note = f"{shape} is read as the files of {cache.path} were, with {up[0]}; --set source.up=y|z changes that"
+        say(f"Note: {note}")
+        using.notes.append(note)
+        settings = [*settings, *up]
+    settings = ["source.label=none", *settings]  # its class does not matter
+    wanted = Wanted(convention=using.model.convention, centres=using.loaded.model.encoder.centres, settings=tuple(settings))
+    with opened([shape], wanted, say) as given, _quiet():
+        rows, table = _chosen(given.cache, "", "")
+        if len(rows) != 1:
+            raise UserError(f"--shape takes one shape, {shape} has {len(rows)}")
+        using.notes += [*given.notes, *filter(None, table.remarks)]
+        return using.model.embed_cache(given.cache, rows)[0], Pictures(given.cache)(int(rows[0])), None
