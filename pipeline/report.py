@@ -27,13 +27,14 @@ from numpy.typing import NDArray
 from cache_schema import layout, products, spec
 from cache_schema.errors import UserError
 from cache_schema.files import write_file
+from cache_schema.local import Cleaner, own_names
 from cache_schema.products import markers
 from cache_schema.spec import CaptionSpec, PointSpec, Record, TeacherSpec
 from cache_schema.store import Cache
 from pipeline import findings, licensing, pictures, scatter
 from pipeline.describe import describe, human, is_random, product_bytes, starter_warning
 from pipeline.journal import Begun, Build, journal_of
-from pipeline.private import Cleaner, own_names, own_places
+from pipeline.private import own_places
 from pipeline.snapshot import Snapshot, spread
 from pipeline.timings import costs
 

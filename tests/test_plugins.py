@@ -60,7 +60,8 @@ from types import SimpleNamespace
 from cache_schema.spec import TeacherSpec
 PACKAGES = ()
 def load(model, *, name, revision, device, precision):
-    spec = TeacherSpec(name=name, backend="demo", model=model, revision=revision, weights="w", preprocess="p", dim=2, text=False, image_size=8)
+    spec = TeacherSpec(name=name, backend="demo", model=model, revision=revision, weights="w",
+        preprocess="p", dim=2, text=False, image_size=8)
     return SimpleNamespace(spec=spec)
 """
 KINDS = {"encoder": ENCODER, "task": TASK, "source": SOURCE, "captioner": CAPTIONER, "teacher": TEACHER}
@@ -190,8 +191,9 @@ def test_a_source_a_captioner_and_a_teacher_of_another_package(demo, tmp_path):
 
 
 def test_lists_and_help_name_the_package_and_help_stays_quick(demo):
-    from trainer.cli import app
     from typer.testing import CliRunner
+
+    from trainer.cli import app
 
     said = " ".join(CliRunner().invoke(app, ["eval", "--help"]).stdout.split())
     assert "demo (of package mmpd-demo 1.2)" in said and "broken (broken: " in said and "package bad 0.1 is refused the task 'svm'" in said

@@ -102,9 +102,9 @@ def gathered(loaded: Loaded, caches: Sequence[Path]) -> Facts:
 def _guide(loaded: Loaded) -> Header | None:
     """The header of the run of a run's guide; None if there is none, or if it is not where it was."""
     with suppress(UserError, OSError):
-        _, init = begun(loaded.run)
-        if init is not None:
-            return checkpoint.read(init)[0]
+        guide_run = begun(loaded.run).guide_run
+        if guide_run is not None:
+            return checkpoint.read(guide_run)[0]
     return None
 
 

@@ -19,7 +19,7 @@ from cache_schema.remote import is_remote
 from cache_schema.terminal import printable, version_line
 from trainer import cli_use, signals
 from trainer.tasks.protocol import TASKS
-from trainer.terminal import answer, err, out, print_json, progress, say
+from trainer.terminal import answer, err, out, print_json, print_wide, progress, say
 
 if TYPE_CHECKING:
     from cache_schema.store import Cache
@@ -217,6 +217,7 @@ mmpd-train eval classify runs/distill other.zarr --classifier chairs
 mmpd-train eval classify runs/imported out.zarr --as-published
 mmpd-train eval table runs/align runs/distill
 mmpd-train eval table runs/a0 runs/a1 runs/b0 runs/b1 --by setup --markdown
+mmpd-train eval table runs/* --csv > results.csv
 """
 
 
@@ -265,20 +266,20 @@ def evaluate(
     by: Annotated[
         Literal["run", "setup"] | None,
         typer.Option(
-            help="table: one row for each run (the default), or for each group of runs that differ only in their seeds.", show_default=False
+            help="table: one column for each run (the default), or for each group of runs that differ only in their seeds.",
+            show_default=False,
         ),
     ] = None,
     device: Device = "auto",
     as_json: Json = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="table: print it as Markdown.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="table: print CSV, a row for each metric of each run.")] = False,
 ) -> None:
     """Measure a run, or join the results of several into one table."""
-    from trainer.tasks import catalog
-
     of_training = {"--test-cache": test_cache, "--peer-protocol": peer_protocol, "--keep": keep}
     of_kept = {"--classifier": classifier, "--as-published": as_published}
     of_tasks = {"--set": set_, "--device": device != "auto", **of_training, **of_kept}
-    of_table = {"--by": by, "--markdown": markdown}
+    of_table = {"--by": by, "--markdown": markdown, "--csv": as_csv}
     idle = [option for option, given in (of_tasks if task == "table" else of_table).items() if given]
     if idle:
         raise UserError(f"{' and '.join(idle)} would have no effect on eval {task}: leave it out")
@@ -286,8 +287,11 @@ def evaluate(
         others = ", ".join(("the other of them", *of_training))
         raise UserError(f"--classifier and --as-published measure CACHE by eval classify, without training: give neither with {others}")
     if task == "table":
-        print_table(paths, by or "run", as_json=as_json, markdown=markdown)
+        forms = {"--json": as_json, "--markdown": markdown, "--csv": as_csv}
+        print_joined(paths, by or "run", [form for form, given in forms.items() if given])
         return
+    from trainer.tasks import catalog
+
     chosen = catalog.options(task, [] if any(of_kept.values()) else set_ or [], peer_protocol=peer_protocol)
     if len(paths) != 2:
         raise UserError(f"eval {task} takes a run and a cache, got {len(paths)} paths: mmpd-train eval {task} RUN CACHE")
@@ -305,6 +309,41 @@ def evaluate(
         found = trained_results(task, loaded, cache, chosen, test_cache or [], keep, as_json)
     if as_json:
         print(found[0].json() if len(found) == 1 else f"[{','.join(one.json() for one in found)}]")
+
+
+@app.command()
+def curves(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="RUN... [OUT]", help="Runs, and a file that ends in .png, .svg or .csv.", show_default=False)
+    ],
+    x: Annotated[Literal["step", "epoch", "samples", "hours"], typer.Option(help="What the horizontal axis shows.")] = "step",
+    smooth: Annotated[
+        int, typer.Option(metavar="N", help="Records in a running mean; 1 for none. Default: what fits the length of the run.", min=0)
+    ] = 0,
+) -> None:
+    """Draw the curves of a run, or of several over each other: losses, probes with chance, learning rate, gradient norm, speed.
+
+    Related curves of one run share a panel; of several runs each curve has a panel, with a line for each run. Without OUT the picture of
+    one run is RUN/curves.png. CSV has all values: run, step, epoch, samples, hours, name, value.
+
+    \b
+    mmpd-train curves runs/align
+    mmpd-train curves runs/align runs/distill both.png --x epoch
+    mmpd-train curves runs/* all.csv
+    """
+    from trainer import curves
+
+    last = paths[-1]
+    given = last.suffix in curves.ENDINGS and not last.is_dir()
+    runs = paths[:-1] if given else paths
+    if not runs:
+        raise UserError(f"{last} is the file to write; name a run before it: mmpd-train curves RUN {last}")
+    if not given and len(runs) > 1:
+        raise UserError(f"several runs need a file for their picture: mmpd-train curves {' '.join(map(str, runs))} OUT.png")
+    file = last if given else runs[0] / curves.FILE
+    for run in curves.draw(runs, file, x, smooth or None):
+        say(f"{run} has no metrics: it is left out")
+    say(f"The curves are in {file}")
 
 
 for command in (cli_use.embed, cli_use.predict, cli_use.search):
@@ -652,23 +691,8 @@ def tell(result: "Result", run: Path, as_json: bool) -> None:
 
     files = catalog.save(result, run)
     if not as_json:
-        out.print(result.rich())
+        print_wide(result.rich())
     say(f"The result is in {files[0]}")
-
-
-def print_table(runs: list[Path], by: Literal["run", "setup"], *, as_json: bool, markdown: bool) -> None:
-    """Join the results of several runs into one table and print it."""
-    from trainer.tasks import result
-
-    if as_json and markdown:
-        raise UserError("--json and --markdown are two forms of one table: choose one")
-    joined = result.table(result.collect(runs), by)
-    if as_json:
-        print(joined.json())
-    elif markdown:
-        print(joined.markdown(), end="")
-    else:
-        out.print(joined.rich())
 
 
 def stages_of(recipe: str) -> list[str]:
@@ -676,6 +700,23 @@ def stages_of(recipe: str) -> list[str]:
 
     found = experiment(recipe)
     return [stage for stage in ("align", "distill") if getattr(found, stage) is not None]
+
+
+def print_joined(runs: list[Path], by: Literal["run", "setup"], forms: list[str]) -> None:
+    """Print the results of several runs as one table: as JSON, Markdown or CSV, or for a terminal if no form is given."""
+    from trainer.tasks.table import collect, table
+
+    if len(forms) > 1:
+        raise UserError(f"{' and '.join(forms)} are several forms of one table: choose one")
+    results = collect(runs)
+    joined = table(results, by)
+    for reason in results.without:
+        say(f"{reason}: it is left out")
+    if forms:
+        text = {"--json": joined.json, "--markdown": joined.markdown, "--csv": joined.csv}[forms[0]]()
+        sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
+    else:
+        print_wide(joined.rich(out.width if out.is_terminal else None))
 
 
 def main() -> None:

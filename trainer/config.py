@@ -19,6 +19,8 @@ from trainer.encoders.protocol import EncoderSettings
 from trainer.options import AlignOptions, DistillOptions
 from trainer.part import DataConfig
 
+AUTO: Final = "auto"
+"""Name of the probes that are chosen by their cost; see `trainer.probes`."""
 SEEDS: Final = 2**32
 """Number of seeds. The generators of all libraries take those below."""
 
@@ -153,8 +155,9 @@ class StageConfig:
     """Steps from one line of metrics to the next."""
     save_every: int = label(500)
     """Steps from one checkpoint to the next. The end and a stop are always saved."""
-    probe: tuple[str, ...] = label(())
-    """Tasks that are evaluated every `probe_every` epochs and at the end, on the first cache; names of `mmpd-train eval --help`."""
+    probe: tuple[str, ...] = label((AUTO,))
+    """Tasks that are evaluated every `probe_every` epochs and at the end, on the first cache, on its split `val` or else `test`; names of
+    `mmpd-train eval --help`. `auto`: zeroshot and knn, where they are possible and take at most 2 % of the time. Empty for none."""
     probe_every: int = label(10)
     """Epochs from one evaluation of the tasks in `probe` to the next."""
 

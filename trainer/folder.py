@@ -79,11 +79,11 @@ def describe(run: Path, header: Header, stage: Stage, init: Path | None, guide_r
         guide_run: the run of the guide; None without a guide.
     """
     run.mkdir(parents=True, exist_ok=True)
-    body = described(header, stage.encoder.config, guide_run)
+    body = described(header, stage.encoder.config, init, guide_run)
     write_file(run / CONFIG, (json.dumps(body, indent=2) + "\n").encode())
 
 
-def described(header: Header, encoder: EncoderSettings, guide_run: Path | None) -> dict[str, Any]:
+def described(header: Header, encoder: EncoderSettings, init: Path | None, guide_run: Path | None) -> dict[str, Any]:
     """What the file says that `describe` writes. Arguments as there; `encoder` is the encoder's own configuration."""
     return {
         "config": to_json(header.config),

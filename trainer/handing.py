@@ -165,7 +165,7 @@ def _write(place: Place, loaded: Loaded, cleaner: Cleaner, facts: card.Facts, li
 
 def _config(handed: Handed, encoder: EncoderSettings) -> bytes:
     """The bytes of `config.json`: our part, and what a run's own `config.json` says."""
-    return (json_text({KEY: to_json(handed), **folder.described(handed.header, encoder, None)}) + "\n").encode()
+    return (json_text({KEY: to_json(handed), **folder.described(handed.header, encoder, None, None)}) + "\n").encode()
 
 
 def _results(run: Path) -> list[result.Result]:

@@ -1,11 +1,10 @@
-"""Logging of a training: `metrics.jsonl` and TensorBoard files in the run's folder, a progress line in the terminal, curves at the end.
+"""Logging of a training: `metrics.jsonl` and TensorBoard files in the run's folder, and a progress line in the terminal.
 
-`tensorboard --logdir runs` shows the TensorBoard files of all runs in the folder `runs`. Experiment trackers (`trainer.trackers`) get the
-same records.
+`tensorboard --logdir runs` shows the TensorBoard files of all runs in the folder `runs`; `trainer.curves` draws the records. Experiment
+trackers (`trainer.trackers`) get the same records.
 """
 
 import json
-import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +26,8 @@ BETWEEN_LINES: Final = 10.0
 """Seconds between two printed lines if the output is not a terminal."""
 NOT_LOSSES: Final = ("step", "epoch", "lr", "grad_norm", "samples_per_s", "data_wait", "seconds")
 """Keys of a record that are not losses or results of probes."""
+CHANCE: Final = "chance/"
+"""Beginning of the key with the score of guessing, in percent. The name of a probe's result follows."""
 
 
 class Log:
@@ -111,31 +112,7 @@ def records(run: Path) -> list[dict[str, Any]]:
 
 def _line(record: Mapping[str, Any]) -> str:
     """A record as one line of text."""
-    parts = [f"{name} {value:.4g}" for name, value in record.items() if name not in NOT_LOSSES]
+    parts = [f"{name} {value:.4g}" for name, value in record.items() if name not in NOT_LOSSES and not name.startswith(CHANCE)]
     if "samples_per_s" in record:
         parts.append(f"{record['samples_per_s']:.0f} shapes/s, data wait {record['data_wait']:.1%}")
     return "  ".join(parts)
-
-
-def curves(run: Path) -> Path:
-    """Draw losses, results of probes, learning rate, gradient norm and speed over the steps. Returns the file, `RUN/curves.png`."""
-    from matplotlib.figure import Figure
-
-    lines: dict[str, list[tuple[int, float]]] = {}
-    for record in records(run):
-        for name, value in record.items():
-            if name not in ("step", "epoch", "seconds"):
-                lines.setdefault(name, []).append((record["step"], value))
-    losses = [name for name in lines if name not in NOT_LOSSES]
-    rest = [name for name in ("lr", "grad_norm", "samples_per_s") if name in lines]
-    columns = min(3, max(1, len(losses) + len(rest)))
-    rows = math.ceil((len(losses) + len(rest)) / columns) or 1
-    figure = Figure(figsize=(4 * columns, 2.6 * rows), layout="constrained")
-    for i, name in enumerate((*losses, *rest)):
-        axes = figure.add_subplot(rows, columns, i + 1)
-        axes.plot(*zip(*lines[name], strict=True), linewidth=1.2)
-        axes.set_title(name, fontsize=9)
-        axes.tick_params(labelsize=7)
-        axes.grid(alpha=0.3)
-    figure.savefig(run / "curves.png", dpi=130)
-    return run / "curves.png"

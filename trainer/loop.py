@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from cache_schema.errors import UserError
 from cache_schema.products import ONLY_CAPTIONS
 from cache_schema.spec import GREY, to_json
-from cache_schema.store import Cache
 from cache_schema.terminal import printable
 from trainer import checkpoint, distributed, folder, layers, log, optim, signals, start
 from trainer.afar import Ahead, open_all
@@ -36,6 +35,7 @@ from trainer.distributed import Ranks
 from trainer.encoders.catalog import check_grouping
 from trainer.meter import Meter, Watch
 from trainer.part import Needs
+from trainer.probes import Probes, check
 from trainer.stage import Facts, Stage, build, patch_teachers, teachers
 from trainer.trackers import catalog as trackers
 
@@ -149,8 +149,10 @@ def train(
             _announce(training, before, ranks, console)
         with _logging(run, before.step, training, console, ranks) as writer:
             last = _steps(training, before, run, ranks, writer)
-        if ranks.first:
-            log.curves(run)
+        if ranks.first and log.records(run):
+            from trainer import curves  # it imports matplotlib, which takes a second
+
+            curves.draw([run], run / curves.FILE)
         ranks.wait()
     if last < header.steps:
         raise signals.Stopped
@@ -191,7 +193,7 @@ def _prepare(config: AlignConfig | DistillConfig, caches: Sequence[Path | str], 
     """Open the data and build the model, with the weights it starts from."""
     guide, kept = sources.guide, sources.kept
     data = _open(config, caches, guide, config.optim.batch // config.optim.accumulate, ranks, sources.grey)
-    _check_probe(config.probe, data.parts[0].cache)
+    check(config.probe, data.parts[0].cache)
     trackers.check(config.log)
     config = _settled(config, data)
     steps = optim.steps(config.optim, data.epoch)
@@ -257,6 +259,7 @@ def _steps(training: Training, before: Header, run: Path, ranks: Ranks, writer: 
     config, data, stage, steps = training.config, training.data, training.stage, training.header.steps
     per_epoch = data.epoch / config.optim.batch
     watch = Watch(config.diverged, functools.partial(_explained, training), before.first, before.recent)
+    probes = Probes(config, data, stage, ranks)
     model = distributed.replicated(stage, ranks)
     if config.compile:
         model.compile()
@@ -281,8 +284,9 @@ def _steps(training: Training, before: Header, run: Path, ranks: Ranks, writer: 
             meter.add(step, names, ranks.mean(values))
             stopping = ranks.any(asked())
             logging = step % config.log_every == 0 or step == steps or stopping
-            probing = bool(config.probe) and (_probe_due(config, data.epoch, step) or step == steps)
-            saving = step % config.save_every == 0 or step == steps or stopping or probing
+            due = probes.due(step, last=step == steps)
+            probing = probes.chosen() if due and writer else ()
+            saving = step % config.save_every == 0 or step == steps or stopping or bool(probing)
             if logging or saving:
                 meter.catch_up()
             if logging and writer:
@@ -290,13 +294,14 @@ def _steps(training: Training, before: Header, run: Path, ranks: Ranks, writer: 
             if step == steps:  # a run that read damaged data must not be saved as finished
                 data.settle_reads()
                 ranks.wait()
-            if saving:
-                save(step)
-            if probing:
-                if writer and (results := _probe(config.probe, run, data.parts[0].cache, ranks.device, writer.say)):
-                    writer.write({"step": step, **results})
-                ranks.wait()
-            if logging:  # so that the new interval does not include the time of saving and probing
+            with meter.paused():
+                if saving:
+                    save(step)
+                if writer and probing and (results := probes.measure(probing, run, writer.say)):
+                    writer.write({"step": step, "epoch": step / per_epoch, **results})
+                if due:
+                    ranks.wait()
+            if logging:
                 meter.restart()
             if stopping:
                 break
@@ -370,12 +375,6 @@ def _explained(training: Training, step: int) -> str:
         "Begin anew: the command that began this run, with another folder and a lower learning rate or clip: "
         f"--set optim.lr={training.config.optim.lr / 2:g} halves it. Its last checkpoint may already hold what went wrong"
     )
-
-
-def _probe_due(config: AlignConfig | DistillConfig, epoch: int, step: int) -> bool:
-    """Whether another `probe_every` epochs are over by this step. `epoch` is the number of shapes in one."""
-    interval, seen = config.probe_every * epoch, step * config.optim.batch
-    return seen // interval > (seen - config.optim.batch) // interval
 
 
 def _settled(config: AlignConfig | DistillConfig, data: Data) -> AlignConfig | DistillConfig:
@@ -496,33 +495,6 @@ def _logging(
         "init": header.init.run if header.init else "",
     }
     return contextlib.closing(log.Log(run, begin, header.steps, console, config.log, facts))
-
-
-def _check_probe(names: Sequence[str], cache: Cache) -> None:
-    """Raise UserError if a task is unknown or lacks a split of the cache: before the training, and not after hours of it."""
-    if names:
-        from trainer.tasks import catalog
-
-        for name in names:
-            if missing := catalog.lacks(name, cache):
-                raise UserError(f"probe {name} {missing}. Leave it out by --set probe=, or put a cache first that has it")
-
-
-def _probe(names: Sequence[str], run: Path, cache: Cache, device: torch.device, say: Callable[[str], None]) -> dict[str, float]:
-    """Headline results of some tasks, with their quickest options, for the checkpoint just saved. A failed task only gives a message."""
-    from trainer.tasks import catalog
-
-    loaded = checkpoint.load(run)
-    loaded.model.to(device)
-    found: dict[str, float] = {}
-    for name in names:
-        try:
-            metrics = catalog.evaluate(name, loaded, cache, catalog.task(name).SMOKE).scores.metrics
-        except (UserError, torch.OutOfMemoryError) as error:
-            say(f"probe {name} at step {loaded.step}: {error}. The training goes on")
-        else:
-            found |= {f"{name} {metric.name}": metric.mean for metric in metrics if metric.headline}
-    return found
 
 
 def _seed(*numbers: int) -> int:

@@ -78,6 +78,13 @@ class Meter:
         yield
         self._waited += time.perf_counter() - began
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the time spent inside out of the speed: it is no training."""
+        began = time.perf_counter()
+        yield
+        self._began += time.perf_counter() - began
+
     def add(self, step: int, names: Sequence[str], values: Tensor) -> None:
         """Store the values of a step, which the device may still be computing, and read those of the step before.
 

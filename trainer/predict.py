@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cache_schema.classes import NONE, matched
 from cache_schema.errors import UserError
 from cache_schema.store import Cache
-from trainer.classes import NONE, matched
 from trainer.model import Model, Prediction
 from trainer.vectors import CHUNK, Table
 

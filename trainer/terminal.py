@@ -4,9 +4,9 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
@@ -14,11 +14,18 @@ from cache_schema.terminal import json_text, printable
 
 out = Console()
 err = Console(stderr=True)
+UNBOUNDED: Final = 10_000
+"""Width of lines in a file or a pipe, in characters."""
 
 
 def print_json(value: Any) -> None:
     """Print a value as JSON on standard output, without line wrapping."""
     sys.stdout.write(json_text(value) + "\n")
+
+
+def print_wide(table: RenderableType) -> None:
+    """Print a table. A file or a pipe gets lines as long as they need to be, so that no name is folded or cut."""
+    (out if out.is_terminal else Console(width=UNBOUNDED)).print(table)
 
 
 def answer(text: str) -> None:

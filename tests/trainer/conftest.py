@@ -32,7 +32,7 @@ def write_small(path: Path, **settings: int) -> None:
 
 def config_of(stage: str, *assignments: str, recipe: str = "smoke"):
     """A configuration that takes a few hundredths of a second a step."""
-    return configured(recipe, stage, [*SMALL, "log_every=1", "data.threads=1", *assignments])
+    return configured(recipe, stage, [*SMALL, "log_every=1", "data.threads=1", "probe=", *assignments])
 
 
 @pytest.fixture(scope="session")

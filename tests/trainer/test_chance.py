@@ -12,6 +12,7 @@ from cache_schema.intervals import wilson
 from tests.trainer.test_points import run, write  # noqa: F401
 from trainer import checkpoint
 from trainer.tasks import catalog, features, finetune, picture, result
+from trainer.tasks import table as tables
 from trainer.tasks.accuracy import accuracies, counted
 from trainer.tasks.result import Metric
 from trainer.tasks.shapes import of_split
@@ -105,7 +106,7 @@ def test_a_result_file_of_an_earlier_version_is_read(run, tmp_path):  # noqa: F8
     (tmp_path / "old.json").write_text(json.dumps(body))
     old = result.load(tmp_path / "old.json")
     assert old.scores.metrics[0].interval is None and old.scores.metrics[0].mean == found.scores.metrics[0].mean
-    assert "unknown" in shown(old.rich()) and shown(result.table([old]).rich())
+    assert "unknown" in shown(old.rich()) and shown(tables.table([old]).rich())
 
 
 def evaluated(run, cache, task="knn", settings=("neighbours=3",)):  # noqa: F811
@@ -137,8 +138,8 @@ def test_every_task_says_them(run, tmp_path, task, settings, chance):  # noqa: F
     assert body["metrics"][0]["chance"] == chance and len(body["metrics"][0]["interval"]) == 2 and body["test"]["shapes"] == 12
     text = shown(found.rich(), 120)
     assert "12 test shapes" in text and f"{first.interval[0]:.1f}" in text and "50.0" in text and "at chance" in text
-    table = result.table([found])
-    assert "12 test shapes, chance 50.0" in table.markdown() and "at chance" in table.markdown()
+    table = tables.table([found])
+    assert "| 12 | 50.0 |" in table.markdown() and "at chance" in table.markdown()
     assert json.loads(table.json())["rows"][0][1]["chance"] == chance
 
 
@@ -149,27 +150,29 @@ def test_the_picture_says_them(run, tmp_path, monkeypatch):  # noqa: F811
     assert "chance 50.0" in titles[0] and "12 test shapes" in titles[0] and "at chance" in titles[0] and "[" in titles[0]
 
 
-def test_a_wide_table_has_runs_in_columns_and_nothing_is_cut(run, tmp_path):  # noqa: F811
-    cache = write(tmp_path / "c.zarr")
-    found = evaluated(run, cache)
-    several = [dataclasses.replace(found, task=f"a-task-with-a-long-name-{i}") for i in range(6)]
-    table = result.table(several)
-    text = shown(table.rich())
-    assert table.rich().row_count == 6 and all(len(line) <= 80 for line in text.splitlines())
-    joined = "".join(text.split())
-    assert all("-name-" + str(i) in joined for i in range(6)) and "…" not in text
-    long = dataclasses.replace(found, run="a/very/long/path/to/the/folder/of/a/run" * 3)
-    assert "a/run" in "".join(shown(result.table([long]).rich()).split()) and "…" not in shown(result.table([long]).rich())
-
-
-@pytest.mark.parametrize(("runs", "tasks"), [(1, 1), (1, 9), (9, 1), (9, 9), (2, 3), (30, 2)])
-def test_no_number_of_a_table_is_broken(run, tmp_path, runs, tasks):  # noqa: F811
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize(("runs", "tasks"), [(1, 1), (1, 9), (9, 1), (9, 9), (30, 2)])
+def test_no_number_of_a_table_is_broken(run, tmp_path, runs, tasks, width):  # noqa: F811
     found = evaluated(run, write(tmp_path / "c.zarr"))
     several = [dataclasses.replace(found, task=f"task-{j}", run=f"a-run-of-some-name-{i}") for i in range(runs) for j in range(tasks)]
-    table = result.table(several)
-    lines = shown(table.rich()).splitlines()
-    cell = table.rows[0].texts[1]
-    assert sum(line.count(cell) for line in lines) == runs * tasks and all(len(line) <= 80 for line in lines)
+    table = tables.table(several)
+    lines = shown(table.rich(width), width).splitlines()
+    metric = table.lines[0].cells[0]
+    for part in (str(metric), metric.extent, "at chance"):
+        assert sum(line.count(part) for line in lines) >= runs * tasks and all(len(line) <= width for line in lines)
+    piped = shown(table.rich(None), 10_000)
+    assert all(f"a-run-of-some-name-{i} " in piped for i in range(runs)) and all(
+        f"task-{j} neighbours=3, c test" in piped for j in range(tasks)
+    )
+
+
+def test_long_names_are_folded_in_a_terminal_and_whole_in_a_pipe(run, tmp_path):  # noqa: F811
+    long = "a/very/long/path/to/the/folder/of/a/run" * 3
+    found = dataclasses.replace(evaluated(run, write(tmp_path / "c.zarr")), run=long)
+    for width in (40, 80):
+        text = shown(tables.table([found]).rich(width), width)
+        assert "…" not in text and all(part in "".join(text.split()) for part in ("a/run", str(found.scores.metrics[0].mean)))
+    assert long in shown(tables.table([found]).rich(None), 10_000)
 
 
 def test_the_caption_counts_the_shapes_that_were_asked(run, tmp_path):  # noqa: F811
@@ -180,8 +183,9 @@ def test_the_caption_counts_the_shapes_that_were_asked(run, tmp_path):  # noqa: 
 def test_a_run_without_results_does_not_fail_the_others(run, tmp_path):  # noqa: F811
     evaluated(run, write(tmp_path / "c.zarr")).save(tmp_path / "with")
     (tmp_path / "without").mkdir()
-    table = result.table(result.collect([tmp_path / "with", tmp_path / "without"]))
-    assert len(table.rows) == 1 and any("without has no results yet" in note for note in table.notes)
+    table = tables.table(tables.collect([tmp_path / "with", tmp_path / "without", tmp_path / "gone"]))
+    assert len(table.names) == 1 and f"{tmp_path / 'without'} has no results yet: it is left out." in table.notes
+    assert f"{tmp_path / 'gone'} does not exist: it is left out." in table.notes
 
 
 @pytest.mark.parametrize("task", ["svm", "knn"])

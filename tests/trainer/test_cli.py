@@ -70,6 +70,11 @@ def test_from_a_cache_to_a_table(command, shapes, tmp_path, device):
     assert code == 0 and "align" in out and "distill" in out
     code, out, _ = command("eval", "table", align, distill, "--json")
     assert [row[0] for row in json.loads(out)["rows"]] == ["align", "distill"]
+    code, out, err = command("eval", "table", align, tmp_path / "empty", "--csv")
+    assert code == 0 and out.startswith("run,task,") and "empty does not exist: it is left out" in err
+    code, _, err = command("curves", align, distill, tmp_path / "empty", tmp_path / "both.svg", "--x", "samples")
+    assert code == 0 and (tmp_path / "both.svg").stat().st_size > 5000 and "empty has no metrics: it is left out" in err
+    assert command("curves", align, distill)[0] == command("curves", tmp_path / "x.png")[0] == 2
 
 
 OWNED = "x\x1b]0;owned\x07\x1b[2J"
@@ -127,7 +132,7 @@ def test_several_caches_can_be_mixed(command, shapes, cache_path, tmp_path):
         (["eval", "svm", "run"], "takes a run and a cache, got 1 paths"),
         (["eval", "table", "run", "--set", "c=1", "--device", "cpu"], "--set and --device would have no effect on eval table"),
         (["eval", "svm", "run", "CACHE", "--by", "run", "--markdown"], "--by and --markdown would have no effect on eval svm"),
-        (["eval", "table", "run", "--json", "--markdown"], "two forms of one table"),
+        (["eval", "table", "run", "--json", "--markdown"], "--json and --markdown are several forms of one table"),
         (["show", "mmdp"], "did you mean 'mmpd'?"),
         (["import", "weights.pth", "run", "--as", "point-mea"], "no architecture 'point-mea'; did you mean 'point-mae'"),
     ],

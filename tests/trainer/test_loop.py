@@ -23,7 +23,7 @@ from rich.console import Console
 from cache_schema import store
 from cache_schema.errors import UserError
 from tests.trainer.conftest import SMALL, config_of, write_small
-from trainer import afar, checkpoint, folder, log, loop, signals
+from trainer import afar, checkpoint, folder, log, loop, probes, signals
 from trainer.data import Data
 from trainer.distributed import Ranks
 from trainer.loop import train
@@ -140,17 +140,46 @@ def test_an_average_over_steps_is_kept_and_goes_on(cache_path, tmp_path, monkeyp
     assert not torch.equal(found["ema.pool.query"], found["model.pool.query"])
 
 
-def test_probes_are_written_beside_the_losses(cache_path, tmp_path, monkeypatch):
-    seen = []
+def test_probes_are_written_beside_the_losses_and_change_no_bit(cache_path, tmp_path, monkeypatch, aligned):
+    """`auto`, if it may take all the time it wants. The run is the one of `aligned`, which has no probes."""
+    monkeypatch.setattr(probes, "SHARE", math.inf)
+    said = io.StringIO()
+    config = config_of("align", "probe=auto", "probe_every=1")
+    train(config, [cache_path], tmp_path / "run", device="cpu", console=Console(file=said))
+    assert said.getvalue().count("probe knn at step 5: ") == 1 and "probe knn at step 9" not in said.getvalue(), "it is not tried again"
+    probed = [record for record in log.records(tmp_path / "run") if "loss" not in record]
+    assert [record["step"] for record in probed] == [5, 9] and probed[-1]["epoch"] == pytest.approx(9 * 8 / 38)  # 4.75 steps an epoch
+    assert all({"zeroshot random-a top-1", "chance/zeroshot random-a top-1"} <= record.keys() for record in probed)
+    assert probed[0]["chance/zeroshot random-a top-1"] == pytest.approx(100 / 3)
+    assert same_tensors(tmp_path / "run", aligned)
+    trained = [record for record in log.records(tmp_path / "run") if "loss" in record]
+    assert [(r["loss"], r["grad_norm"]) for r in trained] == [(r["loss"], r["grad_norm"]) for r in log.records(aligned)]
 
-    def probe(names, run, cache, device, say):
-        seen.append(checkpoint.load(run).step)
-        return {"svm accuracy": 50.0}
 
-    monkeypatch.setattr(loop, "_probe", probe)
-    train(config_of("align", "optim.epochs=3", "probe=svm", "probe_every=1"), [cache_path], tmp_path / "run", device="cpu")
-    assert seen == [5, 10, 14]  # 4.75 and 9.5 steps an epoch, 14 in all
-    assert [record["step"] for record in log.records(tmp_path / "run") if "svm accuracy" in record] == [5, 10, 14]
+def test_automatic_probes_keep_to_their_share_of_the_time(cache_path, monkeypatch):
+    """With a clock of our own: 1 s a step, 0.5 s for what is done the first time, 2 % of the time."""
+    config = config_of("align", "probe=auto,svm", "optim.epochs=400", "probe_every=1")
+    ranks = Ranks(device=torch.device("cpu"))
+    data = loop._open(config, [cache_path], None, 8, ranks)
+    clock = [0.0]
+    monkeypatch.setattr(probes.time, "monotonic", lambda: clock[0])
+    found = probes.Probes(config, data, loop._build(config, data, None)[0], ranks)
+    tested = probes.automatic(found.cache, found.stage)
+    splits, usable = found.cache.column("split"), found.cache.ok()
+    assert list(tested) == ["zeroshot", "knn"] and tested["knn"] - tested["zeroshot"] == (usable & (splits == 0)).sum()
+    when = {name: [] for name in ("svm", *tested)}
+    for step in range(1, 2000):
+        clock[0] += 1
+        if found.due(step, last=False):
+            for name in found.chosen():
+                when[name].append(step)
+                found.costs.setdefault(name, []).append(3.0)
+                clock[0] += 3.0
+    assert len(when["svm"]) == 1999 * 8 // 38, "what is named is always measured"
+    for name, count in tested.items():
+        guess = (0.5 + 0.5 * count / 8) / 0.01  # two tasks share 2 %
+        assert guess <= when[name][0] <= guess + 5 and when[name][1] >= 600
+        assert 0.8 * 0.01 * 1999 < 3 * len(when[name]) <= 0.01 * 1999
 
 
 def test_a_probe_comes_at_the_end_of_a_run_with_fewer_epochs_too(cache_path, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 from cache_schema import store
 from tests.trainer.test_cli import command  # noqa: F401  a fixture
 from trainer import checkpoint
-from trainer.tasks import catalog, result
+from trainer.tasks import catalog, result, table
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Metric, Scores
 from trainer.tasks.shapes import of_split
@@ -64,9 +64,9 @@ def test_a_made_up_task_is_evaluated_saved_and_put_into_a_table(guessing, cache_
     assert ("inner.speed", '"fast"') in found.settings
     (file,) = catalog.save(found, tmp_path / "run")
     assert result.load(file) == found
-    table = result.table(result.collect([tmp_path / "run"]))
-    assert table.header == ("run", "guessing fast luck=0.75 inner.size=2.0, small test: luck")
-    assert table.rows[0].texts[1:] == ("75.0",)
+    joined = table.table(table.collect([tmp_path / "run"]))
+    assert [line.title for line in joined.lines] == ["guessing fast luck=0.75 inner.size=2.0, small test: luck"]
+    assert str(joined.lines[0].cells[0]) == "75.0"
 
 
 def test_a_made_up_task_is_known_to_the_commands(guessing, command, cache_path, aligned, tmp_path):  # noqa: F811

@@ -2,7 +2,9 @@
 
 import ast
 import copy
+import csv
 import dataclasses
+import io
 import json
 import subprocess
 import sys
@@ -24,7 +26,8 @@ from trainer.distill import Distill, DistillOptions
 from trainer.encoders.catalog import build
 from trainer.points import Convention
 from trainer.stage import Facts
-from trainer.tasks import catalog, classify, features, fewshot, finetune, knn, result, retrieval, svm, teachers, zeroshot
+from trainer.tasks import catalog, classify, features, fewshot, finetune, knn, mistakes, picture, result, retrieval, svm, teachers, zeroshot
+from trainer.tasks import table as tables
 from trainer.tasks.result import Metric
 from trainer.tasks.shapes import matched, of_split, relabelled
 from trainer.tuning.catalog import learned
@@ -272,7 +275,7 @@ def test_shapes_that_are_learned_from_and_tested_on_are_counted(name, stage, cac
     for wide, known in ((chosen, 17), (dataclasses.replace(module.SMOKE, test_split="all"), 29)):
         found = catalog.evaluate(name, run, cache, wide, store.open_cache(cache.path))
         note = f"{known} of {found.scores.test.shapes} test shapes are also training shapes"
-        assert note in found.scores.notes and note in found.json() and f"run: {note}" in result.table([found]).markdown()
+        assert note in found.scores.notes and note in found.json() and f"run: {note}" in tables.table([found]).markdown()
 
 
 def test_points_are_those_of_the_cache(cache):
@@ -588,13 +591,40 @@ def test_a_result_survives_its_file_and_has_a_picture(stage, cache, tmp_path):
     run = tmp_path / "first"
     found = catalog.evaluate("svm", loaded(stage, run), cache, catalog.options("svm", ["c=0.01"]))
     files = catalog.save(found, run)
-    assert [f.name for f in files] == ["svm-c-0.01-shapes-test.json", "svm-c-0.01-shapes-test.png"]
+    names = ["svm-c-0.01-shapes-test.json", "svm-c-0.01-shapes-test.png", "svm-c-0.01-shapes-test-worst.png"]
+    assert [f.name for f in files] == names[: 3 if found.scores.worst else 2]
     assert result.load(files[0]) == found and files[1].read_bytes().startswith(b"\x89PNG")
     assert found.protocol == "last epoch" and ("c", "0.01") in found.settings and found.run == "first"
     assert found.scores.train.shapes == 29 and found.scores.test.shapes == 17
     short = catalog.evaluate("classify", loaded(stage, run), cache, catalog.options("classify", ["epochs=1", "seeds=1"]))
     assert short.protocol == "last epoch" and ("augment.tilt", "0.0") in short.settings
     assert catalog.save(short, run)[0].name == "classify-full-epochs-1-seeds-1-shapes-test.json"
+
+
+def test_the_worst_confusions_are_listed_with_examples(cache):
+    """Counted by hand: two repetitions, in which disc 3 is a rod both times and once a Cube, and Cube 5 once a rod."""
+    test = of_split(cache, "test")
+    first, second = test.labels.copy(), test.labels.copy()
+    discs, cubes, rods = (np.flatnonzero(test.labels == CLASSES.index(name)) for name in ("disc", "Cube", "rod"))
+    first[discs[:2]] = second[discs[1]] = CLASSES.index("rod")
+    second[discs[0]] = CLASSES.index("Cube")
+    first[cubes[0]] = CLASSES.index("rod")
+    first[rods[0]] = CLASSES.index("night_stand")
+    worst, drawing = mistakes.mistakes(test, [first, second])
+    ids = test.cache.ids()[test.rows]
+    assert str(worst[0]) == f"disc as rod: 3 of {2 * len(discs)}"
+    assert worst[0].wrong == (ids[discs[1]], ids[discs[0]]) and worst[0].right == (ids[rods[1]],), "the most often wrong one is first"
+    assert {(w.true, w.predicted, w.count) for w in worst[1:]} == {("disc", "Cube", 1), ("Cube", "rod", 1), ("rod", "night_stand", 1)}
+    assert drawing.png("title $1$").startswith(b"\x89PNG") and drawing.ending == "worst"
+    assert mistakes.mistakes(test, [test.labels]) == ((), None)
+
+
+def test_of_many_classes_the_most_confused_are_shown():
+    counts = np.diag(np.full(136, 50.0))
+    counts[[7, 90, 135], [100, 3, 8]] = 9, 8, 7
+    chosen = picture.most_confused(counts)
+    assert len(chosen) == picture.MOST and {7, 100, 90, 3, 135, 8} <= set(chosen.tolist()) and (np.diff(chosen) > 0).all()
+    assert picture.most_confused(counts[:40, :40]).tolist() == list(range(40))
 
 
 def test_a_result_with_other_options_stands_beside_the_first(stage, cache, tmp_path):
@@ -610,7 +640,7 @@ def test_a_result_with_other_options_stands_beside_the_first(stage, cache, tmp_p
         "knn train_split=all neighbours=3, shapes test",
         "knn, shapes test",
     ]
-    assert len(result.table(result.collect([run])).header) == 4
+    assert len(tables.table(tables.collect([run])).lines) == 3
     chosen = catalog.options("fewshot", ["ways=2", "shots=1", "by=svm", "c=0.1"])
     assert catalog.evaluate("fewshot", loaded(stage, run), cache, chosen).scores.variant == "2-way 1-shot c=0.1"
     assert catalog.evaluate("zeroshot", loaded(stage, run), cache, catalog.options("zeroshot", ["teachers=clip.b"])).title == (
@@ -642,48 +672,76 @@ def test_a_table_joins_runs(tmp_path):
     for name, tasks in {"a": ("svm", "knn"), "b": ("svm",)}.items():
         for task in tasks:
             made(name, 0, task=task, values=(80.0, 82.0)).save(tmp_path / name)
-    table = result.table(result.collect([tmp_path / "a", tmp_path / "b"]))
+    table = tables.table(tables.collect([tmp_path / "a", tmp_path / "b"]))
     assert table.markdown().splitlines() == [
-        "| run | knn, shapes test: accuracy | svm, shapes test: accuracy |",
-        "| --- | ---: | ---: |",
-        "| a | 81.0 ± 1.4 | 81.0 ± 1.4 |",
-        "| b | - | 81.0 ± 1.4 |",
+        "|  | n | chance | a | b |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        "| **knn, shapes test** |  |  |  |  |",
+        "| accuracy |  |  | 81.0 ± 1.4 | - |",
+        "| **svm, shapes test** |  |  |  |  |",
+        "| accuracy |  |  | 81.0 ± 1.4 | 81.0 ± 1.4 |",
         "",
         "Percent; mean ± standard deviation over blocks.",
     ]
-    assert table.rich().row_count == 2
     cell = {"mean": 81.0, "std": pytest.approx(2**0.5), "values": [80.0, 82.0], "over": "blocks"}
     cell |= dict.fromkeys(("shapes", "interval", "chance", "largest"))
     body = json.loads(table.json())
-    assert body["rows"] == [["a", cell, cell], ["b", None, cell]] and body["header"] == list(table.header)
+    assert body["rows"] == [["a", cell, cell], ["b", None, cell]]
+    assert body["header"] == ["run", "knn, shapes test: accuracy", "svm, shapes test: accuracy"]
+    rows = list(csv.DictReader(io.StringIO(table.csv())))
+    assert [(row["run"], row["task"], row["mean"], row["n"]) for row in rows] == [
+        ("a", "knn", "81.0", ""),
+        ("a", "svm", "81.0", ""),
+        ("b", "svm", "81.0", ""),
+    ]
+    assert rows[0]["values"] == "80.0 82.0" and rows[0]["shapes"] == "shapes test"
+
+
+def test_the_lines_of_a_task_share_what_they_have_in_common():
+    found = [
+        dataclasses.replace(one, scores=dataclasses.replace(one.scores, variant=variant))
+        for one, variant in ((made("a", 1.0), "full seeds=1 lr=0.1"), (made("b", 2.0), "full from scratch seeds=1 lr=0.1"))
+    ]
+    text = tables.table([*found, made("b", 3.0, task="knn")]).markdown()
+    assert "**svm full seeds=1 lr=0.1, shapes test**" in text and "| from scratch: accuracy |" in text and "**knn, shapes test**" in text
+    metric = Metric(name="accuracy", values=(5.0,), over="blocks", headline=True, shapes=9, chance=5.0, interval=(1.0, 9.0))
+    other = dataclasses.replace(metric, shapes=8, chance=2.5)
+    differ = [
+        dataclasses.replace(made(run, 0), scores=dataclasses.replace(made(run, 0).scores, metrics=(m,)))
+        for run, m in zip("ab", (metric, other), strict=True)
+    ]
+    assert (
+        "| accuracy | varies | varies | 5.0 [1.0, 9.0] at chance n 9 chance 5.0 | 5.0 [1.0, 9.0] n 8 chance 2.5 |"
+        in tables.table(differ).markdown()
+    )
 
 
 def test_runs_that_differ_in_their_seed_are_pooled(stage, cache, tmp_path):
     seeds = [catalog.evaluate("knn", loaded(stage, tmp_path / f"s{s}", seed=s), cache, knn.SMOKE) for s in (0, 1)]
     other = catalog.evaluate("knn", loaded(stage, tmp_path / "o", lr=1.0), cache, knn.SMOKE)
     assert seeds[0].setup == seeds[1].setup != other.setup
-    table = result.table([made("a", 80.0), made("b", 84.0), made("c", 50.0, setup="t")], by="setup")
-    assert [row.texts for row in table.rows] == [("a", "82.0 ± 2.8 (2)"), ("c", "50.0 (1)")]
+    table = tables.table([made("a", 80.0), made("b", 84.0), made("c", 50.0, setup="t")], by="setup")
+    assert table.names == ("a", "c") and "| accuracy |  |  | 82.0 ± 2.8 (2) | 50.0 (1) |" in table.markdown()
     assert json.loads(table.json())["rows"][0][1]["values"] == [80.0, 84.0]
 
 
 def test_a_copy_of_a_run_is_no_repetition(stage, cache, tmp_path):
     copies = [catalog.evaluate("knn", loaded(stage, tmp_path / name), cache, knn.SMOKE) for name in ("a", "b")]
-    assert result.table(copies).rows[1].name == "b"
+    assert tables.table(copies).names[1] == "b"
     with pytest.raises(ValueError, match="a and b are one experiment with the same seeds"):
-        result.table(copies, by="setup")
+        tables.table(copies, by="setup")
 
 
 def test_a_table_carries_the_notes_each_once():
     found = [made("a", 1.0, task=task, notes=("unfinished", f"{task} odd")) for task in ("svm", "knn")]
-    assert result.table([*found, made("b", 1.0, notes=("svm odd",))]).notes[1:] == (
+    assert tables.table([*found, made("b", 1.0, notes=("svm odd",))]).notes[1:] == (
         "a: unfinished (svm, shapes test; knn, shapes test).",
         "a, b: svm odd (svm, shapes test).",
         "a: knn odd (knn, shapes test).",
     )
     same, other = (dataclasses.replace(one, scores=dataclasses.replace(one.scores, variant="full")) for one in (found[0], found[1]))
-    assert result.table([*found, same]).notes[1:3] == ("a: unfinished (all of svm; knn, shapes test).", "a: svm odd (all of svm).")
-    assert "a: knn odd (knn full, shapes test)." in result.table([made("a", 1.0, task="knn"), other]).notes
+    assert tables.table([*found, same]).notes[1:3] == ("a: unfinished (all of svm; knn, shapes test).", "a: svm odd (all of svm).")
+    assert "a: knn odd (knn full, shapes test)." in tables.table([made("a", 1.0, task="knn"), other]).notes
 
 
 def test_a_result_of_weights_that_are_gone_is_named_so(stage, cache, encoder, tmp_path):
@@ -692,13 +750,13 @@ def test_a_result_of_weights_that_are_gone_is_named_so(stage, cache, encoder, tm
     now = loaded(stage, run)
     catalog.save(catalog.evaluate("knn", now, cache, knn.SMOKE), run)
     checkpoint.save(run, now.header, stage, {}, {})
-    assert not any("out of date" in note for note in result.table(result.collect([run])).notes)
+    assert not any("out of date" in note for note in tables.table(tables.collect([run])).notes)
     checkpoint.save(run, now.header, Align(encoder, stage.teachers.teachers[:1], AlignOptions(heads=2)), {}, {})
-    assert any("run: out of date" in note for note in result.table(result.collect([run])).notes)
+    assert any("run: out of date" in note for note in tables.table(tables.collect([run])).notes)
 
 
 def test_a_table_warns_of_what_cannot_be_compared():
-    table = result.table([made("a", 1.0, settings=(("c", "1"),)), made("b", 1.0, settings=(("c", "2"),)), made("c", 1.0, shapes=8)])
+    table = tables.table([made("a", 1.0, settings=(("c", "1"),)), made("b", 1.0, settings=(("c", "2"),)), made("c", 1.0, shapes=8)])
     assert "Not comparable: svm, shapes test in a / b: c 1 / 2." in table.notes
     assert any("in a / c" in note and "other shapes" in note for note in table.notes)
 
@@ -708,9 +766,9 @@ def test_results_on_two_caches_of_one_name_stand_side_by_side(tmp_path):
     files = [found.save(tmp_path / "a") for found in (one, other, one, other)]
     assert files[0] == files[2] and files[1] == files[3] and files[0].name == "svm-shapes-test.json"
     assert files[1].name == f"svm-shapes-test-{other.mark}.json"
-    table = result.table(result.collect([tmp_path / "a"]))
-    assert set(table.header[1:]) == {f"svm, shapes ({found.mark}) test: accuracy" for found in (one, other)}
-    assert [cell.mean for cell in table.rows[0].cells] == [2.0, 1.0]
+    table = tables.table(tables.collect([tmp_path / "a"]))
+    assert {line.title for line in table.lines} == {f"svm, shapes ({found.mark}) test: accuracy" for found in (one, other)}
+    assert [line.cells[0].mean for line in table.lines] == [2.0, 1.0]
     files[0].write_text("{}")
     assert other.save(tmp_path / "a") == files[0], "a damaged one is replaced"
 
@@ -721,29 +779,29 @@ def test_results_among_other_classes_are_not_comparable():
         dataclasses.replace(r, scores=dataclasses.replace(r.scores, classes=names))
         for r, names in zip(found, [("x", "y"), ("x", "y", "z")], strict=True)
     ]
-    assert "Not comparable: svm, shapes test in a / b: among 2 / 3 classes." in result.table(found).notes
+    assert "Not comparable: svm, shapes test in a / b: among 2 / 3 classes." in tables.table(found).notes
 
 
 def test_runs_without_results_or_with_damaged_ones_are_named(tmp_path):
     with pytest.raises(ValueError, match="has no results yet"):
-        result.collect([tmp_path])
+        tables.collect([tmp_path])
     (tmp_path / "eval").mkdir()
     (tmp_path / "eval" / "svm.json").write_text('{"task": "svm"}')
     with pytest.raises(ValueError, match=r"svm\.json is no result of an evaluation"):
-        result.collect([tmp_path])
+        tables.collect([tmp_path])
     body = json.loads(made("a", 1.0).json())
     body["scores"]["metrics"][0]["values"] = []
     (tmp_path / "eval" / "svm.json").write_text(json.dumps(body))
     with pytest.raises(ValueError, match=r"svm\.json is no result of an evaluation \(accuracy has no values\)"):
-        result.collect([tmp_path])
-    with pytest.raises(ValueError, match=r"x, .*y have no results yet"):
-        result.collect([tmp_path / "x", tmp_path / "y"])
+        tables.collect([tmp_path])
+    with pytest.raises(ValueError, match=r"x does not exist; .*y does not exist\. `mmpd-train eval"):
+        tables.collect([tmp_path / "x", tmp_path / "y"])
     with pytest.raises(ValueError, match="given twice"):
-        result.table([made("a", 1.0), made("a", 2.0)])
+        tables.table([made("a", 1.0), made("a", 2.0)])
 
 
 def test_runs_of_one_name_go_by_their_paths(tmp_path):
     for folder in ("x", "y"):
         made("align", 1.0).save(tmp_path / folder / "align")
-    found = result.collect([tmp_path / "x" / "align", tmp_path / "y" / "align"])
+    found = tables.collect([tmp_path / "x" / "align", tmp_path / "y" / "align"])
     assert [r.run for r in found] == [str(tmp_path / "x" / "align"), str(tmp_path / "y" / "align")]

@@ -24,6 +24,7 @@ from trainer.align import Teacher
 from trainer.checkpoint import Loaded, setup
 from trainer.encoders.catalog import ENCODERS
 from trainer.tasks import classify, picture
+from trainer.tasks.mistakes import pairs
 from trainer.tasks.protocol import TASKS, TOLD, Task, TaskOptions
 from trainer.tasks.result import Result
 from trainer.tasks.shapes import EVERYTHING
@@ -105,6 +106,7 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_
     unusual = [f"{key}={value.translate(PLAIN)}" for key, value in settings if (key, value) not in usual and key not in titled]
     scores = dataclasses.replace(
         scores,
+        worst=scores.worst or pairs(scores.confusion, scores.classes),
         variant=" ".join(filter(None, (scores.variant, *unusual))),
         notes=tuple(
             filter(
@@ -224,7 +226,7 @@ def save(result: Result, run: Path) -> list[Path]:
         files.append(files[0].with_suffix(".png"))
         picture.confusion(result, files[1])
     if result.scores.drawing is not None:
-        files.append(files[0].with_name(f"{files[0].stem}-shapes.png"))
+        files.append(files[0].with_name(f"{files[0].stem}-{result.scores.drawing.ending}.png"))
         first = result.scores.metrics[0]
         title = textwrap.fill(f"{result.run}: {result.title}", TITLE)
         write_file(files[-1], result.scores.drawing.png(f"{title}\n{first.name} {first.told}"))

@@ -28,6 +28,7 @@ from trainer.stage import Stage
 from trainer.tasks.accuracy import accuracies, confusion, counted
 from trainer.tasks.features import Body, Pool, extract, seeded, trained
 from trainer.tasks.finetune import FROZEN, Training, described, fit
+from trainer.tasks.mistakes import mistakes
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Metric, Scores
 from trainer.tasks.shapes import EVERYTHING, Shapes, matched, of_split, relabelled
@@ -98,6 +99,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         last.append(extract(body, test, 0, head).argmax(1).numpy())
     assert first is not None
     body, head = first
+    worst, drawing = mistakes(test, last)
     return Scores(
         train=train.data,
         test=test.data,
@@ -119,6 +121,8 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
             score=accuracies(test.labels, last[:1], "seeds", len(test.classes))[0],
             of=f"seed 0 of {options.seeds}",
         ),
+        worst=worst,
+        drawing=drawing,
     )
 
 

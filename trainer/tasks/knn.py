@@ -18,6 +18,7 @@ from cache_schema.store import Cache
 from trainer.stage import Stage
 from trainer.tasks.accuracy import accuracies, confusion, few_shapes
 from trainer.tasks.features import Body, Pool, extract, repeats
+from trainer.tasks.mistakes import mistakes
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Scores
 from trainer.tasks.shapes import matched, of_split
@@ -55,12 +56,15 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         with few_shapes():
             voters.fit(extract(body, train, block).numpy(), train.labels)
         predictions.append(voters.predict(extract(body, test, block).numpy()))
+    worst, drawing = mistakes(test, predictions)
     return Scores(
         train=train.data,
         test=test.data,
         metrics=accuracies(test.labels, predictions, "blocks", len(test.classes)),
         classes=test.classes,
         confusion=confusion(test.labels, predictions, len(test.classes)),
+        worst=worst,
+        drawing=drawing,
         notes=(*notes, *body.notes(test, train)),
     )
 

@@ -24,33 +24,49 @@ from cache_schema.files import write_file
 from cache_schema.terminal import printable
 from trainer.tasks.result import Result
 
-NAMED, NUMBERED = 60, 20
-"""Largest number of classes for which names are drawn, and largest number for which cells show numbers."""
+MOST, NUMBERED = 40, 20
+"""Largest number of classes in a confusion matrix, and largest number for which cells show numbers."""
 
 
 def confusion(result: Result, path: Path) -> None:
-    """Draw a confusion matrix as PNG: true classes in rows, predicted classes in columns, each row in percent."""
+    """Draw a confusion matrix as PNG: true classes in rows, predicted classes in columns, each row in percent of all predictions for its
+    class. Of more than `MOST` classes it has the most confused ones, and says so.
+    """
     scores = result.scores
     counts = np.array(scores.confusion, float)  # [K, K]
-    percent = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    size = min(3 + 0.35 * min(len(counts), NAMED), 16)
+    chosen = most_confused(counts)
+    percent = (100 * counts / np.maximum(counts.sum(1, keepdims=True), 1))[np.ix_(chosen, chosen)]
+    size = 3 + 0.35 * len(chosen)
     figure = Figure(figsize=(size + 1, size), layout="constrained")
     FigureCanvasAgg(figure)  # a separate canvas: it needs no window system and no global state
     axes = figure.add_subplot()
     shown = axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
-    figure.colorbar(shown, label="percent of the class")
+    figure.colorbar(shown, label="percent of the class", shrink=0.8)
     first = scores.metrics[0]
-    told = f"{first.name} {first.told}" + (f"\n{first.base}" if first.base else "")
-    axes.set(title=plain(f"{result.run}: {result.title}\n{told}"), xlabel="predicted class", ylabel="class")
-    if len(counts) <= NAMED:
-        names = [plain(name) for name in scores.classes]
-        axes.set_xticks(range(len(counts)), names, rotation=90)
-        axes.set_yticks(range(len(counts)), names)
-    if len(counts) <= NUMBERED:
+    part = f"The {len(chosen)} most confused of {len(counts)} classes" if len(chosen) < len(counts) else ""
+    title = "\n".join(filter(None, (f"{result.run}: {result.title}", f"{first.name} {first.told}", first.base, part)))
+    axes.set(title=plain(title), xlabel="predicted class", ylabel="class")
+    names = [plain(scores.classes[i]) for i in chosen]
+    axes.set_xticks(range(len(chosen)), names, rotation=90)
+    axes.set_yticks(range(len(chosen)), names)
+    if len(chosen) <= NUMBERED:
         for (row, column), value in np.ndenumerate(percent):
             if value >= 0.5:
                 axes.text(column, row, f"{value:.0f}", ha="center", va="center", color="white" if value > 50 else "black", fontsize=7)
     write_file(path, as_png(figure))
+
+
+def most_confused(counts: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Indices of the classes to show, in ascending order: all, or of more than `MOST` those that the most frequent confusions are between.
+
+    `counts` [K, K] has true classes in rows.
+    """
+    if len(counts) <= MOST:
+        return np.arange(len(counts))
+    between = counts - np.diag(np.diag(counts))
+    order = np.argsort(-between, axis=None, kind="stable")
+    found = dict.fromkeys(int(i) for pair in zip(*np.unravel_index(order, counts.shape), strict=True) for i in pair)
+    return np.sort(np.array(list(found)[:MOST]))
 
 
 def as_png(figure: Figure) -> bytes:
@@ -83,6 +99,11 @@ class Labels:
     elevation: float = 20.0
     """Angle from which shapes are seen, in degrees above the horizon; see also `AZIMUTH`."""
 
+    @property
+    def ending(self) -> str:
+        """See `trainer.tasks.result.Drawing`."""
+        return "shapes"
+
     def png(self, title: str) -> bytes:
         """See `trainer.tasks.result.Drawing`. A row for each shape: the truth, the prediction, and the points where they differ in red."""
         figure = Figure(figsize=(10.5, 3.1 * len(self.examples) + 1), layout="constrained")
@@ -103,7 +124,7 @@ class Labels:
                 ),
                 strict=True,
             ):
-                _scatter(panel, example.points, colors, self.elevation)
+                scatter(panel, example.points, colors, self.elevation)
                 panel.set_title(plain(what), fontsize=8)
         marks = [Line2D([], [], linestyle="", marker="o", color=self._colors(np.array([label]))[0]) for label in self.kinds]
         figure.legend(marks, [plain(self.names[label]) for label in self.kinds], loc="outside lower center", ncols=6, fontsize=7)
@@ -151,7 +172,7 @@ def _spread(count: int) -> NDArray[np.float64]:
     return np.arange(count) * (math.sqrt(5) - 1) / 2 % 1
 
 
-def _scatter(axes: Axes, points: NDArray[np.float32], colors: NDArray[np.float64], elevation: float) -> None:
+def scatter(axes: Axes, points: NDArray[np.float32], colors: NDArray[np.float64], elevation: float = 20.0) -> None:
     """Draw points [P, 3] in colours [P, 3] from a fixed direction, without perspective, the nearest last and brightest."""
     turn, rise = math.radians(AZIMUTH), math.radians(elevation)
     x, y, z = (points - points.mean(0)).T.astype(float)

@@ -46,6 +46,11 @@ class Above:
     names: tuple[str, ...]
     """Names of the classes, K."""
 
+    @property
+    def ending(self) -> str:
+        """See `trainer.tasks.result.Drawing`."""
+        return "shapes"
+
     def png(self, title: str) -> bytes:
         """See `trainer.tasks.result.Drawing`. A row for each scene: the true boxes; then the found ones with a score of at least `SURE`,
         over the outlines of the true ones."""

@@ -25,6 +25,7 @@ from trainer.config import check_seed
 from trainer.stage import Stage
 from trainer.tasks.accuracy import accuracies, confusion, few_shapes
 from trainer.tasks.features import Body, Pool, extract, repeats
+from trainer.tasks.mistakes import mistakes
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Scores
 from trainer.tasks.shapes import matched, of_split
@@ -84,12 +85,15 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         predictions.append(probe.predict(extract(body, test, block).numpy()))
         if probe[-1].fit_status_:
             doubts.append(f"the SVM stopped at C = {c:g} before it had converged; a smaller c converges sooner")
+    worst, drawing = mistakes(test, predictions)
     return Scores(
         train=train.data,
         test=test.data,
         metrics=accuracies(test.labels, predictions, "blocks", len(test.classes)),
         classes=test.classes,
         confusion=confusion(test.labels, predictions, len(test.classes)),
+        worst=worst,
+        drawing=drawing,
         notes=tuple(dict.fromkeys(doubts)),
         trained=Trained(
             body=body,

@@ -27,6 +27,7 @@ from trainer.batch import Side, target
 from trainer.stage import Stage
 from trainer.tasks.accuracy import confusion, counted
 from trainer.tasks.features import Body, repeats
+from trainer.tasks.mistakes import mistakes
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Metric, Scores
 from trainer.tasks.shapes import of_split, relabelled
@@ -98,12 +99,15 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
                 hits = tuple(100 * float((order[:, :k] == truth[:, None]).any(1).float().mean()) for order in ranked)
                 chance = 100 * k / len(label_set.classes)
                 metrics.append(counted(f"{teacher} top-{k}", hits, "blocks", len(shapes), chance, headline=k == 1))
+    worst, drawing = mistakes(shapes, first)
     return Scores(
         test=shapes.data,
         metrics=tuple(metrics),
         variant=_variant(name, home, test_cache),
         classes=label_set.classes,
         confusion=confusion(shapes.labels, first, len(label_set.classes)),
+        worst=worst,
+        drawing=drawing,
         notes=(*lost, *notes, *body.notes(shapes)),
     )
 
