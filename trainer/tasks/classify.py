@@ -174,8 +174,8 @@ def _told(kept: Kept, test: Shapes) -> tuple[str, ...]:
     origin, known = kept.about.origin, test.data
     if not isinstance(origin, Learned):
         return (
-            f"the classifier of {origin.source.file}, on one pass without votes. Published tables often give the best epoch on the test "
-            "shapes, and votes of several passes",
+            f"the classifier of {origin.source.file}, on one pass without votes, on points of the cache and not of the authors' files. "
+            "Published tables often give the best epoch on the test shapes, and votes of several passes",
             *unlike(kept.about, kept.body.encoder.config),
         )
     notes = [
