@@ -14,7 +14,6 @@ broken one stops only the command that names it. Our names cannot be replaced.
 
 import functools
 import importlib
-import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -57,6 +56,8 @@ def group(kind: Kind) -> str:
 @functools.cache
 def found(kind: Kind) -> tuple[Plugin, ...]:
     """All entry points of a kind, by name and package. A package that is installed twice counts once, as Python would import it."""
+    import importlib.metadata  # only here, so that commands which need no list start without it
+
     plugins: dict[tuple[str, str], Plugin] = {}
     for point in importlib.metadata.entry_points(group=group(kind)):
         package, version = (point.dist.name, point.dist.version) if point.dist else ("unknown", "")

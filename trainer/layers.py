@@ -130,14 +130,17 @@ def _run(encoder: nn.Module) -> None:
 class Frozen:
     """What of an encoder stays as it is."""
 
-    modules: tuple[nn.Module, ...] = ()
+    encoder: nn.Module | None = None
+    names: tuple[str, ...] = ()
+    """Modules of the encoder, by name: training on several ranks replaces batch norms by others of the same name."""
     told: str = ""
     """What is frozen, in words; empty if nothing is."""
 
     def hold(self) -> None:
         """Put the frozen modules into evaluation mode: batch norms keep their statistics, and nothing is dropped. Call it after `train`."""
-        for module in self.modules:
-            module.eval()
+        for name in self.names:
+            assert self.encoder is not None
+            self.encoder.get_submodule(name).eval()
 
 
 def freeze(encoder: Encoder, blocks: int) -> Frozen:
@@ -155,15 +158,15 @@ def freeze(encoder: Encoder, blocks: int) -> Frozen:
         return Frozen()
     if blocks == WHOLE:
         encoder.requires_grad_(False)
-        return Frozen(modules=(encoder,), told="the encoder")
+        return Frozen(encoder=encoder, names=("",), told="the encoder")
     order = Order.of_encoder(encoder)
     if blocks > order.blocks:
         raise UserError(f"freeze must lie in 1..{order.blocks}, the number of the encoder's blocks, or be 0 or {WHOLE}, got {blocks}")
     for name, parameter in encoder.named_parameters():
         if order.of[name] <= blocks:
             parameter.requires_grad_(False)
-    held = tuple(encoder.get_submodule(name) for name, layer in order.modules.items() if layer <= blocks and name)
-    return Frozen(modules=held, told=f"the embeddings and {blocks} of {order.blocks} blocks of the encoder")
+    held = tuple(name for name, layer in order.modules.items() if layer <= blocks and name)
+    return Frozen(encoder=encoder, names=held, told=f"the embeddings and {blocks} of {order.blocks} blocks of the encoder")
 
 
 def tunable(module: nn.Module) -> Iterator[tuple[str, Encoder]]:

@@ -14,7 +14,7 @@ from cache_schema import store
 from cache_schema.errors import UserError
 from tests.trainer.conftest import config_of
 from tests.trainer.test_loop import Killed, die_at, same_tensors
-from trainer import checkpoint, folder, layers, optim, start
+from trainer import checkpoint, distributed, folder, layers, optim, start
 from trainer.config import OptimConfig
 from trainer.encoders import catalog
 from trainer.loop import train
@@ -63,6 +63,18 @@ def test_the_order_of_layers_is_that_in_which_they_run(name):
         tier = int(n.split(".")[1]) if n.startswith("tiers.") else 0
         # Below the first block of its own level: 0 on the finest, and on others the layer of that block.
         assert layer == (levels.index(tier) + 1 if tier else 0), n
+
+
+def test_frozen_batch_norms_stay_so_when_ranks_replace_them():
+    encoder = catalog.build("pointmae-tiny")
+    frozen = layers.freeze(encoder, 1)
+    distributed._synchronise(encoder)
+    encoder.train()
+    frozen.hold()
+    modes = {name: module.training for name, module in encoder.named_modules() if name}
+    norms = [name for name, module in encoder.named_modules() if isinstance(module, distributed.SyncBatchNorm)]
+    assert norms and not any(modes[name] for name in (*norms, "transformer.blocks.0", "transformer.blocks.0.mlp"))
+    assert modes["transformer.blocks.1"] and modes["norm"]
 
 
 def test_layers_learn_at_the_rates_of_beit():

@@ -176,7 +176,6 @@ def measure(loaded: Loaded, name: str, cache: Cache, assignments: Sequence[str] 
     Raises:
         UserError: there is no such classifier, it does not fit the run or the cache, or an assignment has no effect.
     """
-    from trainer.tasks import classify
 
     chosen = classify.Options()
     for assignment in assignments:
