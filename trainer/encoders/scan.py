@@ -104,8 +104,9 @@ def exported_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Ten
     for i in range(dts.shape[1] - 1):
         starts.append(since[:, i, -1] * starts[-1] + states[-1][:, i])
     h = torch.stack(states, 2) + since * torch.stack(starts, 1).unsqueeze(2)  # [B, C, Q, N, E]
-    y = (reads.unsqueeze(-2) @ h).squeeze(-2)  # [B, C, Q, E]
-    return (y.flatten(1, 2)[:, :tokens] + d.float() * x).to(x.dtype)
+    y: Tensor = (reads.unsqueeze(-2) @ h).squeeze(-2)  # [B, C, Q, E]
+    out: Tensor = (y.flatten(1, 2)[:, :tokens] + d.float() * x).to(x.dtype)
+    return out
 
 
 @torch.library.custom_op("mmpd::scan", mutates_args=())
