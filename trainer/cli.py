@@ -587,10 +587,10 @@ def pull(
     """
     from trainer.handing import pull as pull_run
 
-    sizes = pull_run(url, run, say=say)
+    sizes = pull_run(url, run)
     if as_json:
         print_json(sizes)
-    say(f"{run} is the run of {url}: {len(sizes) + 1} files, {sum(sizes.values()) / 1e6:.1f} MB")
+    say(f"{run} is the run of {url}: {len(sizes)} files, {sum(sizes.values()) / 1e6:.1f} MB")
 
 
 @app.command()

@@ -21,6 +21,7 @@ import functools
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -355,13 +356,12 @@ def _check_name(name: str, where: str) -> None:
         raise UserError(f"{where} lists {name[:100]!r}, which is no file of a run")
 
 
-def pull(url: str, run: Path, *, say: Say = lambda text: None) -> dict[str, int]:
-    """Fetch a run, and check every file against its checksum. The folder is then an ordinary run.
+def pull(url: str, run: Path) -> dict[str, int]:
+    """Fetch a run, and check every file against its checksum. The folder is then an ordinary run; it is complete or absent.
 
     Args:
         url: `hf://USER/NAME`, a folder, or an address of `s3://`, `gs://` or `https://`.
         run: where to put it: a new folder.
-        say: prints messages.
 
     Returns:
         The size in bytes of each file, by its place in the folder.
@@ -377,10 +377,27 @@ def pull(url: str, run: Path, *, say: Say = lambda text: None) -> dict[str, int]
     except Absent as error:
         raise Absent(f"{url} holds no run: {error}") from None
     config = place.read(folder.CONFIG, ROOT_MOST)
-    sizes: dict[str, int] = {}
+    files = _fetched(place, handed) | {folder.CONFIG: config}
+    try:
+        # The weights come last: a folder without them is no run.
+        for name in sorted(files, key=lambda one: one == checkpoint.LAST):
+            write_file(run / name, files[name])
+        _check_weights(run, handed, url)
+    except BaseException:
+        shutil.rmtree(run, ignore_errors=True)
+        raise
+    return {name: len(data) for name, data in files.items()}
+
+
+def _fetched(place: Place, handed: Handed) -> dict[str, bytes]:
+    """The files of a run at a place, by their places in its new folder.
+
+    Raises:
+        UserError: one is missing, or is not the one that was pushed.
+    """
+    found: dict[str, bytes] = {}
     whole = any(file.name == TRAINING for file in handed.files)
-    # The weights come last: a folder without them is no run.
-    for file in sorted(handed.files, key=lambda one: one.name in (SHARED, TRAINING)):
+    for file in handed.files:
         if file.name == SHARED and whole:
             continue  # the whole checkpoint has the same weights
         data = place.read(file.name, min(file.size, FILE_MOST))
@@ -389,12 +406,8 @@ def pull(url: str, run: Path, *, say: Say = lambda text: None) -> dict[str, int]
                 f"{place.address(file.name)} does not match its checksum in {folder.CONFIG} ({len(data)} of {file.size} bytes came): it is "
                 "damaged there, or a push is at work. It was not kept. Try again, or push that run again"
             )
-        to = checkpoint.LAST if file.name in (SHARED, TRAINING) else file.name
-        write_file(run / to, data)
-        sizes[to] = len(data)
-    write_file(run / folder.CONFIG, config)
-    _check_weights(run, handed, url)
-    return sizes
+        found[checkpoint.LAST if file.name in (SHARED, TRAINING) else file.name] = data
+    return found
 
 
 def fetch(name: str, revision: str | None = None) -> Path:

@@ -2,6 +2,8 @@
 
 import json
 import re
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -135,3 +137,22 @@ def test_a_graph_that_differs_is_not_written(runs, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
     with pytest.raises(UserError, match=r"must end in \.onnx or \.pt2"):
         graphs.write(runs["pointmae-tiny"], tmp_path / "off.pth")
+
+
+def test_a_kept_classifier_gives_its_logits(runs, tmp_path, monkeypatch):
+    model = checkpoint.load(runs["pointmae-tiny"]).model
+    body, head = Body.of(model, "mean_max"), torch.nn.Linear(96, 3)
+    kept = types.SimpleNamespace(body=body, head=head, classes=("cone", "cube", "torus"), convention=model.convention)
+    monkeypatch.setitem(sys.modules, "trainer.classifiers", types.SimpleNamespace(load=lambda run, name, device: kept))
+    seen = []
+
+    def written(graph, example, takes, gives, about):
+        seen.append((gives, about))
+        return b"a file", lambda sample: [head(body(sample[0], True))]
+
+    monkeypatch.setattr(graphs, "_exported", written)
+    made = graphs.write(runs["pointmae-tiny"], tmp_path / "classifier.pt2", classifier="shapes")
+    assert made.apart == 0 and [(value.name, value.shape) for value in made.outputs] == [("logits", ("batch", 3))]
+    assert json.loads(seen[0][1]["mmpd.classes"]) == ["cone", "cube", "torus"]
+    with pytest.raises(UserError, match="a classifier takes points"):
+        graphs.write(runs["pointmae-tiny"], tmp_path / "other.pt2", "groups", "shapes")
