@@ -27,7 +27,7 @@ from trainer import checkpoint
 from trainer.batch import Used
 from trainer.checkpoint import Header, Loaded
 from trainer.config import AlignConfig, DistillConfig
-from trainer.folder import begun
+from trainer.folder import Begun, begun
 from trainer.part import selected
 from trainer.tasks.result import Result
 
@@ -78,11 +78,13 @@ def gathered(loaded: Loaded, caches: Sequence[Path]) -> Facts:
     opened = [open_cache(path) for path in caches]
     data = [_trained(used, loaded.header, "the run", opened) for used in loaded.header.caches]
     holders: dict[str, list[str]] = {}
-    guide = _guide(loaded)
-    if guide is not None:
-        data += [_trained(used, guide, "its guide", opened) for used in guide.caches]
-    elif loaded.header.guide:
-        holders.setdefault("", []).append("the guide, whose run is not here")
+    for whose, header in _before(loaded.run, loaded.header):
+        if header is None:
+            holders.setdefault("", []).append(f"{whose}, whose run is not here")
+            continue
+        data += [_trained(used, header, whose, opened) for used in header.caches]
+        if header.source:
+            holders.setdefault("", []).append(f"the checkpoint {header.source.file} that was imported as {whose}")
     if loaded.header.source:
         holders.setdefault("", []).append(f"the checkpoint {loaded.header.source.file} that was imported")
     for one in data:
@@ -99,13 +101,24 @@ def gathered(loaded: Loaded, caches: Sequence[Path]) -> Facts:
     return Facts(data=tuple(data), holders={name: tuple(dict.fromkeys(who)) for name, who in holders.items()})
 
 
-def _guide(loaded: Loaded) -> Header | None:
-    """The header of the run of a run's guide; None if there is none, or if it is not where it was."""
-    with suppress(UserError, OSError):
-        guide_run = begun(loaded.run).guide_run
-        if guide_run is not None:
-            return checkpoint.read(guide_run)[0]
-    return None
+def _before(run: Path, header: Header) -> Iterator[tuple[str, Header | None]]:
+    """The runs that a run was made from, those of which these were made, and so on: what each is, in words, and its header. The header is
+    None if the run is not where it was.
+    """
+    there = Begun()
+    with suppress(UserError, OSError):  # imported, or without the file that says how it was begun
+        there = begun(run)
+    started = header.init.weights if header.init and header.init.weights != header.guide else ""
+    for whose, path, weights in (("its guide", there.guide_run, header.guide), ("the run that it started from", there.init, started)):
+        if not weights:
+            continue
+        found = None
+        with suppress(UserError, OSError):
+            if path is not None and checkpoint.weights(path) == weights:  # not another run in the same place
+                found = checkpoint.read(path)[0]
+        yield whose, found
+        if found is not None and path is not None:
+            yield from ((f"{more} (of {whose})", headers) for more, headers in _before(path, found))
 
 
 def _trained(used: Used, header: Header, whose: str, opened: Sequence[Cache]) -> Trained:
