@@ -167,6 +167,7 @@ def _facts(loaded: Loaded, cache: Cache, space: Space) -> dict[str, Any]:
         "weights": loaded.weights,
         "heads": _heads(loaded, space),
         "space": dataclasses.asdict(space),
+        "pool": "" if space.teacher else Model.pool,
         "convention": None if run is None else dataclasses.asdict(run),
         "points": [points.fingerprint, points.content],
         "status": status.content,
