@@ -87,11 +87,12 @@ check: setup  ## what CI runs beside the tests: style and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: setup  ## measure readers, rendering and builds; prints ratios
+bench: setup  ## measure readers, rendering, builds, steps and embedding; prints ratios
 	$(BIN)/python bench/reader.py
 	$(BIN)/python bench/render.py
 	$(BIN)/python bench/build.py
 	$(BIN)/python bench/step.py
+	$(BIN)/python bench/embed.py
 	$(BIN)/python bench/afar.py
 
 $(VENV)/docs: $(VENV)/installed

@@ -2,7 +2,7 @@
 
     python bench/embed.py [--rounds 9] [--encoder pointmae-s]
 
-Both take the same 128 shapes of 1024 points in turns within one process, in batches of 64. The weights are random: right for timing only.
+Both take the same 512 shapes of 1024 points in turns within one process, in batches of 64. The weights are random: right for timing only.
 A ratio of 1 means that reading, checking and pooling cost nothing. Beside it stands `Model.embed` of the same points as clouds in memory.
 On a machine with other work, the ratio of processor time says more than that of the clock: both are printed, the median of the rounds.
 """
@@ -28,7 +28,7 @@ from trainer.recipes import configured
 from trainer.stage import Facts, build
 from trainer.tasks.features import BATCH
 
-SHAPES = 128
+SHAPES = 512
 
 
 def model(run: Path, encoder: str) -> Model:

@@ -43,8 +43,8 @@ AT_ONCE: Final = 1 << 20
 REACH: Final = 1e15
 """Largest coordinate. The pipeline has the same limit."""
 FINE: Final = 1 << 10
-"""Points whose places agree within 1/FINE of the radius draw the same lot. It is coarse, so that rounding after a move changes few lots, also
-on the flat faces of a shape, where many points share a coordinate."""
+"""Points whose places agree within 1/FINE of the radius draw the same lot. It is coarse, so that rounding after a move changes few lots,
+also on the flat faces of a shape, where many points share a coordinate."""
 FEW: Final = 0.9
 """Share of different places among the points needed, below which a warning calls a cloud poor in points."""
 FLAT: Final = 1e-3

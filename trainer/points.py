@@ -12,7 +12,8 @@ of a cache like those:
   `features` of a model keep the block's leading points as centres of groups. Tasks sample the centres anew, which scores better.
 - If a block has fewer points, tasks join several blocks of a shape. If all its blocks together are too few, a block is given as it is, and
   the result says so. Training uses the points of the smallest blocks, and the guide refuses.
-- A shape without colours of its own gets the grey that the run was trained with, whatever stands in the cache.
+- A shape without colours of its own gets the grey that the run was trained with, whatever stands in the cache. So does every shape if the
+  run never saw a colour.
 
 Letters: n shapes, P points, C channels (xyz, or xyz and rgb).
 """
@@ -143,6 +144,8 @@ class Blocks:
         self._verify = verify
         self.colored = cache.colored()
         self.grey = np.float32(convention.grey if convention else GREY)
+        self.colorless = convention is not None and convention.colored is False
+        """Whether the run never saw a colour, so that all colours are dropped."""
         wanted = convention.count if convention else spec.count
         several = -(-wanted // spec.count)
         self.joined = several if join and several <= spec.blocks else 1
@@ -176,7 +179,7 @@ class Blocks:
         out[:, :, :3] = self._gathered(self.xyz, rows, blocks)
         if self.rgb is not None:
             out[:, :, 3:] = self._gathered(self.rgb, rows, blocks) * SCALE
-            out[~self.colored[rows], :, 3:] = self.grey
+            out[~self.colored[rows] | self.colorless, :, 3:] = self.grey
 
     def values(self, path: str, rows: Ints, blocks: Ints | int) -> NDArray[Any]:
         """Values of another array of the points, such as the labels `points/part`, for exactly the points that `read` gives. [n, P, ...]
@@ -235,5 +238,5 @@ class Blocks:
                 known = "; the run was trained with colours" if run and run.colored else ""
                 notes.append(f"{len(rows) - colored} {shapes} have no colours of their own and are given grey {self.grey:.3g}{known}")
             if colored and run and run.colored is False:
-                notes.append(f"{colored} {shapes} have colours; the run was trained without any")
+                notes.append(f"{colored} {shapes} have colours, which are dropped, since the run was trained without any")
         return tuple(notes)

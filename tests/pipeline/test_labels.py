@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from cache_schema.spec import LabelSet
+from cache_schema import label_files
+from cache_schema.products import LABELS
+from cache_schema.spec import LabelSet, fingerprint
+from cache_schema.store import open_cache
 from pipeline import labels
 from pipeline.teachers import catalog
 from tests.pipeline.checkpoints import dino
+from tests.pipeline.test_cli import run
 
 
 class Counting:
@@ -119,3 +123,45 @@ def test_bytes_of_label_files(tmp_path):
     (tmp_path / "mine.json").write_text('["chair", " "]')
     with pytest.raises(ValueError, match="the class name number 2 is empty"):
         labels.label_set(str(tmp_path / "mine.json"))
+
+
+def test_label_files_without_a_cache_have_the_bytes_of_a_cache(built, tmp_path):
+    cache = open_cache(built)
+    (record,) = [r for r in cache.of(LABELS) if r.labels.name == "source"]
+    words, file = tmp_path / "words.json", tmp_path / "a.safetensors"
+    words.write_text(json.dumps({"classes": record.labels.classes, "templates": record.labels.templates}))
+    code, _, err = run("labels", words, "--teacher", "starter-resnet", file, "--device", "cpu")
+    assert code == 0 and f"{file} now has the label set words: {len(record.labels.classes)} classes" in err, err
+    found = label_files.read(file)
+    assert np.array_equal(found.embeddings, cache.column(record.product)) and found.made_by == record.made_by
+    assert fingerprint(found.teacher) == fingerprint(record.spec) and found.labels.classes == record.labels.classes
+    code, _, err = run("labels", "--names", " chair,coffee table ", "--teacher", "starter-resnet", tmp_path / "own.safetensors")
+    assert code == 0, err
+    own = label_files.read(tmp_path / "own.safetensors").labels
+    assert own == LabelSet(name="own", classes=("chair", "coffee table"), templates=labels.TEMPLATES)
+
+
+NAMES = ("labels", "--names", "a,b", "--teacher", "starter-resnet")
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ((*NAMES, "OUT.txt"), "ends in .safetensors"),
+        ((*NAMES, "modelnet40", "OUT.safetensors"), "either SET and OUT.safetensors, or --names"),
+        (("labels", "--names", "a,A", "--teacher", "starter-resnet", "OUT.safetensors"), "read alike"),
+        (("labels", "--names", "a,,b", "--teacher", "starter-resnet", "OUT.safetensors"), "number 2 is empty"),
+        ((*NAMES, "--teacher", "starter-regnet", "OUT.safetensors"), "run the command once for each"),
+        ((*NAMES, "--overlay", "x.zarr", "OUT.safetensors"), "--overlay would have no effect with --teacher"),
+        (("labels", "modelnet40", "OUT.safetensors"), "or a teacher for a label file"),
+        (("labels", "--names", "a,b", "x.zarr", "modelnet40"), "--names would have no effect without --teacher"),
+        (("labels", "source", "--teacher", "starter-resnet", "OUT.safetensors"), "source stands for names in a cache"),
+        (("labels", "--names", "a", "--teacher", "starter-attributes", "OUT.safetensors"), "reads no text"),
+        (("labels", "--names", "a", "--teacher", "no-such", "OUT.safetensors"), "no-such"),
+    ],
+)
+def test_what_no_label_file_can_be_made_of_is_one_line(command, said, tmp_path):
+    words = [str(tmp_path / word) if word.startswith("OUT") else word for word in command]
+    code, _, err = run(*words)
+    assert code == 2 and said in err and err.strip().splitlines()[-1].startswith("mmpd-cache: "), err
+    assert not list(tmp_path.iterdir())

@@ -224,3 +224,13 @@ def test_a_student_has_the_grey_of_its_guide(tmp_path, run):
 def test_what_points_cannot_be_is_refused(wrong):
     with pytest.raises(ValueError, match=r"points\."):
         Convention(**wrong)
+
+
+def test_a_run_that_never_saw_a_colour_is_given_none(tmp_path):
+    cache = write(tmp_path / "c.zarr", colored=range(8), shapes=16)
+    rows, known = np.arange(16), Convention(count=64, ordered=32, colored=False, grey=0.25)
+    blocks = Blocks(cache, known, channels=6, centres=32)
+    assert (blocks.read(rows, 0)[..., 3:] == 0.25).all()
+    assert blocks.notes(rows) == ("8 of 16 test shapes have colours, which are dropped, since the run was trained without any",)
+    kept = Blocks(cache, dataclasses.replace(known, colored=True), channels=6, centres=32).read(rows, 0)
+    assert (kept[8:, :, 3:] == 0.25).all() and np.allclose(kept[:8, 0, 3], np.arange(8) / 255)
