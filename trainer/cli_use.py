@@ -103,7 +103,7 @@ def embed(
     split: Split = "",
     pool: Annotated[
         Literal["summary", "mean_max", "summary_max"] | None,
-        typer.Option(help="How tokens become one vector. Default: the run's own summary, or mean and maximum.", show_default=False),
+        typer.Option(help="How tokens become one vector. summary: the run's own. Default: mean_max, mean and maximum.", show_default=False),
     ] = None,
     blocks: Annotated[int, typer.Option(min=1, help="Number of stored blocks of points whose vectors are averaged.")] = 1,
     map_: Annotated[
@@ -461,6 +461,7 @@ def search(
     from cache_schema.store import open_cache
     from trainer import neighbours
     from trainer.pages import Sought, of_search
+    from trainer.pictures import file_uri
 
     if sum((bool(text), image is not None, bool(shape))) != 1:
         raise UserError("search needs one thing to search for: give one of --text, --image and --shape")
@@ -483,7 +484,8 @@ def search(
         space = neighbours.Space(teacher=used.name)
         query = {"text": text} if text else {"image": str(image)}
         using.notes += said.notes
-        sought = Sought(title=f"Shapes near “{text}”") if text else Sought(title=f"Shapes near {said.picture}")
+        picture = "" if image is None else file_uri(image)
+        sought = Sought(title=f"Shapes near {said.picture or f'“{text}”'}", picture=picture, name=said.picture)
     gallery = _gallery(using, opened, space)
     found = gallery.nearest(vector, top, without)
     if page is not None:

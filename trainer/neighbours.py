@@ -95,7 +95,7 @@ class Gallery:
             top: number of neighbours.
             without: row of a shape that is left out; None for none.
         """
-        cosines, places = search.nearest(self.vectors, search.unit(query), top + (without is not None))
+        cosines, places = search.nearest(self.vectors, search.unit(query[None])[0], top + (without is not None))
         rows = self.rows[places]
         kept = [(int(row), float(cosine)) for row, cosine in zip(rows, cosines, strict=True) if row != without][:top]
         ids, label, names = self.cache.ids(), self.cache.column("label"), self.cache.manifest.classes
@@ -167,6 +167,7 @@ def _facts(loaded: Loaded, cache: Cache, space: Space) -> dict[str, Any]:
         "weights": loaded.weights,
         "heads": _heads(loaded, space),
         "space": dataclasses.asdict(space),
+        "pool": "" if space.teacher else Model.pool,
         "convention": None if run is None else dataclasses.asdict(run),
         "points": [points.fingerprint, points.content],
         "status": status.content,

@@ -8,6 +8,7 @@ Letters: P points, S pixels per side.
 
 import base64
 import io
+from pathlib import Path
 from typing import Any, Final
 
 import matplotlib.image
@@ -28,6 +29,10 @@ FAR: Final = 0.5
 """Brightness of the farthest point; the nearest has 1."""
 QUALITY: Final = 80
 """Quality of a picture, 0..100."""
+KINDS: Final = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".gif": "gif"}
+"""Kinds of pictures that browsers show, by the ending of the file."""
+LARGE: Final = 8 << 20
+"""Size in bytes beyond which a file is not put into a page."""
 MOST: Final = 4096
 """Largest number of points that are drawn."""
 
@@ -99,3 +104,11 @@ def data_uri(picture: NDArray[Any]) -> str:
     file = io.BytesIO()
     matplotlib.image.imsave(file, picture, format="webp", pil_kwargs={"quality": QUALITY})
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def file_uri(path: Path) -> str:
+    """A file that browsers show, as a data URI; empty for another or a large file."""
+    kind = KINDS.get(path.suffix.lower())
+    if kind is None or path.stat().st_size > LARGE:
+        return ""
+    return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"

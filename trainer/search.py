@@ -83,5 +83,9 @@ def _by_faiss(vectors: NDArray[np.float32], query: NDArray[np.float32], top: int
 
 def unit(vectors: NDArray[Any]) -> NDArray[np.float32]:
     """Vectors of length 1 in the same directions; zeros stay. [n, E]"""
-    length = np.linalg.norm(vectors.astype(np.float64), axis=-1, keepdims=True)
-    return (vectors / np.where(length > 0, length, 1)).astype(np.float32)
+    out = np.empty(vectors.shape, np.float32)
+    for start in range(0, len(vectors), CHUNK):
+        part = vectors[start : start + CHUNK].astype(np.float64)
+        length = np.linalg.norm(part, axis=-1, keepdims=True)
+        out[start : start + CHUNK] = part / np.where(length > 0, length, 1)
+    return out

@@ -316,13 +316,16 @@ def plane(values: NDArray[np.float32]) -> tuple[NDArray[np.float64], tuple[float
     """
     if len(values) < 3:
         raise UserError(f"a map needs at least three shapes, got {len(values)}")
-    centred = values - values.mean(0, dtype=np.float64)
-    covariance = centred.T @ centred
+    mean, covariance = values.mean(0, dtype=np.float64), np.zeros((values.shape[1],) * 2)
+    for start in range(0, len(values), CHUNK):
+        centred = values[start : start + CHUNK] - mean
+        covariance += centred.T @ centred
     scatter = float(np.trace(covariance))
-    if scatter <= FLAT * float(np.square(values, dtype=np.float64).sum()):
+    if scatter <= FLAT * (scatter + len(values) * float(mean @ mean)):
         raise UserError("all vectors are almost equal, so there is nothing to map: the model has collapsed, or all shapes are one")
     found, axes = np.linalg.eigh(covariance)
     axes = axes[:, :-3:-1]  # [D, 2]
     axes = axes * np.where(axes[np.abs(axes).argmax(0), [0, 1]] < 0, -1, 1)  # the sign is arbitrary: fix it
     shares = np.maximum(found[:-3:-1], 0) / scatter
-    return centred @ axes, (float(shares[0]), float(shares[1]))
+    place = np.concatenate([(values[start : start + CHUNK] - mean) @ axes for start in range(0, len(values), CHUNK)])
+    return place, (float(shares[0]), float(shares[1]))

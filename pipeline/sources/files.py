@@ -98,7 +98,8 @@ def axes_told(extensions: Iterable[str]) -> str:
     for extension in sorted(set(extensions)):
         kinds.setdefault(UP[extension], []).append(extension)
     told = ", ".join(f"+{axis.upper()} for {' '.join(names)}" for axis, names in sorted(kinds.items()))
-    return f"up is what is usual for the format: {told}; choose with --set source.up=y|z"
+    differ = ". These differ: for files that stand alike" if len(kinds) > 1 else ";"
+    return f"up is what is usual for the format: {told}{differ} choose with --set source.up=y|z"
 
 
 def folder_at(location: str) -> Path:

@@ -48,14 +48,14 @@ def command(monkeypatch, capsys):
 def here(monkeypatch):
     """Let mmpd-cache run in this process, which has the heavy packages already."""
 
-    def call(*arguments):
+    def call(*arguments, fine=(0,)):
         with monkeypatch.context() as patch:
             patch.setattr("sys.argv", ["mmpd-cache", *arguments])
             patch.setattr("signal.signal", lambda *_: None)
             try:
                 mmpd_cache()
             except SystemExit as ended:
-                if ended.code:
+                if (ended.code or 0) not in fine:
                     raise UserError("mmpd-cache did not succeed") from ended
 
     monkeypatch.setattr(given, "call_pipeline", call)
@@ -90,6 +90,8 @@ def test_a_folder_of_meshes_to_vectors_and_neighbours(command, run, tmp_path, re
     assert code == 0, err
     found = json.loads(out)
     assert {row["id"]: row["cosine"] for row in found["neighbours"]}["slab/train/box_2.off"] > 0.8
+    code, _, err = command("search", run, kept, "--shape", meshes / "tower" / "test" / "empty.off")
+    assert code == 2 and "empty.off: the file is empty" in err, "the reason is told although the cache of the query is gone"
     assert any("source.up=z" in note for note in found["notes"]), "the query is read as the cache was, and that is said"
 
 

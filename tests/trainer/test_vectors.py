@@ -73,7 +73,7 @@ def test_three_formats_hold_the_same_vectors(command, aligned, cache_path, tmp_p
         assert np.array(read, np.float32).tolist() == (row["vector"] or [])
     assert facts == facts_of(tmp_path / "v.parquet") == json.loads((tmp_path / "v.csv.json").read_text())
     assert facts["run"]["weights"] == model.digest and facts["run"]["points"]["count"] == 64
-    assert facts["points"]["count"] == 64 and facts["pool"] == "summary" and facts["dim"] == wanted.shape[1]
+    assert facts["points"]["count"] == 64 and facts["pool"] == model.pool and facts["dim"] == wanted.shape[1]
 
 
 def test_selection_blocks_and_pool(command, aligned, cache_path, tmp_path, model):
@@ -81,10 +81,10 @@ def test_selection_blocks_and_pool(command, aligned, cache_path, tmp_path, model
 
     cache, file = store.open_cache(cache_path), tmp_path / "v.parquet"
     test = [i for i in range(2, 60, 3) if i not in (4, 9)]
-    code, _, err = command("embed", aligned, cache_path, file, "--split", "test", "--blocks", 2, "--pool", "mean_max")
+    code, _, err = command("embed", aligned, cache_path, file, "--split", "test", "--blocks", 2, "--pool", "summary")
     assert code == 0, err
     rows = [row for row in parquet.read_table(file).to_pylist() if row["vector"]]
-    wanted = np.mean([model.embed_cache(cache, test, block, "mean_max") for block in (0, 1)], 0)
+    wanted = np.mean([model.embed_cache(cache, test, block, "summary") for block in (0, 1)], 0)
     np.testing.assert_allclose(np.array([row["vector"] for row in rows], np.float32), wanted, atol=1e-6)
     for arguments, said in (
         ((file,), "is there already"),
@@ -109,10 +109,11 @@ def test_other_programs_read_the_file(command, aligned, cache_path, tmp_path, mo
     good = np.stack(frame.vector[frame.status == "ok"])
     np.testing.assert_array_equal(good, model.embed_cache(cache_path))
     width = model.dim
-    query = f"select id, list_cosine_similarity(vector, (select vector from '{file}' where id = 'cone/000000')) c from '{file}' "
+    one = f"(select vector from '{file}' where id = 'cone/000000')::float[{width}]"
+    query = f"select id, array_cosine_similarity(vector::float[{width}], {one}) c from '{file}' "
     near = duckdb.sql(query + "where status = 'ok' order by c desc, id limit 3").fetchall()
     assert near[0][0] == "cone/000000" and near[0][1] == pytest.approx(1)
-    assert duckdb.sql(f"select count(*) from '{file}' where vector is not null and len(vector) = {width}").fetchone() == (58,)
+    assert duckdb.sql(f"select count(*) from '{file}' where vector is not null and len(vector) = {width}").fetchall() == [(58,)]
 
 
 def test_a_file_that_cannot_be_finished_leaves_nothing(tmp_path):
@@ -122,7 +123,8 @@ def test_a_file_that_cannot_be_finished_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_map_is_the_first_two_principal_components():
+def test_a_map_is_the_first_two_principal_components(monkeypatch):
+    monkeypatch.setattr(vectors, "CHUNK", 7)
     values = (np.random.default_rng(0).standard_normal((50, 4)) * (5, 3, 0.5, 0.1)).astype(np.float32) + 7
     place, shares = vectors.plane(values)
     u, s, _ = np.linalg.svd(values - values.mean(0), full_matrices=False)
