@@ -10,7 +10,7 @@ from shared import call, fresh, ready
 cache, run = ready()
 
 # %% [markdown]
-# The text is embedded by the teacher that the run learned from, in a process of its own: the trainer itself needs no teacher. `--json` gives
+# The text is embedded by the teacher that the run learned from, in a process of its own: the trainer needs no teacher. `--json` gives
 # the answer to a script, and `--page` writes a page with pictures to look at.
 
 # %%
