@@ -17,7 +17,7 @@ cache, run = ready()
 page = fresh("search") / "chairs.html"
 command = 'mmpd-train search {run} {cache} --text "a chair" --top 3 --json --page {page}'
 answer = json.loads(call(command, run=run, cache=cache, page=page))
-for place, one in enumerate(answer["found"], 1):
+for place, one in enumerate(answer["neighbours"], 1):
     print(f"{place}. {one['id']}, cosine {one['cosine']:.3f}")
 print(f"{page} has {page.stat().st_size // 1024} KiB")
 
@@ -25,6 +25,6 @@ print(f"{page} has {page.stat().st_size // 1024} KiB")
 # `--image` searches by a picture, and `--shape` by a shape: a file, or the id of a shape of the cache. That needs no teacher.
 
 # %%
-first = answer["found"][0]["id"]
+first = answer["neighbours"][0]["id"]
 answer = json.loads(call("mmpd-train search {run} {cache} --shape {first} --top 3 --json", run=run, cache=cache, first=first))
-print(f"near {first}:", ", ".join(f"{one['id']} ({one['cosine']:.2f})" for one in answer["found"]))
+print(f"near {first}:", ", ".join(f"{one['id']} ({one['cosine']:.2f})" for one in answer["neighbours"]))
