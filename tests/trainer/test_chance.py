@@ -171,7 +171,7 @@ def test_long_names_are_folded_in_a_terminal_and_whole_in_a_pipe(run, tmp_path):
     found = dataclasses.replace(evaluated(run, write(tmp_path / "c.zarr")), run=long)
     for width in (40, 80):
         text = shown(tables.table([found]).rich(width), width)
-        assert "…" not in text and all(part in "".join(text.split()) for part in ("a/run", str(found.scores.metrics[0].mean)))
+        assert "…" not in text and text.count("/") >= long.count("/") and str(found.scores.metrics[0]) in text
     assert long in shown(tables.table([found]).rich(None), 10_000)
 
 

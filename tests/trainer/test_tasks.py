@@ -711,7 +711,7 @@ def test_the_lines_of_a_task_share_what_they_have_in_common():
         for run, m in zip("ab", (metric, other), strict=True)
     ]
     assert (
-        "| accuracy | varies | varies | 5.0 [1.0, 9.0] at chance n 9 chance 5.0 | 5.0 [1.0, 9.0] n 8 chance 2.5 |"
+        "| accuracy | varies | varies | 5.0 [1.0, 9.0] at chance n 9 chance 5.0 | 5.0 [1.0, 9.0] at chance n 8 chance 2.5 |"
         in tables.table(differ).markdown()
     )
 

@@ -5,6 +5,7 @@
 Letters: n shapes, K classes, P points.
 """
 
+import dataclasses
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from cache_schema.mirror import MirroredCache
 from cache_schema.products import VIEWS
+from trainer.tasks.accuracy import confusion
 from trainer.tasks.picture import as_png, plain, scatter
 from trainer.tasks.result import Confused
 from trainer.tasks.shapes import Shapes
@@ -30,13 +32,10 @@ POINTS: Final = np.array([[0.25, 0.4, 0.6]])
 """Colour of a shape that is drawn from its points."""
 
 
-def pairs(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> tuple[Confused, ...]:
+def pairs(confused: Sequence[Sequence[int]], classes: Sequence[str]) -> tuple[Confused, ...]:
     """The most confused pairs of classes, out of confusion counts [K, K]: the highest counts, and of equal ones the highest shares."""
-    counts = np.array(confusion, np.int64)
-    totals = counts.sum(1)
-    found = [(int(i), int(j)) for i, j in np.argwhere(counts) if i != j]
-    found.sort(key=lambda pair: (-counts[pair], -counts[pair] / totals[pair[0]], pair))
-    return tuple(Confused(true=classes[i], predicted=classes[j], count=int(counts[i, j]), total=int(totals[i])) for i, j in found[:WORST])
+    counts = np.array(confused, np.int64).reshape(len(confused), len(confused))
+    return tuple(_confused(counts, classes, pair) for pair in _highest(counts))
 
 
 def mistakes(test: Shapes, predictions: Sequence[NDArray[np.int64]]) -> "tuple[tuple[Confused, ...], Mistakes | None]":
@@ -47,20 +46,33 @@ def mistakes(test: Shapes, predictions: Sequence[NDArray[np.int64]]) -> "tuple[t
         predictions: predicted class of each shape, [n], once for each repetition.
     """
     several = np.stack(predictions)  # [repetitions, n]
-    counts = np.zeros((len(test.classes), len(test.classes)), np.int64)
-    for prediction in several:
-        np.add.at(counts, (test.labels, prediction), 1)
+    counts = np.array(confusion(test.labels, predictions, len(test.classes)))  # [K, K]
     worst, rows, ids = [], [], test.cache.ids()
-    for pair in pairs(counts.tolist(), test.classes):
-        i, j = test.classes.index(pair.true), test.classes.index(pair.predicted)
+    for i, j in _highest(counts):
         often = np.where(test.labels == i, (several == j).sum(0), 0)  # [n]
-        wrong = np.argsort(-often, kind="stable")[: min(WRONG, int((often > 0).sum()))]
         known = np.where(test.labels == j, (several == j).sum(0), 0)  # [n]
-        right = np.argsort(-known, kind="stable")[: int(known.max() > 0)]
-        shown = test.rows[wrong], test.rows[right]
-        worst.append(Confused(**{**vars(pair), "wrong": tuple(ids[shown[0]]), "right": tuple(ids[shown[1]])}))
-        rows.append((tuple(shown[0].tolist()), tuple(shown[1].tolist())))
+        wrong = test.rows[_most(often)[:WRONG]]
+        right = test.rows[_most(known)[:1]]
+        pair = _confused(counts, test.classes, (i, j))
+        worst.append(dataclasses.replace(pair, wrong=tuple(ids[wrong]), right=tuple(ids[right])))
+        rows.append((tuple(wrong.tolist()), tuple(right.tolist())))
     return tuple(worst), Mistakes(test=test, worst=tuple(worst), rows=tuple(rows)) if worst else None
+
+
+def _highest(counts: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Indices of the most confused classes, true and predicted. Names may repeat, indices do not."""
+    totals = counts.sum(1)
+    found = [(int(i), int(j)) for i, j in np.argwhere(counts) if i != j]
+    return sorted(found, key=lambda pair: (-counts[pair], -counts[pair] / totals[pair[0]], pair))[:WORST]
+
+
+def _confused(counts: NDArray[np.int64], classes: Sequence[str], pair: tuple[int, int]) -> Confused:
+    return Confused(true=classes[pair[0]], predicted=classes[pair[1]], count=int(counts[pair]), total=int(counts[pair[0]].sum()))
+
+
+def _most(often: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Indices of the positive numbers among `often` [n], the highest first."""
+    return np.argsort(-often, kind="stable")[: int((often > 0).sum())]
 
 
 @dataclass(frozen=True, kw_only=True)
