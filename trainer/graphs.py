@@ -25,11 +25,12 @@ from typing import Final, Literal
 import torch
 from torch import Tensor, nn
 
+from cache_schema import licences
 from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.spec import to_json
 from cache_schema.terminal import version_line
-from trainer import checkpoint, ops
+from trainer import card, checkpoint, ops
 from trainer.align import Align, Regression, TeacherLosses
 from trainer.checkpoint import Loaded
 from trainer.encoders.protocol import Curved, Encoder, Level, Patches
@@ -354,6 +355,7 @@ def metadata(loaded: Loaded, convention: Convention, takes: Sequence[Value], giv
         "preprocessing": preprocessing(convention, loaded.model.encoder.config.channels),
         "inputs": "; ".join(f"{v.name} {list(v.shape)}: {v.about}" for v in takes),
         "outputs": "; ".join(f"{v.name} {list(v.shape)}: {v.about}" for v in gives),
+        "licences": licences.in_words(card.gathered(loaded, ()).holders),
         "version": version_line().strip(),
     }
     return {f"{KEY}.{key}": text for key, text in said.items()}

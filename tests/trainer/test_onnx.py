@@ -111,6 +111,7 @@ def test_a_file_says_what_it_is(runs, files):
     said = {entry.key: entry.value for entry in model.metadata_props}
     assert said["mmpd.digest"] == checkpoint.weights(runs["pointmae-tiny"])
     assert json.loads(said["mmpd.convention"])["count"] == 64
+    assert said["mmpd.licences"].startswith("nobody knows whether it may be shared")
     assert "Take 64 points" in said["mmpd.preprocessing"] and "farthest-point order" in said["mmpd.preprocessing"]
     assert str(folder).encode() not in (folder / "pointmae-tiny.onnx").read_bytes()
     assert str(Path(graphs.__file__).parent).encode() not in (folder / "pointmae-tiny.onnx").read_bytes(), "no path of this machine"
