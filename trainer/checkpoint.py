@@ -260,7 +260,10 @@ def _opened(run: Path, file: Path) -> Iterator[Any]:
 def _check_kind(run: Path, file: Path) -> None:
     """Raise UserError, and say what is wrong, for a file that cannot be a checkpoint of ours."""
     if not run.is_dir():
-        raise UserError(f"{run} is not a folder with a run; `mmpd-train align CACHE {run}` makes one")
+        raise UserError(
+            f"{run} is not a folder with a run; `mmpd-train align CACHE {run}` makes one, `mmpd-train pull "
+            "starter-point-mae RUN` copies one that comes along"
+        )
     if not file.is_file():
         foreign = sorted(p.name for p in run.iterdir() if p.suffix in (".pt", ".pth", ".ckpt", ".pkl", ".bin"))
         if foreign:

@@ -574,16 +574,21 @@ def push(
 
 @app.command()
 def pull(
-    url: Annotated[str, typer.Argument(metavar="URL", help="hf://USER/NAME, a folder, or an address of s3://, gs:// or https://.")],
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="hf://USER/NAME, a folder, an address of s3://, gs:// or https://, or starter-point-mae.")
+    ],
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of the new run.", show_default=False)],
     as_json: Json = False,
 ) -> None:
     """Fetch a run that `mmpd-train push` wrote, and check every file. It is then an ordinary run.
 
+    The run starter-point-mae comes with mmpd: a small encoder, trained on shapes that are made in code.
+
     No code of others is executed: the weights are safetensors, and other files than those of a run are not fetched.
 
     \b
     mmpd-train pull hf://me/chairs runs/chairs
+    mmpd-train pull starter-point-mae runs/starter
     """
     from trainer.handing import pull as pull_run
 

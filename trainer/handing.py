@@ -54,6 +54,8 @@ CURVES: Final = "curves.png"
 """Picture of the losses in the folder of a run."""
 FOLDERS: Final = {result.FOLDER: ".json", "labels": ".safetensors", "classifiers": ".safetensors"}
 """Folders of a run that travel, and the end of the names of the files in them that do."""
+SHIPPED: Final = {path.name: path for path in sorted((Path(__file__).parent / "shipped").iterdir()) if path.is_dir()}
+"""Folders of the runs that come with the project, by name."""
 TRAINING: Final = "training.safetensors"
 """Name of the whole checkpoint at the place, with the state of the optimiser, if that goes along."""
 PATTERNS: Final = (SHARED, folder.CONFIG, CARD, *(f"{name}/*{end}" for name, end in FOLDERS.items()))
@@ -360,7 +362,7 @@ def pull(url: str, run: Path) -> dict[str, int]:
     """Fetch a run, and check every file against its checksum. The folder is then an ordinary run; it is complete or absent.
 
     Args:
-        url: `hf://USER/NAME`, a folder, or an address of `s3://`, `gs://` or `https://`.
+        url: `hf://USER/NAME`, a folder, an address of `s3://`, `gs://` or `https://`, or a name of `SHIPPED`.
         run: where to put it: a new folder.
 
     Returns:
@@ -369,7 +371,7 @@ def pull(url: str, run: Path) -> dict[str, int]:
     Raises:
         UserError: there is no run at the place, a file is damaged or is not the one that was pushed, or `run` has files.
     """
-    place = place_of_run(url)
+    place = place_of_run(_address(url))
     if run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise UserError(f"{run} exists; give a new folder")
     try:
@@ -387,6 +389,11 @@ def pull(url: str, run: Path) -> dict[str, int]:
         shutil.rmtree(run, ignore_errors=True)
         raise
     return {name: len(data) for name, data in files.items()}
+
+
+def _address(name: str) -> str:
+    """The folder of a run that comes with the project; any other name as it is. A folder here of that name comes first."""
+    return name if Path(name).is_dir() else str(SHIPPED.get(name, name))
 
 
 def _fetched(place: Place, handed: Handed) -> dict[str, bytes]:
@@ -414,12 +421,13 @@ def fetch(name: str, revision: str | None = None) -> Path:
     """The folder of a run that is named by a path, or by its name on the hub. What is fetched from the hub stays among the hub's files.
 
     Args:
-        name: a folder, `USER/NAME`, or `hf://USER/NAME`.
+        name: a folder, `USER/NAME`, `hf://USER/NAME`, or a name of `SHIPPED`.
         revision: a branch, tag or commit on the hub; None for the newest state.
 
     Raises:
         UserError: there is no such run, a file is damaged, or the hub cannot be reached and the run was not fetched before.
     """
+    name = _address(name)
     if not is_remote(name) and Path(name).is_dir():
         if revision is not None:
             raise UserError(f"{name} is a folder, which has no revisions: leave out the revision")
@@ -430,7 +438,9 @@ def fetch(name: str, revision: str | None = None) -> Path:
     if is_remote(repo):
         raise UserError(f"{name}: fetch it first, mmpd-train pull {name} RUN, then load RUN")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
-        raise UserError(f"{name} is no folder, and no name of a model on the hub, which has the form USER/NAME")
+        raise UserError(
+            f"{name} is no folder, no run that comes along ({', '.join(SHIPPED)}), and no name of a model on the hub, which is USER/NAME"
+        )
     found = snapshot(repo, revision, PATTERNS)
     if not (found / folder.CONFIG).is_file() or not (found / SHARED).is_file():
         raise UserError(
