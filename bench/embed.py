@@ -44,10 +44,10 @@ def model(run: Path, encoder: str) -> Model:
 
 
 def compared(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """Seconds of each by the clock and of the processor, in turns, after one round that does not count."""
+    """Seconds of each by the clock and of the processor, in turns forth and back, after one round that does not count."""
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for i in range(rounds + 1):
-        for name, run in ways.items():
+        for name, run in list(ways.items())[:: -1 if i % 2 else 1]:
             start, used = time.perf_counter(), time.process_time()
             run()
             if i:
