@@ -1,8 +1,8 @@
 """What embedding costs beside the encoder: `Model.embed_cache` from a cache against the plain forward pass on points in memory.
 
-    python bench/embed.py [--rounds 9] [--encoder pointmae-s]
+    python bench/embed.py [--rounds 9] [--shapes 512] [--encoder pointmae-tiny]
 
-Both take the same 512 shapes of 1024 points in turns within one process, in batches of 64. The weights are random: right for timing only.
+Both take the same shapes of 1024 points in turns within one process, in batches of 64. The weights are random: right for timing only.
 A ratio of 1 means that reading, checking and pooling cost nothing. Beside it stands `Model.embed` of the same points as clouds in memory.
 On a machine with other work, the ratio of processor time says more than that of the clock: both are printed, the median of the rounds.
 """
@@ -28,8 +28,6 @@ from trainer.recipes import configured
 from trainer.stage import Facts, build
 from trainer.tasks.features import BATCH
 
-SHAPES = 512
-
 
 def model(run: Path, encoder: str) -> Model:
     """A run with random weights that says that it was trained on the points of the cache."""
@@ -44,10 +42,10 @@ def model(run: Path, encoder: str) -> Model:
 
 
 def compared(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """Seconds of each by the clock and of the processor, in turns, after one round that does not count."""
+    """Seconds of each by the clock and of the processor, in turns forth and back, after one round that does not count."""
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for i in range(rounds + 1):
-        for name, run in ways.items():
+        for name, run in list(ways.items())[:: -1 if i % 2 else 1]:
             start, used = time.perf_counter(), time.process_time()
             run()
             if i:
@@ -58,11 +56,12 @@ def compared(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, li
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--encoder", default="pointmae-s")
+    parser.add_argument("--shapes", type=int, default=512)
+    parser.add_argument("--encoder", default="pointmae-tiny")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mmpd-bench-") as place:
         path = Path(place) / "c.zarr"
-        synthetic.write(path, shapes=SHAPES, shard=128, points=PointSpec(), teachers=(synthetic.teacher("t", 512),))
+        synthetic.write(path, shapes=arguments.shapes, shard=128, points=PointSpec(), teachers=(synthetic.teacher("t", 512),))
         cache, used = store.open_cache(path), model(Path(place) / "run", arguments.encoder)
         encoder = used._stage.encoder
         held = torch.from_numpy(cache.column("points/xyz")[:, 0]).float()
@@ -76,7 +75,7 @@ def main() -> None:
         times = compared(ways, arguments.rounds)
     plain = times["plain forward pass"]
     for name, seconds in times.items():
-        print(f"{arguments.encoder}  {name:20} {SHAPES / statistics.median(clock for clock, _ in seconds):6.0f} shapes/s", end="")
+        print(f"{arguments.encoder}  {name:20} {arguments.shapes / statistics.median(clock for clock, _ in seconds):6.0f} shapes/s", end="")
         for what, of in ("clock", 0), ("processor", 1):
             ratios = [base[of] / own[of] for base, own in zip(plain, seconds, strict=True)]
             print(f"   {what} {statistics.median(ratios):.3f} of the plain pass ({min(ratios):.3f} to {max(ratios):.3f})", end="")

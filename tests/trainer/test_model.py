@@ -9,11 +9,12 @@ import pytest
 import safetensors.numpy
 import torch
 
-from cache_schema import label_files
+from cache_schema import label_files, synthetic
 from cache_schema.errors import UserError
 from cache_schema.label_files import LabelFile
 from cache_schema.spec import GREY, LabelSet, fingerprint
 from cache_schema.store import open_cache
+from tests.trainer.test_cli import command  # noqa: F401
 from trainer import checkpoint, labels
 from trainer.align import Align, Teacher
 from trainer.clouds import CloudWarning, prepared, taken
@@ -325,9 +326,23 @@ def test_labels_of_another_teacher_are_refused(labelled, tmp_path):
     assert labels.sets(labelled.run) == {"source": ("random-a",)}
 
 
-def _spec(name, dim):
-    from cache_schema import synthetic
+def test_the_command_that_puts_labels_into_a_run(labelled, cache_path, tmp_path, command):  # noqa: F811
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / checkpoint.LAST).symlink_to(checkpoint.path(labelled.run))
+    assert command("labels", run)[1].strip() == f"{run} has no label set"
+    code, _, err = command("labels", run, cache_path, "sourc")
+    assert code == 2 and "no label set 'sourc' embedded by random-a; did you mean 'source'" in err, err
+    code, said, err = command("labels", run, cache_path)
+    assert code == 0 and not said and f"{run} now has the label set source: 3 classes, by random-a" in err
+    code, said, _ = command("labels", run, labels.path(labelled.run, "source", "random-a"), "source", "--json")
+    assert json.loads(said) == [{"set": "source", "teacher": "random-a", "classes": ["cone", "cube", "torus"]}]
+    assert command("labels", run)[1].strip() == "source@random-a  3 classes"
+    code, _, err = command("labels", run, tmp_path / "nothing")
+    assert code == 2 and "nothing" in err
 
+
+def _spec(name, dim):
     return synthetic.teacher(name, dim)
 
 
