@@ -15,14 +15,18 @@ from rich.text import Text
 
 from cache_schema.errors import UserError
 from cache_schema.files import write_file
+from cache_schema.spec import did_you_mean
 from cache_schema.terminal import printable
 from trainer.terminal import out, print_json, progress, say
 
 if TYPE_CHECKING:
     from cache_schema.store import Cache
     from trainer.checkpoint import Loaded
-    from trainer.given import Given
+    from trainer.given import Given, Wanted
     from trainer.model import Model
+    from trainer.neighbours import Found, Gallery, Space
+    from trainer.pages import Sought
+    from trainer.predict import Predicted
     from trainer.vectors import Table
 
 LISTED: Final = 20
@@ -42,6 +46,51 @@ Keep = Annotated[
     typer.Option("--keep-cache", metavar="NEW.zarr", help="Keep the cache that is made of files and folders.", show_default=False),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace files that are there.")]
+WhatAndOut = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="WHAT... OUT",
+        help="A cache, a folder of shapes, or files of shapes; last, the file to write: .parquet, .npz or .csv.",
+        show_default=False,
+    ),
+]
+What = Annotated[list[str], typer.Argument(metavar="WHAT...", help="A cache, a folder of shapes, or files of shapes.", show_default=False)]
+Pool = Annotated[
+    Literal["summary", "mean_max", "summary_max"] | None,
+    typer.Option(help="How tokens become one vector. summary: the run's own. Default: mean_max, mean and maximum.", show_default=False),
+]
+Blocks = Annotated[int, typer.Option(min=1, help="Number of stored blocks of points whose vectors are averaged.")]
+MapPage = Annotated[
+    Path | None,
+    typer.Option(
+        "--map",
+        metavar="PAGE.html",
+        help="Also write a page: a map of the shapes, and the neighbours of each, with pictures.",
+        show_default=False,
+    ),
+]
+Labels = Annotated[
+    str,
+    typer.Option(
+        metavar="SET|FILE",
+        help="Class names: a label set that travels with the run, a label file, a text file with a name in each line, or A,B,C.",
+        show_default=False,
+    ),
+]
+Reader = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="For names: the teacher that embeds them. Default: the run's first that reads.", show_default=False),
+]
+ShapeQuery = Annotated[
+    str, typer.Option(metavar="FILE|ID", help="Search by a shape: a file, or the id of a shape of CACHE.", show_default=False)
+]
+SpaceOf = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME", help="Whose space to search in, for a text or picture. Default: the run's first that fits.", show_default=False
+    ),
+]
+Page = Annotated[Path | None, typer.Option(metavar="PAGE.html", help="Write a page with pictures.", show_default=False)]
 Device = Annotated[str, typer.Option(help="Torch device. auto: a GPU if there is one, else the CPU.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
@@ -89,32 +138,27 @@ def _quiet() -> Iterator[None]:
         yield
 
 
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What `embed` is asked for."""
+
+    file: Path
+    map: Path | None
+    where: str
+    split: str
+    pool: Literal["summary", "mean_max", "summary_max"] | None
+    blocks: int
+    as_json: bool
+
+
 def embed(
     run: RunPath,
-    paths: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="WHAT... OUT",
-            help="A cache, a folder of shapes, or files of shapes; last, the file to write: .parquet, .npz or .csv.",
-            show_default=False,
-        ),
-    ],
+    paths: WhatAndOut,
     where: Where = "",
     split: Split = "",
-    pool: Annotated[
-        Literal["summary", "mean_max", "summary_max"] | None,
-        typer.Option(help="How tokens become one vector. summary: the run's own. Default: mean_max, mean and maximum.", show_default=False),
-    ] = None,
-    blocks: Annotated[int, typer.Option(min=1, help="Number of stored blocks of points whose vectors are averaged.")] = 1,
-    map_: Annotated[
-        Path | None,
-        typer.Option(
-            "--map",
-            metavar="PAGE.html",
-            help="Also write a page: a map of the shapes, and the neighbours of each, with pictures.",
-            show_default=False,
-        ),
-    ] = None,
+    pool: Pool = None,
+    blocks: Blocks = 1,
+    map_: MapPage = None,
     set_: Set = None,
     keep_cache: Keep = None,
     force: Force = False,
@@ -134,45 +178,64 @@ def embed(
     mmpd-train embed runs/align out.zarr test.npz --split test --blocks 4
     """
     from trainer import vectors
-    from trainer.given import Wanted, clouds, is_cache, lacking, opened
+    from trainer.given import clouds, is_cache, lacking
 
     if len(paths) < 2:
         raise UserError("embed takes a run, what to embed, and the file to write: mmpd-train embed RUN WHAT OUT.parquet")
     *what, target = paths
-    file = Path(target)
-    vectors.check_place(file, force)
+    job = Job(file=Path(target), map=map_, where=where, split=split, pool=pool, blocks=blocks, as_json=as_json)
+    vectors.check_place(job.file, force)
     if map_ is not None:
         _check_page(map_, force)
     using = _opened(run, device)
     if lacking() and not (len(what) == 1 and is_cache(what[0])):
+        if keep_cache:
+            raise UserError("--keep-cache would have no effect: without mmpd[pipeline] no cache is made. Leave it out")
         up = _up(set_ or [])
-        _embed_clouds(using, clouds(what, up), up, file, pool, as_json, [where, split, keep_cache, map_, blocks > 1])
-        return
-    model = using.loaded.model
-    wanted = Wanted(
-        convention=using.model.convention, centres=model.encoder.centres, keep=keep_cache, beside=file.parent, settings=tuple(set_ or ())
-    )
-    with opened(what, wanted, say) as given, _quiet():
-        rows, table = _chosen(given.cache, where, split)
+        _embed_clouds(using, clouds(what, up), up, job)
+    else:
+        _embed_shapes(using, what, _wanted(using, set_ or [], keep_cache, beside=job.file.parent), job)
+
+
+def _wanted(using: Opened, settings: Sequence[str], keep: Path | None = None, beside: Path | None = None) -> "Wanted":
+    """How the files of a user are prepared for a run."""
+    from trainer.given import Wanted
+
+    centres = using.loaded.model.encoder.centres
+    return Wanted(convention=using.model.convention, centres=centres, keep=keep, beside=beside, settings=tuple(settings))
+
+
+def _embed_shapes(using: Opened, what: Sequence[str], wanted: "Wanted", job: Job) -> None:
+    """Embed the shapes of a cache, or of files and folders that become one."""
+    from trainer import vectors
+    from trainer.given import opened
+
+    def of_block(cache: "Cache", part: NDArray[np.int64], block: int) -> NDArray[np.float32]:
+        return using.model.embed_cache(cache, part, block, job.pool)
+
+    with ExitStack() as held:
+        given = held.enter_context(opened(what, wanted, say))
+        held.enter_context(_quiet())
+        rows, table = _chosen(given.cache, job.where, job.split)
         fine = rows[table.fine]
-        _check_blocks(using, given.cache, blocks)
+        _check_blocks(using, given.cache, job.blocks)
         using.notes += [*given.notes, *_notes(using, given.cache, fine)]
+        job.file.parent.mkdir(parents=True, exist_ok=True)
+        step = held.enter_context(progress("vectors"))
+        values = held.enter_context(vectors.computed(of_block, given.cache, fine, job.file.parent, job.blocks, step))
+        facts = vectors.about("vectors", using.facts, given.cache, using.notes, **_asked(using, job, values, given.name))
+        vectors.write(job.file, table, values, facts)
+        if job.map is not None:
+            _write_map(job.map, given, table, fine, values, using)
+    _said_of(table, job.file, facts, job.as_json)
+    if job.map is not None:
+        say(f"{job.map} shows them: open it in a browser")
 
-        def of_block(cache: "Cache", part: NDArray[np.int64], block: int) -> NDArray[np.float32]:
-            return using.model.embed_cache(cache, part, block, pool)
 
-        with ExitStack() as held:
-            step = held.enter_context(progress("vectors"))
-            file.parent.mkdir(parents=True, exist_ok=True)
-            values = held.enter_context(vectors.computed(of_block, given.cache, fine, file.parent, blocks, step))
-            more = {"pool": pool or using.model.pool, "blocks": blocks, "where": where, "split": split, "given": given.name}
-            facts = vectors.about("vectors", using.facts, given.cache, using.notes, dim=values.shape[1], **more)
-            vectors.write(file, table, values, facts)
-            if map_ is not None:
-                _write_map(map_, given, table, fine, values, using)
-    _said_of(table, file, facts, as_json)
-    if map_ is not None:
-        say(f"{map_} shows them: open it in a browser")
+def _asked(using: Opened, job: Job, values: NDArray[np.float32], what: str) -> dict[str, Any]:
+    """Facts of the file about what was asked for."""
+    more = {"dim": values.shape[1], "pool": job.pool or using.model.pool, "blocks": job.blocks}
+    return {**more, "where": job.where, "split": job.split, "given": what}
 
 
 def _chosen(cache: "Cache", where: str, split: str) -> "tuple[NDArray[np.int64], Table]":
@@ -240,43 +303,29 @@ def _up(settings: Sequence[str]) -> str:
     return found[-1] if found else "auto"
 
 
-def _embed_clouds(
-    using: Opened, found: "dict[str, NDArray[np.float32]]", up: str, file: Path, pool: Any, as_json: bool, idle: Sequence[object]
-) -> None:
+def _embed_clouds(using: Opened, found: "dict[str, NDArray[np.float32]]", up: str, job: Job) -> None:
     """Embed clouds that NumPy has read, on a machine without the pipeline."""
     from trainer import vectors
     from trainer.given import INSTALL, USUAL_UP
 
-    if any(idle):
-        raise UserError(f"--where, --split, --map, --blocks and --keep-cache need a cache: give one, or {INSTALL}")
+    if job.where or job.split or job.map or job.blocks > 1:
+        raise UserError(f"--where, --split, --map and --blocks need a cache: give one, or {INSTALL}")
     axes = {USUAL_UP[Path(name).suffix.lower()] if up == "auto" else up for name in found}
     told = " or ".join(f"+{axis.upper()}" for axis in sorted(axes))
     note = f"mmpd[pipeline] is not installed ({INSTALL}), so the files of points were read by NumPy, with {told} up" + (
         ", as usual for the format; --set source.up=y|z changes that" if up == "auto" else ""
     )
-    say(f"Note: {note}")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        values = using.model.embed(list(found.values()), pool)
-    said = list(dict.fromkeys(str(one.message) for one in caught))
-    for line in said:
+        values = using.model.embed(list(found.values()), job.pool)
+    using.notes += [note, *dict.fromkeys(str(one.message) for one in caught)]
+    for line in using.notes:
         say(f"Note: {line}")
     none = [None] * len(found)
     table = vectors.Table(ids=list(found), classes=none, splits=none, reasons=none, remarks=none)
-    facts = vectors.about(
-        "vectors",
-        using.facts,
-        None,
-        [note, *said],
-        dim=values.shape[1],
-        pool=pool or using.model.pool,
-        blocks=1,
-        where="",
-        split="",
-        given="",
-    )
-    vectors.write(file, table, values, facts)
-    _said_of(table, file, facts, as_json)
+    facts = vectors.about("vectors", using.facts, None, using.notes, **_asked(using, job, values, ""))
+    vectors.write(job.file, table, values, facts)
+    _said_of(table, job.file, facts, job.as_json)
 
 
 def _check_page(path: Path, force: bool) -> None:
@@ -301,24 +350,10 @@ def _write_map(path: Path, given: "Given", table: "Table", rows: NDArray[np.int6
 
 def predict(
     run: RunPath,
-    what: Annotated[
-        list[str], typer.Argument(metavar="WHAT...", help="A cache, a folder of shapes, or files of shapes.", show_default=False)
-    ],
-    labels: Annotated[
-        str,
-        typer.Option(
-            metavar="SET|FILE",
-            help="Class names: a label set that travels with the run, a label file, a text file with a name in each line, or A,B,C.",
-            show_default=False,
-        ),
-    ] = "",
+    what: What,
+    labels: Labels = "",
     classifier: Annotated[str, typer.Option(metavar="NAME", help="A classifier that is kept with the run.", show_default=False)] = "",
-    teacher: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME", help="For a file of names: the teacher that embeds them. Default: the first that reads.", show_default=False
-        ),
-    ] = "",
+    teacher: Reader = "",
     where: Where = "",
     split: Split = "",
     csv: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write the table into a file, too.", show_default=False)] = None,
@@ -338,7 +373,7 @@ def predict(
     mmpd-train predict runs/align chair.glb --labels "chair,table,lamp"
     mmpd-train predict runs/align out.zarr --split test --classifier svm --csv classes.csv
     """
-    from trainer.given import Wanted, opened
+    from trainer.given import opened
     from trainer.predict import of_cache
     from trainer.vectors import refuse_there
 
@@ -348,32 +383,31 @@ def predict(
         refuse_there(csv, force)
     using = _opened(run, device)
     if classifier and classifier not in using.model.classifiers:
-        from cache_schema.spec import did_you_mean
-
         raise UserError(f"{run} has no classifier {classifier!r}{did_you_mean(classifier, using.model.classifiers) or '; it has none'}")
-    wanted = Wanted(
-        convention=using.model.convention, centres=using.loaded.model.encoder.centres, keep=keep_cache, settings=tuple(set_ or ())
-    )
     with ExitStack() as held:
         name = classifier or held.enter_context(_label_set(using, labels, teacher, device))
-        given = held.enter_context(opened(what, wanted, say))
+        given = held.enter_context(opened(what, _wanted(using, set_ or [], keep_cache), say))
         held.enter_context(_quiet())
         rows, table = _chosen(given.cache, where, split)
         using.notes += [*given.notes, *_notes(using, given.cache, rows[table.fine])]
         step = held.enter_context(progress("classes"))
         found = of_cache(using.model, given.cache, rows[table.fine], name, step)
-    agreement = found.agreement(table)
     if csv is not None:
         write_file(csv, found.csv(table))
+    _print_predictions(using, found, table, csv, as_json)
+
+
+def _print_predictions(using: Opened, found: "Predicted", table: "Table", csv: Path | None, as_json: bool) -> None:
+    agreement = found.agreement(table)
     if as_json:
         facts = {"run": using.facts, "about": found.about, "classes": list(found.classes), "notes": using.notes}
         print_json({**facts, "agreement": agreement, "shapes": found.rows(table)})
     else:
-        _print_predictions(found.rows(table), csv)
+        _print_classes(found.rows(table), csv)
     say(f"Classes: {found.about}")
     if agreement is not None:
         n, agree, chance = agreement["shapes"], agreement["agree"], agreement["chance"]
-        origin = "that were guessed from names of files" if any("guessed from" in note for note in given.notes) else "of the cache"
+        origin = "that were guessed from names of files" if any("guessed from" in note for note in using.notes) else "of the cache"
         say(f"{agree} of {n} shapes ({100 * agree / n:.1f} %) have the class {origin} as the likeliest; chance gives {chance:.1f}")
 
 
@@ -385,7 +419,7 @@ def _columns(*names: str) -> Printed:
     return table
 
 
-def _print_predictions(rows: Sequence[dict[str, Any]], csv: Path | None) -> None:
+def _print_classes(rows: Sequence[dict[str, Any]], csv: Path | None) -> None:
     table = _columns("shape", "class", "likeliest", "then")
     for row in rows[:LISTED]:
         said = [f"{one['class']} {100 * one['probability']:.1f} %" for one in row.get("top", [])]
@@ -432,17 +466,10 @@ def search(
     cache: Annotated[Path, typer.Argument(metavar="CACHE", help="The cache with the shapes to search in.", show_default=False)],
     text: Annotated[str, typer.Option(help="Search by a text.", show_default=False)] = "",
     image: Annotated[Path | None, typer.Option(metavar="PICTURE", help="Search by a picture.", show_default=False)] = None,
-    shape: Annotated[
-        str, typer.Option(metavar="FILE|ID", help="Search by a shape: a file, or the id of a shape of CACHE.", show_default=False)
-    ] = "",
+    shape: ShapeQuery = "",
     top: Annotated[int, typer.Option(min=1, help="Number of neighbours.")] = 10,
-    teacher: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME", help="Whose space to search in, for a text or picture. Default: the run's first that fits.", show_default=False
-        ),
-    ] = "",
-    page: Annotated[Path | None, typer.Option(metavar="PAGE.html", help="Write a page with pictures.", show_default=False)] = None,
+    teacher: SpaceOf = "",
+    page: Page = None,
     set_: Set = None,
     force: Force = False,
     device: Device = "auto",
@@ -459,9 +486,6 @@ def search(
     mmpd-train search runs/align out.zarr --shape mine.glb
     """
     from cache_schema.store import open_cache
-    from trainer import neighbours
-    from trainer.pages import Sought, of_search
-    from trainer.pictures import file_uri
 
     if sum((bool(text), image is not None, bool(shape))) != 1:
         raise UserError("search needs one thing to search for: give one of --text, --image and --shape")
@@ -472,40 +496,66 @@ def search(
     if page is not None:
         _check_page(page, force)
     using, opened = _opened(run, device), open_cache(cache)
-    space = neighbours.Space()
-    without: int | None = None
     if shape:
-        query: dict[str, Any] = {"shape": shape}
-        vector, picture, without = _vector_of(using, opened, shape, set_ or [])
-        sought = Sought(title=f"Shapes near {shape}", picture=picture, name=shape)
+        query = _shape_query(using, opened, shape, set_ or [])
     else:
-        used = neighbours.teacher_of(using.loaded, teacher, text=bool(text))
-        said, vector = neighbours.embedded(used, teacher, cache, text, image, device)
-        space = neighbours.Space(teacher=used.name)
-        query = {"text": text} if text else {"image": str(image)}
-        using.notes += said.notes
-        picture = "" if image is None else file_uri(image)
-        sought = Sought(title=f"Shapes near {said.picture or f'“{text}”'}", picture=picture, name=said.picture)
-    gallery = _gallery(using, opened, space)
-    found = gallery.nearest(vector, top, without)
+        query = _teacher_query(using, opened, text, image, teacher, device)
+    gallery = _gallery(using, opened, query.space)
+    found = gallery.nearest(query.vector, top, query.row)
+    _print_found(using, gallery, query, found, page, as_json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What `search` looks for."""
+
+    said: dict[str, str]
+    """What the user gave, as JSON values."""
+    vector: NDArray[np.float32]
+    """[E]"""
+    space: "Space"
+    sought: "Sought"
+    row: int | None = None
+    """Row of the shape, if it is one of the cache."""
+
+
+def _teacher_query(using: Opened, cache: "Cache", text: str, image: Path | None, teacher: str, device: str) -> Asked:
+    """Embed a text or a picture in the space of a teacher."""
+    from trainer import neighbours
+    from trainer.pages import Sought
+    from trainer.pictures import file_uri
+
+    used = neighbours.teacher_of(using.loaded, teacher, text=bool(text))
+    query, vector = neighbours.embedded(used, teacher, cache.path, text, image, device)
+    using.notes += query.notes
+    title = f"Shapes near {query.picture or f'“{text}”'}"
+    sought = Sought(title=title, picture="" if image is None else file_uri(image), name=query.picture)
+    said = {"text": text} if image is None else {"image": str(image)}
+    return Asked(said=said, vector=vector, space=neighbours.Space(teacher=used.name), sought=sought)
+
+
+def _print_found(using: Opened, gallery: "Gallery", query: Asked, found: "Sequence[Found]", page: Path | None, as_json: bool) -> None:
+    from trainer import neighbours
+    from trainer.pages import of_search
+
     if page is not None:
         facts = {
             "Model": f"{using.facts['name']}, {using.facts['encoder']}, weights {using.model.digest[:12]}",
-            "Compared in": space.told,
-            "Cache": str(cache),
+            "Compared in": query.space.told,
+            "Cache": str(gallery.cache.path),
         }
-        write_file(page, of_search(gallery, found, sought, facts, using.notes))
+        write_file(page, of_search(gallery, found, query.sought, facts, using.notes))
     if as_json:
-        print_json(neighbours.told(gallery, found, query, using.notes, using.facts))
+        print_json(neighbours.told(gallery, found, query.said, using.notes, using.facts))
     else:
         table = _columns("", "cosine", "shape", "class")
         for i, one in enumerate(found, 1):
             table.add_row(str(i), f"{one.cosine:.3f}", Text(printable(one.id)), Text(printable(one.label)))
         out.print(table)
-    say(f"Nearest of {len(gallery.rows):,} shapes in {space.told}" + (f". {page} shows them" if page else ""))
+    say(f"Nearest of {len(gallery.rows):,} shapes in {query.space.told}" + (f". {page} shows them" if page else ""))
 
 
-def _gallery(using: Opened, cache: "Cache", space: Any) -> Any:
+def _gallery(using: Opened, cache: "Cache", space: "Space") -> "Gallery":
     from trainer import neighbours
 
     with _quiet():
@@ -514,18 +564,24 @@ def _gallery(using: Opened, cache: "Cache", space: Any) -> Any:
     return gallery
 
 
-def _vector_of(using: Opened, cache: "Cache", shape: str, settings: Sequence[str]) -> tuple[NDArray[np.float32], str, int | None]:
-    """Vector and picture of a shape that is searched for, and its row if it is one of the cache."""
+def _shape_query(using: Opened, cache: "Cache", shape: str, settings: Sequence[str]) -> Asked:
+    """The vector of a file, or of a shape of the cache."""
     from trainer import neighbours
-    from trainer.given import Wanted, opened
+    from trainer.given import opened
+    from trainer.pages import Sought
     from trainer.pictures import Pictures
+
+    def asked(cache: "Cache", row: int, known: int | None) -> Asked:
+        sought = Sought(title=f"Shapes near {shape}", picture=Pictures(cache)(row), name=shape)
+        vector = using.model.embed_cache(cache, np.array([row]))[0]
+        return Asked(said={"shape": shape}, vector=vector, space=neighbours.Space(), sought=sought, row=known)
 
     if not Path(shape).exists():
         row = neighbours.row_of(cache, shape)
         if row is None:
             raise UserError(f"--shape: there is no file {shape!r}, and {cache.path} has no usable shape with this id")
         with _quiet():
-            return using.model.embed_cache(cache, np.array([row]))[0], Pictures(cache)(row), row
+            return asked(cache, row, row)
     up = neighbours.up_of(cache)
     if up and not any(one.strip().startswith("source.up=") for one in settings):
         note = f"{shape} is read as the files of {cache.path} were, with {up[0]}; --set source.up=y|z changes that"
@@ -533,10 +589,9 @@ def _vector_of(using: Opened, cache: "Cache", shape: str, settings: Sequence[str
         using.notes.append(note)
         settings = [*settings, *up]
     settings = ["source.label=none", *settings]  # its class does not matter
-    wanted = Wanted(convention=using.model.convention, centres=using.loaded.model.encoder.centres, settings=tuple(settings))
-    with opened([shape], wanted, say) as given, _quiet():
+    with opened([shape], _wanted(using, settings), say) as given, _quiet():
         rows, table = _chosen(given.cache, "", "")
         if len(rows) != 1:
             raise UserError(f"--shape takes one shape, {shape} has {len(rows)}")
         using.notes += [*given.notes, *filter(None, table.remarks)]
-        return using.model.embed_cache(given.cache, rows)[0], Pictures(given.cache)(int(rows[0])), None
+        return asked(given.cache, int(rows[0]), None)
