@@ -289,9 +289,17 @@ def _limits(loaded: Loaded) -> str:
     }
     lines = [
         f"- It knows shapes of {convention.count} points, {placed[convention.normalize]}. `Model` brings other clouds to that, and says "
-        "where that changes much.",
-        "- It knows the up axis of its training shapes. A shape that lies on its side has other features.",
+        "where that changes much."
     ]
+    if loaded.header.source:
+        lines.append(
+            "- Which axis was up in its training is not known here: see its authors. A shape that lies on its side has other features."
+        )
+    else:
+        tilt = loaded.config.augment.tilt
+        turned = ", turned by any angle about it" if loaded.config.augment.rotate else ""
+        tilted = f", tilted by at most {tilt:g} degrees" if tilt else ""
+        lines.append(f"- It knows shapes with +Y up{turned}{tilted}. A shape that lies on its side has other features.")
     if channels == 6:
         seen = {True: "It saw colours.", False: "It saw no colours in training, only grey.", None: "Whether it saw colours is not known."}
         lines.append(f"- {seen[convention.colored]} A cloud without colours is given grey {convention.grey:.3g}.")

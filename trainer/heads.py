@@ -33,6 +33,7 @@ class AttentionPool(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         k, v = self.kv(self.norm1(tokens)).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)  # [B, H, N, D / H] each
+        # Not `len`, here and in the encoders: it would fix the number of shapes in an exported graph.
         q = self.query.to(k.dtype).expand(tokens.shape[0], -1, -1).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, H, 1, D / H]
         x = self.proj(attend(q, k, v).transpose(1, 2).flatten(2))  # [B, 1, D]
         out: Tensor = (x + self.mlp(self.norm2(x))).squeeze(1)

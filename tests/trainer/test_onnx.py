@@ -54,7 +54,7 @@ def files(runs, tmp_path_factory):
 
 def prepared(points, count):
     """The function of the page, as a reader would copy it."""
-    code = re.search(r"```python\n(import numpy as np\n\ndef prepared.*?)```", PAGE.read_text(), re.DOTALL)[1]
+    code = re.search(r"```python\n(import numpy as np\n+def prepared.*?)```", PAGE.read_text(), re.DOTALL)[1]
     names = {}
     exec(code, names)
     return names["prepared"](points, count)
