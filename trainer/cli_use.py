@@ -1,5 +1,6 @@
 """The commands that use a trained run: `embed`, `predict` and `search`. `trainer.cli` registers them."""
 
+import importlib
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -382,8 +383,8 @@ def predict(
     if csv is not None:
         refuse_there(csv, force)
     using = _opened(run, device)
-    if classifier and classifier not in using.model.classifiers:
-        raise UserError(f"{run} has no classifier {classifier!r}{did_you_mean(classifier, using.model.classifiers) or '; it has none'}")
+    if classifier:
+        using.notes += _of_classifier(using, classifier)
     with ExitStack() as held:
         name = classifier or held.enter_context(_label_set(using, labels, teacher, device))
         given = held.enter_context(opened(what, _wanted(using, set_ or [], keep_cache), say))
@@ -395,6 +396,18 @@ def predict(
     if csv is not None:
         write_file(csv, found.csv(table))
     _print_predictions(using, found, table, csv, as_json)
+
+
+def _of_classifier(using: Opened, name: str) -> tuple[str, ...]:
+    """What a reader of the predictions of a kept classifier should know, such as that its scores are no probabilities."""
+    known = using.model.classifiers
+    if name not in known:
+        raise UserError(f"{using.loaded.run} has no classifier {name!r}{did_you_mean(name, known) or '; it has none'}")
+    # Not every version has this module; the model looks for it in the same way.
+    kept = importlib.import_module("trainer.classifiers").load(using.loaded.run, name, using.model.device)
+    for note in kept.notes:
+        say(f"Note: {note}")
+    return tuple(kept.notes)
 
 
 def _print_predictions(using: Opened, found: "Predicted", table: "Table", csv: Path | None, as_json: bool) -> None:
