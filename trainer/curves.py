@@ -219,6 +219,8 @@ def smoothed(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
 def _figure(lines: Sequence[Line], x: X, smooth: int | None, runs: Sequence[str]) -> Figure:
     panels = _panels(lines, several=len(runs) > 1)
     columns = min(3, len(panels))
+    ends = min(line.x.min() for line in lines), max(line.x.max() for line in lines)
+    margin = 0.03 * (ends[1] - ends[0])
     rows = math.ceil(len(panels) / columns)
     figure = Figure(figsize=(5.4 * columns, 3.3 * rows), layout="constrained")
     FigureCanvasAgg(figure)  # a separate canvas: it needs no window system and no global state
@@ -231,6 +233,8 @@ def _figure(lines: Sequence[Line], x: X, smooth: int | None, runs: Sequence[str]
         axes.set_ylabel(_plain(kind.unit), fontsize=8.5)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.25)
+        if margin > 0:  # all panels show the same range, also that of probes
+            axes.set_xlim(ends[0] - margin, ends[1] + margin)
         if kind.log and all((line.y > 0).all() for line in own):
             axes.set_yscale("log", base=2)  # the norm changes by small factors: powers of two give enough ticks
             axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))

@@ -285,7 +285,7 @@ def _steps(training: Training, before: Header, run: Path, ranks: Ranks, writer: 
             stopping = ranks.any(asked())
             logging = step % config.log_every == 0 or step == steps or stopping
             due = probes.due(step, last=step == steps)
-            probing = probes.chosen() if due and writer else ()
+            probing = probes.chosen(last=step == steps) if due and writer else ()
             saving = step % config.save_every == 0 or step == steps or stopping or bool(probing)
             if logging or saving:
                 meter.catch_up()

@@ -1,7 +1,7 @@
 """Evaluations during a training: which tasks, when, and at what cost. A training ends with the same bits with them and without.
 
 probes = Probes(config, data, stage, ranks)
-if probes.due(step, last=False) and (names := probes.chosen()):
+if probes.due(step, last=False) and (names := probes.chosen(last=False)):
     results = probes.measure(names, run, say)                          # {"knn accuracy": 80.0, "chance/knn accuracy": 10.0}
 
 Tasks that a user names are evaluated whenever they are due. `auto` adds cheap ones, as long as they take at most `SHARE` of the time that
@@ -67,19 +67,25 @@ class Probes:
         interval, seen = self.config.probe_every * self.data.epoch, step * self.config.optim.batch
         return last or seen // interval > (seen - self.config.optim.batch) // interval
 
-    def chosen(self) -> tuple[str, ...]:
-        """The tasks to evaluate now: all that are named, and those of `auto` that do not cost too much."""
+    def chosen(self, last: bool) -> tuple[str, ...]:
+        """The tasks to evaluate now: all that are named, and those of `auto` that do not cost too much.
+
+        Each task has its own part of the time, so that a cheap one does not use up what a dearer one waits for. At the last step it may
+        also take what others have left.
+        """
         if self._automatic is None:
             self._automatic = automatic(self.cache, self.stage) if AUTO in self.config.probe else {}
         trained = time.monotonic() - self.began - sum(map(sum, self.costs.values()))
         shape = trained * self.ranks.count / (self.steps * self.config.optim.batch)  # seconds for one on one rank
         chosen = list(self.named)
+        left = SHARE * trained - sum(sum(self.costs.get(name, [])) for name in self._automatic)
         for name, count in self._automatic.items():
             costs = self.costs.get(name, [])
             expected = costs[-1] if costs else START + FORWARD * shape * count
-            # Each task has a part of its own, so that a cheap one does not use up what a dearer one waits for.
-            if name not in chosen and sum(costs) + expected <= SHARE / len(self._automatic) * trained:
+            own = SHARE / len(self._automatic) * trained - sum(costs)
+            if name not in chosen and expected <= (left if last else own):
                 chosen.append(name)
+                left -= expected
         return tuple(chosen)
 
     def measure(self, names: Sequence[str], run: Path, say: Callable[[str], None]) -> dict[str, float]:

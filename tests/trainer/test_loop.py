@@ -171,7 +171,7 @@ def test_automatic_probes_keep_to_their_share_of_the_time(cache_path, monkeypatc
     for step in range(1, 2000):
         clock[0] += 1
         if found.due(step, last=False):
-            for name in found.chosen():
+            for name in found.chosen(last=False):
                 when[name].append(step)
                 found.costs.setdefault(name, []).append(3.0)
                 clock[0] += 3.0
@@ -180,6 +180,9 @@ def test_automatic_probes_keep_to_their_share_of_the_time(cache_path, monkeypatc
         guess = (0.5 + 0.5 * count / 8) / 0.01  # two tasks share 2 %
         assert guess <= when[name][0] <= guess + 5 and when[name][1] >= 600
         assert 0.8 * 0.01 * 1999 < 3 * len(when[name]) <= 0.01 * 1999
+    found.costs["knn"].clear()
+    found.costs["zeroshot"].append(3.0)
+    assert "zeroshot" not in found.chosen(last=False) and "zeroshot" in found.chosen(last=True), "at the end it may have what others left"
 
 
 def test_a_probe_comes_at_the_end_of_a_run_with_fewer_epochs_too(cache_path, tmp_path):
