@@ -13,7 +13,6 @@ Names in this module whose names do not begin with an underscore are stable: wha
 Letters: b clouds, n points of a cloud or shapes of a cache, D width of a vector or token, G tokens, E a teacher's width, K classes.
 """
 
-import importlib
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +32,7 @@ from cache_schema.label_files import LabelFile
 from cache_schema.names import path_name
 from cache_schema.spec import did_you_mean
 from cache_schema.store import Cache, open_cache
-from trainer import checkpoint, labels, ops
+from trainer import checkpoint, classifiers, labels, ops
 from trainer.align import Contrast
 from trainer.batch import SIDES, Side, target
 from trainer.checkpoint import Loaded
@@ -76,7 +75,7 @@ class Prediction(Generic[Result]):
     classes: tuple[str, ...]
     """Names of the K classes."""
     probabilities: Result
-    """[b, K]. The rows add up to 1."""
+    """[b, K]. The rows add up to 1. From a kept SVM, whose logits are votes, they only give an order; a warning says so."""
     about: str
     """What they are measured against, in words."""
 
@@ -106,6 +105,7 @@ class Model:
         self.digest: Final = loaded.weights
         """sha256 over the weights that produce the features. Vectors of equal digests, pools and conventions can be compared."""
         self.device: Final = device_of(device)
+        self._loaded = loaded
         self._stage = loaded.model.to(self.device).requires_grad_(False)
         if loaded.header.unfinished:
             warnings.warn(f"{loaded.run}: {loaded.header.unfinished}", ModelWarning, stacklevel=outside())
@@ -121,12 +121,15 @@ class Model:
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str], device: str = "auto") -> "Model":
-        """The model of a run: a folder, or a run on the Hugging Face hub by its name, such as `user/name`. The latter is fetched once.
+        """The model of a run: a folder, or a run on the Hugging Face hub by its name, such as `user/name`, which is
+        fetched once, or `starter-point-mae`, which comes along.
 
         Raises:
             UserError: there is no such run, or it cannot be fetched.
         """
-        return cls.load(name if Path(name).is_dir() else importlib.import_module("trainer.handing").fetch(str(name)), device)
+        from trainer.handing import fetch  # it knows cards and places, which nothing else here needs
+
+        return cls.load(fetch(os.fspath(name)), device)
 
     # ------------------------------------------------------------------------------------------------------ what it is
 
@@ -158,8 +161,7 @@ class Model:
     @property
     def classifiers(self) -> tuple[str, ...]:
         """Names of the classifiers that are kept with the run."""
-        module = _classifiers()
-        return () if module is None else tuple(module.names(self.run))
+        return tuple(classifiers.names(self.run))
 
     # -------------------------------------------------------------------------------------------------------- vectors
 
@@ -374,11 +376,11 @@ class Model:
                 f"{did_you_mean(name, [*self.label_sets, *kept])}. `mmpd-train labels {self.run} CACHE {name}` copies a label set"
             )
         if known is None:
-            module = _classifiers()
-            assert module is not None
-            kept_one = module.load(self.run, name, self.device)
-            logits = features(kept_one.body, kept_one.head)
-            return Prediction(classes=kept_one.classes, probabilities=form(logits.softmax(-1)), about=f"classifier {name}")
+            found = classifiers.load(self.run, name, self.device, self._loaded)
+            for note in found.notes:
+                warnings.warn(note, ModelWarning, stacklevel=outside())
+            logits = features(found.body, found.head)
+            return Prediction(classes=found.classes, probabilities=form(logits.softmax(-1)), about=f"classifier {name}")
         return self._zero_shot(known, features(self._body("summary"), None), form)
 
     def _zero_shot(self, file: LabelFile, summaries: Tensor, form: Callable[[Tensor], Any]) -> Prediction[Any]:
@@ -444,11 +446,3 @@ def _shapes(cache: Cache, rows: Rows | None) -> Shapes:
     return Shapes(
         cache=cache, split=EVERYTHING, rows=chosen, labels=cache.column("label")[chosen].astype(np.int64), classes=cache.manifest.classes
     )
-
-
-def _classifiers() -> Any:
-    """The module of kept classifiers; None where this version has none."""
-    try:
-        return importlib.import_module("trainer.classifiers")
-    except ModuleNotFoundError:
-        return None

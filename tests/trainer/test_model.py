@@ -22,6 +22,7 @@ from trainer.encoders import catalog
 from trainer.model import Model, ModelWarning
 from trainer.options import AlignOptions
 from trainer.points import Convention
+from trainer.tasks import catalog as catalog_of_tasks
 from trainer.tasks import zeroshot
 from trainer.tasks.features import Body
 
@@ -299,6 +300,33 @@ def test_classes_are_those_of_eval_zeroshot(labelled, cache_path):
     expected = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     assert np.allclose(found.probabilities, expected, atol=1e-4)
     assert found.top(2)[0][0][0] == found.names[0] and len(found.top(2)[0]) == 2
+
+
+def test_a_kept_classifier_says_what_its_task_found(labelled, cache_path):
+    cache = open_cache(cache_path)
+    loaded = checkpoint.load(labelled.run)
+    test = np.flatnonzero(cache.ok())
+    truth = cache.column("label")[test]
+    everything = {"train_split": "all", "test_split": "all"}
+    for task in ("classify", "svm"):
+        result = catalog_of_tasks.evaluate(task, loaded, cache, dataclasses.replace(catalog_of_tasks.task(task).SMOKE, **everything))
+        catalog_of_tasks.keep(result, loaded, task)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error" if task == "classify" else "ignore")
+            found = labelled.classify_cache(cache, task, test)
+        right = 100 * np.mean([found.classes[i] == name for i, name in zip(truth, found.names, strict=True)])
+        assert right == pytest.approx(result.scores.metrics[0].values[0], abs=1e-4)
+    with pytest.warns(ModelWarning, match="no probabilities"):
+        labelled.classify_cache(cache, "svm", test)
+    assert labelled.classifiers == ("classify", "svm")
+    assert Model.from_pretrained(labelled.run, "cpu").classifiers == labelled.classifiers
+
+
+def test_the_encoder_that_comes_along_is_whole():
+    model = Model.from_pretrained("starter-point-mae", "cpu")
+    chairs = model.embed([boxes("chair", 3000, seed=i) for i in range(2)])
+    tables = model.embed([boxes("table", 3000, seed=i) for i in range(2)])
+    assert np.linalg.norm(chairs[0] - chairs[1]) < np.linalg.norm(chairs[0] - tables[0]) / 2
 
 
 def test_labels_by_name_and_by_file(labelled, tmp_path):
