@@ -33,7 +33,7 @@ from cache_schema.terminal import version_line
 from trainer import card, checkpoint, ops
 from trainer.align import Align, Regression, TeacherLosses
 from trainer.checkpoint import Loaded
-from trainer.encoders.protocol import Curved, Encoder, Level, Patches
+from trainer.encoders.protocol import Arranged, Encoder, Level, Patches
 from trainer.points import Convention
 from trainer.stage import Stage
 
@@ -121,7 +121,7 @@ class Graph(nn.Module):
         for centres, members in zip(rest[::2], rest[1::2], strict=True):
             below = ops.gather(levels[-1].centres, members)  # [B, G, K, 3]
             levels.append(Level(groups=below - centres.unsqueeze(2), centres=centres, members=members))
-        if isinstance(self.encoder, Curved):
+        if isinstance(self.encoder, Arranged):
             levels = [self.encoder.along(level) for level in levels]
         return Patches(levels=tuple(levels))
 

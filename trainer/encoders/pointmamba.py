@@ -259,7 +259,7 @@ class Mamba(nn.Module):
 
 
 class PointMamba(nn.Module):
-    """PointMamba, an implementation of `trainer.encoders.protocol.Encoder` that reads a shape along two curves (`Curved`)."""
+    """PointMamba, an implementation of `trainer.encoders.protocol.Encoder` that reads a shape along two curves (`Curved`, `Arranged`)."""
 
     curves: Final = len(CURVES)
 
@@ -287,7 +287,7 @@ class PointMamba(nn.Module):
         return Patches(levels=(self.along(level),))
 
     def along(self, level: Level) -> SerialLevel:
-        """See `trainer.encoders.protocol.Curved`."""
+        """See `trainer.encoders.protocol.Arranged`."""
         # As published, the curves fill the box of all centres, so visible groups keep their order in the whole shape. The position of
         # this box is the only information about hidden groups that the encoder gets.
         return SerialLevel(groups=level.groups, centres=level.centres, members=level.members, places=self.places(level.centres))

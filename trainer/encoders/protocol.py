@@ -192,8 +192,13 @@ class Curved(Protocol):
         """Tokens as from `Encoder.__call__`. With `curve` [B] int64, each shape is read along this curve only."""
         ...
 
+
+@runtime_checkable
+class Arranged(Protocol):
+    """An encoder whose `patchify` adds something of its own to a grouping. Only an encoder with one level can be one."""
+
     def along(self, level: Level) -> Level:
-        """The level with the positions of its groups on the curves: what `patchify` makes of a grouping."""
+        """What `patchify` makes of groups, their centres and members, such as their positions on curves."""
         ...
 
 
