@@ -23,7 +23,7 @@ from trainer import checkpoint, classifiers
 from trainer.align import Teacher
 from trainer.checkpoint import Loaded, setup
 from trainer.encoders.catalog import ENCODERS
-from trainer.tasks import classify, picture
+from trainer.tasks import picture
 from trainer.tasks.mistakes import pairs
 from trainer.tasks.protocol import TASKS, TOLD, Task, TaskOptions
 from trainer.tasks.result import Result
@@ -176,6 +176,8 @@ def measure(loaded: Loaded, name: str, cache: Cache, assignments: Sequence[str] 
     Raises:
         UserError: there is no such classifier, it does not fit the run or the cache, or an assignment has no effect.
     """
+
+    from trainer.tasks import classify
 
     chosen = classify.Options()
     for assignment in assignments:
