@@ -61,7 +61,7 @@ def cache(tmp_path_factory):
 def test_both_stages_learn(cache, tmp_path):
     """45 kinds: chance is 2.2 %."""
     align, distill, scratch = tmp_path / "align", tmp_path / "distill", tmp_path / "scratch"
-    called("mmpd-train", "align", cache, align, "--set", "optim.epochs=40")
+    called("mmpd-train", "align", cache, align, "--set", "optim.epochs=32")
     train("guide", cache, align)
     train("distill", cache, distill, "--init", align, "--guide", "align", "--set", "optim.epochs=10")
     train("distill", cache, scratch, "--recipe", "scratch", "--set", "encoder.name=pointmae-tiny")
@@ -79,8 +79,8 @@ QUICK = {"fewshot": ("folds=2", "shots=3", "queries=2"), "classify": ("epochs=1"
 """Tasks that take long by default."""
 
 
-@pytest.mark.parametrize("encoder", ["pointmae-tiny", "pointm2ae-tiny", "pointmamba-tiny"])
-def test_every_encoder_goes_through_both_stages_and_every_task(cache, tmp_path, encoder):
+@pytest.mark.parametrize("encoder", ["pointm2ae-tiny", "pointmamba-tiny"])
+def test_every_other_encoder_goes_through_both_stages_and_every_task(cache, tmp_path, encoder):
     """At smoke size: that it works, not how well."""
     align, distill = tmp_path / f"{encoder}-align", tmp_path / "distill"
     same = ("--recipe", "smoke", "--set", f"encoder.name={encoder}", "--set", "optim.epochs=1", "--set", "data.fraction=0.3")
