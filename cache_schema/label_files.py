@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
@@ -61,6 +59,8 @@ def write(path: Path, file: LabelFile) -> None:
     Raises:
         UserError: the embeddings have another shape than the label set and the teacher say, or are not finite.
     """
+    import safetensors.numpy  # here, so that commands that need none of it start without it
+
     _check_embeddings(path, file.labels, file.teacher, file.embeddings)
     body = {
         "kind": _KIND,
@@ -84,7 +84,7 @@ def read(path: Path) -> LabelFile:
     body, embeddings = _parts(path)
     if body.get("kind") != _KIND:
         raise UserError(f"{path} is no label file: its header says {str(body.get('kind', 'nothing'))[:40]!r}; {_HOW}")
-    if body.get("format") != FORMAT:
+    if isinstance(body.get("format"), bool) or body.get("format") != FORMAT:
         raise UserError(
             f"{path} has format {str(body.get('format'))[:40]}, this software reads {FORMAT}; use the version of mmpd that wrote it"
         )
@@ -106,6 +106,8 @@ def read(path: Path) -> LabelFile:
 
 def _parts(path: Path) -> tuple[Mapping[str, Any], NDArray[Any]]:
     """The JSON in the header of a file, and its tensor. Raises UserError where the file has another form."""
+    import safetensors
+
     if not path.is_file():
         raise UserError(f"there is no label file {path}; {_HOW}")
     try:

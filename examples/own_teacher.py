@@ -56,7 +56,6 @@ def load(model: str, *, name: str, revision: str, device: object, precision: str
 
 # %%
 catalog.BACKENDS["small"] = __name__
-catalog.backends.cache_clear()
 cache, _ = ready()
 mine = fresh("teacher") / "mine.zarr"
 lay(cache, mine)

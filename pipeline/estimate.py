@@ -419,5 +419,5 @@ def duration(hours: float) -> str:
 
 def share(failed: int, of: int) -> tuple[float, float]:
     """Return the range of the share of all shapes that fail, with 95 % confidence, from a sample."""
-    low, high = wilson(100 * failed / of if of else 0, of)
+    low, high = wilson(100 * failed / of if of else 0, of, 1.96)
     return low / 100, high / 100

@@ -274,9 +274,9 @@ def points(snapshot: Snapshot, row: int, most: int) -> dict[str, Any]:
     described = snapshot.records[products.POINTS.name].spec
     assert isinstance(described, PointSpec)
     kinds = []
-    for kind in ("part", "instance"):
+    for kind, path in (("part", "points/part"), ("instance", "points/instance")):
         if kind in described.labels:
-            values = snapshot.table(f"points/{kind}", np.array([row]))[0, 0][:most]  # [P]
+            values = snapshot.table(path, np.array([row]))[0, 0][:most]  # [P]
             found, data = pictures.packed_labels(values)
             if found:
                 names = [described.parts[i] if kind == "part" and i < len(described.parts) else f"{kind} {i}" for i in found]
