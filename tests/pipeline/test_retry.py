@@ -149,7 +149,7 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("writes", [1, 4, 9, 13, 20, 30, 45])
+@pytest.mark.parametrize("writes", [1, 9, 20, 45])
 def test_killed_while_it_tries_again_it_goes_on(there, mine, right, monkeypatch, writes):
     mend(mine)
     count, write, unlink = [0], write_file, Path.unlink
