@@ -392,7 +392,8 @@ def retry(
         say("No shape failed, and no file has changed since it was read.")
         return
     which = f"failed shapes and {counted(found.changed, 'changed shape')}" if found.changed else "failed shapes"
-    say(f"{found.tried - found.changed} {which} tried again: {found.mended} ok now, {found.tried - found.mended} failed{' again' * (not found.changed)}.")
+    failed = f"{found.tried - found.mended} failed{' again' * (not found.changed)}"
+    say(f"{found.tried - found.changed} {which} tried again: {found.mended} ok now, {failed}.")
     closing(cache, store.open_cache(cache), strict)
 
 

@@ -12,6 +12,7 @@ from cache_schema.lacking import is_imported
 from cache_schema.layout import texts
 from cache_schema.spec import CaptionSpec, DenseSpec, Record, TeacherSpec
 from cache_schema.store import Cache
+from cache_schema.terminal import counted
 from pipeline import build
 from pipeline.executors import catalog as executors
 from pipeline.models import IMPORTED_AGAIN
@@ -197,9 +198,10 @@ def tell_changed(work: Work, task: Task) -> bool:
     if rows:
         names = ", ".join(work.entries[row].id for row in rows[:SOME])
         some = f"{names} and {len(rows) - SOME} more" if len(rows) > SOME else names
+        whose = f"the file{'s' * (len(rows) > 1)} of {counted(len(rows), 'shape')}"
         work.terminal.say(
-            f"Warning: the file{'s' * (len(rows) > 1)} of {len(rows)} shape{'s' * (len(rows) > 1)} changed after the cache was made, which "
-            f"keeps what was there before: {some}. `mmpd-cache retry {work.cache.path.name}` makes what changed anew; or build into another path"
+            f"Warning: {whose} changed after the cache was made, which keeps what was there before: {some}. "
+            f"`mmpd-cache retry {work.cache.path}` makes what changed anew; or build into another path"
         )
     return bool(rows)
 

@@ -137,14 +137,13 @@ def test_a_changed_file_fails_that_shape_alone_until_it_is_restored_or_taken_as_
 def test_shapes_whose_files_changed_are_named_by_a_build_and_made_anew_by_retry(there, mine, tmp_path, monkeypatch):
     lines = said(monkeypatch)
     build(mine, there)  # the copies of the files are newer than the cache, and the same
-    assert any("has everything that this build makes" in line for line in lines) and not any("changed" in line for line in lines)
+    assert lines and not any("changed" in line for line in lines)
     before = contents(there)
     (mine / "slab/train/box_0.off").write_text(box_off((2, 9, 1)))
-    (mine / "slab/train/box_1.off").write_text("OFF\n1 0 0\n")
+    (mine / "slab/train/box_2.off").write_text("OFF\n1 0 0\n")
     lines.clear()
     build(mine, there)
-    assert not any("has everything" in line for line in lines)
-    assert any("2 shapes changed after" in line and "slab/train/box_0.off, slab/train/box_1.off." in line for line in lines)
+    assert any("2 shapes changed after" in line and "slab/train/box_0.off, slab/train/box_2.off." in line for line in lines)
     assert contents(there) == before
 
     assert commands.retry(there, str(mine), CPU, Silent()) == commands.Retried(tried=4, changed=2, mended=1)
