@@ -20,6 +20,11 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() or character == "\n" else escaped(character) for character in text)
 
 
+def counted(count: int, noun: str) -> str:
+    """Write a number of things: `1 shape`, `2 shapes`, `0 classes`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}{'es' if noun.endswith('s') else 's'}"
+
+
 def one_line(text: str, most: int = TEXT_BYTES) -> str:
     """Write a message as one line of visible characters, as a text cell of a cache stores it.
 

@@ -214,43 +214,45 @@ def reopen(cache: Cache, shard: int, only: Kind | None = None) -> None:
 
 
 def retry_shard(cache: Cache, plan: Plan, shard: int, made: Mapping[int, Made], models: Models, advance: Advance) -> list[int]:
-    """Write failed shapes that were tried again to all products of a plan, for one shard. Returns the rows that are ok now."""
+    """Write shapes that were tried again to all products of a plan, for one shard. Returns the rows that are ok now."""
     by_models = [r for r in plan.from_cache() if shard not in cache.missing(r)]
-    mended = _retry_shapes(cache, shard, made)
-    if mended:
+    mended, lost = _retry_shapes(cache, shard, made)
+    if mended or lost:
         for record in by_models:
-            make_product(cache, plan, record, shard, models, advance, mended, drawn=made)
+            make_product(cache, plan, record, shard, models, advance, mended + lost, drawn=made)
     return mended
 
 
-def _retry_shapes(cache: Cache, shard: int, made: Mapping[int, Made]) -> list[int]:
-    """Write failed shapes that were tried again to the products that are made from files, and reopen their shard in all other products.
+def _retry_shapes(cache: Cache, shard: int, made: Mapping[int, Made]) -> tuple[list[int], list[int]]:
+    """Write shapes that were tried again to the products that are made from files, and reopen their shard in all other products.
 
     Args:
         cache: the cache.
         shard: number of a shard that has a status.
-        made: what was made of the failed shapes, by row of the shard.
+        made: what was made of the shapes, by row of the shard. They had failed, or were ok and their files changed.
 
     Returns:
-        The rows that are ok now. `make_product` has to make them in the other products.
+        The rows that are ok now, and the rows that were ok and fail now. `make_product` has to make them in the other products.
     """
     status = stored_status(cache, shard)
+    lost = [row for row, one in made.items() if one.reason and status["status"][row] == spec.OK]
     cells = text_cells([one.reason for one in made.values()])
     mended = [row for row, one in made.items() if not one.reason]
-    changed = mended or any(
+    others = bool(mended or lost)
+    changed = others or any(
         not np.array_equal(status["reason"][row], cell) or status["source_sha256"][row].tobytes() != one.source_sha256
         for (row, one), cell in zip(made.items(), cells, strict=True)
     )
     if not changed:
-        return []
-    written = [r for r in cache.records().values() if products.from_files(r) and (mended or products.of(r) is products.STATUS)]
+        return [], []
+    written = [r for r in cache.records().values() if products.from_files(r) and (others or products.of(r) is products.STATUS)]
     there = [r for r in written if shard not in cache.missing(r)]  # an unfinished product may lack this shard, and gets it later
-    if mended:
+    if others:
         reopen(cache, shard)
     else:
         reopen(cache, shard, products.STATUS)
     _write_shapes(cache, there, shard, made)
-    return mended
+    return mended, lost
 
 
 # ---------------------------------------------------------------------------------------------- from views and captions
@@ -307,6 +309,8 @@ def make_product(
         out = [np.zeros((count, *node.shape[1:]), node.dtype) for node in nodes]
     else:
         out = [cache.shard_rows(node, shard).copy() for node in nodes]
+        for values in out:  # a shape whose file changed may have fewer texts than before, or have failed
+            values[list(rows)] = np.zeros((), values.dtype)
         usable = [row for row in usable if row in set(rows)]
     work = _Shard(
         cache=cache,

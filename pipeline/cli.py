@@ -34,7 +34,7 @@ from cache_schema.errors import UserError
 from cache_schema.lacking import is_imported, lacking_ids
 from cache_schema.products import markers
 from cache_schema.selection import UNASKED
-from cache_schema.terminal import json_text, printable, version_line
+from cache_schema.terminal import counted, json_text, printable, version_line
 from pipeline.describe import describe, failures, human, origin, product_bytes, remarks, starter_warning, status_counts
 
 if TYPE_CHECKING:
@@ -330,7 +330,7 @@ def append(
     if not made.shapes:
         say("There is nothing new to append.")
         return
-    say(f"{made.shapes} shapes appended.")
+    say(f"{counted(made.shapes, 'shape')} appended.")
     for name in made.unfinished:
         say(f"{name} is unfinished: it lacks the new shapes. {remedy(cache, made.cache.records()[name])}")
     closing(cache, made.cache, strict)
@@ -370,8 +370,9 @@ def retry(
 ) -> None:
     """Try failed shapes again, and add those that are ok now to all products: points, pictures, captions, embeddings.
 
-    Other shapes stay unchanged. The cache becomes the same as if no shape had failed. `mmpd-cache build` tries only those failed shapes
-    again whose own file has changed. This command tries all of them, for example after a texture was missing or the time was too short.
+    Shapes that are ok and whose own file has changed since they were read are made anew. Other shapes stay unchanged. The cache becomes the
+    same as if no shape had failed. `mmpd-cache build` tries only those failed shapes again whose own file has changed, and only names the
+    others whose file has changed. This command tries all of them, for example after a texture was missing or the time was too short.
 
     \b
     mmpd-cache retry out.zarr
@@ -388,9 +389,11 @@ def retry(
         machine = Machine(workers=workers, scheduler=scheduler, device=device)
         found = commands.retry(cache, source, machine, terminal, limits)
     if not found.tried:
-        say("No shape failed.")
+        say("No shape failed, and no file has changed since it was read.")
         return
-    say(f"{found.tried} failed shapes tried again: {found.mended} ok now, {found.tried - found.mended} failed again.")
+    which = f"failed shapes and {counted(found.changed, 'changed shape')}" if found.changed else "failed shapes"
+    failed = f"{found.tried - found.mended} failed{' again' * (not found.changed)}"
+    say(f"{found.tried - found.changed} {which} tried again: {found.mended} ok now, {failed}.")
     closing(cache, store.open_cache(cache), strict)
 
 
@@ -401,7 +404,7 @@ def closing(path: Path, cache: store.Cache, strict: bool) -> None:
     also = f", {noted} of them with a remark" if noted else ""
     unfinished = [name for name, record in cache.records().items() if not record.complete]
     state = f"lacks {', '.join(unfinished)} of some shapes" if unfinished else "is complete"
-    say(f"{path} {state}: {counts['ok']} shapes ok{also}, {counts['failed']} failed.")
+    say(f"{path} {state}: {counted(counts['ok'], 'shape')} ok{also}, {counts['failed']} failed.")
     if counts["failed"] or noted:
         say(f"Reasons: mmpd-cache status {path}")
     if counts["failed"] and (strict or not counts["ok"]):
@@ -884,7 +887,8 @@ def info(cache: CachePath, as_json: Json = False) -> None:
         return
     m = opened.manifest
     show(
-        f"{cache}: {m.count} shapes from {m.source.kind} in {m.shards} shards of {m.shard}; {len(m.classes)} classes; "
+        f"{cache}: {counted(m.count, 'shape')} from {m.source.kind} in {counted(m.shards, 'shard')} of {m.shard}; "
+        f"{counted(len(m.classes), 'class')}; "
         f"format {m.format_version}{'; `mmpd-cache copy` converts it' if m.format_version < spec.FORMAT_VERSION else ''}"
     )
     show_origin(opened)

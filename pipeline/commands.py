@@ -21,10 +21,11 @@ from cache_schema.records import differences
 from cache_schema.settings import override
 from cache_schema.spec import CaptionSpec, DenseSpec, LabelSet, PointSpec, Record, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
+from cache_schema.terminal import counted
 from pipeline import build, imported, importing, journal, labels, weights
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners.catalog import Captioner
-from pipeline.complete import Retried, complete
+from pipeline.complete import Retried, complete, tell_changed
 from pipeline.describe import human, starter_warning
 from pipeline.executors import catalog as executors
 from pipeline.models import Models
@@ -70,7 +71,8 @@ SETTINGS: Final = {kind.name: f"{kind.name}." for kind in (products.POINTS, prod
 def build_cache(
     location: str, path: Path, config: BuildConfig, machine: Machine, terminal: Terminal, opened: Source | None = None
 ) -> Cache:
-    """Make or complete a cache. Failed shapes whose files have changed are tried again.
+    """Make or complete a cache. Failed shapes whose files have changed are tried again. Other shapes whose files have changed stay as they
+    are, and a warning names them.
 
     Args:
         location: a path, or the name of a built-in collection.
@@ -99,11 +101,12 @@ def build_cache(
     open_again(path, source, config.shard)
     models = Models(devices[0], places(path))
     if not (config.given and source.given) and _all_there(path, config):
-        terminal.say(f"{path} has everything that this build makes, so no model is loaded")
         with held(path, terminal) as file:
             work = Work(
                 cache=store.open_cache(path), entries=source.entries, models=models, machine=machine, terminal=terminal, journal=file
             )
+            if not tell_changed(work, task):
+                terminal.say(f"{path} has everything that this build makes, so no model is loaded")
             _note_build(work, source, config, {})
             complete(work, [], task, config, every=False)
             work.note(journal.Done())
@@ -135,6 +138,7 @@ def build_cache(
         work = Work(cache=cache, entries=source.entries, models=models, machine=machine, terminal=terminal, journal=file)
         _note_build(work, source, config, used)
         complete(work, [cache.begin(record) for record in wanted], task, config, every=False)
+        tell_changed(work, task)
         if given:
             for captions in imported.store_given(work, source):
                 _embed_given(work, captions, config.image_batch)
@@ -207,7 +211,7 @@ def tell_notes(source: Source, terminal: Terminal) -> None:
     """Say what a source leaves out, and its notes."""
     if source.skipped:
         skipped = ", ".join(f"{count} {what}" for what, count in source.skipped.items())
-        terminal.say(f"{len(source.entries)} shapes; not shapes, left out: {skipped}")
+        terminal.say(f"{counted(len(source.entries), 'shape')}; not shapes, left out: {skipped}")
     for text in source.notes:
         terminal.say(f"Note: {text}")
 
@@ -298,7 +302,7 @@ def parts_of(cache: Cache) -> tuple[str, ...]:
 
 
 def retry(path: Path, location: str, machine: Machine, terminal: Terminal, limits: Sequence[str] = ()) -> Retried:
-    """Try failed shapes again, and add those that are ok now to every product.
+    """Try failed shapes again, make those anew whose files have changed, and add those that are ok now to every product.
 
     Args:
         path: the cache.

@@ -1,7 +1,9 @@
 """Complete a cache: try failed shapes again, make what is missing, and mark products complete."""
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from cache_schema import products, spec
 from cache_schema.errors import UserError
@@ -10,23 +12,31 @@ from cache_schema.lacking import is_imported
 from cache_schema.layout import texts
 from cache_schema.spec import CaptionSpec, DenseSpec, Record, TeacherSpec
 from cache_schema.store import Cache
+from cache_schema.terminal import counted
 from pipeline import build
 from pipeline.executors import catalog as executors
 from pipeline.models import IMPORTED_AGAIN
 from pipeline.plan import Again, Plan, Todo, drawing
 from pipeline.recipes import BuildConfig
 from pipeline.records import software_changes
-from pipeline.sources.catalog import Entry, Reader
+from pipeline.sources.catalog import DatedReader, Entry, Reader
 from pipeline.work import Work
-from pipeline.worker import Task
+from pipeline.worker import Task, Workers
+
+SOME: Final = 5
+"""Most shapes that a message names."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Retried:
-    """How many failed shapes were tried again, and how many of them are ok now."""
+    """How many shapes were tried again, and how many of them are ok now."""
 
     tried: int = 0
+    """Number of shapes that had failed, or whose files had changed."""
+    changed: int = 0
+    """Number of those that were ok, and whose files had changed."""
     mended: int = 0
+    """Number of those that are ok now."""
 
 
 def complete(work: Work, records: Sequence[Record], task: Task, config: BuildConfig, *, every: bool) -> Retried:
@@ -37,7 +47,8 @@ def complete(work: Work, records: Sequence[Record], task: Task, config: BuildCon
         records: the products that are wanted. Other products of the cache get the same changes.
         task: what the shape processes do.
         config: gives the batch sizes for products whose records have none.
-        every: whether to try all failed shapes again, or only those whose files have changed.
+        every: whether to try all failed shapes again, and make those anew whose files have changed since they were read; or only to try
+            failed shapes again whose files have changed.
 
     Returns:
         How many shapes were tried again and are ok now.
@@ -47,9 +58,11 @@ def complete(work: Work, records: Sequence[Record], task: Task, config: BuildCon
     """
     cache = work.cache
     again = _again(work, task, every)
+    anew = changed_rows(work, task) if every else []
+    again = _with(cache, again, anew)
     others, reasons = _others(work, records, task, bool(again))
     if reasons:
-        again = _kept_from(work, again, reasons, every)
+        again = _kept_from(work, again, reasons, every, len(anew))
     records = products.in_order([*records, *others])
     made = [record for record in records if again or products.of(record) is products.VIEWS or cache.missing(record)]
     plan = Plan(
@@ -62,7 +75,7 @@ def complete(work: Work, records: Sequence[Record], task: Task, config: BuildCon
         token=held_token(cache.path),
         places=tuple(sorted(work.models.places.items())),
     )
-    found = _retry(work, plan, again) if again else Retried()
+    found = _retry(work, plan, again, len(anew)) if again else Retried()
     executors.run(work, Todo(cache, plan))
     now = cache.records()
     for record in records:
@@ -71,7 +84,7 @@ def complete(work: Work, records: Sequence[Record], task: Task, config: BuildCon
     return found
 
 
-def _kept_from(work: Work, again: Again, reasons: Sequence[str], every: bool) -> Again:
+def _kept_from(work: Work, again: Again, reasons: Sequence[str], every: bool, anew: int) -> Again:
     """Say why shapes are not tried again, or why products stay unfinished. Returns an empty `Again`.
 
     Raises:
@@ -81,19 +94,22 @@ def _kept_from(work: Work, again: Again, reasons: Sequence[str], every: bool) ->
     if not again:
         work.terminal.say(f"left unfinished: {why}")
     elif every:
-        raise UserError(f"{work.cache.path}: {number} failed shapes cannot be tried again: {why}")
+        raise UserError(f"{work.cache.path}: {number} failed{' or changed' * bool(anew)} shapes cannot be tried again: {why}")
     else:
         work.terminal.say(f"{number} failed shapes may have other files by now, but are not tried again: {why}")
     return {}
 
 
-def _retry(work: Work, plan: Plan, again: Again) -> Retried:
-    """Try failed shapes again, and say how many are ok that had failed because their files changed."""
+def _retry(work: Work, plan: Plan, again: Again, anew: int) -> Retried:
+    """Try shapes again, and say how many are ok that had failed because their files changed. `anew` of them were ok."""
     cache, terminal = work.cache, work.terminal
     tried = sum(map(len, again.values()))
-    terminal.say(f"trying {tried} failed shape{'s' * (tried != 1)} again")
+    if failed := tried - anew:
+        terminal.say(f"trying {failed} failed shape{'s' * (failed != 1)} again")
+    if anew:
+        terminal.say(f"making {anew} shape{'s' * (anew != 1)} anew whose file has changed")
     changed = _changed(cache, again)
-    found = Retried(tried=tried, mended=executors.retry(work, plan, again))
+    found = Retried(tried=tried, changed=anew, mended=executors.retry(work, plan, again))
     if changed and (taken := int(cache.ok()[changed].sum())):
         terminal.say(
             f"{taken} shape{'s' * (taken != 1)} had failed because of files that changed after the points were made: "
@@ -129,6 +145,65 @@ def _again(work: Work, task: Task, every: bool) -> Again:
             if every or _digest(task.reader, work.entries[first + row]) != status["source_sha256"][row].tobytes():
                 found.setdefault(shard, []).append(first + row)
     return found
+
+
+def _with(cache: Cache, again: Again, rows: Sequence[int]) -> Again:
+    """Add rows to those that are tried again."""
+    found = {shard: list(mine) for shard, mine in again.items()}
+    for row in rows:
+        found.setdefault(row // cache.manifest.shard, []).append(row)
+    return {shard: sorted(found[shard]) for shard in sorted(found)}
+
+
+def changed_rows(work: Work, task: Task) -> list[int]:
+    """Find the shapes that are ok and whose own files have changed since they were read.
+
+    A file is compared only if it was written or moved after the shard of its shape was finished, so a finished cache costs one `stat` for
+    each shape. A change of another file that a shape names, such as a texture, is not found, nor one that is older than the cache's own
+    files, because the cache was copied afterwards.
+
+    Returns:
+        The rows, in order. Empty for sources that do not keep each shape in a file of its own.
+    """
+    cache = work.cache
+    record = cache.records().get(products.STATUS.name)
+    if record is None or not isinstance(task.reader, DatedReader):
+        return []
+    marker, late = products.markers(cache.manifest, record), list[int]()
+    for shard in sorted(set(range(cache.manifest.shards)) - set(cache.missing(record))):
+        finished = cache.file(marker.key(shard)).stat().st_mtime
+        rows = cache.manifest.rows(shard)
+        newer = [row for row in rows if task.reader.written(work.entries[row]) >= finished]
+        if newer:
+            status = build.stored_status(cache, shard)
+            for row in newer:
+                at = row - rows.start
+                known = status["source_sha256"][at].tobytes()
+                if status["status"][at] == spec.OK and _digest(task.reader, work.entries[row]) != known:
+                    late.append(row)
+    return _read_otherwise(work, task, late) if late else []
+
+
+def _read_otherwise(work: Work, task: Task, rows: Sequence[int]) -> list[int]:
+    """Select the rows whose digests are not those in the cache, among shapes that may have been read from several files. They are read."""
+    known = work.cache.column("source_sha256")[list(rows)]
+    with Workers(dataclasses.replace(task, views=None, boxes=None, pictures=(), sampled=False), work.machine.processes()) as pool:
+        made = [future.result() for future in [pool.submit(work.entries[row]) for row in rows]]
+    return [row for row, one, before in zip(rows, made, known, strict=True) if one.reason or one.source_sha256 != before.tobytes()]
+
+
+def tell_changed(work: Work, task: Task) -> bool:
+    """Say which shapes are in a cache as their files were, and not as they are now. Returns whether there are any."""
+    rows = changed_rows(work, task)
+    if rows:
+        names = ", ".join(work.entries[row].id for row in rows[:SOME])
+        some = f"{names} and {len(rows) - SOME} more" if len(rows) > SOME else names
+        whose = f"the file{'s' * (len(rows) > 1)} of {counted(len(rows), 'shape')}"
+        work.terminal.say(
+            f"Warning: {whose} changed after the cache was made, which keeps what was there before: {some}. "
+            f"`mmpd-cache retry {work.cache.path}` makes what changed anew; or build into another path"
+        )
+    return bool(rows)
 
 
 def _changed(cache: Cache, again: Again) -> list[int]:

@@ -706,7 +706,22 @@ def grouped(parts: Iterable[Part]) -> list[Part]:
     return [joined(alike) for alike in groups.values()]
 
 
-def finished(geometry: Geometry, up: Literal["x", "y", "z"]) -> Geometry:
+Up = Literal["x", "y", "z", "-x", "-y", "-z"]
+"""An axis of a file that points up."""
+
+TURNS: Final[dict[Up, list[list[int]]]] = {
+    "x": [[0, -1, 0], [1, 0, 0], [0, 0, 1]],
+    "y": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "z": [[1, 0, 0], [0, 0, 1], [0, -1, 0]],
+    "-x": [[0, 1, 0], [-1, 0, 0], [0, 0, 1]],
+    "-y": [[1, 0, 0], [0, -1, 0], [0, 0, -1]],
+    "-z": [[1, 0, 0], [0, 0, -1], [0, 1, 0]],
+}
+"""By axis: the rotation that turns it to +Y, as a matrix from the left. X and -X turn by 90 degrees about the Z axis, Z and -Z by 90
+degrees about the X axis, and -Y by 180 degrees about the X axis."""
+
+
+def finished(geometry: Geometry, up: Up) -> Geometry:
     """Turn the geometry of a file so that +Y is up, check it, and convert it to float32.
 
     Args:
@@ -716,7 +731,7 @@ def finished(geometry: Geometry, up: Literal["x", "y", "z"]) -> Geometry:
     Raises:
         UserError: coordinates are not finite or beyond `REACH`, or a cloud has no points.
     """
-    turn = np.array({"x": [[0, -1, 0], [1, 0, 0], [0, 0, 1]], "y": np.eye(3), "z": [[1, 0, 0], [0, 0, 1], [0, -1, 0]]}[up], np.float64)
+    turn = np.array(TURNS[up], np.float64)
     if isinstance(geometry, Cloud):
         with np.errstate(invalid="ignore"):
             turned = geometry.points.astype(np.float64) @ turn.T

@@ -18,7 +18,7 @@ from cache_schema.store import Cache
 from pipeline.journal import Append, Build, journal_of
 from pipeline.opening import config_of, last_config, open_config_source
 from pipeline.recipes import BuildConfig, SourceConfig
-from pipeline.sources.catalog import Entry, Reader, Source, Textures
+from pipeline.sources.catalog import DatedReader, Entry, Reader, Source, Textures
 
 if TYPE_CHECKING:
     from pipeline.geometry import Cloud, Mesh
@@ -64,6 +64,11 @@ class Joined:
         """See `Reader.digest`."""
         reader, own = self._of(entry)
         return reader.digest(own)
+
+    def written(self, entry: Entry) -> float:
+        """See `catalog.DatedReader`."""
+        reader, own = self._of(entry)
+        return reader.written(own) if isinstance(reader, DatedReader) else 0.0
 
     def _of(self, entry: Entry) -> tuple[Reader, Entry]:
         number, _, locator = entry.locator.partition(":")

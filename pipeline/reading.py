@@ -25,7 +25,7 @@ from cache_schema.errors import UserError
 from cache_schema.terminal import one_line
 from pipeline import textures as pictures
 from pipeline.formats.catalog import ELSEWHERE, FORMATS
-from pipeline.geometry import Geometry, finished
+from pipeline.geometry import Geometry, Up, finished
 
 REASON: Final = 200
 """Longest error message, in bytes."""
@@ -60,14 +60,12 @@ class Missing(UserError):
     """A file that a shape names is missing."""
 
 
-def load(
-    path: str | Path, *, up: Literal["x", "y", "z"], textures: Literal["require", "grey"], labels: "PartLabels | None" = None
-) -> Geometry:
+def load(path: str | Path, *, up: Up, textures: Literal["require", "grey"], labels: "PartLabels | None" = None) -> Geometry:
     """Reads a file of any format in `pipeline.formats.catalog.FORMATS`.
 
     Args:
         path: The file. Materials and textures are looked for where the file says, then beside it.
-        up: The axis of the file that points up. The shape is turned so that +Y points up.
+        up: The axis of the file that points up. The shape is turned so that +Y points up, see `pipeline.geometry.TURNS`.
         textures: `require` makes a missing texture file an error, `grey` goes on without it.
         labels: Turns labels into parts; None if no labels are read. A shape that has none gets a warning.
 

@@ -31,6 +31,8 @@ HEADER: Final = 64
 
 NUMBER: Final = re.compile(r"[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d+)?|[+-]?nan|[+-]?inf(?:inity)?", re.IGNORECASE)
 COMMENT: Final = re.compile(r"#|//|%")
+COUNT: Final = re.compile(r"(?:(?:number of )?points\s*[:=]?\s*)?(\d+)", re.IGNORECASE)
+"""A header line with the number of points: `1000`, or `Points: 1000`."""
 DECIMAL_COMMA: Final = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
 
 MATRICES: Final = {(3, 3), (3, 4), (4, 4)}
@@ -243,6 +245,34 @@ def is_table(path: Path) -> bool:
     return same and len(body) >= 3 and (len(data) == 8192 or (len(body), wide) not in MATRICES)
 
 
+def table_told(path: Path) -> str:
+    """What to do with a text file that is no cloud by `is_table`, although nearly all of its lines are numbers; empty for other files.
+
+    Only the beginning is read.
+    """
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(8192)
+    except OSError:
+        return ""
+    lines = [line.strip() for line in decoded(data).splitlines() if line.strip()]
+    lines = lines[:-1] if len(data) == 8192 else lines
+    odd = [line for line in lines if not _numbers(line)]
+    if len(lines) - len(odd) < max(3, 0.8 * len(lines)):
+        return ""
+    told = f"; the first other line is {odd[0][:40]!r}" if odd else ""
+    return (
+        f"{len(lines) - len(odd)} of its first {len(lines)} lines are numbers{told}. If it is a cloud, write `x y z` (and `r g b`, "
+        "`nx ny nz`) as its only header line, or # before each line that is not of the table"
+    )
+
+
+def _numbers(line: str) -> bool:
+    """Whether a line has three cells or more, and all are numbers."""
+    cells = _spaced(line, _decimal(line)).split()
+    return len(cells) >= 3 and all(NUMBER.fullmatch(cell) for cell in cells)
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Head:
     """What the first lines of a text say about the rest."""
@@ -288,10 +318,10 @@ def _head(lines: list[str]) -> _Head:
             return _Head(start=index, count=count, names=names, commented=commented, odd=tuple(odd), decimal=decimal)
         if len(cells) >= 4 and re.fullmatch("[A-Za-z]{1,3}", cells[0]) and all(numeric[1:4]):
             return _Head(start=index, count=count, symbols=True)
-        if len(cells) == 1 and re.fullmatch(r"\d+", text):
+        if counted := COUNT.fullmatch(text):
             if count is not None:
                 return _Head(problem=f"line {index + 1}: one number where three or more are expected: {text[:40]!r}")
-            count, names = int(text), ()
+            count, names = int(counted[1]), ()
         elif numeric[0]:
             return _Head(problem=f"line {index + 1}: expected three numbers or more, got {text[:40]!r}")
         elif count is None or columns.coordinates(map(columns.plain, _names(text))):

@@ -30,7 +30,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Final, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Final, Literal, Protocol, get_args, runtime_checkable
 
 from cache_schema import plugins
 from cache_schema.errors import UserError
@@ -93,7 +93,7 @@ class Entry:
     """Class name; empty for none. `Chair` and `chair` are two classes."""
     split: str = ""
     """train, val, test or a name of the user's own; empty for none."""
-    up: Literal["", "y", "z"] = ""
+    up: Literal["", "x", "y", "z", "-x", "-y", "-z"] = ""
     """Up axis of this shape, if a list gives one; empty for the axis of the reader."""
     licence: str = ""
     """Name of the licence it is under, where the source knows; empty for unknown."""
@@ -198,6 +198,14 @@ class Extras:
     """By name of the captions: the texts of each view, or one list about the shape. A shape without an entry has no texts."""
     embedded: "Mapping[str, Sequence[NDArray[np.float32]]]" = field(default_factory=dict)
     """By name of the captions: the embeddings of these texts, [number, E] for each view or for the shape."""
+
+
+@runtime_checkable
+class DatedReader(Protocol):
+    """A `Reader` that knows when the own file of a shape was written."""
+
+    def written(self, entry: Entry) -> float:
+        """Seconds since 1970 when the file of a shape was last written, moved or replaced; 0 if this is not known or there is no file."""
 
 
 class GivingReader(Protocol):

@@ -21,7 +21,11 @@ from pipeline.formats.table import is_table
 from pipeline.geometry import Geometry
 from pipeline.sources.catalog import Entry, Textures
 
-Axis = Literal["auto", "y", "z"]
+Axis = Literal["auto", "x", "y", "z", "-x", "-y", "-z"]
+"""The option `up`."""
+
+AXES: Final = ("auto", "x", "y", "z", "-x", "-y", "-z")
+"""What the option `up` may be."""
 
 WORDS_OR_NUMBERS: Final = (".txt", ".csv", ".asc")
 """Extensions of files that may be notes, lists or clouds. The contents tell."""
@@ -75,6 +79,14 @@ class FileReader:
         with self._path(entry).open("rb") as file:
             return hashlib.file_digest(file, "sha256").digest()
 
+    def written(self, entry: Entry) -> float:
+        """See `catalog.DatedReader`."""
+        try:
+            state = os.stat(Path(self.root or self.location, entry.locator))
+        except (OSError, ValueError):
+            return 0.0
+        return max(state.st_mtime, state.st_ctime)  # a file that was moved here keeps the time at which it was written
+
     def _path(self, entry: Entry) -> Path:
         path = Path(self.root or self.location, entry.locator)
         if not path.is_file():
@@ -99,7 +111,7 @@ def axes_told(extensions: Iterable[str]) -> str:
         kinds.setdefault(UP[extension], []).append(extension)
     told = ", ".join(f"+{axis.upper()} for {' '.join(names)}" for axis, names in sorted(kinds.items()))
     differ = ". These differ: for files that stand alike" if len(kinds) > 1 else ";"
-    return f"up is what is usual for the format: {told}{differ} choose with --set source.up=y|z"
+    return f"up is what is usual for the format: {told}{differ} choose with --set source.up=y|z (x, -x, -y and -z work, too)"
 
 
 def folder_at(location: str) -> Path:
@@ -114,10 +126,11 @@ def folder_at(location: str) -> Path:
     return path
 
 
-def find_files(root: Path, extensions: Collection[str]) -> tuple[list[str], Counter[str]]:
+def find_files(root: Path, extensions: Collection[str], no_tables: list[str] | None = None) -> tuple[list[str], Counter[str]]:
     """Finds all files with one of the extensions below a folder.
 
-    Links to folders are followed. No folder is read twice and no folder above the root is read, so loops of links end.
+    `no_tables` gets the paths of files that have one of `WORDS_OR_NUMBERS` among the extensions, and are no tables of points. They count as
+    other files. Links to folders are followed. No folder is read twice and no folder above the root is read, so loops of links end.
 
     Returns:
         The paths relative to the root, with `/`, in no particular order; and the number of all other files by extension or reason.
@@ -154,6 +167,8 @@ def find_files(root: Path, extensions: Collection[str]) -> tuple[list[str], Coun
                 heapq.heappush(links, path)
             elif extension not in extensions or (extension in WORDS_OR_NUMBERS and item.is_file() and not is_table(Path(item.path))):
                 skipped[extension or "no extension"] += 1
+                if no_tables is not None and extension in extensions:
+                    no_tables.append(path)
             elif item.is_file(follow_symlinks=False) or item.is_symlink():  # a broken link counts as a shape, which will fail with its name
                 found.append(path)
             else:

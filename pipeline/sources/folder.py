@@ -26,7 +26,8 @@ Labels of parts, by the option `labels`, see `pipeline.formats.labels`: `none`; 
 Without it a file `parts.txt` does, else a pass over all labels lists them. With `field`, `instances=NAME` names the field with the number
 of the object of each face, vertex or point.
 
-Up axis, by the option `up`: `y`, `z`, or `auto` (default), the usual axis of the format, see `files.usual_up`.
+Up axis, by the option `up`: `x`, `y`, `z`, `-x`, `-y`, `-z`, or `auto` (default), the usual axis of the format, see `files.usual_up`.
+The shape is turned, never mirrored, until this axis is +Y, see `pipeline.geometry.TURNS`.
 """
 
 import os
@@ -35,12 +36,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Final
 
+from cache_schema.terminal import counted
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures, shape_id, shape_text
-from pipeline.sources.files import UP, WORDS_OR_NUMBERS, Axis, FileReader, axes_told, find_files, folder_at
+from pipeline.sources.files import AXES, UP, WORDS_OR_NUMBERS, Axis, FileReader, axes_told, find_files, folder_at
 from pipeline.sources.options import choice
 from pipeline.sources.parts import chosen, labelled_by
 from pipeline.sources.splits import SPLITS
+
+SOME: Final = 5
+"""Most files that a note names."""
 
 LOOKS_FOR: Final = f"a folder of {' '.join(UP)} files"
 
@@ -63,10 +68,11 @@ def open_source(
 ) -> Source:
     """Lists a folder. The options are explained at the head of this module."""
     label = label_asked(label)
-    axis: Axis = choice("option up", up, ("auto", "y", "z"))
+    axis: Axis = choice("option up", up, AXES)
     recorded = splits.settings(split, split_seed)
     root = folder_at(location)
-    locators, skipped = find_files(root, UP)
+    no_tables: list[str] = []
+    locators, skipped = find_files(root, UP, no_tables)
     locators = _without_annotations(locators, skipped)
     texts = [shape_text(locator) for locator in locators]
     ways = [text.split("/")[:-1] for text in texts]
@@ -95,7 +101,16 @@ def open_source(
     how, more, said = chosen(labels, parts, instances, root, [root / locator for locator in locators])
     options = tuple(sorted((("label", label), *more, *recorded, ("up", up))))
     reader = FileReader(kind="folder", location=str(root), up=axis, options=options, textures=textures, labels=how)
-    return Source.of(reader, entries, skipped, [*notes, *said], labelled=labelled_by(how))
+    return Source.of(reader, entries, skipped, [*notes, *said, *_left_out(no_tables)], labelled=labelled_by(how))
+
+
+def _left_out(locators: list[str]) -> list[str]:
+    """A sentence about files that may have been meant as clouds, and are no tables of points; none if there are none."""
+    named = sorted(name for name in locators if not splits.split_named(Path(name).stem))
+    if not named:
+        return []
+    more = f" and {len(named) - SOME} more" * (len(named) > SOME)
+    return [f"left out, because they were not understood as tables of points: {', '.join(named[:SOME])}{more}"]
 
 
 def _without_annotations(locators: list[str], skipped: Counter[str]) -> list[str]:
@@ -131,7 +146,7 @@ def _guess(label: str, labels: list[str]) -> str:
     alone = sum(count == 1 for count in counts.values())
     without = len(labels) - counts.total()
     return (
-        f"classes are guessed from {label} names: {len(counts)} classes"
+        f"classes are guessed from {label} names: {counted(len(counts), 'class')}"
         + (f", {alone} of them with one shape" if alone else "")
         + (f"; {without} without a class" if without else "")
         + f"; {change}"

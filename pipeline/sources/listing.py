@@ -3,7 +3,7 @@
     open_source("chosen.csv")                      # paths are relative to the list's folder
     open_source("object-paths.json", root="glbs/") # or to another folder
 
-  .csv     a header line, then one shape a line. Columns: path, and optionally id, label, split, up (y or z), licence (or
+  .csv     a header line, then one shape a line. Columns: path, and optionally id, label, split, up (x, y, z, -x, -y or -z), licence (or
            license). Commas, semicolons or tabs separate the cells
   .jsonl   one object a line, with the same names
   .json    a list of such objects or of paths, or {id: path}, as Objaverse's `object-paths.json` is
@@ -14,7 +14,8 @@ the path. A listed file that is missing fails when it is read.
 The option `label` says where classes come from: `auto` (default) from the list, `folder` from the folder of a file, `file` (or `name`) from
 the words of its name; `none` leaves them out. `split=0.8` makes a split by a hash of the id, see `splits.made`.
 The options `labels` and `parts` read labels of parts, as for a folder (`pipeline.sources.folder`).
-Up axis: from the list, else from the option `up`: `y`, `z`, or `auto` (default), the usual axis of the format, see `files.usual_up`.
+Up axis: from the list, else from the option `up`: `x`, `y`, `z`, `-x`, `-y`, `-z`, or `auto` (default), the usual axis of the format, see
+`files.usual_up`. The shape is turned, never mirrored, until this axis is +Y, see `pipeline.geometry.TURNS`.
 """
 
 import csv
@@ -31,10 +32,10 @@ from typing import Any, Final, Literal
 
 from cache_schema.errors import UserError
 from cache_schema.spec import canonical, did_you_mean
-from pipeline.formats.table import is_table
+from pipeline.formats.table import is_table, table_told
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures, shape_id, shape_text
-from pipeline.sources.files import UP, WORDS_OR_NUMBERS, Axis, FileReader, axes_told
+from pipeline.sources.files import AXES, UP, WORDS_OR_NUMBERS, Axis, FileReader, axes_told
 from pipeline.sources.folder import label_asked, name_in
 from pipeline.sources.options import choice
 from pipeline.sources.parts import chosen, labelled_by
@@ -81,13 +82,15 @@ def open_source(
         split: makes a split, see `splits.fractions`.
         split_seed: seed of the split that is made.
     """
-    axis: Axis = choice("option up", up, ("auto", "y", "z"))
+    axis: Axis = choice("option up", up, AXES)
     label = label_asked(label)
     recorded = splits.settings(split, split_seed)
     path = Path(location).absolute()
     base = Path(root).absolute() if root else path.parent
     if not base.is_dir():
         raise UserError(f"option root: {root!r} is no folder")
+    if (text := table_told(path)) and path.suffix.lower() in WORDS_OR_NUMBERS:
+        raise UserError(f"{path.name} is no list of paths: {text}")
     entries = [_entry(row, f"{path.name}, {where}", base) for where, row in _rows(path)]
     if label != "auto":
         entries = [replace(entry, label=_label(entry, label)) for entry in entries]
@@ -104,7 +107,7 @@ def open_source(
     options = {"up": up, **dict(recorded)} | ({"listed_up": digest} if ups else {}) | ({"label": label} if label != "auto" else {})
     if up == "auto" and len(ups) < len(entries):
         kinds = {os.path.splitext(entry.locator)[1].lower() for entry in entries if not entry.up}
-        notes.append(axes_told(kinds & set(UP)))
+        notes += [axes_told(kinds & set(UP))] if kinds & set(UP) else []
     how, more, told = chosen(labels, parts, instances, base, [base / entry.locator for entry in entries])
     recorded_all = tuple(sorted((options | dict(more)).items()))
     reader = FileReader(kind="list", location=str(path), root=str(base), up=axis, options=recorded_all, textures=textures, labels=how)
@@ -235,7 +238,7 @@ def _entry(row: dict[str, Any], where: str, base: Path) -> Entry:
     locator = _locator(cells["path"], base)
     if os.path.isabs(locator) and not cells["id"]:
         raise UserError(f"{where}: {locator!r} does not lie below {str(base)!r}; give the shape an id, or the option root")
-    axis: Literal["", "y", "z"] = choice(f"{where}, up", cells["up"], ("", "y", "z"))
+    axis: Literal["", "x", "y", "z", "-x", "-y", "-z"] = choice(f"{where}, up", cells["up"], ("", *AXES[1:]))
     licence = shape_text(cells["licence"] or cells["license"])
     text = shape_text(cells["id"] or locator)
     return Entry(

@@ -9,7 +9,7 @@ from cache_schema import products
 from pipeline import cli, commands
 from pipeline.opening import recorded_config
 from pipeline.recipes import configured
-from tests.boxes import contents, write_meshes
+from tests.boxes import box_off, contents, write_meshes
 from tests.pipeline import checkpoints
 from tests.pipeline.conftest import build
 from tests.pipeline.test_cli import run
@@ -37,6 +37,15 @@ def test_a_finished_cache_says_so_and_loads_no_model(shapes, done, monkeypatch):
     code, _, said = run("build", shapes, done.path)
     assert code in (0, 1) and "going on with the settings of its last build" in said and "so no model is loaded" in said
     assert contents(done.path) == before
+
+    file = shapes / "slab/train/box_0.off"
+    was = file.read_text()
+    file.write_text(box_off((2, 9, 1)))
+    _, _, said = run("build", shapes, done.path)
+    assert "the file of 1 shape changed" in said and "slab/train/box_0.off." in said and "has everything" not in said
+    assert contents(done.path) == before
+    file.write_text(was)  # it is newer than the cache, and the same
+    assert "has everything that this build makes" in run("build", shapes, done.path)[2]
 
 
 @pytest.mark.parametrize("change", ["dinov2", "labels", "removed", "folder"])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cache_schema.spec import PointSpec
-from pipeline.geometry import Cloud, Geometry, Mesh, Part, finished, normalized
+from pipeline.geometry import TURNS, Cloud, Geometry, Mesh, Part, finished, normalized
 from pipeline.normals import estimated
 from pipeline.points import Samples, sample
 from pipeline.polygons import triangulated
@@ -153,6 +153,14 @@ def test_slivers_have_normals():
 
 
 # ------------------------------------------------------------------------------------------------------------- clouds
+
+
+@pytest.mark.parametrize("up", TURNS)
+def test_an_axis_turns_to_the_top_and_nothing_is_mirrored(up):
+    axis = {"x": [1, 0, 0], "y": [0, 1, 0], "z": [0, 0, 1], "-x": [-1, 0, 0], "-y": [0, -1, 0], "-z": [0, 0, -1]}[up]
+    np.testing.assert_array_equal(np.array(TURNS[up]) @ axis, [0, 1, 0])
+    assert np.linalg.det(TURNS[up]) == 1
+    np.testing.assert_array_equal(finished(Cloud(points=np.array([axis, [0, 0, 0]])), up).points, [[0, 1, 0], [0, 0, 0]])
 
 
 @pytest.mark.parametrize("up", ["x", "y", "z"])

@@ -134,6 +134,24 @@ def test_a_changed_file_fails_that_shape_alone_until_it_is_restored_or_taken_as_
     assert contents(tmp_path / "other.zarr") == contents(tmp_path / "fresh2.zarr")
 
 
+def test_shapes_whose_files_changed_are_named_by_a_build_and_made_anew_by_retry(there, mine, tmp_path, monkeypatch):
+    lines = said(monkeypatch)
+    build(mine, there)  # the copies of the files are newer than the cache, and the same
+    assert lines and not any("changed" in line for line in lines)
+    before = contents(there)
+    (mine / "slab/train/box_0.off").write_text(box_off((2, 9, 1)))
+    (mine / "slab/train/box_2.off").write_text("OFF\n1 0 0\n")
+    lines.clear()
+    build(mine, there)
+    assert any("2 shapes changed after" in line and "slab/train/box_0.off, slab/train/box_2.off." in line for line in lines)
+    assert contents(there) == before
+
+    assert commands.retry(there, str(mine), CPU, Silent()) == commands.Retried(tried=4, changed=2, mended=1)
+    build(mine, tmp_path / "fresh.zarr")
+    assert contents(there) == contents(tmp_path / "fresh.zarr")
+    assert validate.problems(there) == []
+
+
 def test_a_teacher_that_was_added_follows(mine, tmp_path):
     config, name = small(teachers=("starter-resnet",)), f"late=transformers:{dino()}"
     build(mine, tmp_path / "c.zarr", config)

@@ -317,12 +317,14 @@ def test_the_up_axis(tmp_path):
         ("auto", {"shape.off": 2, "shape.obj": 0}),
         ("y", {"shape.off": 0, "shape.obj": 0}),
         ("z", {"shape.off": 2, "shape.obj": 2}),
+        ("-x", {"shape.off": 0, "shape.obj": 0}),
+        ("-z", {"shape.off": 0, "shape.obj": 0}),
     ):
         source = open_source(location, up=up)
         assert {entry.id: highest(source.reader.read(entry)) for entry in source.entries} == expected
         assert ("up", up) in source.reader.options
-    with pytest.raises(ValueError, match="option up: expected one of 'auto', 'y', 'z', got 'x'"):
-        open_source(location, up="x")
+    with pytest.raises(ValueError, match="option up: expected one of 'auto', 'x', 'y', 'z', '-x', '-y', '-z', got 'up'"):
+        open_source(location, up="up")
 
 
 @pytest.mark.parametrize(("said", "up"), [("Z_UP", "z"), ("Y_UP", "y"), ("", "y")])
@@ -538,7 +540,7 @@ def test_up_axes_in_a_list_count_as_an_option(tmp_path):
         ("l.csv", "path\na.off,x\n", "l.csv, line 2: more cells than the 1 columns"),
         ("l.csv", "id\none\n", "l.csv, line 2: no path"),
         ("l.csv", 'path\n"a.off\n', "no readable CSV"),
-        ("l.csv", "path,up\na.off,x\n", "l.csv, line 2, up: expected one of '', 'y', 'z', got 'x'"),
+        ("l.csv", "path,up\na.off,+x\n", "l.csv, line 2, up: expected one of '', 'x', 'y', 'z', '-x', '-y', '-z', got '+x'"),
         ("l.csv", "path\na.off\na.off\n", "two shapes have the id 'a.off'"),
         ("l.csv", "path\n", "holds no shapes; source 'list' looks for"),
         ("l.json", "[1]", "l.json, item 1: expected an object with the names path, id"),
@@ -719,12 +721,22 @@ def test_guesses_are_said(tmp_path):
         "classes are guessed from file names: 2 classes, 1 of them with one shape; 1 without a class; "
         "choose with --set source.label=folder|file|none",
         "no split found; --set source.split=0.8 makes one by a hash of the id",
-        "up is what is usual for the format: +Z for .off; choose with --set source.up=y|z",
+        "up is what is usual for the format: +Z for .off; choose with --set source.up=y|z (x, -x, -y and -z work, too)",
     )
     chosen = open_source(str(tmp_path), label="name", up="y", split="0.5")
     assert [entry.label for entry in chosen.entries] == [entry.label for entry in source.entries]
     assert chosen.reader.options == (("label", "file"), ("split", "0.5"), ("up", "y"))
     assert len(chosen.notes) == 2 and chosen.notes[0].startswith("split made by a hash of the id:")
+
+
+def test_a_table_that_was_not_understood_is_no_list_and_not_lost(tmp_path):
+    (tmp_path / "scan.txt").write_text("Scan 12 of the hall\nX Y Z\n" + numbers())
+    with pytest.raises(ValueError, match=r"scan\.txt is no list of paths: 40 of its first 42 lines are numbers; .*'Scan 12 of the hall'"):
+        open_source(str(tmp_path / "scan.txt"), kind="list")
+    (tmp_path / "lost.txt").write_text("nowhere\nnothing\n")
+    assert not any(note.startswith("up is") for note in open_source(str(tmp_path / "lost.txt"), kind="list").notes)  # no format is known
+    notes = open_source(plant(tmp_path, "a.off", "b.off"), up="-x").notes
+    assert "left out, because they were not understood as tables of points: lost.txt, scan.txt" in notes
 
 
 def test_a_known_split_is_said_and_a_folder_that_only_sounds_like_one(tmp_path):

@@ -381,6 +381,7 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
         (text(stack(XYZ, NORMALS), ","), True),
         (text(XYZ, head="//X Y Z\n"), True),
         (text(XYZ, head="60\n"), True),
+        (text(XYZ, head="Points: 60\nX Y Z\n"), True),
         (text(np.tile(XYZ, (30, 1))), True),
         (b"a.off\nb.off\nc.off\n", False),
         (b"path,label\na.off,chair\n", False),
