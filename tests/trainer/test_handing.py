@@ -14,7 +14,7 @@ import torch
 from cache_schema import local, store
 from cache_schema.errors import UserError
 from tests.trainer.conftest import config_of
-from trainer import checkpoint, handing
+from trainer import checkpoint, classifiers, handing, labels
 from trainer.loop import train
 from trainer.tasks import catalog
 
@@ -28,13 +28,26 @@ def run(cache_path, tmp_path_factory):
     catalog.save(
         catalog.evaluate("zeroshot", loaded, store.open_cache(cache_path), catalog.options("zeroshot", ["labels=source"]), None), run
     )
-    for name in ("labels", "classifiers"):
-        (run / name).mkdir()
-        said = {"mmpd": json.dumps({"model": f"{run}/deep/model.bin", "classes": ["cone"]})}
-        safetensors.torch.save_file({"embeddings": torch.arange(6.0).view(2, 3)}, run / name / "one.safetensors", said)
+    labels.add(loaded, cache_path, "source")
+    said = {"mmpd": json.dumps({"model": f"{run}/deep/model.bin", "classes": ["cone"]})}
+    safetensors.torch.save_file({"embeddings": torch.arange(6.0).view(2, 3)}, run / "labels" / "one@me.safetensors", said)
+    learn(loaded, cache_path, "shapes")
     (run / "notes.txt").write_text("secret")
     (run / "labels" / "evil.pkl").write_bytes(pickle.dumps("x"))
     return run
+
+
+def learn(loaded, cache_path, name):
+    """Keep a classifier of a cache with a run."""
+    options = dataclasses.replace(catalog.task("classify").SMOKE, train_split="all", test_split="all")
+    catalog.keep(catalog.evaluate("classify", loaded, store.open_cache(cache_path), options), loaded, name)
+
+
+def forbidding(cache_path, folder):
+    """A copy of a cache with other points, whose shapes must not be shared."""
+    write_small(folder, seed=5)
+    cache = store.open_cache(folder)
+    return cache
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +65,8 @@ def files(folder):
 
 def test_weights_results_and_a_card_travel_and_nothing_else(run, pushed, cache_path):
     assert files(pushed) == {
-        "model.safetensors", "config.json", "README.md", "curves.png", "labels/one.safetensors", "classifiers/one.safetensors",
+        "model.safetensors", "config.json", "README.md", "curves.png", "labels/one@me.safetensors", "labels/source@random-a.safetensors",
+        "classifiers/shapes.safetensors",
         *(f"eval/{path.name}" for path in (run / "eval").glob("*.json")),
     }  # fmt: skip
     for name in files(pushed):
@@ -66,7 +80,7 @@ def test_weights_results_and_a_card_travel_and_nothing_else(run, pushed, cache_p
     points = torch.rand(2, 64, 3)
     mine, theirs = (checkpoint.load(place).model.features(points, ordered=False) for place in (run, handing.fetch(str(pushed))))
     torch.testing.assert_close(mine.summary, theirs.summary, rtol=0, atol=0)
-    with safetensors.safe_open(pushed / "labels" / "one.safetensors", "pt") as opened:
+    with safetensors.safe_open(pushed / "labels" / "one@me.safetensors", "pt") as opened:
         assert torch.equal(opened.get_tensor("embeddings"), torch.arange(6.0).view(2, 3))
         assert json.loads(opened.metadata()["mmpd"]) == {"model": "deep/model.bin", "classes": ["cone"]}  # relative to the run
 
