@@ -147,17 +147,27 @@ def _of_classifier(loaded: Loaded, name: str, here: Sequence[Cache]) -> Held:
     origin = classifiers.about(loaded.run, name).origin
     if isinstance(origin, classifiers.Published):
         return [("", f"classifier {name} of the file {origin.source.file} that was imported")]
-    for cache in here:
-        record = cache.products().get(products.POINTS.name)
-        if record and record.fingerprint == origin.train.points:
-            names = cache.manifest.licences
-            values = np.unique(cache.column("licence")).tolist() if names else [-1]
-            return [(names[value] if value >= 0 else "", f"shapes of classifier {name}") for value in values]
+    alike = [cache for cache in here if _points(cache) == origin.train.points]
+    # One of the name that it had is the one; else every cache with these points counts, whatever it is called now.
+    learned = [cache for cache in alike if cache.home.name.removesuffix(".zarr") == origin.train.cache] or alike
+    if learned:
+        return [(licence, f"shapes of classifier {name}") for cache in learned for licence in _of_shapes(cache)]
     file = classifiers.path(loaded.run, name).relative_to(loaded.run).as_posix()
     said = handed.stated(loaded.run, loaded.weights) if handed.unchanged(loaded.run, loaded.weights, file) else {}
     if said:
         return [(licence, one) for licence, who in said.items() for one in who]
     return [("", f"classifier {name}, trained on {origin.train.cache}, which is not here")]
+
+
+def _points(cache: Cache) -> str:
+    record = cache.products().get(products.POINTS.name)
+    return record.fingerprint if record else ""
+
+
+def _of_shapes(cache: Cache) -> list[str]:
+    """The licences of all shapes of a cache; an empty one stands for unknown."""
+    names = cache.manifest.licences
+    return [names[value] if value >= 0 else "" for value in np.unique(cache.column("licence")).tolist()] if names else [""]
 
 
 def _before(run: Path, header: Header) -> Iterator[tuple[str, Path | None, Header | None, str]]:

@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,11 +27,11 @@ def cache_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def write_small(path: Path, **settings: int | str) -> None:
+def write_small(path: Path, **settings: Any) -> None:
     random = GuideSpec(name="random", encoder="none", weights="none", tokens=32, dim=96, blocks=1)
     points = PointSpec(count=64, blocks=2, ordered=32)
-    settings = {"shapes": 60, "shard": 16} | settings
-    synthetic.write(path, points=points, labels=LABELS, guide=random, failed=FAILED, **settings)
+    settings = {"shapes": 60, "shard": 16, "points": points} | settings
+    synthetic.write(path, labels=LABELS, guide=random, failed=FAILED, **settings)
 
 
 def keep(loaded: checkpoint.Loaded, cache_path: Path, name: str, task: str = "classify") -> None:
