@@ -37,6 +37,7 @@ def write(
     captions: tuple[str, ...] = ("synthetic",),
     format_version: int = spec.FORMAT_VERSION,
     seed: int = 0,
+    licence: str = "",
 ) -> Cache:
     """Write a complete cache of random numbers, with every product but the pictures.
 
@@ -51,6 +52,7 @@ def write(
         captions: names of the captions to make, each embedded by every teacher with a text side.
         format_version: format of the cache. Format 1 has room for one set of captions, without a name.
         seed: of everything random.
+        licence: of all shapes; empty for unknown.
     """
     points = points or PointSpec(count=64, blocks=2, ordered=32)
     teachers = teachers or (teacher("random-a"), teacher("random-b", 16, text=False))
@@ -59,10 +61,16 @@ def write(
     ids = [f"{labels.classes[i % len(labels.classes)]}/{i:06d}" for i in range(shapes)]
     source = SourceSpec(kind="synthetic", ids=spec.ids_digest(ids))
     manifest = Manifest(
-        format_version=format_version, shapes=shapes, shard=shard, source=source, classes=labels.classes, splits=("train", "test")
+        format_version=format_version,
+        shapes=shapes,
+        shard=shard,
+        source=source,
+        classes=labels.classes,
+        splits=("train", "test"),
+        licences=(licence,) if licence else (),
     )
     classes = [i % len(labels.classes) for i in range(shapes)]
-    cache = store.create(path, manifest, ids, classes, [int(i % 3 == 2) for i in range(shapes)])
+    cache = store.create(path, manifest, ids, classes, [int(i % 3 == 2) for i in range(shapes)], [0] * shapes if licence else None)
     alive = np.isin(np.arange(shapes), failed, invert=True)
     words = [labels.classes[c] for c in classes]
     base = _ordered_sphere(points.count, points.ordered, rng)

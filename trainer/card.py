@@ -6,6 +6,7 @@
 The card is Markdown with a metadata block (https://huggingface.co/docs/hub/model-cards).
 """
 
+import dataclasses
 import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ from cache_schema.errors import UserError
 from cache_schema.spec import Record, TeacherSpec
 from cache_schema.store import Cache, open_cache
 from cache_schema.terminal import version_line
-from trainer import checkpoint
+from trainer import checkpoint, classifiers, handed
 from trainer.batch import Used
 from trainer.checkpoint import Header, Loaded
 from trainer.config import AlignConfig, DistillConfig
@@ -50,10 +51,17 @@ class Trained:
     records: tuple[Record, ...]
     """Records of what was read, in the order of making; empty if the cache is not here."""
     classes: int = 0
+    stated: bool = False
+    """Whether the cache is not here, and who pushed the run says under which licences it is."""
 
     @property
     def name(self) -> str:
         return Path(self.used.path).name
+
+    @property
+    def called(self) -> str:
+        """The cache in words."""
+        return self.name if self.whose == "the run" else f"{self.name} of {self.whose}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,42 +76,103 @@ class Facts:
 # ------------------------------------------------------------------------------------------------------ what is known
 
 
-def gathered(loaded: Loaded, caches: Sequence[Path]) -> Facts:
+def gathered(loaded: Loaded, caches: Sequence[Path], kept: Sequence[str] = ()) -> Facts:
     """Find out what a run was trained on, and under which licences that is.
+
+    What is not here is unknown, unless the run was pulled: then its `config.json` says who is under which licence (`handed.stated`).
 
     Args:
         loaded: the run.
         caches: where its caches are now; those that are still where they were need not be named.
+        kept: names of classifiers of the run that go along.
+
+    Raises:
+        UserError: a file of a classifier is damaged.
     """
     opened = [open_cache(path) for path in caches]
-    data = [_trained(used, loaded.header, "the run", opened) for used in loaded.header.caches]
-    holders: dict[str, list[str]] = {}
-    for whose, header in _before(loaded.run, loaded.header):
-        if header is None:
-            holders.setdefault("", []).append(f"{whose}, whose run is not here")
+    data, held = _of_run(loaded.run, loaded.header, loaded.weights, "the run", opened)
+    here = [*opened, *(cache for one in data for cache in _candidates(one.used, ()))]
+    for name in kept:
+        held += _of_classifier(loaded, name, here)
+    holders: dict[str, dict[str, None]] = {}
+    for licence, who in held:
+        holders.setdefault(licence, {})[who] = None
+    return Facts(data=tuple(data), holders={name: tuple(who) for name, who in holders.items()})
+
+
+Held = list[tuple[str, str]]
+"""(licence, who is under it)."""
+
+
+def _of_run(run: Path, header: Header, weights: str, whose: str, opened: Sequence[Cache]) -> tuple[list[Trained], Held]:
+    """What a run learned from: its caches, and those of the runs that it was made from."""
+    data = [_trained(used, header, whose, opened) for used in header.caches]
+    own = whose == "the run"
+    held = [(licence, who) for one in data for licence, who in _of_cache(one)]
+    if header.source:
+        held.append(("", f"the checkpoint {header.source.file} that was imported{'' if own else f' as {whose}'}"))
+    missing = [f"cache {one.called}, which is not here" for one in data if not one.records]
+    for name, path, before, digest in _before(run, header):
+        called = name if own else f"{name} (of {whose})"
+        if before is None or path is None:
+            missing.append(f"{called}, whose run is not here")
             continue
-        data += [_trained(used, header, whose, opened) for used in header.caches]
-        if header.source:
-            holders.setdefault("", []).append(f"the checkpoint {header.source.file} that was imported as {whose}")
-    if loaded.header.source:
-        holders.setdefault("", []).append(f"the checkpoint {loaded.header.source.file} that was imported")
-    for one in data:
-        whose = one.name if one.whose == "the run" else f"{one.name} of {one.whose}"
-        if not one.records:
-            holders.setdefault("", []).append(f"cache {whose}, which is not here")
-        for licence, count in one.shapes.items():
-            holders.setdefault(licence, []).append(f"{count} shapes of {whose}")
-        known = {record.product: record for record in one.records}
-        for product, licence in licences.of_products(known).items():
-            parts = products.parts(known[product])
-            model = f"teacher {parts['teacher']}" if "teacher" in parts else f"captions {parts.get('captions', product)}"
-            holders.setdefault(licence, []).append(model)
-    return Facts(data=tuple(data), holders={name: tuple(dict.fromkeys(who)) for name, who in holders.items()})
+        more, theirs = _of_run(path, before, digest, called, opened)
+        data, held = data + more, held + theirs
+    said = handed.stated(run, weights) if missing else {}
+    if said:
+        data = [dataclasses.replace(one, stated=True) if one.whose == whose and not one.records else one for one in data]
+        return data, held + [(licence, one) for licence, who in said.items() for one in who]
+    return data, held + [("", one) for one in missing]
 
 
-def _before(run: Path, header: Header) -> Iterator[tuple[str, Header | None]]:
-    """The runs that a run was made from, those of which these were made, and so on: what each is, in words, and its header. The header is
-    None if the run is not where it was.
+def _of_cache(one: Trained) -> Iterator[tuple[str, str]]:
+    """The licences of what a cache gave."""
+    for licence, count in one.shapes.items():
+        yield licence, f"{count} shapes of {one.called}"
+    known = {record.product: record for record in one.records}
+    for product, licence in licences.of_products(known).items():
+        parts = products.parts(known[product])
+        yield licence, f"teacher {parts['teacher']}" if "teacher" in parts else f"captions {parts.get('captions', product)}"
+
+
+def _of_classifier(loaded: Loaded, name: str, here: Sequence[Cache]) -> Held:
+    """The licences of what a kept classifier learned from. Its training shapes may come from other caches than those of the run.
+
+    Args:
+        loaded: the run.
+        name: the classifier.
+        here: caches that are here.
+    """
+    origin = classifiers.about(loaded.run, name).origin
+    if isinstance(origin, classifiers.Published):
+        return [("", f"classifier {name} of the file {origin.source.file} that was imported")]
+    alike = [cache for cache in here if _points(cache) == origin.train.points]
+    # One of the name that it had is the one; else every cache with these points counts, whatever it is called now.
+    learned = [cache for cache in alike if cache.home.name.removesuffix(".zarr") == origin.train.cache] or alike
+    if learned:
+        return [(licence, f"shapes of classifier {name}") for cache in learned for licence in _of_shapes(cache)]
+    file = classifiers.path(loaded.run, name).relative_to(loaded.run).as_posix()
+    said = handed.stated(loaded.run, loaded.weights) if handed.unchanged(loaded.run, loaded.weights, file) else {}
+    if said:
+        return [(licence, one) for licence, who in said.items() for one in who]
+    return [("", f"classifier {name}, trained on {origin.train.cache}, which is not here")]
+
+
+def _points(cache: Cache) -> str:
+    record = cache.products().get(products.POINTS.name)
+    return record.fingerprint if record else ""
+
+
+def _of_shapes(cache: Cache) -> list[str]:
+    """The licences of all shapes of a cache; an empty one stands for unknown."""
+    names = cache.manifest.licences
+    return [names[value] if value >= 0 else "" for value in np.unique(cache.column("licence")).tolist()] if names else [""]
+
+
+def _before(run: Path, header: Header) -> Iterator[tuple[str, Path | None, Header | None, str]]:
+    """The runs that a run was made from: what each is, in words, its folder, header, and digest of weights. The header is None if the run
+    is not where it was.
     """
     there = Begun()
     with suppress(UserError, OSError):  # imported, or without the file that says how it was begun
@@ -116,9 +185,7 @@ def _before(run: Path, header: Header) -> Iterator[tuple[str, Header | None]]:
         with suppress(UserError, OSError):
             if path is not None and checkpoint.weights(path) == weights:  # not another run in the same place
                 found = checkpoint.read(path)[0]
-        yield whose, found
-        if found is not None and path is not None:
-            yield from ((f"{more} (of {whose})", headers) for more, headers in _before(path, found))
+        yield whose, path, found, weights
 
 
 def _trained(used: Used, header: Header, whose: str, opened: Sequence[Cache]) -> Trained:
@@ -261,7 +328,10 @@ def _data(facts: Facts) -> str:
         count = one.used.rows.partition(" ")[0] or (str(sum(one.shapes.values())) if one.shapes else "an unknown number of")
         lines = [f"**{plain(one.name)}** ({one.whose}): {count} shapes{f' of {one.classes} classes' if one.classes else ''}"]
         if not one.records:
-            lines[0] += ". The cache was not here when this card was written, so its licences are not known"
+            lines[0] += ". The cache was not here when this card was written, so its licences are "
+            lines[0] += (
+                "those that the run's config.json stated when it was fetched; nobody has checked them" if one.stated else "not known"
+            )
         lines += ["", "| product | made by | licence | fingerprint |", "|---|---|---|---|"]
         known = {record.product: record for record in one.records}
         said = licences.of_products(known)

@@ -206,16 +206,16 @@ class Votes(nn.Module):
     scale: Tensor
     weight: Tensor
     bias: Tensor
-    first: Tensor
-    second: Tensor
+    sides: Tensor
+    """[Q, K]: 1 at the first class of a pair, -1 at the second one."""
 
     def __init__(self, features: int, classes: int) -> None:
         super().__init__()
         first, second = torch.triu_indices(classes, classes, 1)
         for name, shape in {"mean": (features,), "scale": (features,), "weight": (len(first), features), "bias": (len(first),)}.items():
             self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
-        self.register_buffer("first", first, persistent=False)
-        self.register_buffer("second", second, persistent=False)
+        sides = nn.functional.one_hot(first, classes) - nn.functional.one_hot(second, classes)
+        self.register_buffer("sides", sides.double(), persistent=False)
         self.classes = classes
 
     @classmethod
@@ -239,9 +239,10 @@ class Votes(nn.Module):
         x = (features.double() - self.mean).float()  # rounded as scikit-learn rounds float32 features
         x = (x.double() / self.scale).float().double()
         won = x @ self.weight.mT + self.bias > 0  # [B, Q]
-        votes = features.new_zeros(len(x), self.classes)
-        votes = votes.index_add(1, self.first, won.to(votes.dtype)).index_add(1, self.second, (~won).to(votes.dtype))
-        return votes - TIE / self.classes * torch.arange(self.classes, device=votes.device)
+        numbers = torch.arange(self.classes, device=x.device)
+        # Class k is the second one of k pairs, and loses one of these votes to each first one that wins. Whole numbers: the sums are exact.
+        votes = (won.double() @ self.sides + numbers).to(features.dtype)
+        return votes - TIE / self.classes * numbers
 
 
 def _head(form: Form, classes: int) -> nn.Module:

@@ -508,7 +508,8 @@ def export(
         made = graphs.write(run, file, takes or "points", classifier)
         for value in (*made.inputs, *made.outputs):
             answer(f"{'input ' if value in made.inputs else 'output'}  {value.name} {list(value.shape)}: {value.about}")
-        say(f"{file} now has the encoder of {run}: {made.bytes / 1e6:.1f} MB, {made.apart:.1g} of the largest value apart from torch")
+        what = f"the classifier {classifier}" if classifier else "the encoder"
+        say(f"{file} now has {what} of {run}: {made.bytes / 1e6:.1f} MB, {made.apart:.1g} of the largest value apart from torch")
         return
     if takes or classifier:
         option = "--input" if takes else "--classifier"

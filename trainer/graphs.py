@@ -11,7 +11,6 @@ Letters: B shapes, P points, C channels, G groups, K points per group, D width o
 L levels, N classes.
 """
 
-import importlib
 import io
 import json
 import logging
@@ -30,7 +29,7 @@ from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.spec import to_json
 from cache_schema.terminal import version_line
-from trainer import card, checkpoint, ops
+from trainer import card, checkpoint, classifiers, ops
 from trainer.align import Align, Regression, TeacherLosses
 from trainer.checkpoint import Loaded
 from trainer.encoders.protocol import Arranged, Encoder, Level, Patches
@@ -47,6 +46,8 @@ CHECKED: Final = (1, 3)
 """Numbers of shapes of the inputs with which a file is checked."""
 OPSET: Final = 20
 """Version of ONNX's operators in a file."""
+NEEDED: Final = ("val", "tensor_meta")
+"""What a file of `torch.export` needs to know about a node: the types and shapes of its values."""
 KEY: Final = "mmpd"
 """Start of the keys of our metadata in a file."""
 
@@ -216,9 +217,10 @@ def write(run: Path, out: Path, takes: Takes = "points", classifier: str = "") -
     if classifier:
         if takes != "points":
             raise UserError("a classifier takes points: leave out --input groups")
-        kept = importlib.import_module("trainer.classifiers").load(run, classifier, "cpu")
+        kept = classifiers.load(run, classifier, "cpu")
     graph = Graph(loaded.model, takes, _Classifier(kept.body, kept.head) if kept else None).eval()
     about = {f"{KEY}.classes": json.dumps(kept.classes)} if kept else {}
+    about[f"{KEY}.licences"] = licences.in_words(card.gathered(loaded, (), [classifier] if classifier else []).holders)
     with torch.no_grad():
         return _checked(loaded, graph, (kept and kept.convention) or convention, out, about)
 
@@ -302,10 +304,19 @@ def _exported(
     """The bytes of a file of `torch.export`, and a function that runs it."""
     with _quiet():
         program = torch.export.export(graph, tuple(example), dynamic_shapes=(_free(example),))
+        _forget_places(program)
         file = io.BytesIO()
         torch.export.save(program, file, extra_files={f"{KEY}.json": json.dumps(about)})
         again = torch.export.load(io.BytesIO(file.getvalue())).module()
     return file.getvalue(), lambda sample: again(*sample)
+
+
+def _forget_places(program: torch.export.ExportedProgram) -> None:
+    """Take everything from the nodes of a program that only tells which code made them, since it has paths of this machine."""
+    for module in program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                node.meta = {key: value for key, value in node.meta.items() if key in NEEDED}
 
 
 def _free(example: Sequence[Tensor]) -> tuple[dict[int, object], ...]:
@@ -355,7 +366,6 @@ def metadata(loaded: Loaded, convention: Convention, takes: Sequence[Value], giv
         "preprocessing": preprocessing(convention, loaded.model.encoder.config.channels),
         "inputs": "; ".join(f"{v.name} {list(v.shape)}: {v.about}" for v in takes),
         "outputs": "; ".join(f"{v.name} {list(v.shape)}: {v.about}" for v in gives),
-        "licences": licences.in_words(card.gathered(loaded, ()).holders),
         "version": version_line().strip(),
     }
     return {f"{KEY}.{key}": text for key, text in said.items()}

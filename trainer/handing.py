@@ -23,72 +23,34 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from torch import Tensor, nn
 
-from cache_schema import licences, products
+from cache_schema import licences
 from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.local import Cleaner, own_names
-from cache_schema.names import path_name
 from cache_schema.remote import CARD, FILE_MOST, MODELS, ROOT_MOST, Absent, Folder, Hub, Place, is_remote, place_of_run, snapshot
 from cache_schema.spec import from_json, to_json
-from cache_schema.store import open_cache
 from cache_schema.terminal import json_text
-from trainer import card, checkpoint, folder
+from trainer import card, checkpoint, classifiers, folder, handed, labels
 from trainer.checkpoint import SHARED, WEIGHTS, Header, Loaded
 from trainer.encoders import catalog
 from trainer.encoders.protocol import EncoderSettings
+from trainer.handed import CURVES, FOLDERS, KEY, TRAINING, File, Handed
 from trainer.stage import build
 from trainer.tasks import result
 from trainer.tasks.features import Body
 
-KEY: Final = "mmpd"
-"""Key of our part of `config.json`."""
-FORMAT: Final = 1
-"""Version of that part. A reader refuses any other."""
-CURVES: Final = "curves.png"
-"""Picture of the losses in the folder of a run."""
-FOLDERS: Final = {result.FOLDER: ".json", "labels": ".safetensors", "classifiers": ".safetensors"}
-"""Folders of a run that travel, and the end of the names of the files in them that do."""
 SHIPPED: Final = {path.name: path for path in sorted((Path(__file__).parent / "shipped").iterdir()) if path.is_dir()}
 """Folders of the runs that come with the project, by name."""
-TRAINING: Final = "training.safetensors"
-"""Name of the whole checkpoint at the place, with the state of the optimiser, if that goes along."""
 PATTERNS: Final = (SHARED, folder.CONFIG, CARD, *(f"{name}/*{end}" for name, end in FOLDERS.items()))
 """Files that `fetch` brings from the hub. Nothing else is ever fetched, so no stranger's pickle either."""
-CLASSIFIER: Final = "mmpd-classifier"
-"""Key of the JSON in the header of a kept classifier."""
 
 Say = Callable[[str], None]
 """Prints a message."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class File:
-    """A file of a run at a place."""
-
-    name: str
-    """Its place in the folder."""
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Handed:
-    """Our part of `config.json`: what a run at a place is."""
-
-    format: int = FORMAT
-    header: Header
-    digest: str
-    """Digest of the weights (`checkpoint.Loaded.weights`)."""
-    trial: str
-    """Fingerprint of the experiment with its seeds, by which a later push of the same run is recognised."""
-    files: tuple[File, ...]
-    """All other files."""
 
 
 # ---------------------------------------------------------------------------------------------------------------- push
@@ -134,8 +96,7 @@ def push(
         raise UserError(f"{url} is the run itself; give another place")
     loaded = checkpoint.load(run)
     cleaner = Cleaner(_places(loaded, caches), own_names())
-    facts = card.gathered(loaded, caches)
-    facts = dataclasses.replace(facts, holders=_with_classifiers(run, facts.holders, caches))
+    facts = card.gathered(loaded, caches, classifiers.names(run))
     check_licences(run, facts.holders, allow_unknown, say)
     trial = checkpoint.setup(loaded.header, seeds=True)
     check_place(place, trial, replace)
@@ -158,17 +119,18 @@ def _write(place: Place, loaded: Loaded, cleaner: Cleaner, facts: card.Facts, li
     names = sorted([*files, CARD, folder.CONFIG])
     files[CARD] = cleaner.cleaned(card.readme(where, loaded, facts, _results(loaded.run), licence, names).decode()).encode()
     listed = tuple(File(name=name, size=len(data), sha256=hashlib.sha256(data).hexdigest()) for name, data in sorted(files.items()))
-    handed = Handed(header=header, digest=loaded.weights, trial=trial, files=listed)
+    holders = tuple((name, tuple(map(cleaner.cleaned, who))) for name, who in facts.holders.items())
+    made = Handed(header=header, digest=loaded.weights, trial=trial, files=listed, holders=holders)
     for name, data in files.items():
         place.write(name, data)
-    place.write(folder.CONFIG, _config(handed, encoder))
+    place.write(folder.CONFIG, _config(made, encoder))
     place.settle()
     return {file.name: file.size for file in listed}
 
 
-def _config(handed: Handed, encoder: EncoderSettings) -> bytes:
+def _config(made: Handed, encoder: EncoderSettings) -> bytes:
     """The bytes of `config.json`: our part, and what a run's own `config.json` says."""
-    return (json_text({KEY: to_json(handed), **folder.described(handed.header, encoder, None, None)}) + "\n").encode()
+    return (json_text({KEY: to_json(made), **folder.described(made.header, encoder, None, None)}) + "\n").encode()
 
 
 def _results(run: Path) -> list[result.Result]:
@@ -176,12 +138,20 @@ def _results(run: Path) -> list[result.Result]:
 
 
 def _beside(run: Path, cleaner: Cleaner) -> dict[str, bytes]:
-    """The files of a run that go along with its weights, by their places, without anything local."""
+    """The files of a run that go along with its weights, by their places, without anything local.
+
+    Raises:
+        UserError: a file is damaged, or has a name under which it could not be fetched.
+    """
     found = {CURVES: (run / CURVES).read_bytes()} if (run / CURVES).is_file() else {}
-    for name, end in FOLDERS.items():
-        for path in sorted((run / name).glob(f"*{end}")):
+    for parent, end in FOLDERS.items():
+        for path in sorted((run / parent).glob(f"*{labels.AT}*{end}" if parent == labels.FOLDER else f"*{end}")):
+            if path.name.startswith("."):
+                continue
+            name = f"{parent}/{path.name}"
+            handed.check_name(name, str(run))
             data = path.read_bytes()
-            found[f"{name}/{path.name}"] = _clean_json(data, cleaner) if end == ".json" else _clean_tensors(data, cleaner, path)
+            found[name] = _clean_json(data, cleaner) if end == ".json" else _clean_tensors(data, cleaner, path)
     return found
 
 
@@ -215,7 +185,8 @@ def _clean_tensors(data: bytes, cleaner: Cleaner, path: Path) -> bytes:
     try:
         length = int.from_bytes(data[:8], "little")
         header = json.loads(data[8 : 8 + length])
-    except ValueError as error:
+        said = dict(header.get("__metadata__", {}))
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is damaged: it is no safetensors file ({error})") from error
 
     def clean(text: str) -> str:
@@ -224,7 +195,6 @@ def _clean_tensors(data: bytes, cleaner: Cleaner, path: Path) -> bytes:
         except ValueError:
             return cleaner.cleaned(text)
 
-    said = header.get("__metadata__", {})
     made = {key: clean(text) if cleaner.local(text) else text for key, text in said.items()}
     if made == said:
         return data
@@ -265,30 +235,6 @@ def check_licences(run: Path, holders: Mapping[str, Sequence[str]], allow_unknow
         say(f"Pushed although a licence is not known: {'; '.join(unknown)}")
 
 
-def _with_classifiers(run: Path, holders: Mapping[str, Sequence[str]], caches: Sequence[Path]) -> dict[str, list[str]]:
-    """Add the kept classifiers of a run to who is under which licence. Their training shapes may come from other caches."""
-    found = {name: list(who) for name, who in holders.items()}
-    known = {_points(cache): cache for cache in map(open_cache, caches)}
-    for path in sorted((run / "classifiers").glob("*.safetensors")):
-        data = path.read_bytes()
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        train = (json.loads(header.get("__metadata__", {}).get(CLASSIFIER, "{}")).get("origin") or {}).get("train") or {}
-        cache = known.get(train.get("points", ""))
-        if cache is None:
-            where = f"trained on {train['cache']}, which is not here" if train else "trained elsewhere"
-            found.setdefault("", []).append(f"classifier {path.stem}, {where}")
-            continue
-        names = cache.manifest.licences
-        for value in {int(value) for value in cache.column("licence").tolist()} if names else {-1}:
-            found.setdefault(names[value] if value >= 0 else "", []).append(f"shapes of classifier {path.stem}")
-    return found
-
-
-def _points(cache: Any) -> str:
-    record = cache.products().get(products.POINTS.name)
-    return record.fingerprint if record else ""
-
-
 def check_place(place: Place, trial: str, replace: bool) -> None:
     """Refuse to write over what is not an earlier state of this run.
 
@@ -323,39 +269,7 @@ def described(place: Place) -> Handed:
         Absent: there is no such file.
         UserError: it is damaged, of another version, or not of this software.
     """
-    return _handed(place.read(folder.CONFIG, ROOT_MOST), place.address(folder.CONFIG))
-
-
-def _handed(data: bytes, where: str) -> Handed:
-    try:
-        body = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where} is damaged: {error}") from error
-    said = body.get(KEY) if isinstance(body, dict) else None
-    if not isinstance(said, dict):
-        raise UserError(f"{where} describes no run of this project: no {KEY!r} in it")
-    if said.get("format") != FORMAT:
-        raise UserError(f"{where} has format {json.dumps(said.get('format'))[:40]}, this software reads {FORMAT}; use a newer mmpd")
-    try:
-        handed: Handed = from_json(Handed, said, where)
-    except ValueError as error:
-        raise UserError(f"{where}: {error}. It is damaged, or was written by another version of mmpd") from error
-    names = [file.name for file in handed.files]
-    for name in names:
-        _check_name(name, where)
-    if SHARED not in names:
-        raise UserError(f"{where} lists no {SHARED}: it is damaged")
-    return handed
-
-
-def _check_name(name: str, where: str) -> None:
-    """Refuse a file that no push writes, and a name that leads out of a folder."""
-    parts = name.split("/")
-    for part in parts:
-        path_name(part, f"{where}: file {name[:100]!r}")
-    known = parts in ([SHARED], [TRAINING], [CARD], [CURVES]) or (len(parts) == 2 and parts[1].endswith(FOLDERS.get(parts[0], "\0")))
-    if not known:
-        raise UserError(f"{where} lists {name[:100]!r}, which is no file of a run")
+    return handed.read(place.read(folder.CONFIG, ROOT_MOST), place.address(folder.CONFIG))
 
 
 def pull(url: str, run: Path) -> dict[str, int]:
@@ -375,16 +289,16 @@ def pull(url: str, run: Path) -> dict[str, int]:
     if run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise UserError(f"{run} exists; give a new folder")
     try:
-        handed = described(place)
+        there = described(place)
     except Absent as error:
         raise Absent(f"{url} holds no run: {error}") from None
     config = place.read(folder.CONFIG, ROOT_MOST)
-    files = _fetched(place, handed) | {folder.CONFIG: config}
+    files = _fetched(place, there) | {folder.CONFIG: config}
     try:
         # The weights come last: a folder without them is no run.
         for name in sorted(files, key=lambda one: one == checkpoint.LAST):
             write_file(run / name, files[name])
-        _check_weights(run, handed, url)
+        _check_weights(run, there, url)
     except BaseException:
         shutil.rmtree(run, ignore_errors=True)
         raise
@@ -396,15 +310,15 @@ def _address(name: str) -> str:
     return name if Path(name).is_dir() else str(SHIPPED.get(name, name))
 
 
-def _fetched(place: Place, handed: Handed) -> dict[str, bytes]:
+def _fetched(place: Place, there: Handed) -> dict[str, bytes]:
     """The files of a run at a place, by their places in its new folder.
 
     Raises:
         UserError: one is missing, or is not the one that was pushed.
     """
     found: dict[str, bytes] = {}
-    whole = any(file.name == TRAINING for file in handed.files)
-    for file in handed.files:
+    whole = any(file.name == TRAINING for file in there.files)
+    for file in there.files:
         if file.name == SHARED and whole:
             continue  # the whole checkpoint has the same weights
         data = place.read(file.name, min(file.size, FILE_MOST))
@@ -451,15 +365,22 @@ def fetch(name: str, revision: str | None = None) -> Path:
 
 
 def _check_folder(found: Path, name: str) -> None:
-    """Compare the weights in a folder with the digest in its `config.json`. A folder whose `config.json` is not ours is refused."""
-    handed = _handed((found / folder.CONFIG).read_bytes(), str(found / folder.CONFIG))
-    _check_weights(found, handed, name)
+    """Compare the files in a folder with the checksums in its `config.json`. A folder whose `config.json` is not ours is refused."""
+    there = handed.read((found / folder.CONFIG).read_bytes(), str(found / folder.CONFIG))
+    _check_weights(found, there, name)
+    for file in there.files:
+        path = found / file.name
+        if path.exists() and (path.stat().st_size != file.size or handed.sha256(path) != file.sha256):
+            raise UserError(
+                f"{file.name} of {name} does not match its checksum in {folder.CONFIG}: it was damaged or changed. Delete {found} and "
+                "fetch it again, or push the run again"
+            )
 
 
-def _check_weights(run: Path, handed: Handed, name: str) -> None:
-    if (digest := checkpoint.weights(run)) != handed.digest:
+def _check_weights(run: Path, there: Handed, name: str) -> None:
+    if (digest := checkpoint.weights(run)) != there.digest:
         raise UserError(
-            f"the weights of {name} are not those of its {folder.CONFIG} (digest {digest[:12]}, expected {handed.digest[:12]}): the file "
+            f"the weights of {name} are not those of its {folder.CONFIG} (digest {digest[:12]}, expected {there.digest[:12]}): the file "
             f"was damaged or replaced. Delete {run} and fetch it again"
         )
 
@@ -503,8 +424,11 @@ def _hub_model() -> type[nn.Module]:
             settings = self.model.encoder.config
             data = checkpoint.contents(self.handed.header, settings, state)
             file = File(name=SHARED, size=len(data), sha256=hashlib.sha256(data).hexdigest())
-            handed = dataclasses.replace(self.handed, digest=checkpoint.digest(self.model.state_dict()), files=(file,))
+            digest = checkpoint.digest(self.model.state_dict())
+            # Nobody knows here what other weights were trained on.
+            holders = self.handed.holders if digest == self.handed.digest else ()
+            made = dataclasses.replace(self.handed, digest=digest, files=(file,), holders=holders)
             write_file(Path(save_directory) / SHARED, data)
-            write_file(Path(save_directory) / folder.CONFIG, _config(handed, settings))
+            write_file(Path(save_directory) / folder.CONFIG, _config(made, settings))
 
     return HubModel

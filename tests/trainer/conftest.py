@@ -1,7 +1,9 @@
 """What the tests of the trainer share, to be read only: a small cache of random numbers, a run on it, the cache with that run's guide."""
 
+import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,7 @@ from cache_schema.spec import GuideSpec, LabelSet, PointSpec
 from trainer import checkpoint, guide
 from trainer.loop import train
 from trainer.recipes import configured
+from trainer.tasks import catalog
 
 LABELS = LabelSet(name="source", classes=("cone", "cube", "torus"), templates=("a {}", "the shape of a {}"))
 FAILED = (4, 9)
@@ -24,10 +27,17 @@ def cache_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def write_small(path: Path, **settings: int) -> None:
+def write_small(path: Path, **settings: Any) -> None:
     random = GuideSpec(name="random", encoder="none", weights="none", tokens=32, dim=96, blocks=1)
     points = PointSpec(count=64, blocks=2, ordered=32)
-    synthetic.write(path, shapes=60, shard=16, points=points, labels=LABELS, guide=random, failed=FAILED, **settings)
+    settings = {"shapes": 60, "shard": 16, "points": points} | settings
+    synthetic.write(path, labels=LABELS, guide=random, failed=FAILED, **settings)
+
+
+def keep(loaded: checkpoint.Loaded, cache_path: Path, name: str, task: str = "classify") -> None:
+    """Keep a classifier of all shapes of a cache with a run."""
+    options = dataclasses.replace(catalog.task(task).SMOKE, train_split="all", test_split="all")
+    catalog.keep(catalog.evaluate(task, loaded, store.open_cache(cache_path), options), loaded, name)
 
 
 def config_of(stage: str, *assignments: str, recipe: str = "smoke"):

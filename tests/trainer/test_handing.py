@@ -13,9 +13,11 @@ import torch
 
 from cache_schema import local, store
 from cache_schema.errors import UserError
-from tests.trainer.conftest import config_of
-from trainer import checkpoint, handing
+from cache_schema.spec import PointSpec
+from tests.trainer.conftest import config_of, keep, write_small
+from trainer import checkpoint, handing, labels
 from trainer.loop import train
+from trainer.model import Model
 from trainer.tasks import catalog
 
 
@@ -28,10 +30,10 @@ def run(cache_path, tmp_path_factory):
     catalog.save(
         catalog.evaluate("zeroshot", loaded, store.open_cache(cache_path), catalog.options("zeroshot", ["labels=source"]), None), run
     )
-    for name in ("labels", "classifiers"):
-        (run / name).mkdir()
-        said = {"mmpd": json.dumps({"model": f"{run}/deep/model.bin", "classes": ["cone"]})}
-        safetensors.torch.save_file({"embeddings": torch.arange(6.0).view(2, 3)}, run / name / "one.safetensors", said)
+    labels.add(loaded, cache_path, "source")
+    said = {"mmpd": json.dumps({"model": f"{run}/deep/model.bin", "classes": ["cone"]})}
+    safetensors.torch.save_file({"embeddings": torch.arange(6.0).view(2, 3)}, run / "labels" / "one@me.safetensors", said)
+    keep(loaded, cache_path, "shapes")
     (run / "notes.txt").write_text("secret")
     (run / "labels" / "evil.pkl").write_bytes(pickle.dumps("x"))
     return run
@@ -52,7 +54,8 @@ def files(folder):
 
 def test_weights_results_and_a_card_travel_and_nothing_else(run, pushed, cache_path):
     assert files(pushed) == {
-        "model.safetensors", "config.json", "README.md", "curves.png", "labels/one.safetensors", "classifiers/one.safetensors",
+        "model.safetensors", "config.json", "README.md", "curves.png", "labels/one@me.safetensors", "labels/source@random-a.safetensors",
+        "classifiers/shapes.safetensors",
         *(f"eval/{path.name}" for path in (run / "eval").glob("*.json")),
     }  # fmt: skip
     for name in files(pushed):
@@ -66,7 +69,7 @@ def test_weights_results_and_a_card_travel_and_nothing_else(run, pushed, cache_p
     points = torch.rand(2, 64, 3)
     mine, theirs = (checkpoint.load(place).model.features(points, ordered=False) for place in (run, handing.fetch(str(pushed))))
     torch.testing.assert_close(mine.summary, theirs.summary, rtol=0, atol=0)
-    with safetensors.safe_open(pushed / "labels" / "one.safetensors", "pt") as opened:
+    with safetensors.safe_open(pushed / "labels" / "one@me.safetensors", "pt") as opened:
         assert torch.equal(opened.get_tensor("embeddings"), torch.arange(6.0).view(2, 3))
         assert json.loads(opened.metadata()["mmpd"]) == {"model": "deep/model.bin", "classes": ["cone"]}  # relative to the run
 
@@ -103,6 +106,19 @@ def test_a_pulled_run_is_an_ordinary_run(run, pushed, cache_path, tmp_path):
         handing.pull(str(pushed), tmp_path / "theirs")
 
 
+def test_label_sets_and_classifiers_come_along(pushed, tmp_path):
+    handing.pull(str(pushed), tmp_path / "theirs")
+    (tmp_path / "theirs" / "labels" / "one@me.safetensors").unlink()  # no label set, but a file with a name of one
+    model = Model.from_pretrained(tmp_path / "theirs", "cpu")
+    assert model.label_sets == {"source": ("random-a",)} and model.classifiers == ("shapes",)
+    assert model.classify(torch.rand(64, 3), "source").classes == ("cone", "cube", "torus")
+    handing.push(tmp_path / "theirs", str(pushed.parent / "again"), allow_unknown=True)
+    handing.push(tmp_path / "theirs", str(pushed.parent / "again"), allow_unknown=True)
+    (tmp_path / "theirs" / "labels" / "o ne@me.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match="cannot be a file name"):
+        handing.push(tmp_path / "theirs", str(tmp_path / "place"), allow_unknown=True)
+
+
 def test_the_training_goes_along_if_asked(run, cache_path, tmp_path):
     handing.push(run, str(tmp_path / "all"), allow_unknown=True, training=True)
     handing.pull(str(tmp_path / "all"), tmp_path / "theirs")
@@ -122,6 +138,56 @@ def test_licences_are_obeyed(run, cache_path, tmp_path):
     with pytest.raises(UserError, match=r"must not be given away: teacher random-a \(CC BY-ND 4.0: it forbids"):
         handing.push(run, str(tmp_path / "place"), caches=[copy], allow_unknown=True)
     assert not (tmp_path / "place").exists()
+
+
+def test_licences_of_classifiers_are_obeyed(run, cache_path, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    study = tmp_path / "study.zarr"
+    write_small(study, shapes=48, points=PointSpec(count=64, blocks=1, ordered=32), licence="CC BY-ND 4.0")
+    keep(checkpoint.load(tmp_path / "run"), study, "study")
+    with pytest.raises(UserError, match=r"must not be given away: shapes of classifier study \(CC BY-ND 4.0: it forbids"):
+        handing.push(tmp_path / "run", str(tmp_path / "place"), caches=[study], allow_unknown=True)
+    with pytest.raises(UserError, match=r"nobody knows whether .* classifier study, trained on study, which is not here"):
+        handing.push(tmp_path / "run", str(tmp_path / "place"))
+    (tmp_path / "run" / "classifiers" / "junk.safetensors").write_bytes(b"junk of no kind")
+    with pytest.raises(UserError, match=r"junk.safetensors is no safetensors file"):
+        handing.push(tmp_path / "run", str(tmp_path / "place"), allow_unknown=True)
+    # A cache that is where the run was trained on it need not be named.
+    train(config_of("align", "optim.epochs=1"), [study], tmp_path / "own", device="cpu")
+    keep(checkpoint.load(tmp_path / "own"), study, "study")
+    with pytest.raises(UserError, match=r"48 shapes of study.zarr|must not be given away: .*shapes of classifier study"):
+        handing.push(tmp_path / "own", str(tmp_path / "place"), allow_unknown=True)
+    assert not (tmp_path / "place").exists()
+
+
+def test_licences_are_known_after_each_hop(cache_path, tmp_path):
+    home = tmp_path / "home.zarr"
+    write_small(home, shapes=48, licence="MIT")
+    train(config_of("distill", *ALONE), [home], tmp_path / "run", device="cpu")
+    handing.push(tmp_path / "run", str(tmp_path / "0"))
+    home.rename(tmp_path / "gone.zarr")
+    for hop in range(2):
+        handing.pull(str(tmp_path / f"{hop}"), tmp_path / f"run{hop}")
+        handing.push(tmp_path / f"run{hop}", str(tmp_path / f"{hop + 1}"))
+    text = (tmp_path / "2" / "README.md").read_text()
+    assert text.count("shapes of home.zarr (as whoever pushed the run says)") == 1 and "nobody has checked" in text
+    # What is made from it is under it, and what was added since is not.
+    train(config_of("distill", *ALONE), [tmp_path / "gone.zarr"], tmp_path / "next", device="cpu", init=tmp_path / "run1")
+    handing.push(tmp_path / "next", str(tmp_path / "nexts"))
+    keep(checkpoint.load(tmp_path / "run1"), cache_path, "mine")
+    with pytest.raises(UserError, match=r"classifier mine, trained on small, which is not here"):
+        handing.push(tmp_path / "run1", str(tmp_path / "p"))
+    shutil.rmtree(tmp_path / "run1" / "classifiers")
+    # A statement about other weights, or none, as in older files, leaves them unknown.
+    for harm in (lambda said: said.update(digest="0" * 64), lambda said: said.pop("holders")):
+        shutil.rmtree(tmp_path / "other", ignore_errors=True)
+        shutil.copytree(tmp_path / "run0", tmp_path / "other")
+        change(tmp_path / "other", harm)
+        with pytest.raises(UserError, match=r"cache home.zarr, which is not here"):
+            handing.push(tmp_path / "other", str(tmp_path / "p"))
+    change(tmp_path / "run0", lambda said: said.update(holders=[["no-redistribution", ["shapes"]]]))
+    with pytest.raises(UserError, match=r"must not be given away: shapes \(as whoever"):
+        handing.push(tmp_path / "run0", str(tmp_path / "p"), allow_unknown=True)
 
 
 @pytest.mark.parametrize(
@@ -150,12 +216,26 @@ def test_a_damaged_or_strange_place_is_named_and_nothing_of_it_is_kept(pushed, t
 def test_a_damaged_folder_is_not_loaded_either(pushed, tmp_path):
     place = tmp_path / "place"
     shutil.copytree(pushed, place)
+    for name in ("model.safetensors", "classifiers/shapes.safetensors"):
+        data = bytearray((place / name).read_bytes())
+        with safetensors.safe_open(place / name, "pt") as opened:
+            assert not list(opened.keys())[-1].startswith("model.encoder")
+        data[-1] ^= 64  # in a head, which does not enter the digest of the weights
+        (place / name).write_bytes(data)
+        with pytest.raises(UserError, match=f"{name} of .* does not match its checksum"):
+            handing.fetch(str(place))
+        shutil.copy(pushed / name, place / name)
+    handing.fetch(str(place))
     change(place, lambda said: said.update(digest="0" * 64))
     with pytest.raises(UserError, match=r"are not those of its config.json"):
         handing.fetch(str(place))
     (place / "config.json").write_text("{}")
     with pytest.raises(UserError, match="describes no run of this project"):
         handing.fetch(str(place))
+
+
+ALONE = ("start=random", "distill.local_weight=0", "distill.global_weight=0", "distill.reconstruction_weight=1", "optim.epochs=1")
+"""Settings of a stage 2 that needs no guide and no teacher, so its licences are those of its shapes."""
 
 
 def change(folder, how):
@@ -190,7 +270,7 @@ def test_names_of_this_user_do_not_go_out(run, tmp_path, monkeypatch):
 
 
 def test_fetch_names_what_it_cannot_find(tmp_path):
-    with pytest.raises(UserError, match="no name of a model on the hub, which has the form USER/NAME"):
+    with pytest.raises(UserError, match="no name of a model on the hub, which is USER/NAME"):
         handing.fetch("chairs")
     with pytest.raises(UserError, match="fetch it first, mmpd-train pull s3://lab/chairs RUN"):
         handing.fetch("s3://lab/chairs")

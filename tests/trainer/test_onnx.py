@@ -2,17 +2,17 @@
 
 import json
 import re
-import sys
-import types
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from cache_schema import store
 from cache_schema.errors import UserError
-from tests.trainer.conftest import SMALL
-from trainer import checkpoint, graphs
+from tests.trainer.conftest import SMALL, keep, write_small
+from trainer import checkpoint, classifiers, graphs
 from trainer.loop import train
 from trainer.recipes import configured
 from trainer.tasks.features import Body
@@ -121,6 +121,10 @@ def test_torch_export_runs_without_this_software(runs, tmp_path):
     file = tmp_path / "mamba.pt2"
     made = graphs.write(runs["pointmamba-tiny"], file)
     assert made.apart < 1e-5 and not list(tmp_path.glob("*.tmp"))
+    with zipfile.ZipFile(file) as members:
+        for name in members.namelist():
+            for place in (b"/trainer/", b"site-packages", str(Path(graphs.__file__).parents[1]).encode()):
+                assert place not in members.read(name), f"{name} holds {place}"
     program = torch.export.load(file)
     assert not any("mmpd" in str(node.target) for node in program.graph.nodes), "no operator of this software"
     points = prepared(np.random.default_rng(1).normal(size=(99, 3)), 64)
@@ -140,20 +144,21 @@ def test_a_graph_that_differs_is_not_written(runs, tmp_path, monkeypatch):
         graphs.write(runs["pointmae-tiny"], tmp_path / "off.pth")
 
 
-def test_a_kept_classifier_gives_its_logits(runs, tmp_path, monkeypatch):
-    model = checkpoint.load(runs["pointmae-tiny"]).model
-    body, head = Body.of(model, "mean_max"), torch.nn.Linear(96, 3)
-    kept = types.SimpleNamespace(body=body, head=head, classes=("cone", "cube", "torus"), convention=model.convention)
-    monkeypatch.setitem(sys.modules, "trainer.classifiers", types.SimpleNamespace(load=lambda run, name, device: kept))
-    seen = []
-
-    def written(graph, example, takes, gives, about):
-        seen.append((gives, about))
-        return b"a file", lambda sample: [head(body(sample[0], True))]
-
-    monkeypatch.setattr(graphs, "_exported", written)
-    made = graphs.write(runs["pointmae-tiny"], tmp_path / "classifier.pt2", classifier="shapes")
-    assert made.apart == 0 and [(value.name, value.shape) for value in made.outputs] == [("logits", ("batch", 3))]
-    assert json.loads(seen[0][1]["mmpd.classes"]) == ["cone", "cube", "torus"]
+@pytest.mark.parametrize("task", ["classify", "svm"])
+def test_a_kept_classifier_gives_its_logits(task, runs, cache_path, tmp_path):
+    run = runs["pointmae-tiny"]
+    write_small(tmp_path / "study.zarr", shapes=48, licence="CC BY-ND 4.0")
+    keep(checkpoint.load(run), tmp_path / "study.zarr", task, task)
+    kept = classifiers.load(run, task)
+    made = graphs.write(run, tmp_path / "a.onnx", classifier=task)
+    assert [(value.name, value.shape) for value in made.outputs] == [("logits", ("batch", 3))]
+    session = onnxruntime.InferenceSession(tmp_path / "a.onnx")
+    points = np.array(store.open_cache(cache_path).column("points/xyz")[:3, 0], np.float32)
+    for count in (1, 3):
+        (found,) = session.run(None, {"points": points[:count]})
+        np.testing.assert_allclose(found, kept.logits(torch.from_numpy(points[:count]), True), atol=1e-4)
+    said = {entry.key: entry.value for entry in onnx.load(tmp_path / "a.onnx").metadata_props}
+    assert json.loads(said["mmpd.classes"]) == list(kept.classes)
+    assert "nobody knows" in said["mmpd.licences"], "the cache of the classifier is neither named nor one of the run's"
     with pytest.raises(UserError, match="a classifier takes points"):
-        graphs.write(runs["pointmae-tiny"], tmp_path / "other.pt2", "groups", "shapes")
+        graphs.write(run, tmp_path / "other.pt2", "groups", task)
