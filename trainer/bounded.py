@@ -1,8 +1,8 @@
 """Build a model from the header of a file that a stranger may have written, without more memory than the file's own tensors need.
 
-    refuse_huge(to_json(settings))
-    with bounded(tensors):
-        encoder = catalog.family(name).build(settings)  # UserError before a tensor of 10^18 numbers, or the 200,000th layer, is made
+refuse_huge(to_json(settings))
+with bounded(tensors):
+    encoder = catalog.family(name).build(settings)  # UserError before a tensor of 10^18 numbers, or the 200,000th layer, is made
 """
 
 import math
@@ -18,7 +18,7 @@ from cache_schema.errors import UserError
 LARGEST: Final = 1 << 20
 """Largest number that a size in a header may have. The widest layers of published models have a few thousand features."""
 SPARE: Final = 1 << 24
-"""Number of elements that a model may have besides four times those of its file: buffers that files leave out, and values before training."""
+"""Number of elements that a model may have besides four times those of its file, for what is in no file (some buffers)."""
 CALLS: Final = 1000
 """Number of tensors that a model may make besides eight times those of its file."""
 SIZED: Final = ("empty", "zeros", "ones", "full", "rand", "normal", "new_")
@@ -61,7 +61,7 @@ class _Watch(TorchDispatchMode):
     """Counts the tensors that are made, and their elements. It is asked before any memory is taken."""
 
     def __init__(self, calls: int, elements: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.calls, self.elements = calls, elements
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -135,7 +135,7 @@ class About:
         if len(self.classes) < 2:
             raise UserError(f"a classifier needs two classes, got {len(self.classes)}")
         if not all(name.strip() for name in self.classes):
-            raise UserError(f"class {[bool(name.strip()) for name in self.classes].index(False)} (from 0) of a classifier has an empty name")
+            raise UserError("a class of a classifier has an empty name")
         if len(set(self.classes)) < len(self.classes):
             twice = next(name for name, count in Counter(self.classes).items() if count > 1)
             raise UserError(f"a classifier has two classes called {short(twice)}: give each a name of its own")
@@ -173,6 +173,13 @@ class Kept:
     def votes(self) -> bool:
         """Whether the logits are votes of an SVM, whose softmax is no probability."""
         return self.about.form.kind == "votes"
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """What logits [n, K] say of each class, [n, K], in rows that add up to 1: probabilities, or each class's share of the `votes`."""
+        if not self.votes:
+            return logits.softmax(-1)
+        votes = logits.round(decimals=2)  # without what was taken off to order equal votes (`TIE`)
+        return votes / votes.sum(1, keepdim=True)
 
     @torch.no_grad()
     def logits(self, points: Tensor, ordered: bool) -> Tensor:
@@ -278,15 +285,22 @@ def path(run: Path, name: str) -> Path:
     Raises:
         UserError: a classifier cannot have this name.
     """
-    if not NAME.fullmatch(name):
-        raise UserError(f"a classifier cannot be called {short(name)}: take letters, digits and . _ -, beginning with a letter or digit")
+    if not _possible(name):
+        raise UserError(
+            f"a classifier cannot be called {short(name)}: take letters, digits and . _ -, beginning with a letter or digit, not ending in "
+            f"{SUFFIX}"
+        )
     return run / FOLDER / f"{name}{SUFFIX}"
+
+
+def _possible(name: str) -> bool:
+    return NAME.fullmatch(name) is not None and not name.lower().endswith(SUFFIX)  # with this ending, it would name a label file
 
 
 def names(run: Path) -> tuple[str, ...]:
     """Names of the classifiers of a run, sorted."""
     found = (file.name.removesuffix(SUFFIX) for file in (run / FOLDER).glob(f"*{SUFFIX}"))
-    return tuple(sorted(name for name in found if NAME.fullmatch(name)))
+    return tuple(sorted(name for name in found if _possible(name)))
 
 
 def save(run: Path, name: str, about: About, settings: EncoderSettings, head: nn.Module, body: Body | None = None) -> Path:

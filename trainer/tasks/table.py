@@ -151,8 +151,8 @@ class Table:
                 units = cell.units if cell.shapes is not None else None
                 low, high = cell.interval or (None, None)
                 numbers = (cell.mean, cell.deviation, " ".join(map(repr, cell.values)), cell.over, cell.shapes, units, low, high)
-                numbers += (cell.chance, cell.largest, cell.verdict, "; ".join(notes))
-                out.writerow((name, line.task, line.variant, line.place, line.metric, *numbers))
+                more = (cell.chance, cell.largest, cell.verdict, "; ".join(notes))
+                out.writerow((name, line.task, line.variant, line.place, line.metric, *numbers, *more))
         return file.getvalue()
 
     def markdown(self) -> str:
