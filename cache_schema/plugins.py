@@ -31,6 +31,14 @@ WORDS: Final[dict[Kind, str]] = {
     "tasks": "task",
 }
 """One thing of each kind, in words."""
+REQUIRED: Final[dict[Kind, dict[str, bool]]] = {
+    "encoders": {"CONFIGS": False, "build": True},
+    "teachers": {"PACKAGES": False, "load": True},
+    "captioners": {"PACKAGES": False, "load": True, "SPEC": False},
+    "sources": {"LOOKS_FOR": False, "recognises": True, "open_source": True},
+    "tasks": {"Options": True, "SMOKE": False, "run": True},
+}
+"""The names that a module of each kind must have, and whether each is called."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,19 +104,26 @@ def module(kind: Kind, name: str, ours: Mapping[str, str]) -> ModuleType:
     """Import the module behind a name.
 
     Raises:
-        UserError: there is no such name, two packages have it, or the module of another package cannot be imported.
+        UserError: there is no such name, two packages have it, or the module of another package cannot be imported or lacks something that
+            modules of its kind have (`REQUIRED`).
     """
     if name in ours:
         return importlib.import_module(ours[name])
     theirs = plugin(kind, name, ours)
     if theirs is None:
         raise UserError(f"no {WORDS[kind]} is called {name!r}{did_you_mean(name, names(kind, ours))}")
+    told = f"{WORDS[kind]} {name!r} ({theirs.module}, {theirs.told})"
     try:
-        return importlib.import_module(theirs.module)
-    except Exception as error:  # the code of others may raise anything
-        raise UserError(
-            f"{WORDS[kind]} {name!r} ({theirs.module}, {theirs.told}) cannot be imported: {type(error).__name__}: {error}"
-        ) from error
+        found = importlib.import_module(theirs.module)
+        lacking = [one for one in REQUIRED[kind] if not hasattr(found, one)]
+        fixed = [one for one, called in REQUIRED[kind].items() if called and one not in lacking and not callable(getattr(found, one))]
+    except (Exception, SystemExit) as error:  # the code of others may raise anything; a wish to exit must not end the command
+        raise UserError(f"{told} cannot be imported: {type(error).__name__}: {error}") from error
+    if lacking:
+        raise UserError(f"{told} cannot be used: its module has no {' and no '.join(lacking)}")
+    if fixed:
+        raise UserError(f"{told} cannot be used: {' and '.join(fixed)} of its module cannot be called")
+    return found
 
 
 def origin(kind: Kind, name: str, ours: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

@@ -7,8 +7,8 @@ import numpy as np
 from shared import ready
 from sklearn.linear_model import LogisticRegression
 
+from cache_schema.intervals import wilson
 from trainer.model import Model
-from trainer.tasks.accuracy import wilson
 
 _, run = ready()
 model = Model.load(run)

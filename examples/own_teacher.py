@@ -3,9 +3,6 @@
 # A teacher is a frozen model that embeds pictures. Any torch module can be one. Here: a small network with fixed random weights.
 
 # %%
-import dataclasses
-import sys
-
 import numpy as np
 import torch
 from shared import fresh, ready
@@ -64,12 +61,6 @@ app(["add-teacher", str(mine), "tiny-eye=small:random", "--licence", "CC0-1.0"],
 # %%
 opened = open_cache(mine)
 record = opened.record("image/tiny-eye")
-print(
-    {
-        field.name: getattr(record.spec, field.name)
-        for field in dataclasses.fields(record.spec)
-        if field.name in ("backend", "dim", "licence")
-    }
-)
+print(f"backend {record.spec.backend}, {record.spec.dim} numbers an embedding, licence {record.spec.licence}")
 views = opened.column("image/tiny-eye").astype(np.float32)  # [N, V, 16]
-print(f"{views.shape[0]} shapes, {views.shape[1]} views each, {views.shape[2]} numbers a view", file=sys.stdout)
+print(f"{views.shape[0]} shapes, {views.shape[1]} views each, {views.shape[2]} numbers a view")

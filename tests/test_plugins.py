@@ -222,3 +222,31 @@ def test_no_command_looks_for_other_packages_before_it_needs_them(demo):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+LACKING = {"encoders": "CONFIGS", "tasks": "Options", "sources": "LOOKS_FOR", "captioners": "PACKAGES", "teachers": "PACKAGES"}
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_a_module_that_exits_or_lacks_something_is_broken(demo, kind):
+    (demo / "mmpd_bad.py").write_text("import sys; sys.exit(3)\n")
+    assert plugins.state(kind, "broken", ours(kind)).endswith("cannot be imported: SystemExit: 3")
+    (demo / "mmpd_bad.py").write_text("")
+    assert f"its module has no {LACKING[kind]} and no" in plugins.state(kind, "broken", ours(kind))
+    called = [name for name, called in plugins.REQUIRED[kind].items() if called]
+    sys.modules["mmpd_bad"].__dict__.update(dict.fromkeys(plugins.REQUIRED[kind], 0))
+    with pytest.raises(UserError, match=f"{called[-1]} of its module cannot be called"):
+        plugins.module(kind, "broken", ours(kind))
+
+
+@pytest.mark.parametrize("text", ["", "raise SystemExit", SOURCE.replace("return any(", "return 1 / 0 or any(")])
+def test_a_broken_source_stops_neither_a_build_nor_the_list(demo, tmp_path, text):
+    pytest.importorskip("trimesh")
+    from pipeline.sources import catalog as sources
+
+    (demo / "mmpd_bad.py").write_text(text)
+    (tmp_path / "balls").mkdir()
+    (tmp_path / "balls" / "a.demo").write_text("1")
+    found = sources.open_source(str(tmp_path / "balls"))
+    assert found.reader.kind == "demo" and any(note.startswith("source 'broken' was not asked, broken: ") for note in found.notes)
+    assert list(sources.about())[: len(sources.SOURCES)] == list(sources.SOURCES) and "broken" in sources.about()

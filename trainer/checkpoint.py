@@ -25,6 +25,7 @@ from cache_schema.files import write_file
 from cache_schema.spec import GuideSpec, PointSpec, fingerprint, from_json, label, to_json
 from cache_schema.store import Cache, open_cache
 from trainer.batch import Used
+from trainer.bounded import bounded, refuse_huge
 from trainer.config import AlignConfig, DistillConfig
 from trainer.encoders import catalog
 from trainer.encoders.protocol import EncoderSettings
@@ -191,7 +192,12 @@ def load(run: Path) -> Loaded:
         UserError: there is no checkpoint, or it is damaged, pickled, or of another version; the message says which.
     """
     header, encoder, tensors = read(run)
-    model = build(header.config, header.facts, encoder=encoder)
+    try:
+        refuse_huge(to_json(encoder))
+        with bounded(named(tensors, AVERAGE) or named(tensors, WEIGHTS)):
+            model = build(header.config, header.facts, encoder=encoder)
+    except UserError as error:
+        raise UserError(f"{path(run)} is damaged, or was written by another version of mmpd: {error}") from error
     assign(model, named(tensors, AVERAGE) or named(tensors, WEIGHTS), str(path(run)))
     model.convention = trained_on(header)
     return Loaded(run=run, header=header, model=model.eval(), weights=digest(model.state_dict()))

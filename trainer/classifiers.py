@@ -13,6 +13,7 @@ Letters: B shapes, P points, C channels, F features, K classes, Q pairs of class
 import copy
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.spec import did_you_mean, from_json, short, to_json
 from trainer import checkpoint
+from trainer.bounded import bounded, refuse_huge
 from trainer.checkpoint import Loaded, Source
 from trainer.distributed import device_of
 from trainer.encoders import catalog
@@ -132,6 +134,11 @@ class About:
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
             raise UserError(f"a classifier needs two classes, got {len(self.classes)}")
+        if not all(name.strip() for name in self.classes):
+            raise UserError("a class of a classifier has an empty name")
+        if len(set(self.classes)) < len(self.classes):
+            twice = next(name for name, count in Counter(self.classes).items() if count > 1)
+            raise UserError(f"a classifier has two classes called {short(twice)}: give each a name of its own")
         if self.form.kind == "votes" and self.form.hidden:
             raise UserError("an SVM has no hidden layers")
 
@@ -166,6 +173,13 @@ class Kept:
     def votes(self) -> bool:
         """Whether the logits are votes of an SVM, whose softmax is no probability."""
         return self.about.form.kind == "votes"
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """What logits [n, K] say of each class, [n, K], in rows that add up to 1: probabilities, or each class's share of the `votes`."""
+        if not self.votes:
+            return logits.softmax(-1)
+        votes = logits.round(decimals=2)  # without what was taken off to order equal votes (`TIE`)
+        return votes / votes.sum(1, keepdim=True)
 
     @torch.no_grad()
     def logits(self, points: Tensor, ordered: bool) -> Tensor:
@@ -272,15 +286,22 @@ def path(run: Path, name: str) -> Path:
     Raises:
         UserError: a classifier cannot have this name.
     """
-    if not NAME.fullmatch(name):
-        raise UserError(f"a classifier cannot be called {short(name)}: take letters, digits and . _ -, beginning with a letter or digit")
+    if not _possible(name):
+        raise UserError(
+            f"a classifier cannot be called {short(name)}: take letters, digits and . _ -, beginning with a letter or digit, not ending in "
+            f"{SUFFIX}"
+        )
     return run / FOLDER / f"{name}{SUFFIX}"
+
+
+def _possible(name: str) -> bool:
+    return NAME.fullmatch(name) is not None and not name.lower().endswith(SUFFIX)  # with this ending, it would name a label file
 
 
 def names(run: Path) -> tuple[str, ...]:
     """Names of the classifiers of a run, sorted."""
     found = (file.name.removesuffix(SUFFIX) for file in (run / FOLDER).glob(f"*{SUFFIX}"))
-    return tuple(sorted(name for name in found if NAME.fullmatch(name)))
+    return tuple(sorted(name for name in found if _possible(name)))
 
 
 def save(run: Path, name: str, about: About, settings: EncoderSettings, head: nn.Module, body: Body | None = None) -> Path:
@@ -341,7 +362,9 @@ def load(run: Path, name: str, device: str | torch.device = "cpu", loaded: Loade
             "again with --keep, or take the weights that it was made with"
         )
     try:
-        body, head = _built(found, settings, loaded)
+        refuse_huge([to_json(each) for each in (settings, found.form, found.efficient or Efficient())])
+        with bounded(tensors if found.own else {**tensors, **loaded.model.state_dict()}):
+            body, head = _built(found, settings, loaded)
     except UserError as error:
         raise UserError(f"{file} is damaged, or was written by another version of mmpd: {error}") from error
     wanted = head.state_dict(prefix=HEAD) | (body.state_dict(prefix=BODY) if found.own else {})

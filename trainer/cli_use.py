@@ -367,7 +367,8 @@ def predict(
     """Name shapes: the five likeliest classes of each with their probabilities.
 
     With --labels nothing was trained for these classes: a shape is compared with sentences about them in the space of a teacher. A
-    probability then says how near a class is compared with the other classes of the list, not how sure one may be.
+    probability then says how near a class is compared with the other classes of the list, not how sure one may be. A kept SVM has no
+    probabilities: its scores are each class's share of the votes between pairs of classes.
 
     \b
     mmpd-train predict runs/align scans/ --labels modelnet40
@@ -392,7 +393,7 @@ def predict(
         rows, table = _chosen(given.cache, where, split)
         using.notes += [*given.notes, *_notes(using, given.cache, rows[table.fine])]
         step = held.enter_context(progress("classes"))
-        found = of_cache(using.model, given.cache, rows[table.fine], name, step)
+        found = of_cache(using.model, given.cache, rows[table.fine], name, step, "classifier" if classifier else "labels")
     if csv is not None:
         write_file(csv, found.csv(table))
     _print_predictions(using, found, table, csv, as_json)
@@ -421,7 +422,8 @@ def _print_predictions(using: Opened, found: "Predicted", table: "Table", csv: P
     if agreement is not None:
         n, agree, chance = agreement["shapes"], agreement["agree"], agreement["chance"]
         origin = "that were guessed from names of files" if any("guessed from" in note for note in using.notes) else "of the cache"
-        say(f"{agree} of {n} shapes ({100 * agree / n:.1f} %) have the class {origin} as the likeliest; chance gives {chance:.1f}")
+        told = f"chance: {chance:.1f} of {n} ({100 * chance / n:.3g} %)"
+        say(f"{agree} of {n} shapes ({100 * agree / n:.1f} %) have the class {origin} as the likeliest; {told}")
 
 
 def _columns(*names: str) -> Printed:
@@ -435,7 +437,10 @@ def _columns(*names: str) -> Printed:
 def _print_classes(rows: Sequence[dict[str, Any]], csv: Path | None) -> None:
     table = _columns("shape", "class", "likeliest", "then")
     for row in rows[:LISTED]:
-        said = [f"{one['class']} {100 * one['probability']:.1f} %" for one in row.get("top", [])]
+        said = [
+            f"{one['class']} {one['score']:.3f}" if "score" in one else f"{one['class']} {100 * one['probability']:.1f} %"
+            for one in row.get("top", [])
+        ]
         cells = (row["id"], row["class"] or "", said[0] if said else f"failed: {row['reason']}", ", ".join(said[1:]))
         table.add_row(*(Text(printable(cell)) for cell in cells))
     out.print(table)

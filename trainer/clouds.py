@@ -15,7 +15,7 @@ file that `mmpd-cache build` reads differ only in which of the points are drawn:
 - Colours lie in 0..1. Whole numbers up to 255, with one above 1, are taken as 0..255, as are all integers. Anything else is refused. A
   cloud without colours gets the grey of the run. Colours are dropped if the run reads none, or never saw any.
 
-Where that changes much, a `CloudWarning` says so.
+Where that changes much, or drops colours, a `CloudWarning` says so.
 
 Letters: b clouds of a batch, n points of a cloud, P points that the run was trained on, C channels (xyz, or xyz and rgb).
 """
@@ -149,9 +149,10 @@ def _wide(dtype: np.dtype[Any]) -> type:
 
 
 def outside() -> int:
-    """The `stacklevel` of a warning that is to name the caller of this package, as seen from the function that asks."""
+    """The `stacklevel` of a warning that is to name the caller of this package, as seen from the function that asks. Frames of torch are
+    passed over: its decorators and modules lie between ours, and between ours and the caller's."""
     frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("trainer."):
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("trainer", "torch"):
         frame, level = frame.f_back, level + 1
     return level
 
@@ -181,15 +182,7 @@ class Sayings:
 
 
 def prepared(
-    given: Given,
-    convention: Convention,
-    *,
-    channels: int,
-    batch: int,
-    device: torch.device,
-    draws: int = 1,
-    placed: bool = False,
-    stacklevel: int = 2,
+    given: Given, convention: Convention, *, channels: int, batch: int, device: torch.device, draws: int = 1, placed: bool = False
 ) -> Iterator[Prepared]:
     """Batches of clouds in the form of the points that a run was trained on. Clouds of similar size come together, so not in their order.
 
@@ -287,6 +280,7 @@ class _Padded:
             UserError: the colours have a range that nobody can know.
         """
         if channels == 3:
+            said.add("its colours are dropped, since the run reads none", self.which, self.colored)
             return None
         grey = self.xyz.new_full(self.xyz.shape, convention.grey, dtype=torch.float32)
         if convention.colored is False:

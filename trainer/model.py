@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, overload
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, get_args, overload
 
 import numpy as np
 import torch
@@ -30,12 +30,13 @@ from cache_schema import label_files
 from cache_schema.errors import UserError
 from cache_schema.label_files import LabelFile
 from cache_schema.names import path_name
-from cache_schema.spec import did_you_mean
+from cache_schema.spec import did_you_mean, short
 from cache_schema.store import Cache, open_cache
 from trainer import checkpoint, classifiers, labels, ops
 from trainer.align import Contrast
 from trainer.batch import SIDES, Side, target
 from trainer.checkpoint import Loaded
+from trainer.classifiers import Kept
 from trainer.clouds import Clouds, Given, Prepared, outside, prepared, taken
 from trainer.distributed import device_of
 from trainer.points import Convention
@@ -50,6 +51,8 @@ Head = Literal["both", "image", "text"]
 Result = TypeVar("Result", Floats, Tensor)
 Rows: TypeAlias = ArrayLike
 """Rows of a cache, [n] whole numbers."""
+Kind = Literal["either", "labels", "classifier"]
+"""What a name of classes stands for: a label set or file, or a kept classifier."""
 
 
 class ModelWarning(UserWarning):
@@ -70,14 +73,16 @@ class Tokens(Generic[Result]):
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction(Generic[Result]):
-    """Classes of shapes, and how probable each is."""
+    """Classes of shapes, and how probable each is, or which share of an SVM's votes it has."""
 
     classes: tuple[str, ...]
     """Names of the K classes."""
     probabilities: Result
-    """[b, K]. The rows add up to 1. From a kept SVM, whose logits are votes, they only give an order; a warning says so."""
+    """[b, K]. The rows add up to 1. If `votes`, they are no probabilities; a warning says so."""
     about: str
     """What they are measured against, in words."""
+    votes: bool = False
+    """Whether `probabilities` are each class's share of the votes of a kept SVM, which only give an order."""
 
     @property
     def names(self) -> list[str]:
@@ -85,7 +90,7 @@ class Prediction(Generic[Result]):
         return [found[0][0] for found in self.top(1)]
 
     def top(self, count: int = 5) -> list[list[tuple[str, float]]]:
-        """The `count` likeliest classes of each shape with their probabilities, the likeliest first."""
+        """The `count` likeliest classes of each shape with their probabilities (shares if `votes`), the likeliest first."""
         # The stable order is that of `eval zeroshot`: of equally likely classes the first.
         order = torch.as_tensor(self.probabilities).cpu().argsort(dim=1, descending=True, stable=True)[:, :count]
         return [[(self.classes[k], float(row[k])) for k in best] for row, best in zip(self.probabilities, order.tolist(), strict=True)]
@@ -107,6 +112,7 @@ class Model:
         self.device: Final = device_of(device)
         self._loaded = loaded
         self._stage = loaded.model.to(self.device).requires_grad_(False)
+        self._kept: tuple[tuple[str, int, int], Kept] | None = None
         if loaded.header.unfinished:
             warnings.warn(f"{loaded.run}: {loaded.header.unfinished}", ModelWarning, stacklevel=outside())
 
@@ -190,7 +196,7 @@ class Model:
 
         Args:
             cache: the cache, or its folder.
-            rows: rows of shapes; None for all usable ones, which are `numpy.flatnonzero(cache.ok())`.
+            rows: rows of shapes, none for an empty result; None for all usable ones, which are `numpy.flatnonzero(cache.ok())`.
             block: number of the stored block of each shape.
             pool: as in `embed`.
 
@@ -285,18 +291,25 @@ class Model:
         return self._predicted(os.fspath(labels), features, _form(given))
 
     def classify_cache(
-        self, cache: Cache | str | os.PathLike[str], labels: str | os.PathLike[str], rows: Rows | None = None, block: int = 0
+        self,
+        cache: Cache | str | os.PathLike[str],
+        labels: str | os.PathLike[str],
+        rows: Rows | None = None,
+        block: int = 0,
+        *,
+        _kind: Kind = "either",
     ) -> Prediction[Floats]:
         """Classes of shapes of a cache with their probabilities. Arguments and errors as in `classify` and `embed_cache`."""
 
         def features(body: Body, head: nn.Module | None) -> Tensor:
             return self._of_cache(body, cache, rows, block, head)
 
-        return self._predicted(os.fspath(labels), features, lambda values: values.cpu().numpy())
+        return self._predicted(os.fspath(labels), features, lambda values: values.cpu().numpy(), _kind)
 
     # -------------------------------------------------------------------------------------------------------- helpers
 
     def _body(self, pool: Pool | None) -> Body:
+        _choose("pool", pool or self.pool, get_args(Pool))
         return Body.of(self._stage, pool or self.pool)
 
     def _convention(self, convention: Convention | None = None) -> Convention:
@@ -316,14 +329,16 @@ class Model:
     def _vectors(self, given: Given, body: Body, head: nn.Module | None = None, placed: bool = False) -> Tensor:
         """Features of clouds by a body and a head, [b, F], on the model's device."""
         convention = self._convention(body.convention)
-        size, out, owner = batch_size(convention.count), [torch.empty(0, self.dim, device=self.device)], [torch.empty(0, dtype=torch.int64)]
+        if not len(given):
+            return _none(body, convention.count, head).to(self.device)
+        size, out, owner = batch_size(convention.count), [], []
         for batch in self._prepared(given, convention, body.channels, draws=DRAWS, placed=placed):
             for points in batch.points.split(size):
                 # A stored block begins with its centres. Found again from the first point, they are the same.
                 features = body(points, False)
                 out.append(features if head is None else head(features))
             owner.append(batch.which)
-        features, which = torch.cat(out[1:] or out), torch.cat(owner).to(self.device)  # [m, F], [m]
+        features, which = torch.cat(out), torch.cat(owner).to(self.device)  # [m, F], [m]
         total = features.new_zeros(len(given), features.shape[1]).index_add_(0, which, features)
         return finite(total / which.bincount(minlength=len(given))[:, None])
 
@@ -335,9 +350,11 @@ class Model:
     ) -> Tensor:
         """Features of shapes of a cache by a body and a head, [n, F], on the CPU."""
         shapes = _shapes(cache if isinstance(cache, Cache) else open_cache(cache), rows)
-        stored = body.blocks(shapes).blocks
-        if not 0 <= block < stored:
-            raise UserError(f"block must lie in 0..{stored - 1}, the blocks of {shapes.cache.path}, got {block}")
+        blocks = body.blocks(shapes)
+        if not 0 <= block < blocks.blocks:
+            raise UserError(f"block must lie in 0..{blocks.blocks - 1}, the blocks of {shapes.cache.path}, got {block}")
+        if not len(shapes):
+            return _none(body, blocks.count, head).cpu()
         for note in body.notes(shapes):
             warnings.warn(f"{shapes.cache.path}: {note}", ModelWarning, stacklevel=outside())
         return extract(body, shapes, block, head)
@@ -354,6 +371,7 @@ class Model:
 
     def _heads(self, teacher: str, head: Head) -> tuple[Contrast, ...]:
         """The heads into a teacher's space, by side. Raises UserError if there are none."""
+        _choose("head", head, get_args(Head))
         found = contrasted(self._stage, (teacher,), text=head == "text")[0]
         sides: tuple[Side, ...] = SIDES if head == "both" and found.text else ("image",) if head == "both" else (head,)
         assert self._stage.teachers is not None
@@ -365,23 +383,38 @@ class Model:
         summaries = summaries.to(self.device)
         return F.normalize(torch.stack([module.head(summaries) for module in self._heads(teacher, head)]).mean(0), dim=-1)
 
-    def _predicted(self, name: str, features: Callable[[Body, nn.Module | None], Tensor], form: Callable[[Tensor], Any]) -> Prediction[Any]:
+    def _predicted(
+        self, name: str, features: Callable[[Body, nn.Module | None], Tensor], form: Callable[[Tensor], Any], kind: Kind = "either"
+    ) -> Prediction[Any]:
         """Probabilities of the classes that `name` says, of shapes whose features a function gives for a body and a head."""
-        known, kept = self._label_file(name), self.classifiers
+        known = self._label_file(name) if kind != "classifier" else None
+        kept = self.classifiers if kind != "labels" else ()
         if known is not None and name in kept:
-            raise UserError(f"{self.run} has a label set and a classifier that are called {name!r}: name the label set {name}@TEACHER")
+            raise UserError(
+                f"{self.run} has a label set and a classifier that are called {name!r}: name the label set {name}@TEACHER, or, for the "
+                f"classifier, give {classifiers.path(self.run, name)} another name"
+            )
         if known is None and name not in kept:
             raise UserError(
                 f"{self.run} has no label set and no classifier {name!r}, and there is no such file"
                 f"{did_you_mean(name, [*self.label_sets, *kept])}. `mmpd-train labels {self.run} CACHE {name}` copies a label set"
             )
         if known is None:
-            found = classifiers.load(self.run, name, self.device, self._loaded)
+            found = self._classifier(name)
             for note in found.notes:
                 warnings.warn(note, ModelWarning, stacklevel=outside())
             logits = features(found.body, found.head)
-            return Prediction(classes=found.classes, probabilities=form(logits.softmax(-1)), about=f"classifier {name}")
+            scores = form(found.scores(logits))
+            return Prediction(classes=found.classes, probabilities=scores, about=f"classifier {name}", votes=found.votes)
         return self._zero_shot(known, features(self._body("summary"), None), form)
+
+    def _classifier(self, name: str) -> Kept:
+        """A kept classifier, from its file if it is not the one that was used last. Raises as `classifiers.load`."""
+        stat = classifiers.path(self.run, name).stat()
+        key = (name, stat.st_mtime_ns, stat.st_size)
+        if self._kept is None or self._kept[0] != key:
+            self._kept = key, classifiers.load(self.run, name, self.device, self._loaded)
+        return self._kept[1]
 
     def _zero_shot(self, file: LabelFile, summaries: Tensor, form: Callable[[Tensor], Any]) -> Prediction[Any]:
         """Probabilities of the classes of a label file, of shapes by their summaries [n, D]."""
@@ -425,6 +458,22 @@ def _form(given: Given) -> Callable[[Tensor], Any]:
     return (lambda values: values) if given.tensors else (lambda values: values.cpu().numpy())
 
 
+def _choose(what: str, value: object, choices: Sequence[str]) -> None:
+    """Raise UserError if a value is none of the choices."""
+    if value not in choices:
+        near = did_you_mean(value, choices) if isinstance(value, str) else ""
+        raise UserError(f"{what} must be one of {', '.join(choices)}, got {short(value)}{near}")
+
+
+@torch.no_grad()
+def _none(body: Body, count: int, head: nn.Module | None) -> Tensor:
+    """The features of no shapes by a body and a head, [0, F]."""
+    # A body does not say how wide its features are, so it is asked about one shape that is then left out.
+    points = torch.rand(1, count, body.channels, generator=torch.Generator().manual_seed(0)).to(body.device)
+    features: Tensor = body(points, False)
+    return (features if head is None else head(features))[:0]
+
+
 def _shapes(cache: Cache, rows: Rows | None) -> Shapes:
     """Shapes of a cache by their rows. Raises UserError for a row that does not exist or is not usable."""
     usable = cache.ok()
@@ -441,7 +490,7 @@ def _shapes(cache: Cache, rows: Rows | None) -> Shapes:
         if not usable[chosen].all():
             failed = int(chosen[~usable[chosen]][0])
             raise UserError(f"{cache.path}: the shape in row {failed} is not usable; `mmpd-cache status {cache.path}` says why")
-    if not len(chosen):
+    if rows is None and not len(chosen):
         raise UserError(f"{cache.path} has no usable shape; `mmpd-cache status {cache.path}` says why")
     return Shapes(
         cache=cache, split=EVERYTHING, rows=chosen, labels=cache.column("label")[chosen].astype(np.int64), classes=cache.manifest.classes

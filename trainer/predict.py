@@ -1,4 +1,4 @@
-"""Classes of shapes with their probabilities, as a table, as JSON and in files.
+"""Classes of shapes with their probabilities (of an SVM: scores), as a table, as JSON and in files.
 
     found = of_cache(model, cache, rows, "modelnet40")
     found.agreement(cache)                              # in words: how many have the class that the cache gives them
@@ -9,8 +9,8 @@ Letters: n shapes, K classes, k classes that are shown.
 import csv
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cache_schema.classes import NONE, matched
 from cache_schema.errors import UserError
 from cache_schema.store import Cache
-from trainer.model import Model, Prediction
+from trainer.model import Kind, Model, Prediction
 from trainer.vectors import CHUNK, Table
 
 TOP: Final = 5
@@ -37,7 +37,14 @@ class Predicted:
     best: NDArray[np.int64]
     """Indices of the likeliest classes of each shape with a prediction, the likeliest first. [m, k]"""
     probability: NDArray[np.float32]
-    """Their probabilities. [m, k]"""
+    """Their probabilities; if `votes`, their shares of the votes. [m, k]"""
+    votes: bool = False
+    """Whether a kept SVM has voted. Its numbers are no probabilities and are called scores."""
+
+    @property
+    def word(self) -> Literal["probability", "score"]:
+        """What a number of a class is called, in files, too."""
+        return "score" if self.votes else "probability"
 
     @classmethod
     def of(cls, parts: Sequence[Prediction[NDArray[np.float32]]]) -> "Predicted":
@@ -45,7 +52,13 @@ class Predicted:
         top = min(TOP, len(parts[0].classes))
         best = [_order(part.probabilities)[:, :top] for part in parts]
         probability = [np.take_along_axis(part.probabilities, order, 1) for part, order in zip(parts, best, strict=True)]
-        return cls(classes=parts[0].classes, about=parts[0].about, best=np.concatenate(best), probability=np.concatenate(probability))
+        return cls(
+            classes=parts[0].classes,
+            about=parts[0].about,
+            best=np.concatenate(best),
+            probability=np.concatenate(probability),
+            votes=parts[0].votes,
+        )
 
     def agreement(self, table: Table) -> dict[str, Any] | None:
         """How many shapes have the class that their cache gives them as the likeliest one.
@@ -78,7 +91,7 @@ class Predicted:
             else:
                 i = next(place)
                 pairs = zip(self.best[i].tolist(), self.probability[i].tolist(), strict=True)
-                row["top"] = [{"class": self.classes[k], "probability": value} for k, value in pairs]
+                row["top"] = [{"class": self.classes[k], self.word: value} for k, value in pairs]
             found.append(row)
         return found
 
@@ -87,9 +100,9 @@ class Predicted:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         numbers = range(1, self.best.shape[1] + 1)
-        writer.writerow(["id", "class", "status", "reason", *(f"{what}_{i}" for i in numbers for what in ("class", "probability"))])
+        writer.writerow(["id", "class", "status", "reason", *(f"{what}_{i}" for i in numbers for what in ("class", self.word))])
         for row in self.rows(table):
-            pairs = [cell for one in row.get("top", []) for cell in (one["class"], f"{one['probability']:.6g}")]
+            pairs = [cell for one in row.get("top", []) for cell in (one["class"], f"{one[self.word]:.6g}")]
             pairs += [""] * (2 * len(numbers) - len(pairs))
             writer.writerow([row["id"], row["class"] or "", row["status"], row.get("reason", ""), *pairs])
         return text.getvalue().encode()
@@ -100,15 +113,18 @@ def _order(probabilities: NDArray[np.float32]) -> NDArray[np.int64]:
     return torch.from_numpy(probabilities).argsort(dim=1, descending=True, stable=True).numpy()
 
 
-def of_cache(model: Model, cache: Cache, rows: NDArray[np.int64], labels: str, step: Callable[[int, int], None] | None = None) -> Predicted:
-    """Predict the classes of usable shapes of a cache, a part of them at a time. Raises the errors of `Model.classify_cache`."""
+def of_cache(
+    model: Model, cache: Cache, rows: NDArray[np.int64], labels: str, step: Callable[[int, int], None] | None = None, kind: Kind = "either"
+) -> Predicted:
+    """Predict the classes of usable shapes of a cache, a part of them at a time. `kind` says what `labels` names. Raises the errors of
+    `Model.classify_cache`."""
     if not len(rows):
         raise UserError(f"{cache.path}: there is no usable shape to predict")
     parts = []
     for start in range(0, len(rows), CHUNK):
-        parts.append(Predicted.of([model.classify_cache(cache, labels, rows[start : start + CHUNK])]))
+        parts.append(Predicted.of([model.classify_cache(cache, labels, rows[start : start + CHUNK], _kind=kind)]))
         if step is not None:
             step(min(start + CHUNK, len(rows)), len(rows))
     first = parts[0]
     best, probability = (np.concatenate([getattr(part, name) for part in parts]) for name in ("best", "probability"))
-    return Predicted(classes=first.classes, about=first.about, best=best, probability=probability)
+    return replace(first, best=best, probability=probability)

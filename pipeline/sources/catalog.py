@@ -30,7 +30,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Final, Literal, Protocol, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Final, Literal, NoReturn, Protocol, get_args, runtime_checkable
 
 from cache_schema import plugins
 from cache_schema.errors import UserError
@@ -278,27 +278,21 @@ def open_source(location: str, *, kind: str = "auto", textures: Textures = "requ
     _refuse_elsewhere(location)
     if textures not in get_args(Textures):
         raise UserError(f"textures: expected one of {', '.join(get_args(Textures))}, got {textures!r}")
-    found = recognised(location) if kind == "auto" else kind
+    found, unasked = _recognised(location) if kind == "auto" else (kind, [])
     module = plugins.module("sources", found, SOURCES)
     if not _hands_on(module):
         check_options(found, options, hint=f" (recognised as {found!r}; set kind for another)" if kind == "auto" else "")
     source: Source = module.open_source(location, textures=textures, **options)
     if not source.entries:
         raise UserError(f"{location!r} holds no shapes; source {found!r} looks for {module.LOOKS_FOR}; it saw {_seen(source.skipped)}")
-    if kind == "auto" and (notes := _not_asked()):
-        source = replace(source, notes=(*source.notes, *notes))
+    if unasked:
+        source = replace(source, notes=(*source.notes, *unasked))
     return _licensed(source, shape_text(licence.strip()))
 
 
 def kinds() -> list[str]:
     """The names of all kinds of sources: ours, and those of other installed packages (`cache_schema.plugins`)."""
     return plugins.names("sources", SOURCES)
-
-
-def _not_asked() -> list[str]:
-    """Sentences about sources of other packages that could not be asked whether they recognise a location."""
-    states = {name: plugins.state("sources", name, SOURCES) for name in plugins.others("sources", SOURCES)}
-    return [f"source {name!r} was not asked, {state}" for name, state in states.items() if state.startswith("broken")]
 
 
 def _seen(skipped: Mapping[str, int]) -> str:
@@ -434,17 +428,40 @@ def about() -> dict[str, tuple[str, dict[str, str]]]:
 
 
 def recognised(location: str) -> str:
-    """The name of the first source that recognises a location.
+    """The name of the first source that recognises a location. Broken sources of other packages are left out.
 
     Raises:
         UserError: no source does.
     """
-    # Sources of other packages come first: the last ones of ours recognise almost anything.
-    theirs = [name for name in plugins.others("sources", SOURCES) if not plugins.state("sources", name, SOURCES).startswith("broken")]
-    modules: dict[str, ModuleType] = {name: plugins.module("sources", name, SOURCES) for name in (*theirs, *SOURCES)}
-    for name, module in modules.items():
-        if module.recognises(location):
-            return name
+    return _recognised(location)[0]
+
+
+def _recognised(location: str) -> tuple[str, list[str]]:
+    """The name of the first source that recognises a location; and a sentence for each source of another package that could not be asked.
+    Raises as `recognised`."""
+    modules: dict[str, ModuleType] = {}
+    unasked: list[str] = []
+    chosen = ""
+    # Sources of other packages come first: the last ones of ours recognise almost anything. All of them are asked, so that each broken one
+    # is told.
+    for name in plugins.others("sources", SOURCES):
+        if (state := plugins.state("sources", name, SOURCES)).startswith("broken"):
+            unasked.append(f"source {name!r} was not asked, {state}")
+            continue
+        modules[name] = plugins.module("sources", name, SOURCES)
+        try:
+            chosen = chosen or (name if modules[name].recognises(location) else "")
+        except (Exception, SystemExit) as error:  # the code of others may raise anything
+            unasked.append(f"source {name!r} was not asked, broken: recognises({location!r}) raised {type(error).__name__}: {error}")
+    ours = {name: importlib.import_module(path) for name, path in SOURCES.items()}
+    chosen = chosen or next((name for name, module in ours.items() if module.recognises(location)), "")
+    if not chosen:
+        _refuse_unknown(location, modules | ours)
+    return chosen, unasked
+
+
+def _refuse_unknown(location: str, modules: Mapping[str, ModuleType]) -> NoReturn:
+    """Raise UserError, and say why, for a location that none of the sources, by name, recognises."""
     if not os.path.exists(location):
         raise UserError(
             f"{location!r} does not exist: it is neither a path nor the name of a built-in collection{_near(location)}; "

@@ -1,6 +1,7 @@
 """What a result says beside its number: how many shapes, what chance scores, and how far other shapes might have moved it."""
 
 import dataclasses
+import csv
 import json
 
 import numpy as np
@@ -141,6 +142,10 @@ def test_every_task_says_them(run, tmp_path, task, settings, chance):  # noqa: F
     table = tables.table([found])
     assert "| 12 | 50.0 |" in table.markdown() and "at chance" in table.markdown()
     assert json.loads(table.json())["rows"][0][1]["chance"] == chance
+    (row, *_) = csv.DictReader(table.csv().splitlines())
+    assert found.scores.notes and row["notes"] == "; ".join(found.scores.notes)
+    assert all(any(note in told for told in table.notes) for note in found.scores.notes)
+    assert all(note in table.markdown() and note in json.loads(table.json())["notes"] for note in table.notes)
 
 
 def test_the_picture_says_them(run, tmp_path, monkeypatch):  # noqa: F811

@@ -309,7 +309,7 @@ def test_another_classifier_of_a_name_is_refused_before_the_training(run, cache_
             attempt()
     with pytest.raises(UserError, match=r"eval knn trains no classifier .* these do: svm, fewshot, classify"):
         catalog.check_keep("knn", loaded, "mine", catalog.options("knn"))
-    for name in ("../x", "", ".x", "a/b", "a b", "x" * 101, "published"):
+    for name in ("../x", "", ".x", "a/b", "a b", "x" * 101, "a.safetensors", "q@a", "published"):
         with pytest.raises(UserError, match=r"a classifier cannot be called|is the name of the classifier that an imported run has"):
             catalog.check_keep("classify", loaded, name, chosen[0])
 
@@ -341,6 +341,16 @@ def _header(file, change):
         (lambda b, t: t["head.0.weight"].fill_(torch.inf), "head.0.weight is not finite"),
         (lambda b, t: t.update({"head.0.weight": t["head.0.weight"].half()}), "is of torch.float16, expected torch.float32"),
         (lambda b, t: b["about"].update(own=True), "body.encoder"),
+        (lambda b, t: b["about"].update(classes=["a", "b", "a"]), "two classes called 'a'"),
+        (lambda b, t: b["about"].update(classes=["a", "b", " "]), "has an empty name"),
+        (lambda b, t: b["about"]["form"].update(features=10**9), "a size of more than"),
+        (lambda b, t: b["about"]["form"].update(features=10**18), "a size of more than"),
+        (lambda b, t: b["about"]["form"].update(hidden=[2**20] * 4), "larger than its tensors"),
+        (lambda b, t: b["about"]["form"].update(hidden=[1] * 200_000), "larger than its tensors"),
+        (lambda b, t: b["about"].update(form={"kind": "votes", "features": 5}, classes=[str(i) for i in range(10**5)]), "larger than its"),
+        (lambda b, t: b["encoder"].update(depth=2**20), "larger than its tensors"),
+        (lambda b, t: b["encoder"].update(dim=3 * 2**17), "larger than its tensors"),
+        (lambda b, t: b["about"].update(own=True) or b["encoder"].update(depth=10**9), "a size of more than"),
     ],
 )
 def test_a_changed_file_is_refused(change, message, run, cache_path):
@@ -350,6 +360,17 @@ def test_a_changed_file_is_refused(change, message, run, cache_path):
     with pytest.raises(UserError, match=message) as error:
         classifiers.load(run, "mine", loaded=loaded)
     assert "\n" not in str(error.value) and "mine.safetensors" in str(error.value)
+
+
+@pytest.mark.parametrize("sizes", [{"depth": 2**20}, {"dim": 3 * 2**17}, {"dim": 10**18, "heads": 1}])
+def test_a_run_whose_header_asks_for_more_than_its_tensors_is_refused(sizes, run):
+    file = checkpoint.path(run)
+    with safetensors.safe_open(file, "pt") as opened:
+        body = json.loads(opened.metadata()[checkpoint.METADATA])
+    body["encoder"] |= sizes
+    file.write_bytes(safetensors.torch.save(safetensors.torch.load_file(file), {checkpoint.METADATA: json.dumps(body)}))
+    with pytest.raises(UserError, match=r"last\.safetensors is damaged, .*(larger than its tensors|a size of more than)"):
+        checkpoint.load(run)
 
 
 def test_what_is_no_file_of_ours_is_refused(run):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import warnings
 
 import numpy as np
@@ -15,16 +16,16 @@ from cache_schema.label_files import LabelFile
 from cache_schema.spec import GREY, LabelSet, fingerprint
 from cache_schema.store import open_cache
 from tests.trainer.test_cli import command  # noqa: F401
-from trainer import checkpoint, labels
+from trainer import checkpoint, classifiers, labels
 from trainer.align import Align, Teacher
 from trainer.clouds import CloudWarning, prepared, taken
 from trainer.encoders import catalog
-from trainer.model import Model, ModelWarning
+from trainer.model import Model, ModelWarning, _shapes
 from trainer.options import AlignOptions
 from trainer.points import Convention
 from trainer.tasks import catalog as catalog_of_tasks
 from trainer.tasks import zeroshot
-from trainer.tasks.features import Body
+from trainer.tasks.features import Body, extract
 
 CPU = torch.device("cpu")
 KNOWN = Convention(count=256, ordered=64, dtype="float16", colored=True)
@@ -235,7 +236,8 @@ def test_colours_of_every_range_are_the_ones_that_a_cache_stores():
     with pytest.warns(CloudWarning, match="colours are dropped"):
         plain = dataclasses.replace(KNOWN, colored=False)
         assert np.allclose(drawn(np.hstack([NORMAL, stored / 255]), plain, channels=6)[..., 3:], GREY)
-    assert np.array_equal(drawn(np.hstack([NORMAL, stored / 255])), drawn(NORMAL))  # a run that reads none
+    with pytest.warns(CloudWarning, match="colours are dropped, since the run reads none"):
+        assert np.array_equal(drawn(np.hstack([NORMAL, stored / 255])), drawn(NORMAL))
 
 
 # ---------------------------------------------------------------------------------------------------------------- tokens
@@ -317,7 +319,60 @@ def test_a_kept_classifier_says_what_its_task_found(labelled, cache_path):
         right = 100 * np.mean([found.classes[i] == name for i, name in zip(truth, found.names, strict=True)])
         assert right == pytest.approx(result.scores.metrics[0].values[0], abs=1e-4)
     with pytest.warns(ModelWarning, match="no probabilities"):
-        labelled.classify_cache(cache, "svm", test)
+        found = labelled.classify_cache(cache, "svm", test)
+    kept, k = classifiers.load(labelled.run, "svm"), len(found.classes)
+    votes = extract(kept.body, _shapes(cache, test), 0, kept.head).round().numpy()  # whole numbers, K (K - 1) / 2 in a row
+    assert found.votes and np.allclose(found.probabilities, votes / (k * (k - 1) / 2), atol=1e-6)
+    empty = labelled.classify([], "classify")
+    assert not empty.votes and empty.probabilities.shape == (0, k) and empty.names == []
+
+
+def test_a_classifier_is_read_once_and_again_when_its_file_changes(labelled, cache_path, monkeypatch):
+    loaded, cache, reads = checkpoint.load(labelled.run), open_cache(cache_path), []
+    result = catalog_of_tasks.evaluate(
+        "classify", loaded, cache, catalog_of_tasks.options("classify", ["epochs=1", "seeds=1", "train_split=all", "test_split=all"])
+    )
+    file, _ = catalog_of_tasks.keep(result, loaded, "source")
+    load = classifiers.load
+    monkeypatch.setattr(classifiers, "load", lambda *arguments: reads.append(1) or load(*arguments))
+    with pytest.raises(UserError, match="a label set and a classifier that are called 'source'"):
+        labelled.classify_cache(cache, "source", [0])
+    for _ in range(2):
+        assert labelled.classify_cache(cache, "source", [0], _kind="classifier").about == "classifier source"
+    assert "label set source" in labelled.classify_cache(cache, "source", [0], _kind="labels").about and len(reads) == 1
+    os.utime(file, ns=(1, 1))
+    labelled.classify_cache(cache, "source", [0], _kind="classifier")
+    assert len(reads) == 2
+    file.unlink()
+
+
+def test_nothing_gives_empty_results_and_unknown_choices_are_refused(labelled, cache_path):
+    half = labelled.dim // 2
+    assert labelled.embed([]).shape == (0, labelled.dim) and labelled.embed([], "summary").shape == (0, half)
+    assert labelled.embed(torch.empty(0, 9, 3)).shape == (0, labelled.dim) and labelled.tokens([]).features.shape[0] == 0
+    wide = labelled.teacher_space(boxes("chair", 300), "random-a").shape[1]
+    assert labelled.teacher_space([], "random-a").shape == labelled.teacher_space_cache(cache_path, "random-a", rows=[]).shape == (0, wide)
+    k = len(labelled.classify(boxes("chair", 300), "source").classes)
+    assert labelled.classify([], "source").probabilities.shape == labelled.classify_cache(cache_path, "source", []).probabilities.shape
+    assert labelled.classify([], "source").probabilities.shape == (0, k)
+    assert labelled.embed_cache(cache_path, rows=[]).shape == (0, labelled.dim)
+    assert labelled.embed_cache(cache_path, rows=[], pool="summary").shape == (0, half)
+    for call in (lambda how: labelled.embed([], how), lambda how: labelled.embed_cache(cache_path, pool=how)):
+        with pytest.raises(UserError, match=r"pool must be one of mean_max, summary, summary_max, got 'sumary'; did you mean 'summary'"):
+            call("sumary")
+    with pytest.raises(UserError, match=r"head must be one of both, image, text, got 'nope'"):
+        labelled.teacher_space(boxes("chair", 300), "random-a", head="nope")
+
+
+def test_warnings_name_the_caller(labelled):
+    few = boxes("chair", 10)
+    few = np.concatenate([few, few], 1)  # 10 points with colours, for a run that reads none
+    for call in (labelled.embed, labelled.tokens, lambda cloud: labelled.classify(cloud, "source")):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            call(few)
+        assert {one.filename for one in caught} == {__file__} and len(caught) == 2
+        assert any("its colours are dropped, since the run reads none" in str(one.message) for one in caught)
     assert labelled.classifiers == ("classify", "svm")
     assert Model.from_pretrained(labelled.run, "cpu").classifiers == labelled.classifiers
 

@@ -2,15 +2,17 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 from cache_schema import store
 from cache_schema.errors import UserError
-from trainer import checkpoint, cli, given, pictures, predict, vectors
+from trainer import checkpoint, cli, given, labels, pictures, predict, vectors
 from trainer.model import Model, Prediction
 from trainer.points import Convention
+from trainer.tasks import catalog
 from trainer.vectors import Table
 
 pytest.importorskip("pyarrow")
@@ -230,6 +232,27 @@ def test_agreement_is_counted_over_known_classes():
     lines = list(csv.DictReader(found.csv(table).decode().splitlines()))
     assert lines[1]["class_1"] == "sofa" and float(lines[1]["probability_1"]) == pytest.approx(0.4)
     assert lines[2]["status"] == "failed" and lines[2]["class_1"] == ""
+    voted = predict.Predicted.of([Prediction(classes=("bed", "night stand", "sofa"), probabilities=chances, about="", votes=True)])
+    assert voted.rows(table)[3]["top"][0] == {"class": "bed", "score": pytest.approx(0.4)}
+    lines = list(csv.DictReader(voted.csv(table).decode().splitlines()))
+    assert float(lines[1]["score_1"]) == pytest.approx(0.4) and not any(name.startswith("prob") for name in lines[1])
+
+
+def test_predict_by_an_svm_gives_scores_and_its_name_may_be_that_of_a_label_set(command, aligned, cache_path, tmp_path):
+    run, cache = shutil.copytree(aligned, tmp_path / "run"), store.open_cache(cache_path)
+    loaded = checkpoint.load(run)
+    labels.add(loaded, cache_path, "source")
+    result = catalog.evaluate("svm", loaded, cache, catalog.options("svm", ["train_split=all", "test_split=all"]))
+    catalog.keep(result, loaded, "source")
+    code, said, err = command("predict", run, cache_path, "--classifier", "source", "--device", "cpu")
+    assert code == 0 and "%" not in said and "chance: 19.3 of 58 (33.3 %)" in err and "no probabilities" in err
+    code, said, _ = command("predict", run, cache_path, "--classifier", "source", "--json", "--csv", tmp_path / "p.csv")
+    shapes = json.loads(said)["shapes"]
+    tops = [row["top"] for row in shapes if row["status"] == "ok"]
+    assert code == 0 and all(sum(one["score"] for one in top) == pytest.approx(1) for top in tops) and "probability" not in tops[0][0]
+    assert "class_1,score_1" in (tmp_path / "p.csv").read_text().splitlines()[0]
+    code, said, err = command("predict", run, cache_path, "--labels", "source", "--json")
+    assert code == 0 and "probability" in next(row["top"][0] for row in json.loads(said)["shapes"] if row["status"] == "ok"), err
 
 
 def test_predict(command, aligned, cache_path, tmp_path, monkeypatch):

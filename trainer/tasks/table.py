@@ -1,7 +1,7 @@
 """A table of results of several runs, for a terminal, a README or a script.
 
-joined = table(collect([Path("runs/align"), Path("runs/distill")]))
-print(joined.markdown())
+    joined = table(collect([Path("runs/align"), Path("runs/distill")]))
+    print(joined.markdown())
 
 A row is a metric, and a column is a run; the other way round where that is narrower and the first does not fit.
 """
@@ -79,6 +79,8 @@ class Line:
     metric: str
     cells: tuple[Metric | None, ...]
     """One for each run; None if it was not measured."""
+    notes: tuple[tuple[str, ...], ...]
+    """The notes of the results of each cell, and sentences on what makes cells not comparable."""
 
     @property
     def title(self) -> str:
@@ -136,19 +138,21 @@ class Table:
         return json_text({"header": header, "rows": rows, "notes": self.notes}, allow_nan=False)
 
     def csv(self) -> str:
-        """The table as CSV: a row for each metric of each run, and each number in a column of its own. Unknown numbers are empty."""
+        """The table as CSV: a row for each metric of each run, and each number in a column of its own. Unknown numbers are empty. The
+        last column has the notes of the results behind the row, with semicolons between them."""
         file = io.StringIO()
         out = csv.writer(file, lineterminator="\n")
-        columns = ("mean", "std", "values", "over", "n", "units", "low", "high", "chance", "largest_class", "verdict")
+        columns = ("mean", "std", "values", "over", "n", "units", "low", "high", "chance", "largest_class", "verdict", "notes")
         out.writerow((self.corner.replace(" ", "_"), "task", "variant", "shapes", "metric", *columns))
         for line in self.lines:
-            for name, cell in zip(self.names, line.cells, strict=True):
+            for name, cell, notes in zip(self.names, line.cells, line.notes, strict=True):
                 if cell is None:
                     continue
                 units = cell.units if cell.shapes is not None else None
                 low, high = cell.interval or (None, None)
                 numbers = (cell.mean, cell.deviation, " ".join(map(repr, cell.values)), cell.over, cell.shapes, units, low, high)
-                out.writerow((name, line.task, line.variant, line.place, line.metric, *numbers, cell.chance, cell.largest, cell.verdict))
+                more = (cell.chance, cell.largest, cell.verdict, "; ".join(notes))
+                out.writerow((name, line.task, line.variant, line.place, line.metric, *numbers, *more))
         return file.getvalue()
 
     def markdown(self) -> str:
@@ -302,6 +306,7 @@ def table(results: Sequence[Result], by: Literal["run", "setup"] = "run") -> Tab
         raise UserError("there is no result to put into a table")
     without = [f"{reason}: it is left out." for reason in results.without] if isinstance(results, Collected) else []
     results = _told_apart(results)
+    differ = _differences(results)
     cells: dict[tuple[str, str, str, str], dict[str, list[tuple[Result, Metric]]]] = {}
     for result in results:
         for metric in result.scores.metrics:
@@ -313,12 +318,26 @@ def table(results: Sequence[Result], by: Literal["run", "setup"] = "run") -> Tab
         names.setdefault(getattr(result, by), result.run)
     join = _only if by == "run" else _pooled
     lines = [
-        Line(task=task, variant=variant, place=place, metric=metric, cells=tuple(join(own[key]) if key in own else None for key in names))
+        Line(
+            task=task,
+            variant=variant,
+            place=place,
+            metric=metric,
+            cells=tuple(join(own[key]) if key in own else None for key in names),
+            notes=tuple(_of_cell([result for result, _ in own.get(key, ())], differ) for key in names),
+        )
         for (task, variant, place, metric), own in cells.items()
     ]
     lines.sort(key=lambda line: [task for task, *_ in cells].index(line.task))  # lines of one task follow each other
-    notes = (_legend(lines, by), *_largest(lines), *_differences(results), *_notes(results), *without)
+    notes = (_legend(lines, by), *_largest(lines), *(told for _, told in differ), *_notes(results), *without)
     return Table(names=tuple(names.values()), lines=tuple(lines), by=by, notes=notes)
+
+
+def _of_cell(results: Sequence[Result], differ: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """The notes of the results of a cell, each once, and what `_differences` says about their titles."""
+    titles = {result.title for result in results}
+    notes = [note for result in results for note in result.scores.notes]
+    return tuple(dict.fromkeys((*notes, *(told.removesuffix(".") for title, told in differ if title in titles))))
 
 
 def _told_apart(results: Sequence[Result]) -> Sequence[Result]:
@@ -386,9 +405,9 @@ def _legend(lines: Sequence[Line], by: str) -> str:
     return (f"Percent; mean ± standard deviation over {' or '.join(over)}." if over else "Percent.") + more
 
 
-def _differences(results: Sequence[Result]) -> list[str]:
-    """Sentences on the differences between results of one column that make them not comparable."""
-    notes: list[str] = []
+def _differences(results: Sequence[Result]) -> list[tuple[str, str]]:
+    """Titles, and sentences on the differences between results of this title that make them not comparable."""
+    notes: list[tuple[str, str]] = []
     first: dict[str, Result] = {}
     for result in results:
         other = first.setdefault(result.title, result)
@@ -399,7 +418,7 @@ def _differences(results: Sequence[Result]) -> list[str]:
         if result.scores.classes != other.scores.classes:
             changed.append(f"among {len(other.scores.classes)} / {len(result.scores.classes)} classes")
         if changed:
-            notes.append(f"Not comparable: {result.title} in {other.run} / {result.run}: {', '.join(changed)}.")
+            notes.append((result.title, f"Not comparable: {result.title} in {other.run} / {result.run}: {', '.join(changed)}."))
     return notes
 
 
