@@ -45,7 +45,7 @@ def test_three_formats_hold_the_same_vectors(command, aligned, cache_path, tmp_p
 
     monkeypatch.setattr(vectors, "CHUNK", 25)  # several row groups
     cache = store.open_cache(cache_path)
-    wanted = model.embed_cache(cache)
+    wanted = model.embed_cache(cache, block=range(2))
     for ending in vectors.ENDINGS:
         code, out, err = command("embed", aligned, cache_path, tmp_path / f"v{ending}", "--json")
         assert code == 0, err
@@ -107,7 +107,7 @@ def test_other_programs_read_the_file(command, aligned, cache_path, tmp_path, mo
     duckdb, pandas = pytest.importorskip("duckdb"), pytest.importorskip("pandas")
     frame = pandas.read_parquet(file)
     good = np.stack(frame.vector[frame.status == "ok"])
-    np.testing.assert_array_equal(good, model.embed_cache(cache_path))
+    np.testing.assert_array_equal(good, model.embed_cache(cache_path, block=range(2)))
     width = model.dim
     one = f"(select vector from '{file}' where id = 'cone/000000')::float[{width}]"
     query = f"select id, array_cosine_similarity(vector::float[{width}], {one}) c from '{file}' "
@@ -246,7 +246,7 @@ def test_predict(command, aligned, cache_path, tmp_path, monkeypatch):
     code, said, err = command("predict", aligned, cache_path, "--labels", tmp_path / "mine.safetensors", "--json", "--csv", out)
     assert code == 0, err
     found = json.loads(said)
-    wanted = Model(checkpoint.load(aligned), "cpu").classify_cache(cache, str(tmp_path / "mine.safetensors"))
+    wanted = Model(checkpoint.load(aligned), "cpu").classify_cache(cache, str(tmp_path / "mine.safetensors"), block=range(2))
     best = [row["top"][0]["class"] for row in found["shapes"] if row["status"] == "ok"]
     assert best == wanted.names and len(found["shapes"]) == 60
     own = [cache.manifest.classes[i] for i in cache.column("label")[cache.ok()]]
