@@ -17,7 +17,7 @@ from rich.text import Text
 from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.spec import did_you_mean
-from cache_schema.terminal import printable
+from cache_schema.terminal import numbered, printable
 from trainer.terminal import out, print_json, progress, say
 
 if TYPE_CHECKING:
@@ -196,8 +196,6 @@ def embed(
     vectors.check_place(job.file, force)
     if map_ is not None:
         _check_page(map_, force)
-        if all(Path(one).is_file() and Path(one).suffix.lower() not in LISTS for one in what) and len(what) < LEAST:
-            raise UserError(f"a map needs at least {LEAST} shapes, got {len(what)}: leave --map out")
     using = _opened(run, device)
     if lacking() and not (len(what) == 1 and is_cache(what[0])):
         if keep_cache:
@@ -205,6 +203,9 @@ def embed(
         up = _up(set_ or [])
         _embed_clouds(using, clouds(what, up), up, job)
     else:
+        few = all(Path(one).is_file() and Path(one).suffix.lower() not in LISTS for one in what) and len(what) < LEAST
+        if map_ is not None and few:
+            raise UserError(f"a map needs at least {LEAST} shapes, got {len(what)}: leave --map out")
         _embed_shapes(using, what, _wanted(using, set_ or [], keep_cache, beside=job.file.parent), job)
 
 
@@ -266,13 +267,8 @@ def _vectors(using: Opened, cache: "Cache", rows: NDArray[np.int64], job: Job) -
         folder = job.file.parent
         values = held.enter_context(vectors.computed(lambda _, part: of_blocks(part, range(blocks)), cache, rows, folder, step))
         found = noise(of_blocks, cache, rows, values, blocks, stored)
-        say(f"Each vector is the mean over {_number(blocks, 'stored samples')} of a shape. Noise: {noise_told(found)}")
+        say(f"Each vector is the mean over {numbered(blocks, 'stored samples')} of a shape. Noise: {noise_told(found)}")
         yield values, {"blocks": blocks, "noise": found, "up": up}
-
-
-def _number(count: int, units: str) -> str:
-    """A number of things in words: `1 shape`, `2 shapes`."""
-    return f"{count:,} {units if count != 1 else units.removesuffix('es') if units.endswith('sses') else units.removesuffix('s')}"
 
 
 def _asked(using: Opened, job: Job, values: NDArray[np.float32], what: str) -> dict[str, Any]:
@@ -320,7 +316,7 @@ def _refuse_none(table: "Table", cache: "Cache") -> None:
     told = [f"{name}: {reason}" for name, reason in zip(table.ids, table.reasons, strict=True)]
     more = f"\n... and {len(told) - REASONS} more" if len(told) > REASONS else ""
     listed = "\n".join(told[:REASONS]) + more
-    raise UserError(f"none of {_number(len(table), 'shapes')} could be read:\n{listed}")
+    raise UserError(f"none of {numbered(len(table), 'shapes')} could be read:\n{listed}")
 
 
 def _notes(using: Opened, cache: "Cache", rows: NDArray[np.int64]) -> tuple[str, ...]:
@@ -345,7 +341,7 @@ def _said_of(table: "Table", file: Path, facts: dict[str, Any], as_json: bool) -
         say(f"... and {len(failed) - LISTED} more failed; {file} has all with their reasons")
     also = f", {len(failed)} without a vector (see above)" if failed else ""
     also += f", {noted} with a remark in the column reason" if noted else ""
-    say(f"{file} has {_number(len(table) - len(failed), 'vectors')} of width {facts['dim']}{also}")
+    say(f"{file} has {numbered(len(table) - len(failed), 'vectors')} of width {facts['dim']}{also}")
 
 
 def _up(settings: Sequence[str]) -> str:
@@ -405,14 +401,14 @@ def _write_map(
     facts = {
         "Shapes": f"{len(rows)} of {given.name}" + (f"; {failed} could not be read, see the end" if failed else ""),
         "Model": f"{using.facts['name']}, {using.facts['encoder']}, weights {using.model.digest[:12]}",
-        "Vectors": f"the mean over {_number(asked['blocks'], 'stored samples')} of each shape",
+        "Vectors": f"the mean over {numbered(asked['blocks'], 'stored samples')} of each shape",
         "Up axis": asked["up"],
     }
     if "noise" in asked:
         facts["Noise"] = noise_told(asked["noise"])
     shown = Shown(cache=given.cache, table=table, rows=rows, values=values)
     try:
-        page = of_map(shown, f"Map of {_number(len(rows), 'shapes')}", facts, using.notes)
+        page = of_map(shown, f"Map of {numbered(len(rows), 'shapes')}", facts, using.notes)
     except UserError as error:  # the vectors are worth keeping all the same
         say(f"No page is written: {error}")
         return False
@@ -466,7 +462,7 @@ def predict(
         using.notes += [*given.notes, *_notes(using, given.cache, rows[table.fine])]
         blocks = samples(_read_by(using, classifier), given.cache)
         using.notes.append(f"up axis of the files: {up_told(given.cache)}")
-        using.notes.append(f"features are the mean over {_number(blocks, 'stored samples')} of each shape")
+        using.notes.append(f"features are the mean over {numbered(blocks, 'stored samples')} of each shape")
         step = held.enter_context(progress("classes"))
         found = of_cache(using.model, given.cache, rows[table.fine], name, step, range(blocks))
     for note in using.notes[-2:]:
@@ -645,7 +641,7 @@ def _print_found(using: Opened, gallery: "Gallery", query: Asked, found: "Sequen
     if page is not None:
         facts = {
             "Model": f"{using.facts['name']}, {using.facts['encoder']}, weights {using.model.digest[:12]}",
-            "Compared in": f"{query.space.told}, the mean over {_number(gallery.blocks, 'stored samples')} of each shape",
+            "Compared in": f"{query.space.told}, the mean over {numbered(gallery.blocks, 'stored samples')} of each shape",
             "Up axis": up_told(gallery.cache),
             "Cache": str(gallery.cache.path),
         }
@@ -658,7 +654,7 @@ def _print_found(using: Opened, gallery: "Gallery", query: Asked, found: "Sequen
             table.add_row(str(i), f"{one.cosine:.3f}", Text(printable(one.id)), Text(printable(one.label)))
         out.print(table)
     said = (
-        f"{_number(len(gallery.rows), 'shapes')} in {query.space.told}, the mean over {_number(gallery.blocks, 'stored samples')} of each"
+        f"{numbered(len(gallery.rows), 'shapes')} in {query.space.told}, the mean over {numbered(gallery.blocks, 'stored samples')} of each"
     )
     say(f"Nearest of {said}" + (f". {page} shows them" if page else ""))
 

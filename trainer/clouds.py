@@ -352,7 +352,8 @@ def _measured(padded: _Padded, said: Sayings) -> tuple[Tensor, Tensor]:
 def _flat(scatter: Tensor) -> Tensor:
     """Whether clouds with these scatter matrices [b, 3, 3] lie in a plane or on a line. [b]"""
     spread = torch.linalg.eigvalsh(scatter)  # [b, 3], ascending
-    return spread[:, 0] < FLAT**2 * spread[:, 2]
+    flat: Tensor = spread[:, 0] < FLAT**2 * spread[:, 2]
+    return flat
 
 
 def remarks(blocks: Blocks, rows: NDArray[np.int64], at_once: int = 1024) -> list[str]:

@@ -4,7 +4,7 @@
         vectors = embed(given.cache)
 
 The trainer reads no meshes. So files and folders become a cache of points only, prepared like the points of the run's training: a shape
-has the same points whether it comes from a folder of these files or from such a cache. The cache is removed at the end unless it is to be kept.
+has the same points whether it comes from a folder or from such a cache. The cache is removed at the end unless it is to be kept.
 
 Where `mmpd[pipeline]` is not installed, `clouds` reads tables of points by NumPy.
 """

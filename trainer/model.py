@@ -32,6 +32,7 @@ from cache_schema.label_files import LabelFile
 from cache_schema.names import path_name
 from cache_schema.spec import did_you_mean
 from cache_schema.store import Cache, open_cache
+from cache_schema.terminal import numbered
 from trainer import checkpoint, classifiers, labels, ops
 from trainer.align import Contrast
 from trainer.batch import SIDES, Side, target
@@ -401,7 +402,7 @@ class Model:
         with torch.no_grad():
             cosines = torch.stack([head.head(summaries) @ classes.T for head in heads]).mean(0)  # [n, K]
             scale = torch.stack([head.log_scale.float() for head in heads]).mean().exp()
-        about = f"label set {file.labels.name} of {len(classes)} classes by {teacher}, temperature {1 / float(scale):.3g}"
+        about = f"label set {file.labels.name} of {numbered(len(classes), 'classes')} by {teacher}, temperature {1 / float(scale):.3g}"
         return Prediction(classes=file.labels.classes, probabilities=form((scale * cosines).softmax(-1)), about=about)
 
     def _label_file(self, name: str) -> LabelFile | None:
@@ -434,8 +435,8 @@ def _label_name(labels: object) -> str:
     if isinstance(labels, str | os.PathLike):
         return os.fsdecode(labels)
     raise UserError(
-        f"labels are the name of a label set, a label file or the name of a kept classifier, got {type(labels).__name__}. Words of your own "
-        'become a label file by `mmpd-cache labels --names "chair,table" --teacher TEACHER mine.safetensors`'
+        f"labels are the name of a label set, a label file or the name of a kept classifier, got {type(labels).__name__}. "
+        'Words of your own become a label file by `mmpd-cache labels --names "chair,table" --teacher TEACHER mine.safetensors`'
     )
 
 
