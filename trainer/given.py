@@ -198,10 +198,10 @@ def _up_told(source: SourceSpec, ids: Iterable[str]) -> str:
     if not up:
         return f"as the source {source.kind} defines it"
     endings = {Path(name).suffix.lower() for name in map(str, ids)}
-    known = sorted((f"+{UP[one].upper()}", one) for one in endings if one in UP)
-    usual = ", ".join(f"{axis} for {ending}" for axis, ending in known)
+    of_axes = {axis: sorted(one for one in endings if UP.get(one) == axis) for axis in ("y", "z")}
+    usual = ", ".join(f"+{axis.upper()} for {' '.join(known)}" for axis, known in of_axes.items() if known)
     listed = "; a list named it for some files" if "listed_up" in dict(source.options) else ""
-    return f"guessed, the usual axis of the format{f' ({usual})' if usual else ''}{listed}; --set source.up=y|z changes that"
+    return f"guessed, the usual axis of the format{f' ({usual})' if usual else ''}{listed}; source.up=y|z chooses when the files are read"
 
 
 def points(wanted: Wanted) -> list[str]:

@@ -80,7 +80,9 @@ def test_a_folder_of_meshes_to_vectors_and_neighbours(command, run, tmp_path, re
     cache = store.open_cache(kept)
     wanted = Model(checkpoint.load(run), "cpu").embed_cache(cache, block=range(min(4, cache.record("points").spec.blocks)))
     np.testing.assert_allclose([row["vector"] for row in rows.values() if row["vector"]], wanted, atol=1e-6)
-    assert "could not be read: 2" in page.read_text()
+    assert "could not be read: 2" in page.read_text() and "+Z, given (source.up=z)" in page.read_text()
+    assert said["up"] == "+Z, given (source.up=z)" and said["blocks"] == min(4, cache.record("points").spec.blocks)
+    assert "Reasons: mmpd-cache" not in err
     assert {path.name for path in tmp_path.iterdir()} == {"boxes", file.name, kept.name, f"{kept.name}.journal", page.name}
 
     one = meshes / "slab" / "train" / "box_2.off"
@@ -92,6 +94,12 @@ def test_a_folder_of_meshes_to_vectors_and_neighbours(command, run, tmp_path, re
     code, _, err = command("search", run, kept, "--shape", meshes / "tower" / "test" / "empty.off")
     assert code == 2 and "empty.off: the file is empty" in err, "the reason is told although the cache of the query is gone"
     assert any("source.up=z" in note for note in found["notes"]), "the query is read as the cache was, and that is said"
+    again = ("embed", run, meshes, file, "--keep-cache", kept, "--set=source.up=z", "--set=source.kind=folder", "--force")
+    code, _, err = command(*again)
+    assert code == 0 and f"reuses {kept}" in err.replace("\n", ""), err
+    one.write_text(one.read_text() + "\n")
+    code, _, err = command(*again)
+    assert code == 2 and "box_2.off has changed since" in err, err
 
 
 def test_words_and_pictures_find_shapes(command, run, built, tmp_path, here):

@@ -2,13 +2,16 @@
 
 import csv
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from cache_schema import store
 from cache_schema.errors import UserError
-from trainer import checkpoint, cli, given, pictures, predict, vectors
+from cache_schema.spec import PointSpec
+from trainer import checkpoint, cli, clouds, given, pictures, predict, vectors
 from trainer.model import Model, Prediction
 from trainer.points import Convention
 from trainer.vectors import Table
@@ -72,6 +75,11 @@ def test_three_formats_hold_the_same_vectors(command, aligned, cache_path, tmp_p
         read = [float(line[f"v{i}"]) for i in range(wanted.shape[1]) if line[f"v{i}"]]
         assert np.array(read, np.float32).tolist() == (row["vector"] or [])
     assert facts == facts_of(tmp_path / "v.parquet") == json.loads((tmp_path / "v.csv.json").read_text())
+    assert facts["blocks"] == 2 and facts["up"].startswith("as the source") and facts["noise"]["blocks"] == 1
+    one, other = (value / np.linalg.norm(value, axis=1, keepdims=True) for value in (model.embed_cache(cache, block=b) for b in (0, 1)))
+    assert facts["noise"]["same_shape"] == pytest.approx(np.median((one * other).sum(1)), abs=2e-6)
+    mean = wanted / np.linalg.norm(wanted, axis=1, keepdims=True)
+    assert facts["noise"]["nearest_neighbour"] == pytest.approx(np.median((mean @ mean.T - 2 * np.eye(58)).max(1)), abs=2e-6)
     assert facts["run"]["weights"] == model.digest and facts["run"]["points"]["count"] == 64
     assert facts["points"]["count"] == 64 and facts["pool"] == model.pool and facts["dim"] == wanted.shape[1]
 
@@ -114,6 +122,26 @@ def test_other_programs_read_the_file(command, aligned, cache_path, tmp_path, mo
     near = duckdb.sql(query + "where status = 'ok' order by c desc, id limit 3").fetchall()
     assert near[0][0] == "cone/000000" and near[0][1] == pytest.approx(1)
     assert duckdb.sql(f"select count(*) from '{file}' where vector is not null and len(vector) = {width}").fetchall() == [(58,)]
+
+
+def test_what_is_odd_about_stored_shapes_is_said_as_of_clouds():
+    class Stored:
+        """Blocks of a cache: an ordinary shape, a flat one, a line, one that a far point has made small, one of few points."""
+
+        spec, xyz = PointSpec(count=200), np.random.default_rng(0).uniform(-0.57, 0.57, (5, 200, 3)).astype(np.float32)
+        cache = SimpleNamespace(repeated=lambda: np.array([False, False, False, False, True]))
+
+        def read(self, rows, block):
+            return torch.from_numpy(self.xyz[rows])
+
+    blocks = Stored()
+    blocks.xyz[1, :, 2] = 0.3 * blocks.xyz[1, :, 0]
+    blocks.xyz[2] = blocks.xyz[2, :, :1] * (1, 0.5, 0.2)
+    blocks.xyz[3] *= 0.01
+    said = clouds.remarks(blocks, np.arange(5), at_once=2)
+    assert said == ["", clouds.FLAT_SAID, clouds.FLAT_SAID, clouds.OUTLYING_SAID, clouds.REPEATED_SAID]
+    table = table_of(["a"] * 6, [None, None, "broken", None, None, None]).remarked(said)
+    assert table.remarks == [None, clouds.FLAT_SAID, None, clouds.FLAT_SAID, clouds.OUTLYING_SAID, clouds.REPEATED_SAID]
 
 
 def test_a_file_that_cannot_be_finished_leaves_nothing(tmp_path):
