@@ -210,8 +210,9 @@ def noise_told(found: dict[str, Any]) -> str:
         return "how much vectors change with the sample of points is not known: the cache has one sample of each shape"
     means = "two samples" if count == 1 else f"two means over {count} samples"
     beside = "" if near is None else f", nearest neighbours have {near:.4f}"
+    told = "one shape" if found["shapes"] == 1 else f"first {found['shapes']} shapes"
     warning = "; differences between neighbours that are smaller than this noise mean nothing" if near is not None else ""
-    return f"{means} of the same shape have a median cosine of {same:.4f}{beside} (first {found['shapes']} shapes){warning}"
+    return f"{means} of the same shape have a median cosine of {same:.4f}{beside} ({told}){warning}"
 
 
 def _for_once(embed: Embedder, cache: Cache, rows: Ints, progress: Progress) -> Floats:

@@ -128,7 +128,7 @@ def test_what_is_odd_about_stored_shapes_is_said_as_of_clouds():
     class Stored:
         """Blocks of a cache: an ordinary shape, a flat one, a line, one that a far point has made small, one of few points."""
 
-        spec, xyz = PointSpec(count=200), np.random.default_rng(0).uniform(-0.57, 0.57, (5, 200, 3)).astype(np.float32)
+        spec, xyz = PointSpec(count=200, ordered=32), np.random.default_rng(0).uniform(-0.57, 0.57, (5, 200, 3)).astype(np.float32)
         cache = SimpleNamespace(repeated=lambda: np.array([False, False, False, False, True]))
 
         def read(self, rows, block):
