@@ -149,7 +149,7 @@ def _map(values: NDArray[np.float32], ids: Sequence[str], groups: Groups, listed
     )
     return (
         f"<h2>Map</h2><p>Shapes that lie near each other have similar vectors. The map keeps {100 * sum(shares):.0f} % of the differences "
-        "between vectors, so neighbours on it may be far apart in truth; the lists below are exact.</p>"
+        "between vectors, so neighbours on it may be far apart in truth; the lists below compare whole vectors.</p>"
         f'<svg class="map" viewBox="0 0 {WIDE} {HIGH}" role="group" aria-label="{said}">'
         f'<rect class="frame" x="{EDGE / 2}" y="{EDGE / 2}" width="{WIDE - EDGE}" height="{HIGH - EDGE}"/>'
         f'<text x="{WIDE / 2}" y="{HIGH - 5}" text-anchor="middle">{axes[0]}</text>'
