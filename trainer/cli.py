@@ -726,12 +726,14 @@ def print_joined(runs: list[Path], by: Literal["run", "setup"], forms: list[str]
 
 
 def main() -> None:
-    """Console entry. A user's mistake gives a message of one line, a bug a traceback. After Ctrl-C, --resume continues the run."""
+    """Console entry. A user's mistake gives a message of one line, a bug a traceback. After Ctrl-C, --resume continues a training."""
     signals.install()
     try:
         app()
     except signals.Stopped:
-        fail("stopped. Finished work is saved; continue with --resume (a guide: with the same command).", 130)
+        again = sys.argv[1:2] in (["embed"], ["predict"], ["search"])
+        saved = "Finished work is saved; continue with --resume (a guide: with the same command)."
+        fail(f"stopped. {'Run the same command again.' if again else saved}", 130)
     except UserError as error:
         fail(str(error), 2)
     except (RuntimeError, MemoryError) as error:

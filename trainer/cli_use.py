@@ -17,7 +17,7 @@ from rich.text import Text
 from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.spec import did_you_mean
-from cache_schema.terminal import printable
+from cache_schema.terminal import numbered, printable
 from trainer.terminal import out, print_json, progress, say
 
 if TYPE_CHECKING:
@@ -28,10 +28,13 @@ if TYPE_CHECKING:
     from trainer.neighbours import Found, Gallery, Space
     from trainer.pages import Sought
     from trainer.predict import Predicted
+    from trainer.tasks.features import Body
     from trainer.vectors import Table
 
 LISTED: Final = 20
 """Number of shapes that the terminal shows of each kind. Files and --json have all."""
+REASONS: Final = 10
+"""Number of reasons that an error tells where no shape could be read."""
 
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of the run.", show_default=False)]
 Where = Annotated[
@@ -60,7 +63,10 @@ Pool = Annotated[
     Literal["summary", "mean_max", "summary_max"] | None,
     typer.Option(help="How tokens become one vector. summary: the run's own. Default: mean_max, mean and maximum.", show_default=False),
 ]
-Blocks = Annotated[int, typer.Option(min=1, help="Number of stored blocks of points whose vectors are averaged.")]
+Blocks = Annotated[
+    int | None,
+    typer.Option(min=1, help="Number of stored samples of a shape whose vectors are averaged. Default: 4, or all.", show_default=False),
+]
 MapPage = Annotated[
     Path | None,
     typer.Option(
@@ -148,7 +154,7 @@ class Job:
     where: str
     split: str
     pool: Literal["summary", "mean_max", "summary_max"] | None
-    blocks: int
+    blocks: int | None
     as_json: bool
 
 
@@ -158,7 +164,7 @@ def embed(
     where: Where = "",
     split: Split = "",
     pool: Pool = None,
-    blocks: Blocks = 1,
+    blocks: Blocks = None,
     map_: MapPage = None,
     set_: Set = None,
     keep_cache: Keep = None,
@@ -170,16 +176,18 @@ def embed(
 
     Files and folders are read by mmpd-cache, as `mmpd-cache build` reads them: meshes (.glb .obj .stl .ply ...) and clouds (.ply .xyz .las
     .npy ...), of any size and place. It says which axis it takes for up; --set source.up=z changes that. Shapes that cannot be read stay in
-    the file with the reason and without a vector. Without mmpd[pipeline], files of points are read by NumPy.
+    the file with the reason and without a vector; if none can be read, the exit code is 1. Without mmpd[pipeline], files of points are
+    read by NumPy.
 
     \b
     mmpd-train embed runs/align out.zarr vectors.parquet
     mmpd-train embed runs/align scans/ vectors.parquet --map map.html
     mmpd-train embed runs/align a.glb b.stl vectors.csv
-    mmpd-train embed runs/align out.zarr test.npz --split test --blocks 4
+    mmpd-train embed runs/align out.zarr test.npz --split test --blocks 8
     """
     from trainer import vectors
-    from trainer.given import clouds, is_cache, lacking
+    from trainer.given import LISTS, clouds, is_cache, lacking
+    from trainer.vectors import LEAST
 
     if len(paths) < 2:
         raise UserError("embed takes a run, what to embed, and the file to write: mmpd-train embed RUN WHAT OUT.parquet")
@@ -195,6 +203,9 @@ def embed(
         up = _up(set_ or [])
         _embed_clouds(using, clouds(what, up), up, job)
     else:
+        few = all(Path(one).is_file() and Path(one).suffix.lower() not in LISTS for one in what) and len(what) < LEAST
+        if map_ is not None and few:
+            raise UserError(f"a map needs at least {LEAST} shapes, got {len(what)}: leave --map out")
         _embed_shapes(using, what, _wanted(using, set_ or [], keep_cache, beside=job.file.parent), job)
 
 
@@ -211,38 +222,67 @@ def _embed_shapes(using: Opened, what: Sequence[str], wanted: "Wanted", job: Job
     from trainer import vectors
     from trainer.given import opened
 
-    def of_block(cache: "Cache", part: NDArray[np.int64], block: int) -> NDArray[np.float32]:
-        return using.model.embed_cache(cache, part, block, job.pool)
-
     with ExitStack() as held:
         given = held.enter_context(opened(what, wanted, say))
         held.enter_context(_quiet())
-        rows, table = _chosen(given.cache, job.where, job.split)
-        fine = rows[table.fine]
-        _check_blocks(using, given.cache, job.blocks)
-        using.notes += [*given.notes, *_notes(using, given.cache, fine)]
+        rows, table = _chosen(using, given.cache, job.where, job.split)
+        if job.map is not None and not given.made and table.fine.sum() < vectors.LEAST:
+            raise UserError(f"a map needs at least {vectors.LEAST} shapes, got {table.fine.sum()}: leave --map out")
+        using.notes += [*given.notes, *_notes(using, given.cache, rows[table.fine])]
         job.file.parent.mkdir(parents=True, exist_ok=True)
-        step = held.enter_context(progress("vectors"))
-        values = held.enter_context(vectors.computed(of_block, given.cache, fine, job.file.parent, job.blocks, step))
-        facts = vectors.about("vectors", using.facts, given.cache, using.notes, **_asked(using, job, values, given.name))
+        values, more = held.enter_context(_vectors(using, given.cache, rows[table.fine], job))
+        asked = {**_asked(using, job, values, given.name), **more}
+        facts = vectors.about("vectors", using.facts, given.cache, using.notes, **asked)
         vectors.write(job.file, table, values, facts)
-        if job.map is not None:
-            _write_map(job.map, given, table, fine, values, using)
+        shown = job.map is not None and _write_map(job.map, given, table, rows[table.fine], values, using, asked)
     _said_of(table, job.file, facts, job.as_json)
-    if job.map is not None:
+    if shown:
         say(f"{job.map} shows them: open it in a browser")
+    if not table.fine.any():
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _vectors(using: Opened, cache: "Cache", rows: NDArray[np.int64], job: Job) -> "Iterator[tuple[NDArray[np.float32], dict[str, Any]]]":
+    """The vectors of usable shapes [m, D], and facts about them: the samples that they are means of, their noise, and the up axis."""
+    from trainer import vectors
+    from trainer.given import up_told
+    from trainer.neighbours import noise, noise_told, samples, stored_blocks
+    from trainer.tasks.features import Body
+
+    model, body = using.model, Body.of(using.loaded.model, job.pool or using.model.pool)
+    blocks, stored = samples(body, cache, job.blocks), stored_blocks(body, cache)
+    up = up_told(cache)
+    say(f"Up axis: {up}")
+    if not len(rows):
+        width = model.dim // 2 if job.pool == "summary" else model.dim
+        yield np.empty((0, width), np.float32), {"blocks": blocks, "up": up}
+        return
+
+    def of_blocks(part: NDArray[np.int64], chosen: range) -> NDArray[np.float32]:
+        return model.embed_cache(cache, part, chosen, job.pool)
+
+    with ExitStack() as held:
+        step = held.enter_context(progress("vectors"))
+        folder = job.file.parent
+        values = held.enter_context(vectors.computed(lambda _, part: of_blocks(part, range(blocks)), cache, rows, folder, step))
+        found = noise(of_blocks, cache, rows, values, blocks, stored)
+        say(f"Each vector is the mean over {numbered(blocks, 'stored samples')} of a shape. Noise: {noise_told(found)}")
+        yield values, {"blocks": blocks, "noise": found, "up": up}
 
 
 def _asked(using: Opened, job: Job, values: NDArray[np.float32], what: str) -> dict[str, Any]:
     """Facts of the file about what was asked for."""
-    more = {"dim": values.shape[1], "pool": job.pool or using.model.pool, "blocks": job.blocks}
+    more = {"dim": values.shape[1], "pool": job.pool or using.model.pool}
     return {**more, "where": job.where, "split": job.split, "given": what}
 
 
-def _chosen(cache: "Cache", where: str, split: str) -> "tuple[NDArray[np.int64], Table]":
-    """Rows of the shapes that are asked for, failed ones too, and what the cache says about them."""
+def _chosen(using: Opened, cache: "Cache", where: str, split: str) -> "tuple[NDArray[np.int64], Table]":
+    """Rows of the shapes that are asked for, failed ones too, and what the cache and the points of each say about it."""
     from cache_schema import products
     from cache_schema.selection import Selection
+    from trainer.clouds import remarks
+    from trainer.points import Blocks
     from trainer.vectors import Table
 
     cache.proven(products.POINTS.name)
@@ -254,19 +294,29 @@ def _chosen(cache: "Cache", where: str, split: str) -> "tuple[NDArray[np.int64],
         asked = Selection(values=(*asked.values, ("split", (split,))))
     rows = asked.rows(cache)
     table = Table.of(cache, rows)
-    if not table.fine.any():
-        first = next(reason for reason in table.reasons if reason)
-        raise UserError(f"none of the {len(table)} shapes of {cache.path} could be read. The first: {table.ids[0]}: {first}")
+    blocks = Blocks(cache, using.model.convention, channels=3, centres=using.loaded.model.encoder.centres)
+    table = table.remarked(remarks(blocks, rows[table.fine]))
+    _say_remarks(table)
     return rows, table
 
 
-def _check_blocks(using: Opened, cache: "Cache", blocks: int) -> None:
-    from trainer.points import Blocks
+def _say_remarks(table: "Table") -> None:
+    """Say what was found about shapes that have a vector."""
+    noted = [(name, remark) for name, remark in zip(table.ids, table.remarks, strict=True) if remark]
+    for name, remark in noted[:LISTED]:
+        say(f"Remark: {name}: {remark}")
+    if len(noted) > LISTED:
+        say(f"... and {len(noted) - LISTED} more with a remark")
 
-    encoder = using.loaded.model.encoder
-    there = Blocks(cache, using.model.convention, channels=encoder.config.channels, centres=encoder.centres).blocks
-    if blocks > there:
-        raise UserError(f"--blocks must lie in 1..{there}, the blocks of {cache.path} with the number of points of the run, got {blocks}")
+
+def _refuse_none(table: "Table", cache: "Cache") -> None:
+    """Refuse shapes of which none could be read."""
+    if table.fine.any():
+        return
+    told = [f"{name}: {reason}" for name, reason in zip(table.ids, table.reasons, strict=True)]
+    more = f"\n... and {len(told) - REASONS} more" if len(told) > REASONS else ""
+    listed = "\n".join(told[:REASONS]) + more
+    raise UserError(f"none of {numbered(len(table), 'shapes')} could be read:\n{listed}")
 
 
 def _notes(using: Opened, cache: "Cache", rows: NDArray[np.int64]) -> tuple[str, ...]:
@@ -283,6 +333,7 @@ def _said_of(table: "Table", file: Path, facts: dict[str, Any], as_json: bool) -
     noted = sum(remark is not None for remark in table.remarks)
     if as_json:
         shapes = {"asked": len(table), "embedded": len(table) - len(failed), "failed": [{"id": i, "reason": r} for i, r in failed]}
+        shapes["remarks"] = [{"id": i, "remark": r} for i, r in zip(table.ids, table.remarks, strict=True) if r]
         print_json({"file": str(file), "shapes": shapes, **facts})
     for name, reason in failed[:LISTED]:
         say(f"Failed: {name}: {reason}")
@@ -290,7 +341,7 @@ def _said_of(table: "Table", file: Path, facts: dict[str, Any], as_json: bool) -
         say(f"... and {len(failed) - LISTED} more failed; {file} has all with their reasons")
     also = f", {len(failed)} without a vector (see above)" if failed else ""
     also += f", {noted} with a remark in the column reason" if noted else ""
-    say(f"{file} has {len(table) - len(failed)} vectors of width {facts['dim']}{also}")
+    say(f"{file} has {numbered(len(table) - len(failed), 'vectors')} of width {facts['dim']}{also}")
 
 
 def _up(settings: Sequence[str]) -> str:
@@ -306,12 +357,13 @@ def _up(settings: Sequence[str]) -> str:
 
 def _embed_clouds(using: Opened, found: "dict[str, NDArray[np.float32]]", up: str, job: Job) -> None:
     """Embed clouds that NumPy has read, on a machine without the pipeline."""
+    from cache_schema.axes import UP
     from trainer import vectors
-    from trainer.given import INSTALL, USUAL_UP
+    from trainer.given import INSTALL
 
-    if job.where or job.split or job.map or job.blocks > 1:
+    if job.where or job.split or job.map or job.blocks is not None:
         raise UserError(f"--where, --split, --map and --blocks need a cache: give one, or {INSTALL}")
-    axes = {USUAL_UP[Path(name).suffix.lower()] if up == "auto" else up for name in found}
+    axes = {UP[Path(name).suffix.lower()] if up == "auto" else up for name in found}
     told = " or ".join(f"+{axis.upper()}" for axis in sorted(axes))
     note = f"mmpd[pipeline] is not installed ({INSTALL}), so the files of points were read by NumPy, with {told} up" + (
         ", as usual for the format; --set source.up=y|z changes that" if up == "auto" else ""
@@ -324,7 +376,8 @@ def _embed_clouds(using: Opened, found: "dict[str, NDArray[np.float32]]", up: st
         say(f"Note: {line}")
     none = [None] * len(found)
     table = vectors.Table(ids=list(found), classes=none, splits=none, reasons=none, remarks=none)
-    facts = vectors.about("vectors", using.facts, None, using.notes, **_asked(using, job, values, ""))
+    chosen = f"{told}, " + ("guessed, the usual axis of the format" if up == "auto" else f"given (source.up={up})")
+    facts = vectors.about("vectors", using.facts, None, using.notes, up=chosen, **_asked(using, job, values, ""))
     vectors.write(job.file, table, values, facts)
     _said_of(table, job.file, facts, job.as_json)
 
@@ -337,16 +390,30 @@ def _check_page(path: Path, force: bool) -> None:
     refuse_there(path, force)
 
 
-def _write_map(path: Path, given: "Given", table: "Table", rows: NDArray[np.int64], values: NDArray[np.float32], using: Opened) -> None:
+def _write_map(
+    path: Path, given: "Given", table: "Table", rows: NDArray[np.int64], values: NDArray[np.float32], using: Opened, asked: dict[str, Any]
+) -> bool:
+    """Write the page of a map. Returns False where there is nothing to map, and says why."""
+    from trainer.neighbours import noise_told
     from trainer.pages import Shown, of_map
 
     failed = len(table) - len(rows)
     facts = {
         "Shapes": f"{len(rows)} of {given.name}" + (f"; {failed} could not be read, see the end" if failed else ""),
         "Model": f"{using.facts['name']}, {using.facts['encoder']}, weights {using.model.digest[:12]}",
+        "Vectors": f"the mean over {numbered(asked['blocks'], 'stored samples')} of each shape",
+        "Up axis": asked["up"],
     }
+    if "noise" in asked:
+        facts["Noise"] = noise_told(asked["noise"])
     shown = Shown(cache=given.cache, table=table, rows=rows, values=values)
-    write_file(path, of_map(shown, f"Map of {len(rows)} shapes", facts, using.notes))
+    try:
+        page = of_map(shown, f"Map of {numbered(len(rows), 'shapes')}", facts, using.notes)
+    except UserError as error:  # the vectors are worth keeping all the same
+        say(f"No page is written: {error}")
+        return False
+    write_file(path, page)
+    return True
 
 
 def predict(
@@ -375,7 +442,8 @@ def predict(
     mmpd-train predict runs/align chair.glb --labels "chair,table,lamp"
     mmpd-train predict runs/align out.zarr --split test --classifier svm --csv classes.csv
     """
-    from trainer.given import opened
+    from trainer.given import opened, up_told
+    from trainer.neighbours import samples
     from trainer.predict import of_cache
     from trainer.vectors import refuse_there
 
@@ -390,10 +458,16 @@ def predict(
         name = classifier or held.enter_context(_label_set(using, labels, teacher, device))
         given = held.enter_context(opened(what, _wanted(using, set_ or [], keep_cache), say))
         held.enter_context(_quiet())
-        rows, table = _chosen(given.cache, where, split)
+        rows, table = _chosen(using, given.cache, where, split)
+        _refuse_none(table, given.cache)
         using.notes += [*given.notes, *_notes(using, given.cache, rows[table.fine])]
+        blocks = samples(_read_by(using, classifier), given.cache)
+        using.notes.append(f"up axis of the files: {up_told(given.cache)}")
+        using.notes.append(f"features are the mean over {numbered(blocks, 'stored samples')} of each shape")
         step = held.enter_context(progress("classes"))
-        found = of_cache(using.model, given.cache, rows[table.fine], name, step, "classifier" if classifier else "labels")
+        found = of_cache(using.model, given.cache, rows[table.fine], name, step, range(blocks), "classifier" if classifier else "labels")
+    for note in using.notes[-2:]:
+        say(f"Note: {note}")
     if csv is not None:
         write_file(csv, found.csv(table))
     _print_predictions(using, found, table, csv, as_json)
@@ -409,6 +483,16 @@ def _of_classifier(using: Opened, name: str) -> tuple[str, ...]:
     for note in kept.notes:
         say(f"Note: {note}")
     return tuple(kept.notes)
+
+
+def _read_by(using: Opened, classifier: str) -> "Body":
+    """What reads the points: the body of a kept classifier, or the run's."""
+    from trainer.tasks.features import Body
+
+    if not classifier:
+        return Body.of(using.loaded.model, "mean_max")
+    body: Body = importlib.import_module("trainer.classifiers").load(using.loaded.run, classifier, using.model.device).body
+    return body
 
 
 def _print_predictions(using: Opened, found: "Predicted", table: "Table", csv: Path | None, as_json: bool) -> None:
@@ -457,6 +541,8 @@ def _label_set(using: Opened, labels: str, teacher: str, device: str) -> Iterato
     from trainer.given import INSTALL, call_pipeline, lacking
     from trainer.neighbours import teacher_of
 
+    if using.loaded.model.teachers is None:
+        raise UserError("this run learned without words: use --classifier, or a run that `mmpd-train align` made")
     known = labels.partition("@")[0] in using.model.label_sets
     if known or labels.endswith(SUFFIX):
         if teacher:
@@ -554,12 +640,14 @@ def _teacher_query(using: Opened, cache: "Cache", text: str, image: Path | None,
 
 def _print_found(using: Opened, gallery: "Gallery", query: Asked, found: "Sequence[Found]", page: Path | None, as_json: bool) -> None:
     from trainer import neighbours
+    from trainer.given import up_told
     from trainer.pages import of_search
 
     if page is not None:
         facts = {
             "Model": f"{using.facts['name']}, {using.facts['encoder']}, weights {using.model.digest[:12]}",
-            "Compared in": query.space.told,
+            "Compared in": f"{query.space.told}, the mean over {numbered(gallery.blocks, 'stored samples')} of each shape",
+            "Up axis": up_told(gallery.cache),
             "Cache": str(gallery.cache.path),
         }
         write_file(page, of_search(gallery, found, query.sought, facts, using.notes))
@@ -570,7 +658,10 @@ def _print_found(using: Opened, gallery: "Gallery", query: Asked, found: "Sequen
         for i, one in enumerate(found, 1):
             table.add_row(str(i), f"{one.cosine:.3f}", Text(printable(one.id)), Text(printable(one.label)))
         out.print(table)
-    say(f"Nearest of {len(gallery.rows):,} shapes in {query.space.told}" + (f". {page} shows them" if page else ""))
+    said = (
+        f"{numbered(len(gallery.rows), 'shapes')} in {query.space.told}, the mean over {numbered(gallery.blocks, 'stored samples')} of each"
+    )
+    say(f"Nearest of {said}" + (f". {page} shows them" if page else ""))
 
 
 def _gallery(using: Opened, cache: "Cache", space: "Space") -> "Gallery":
@@ -588,16 +679,16 @@ def _shape_query(using: Opened, cache: "Cache", shape: str, settings: Sequence[s
     from trainer.given import opened
     from trainer.pages import Sought
     from trainer.pictures import Pictures
+    from trainer.tasks.features import Body
 
     def asked(cache: "Cache", row: int, known: int | None) -> Asked:
         sought = Sought(title=f"Shapes near {shape}", picture=Pictures(cache)(row), name=shape)
-        vector = using.model.embed_cache(cache, np.array([row]))[0]
+        blocks = neighbours.samples(Body.of(using.loaded.model, using.model.pool), cache)
+        vector = using.model.embed_cache(cache, np.array([row]), range(blocks))[0]
         return Asked(said={"shape": shape}, vector=vector, space=neighbours.Space(), sought=sought, row=known)
 
     if not Path(shape).exists():
         row = neighbours.row_of(cache, shape)
-        if row is None:
-            raise UserError(f"--shape: there is no file {shape!r}, and {cache.path} has no usable shape with this id")
         with _quiet():
             return asked(cache, row, row)
     up = neighbours.up_of(cache)
@@ -608,7 +699,8 @@ def _shape_query(using: Opened, cache: "Cache", shape: str, settings: Sequence[s
         settings = [*settings, *up]
     settings = ["source.label=none", *settings]  # its class does not matter
     with opened([shape], _wanted(using, settings), say) as given, _quiet():
-        rows, table = _chosen(given.cache, "", "")
+        rows, table = _chosen(using, given.cache, "", "")
+        _refuse_none(table, given.cache)
         if len(rows) != 1:
             raise UserError(f"--shape takes one shape, {shape} has {len(rows)}")
         using.notes += [*given.notes, *filter(None, table.remarks)]

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cache_schema.errors import UserError
-from trainer.points import SCALE, Convention, share
+from trainer.points import SCALE, Blocks, Convention, share
 
 Array: TypeAlias = NDArray[Any] | Tensor
 Clouds: TypeAlias = Array | Sequence[NDArray[Any]] | Sequence[Tensor]
@@ -53,6 +53,9 @@ COARSE: Final = 2e-3
 """Step between neighbouring numbers, as a share of the radius, above which a warning calls the coordinates coarse."""
 OUTLYING: Final = 0.01
 """Share of points farther out than half the radius, below which a warning says that a few points set the scale."""
+FLAT_SAID: Final = "all its points lie in a plane or on a line"
+OUTLYING_SAID: Final = "a few points lie far from all others and set the scale; leave them out if they are noise"
+REPEATED_SAID: Final = "it has fewer points than a block, so some are repeated"
 
 
 class CloudWarning(UserWarning):
@@ -134,6 +137,8 @@ def _cloud(cloud: Any, name: str) -> Tensor:
         if cloud.is_complex() or cloud.dtype == torch.bool or cloud.is_quantized or cloud.is_sparse:
             raise UserError(f"{name} is of type {cloud.dtype}: expected real numbers")
         return cloud.detach()
+    if isinstance(cloud, np.ma.MaskedArray):
+        raise UserError(f"{name} is a masked array, whose mask would be lost: give the points that count, cloud[~mask.any(1)].data")
     if cloud.dtype.kind not in "iuf":
         raise UserError(f"{name} is of type {cloud.dtype}: expected real numbers")
     # torch knows no other byte order, no negative strides, no float128 and hardly any unsigned integers.
@@ -217,7 +222,7 @@ def prepared(
         xyz = _rounded(padded, (padded.xyz - centre[:, None]) / radius[:, None, None], convention)
         if convention.normalize != "none" and not placed:
             outer = ((xyz.norm(dim=-1) > 0.5) & padded.there).sum(1) / padded.number
-            said.add("a few points lie far from all others and set the scale; leave them out if they are noise", which, outer < OUTLYING)
+            said.add(OUTLYING_SAID, which, outer < OUTLYING)
         points = xyz if colors is None else torch.cat([xyz, colors], -1)
         points = points[owner[:, None], chosen].to(device)
         yield Prepared(which=which[owner.cpu()], points=points, centre=centre[owner], radius=radius[owner])
@@ -334,9 +339,41 @@ def _measured(padded: _Padded, said: Sayings) -> tuple[Tensor, Tensor]:
         padded.which,
         padded.step * largest / radius > COARSE,
     )
-    spread = torch.linalg.eigvalsh(out.mT @ out / (number * radius.square())[:, None, None])  # [b, 3], ascending
-    said.add("all its points lie in a plane or on a line", padded.which, spread[:, 0] < FLAT**2 * spread[:, 2])
+    said.add(FLAT_SAID, padded.which, _flat(out.mT @ out / (number * radius.square())[:, None, None]))
     return mean, radius
+
+
+def _flat(scatter: Tensor) -> Tensor:
+    """Whether clouds with these scatter matrices [b, 3, 3] lie in a plane or on a line. [b]"""
+    spread = torch.linalg.eigvalsh(scatter)  # [b, 3], ascending
+    flat: Tensor = spread[:, 0] < FLAT**2 * spread[:, 2]
+    return flat
+
+
+def remarks(blocks: Blocks, rows: NDArray[np.int64], at_once: int = 1024) -> list[str]:
+    """What changes the features of stored shapes much, by the checks that clouds in memory undergo: few points, a flat shape, a few far
+    points that set the scale. They are seen on the first stored block of each shape.
+
+    Args:
+        blocks: the blocks of a cache.
+        rows: rows of usable shapes. [n]
+        at_once: number of shapes that are read at a time. It changes no result.
+
+    Returns:
+        For each shape what is to be said, empty for nothing. [n]
+    """
+    found = []
+    for start in range(0, len(rows), at_once):
+        part = rows[start : start + at_once]
+        xyz = blocks.read(part, 0)[..., :3].double()  # [b, P, 3]
+        out = xyz - xyz.mean(1, keepdim=True)
+        # The scale was set by all points of the shape, so the far ones need not be in the block.
+        outlying = (xyz.norm(dim=-1) > 0.5).double().mean(1) < OUTLYING
+        scaled = blocks.spec.normalize != "none"
+        facts = ((REPEATED_SAID, blocks.cache.repeated()[part].tolist()), (FLAT_SAID, _flat(out.mT @ out).tolist()))
+        for i, far in enumerate(outlying.tolist()):
+            found.append("; ".join([*(what for what, where in facts if where[i]), *([OUTLYING_SAID] if far and scaled else [])]))
+    return found
 
 
 def _origin(padded: _Padded, normalize: Literal["unit_sphere", "none"], mean: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,12 +4,13 @@
         vectors = embed(given.cache)
 
 The trainer reads no meshes. So files and folders become a cache of points only, prepared like the points of the run's training: a shape
-has the same vector whether it comes from a folder or from such a cache. The cache is removed at the end unless it is to be kept.
+has the same points whether it comes from a folder or from such a cache. The cache is removed at the end unless it is to be kept.
 
 Where `mmpd[pipeline]` is not installed, `clouds` reads tables of points by NumPy.
 """
 
 import contextlib
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -17,7 +18,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,9 +26,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from cache_schema.axes import UP
 from cache_schema.errors import UserError
 from cache_schema.remote import is_remote
-from cache_schema.spec import PointSpec
+from cache_schema.spec import PointSpec, SourceSpec
 from cache_schema.store import Cache, open_cache
 from trainer.points import Convention
 
@@ -36,9 +38,8 @@ PIPELINE: Final = (sys.executable, "-c", "from pipeline.cli import main; main()"
 INSTALL: Final = "pip install 'mmpd[pipeline]'"
 LISTS: Final = (".csv", ".json", ".jsonl", ".txt", ".h5", ".hdf5")
 """Endings of files that may be lists or collections of shapes, not shapes."""
-USUAL_UP: Final = {".npy": "z", ".npz": "z", ".txt": "y", ".xyz": "z", ".pts": "z"}
-"""The axis that usually points up, by the ending of files that `clouds` reads. The pipeline takes the same."""
-TABLES: Final = tuple(USUAL_UP)
+TABLES: Final = (".npy", ".npz", ".txt", ".xyz", ".pts")
+"""Endings of files that `clouds` reads."""
 OF_SPLITS: Final = "source.split="
 """In a note of a build about splits, which only a training uses."""
 SHAPES: Final = "shapes.zarr"
@@ -112,6 +113,9 @@ def opened(what: Sequence[str], wanted: Wanted, say: Callable[[str], None]) -> I
     with contextlib.ExitStack() as held:
         if wanted.beside is not None:
             wanted.beside.mkdir(parents=True, exist_ok=True)
+        if wanted.keep is not None and is_cache(wanted.keep):
+            check_unchanged(wanted.keep, what)
+            say(f"reuses {wanted.keep}, which is there")
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix=".mmpd-", dir=wanted.beside)))
         path = wanted.keep or folder / SHAPES
         notes = build(_source(what, folder), path, wanted, folder)
@@ -140,12 +144,64 @@ def build(source: str, path: Path, wanted: Wanted, folder: Path) -> tuple[str, .
     log.unlink(missing_ok=True)
     # 1: every shape failed. The cache has the reasons then, which whoever opens it tells.
     every = (0, 1)
-    call_pipeline(
-        "--log-file", str(log), "build", source, str(path), "--recipe", "points", *(f"--set={one}" for one in settings), fine=every
-    )
+    passing = () if wanted.keep else ("--passing",)
+    told = ("--recipe", "points", *passing, *(f"--set={one}" for one in settings))
+    call_pipeline("--log-file", str(log), "build", source, str(path), *told, fine=every)
     lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
     notes = [line.partition(" Note: ")[2] for line in lines if " Note: " in line]
     return tuple(note for note in notes if OF_SPLITS not in note)
+
+
+def check_unchanged(path: Path, what: Sequence[str]) -> None:
+    """Check that a cache that is there was made of the files as they are now. Whether it has the same shapes, the build checks.
+
+    Files beside a shape's own, such as materials and textures, are not compared. Of lists and collections, whose files cannot be told from
+    the names of shapes, only the time of the last change is compared.
+
+    Raises:
+        UserError: a file has changed since.
+    """
+    cache = open_cache(path)
+    first = Path(what[0])
+    listed = len(what) == 1 and first.is_file() and first.suffix.lower() in LISTS and not _is_table(first)
+    changed = first if listed and first.stat().st_mtime > (path / MARK).stat().st_mtime else None
+    if not listed:
+        root = first if first.is_dir() else Path(os.path.commonpath([Path(one).absolute().parent for one in what]))
+        digests = cache.column("source_sha256")
+        for name, digest in zip(cache.ids(), digests, strict=True):
+            file = root / str(name)
+            # Zeros: the file could not be read then, and the build tries it again.
+            if digest.any() and file.is_file() and _sha256(file) != digest.tobytes():
+                changed = file
+                break
+    if changed is not None:
+        raise UserError(f"{changed} has changed since {path} was made of it: delete {path}, or name another with --keep-cache")
+
+
+def _sha256(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def up_told(cache: Cache) -> str:
+    """Which axis of the files of a cache was taken as up, and whether somebody chose it or it was guessed from the format."""
+    source = cache.manifest.source
+    ids = cache.ids()
+    said = [_up_told(one, ids if not source.also else ()) for one in (source, *source.also)]
+    return "; ".join(dict.fromkeys(said))
+
+
+def _up_told(source: SourceSpec, ids: Iterable[str]) -> str:
+    up = dict(source.options).get("up", "")
+    if up in ("x", "y", "z"):
+        return f"+{up.upper()}, given (source.up={up})"
+    if not up:
+        return f"as the source {source.kind} defines it"
+    endings = {Path(name).suffix.lower() for name in map(str, ids)}
+    of_axes = {axis: sorted(one for one in endings if UP.get(one) == axis) for axis in ("y", "z")}
+    usual = ", ".join(f"+{axis.upper()} for {' '.join(known)}" for axis, known in of_axes.items() if known)
+    listed = "; a list named it for some files" if "listed_up" in dict(source.options) else ""
+    return f"guessed, the usual axis of the format{f' ({usual})' if usual else ''}{listed}; source.up=y|z chooses when the files are read"
 
 
 def points(wanted: Wanted) -> list[str]:
@@ -293,7 +349,7 @@ def _cloud(path: Path, up: str) -> NDArray[np.float32]:
             raise UserError(f"{path}: columns 4 to 6 are no colours (they lie outside 0..255), perhaps normals: leave them out")
         if most > 1:
             values = np.concatenate([values[:, :3], values[:, 3:] / 255], 1)
-    if (USUAL_UP[path.suffix.lower()] if up == "auto" else up) == "z":
+    if (UP[path.suffix.lower()] if up == "auto" else up) == "z":
         values = np.concatenate([values[:, :1], values[:, 2:3], -values[:, 1:2], values[:, 3:]], 1)
     return values.astype(np.float32)
 

@@ -32,6 +32,7 @@ from cache_schema.label_files import LabelFile
 from cache_schema.names import path_name
 from cache_schema.spec import did_you_mean, short
 from cache_schema.store import Cache, open_cache
+from cache_schema.terminal import numbered
 from trainer import checkpoint, classifiers, labels, ops
 from trainer.align import Contrast
 from trainer.batch import SIDES, Side, target
@@ -53,6 +54,8 @@ Rows: TypeAlias = ArrayLike
 """Rows of a cache, [n] whole numbers."""
 Kind = Literal["either", "labels", "classifier"]
 """What a name of classes stands for: a label set or file, or a kept classifier."""
+Block: TypeAlias = int | Sequence[int]
+"""Number of the stored block of each shape; or several numbers, over whose features the mean is taken."""
 
 
 class ModelWarning(UserWarning):
@@ -178,6 +181,8 @@ class Model:
     def embed(self, clouds: Clouds, pool: Pool | None = None, *, placed: bool = False) -> Any:
         """One vector for each cloud, [b, D].
 
+        +Y is up. Turn clouds whose up axis is Z: `cloud[:, [0, 2, 1]] * (1, 1, -1)` for [n, 3].
+
         Args:
             clouds: see the module.
             pool: how tokens become one vector: `mean_max`, mean and maximum; `summary`, the run's own, half as wide; `summary_max`; None
@@ -190,14 +195,15 @@ class Model:
         return self._result(taken(clouds), self._body(pool), placed)
 
     def embed_cache(
-        self, cache: Cache | str | os.PathLike[str], rows: Rows | None = None, block: int = 0, pool: Pool | None = None
+        self, cache: Cache | str | os.PathLike[str], rows: Rows | None = None, block: Block = 0, pool: Pool | None = None
     ) -> Floats:
         """One vector for each shape of a cache, [n, D]. Nothing is sampled anew where the cache has the points of the run's training.
 
         Args:
             cache: the cache, or its folder.
             rows: rows of shapes, none for an empty result; None for all usable ones, which are `numpy.flatnonzero(cache.ok())`.
-            block: number of the stored block of each shape.
+            block: number of the stored block of each shape; or several numbers, as `range(4)`: then the mean over these blocks, as `embed`
+                takes the mean over shares of a cloud.
             pool: as in `embed`.
 
         Raises:
@@ -258,7 +264,7 @@ class Model:
         return _form(given)(self._project(self._vectors(given, self._body("summary")), teacher, head))
 
     def teacher_space_cache(
-        self, cache: Cache | str | os.PathLike[str], teacher: str, head: Head = "both", rows: Rows | None = None, block: int = 0
+        self, cache: Cache | str | os.PathLike[str], teacher: str, head: Head = "both", rows: Rows | None = None, block: Block = 0
     ) -> Floats:
         """Embeddings of shapes of a cache in the space of a teacher, [n, E] of unit length. Arguments and errors as in `teacher_space` and
         `embed_cache`."""
@@ -283,19 +289,19 @@ class Model:
         Raises:
             UserError: as `embed`; there are no such labels, or another teacher embedded them.
         """
-        given = taken(clouds)
+        name, given = _label_name(labels), taken(clouds)
 
         def features(body: Body, head: nn.Module | None) -> Tensor:
             return self._vectors(given, body, head)
 
-        return self._predicted(os.fspath(labels), features, _form(given))
+        return self._predicted(name, features, _form(given))
 
     def classify_cache(
         self,
         cache: Cache | str | os.PathLike[str],
         labels: str | os.PathLike[str],
         rows: Rows | None = None,
-        block: int = 0,
+        block: Block = 0,
         *,
         _kind: Kind = "either",
     ) -> Prediction[Floats]:
@@ -304,7 +310,7 @@ class Model:
         def features(body: Body, head: nn.Module | None) -> Tensor:
             return self._of_cache(body, cache, rows, block, head)
 
-        return self._predicted(os.fspath(labels), features, lambda values: values.cpu().numpy(), _kind)
+        return self._predicted(_label_name(labels), features, lambda values: values.cpu().numpy(), _kind)
 
     # -------------------------------------------------------------------------------------------------------- helpers
 
@@ -346,18 +352,22 @@ class Model:
         return _form(given)(self._vectors(given, body, placed=placed))
 
     def _of_cache(
-        self, body: Body, cache: Cache | str | os.PathLike[str], rows: Rows | None, block: int, head: nn.Module | None = None
+        self, body: Body, cache: Cache | str | os.PathLike[str], rows: Rows | None, block: Block, head: nn.Module | None = None
     ) -> Tensor:
-        """Features of shapes of a cache by a body and a head, [n, F], on the CPU."""
+        """Features of shapes of a cache by a body and a head, [n, F], on the CPU. Of several blocks the mean, as over shares of a cloud."""
         shapes = _shapes(cache if isinstance(cache, Cache) else open_cache(cache), rows)
-        blocks = body.blocks(shapes)
-        if not 0 <= block < blocks.blocks:
-            raise UserError(f"block must lie in 0..{blocks.blocks - 1}, the blocks of {shapes.cache.path}, got {block}")
+        stored = body.blocks(shapes).blocks
+        blocks = list(block) if isinstance(block, Sequence) else [block]
+        if not blocks or not all(0 <= one < stored for one in blocks):
+            raise UserError(f"block must lie in 0..{stored - 1}, the blocks of {shapes.cache.path}, got {block}")
         if not len(shapes):
-            return _none(body, blocks.count, head).cpu()
+            return _none(body, body.blocks(shapes).count, head).cpu()
         for note in body.notes(shapes):
             warnings.warn(f"{shapes.cache.path}: {note}", ModelWarning, stacklevel=outside())
-        return extract(body, shapes, block, head)
+        total = extract(body, shapes, blocks[0], head)
+        for one in blocks[1:]:
+            total += extract(body, shapes, one, head)
+        return total / len(blocks)
 
     def _at_points(self, batch: Prepared, number: int, cloud: Tensor, centres: Tensor, tokens: Tensor) -> Tensor:
         """Features [n, D] at the points of a cloud, from its tokens [G, D] at centres [G, 3] of the prepared points."""
@@ -425,7 +435,7 @@ class Model:
         with torch.no_grad():
             cosines = torch.stack([head.head(summaries) @ classes.T for head in heads]).mean(0)  # [n, K]
             scale = torch.stack([head.log_scale.float() for head in heads]).mean().exp()
-        about = f"label set {file.labels.name} of {len(classes)} classes by {teacher}, temperature {1 / float(scale):.3g}"
+        about = f"label set {file.labels.name} of {numbered(len(classes), 'classes')} by {teacher}, temperature {1 / float(scale):.3g}"
         return Prediction(classes=file.labels.classes, probabilities=form((scale * cosines).softmax(-1)), about=about)
 
     def _label_file(self, name: str) -> LabelFile | None:
@@ -451,6 +461,16 @@ DRAWS: Final = 4
 """Largest number of shares of a cloud whose vectors are averaged: a cloud with twice the points of the run's training has two."""
 _POINTS: Final = 1 << 16
 """Number of points whose features are interpolated at once."""
+
+
+def _label_name(labels: object) -> str:
+    """The name or path of labels. Raises UserError for anything else, such as a list of words."""
+    if isinstance(labels, str | os.PathLike):
+        return os.fsdecode(labels)
+    raise UserError(
+        f"labels are the name of a label set, a label file or the name of a kept classifier, got {type(labels).__name__}. "
+        'Words of your own become a label file by `mmpd-cache labels --names "chair,table" --teacher TEACHER mine.safetensors`'
+    )
 
 
 def _form(given: Given) -> Callable[[Tensor], Any]:

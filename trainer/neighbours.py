@@ -24,17 +24,19 @@ from numpy.typing import NDArray
 from cache_schema import products, query_files
 from cache_schema.errors import UserError
 from cache_schema.files import write_file
+from cache_schema.layout import texts
 from cache_schema.query_files import Query
-from cache_schema.spec import canonical, fingerprint
+from cache_schema.spec import canonical, did_you_mean, fingerprint
 from cache_schema.store import Cache
 from trainer import search
 from trainer.align import Teacher
 from trainer.checkpoint import Loaded
 from trainer.given import INSTALL, call_pipeline, lacking
-from trainer.model import Model
+from trainer.model import DRAWS, Model
 from trainer.points import Blocks
+from trainer.tasks.features import Body
 from trainer.tasks.teachers import contrasted, same_specification
-from trainer.vectors import Embedder, fill
+from trainer.vectors import CHUNK, Embedder, fill
 
 FOLDER: Final = "vectors"
 """Name of the folder with the vectors of caches, inside the run's folder."""
@@ -80,6 +82,8 @@ class Gallery:
     """Rows of the shapes in the cache. [m]"""
     vectors: Floats
     """Of unit length. [m, E]"""
+    blocks: int
+    """Number of stored blocks of a shape, from the first, over which the mean is taken."""
     computed: bool
     """Whether they were computed now; False if they were there."""
 
@@ -115,17 +119,18 @@ def kept(loaded: Loaded, model: Model, cache: Cache, space: Space, progress: Pro
     Raises:
         UserError: the run has no such teacher, or the points do not fit the run.
     """
-    facts = _facts(loaded, cache, space)
+    blocks = samples(Body.of(loaded.model, "mean_max"), cache)
+    facts = _facts(loaded, cache, space, blocks)
     folder = loaded.run / FOLDER
     path = folder / f"{hashlib.sha256(canonical(facts)).hexdigest()[:24]}.npy"
     rows = np.flatnonzero(cache.ok())
     if (known := _mapped(path, len(rows))) is not None:
-        return Gallery(cache=cache, space=space, rows=rows, vectors=known, computed=False)
+        return Gallery(cache=cache, space=space, rows=rows, vectors=known, blocks=blocks, computed=False)
 
-    def embed(cache: Cache, part: Ints, block: int) -> Floats:
+    def embed(cache: Cache, part: Ints) -> Floats:
         if space.teacher:
-            return model.teacher_space_cache(cache, space.teacher, rows=part, block=block)
-        return model.embed_cache(cache, part, block)
+            return model.teacher_space_cache(cache, space.teacher, rows=part, block=range(blocks))
+        return model.embed_cache(cache, part, range(blocks))
 
     temporary = folder / f".{path.name}.{secrets.token_hex(8)}.tmp"
     try:
@@ -135,13 +140,79 @@ def kept(loaded: Loaded, model: Model, cache: Cache, space: Space, progress: Pro
         temporary.replace(path)
         write_file(path.with_suffix(".json"), (json.dumps(facts, indent=2) + "\n").encode())
     except OSError:  # a run that is read only for this user, or a full disk
-        return Gallery(cache=cache, space=space, rows=rows, vectors=_for_once(embed, cache, rows, progress), computed=True)
+        vectors = _for_once(embed, cache, rows, progress)
+        return Gallery(cache=cache, space=space, rows=rows, vectors=vectors, blocks=blocks, computed=True)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-    vectors = _mapped(path, len(rows))
-    assert vectors is not None
-    return Gallery(cache=cache, space=space, rows=rows, vectors=vectors, computed=True)
+    written = _mapped(path, len(rows))
+    assert written is not None
+    return Gallery(cache=cache, space=space, rows=rows, vectors=written, blocks=blocks, computed=True)
+
+
+def stored_blocks(body: Body, cache: Cache) -> int:
+    """Number of blocks of a shape that a body finds in a cache. Several small ones may be joined to one."""
+    return Blocks(cache, body.convention, channels=body.channels, centres=body.encoder.centres).blocks
+
+
+def samples(body: Body, cache: Cache, asked: int | None = None) -> int:
+    """Number of stored blocks over which the features of a shape are averaged: what is asked for; if None, as many as `Model.embed` takes
+    shares of a cloud, or all if there are fewer.
+
+    Raises:
+        UserError: there are not so many, or the points do not fit the run.
+    """
+    there = stored_blocks(body, cache)
+    if asked is not None and asked > there:
+        raise UserError(f"--blocks must lie in 1..{there}, the blocks of {cache.path} with the number of points of the run, got {asked}")
+    return min(DRAWS, there) if asked is None else asked
+
+
+FIRST: Final = 64
+"""Number of shapes on which the noise of vectors is measured."""
+
+
+def noise(embed: Callable[[Ints, range], Floats], cache: Cache, rows: Ints, values: Floats, blocks: int, stored: int) -> dict[str, Any]:
+    """How much vectors change with the sample of points, beside how near other shapes are, measured on the first shapes.
+
+    Args:
+        embed: gives the mean vectors of rows over stored blocks.
+        cache, rows: the shapes.
+        values: their vectors, each a mean over `blocks` stored blocks. [m, D]
+        blocks: see `values`.
+        stored: number of stored blocks of a shape.
+
+    Returns:
+        JSON values: the number of shapes, the number of blocks in each of the two means that are compared (`blocks`, or fewer if a shape
+        has fewer than twice as many), the median cosine of these two means of a shape, and the median cosine of a shape's vector and its
+        nearest neighbour's. The medians are None where there is only one block, or only one shape.
+    """
+    first, half = rows[:FIRST], min(blocks, stored // 2)
+    found: dict[str, Any] = {"shapes": len(first), "blocks": half, "same_shape": None, "nearest_neighbour": None}
+    if half:
+        one, other = (search.unit(embed(first, range(start, start + half))) for start in (0, half))
+        found["same_shape"] = round(float(np.median((one * other).sum(1))), search.DIGITS)
+    if len(rows) > 1:
+        queries, best = search.unit(values[: len(first)]), np.full(len(first), -1.0, np.float32)
+        for start in range(0, len(rows), CHUNK):
+            cosines = queries @ search.unit(values[start : start + CHUNK]).T
+            own = np.arange(start, min(start + cosines.shape[1], len(first)))
+            cosines[own, own - start] = -1  # a shape is no neighbour of itself
+            best = np.maximum(best, cosines.max(1))
+        found["nearest_neighbour"] = round(float(np.median(best)), search.DIGITS)
+    return found
+
+
+def noise_told(found: dict[str, Any]) -> str:
+    """The result of `noise` as a sentence."""
+    same, near, count = found["same_shape"], found["nearest_neighbour"], found["blocks"]
+    if same is None:
+        return "how much vectors change with the sample of points is not known: the cache has one sample of each shape"
+    means = "two samples" if count == 1 else f"two means over {count} samples"
+    beside = "" if near is None else f", nearest neighbours have {near:.4f}"
+    told = "one shape" if found["shapes"] == 1 else f"first {found['shapes']} shapes"
+    warning = "; differences between neighbours that are smaller than this noise mean nothing" if near is not None else ""
+    return f"{means} of the same shape have a median cosine of {same:.4f}{beside} ({told}){warning}"
 
 
 def _for_once(embed: Embedder, cache: Cache, rows: Ints, progress: Progress) -> Floats:
@@ -158,7 +229,7 @@ def _mapped(path: Path, count: int) -> Floats | None:
     return vectors if vectors.ndim == 2 and len(vectors) == count and vectors.dtype == np.float32 else None
 
 
-def _facts(loaded: Loaded, cache: Cache, space: Space) -> dict[str, Any]:
+def _facts(loaded: Loaded, cache: Cache, space: Space, blocks: int) -> dict[str, Any]:
     """Everything that decides the vectors, as JSON values."""
     points, status = (cache.proven(kind.name) for kind in (products.POINTS, products.STATUS))
     run = loaded.model.convention
@@ -168,6 +239,7 @@ def _facts(loaded: Loaded, cache: Cache, space: Space) -> dict[str, Any]:
         "heads": _heads(loaded, space),
         "space": dataclasses.asdict(space),
         "pool": "" if space.teacher else Model.pool,
+        "blocks": blocks,
         "convention": None if run is None else dataclasses.asdict(run),
         "points": [points.fingerprint, points.content],
         "status": status.content,
@@ -203,8 +275,10 @@ def teacher_of(loaded: Loaded, asked: str, *, text: bool) -> Teacher:
     """The teacher in whose space texts or pictures are compared with shapes: the one that is asked for, or the run's first.
 
     Raises:
-        UserError: the run was not aligned with such a teacher.
+        UserError: the run was not aligned with such a teacher, or with none.
     """
+    if loaded.model.teachers is None:
+        raise UserError("this run learned without words and pictures: use `search --shape`, or a run that `mmpd-train align` made")
     name = asked.partition("=")[0]
     return contrasted(loaded.model, (name,) if name else (), text=text)[0]
 
@@ -246,10 +320,27 @@ def up_of(cache: Cache) -> tuple[str, ...]:
     return () if said == "auto" else (f"source.up={said}",)
 
 
-def row_of(cache: Cache, name: str) -> int | None:
-    """The row of the usable shape with this id; None if there is none."""
-    found = np.flatnonzero((cache.ids() == name) & cache.ok())
-    return int(found[0]) if len(found) else None
+def row_of(cache: Cache, name: str) -> int:
+    """The row of the usable shape with this id.
+
+    Raises:
+        UserError: there is none. The message has the reason why the shape failed, or near ids.
+    """
+    ids = cache.ids()
+    found = np.flatnonzero(ids == name)
+    usable = found[cache.ok()[found]]
+    if len(usable):
+        return int(usable[0])
+    if len(found):
+        reason = texts(cache.column("reason")[found])[0] or "no reason is recorded"
+        raise UserError(f"--shape: {name} of {cache.path} could not be read: {reason}")
+    near = did_you_mean(name, ids[:MANY].tolist())
+    said = near if near.startswith("; did you mean") else ""  # no list of all ids
+    raise UserError(f"--shape: there is no file {name!r}, and {cache.path} has no shape with this id{said}")
+
+
+MANY: Final = 20_000
+"""Number of ids among which near ones are looked for. It takes time."""
 
 
 def told(gallery: Gallery, found: Sequence[Found], query: dict[str, Any], said: Sequence[str], run: dict[str, Any]) -> dict[str, Any]:
@@ -262,6 +353,7 @@ def told(gallery: Gallery, found: Sequence[Found], query: dict[str, Any], said: 
         "cache": str(gallery.cache.path),
         "points": fingerprint(points),
         "shapes": len(gallery.rows),
+        "blocks": gallery.blocks,
         "engine": search.engine(),
         "notes": list(said),
         "neighbours": [

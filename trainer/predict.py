@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cache_schema.classes import NONE, matched
 from cache_schema.errors import UserError
 from cache_schema.store import Cache
-from trainer.model import Kind, Model, Prediction
+from trainer.model import Block, Kind, Model, Prediction
 from trainer.vectors import CHUNK, Table
 
 TOP: Final = 5
@@ -84,13 +84,15 @@ class Predicted:
         """The prediction of every shape of a table as JSON values; shapes that failed have a reason instead."""
         place = iter(range(len(self.best)))
         found = []
-        for name, label, reason in zip(table.ids, table.classes, table.reasons, strict=True):
+        for name, label, reason, remark in zip(table.ids, table.classes, table.reasons, table.remarks, strict=True):
             row: dict[str, Any] = {"id": name, "class": label, "status": "failed" if reason else "ok"}
             if reason:
                 row["reason"] = reason
             else:
                 i = next(place)
                 pairs = zip(self.best[i].tolist(), self.probability[i].tolist(), strict=True)
+                if remark:
+                    row["remark"] = remark
                 row["top"] = [{"class": self.classes[k], self.word: value} for k, value in pairs]
             found.append(row)
         return found
@@ -104,7 +106,7 @@ class Predicted:
         for row in self.rows(table):
             pairs = [cell for one in row.get("top", []) for cell in (one["class"], f"{one[self.word]:.6g}")]
             pairs += [""] * (2 * len(numbers) - len(pairs))
-            writer.writerow([row["id"], row["class"] or "", row["status"], row.get("reason", ""), *pairs])
+            writer.writerow([row["id"], row["class"] or "", row["status"], row.get("reason", row.get("remark", "")), *pairs])
         return text.getvalue().encode()
 
 
@@ -114,15 +116,21 @@ def _order(probabilities: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 def of_cache(
-    model: Model, cache: Cache, rows: NDArray[np.int64], labels: str, step: Callable[[int, int], None] | None = None, kind: Kind = "either"
+    model: Model,
+    cache: Cache,
+    rows: NDArray[np.int64],
+    labels: str,
+    step: Callable[[int, int], None] | None = None,
+    block: Block = 0,
+    kind: Kind = "either",
 ) -> Predicted:
-    """Predict the classes of usable shapes of a cache, a part of them at a time. `kind` says what `labels` names. Raises the errors of
-    `Model.classify_cache`."""
+    """Predict the classes of usable shapes of a cache, a part of them at a time. `kind` says what `labels` names. See
+    `Model.classify_cache`, whose errors it raises."""
     if not len(rows):
         raise UserError(f"{cache.path}: there is no usable shape to predict")
     parts = []
     for start in range(0, len(rows), CHUNK):
-        parts.append(Predicted.of([model.classify_cache(cache, labels, rows[start : start + CHUNK], _kind=kind)]))
+        parts.append(Predicted.of([model.classify_cache(cache, labels, rows[start : start + CHUNK], block, _kind=kind)]))
         if step is not None:
             step(min(start + CHUNK, len(rows)), len(rows))
     first = parts[0]

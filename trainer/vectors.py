@@ -11,6 +11,7 @@ Letters: n shapes, m of them with a vector, D width of a vector.
 
 import contextlib
 import csv
+import dataclasses
 import importlib.metadata
 import io
 import json
@@ -36,12 +37,14 @@ CHUNK: Final = 8192
 METADATA: Final = b"mmpd"
 """Key of our JSON in the metadata of a Parquet file."""
 ENDINGS: Final = (".parquet", ".npz", ".csv")
+LEAST: Final = 3
+"""Smallest number of shapes of a map."""
 FLAT: Final = 1e-7
 """Variance, relative to the mean square, below which all vectors count as equal."""
 
 
-Embedder = Callable[[Cache, NDArray[np.int64], int], NDArray[np.float32]]
-"""Gives vectors [n, D] of some shapes: of a cache, the shapes in these rows [n], and this stored block of each."""
+Embedder = Callable[[Cache, NDArray[np.int64]], NDArray[np.float32]]
+"""Gives vectors [n, D] of some shapes: those in these rows [n] of a cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +78,13 @@ class Table:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def remarked(self, said: Sequence[str]) -> "Table":
+        """The same with further remarks about the shapes that have a vector, empty for none. [m]"""
+        remarks = list(self.remarks)
+        for i, text in zip(np.flatnonzero(self.fine).tolist(), said, strict=True):
+            remarks[i] = "; ".join(filter(None, (remarks[i], text))) or None
+        return dataclasses.replace(self, remarks=remarks)
+
     @property
     def fine(self) -> NDArray[np.bool_]:
         """Which shapes have a vector. [n]"""
@@ -83,15 +93,14 @@ class Table:
 
 @contextlib.contextmanager
 def computed(
-    embed: Embedder, cache: Cache, rows: NDArray[np.int64], folder: Path, blocks: int = 1, step: Callable[[int, int], None] | None = None
+    embed: Embedder, cache: Cache, rows: NDArray[np.int64], folder: Path, step: Callable[[int, int], None] | None = None
 ) -> Iterator[NDArray[np.float32]]:
     """Embed usable shapes, and hold the vectors in a file meanwhile.
 
     Args:
-        embed: gives the vectors of one block.
+        embed: gives the vectors.
         cache, rows: the shapes, all usable.
         folder: a folder for the file, which is removed at the end.
-        blocks: number of stored blocks, from the first, whose vectors are averaged.
         step: gets the number of finished shapes and of all.
 
     Yields:
@@ -102,7 +111,7 @@ def computed(
     """
     path = folder / f".vectors.{secrets.token_hex(8)}.tmp"
     try:
-        yield fill(path, embed, cache, rows, blocks, step)
+        yield fill(path, embed, cache, rows, step)
     finally:
         path.unlink(missing_ok=True)
 
@@ -112,7 +121,6 @@ def fill(
     embed: Embedder,
     cache: Cache,
     rows: NDArray[np.int64],
-    blocks: int = 1,
     step: Callable[[int, int], None] | None = None,
     change: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None,
 ) -> NDArray[np.float32]:
@@ -120,7 +128,7 @@ def fill(
     out: np.memmap[Any, np.dtype[np.float32]] | None = None
     for start in range(0, len(rows), CHUNK):
         part = rows[start : start + CHUNK]
-        found = np.stack([embed(cache, part, block) for block in range(blocks)]).mean(0, dtype=np.float32)
+        found = embed(cache, part)
         if not np.isfinite(found).all():
             raise UserError("a vector of the model is NaN or infinite: its training diverged; take another run")
         found = found if change is None else change(found)
@@ -312,10 +320,10 @@ def plane(values: NDArray[np.float32]) -> tuple[NDArray[np.float64], tuple[float
         Places [m, 2], and for both axes the share of the variance that lies along them, 0..1.
 
     Raises:
-        UserError: there are fewer than three vectors, or they are all equal.
+        UserError: there are fewer than `LEAST` vectors, or they are all equal.
     """
-    if len(values) < 3:
-        raise UserError(f"a map needs at least three shapes, got {len(values)}")
+    if len(values) < LEAST:
+        raise UserError(f"a map needs at least {LEAST} shapes, got {len(values)}")
     mean, covariance = values.mean(0, dtype=np.float64), np.zeros((values.shape[1],) * 2)
     for start in range(0, len(values), CHUNK):
         centred = values[start : start + CHUNK] - mean

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from cache_schema.axes import UP
 from cache_schema.errors import UserError
 from pipeline import reading
 from pipeline.formats import collada
@@ -29,30 +30,6 @@ AXES: Final = ("auto", "x", "y", "z", "-x", "-y", "-z")
 
 WORDS_OR_NUMBERS: Final = (".txt", ".csv", ".asc")
 """Extensions of files that may be notes, lists or clouds. The contents tell."""
-
-UP: Final[dict[str, Literal["y", "z"]]] = {
-    ".glb": "y",
-    ".gltf": "y",
-    ".obj": "y",
-    ".dae": "y",
-    ".zae": "y",
-    ".off": "z",
-    ".ply": "z",
-    ".stl": "z",
-    ".3mf": "z",
-    ".xyz": "z",
-    ".npy": "z",
-    ".npz": "z",
-    ".asc": "z",
-    ".pts": "z",
-    ".pcd": "z",
-    ".las": "z",
-    ".laz": "z",
-    ".csv": "z",
-    ".txt": "y",
-}
-"""By extension of a shape: the usual up axis. +Y is the up axis of glTF, the default of COLLADA, and usual in .obj files. +Z is usual in
-CAD, 3D printing and scanning. The well-known clouds in .txt files (ModelNet40 with normals, ShapeNetPart) have +Y up."""
 
 
 @dataclass(frozen=True, kw_only=True)

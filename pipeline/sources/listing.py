@@ -30,12 +30,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from cache_schema.axes import UP
 from cache_schema.errors import UserError
 from cache_schema.spec import canonical, did_you_mean
 from pipeline.formats.table import is_table, table_told
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures, shape_id, shape_text
-from pipeline.sources.files import AXES, UP, WORDS_OR_NUMBERS, Axis, FileReader, axes_told
+from pipeline.sources.files import AXES, WORDS_OR_NUMBERS, Axis, FileReader, axes_told
 from pipeline.sources.folder import label_asked, name_in
 from pipeline.sources.options import choice
 from pipeline.sources.parts import chosen, labelled_by

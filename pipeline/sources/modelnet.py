@@ -9,8 +9,9 @@ import os
 from pathlib import Path
 from typing import Final
 
+from cache_schema.axes import UP
 from pipeline.sources.catalog import Entry, Source, Textures, shape_id, shape_text
-from pipeline.sources.files import UP, FileReader, find_files, folder_at
+from pipeline.sources.files import FileReader, find_files, folder_at
 
 LOOKS_FOR: Final = "CLASS/{train,test,val}/*.off"
 

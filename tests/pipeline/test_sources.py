@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 import pytest
 
+from cache_schema.axes import UP
 from cache_schema.spec import TEXT_BYTES
 from pipeline import commands, reading
 from pipeline import geometry as meshes
@@ -24,7 +25,7 @@ from pipeline.opening import create, described, open_config_source
 from pipeline.recipes import configured
 from pipeline.sources import catalog, modelnet, shapenet
 from pipeline.sources.catalog import Entry, Source, open_source, shape_id
-from pipeline.sources.files import UP, usual_up
+from pipeline.sources.files import usual_up
 from pipeline.sources.folder import name_in, split_level
 from pipeline.starter import shapes
 from pipeline.starter.kinds.catalog import KINDS

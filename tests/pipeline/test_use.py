@@ -12,7 +12,6 @@ from cache_schema.errors import UserError
 from cache_schema.spec import fingerprint
 from pipeline import query, reading
 from pipeline.cli import main as mmpd_cache
-from pipeline.sources.files import UP
 from pipeline.teachers import catalog
 from tests.boxes import write_meshes
 from tests.trainer.conftest import config_of
@@ -79,9 +78,11 @@ def test_a_folder_of_meshes_to_vectors_and_neighbours(command, run, tmp_path, re
     rows = {row["id"]: row for row in parquet.read_table(file).to_pylist()}
     assert len(rows) == 9 and rows["slab/train/broken.off"]["vector"] is None and rows["slab/train/box_0.off"]["class"] == "slab"
     cache = store.open_cache(kept)
-    wanted = Model(checkpoint.load(run), "cpu").embed_cache(cache)
+    wanted = Model(checkpoint.load(run), "cpu").embed_cache(cache, block=range(min(4, cache.record("points").spec.blocks)))
     np.testing.assert_allclose([row["vector"] for row in rows.values() if row["vector"]], wanted, atol=1e-6)
-    assert "could not be read: 2" in page.read_text()
+    assert "could not be read: 2" in page.read_text() and "+Z, given (source.up=z)" in page.read_text()
+    assert said["up"] == "+Z, given (source.up=z)" and said["blocks"] == min(4, cache.record("points").spec.blocks)
+    assert "Reasons: mmpd-cache" not in err
     assert {path.name for path in tmp_path.iterdir()} == {"boxes", file.name, kept.name, f"{kept.name}.journal", page.name}
 
     one = meshes / "slab" / "train" / "box_2.off"
@@ -93,6 +94,12 @@ def test_a_folder_of_meshes_to_vectors_and_neighbours(command, run, tmp_path, re
     code, _, err = command("search", run, kept, "--shape", meshes / "tower" / "test" / "empty.off")
     assert code == 2 and "empty.off: the file is empty" in err, "the reason is told although the cache of the query is gone"
     assert any("source.up=z" in note for note in found["notes"]), "the query is read as the cache was, and that is said"
+    again = ("embed", run, meshes, file, "--keep-cache", kept, "--set=source.up=z", "--set=source.kind=folder", "--force")
+    code, _, err = command(*again)
+    assert code == 0 and f"reuses {kept}" in err.replace("\n", ""), err
+    one.write_text(one.read_text() + "\n")
+    code, _, err = command(*again)
+    assert code == 2 and "box_2.off has changed since" in err, err
 
 
 def test_words_and_pictures_find_shapes(command, run, built, tmp_path, here):
@@ -102,7 +109,9 @@ def test_words_and_pictures_find_shapes(command, run, built, tmp_path, here):
     teacher = catalog.load("starter-resnet")
     embedded = query.embed(teacher, text="a tower")[1]
     model = Model(checkpoint.load(copy), "cpu")
-    cosines = model.teacher_space_cache(cache, "starter-resnet") @ (embedded / np.linalg.norm(embedded))
+    cosines = model.teacher_space_cache(cache, "starter-resnet", block=range(min(4, cache.record("points").spec.blocks))) @ (
+        embedded / np.linalg.norm(embedded)
+    )
     wanted = cache.ids()[cache.ok()][np.argsort(-cosines, kind="stable")[:3]]
     code, out, err = command("search", copy, built, "--text", "a tower", "--top", 3, "--json", "--page", tmp_path / "p.html")
     assert code == 0, err
@@ -118,7 +127,6 @@ def test_words_and_pictures_find_shapes(command, run, built, tmp_path, here):
 
 
 def test_points_have_the_same_axis_up_with_and_without_the_pipeline(tmp_path):
-    assert {ending: UP[ending] for ending in given.TABLES} == given.USUAL_UP
     points = np.arange(6.0).reshape(2, 3)
     np.save(tmp_path / "a.npy", points)
     ours = given.clouds([str(tmp_path / "a.npy")])["a.npy"]

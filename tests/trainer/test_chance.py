@@ -1,7 +1,7 @@
 """What a result says beside its number: how many shapes, what chance scores, and how far other shapes might have moved it."""
 
-import dataclasses
 import csv
+import dataclasses
 import json
 
 import numpy as np

@@ -203,6 +203,7 @@ NORMAL = boxes("chair", 300)
         ("chair.ply", "got str"),
         (NORMAL.astype(str), "expected real numbers"),
         (NORMAL + 0j, "expected real numbers"),
+        (np.ma.masked_greater(NORMAL, 1), "masked array"),
         (NORMAL[:0], "has no points"),
         (NORMAL * np.nan, "no finite point"),
         ([NORMAL, np.ones((9, 3))], r"cloud 1 \(counted from 0\) has no two different points"),
@@ -302,6 +303,11 @@ def test_classes_are_those_of_eval_zeroshot(labelled, cache_path):
     expected = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     assert np.allclose(found.probabilities, expected, atol=1e-4)
     assert found.top(2)[0][0][0] == found.names[0] and len(found.top(2)[0]) == 2
+
+
+def test_lists_of_words_are_refused(labelled):
+    with pytest.raises(UserError, match="--names"):
+        labelled.classify(NORMAL, ["chair", "table"])
 
 
 def test_a_kept_classifier_says_what_its_task_found(labelled, cache_path):

@@ -66,7 +66,10 @@ def test_vectors_of_a_cache_are_computed_once(using):
         assert first.computed and len(steps) == 1
         again = neighbours.kept(*using, space, _counted(steps))
         assert not again.computed and len(steps) == 1
-        wanted = search.unit(model.embed_cache(cache)) if not space.teacher else model.teacher_space_cache(cache, "random-a")
+        if space.teacher:
+            wanted = model.teacher_space_cache(cache, "random-a", block=range(2))
+        else:
+            wanted = search.unit(model.embed_cache(cache, block=range(2)))
         np.testing.assert_allclose(again.vectors, wanted, atol=1e-6)
         assert again.rows.tolist() == rows.tolist()
         assert again.of(int(rows[5])).tolist() == again.vectors[5].tolist()
@@ -87,11 +90,12 @@ def _counted(steps):
 
 def test_other_weights_or_heads_never_meet_old_vectors(using):
     loaded, _, cache = using
-    known = neighbours._facts(loaded, cache, Space(teacher="random-a"))
+    known = neighbours._facts(loaded, cache, Space(teacher="random-a"), 2)
     next(loaded.model.teachers.parameters()).data += 1  # a head: the digest of the run does not hold it
-    changed = neighbours._facts(loaded, cache, Space(teacher="random-a"))
+    changed = neighbours._facts(loaded, cache, Space(teacher="random-a"), 2)
     assert known["weights"] == changed["weights"] and known["heads"] != changed["heads"]
-    assert neighbours._facts(loaded, cache, Space())["heads"] == ""
+    assert neighbours._facts(loaded, cache, Space(), 2)["heads"] == ""
+    assert neighbours._facts(loaded, cache, Space(), 1) != neighbours._facts(loaded, cache, Space(), 2), "nor does another number of blocks"
 
 
 def test_a_run_that_cannot_be_written_is_searched_all_the_same(using):
@@ -107,7 +111,10 @@ def test_a_shape_is_no_neighbour_of_itself(using):
     assert rows[0] == 3
     assert [one.row for one in found.nearest(found.of(3), 4, without=3)] == rows[1:]
     assert neighbours.row_of(found.cache, found.cache.ids()[3]) == 3
-    assert neighbours.row_of(found.cache, found.cache.ids()[4]) is None, "it failed"
+    with pytest.raises(UserError, match="could not be read: "):
+        neighbours.row_of(found.cache, found.cache.ids()[4])
+    with pytest.raises(UserError, match=f"did you mean '{found.cache.ids()[3]}'"):
+        neighbours.row_of(found.cache, found.cache.ids()[3] + "x")
 
 
 TEACHER = TeacherSpec(name="t", backend="b", model="m", revision="", weights="w", preprocess="p", dim=3, text=True, image_size=8)
@@ -142,7 +149,7 @@ def test_pages_show_names_of_strangers_and_do_not_obey_them(using):
     rows = np.flatnonzero(cache.ok())[:6]
     found = [Found(row=int(row), id=HOSTILE, label=HOSTILE, cosine=0.5) for row in rows]
     values = np.random.default_rng(0).standard_normal((6, 4), np.float32)
-    shapes = Gallery(cache=cache, space=Space(), rows=rows, vectors=search.unit(values), computed=True)
+    shapes = Gallery(cache=cache, space=Space(), rows=rows, vectors=search.unit(values), blocks=1, computed=True)
     names = [HOSTILE] * 6
     table = Table(ids=[*names, "bad"], classes=[*names, None], splits=[None] * 7, reasons=[None] * 6 + [HOSTILE], remarks=[None] * 7)
     facts = {HOSTILE: HOSTILE}

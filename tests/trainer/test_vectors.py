@@ -3,13 +3,16 @@
 import csv
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from cache_schema import store
 from cache_schema.errors import UserError
-from trainer import checkpoint, cli, given, labels, pictures, predict, vectors
+from cache_schema.spec import PointSpec
+from trainer import checkpoint, cli, clouds, given, labels, pictures, predict, vectors
 from trainer.model import Model, Prediction
 from trainer.points import Convention
 from trainer.tasks import catalog
@@ -47,7 +50,7 @@ def test_three_formats_hold_the_same_vectors(command, aligned, cache_path, tmp_p
 
     monkeypatch.setattr(vectors, "CHUNK", 25)  # several row groups
     cache = store.open_cache(cache_path)
-    wanted = model.embed_cache(cache)
+    wanted = model.embed_cache(cache, block=range(2))
     for ending in vectors.ENDINGS:
         code, out, err = command("embed", aligned, cache_path, tmp_path / f"v{ending}", "--json")
         assert code == 0, err
@@ -74,6 +77,11 @@ def test_three_formats_hold_the_same_vectors(command, aligned, cache_path, tmp_p
         read = [float(line[f"v{i}"]) for i in range(wanted.shape[1]) if line[f"v{i}"]]
         assert np.array(read, np.float32).tolist() == (row["vector"] or [])
     assert facts == facts_of(tmp_path / "v.parquet") == json.loads((tmp_path / "v.csv.json").read_text())
+    assert facts["blocks"] == 2 and facts["up"].startswith("as the source") and facts["noise"]["blocks"] == 1
+    one, other = (value / np.linalg.norm(value, axis=1, keepdims=True) for value in (model.embed_cache(cache, block=b) for b in (0, 1)))
+    assert facts["noise"]["same_shape"] == pytest.approx(np.median((one * other).sum(1)), abs=2e-6)
+    mean = wanted / np.linalg.norm(wanted, axis=1, keepdims=True)
+    assert facts["noise"]["nearest_neighbour"] == pytest.approx(np.median((mean @ mean.T - 2 * np.eye(58)).max(1)), abs=2e-6)
     assert facts["run"]["weights"] == model.digest and facts["run"]["points"]["count"] == 64
     assert facts["points"]["count"] == 64 and facts["pool"] == model.pool and facts["dim"] == wanted.shape[1]
 
@@ -109,13 +117,33 @@ def test_other_programs_read_the_file(command, aligned, cache_path, tmp_path, mo
     duckdb, pandas = pytest.importorskip("duckdb"), pytest.importorskip("pandas")
     frame = pandas.read_parquet(file)
     good = np.stack(frame.vector[frame.status == "ok"])
-    np.testing.assert_array_equal(good, model.embed_cache(cache_path))
+    np.testing.assert_array_equal(good, model.embed_cache(cache_path, block=range(2)))
     width = model.dim
     one = f"(select vector from '{file}' where id = 'cone/000000')::float[{width}]"
     query = f"select id, array_cosine_similarity(vector::float[{width}], {one}) c from '{file}' "
     near = duckdb.sql(query + "where status = 'ok' order by c desc, id limit 3").fetchall()
     assert near[0][0] == "cone/000000" and near[0][1] == pytest.approx(1)
     assert duckdb.sql(f"select count(*) from '{file}' where vector is not null and len(vector) = {width}").fetchall() == [(58,)]
+
+
+def test_what_is_odd_about_stored_shapes_is_said_as_of_clouds():
+    class Stored:
+        """Blocks of a cache: an ordinary shape, a flat one, a line, one that a far point has made small, one of few points."""
+
+        spec, xyz = PointSpec(count=200, ordered=32), np.random.default_rng(0).uniform(-0.57, 0.57, (5, 200, 3)).astype(np.float32)
+        cache = SimpleNamespace(repeated=lambda: np.array([False, False, False, False, True]))
+
+        def read(self, rows, block):
+            return torch.from_numpy(self.xyz[rows])
+
+    blocks = Stored()
+    blocks.xyz[1, :, 2] = 0.3 * blocks.xyz[1, :, 0]
+    blocks.xyz[2] = blocks.xyz[2, :, :1] * (1, 0.5, 0.2)
+    blocks.xyz[3] *= 0.01
+    said = clouds.remarks(blocks, np.arange(5), at_once=2)
+    assert said == ["", clouds.FLAT_SAID, clouds.FLAT_SAID, clouds.OUTLYING_SAID, clouds.REPEATED_SAID]
+    table = table_of(["a"] * 6, [None, None, "broken", None, None, None]).remarked(said)
+    assert table.remarks == [None, clouds.FLAT_SAID, None, clouds.FLAT_SAID, clouds.OUTLYING_SAID, clouds.REPEATED_SAID]
 
 
 def test_a_file_that_cannot_be_finished_leaves_nothing(tmp_path):
@@ -269,7 +297,7 @@ def test_predict(command, aligned, cache_path, tmp_path, monkeypatch):
     code, said, err = command("predict", aligned, cache_path, "--labels", tmp_path / "mine.safetensors", "--json", "--csv", out)
     assert code == 0, err
     found = json.loads(said)
-    wanted = Model(checkpoint.load(aligned), "cpu").classify_cache(cache, str(tmp_path / "mine.safetensors"))
+    wanted = Model(checkpoint.load(aligned), "cpu").classify_cache(cache, str(tmp_path / "mine.safetensors"), block=range(2))
     best = [row["top"][0]["class"] for row in found["shapes"] if row["status"] == "ok"]
     assert best == wanted.names and len(found["shapes"]) == 60
     own = [cache.manifest.classes[i] for i in cache.column("label")[cache.ok()]]
