@@ -111,7 +111,8 @@ def module(kind: Kind, name: str, ours: Mapping[str, str]) -> ModuleType:
         return importlib.import_module(ours[name])
     theirs = plugin(kind, name, ours)
     if theirs is None:
-        raise UserError(f"no {WORDS[kind]} is called {name!r}{did_you_mean(name, names(kind, ours))}")
+        called = "" if kind in ("teachers", "captioners") else "is called "
+        raise UserError(f"no {WORDS[kind]} {called}{name!r}{did_you_mean(name, names(kind, ours))}")
     told = f"{WORDS[kind]} {name!r} ({theirs.module}, {theirs.told})"
     try:
         found = importlib.import_module(theirs.module)

@@ -222,7 +222,7 @@ def test_the_specification_is_completed_and_checked(tmp_path):
 
 def test_known_captioners():
     assert all(choice.spec.captioner in captioners.BACKENDS and choice.about for choice in captioners.CAPTIONERS.values())
-    with pytest.raises(ValueError, match="no captioner is called 'blip'; did you mean 'blip2'"):
+    with pytest.raises(ValueError, match="no captioner 'blip'; did you mean 'blip2'"):
         captioners.load(dataclasses.replace(RANDOM, captioner="blip"))
 
 

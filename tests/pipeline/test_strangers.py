@@ -11,7 +11,7 @@ from tests.pipeline.conftest import Silent
 
 def test_labels_of_an_unknown_back_end_are_refused_by_its_name(tmp_path):
     path = synthetic.write(tmp_path / "c.zarr", shapes=5).path
-    with pytest.raises(UserError, match=r"no teacher backend is called 'synthetic'; there is: .*open_clip"):
+    with pytest.raises(UserError, match=r"no teacher backend 'synthetic'; there is: .*open_clip"):
         commands.add_labels(path, "modelnet40", 8, commands.Machine(device="cpu"), Silent())
 
 
