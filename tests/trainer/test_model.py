@@ -505,7 +505,6 @@ def test_rows_and_blocks_that_are_not_there_are_refused(model, cache_path):
         ({"rows": [60]}, "no row 60"),
         ({"rows": [0.5]}, "whole numbers"),
         ({"block": 2}, r"block must lie in 0..1"),
-        ({"rows": []}, "no usable shape"),
     ):
         with pytest.raises(UserError, match=said):
             model.embed_cache(cache_path, **how)
