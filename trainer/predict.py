@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cache_schema.classes import NONE, matched
 from cache_schema.errors import UserError
 from cache_schema.store import Cache
-from trainer.model import Block, Model, Prediction
+from trainer.model import BlockNumbers, Model, Prediction
 from trainer.vectors import CHUNK, Table
 
 TOP: Final = 5
@@ -103,7 +103,12 @@ def _order(probabilities: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 def of_cache(
-    model: Model, cache: Cache, rows: NDArray[np.int64], labels: str, step: Callable[[int, int], None] | None = None, block: Block = 0
+    model: Model,
+    cache: Cache,
+    rows: NDArray[np.int64],
+    labels: str,
+    step: Callable[[int, int], None] | None = None,
+    block: BlockNumbers = 0,
 ) -> Predicted:
     """Predict the classes of usable shapes of a cache, a part of them at a time. See `Model.classify_cache`, whose errors it raises."""
     if not len(rows):
