@@ -134,7 +134,7 @@ def test_names_broken_modules_and_collisions(demo, kind):
         plugins.module(kind, "broken", known)
     with pytest.raises(UserError, match=r"two packages have a .* 'twice': package bad 0\.1 and package worse 0\.2"):
         plugins.module(kind, "twice", known)
-    with pytest.raises(UserError, match=r"is called 'dem0.*did you mean 'demo"):
+    with pytest.raises(UserError, match=r"(is called )?'dem0.*did you mean 'demo"):
         plugins.module(kind, name.replace("o", "0"), known)
     (line,) = plugins.refused(kind, known)
     taken = next(one.name for one in plugins.found(kind) if one.name in known)

@@ -54,7 +54,7 @@ Rows: TypeAlias = ArrayLike
 """Rows of a cache, [n] whole numbers."""
 Kind = Literal["either", "labels", "classifier"]
 """What a name of classes stands for: a label set or file, or a kept classifier."""
-Block: TypeAlias = int | Sequence[int]
+BlockNumbers: TypeAlias = int | Sequence[int]
 """Number of the stored block of each shape; or several numbers, over whose features the mean is taken."""
 
 
@@ -195,7 +195,7 @@ class Model:
         return self._result(taken(clouds), self._body(pool), placed)
 
     def embed_cache(
-        self, cache: Cache | str | os.PathLike[str], rows: Rows | None = None, block: Block = 0, pool: Pool | None = None
+        self, cache: Cache | str | os.PathLike[str], rows: Rows | None = None, block: BlockNumbers = 0, pool: Pool | None = None
     ) -> Floats:
         """One vector for each shape of a cache, [n, D]. Nothing is sampled anew where the cache has the points of the run's training.
 
@@ -264,7 +264,7 @@ class Model:
         return _form(given)(self._project(self._vectors(given, self._body("summary")), teacher, head))
 
     def teacher_space_cache(
-        self, cache: Cache | str | os.PathLike[str], teacher: str, head: Head = "both", rows: Rows | None = None, block: Block = 0
+        self, cache: Cache | str | os.PathLike[str], teacher: str, head: Head = "both", rows: Rows | None = None, block: BlockNumbers = 0
     ) -> Floats:
         """Embeddings of shapes of a cache in the space of a teacher, [n, E] of unit length. Arguments and errors as in `teacher_space` and
         `embed_cache`."""
@@ -301,7 +301,7 @@ class Model:
         cache: Cache | str | os.PathLike[str],
         labels: str | os.PathLike[str],
         rows: Rows | None = None,
-        block: Block = 0,
+        block: BlockNumbers = 0,
         *,
         _kind: Kind = "either",
     ) -> Prediction[Floats]:
@@ -352,7 +352,7 @@ class Model:
         return _form(given)(self._vectors(given, body, placed=placed))
 
     def _of_cache(
-        self, body: Body, cache: Cache | str | os.PathLike[str], rows: Rows | None, block: Block, head: nn.Module | None = None
+        self, body: Body, cache: Cache | str | os.PathLike[str], rows: Rows | None, block: BlockNumbers, head: nn.Module | None = None
     ) -> Tensor:
         """Features of shapes of a cache by a body and a head, [n, F], on the CPU. Of several blocks the mean, as over shares of a cloud."""
         shapes = _shapes(cache if isinstance(cache, Cache) else open_cache(cache), rows)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cache_schema.classes import NONE, matched
 from cache_schema.errors import UserError
 from cache_schema.store import Cache
-from trainer.model import Block, Kind, Model, Prediction
+from trainer.model import BlockNumbers, Kind, Model, Prediction
 from trainer.vectors import CHUNK, Table
 
 TOP: Final = 5
@@ -121,7 +121,7 @@ def of_cache(
     rows: NDArray[np.int64],
     labels: str,
     step: Callable[[int, int], None] | None = None,
-    block: Block = 0,
+    block: BlockNumbers = 0,
     kind: Kind = "either",
 ) -> Predicted:
     """Predict the classes of usable shapes of a cache, a part of them at a time. `kind` says what `labels` names. See
