@@ -13,7 +13,7 @@ SCRIPTS = sorted(path for path in EXAMPLES.glob("*.py") if path.stem != "shared"
 SAID = {
     "few_shot": "percent right over 20 draws; chance is 50",
     "own_meshes": "Model.embed and the command: cosine ",
-    "own_teacher": "'licence': 'CC0-1.0'",
+    "own_teacher": "licence CC0-1.0",
     "read_a_cache": "largest extent of a shape: ",
     "text_search": "near ",
 }
