@@ -61,8 +61,3 @@ def escaped(character: str) -> str:
     """The escape sequence that stands for a character: `\\xNN`, `\\uNNNN` or `\\UNNNNNNNN`."""
     number = ord(character)
     return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
-
-
-def numbered(count: int, units: str) -> str:
-    """A number of things in words: `1 shape`, `2,000 shapes`, `1 class`. `units` is an English plural in -s, or in -sses."""
-    return f"{count:,} {units if count != 1 else units.removesuffix('es' if units.endswith('sses') else 's')}"

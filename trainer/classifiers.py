@@ -115,7 +115,7 @@ class About:
     encoder: str
     """Name of the encoder in `trainer.encoders.catalog`."""
     pool: Readout
-    """How the encoder's tokens become the features that the head reads."""
+    """Pooling: the way in which the tokens become the features that the head reads."""
     points: Convention | None
     """The kind of points that the run was trained on; None if that is unknown."""
     tune: str

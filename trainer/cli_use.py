@@ -1,6 +1,5 @@
 """The commands that use a trained run: `embed`, `predict` and `search`. `trainer.cli` registers them."""
 
-import importlib
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,7 +16,7 @@ from rich.text import Text
 from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.spec import did_you_mean
-from cache_schema.terminal import numbered, printable
+from cache_schema.terminal import counted, printable
 from trainer.terminal import out, print_json, progress, say
 
 if TYPE_CHECKING:
@@ -210,7 +209,7 @@ def embed(
 
 
 def _wanted(using: Opened, settings: Sequence[str], keep: Path | None = None, beside: Path | None = None) -> "Wanted":
-    """How the files of a user are prepared for a run."""
+    """The settings by which `mmpd-cache build` reads the user's files, so that their points are like those of the run's training."""
     from trainer.given import Wanted
 
     centres = using.loaded.model.encoder.centres
@@ -267,7 +266,7 @@ def _vectors(using: Opened, cache: "Cache", rows: NDArray[np.int64], job: Job) -
         folder = job.file.parent
         values = held.enter_context(vectors.computed(lambda _, part: of_blocks(part, range(blocks)), cache, rows, folder, step))
         found = noise(of_blocks, cache, rows, values, blocks, stored)
-        say(f"Each vector is the mean over {numbered(blocks, 'stored samples')} of a shape. Noise: {noise_told(found)}")
+        say(f"Each vector is the mean over {counted(blocks, 'stored sample')} of a shape. Noise: {noise_told(found)}")
         yield values, {"blocks": blocks, "noise": found, "up": up}
 
 
@@ -316,7 +315,7 @@ def _refuse_none(table: "Table", cache: "Cache") -> None:
     told = [f"{name}: {reason}" for name, reason in zip(table.ids, table.reasons, strict=True)]
     more = f"\n... and {len(told) - REASONS} more" if len(told) > REASONS else ""
     listed = "\n".join(told[:REASONS]) + more
-    raise UserError(f"none of {numbered(len(table), 'shapes')} could be read:\n{listed}")
+    raise UserError(f"none of {counted(len(table), 'shape')} could be read:\n{listed}")
 
 
 def _notes(using: Opened, cache: "Cache", rows: NDArray[np.int64]) -> tuple[str, ...]:
@@ -341,7 +340,7 @@ def _said_of(table: "Table", file: Path, facts: dict[str, Any], as_json: bool) -
         say(f"... and {len(failed) - LISTED} more failed; {file} has all with their reasons")
     also = f", {len(failed)} without a vector (see above)" if failed else ""
     also += f", {noted} with a remark in the column reason" if noted else ""
-    say(f"{file} has {numbered(len(table) - len(failed), 'vectors')} of width {facts['dim']}{also}")
+    say(f"{file} has {counted(len(table) - len(failed), 'vector')} of width {facts['dim']}{also}")
 
 
 def _up(settings: Sequence[str]) -> str:
@@ -401,14 +400,14 @@ def _write_map(
     facts = {
         "Shapes": f"{len(rows)} of {given.name}" + (f"; {failed} could not be read, see the end" if failed else ""),
         "Model": f"{using.facts['name']}, {using.facts['encoder']}, weights {using.model.digest[:12]}",
-        "Vectors": f"the mean over {numbered(asked['blocks'], 'stored samples')} of each shape",
+        "Vectors": f"the mean over {counted(asked['blocks'], 'stored sample')} of each shape",
         "Up axis": asked["up"],
     }
     if "noise" in asked:
         facts["Noise"] = noise_told(asked["noise"])
     shown = Shown(cache=given.cache, table=table, rows=rows, values=values)
     try:
-        page = of_map(shown, f"Map of {numbered(len(rows), 'shapes')}", facts, using.notes)
+        page = of_map(shown, f"Map of {counted(len(rows), 'shape')}", facts, using.notes)
     except UserError as error:  # the vectors are worth keeping all the same
         say(f"No page is written: {error}")
         return False
@@ -463,7 +462,7 @@ def predict(
         using.notes += [*given.notes, *_notes(using, given.cache, rows[table.fine])]
         blocks = samples(_read_by(using, classifier), given.cache)
         using.notes.append(f"up axis of the files: {up_told(given.cache)}")
-        using.notes.append(f"features are the mean over {numbered(blocks, 'stored samples')} of each shape")
+        using.notes.append(f"features are the mean over {counted(blocks, 'stored sample')} of each shape")
         step = held.enter_context(progress("classes"))
         found = of_cache(using.model, given.cache, rows[table.fine], name, step, range(blocks), "classifier" if classifier else "labels")
     for note in using.notes[-2:]:
@@ -478,8 +477,9 @@ def _of_classifier(using: Opened, name: str) -> tuple[str, ...]:
     known = using.model.classifiers
     if name not in known:
         raise UserError(f"{using.loaded.run} has no classifier {name!r}{did_you_mean(name, known) or '; it has none'}")
-    # Not every version has this module; the model looks for it in the same way.
-    kept = importlib.import_module("trainer.classifiers").load(using.loaded.run, name, using.model.device)
+    from trainer.classifiers import load
+
+    kept = load(using.loaded.run, name, using.model.device, using.loaded)
     for note in kept.notes:
         say(f"Note: {note}")
     return tuple(kept.notes)
@@ -491,8 +491,9 @@ def _read_by(using: Opened, classifier: str) -> "Body":
 
     if not classifier:
         return Body.of(using.loaded.model, "mean_max")
-    body: Body = importlib.import_module("trainer.classifiers").load(using.loaded.run, classifier, using.model.device).body
-    return body
+    from trainer.classifiers import load
+
+    return load(using.loaded.run, classifier, using.model.device, using.loaded).body
 
 
 def _print_predictions(using: Opened, found: "Predicted", table: "Table", csv: Path | None, as_json: bool) -> None:
@@ -646,7 +647,7 @@ def _print_found(using: Opened, gallery: "Gallery", query: Asked, found: "Sequen
     if page is not None:
         facts = {
             "Model": f"{using.facts['name']}, {using.facts['encoder']}, weights {using.model.digest[:12]}",
-            "Compared in": f"{query.space.told}, the mean over {numbered(gallery.blocks, 'stored samples')} of each shape",
+            "Compared in": f"{query.space.told}, the mean over {counted(gallery.blocks, 'stored sample')} of each shape",
             "Up axis": up_told(gallery.cache),
             "Cache": str(gallery.cache.path),
         }
@@ -658,9 +659,7 @@ def _print_found(using: Opened, gallery: "Gallery", query: Asked, found: "Sequen
         for i, one in enumerate(found, 1):
             table.add_row(str(i), f"{one.cosine:.3f}", Text(printable(one.id)), Text(printable(one.label)))
         out.print(table)
-    said = (
-        f"{numbered(len(gallery.rows), 'shapes')} in {query.space.told}, the mean over {numbered(gallery.blocks, 'stored samples')} of each"
-    )
+    said = f"{counted(len(gallery.rows), 'shape')} in {query.space.told}, the mean over {counted(gallery.blocks, 'stored sample')} of each"
     say(f"Nearest of {said}" + (f". {page} shows them" if page else ""))
 
 

@@ -163,7 +163,7 @@ def outside() -> int:
 
 
 class Sayings:
-    """What is to be said about given clouds, by kind; one warning for each kind."""
+    """Collects remarks about the clouds of one call. `warn` then gives one warning for each kind of remark."""
 
     def __init__(self, count: int) -> None:
         self.count = count

@@ -32,7 +32,7 @@ from cache_schema.label_files import LabelFile
 from cache_schema.names import path_name
 from cache_schema.spec import did_you_mean, short
 from cache_schema.store import Cache, open_cache
-from cache_schema.terminal import numbered
+from cache_schema.terminal import counted
 from trainer import checkpoint, classifiers, labels, ops
 from trainer.align import Contrast
 from trainer.batch import SIDES, Side, target
@@ -435,7 +435,7 @@ class Model:
         with torch.no_grad():
             cosines = torch.stack([head.head(summaries) @ classes.T for head in heads]).mean(0)  # [n, K]
             scale = torch.stack([head.log_scale.float() for head in heads]).mean().exp()
-        about = f"label set {file.labels.name} of {numbered(len(classes), 'classes')} by {teacher}, temperature {1 / float(scale):.3g}"
+        about = f"label set {file.labels.name} of {counted(len(classes), 'class')} by {teacher}, temperature {1 / float(scale):.3g}"
         return Prediction(classes=file.labels.classes, probabilities=form((scale * cosines).softmax(-1)), about=about)
 
     def _label_file(self, name: str) -> LabelFile | None:

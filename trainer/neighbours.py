@@ -81,7 +81,7 @@ class Gallery:
     rows: Ints
     """Rows of the shapes in the cache. [m]"""
     vectors: Floats
-    """Of unit length. [m, E]"""
+    """Vectors of the shapes, each of unit length. [m, E]"""
     blocks: int
     """Number of stored blocks of a shape, from the first, over which the mean is taken."""
     computed: bool

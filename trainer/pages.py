@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.store import Cache
-from cache_schema.terminal import numbered, printable
+from cache_schema.terminal import counted, printable
 from trainer import search
 from trainer.neighbours import Found, Gallery
 from trainer.pictures import Pictures
@@ -69,7 +69,7 @@ def of_search(gallery: Gallery, found: Sequence[Found], sought: Sought, facts: M
         f'<p class="number">{i}. cosine {one.cosine:.3f}</p></li>'
         for i, one in enumerate(found, 1)
     )
-    body = f'<h2>Nearest of {numbered(len(gallery.rows), "shapes")}</h2><ol class="near">{cards}</ol>'
+    body = f'<h2>Nearest of {counted(len(gallery.rows), "shape")}</h2><ol class="near">{cards}</ol>'
     foot = f"<footer>Pictures: {_text(pictures.what)}. A cosine of 1 means the same direction, 0 none in common.</footer>"
     return _page(sought.title, query + _facts(facts) + _notes(notes), body + foot)
 
@@ -140,7 +140,7 @@ def _map(values: NDArray[np.float32], ids: Sequence[str], groups: Groups, listed
         dots.append(link)
     axes = [f"principal component {n}: {100 * share:.0f} % of the variance" for n, share in enumerate(shares, 1)]
     shown = {styles[one] for one in classes}
-    said = f"Map of {numbered(len(ids), 'shapes')}" + (f", {len(chosen)} of them drawn" if len(chosen) < len(ids) else "")
+    said = f"Map of {counted(len(ids), 'shape')}" + (f", {len(chosen)} of them drawn" if len(chosen) < len(ids) else "")
     key = "".join(
         f'<li><svg width="18" height="18" aria-hidden="true">{_dot(style, 9, 9, 6)}</svg><bdi>{_text(name) or f"no {groups.what}"}</bdi> '
         f'<span class="soft">{sum(styles[one] == style for one in classes)}</span></li>'

@@ -44,7 +44,7 @@ NAMES: Final = {
 }
 """Parts in words."""
 OPTIMISER: Final = "the state of the optimiser is not taken: the schedule begins anew"
-"""What is said of every start."""
+"""Sentence about the optimiser that is printed whenever a run starts from another."""
 
 
 def like(stage: Literal["align", "distill"], init: Path, recipe: str) -> AlignConfig | DistillConfig:

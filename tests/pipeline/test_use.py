@@ -15,7 +15,8 @@ from pipeline.cli import main as mmpd_cache
 from pipeline.teachers import catalog
 from tests.boxes import write_meshes
 from tests.trainer.conftest import config_of
-from trainer import checkpoint, cli, given
+from tests.trainer.test_vectors import command  # noqa: F401
+from trainer import checkpoint, given
 from trainer.loop import train
 from trainer.model import Model
 
@@ -28,19 +29,6 @@ def run(built, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "boxes"
     train(config_of("align", "data.splits=train,test", "optim.batch=4"), [built], folder, device="cpu")
     return folder
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    monkeypatch.setattr(cli.signals, "install", lambda: None)
-
-    def call(*arguments):
-        monkeypatch.setattr("sys.argv", ["mmpd-train", *map(str, arguments), "--device", "cpu"])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return ended.value.code or 0, *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture
@@ -61,7 +49,7 @@ def here(monkeypatch):
     monkeypatch.setattr("trainer.neighbours.call_pipeline", call)
 
 
-def test_a_folder_of_meshes_to_vectors_and_neighbours(command, run, tmp_path, request):
+def test_a_folder_of_meshes_to_vectors_and_neighbours(command, run, tmp_path, request):  # noqa: F811
     """In a real process of mmpd-cache: what is read, what fails, and that the folder and the cache that is kept give the same vectors."""
     meshes = write_meshes(tmp_path / "boxes")
     file, kept, page = tmp_path / "v.parquet", tmp_path / "kept.zarr", tmp_path / "map.html"
@@ -102,7 +90,7 @@ def test_a_folder_of_meshes_to_vectors_and_neighbours(command, run, tmp_path, re
     assert code == 2 and "box_2.off has changed since" in err, err
 
 
-def test_words_and_pictures_find_shapes(command, run, built, tmp_path, here):
+def test_words_and_pictures_find_shapes(command, run, built, tmp_path, here):  # noqa: F811
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     cache = store.open_cache(built)

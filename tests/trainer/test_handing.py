@@ -171,7 +171,7 @@ def test_licences_are_known_after_each_hop(cache_path, tmp_path):
         handing.push(tmp_path / f"run{hop}", str(tmp_path / f"{hop + 1}"))
     text = (tmp_path / "2" / "README.md").read_text()
     assert text.count("shapes of home.zarr (as whoever pushed the run says)") == 1 and "nobody has checked" in text
-    # What is made from it is under it, and what was added since is not.
+    # The licence of the pulled run counts for a run that starts from it, but not for a classifier that was added since.
     train(config_of("distill", *ALONE), [tmp_path / "gone.zarr"], tmp_path / "next", device="cpu", init=tmp_path / "run1")
     handing.push(tmp_path / "next", str(tmp_path / "nexts"))
     keep(checkpoint.load(tmp_path / "run1"), cache_path, "mine")
