@@ -15,7 +15,7 @@ import os
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -66,7 +66,7 @@ def turn(way: Way, per: float = 1.0, repeat: int = 1) -> Turn:
     return Turn(wall, processor + machine.running() - children, units, repeat)
 
 
-def in_turns(ways: dict[str, Way], rounds: int, per: float = 1.0, warm: bool = True) -> dict[str, list[Turn]]:
+def in_turns(ways: Mapping[str, Way], rounds: int, per: float = 1.0, warm: bool = True) -> dict[str, list[Turn]]:
     """Turns of each way: forth, back, forth ... A first round does not count, and tells how often short work is repeated; `warm=False`
     leaves it out, for commands that take minutes.
     """
@@ -124,18 +124,24 @@ class Report:
         print(f"\nKept in {self.file}", flush=True)
 
     def compare(
-        self, what: str, ways: dict[str, Way], rounds: int = 7, per: float = 1.0, unit: str = "", warm: bool = True
+        self,
+        what: str,
+        ways: Mapping[str, Way],
+        rounds: int = 7,
+        per: float = 1.0,
+        unit: str = "",
+        limits: Sequence[str] = (),
+        warm: bool = True,
     ) -> dict[str, list[Turn]]:
-        """Measure ways in turns. The first one is ours; each other one gets a ratio."""
+        """Measure ways in turns. The first one is ours; each other one gets a ratio. For those named in `limits`, see `limit`."""
         self.watch = Watch()
-        return self.row(what, in_turns(ways, rounds, per, warm), unit)
+        return self.row(what, in_turns(ways, rounds, per, warm), unit, limits)
 
     def limit(
         self, what: str, ours: Way, limit: Way, name: str = "limit", rounds: int = 7, per: float = 1.0, unit: str = ""
     ) -> dict[str, list[Turn]]:
         """Measure a way against something that no way can beat, such as a copy in memory. The ratio is our share of it."""
-        self.watch = Watch()
-        return self.row(what, in_turns({"ours": ours, name: limit}, rounds, per), unit, limits=(name,))
+        return self.compare(what, {"ours": ours, name: limit}, rounds, per, unit, (name,))
 
     def row(self, what: str, turns: dict[str, list[Turn]], unit: str = "", limits: Sequence[str] = ()) -> dict[str, list[Turn]]:
         """Turns that the caller has measured since the last row, or since it set `watch`. Those named in `limits` cannot be beaten."""
