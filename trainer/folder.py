@@ -87,6 +87,7 @@ def described(header: Header, encoder: EncoderSettings, init: Path | None, guide
     """What the file says that `describe` writes. Arguments as there; `encoder` is the encoder's own configuration."""
     return {
         "config": to_json(header.config),
+        "precision": header.precision,
         "encoder": to_json(encoder),
         "caches": to_json(header.caches),
         "start": to_json(header.init),
