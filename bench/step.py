@@ -36,11 +36,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cache_schema import store, synthetic
 from cache_schema.spec import PointSpec
-from trainer import allocator, arithmetic
+from trainer import arithmetic
 from trainer.align import Align, Teacher
 from trainer.batch import Batch
 from trainer.distill import Distill
 from trainer.encoders.catalog import build
+from trainer.machine import keep_freed
 from trainer.options import AlignOptions, DistillOptions
 from trainer.part import DataConfig, Needs
 from trainer.recipes import configured
@@ -295,7 +296,7 @@ def main() -> None:
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.keep:
-        allocator.keep_freed()
+        keep_freed()
     if arguments.peak:
         peak(arguments.peak)
     elif arguments.serve:

@@ -17,7 +17,7 @@ from cache_schema import plugins
 from cache_schema.errors import UserError
 from cache_schema.remote import is_remote
 from cache_schema.terminal import printable, version_line
-from trainer import allocator, cli_use, signals
+from trainer import cli_use, machine, signals
 from trainer.tasks.protocol import TASKS
 from trainer.terminal import answer, err, out, print_json, print_wide, progress, say
 
@@ -75,7 +75,7 @@ def common(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")] = False,
 ) -> None:
     """Train 3D encoders from a cache: align, guide, distill, eval. Start with: mmpd-train align out.zarr runs/align"""
-    allocator.keep_freed()
+    machine.suit()
 
 
 @app.command()

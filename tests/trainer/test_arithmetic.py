@@ -1,4 +1,4 @@
-"""Which precision a training takes, and that a run keeps it; memory that stays with the process."""
+"""Which precision a training takes, and that a run keeps it; threads and memory of the process."""
 
 import io
 import json
@@ -11,9 +11,10 @@ import pytest
 import torch
 from rich.console import Console
 
+from cache_schema.errors import UserError
 from tests.trainer.conftest import config_of
 from tests.trainer.test_loop import Killed, die_at, losses, same_tensors
-from trainer import allocator, checkpoint
+from trainer import checkpoint, machine
 from trainer.arithmetic import choose
 from trainer.loop import train
 
@@ -82,6 +83,8 @@ def test_the_precision_is_told_stored_and_kept(cache_path, tmp_path, processor, 
     processor()
     assert "in bfloat16 (as the run was begun; a new one would take float32" in trained("moved", resume=True)
     assert same_tensors(tmp_path / "whole", tmp_path / "moved")
+    with pytest.raises(UserError, match="it computed in bfloat16, asked float32"):
+        train(config, [cache_path], tmp_path / "moved", init=tmp_path / "whole", resume=True, device="cpu")
     trained("exact")
     exact = checkpoint.header(tmp_path / "exact")
     assert exact.precision == "float32" and checkpoint.setup(exact) != checkpoint.setup(header), "not one experiment"
@@ -92,10 +95,10 @@ def test_the_precision_is_told_stored_and_kept(cache_path, tmp_path, processor, 
 FAULTS = """
 import resource, sys
 import numpy as np
-from trainer import allocator
+from trainer import machine
 
 if "keep" in sys.argv:
-    assert allocator.keep_freed()
+    assert machine.keep_freed()
 np.ones(6_000_000)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(5):
@@ -115,5 +118,40 @@ def test_freed_memory_is_taken_again():
 
 
 def test_other_libraries_are_left_alone(monkeypatch):
-    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: SimpleNamespace())
-    assert not allocator.keep_freed()
+    monkeypatch.setattr(machine.ctypes, "CDLL", lambda name: SimpleNamespace())
+    assert not machine.keep_freed()
+
+
+@pytest.mark.parametrize(
+    "group, files, expected",
+    [
+        ("0::/", {"cpu.max": "250000 100000"}, 2.5),
+        ("0::/", {"cpu.max": "max 100000"}, None),
+        ("0::/", {}, None),
+        ("0::/a/b", {"a/cpu.max": "150000 100000", "a/b/cpu.max": "400000 100000"}, 1.5),  # the group around it limits it, too
+        ("0::/../../pod", {"cpu.max": "200000 100000"}, 2),  # the name on the host, which a container does not see
+        ("4:cpu,cpuacct:/docker/1\n1:memory:/x", {"cpu/cpu.cfs_quota_us": "50000", "cpu/cpu.cfs_period_us": "100000"}, 0.5),
+        ("4:cpuset:/\n3:cpu:/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+        (None, {}, None),
+    ],
+)
+def test_processors_of_a_container(tmp_path, monkeypatch, group, files, expected):
+    for name, text in files.items():
+        (tmp_path / "sys/fs/cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "sys/fs/cgroup" / name).write_text(text + "\n")
+    if group:
+        (tmp_path / "proc/self").mkdir(parents=True)
+        (tmp_path / "proc/self/cgroup").write_text(group + "\n")
+    assert machine.quota(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    "asked, allowed, expected", [(None, 2.5, "2"), (None, 0.5, "1"), ("7", 2.5, "7"), (None, None, None), (None, 64, None)]
+)
+def test_as_many_threads_as_a_container_may_use(monkeypatch, asked, allowed, expected):
+    monkeypatch.setattr(machine.os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(machine, "quota", lambda: allowed)
+    monkeypatch.setattr(machine, "keep_freed", lambda: True)
+    monkeypatch.setattr(machine.os, "environ", {machine.THREADS: asked} if asked else {})
+    machine.suit()
+    assert machine.os.environ.get(machine.THREADS) == expected
