@@ -185,7 +185,7 @@ class Transformer(nn.Module):
         self, dim: int, depth: int, heads: int, drop_path: float, first_drop: float = 0.0, *, block: type[Block] = Block, learnt: int = 0
     ) -> None:
         super().__init__()
-        rates = torch.linspace(first_drop, drop_path, depth).tolist()
+        rates = torch.linspace(first_drop, drop_path, depth, device="cpu").tolist()
         self.blocks = nn.ModuleList([block(dim, heads, rate, learnt) for rate in rates])
 
     def forward(self, tokens: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:

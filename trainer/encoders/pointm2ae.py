@@ -86,6 +86,10 @@ class PointM2AEConfig:
 S: Final = PointM2AEConfig()
 CONFIGS: Final = {
     "pointm2ae-s": S,
+    # Point-M2AE has one size. Its last level is as wide as ViT-S; those of these sizes are as wide as ViT-B, and as wide and twice as deep
+    # as ViT-L. The levels below keep their ratios.
+    "pointm2ae-b": dataclasses.replace(S, widths=(192, 384, 768), heads=12),
+    "pointm2ae-l": dataclasses.replace(S, widths=(256, 512, 1024), depths=(10, 10, 10), heads=16),
     # Trains on two CPU cores, on 256 points or more.
     "pointm2ae-tiny": dataclasses.replace(
         S, counts=(256, 128, 32), embed=(32, 64, 128), widths=(24, 48, 96), depths=(2, 2, 2), heads=3, drop_path=0.0
@@ -126,7 +130,8 @@ class PointM2AE(nn.Module):
         below = (config.channels, *config.widths)
         embeds = (config.embed, *((below[i], below[i], config.widths[i]) for i in (1, 2)))
         drops = [
-            (rates[0].item(), rates[-1].item()) for rates in torch.linspace(0, config.drop_path, sum(config.depths)).split(config.depths)
+            (rates[0].item(), rates[-1].item())
+            for rates in torch.linspace(0, config.drop_path, sum(config.depths), device="cpu").split(config.depths)
         ]
         self.tiers = nn.ModuleList(
             [Tier(below[i], embeds[i], config.widths[i], config.depths[i], config.heads, drops[i]) for i in range(3)]

@@ -81,6 +81,9 @@ class PointMambaConfig:
 S: Final = PointMambaConfig()
 CONFIGS: Final = {
     "pointmamba-s": S,
+    # PointMamba has one size, with the width and depth of ViT-S; these have those of ViT-B and ViT-L.
+    "pointmamba-b": dataclasses.replace(S, dim=768),
+    "pointmamba-l": dataclasses.replace(S, dim=1024, depth=24),
     # Trains on two CPU cores.
     "pointmamba-tiny": dataclasses.replace(S, groups=32, embed=(32, 64, 128), dim=96, depth=4, state=8, drop_path=0.0),
 }
@@ -259,7 +262,7 @@ class Mamba(nn.Module):
 
     def __init__(self, config: PointMambaConfig, depth: int, drop_path: float) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList([Block(config, rate) for rate in torch.linspace(0, drop_path, depth).tolist()])
+        self.blocks = nn.ModuleList([Block(config, rate) for rate in torch.linspace(0, drop_path, depth, device="cpu").tolist()])
 
     def forward(self, x: Tensor) -> Tensor:
         return self.states(x, (len(self.blocks),))[0]
