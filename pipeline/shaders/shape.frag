@@ -4,8 +4,13 @@
 
 in vec3 seen;
 in vec3 toward;
+// Names in capitals tell a variant apart. What a part does not have costs no time for its pixels.
+#ifdef TEXTURE
 in vec2 uv;
+#endif
+#ifdef COLORED
 in vec4 color;
+#endif
 
 uniform sampler2D image;
 uniform vec4 base;
@@ -37,7 +42,10 @@ void main() {
     n *= inversesqrt(max(dot(n, n), 1e-30));
 #endif
 
-    vec4 own = base * color;
+    vec4 own = base;
+#ifdef COLORED
+    own *= color;
+#endif
 #ifdef TEXTURE
     vec4 texel = texture(image, uv);
 #ifdef PREMULTIPLIED
@@ -52,15 +60,18 @@ void main() {
 #endif
 
     float light = 0.27 + 0.10 * dot(n, up) + 0.60 * max(dot(n, KEY), 0.0) + 0.19 * max(dot(n, FILL), 0.0);
+#ifdef EMISSIVE
+    own.rgb = min(own.rgb + emissive, 1.0);  // what glows is lit too: added to the light it would be white on white
+#endif
+    vec3 shown = own.rgb * sqrt(light);
+#ifdef SHINY
     float shine = max(dot(n, HALFWAY), 0.0);
     shine *= shine;
     shine *= shine;
     shine *= shine;
     shine *= shine;
-#ifdef EMISSIVE
-    own.rgb = min(own.rgb + emissive, 1.0);  // what glows is lit too: added to the light it would be white on white
+    shown = shown * (1.0 - 0.25 * metallic) + mix(vec3(1.0), own.rgb, metallic) * (gloss * shine);
 #endif
-    vec3 shown = own.rgb * sqrt(light) * (1.0 - 0.25 * metallic) + mix(vec3(1.0), own.rgb, metallic) * (gloss * shine);
 #ifdef NUMBER
     result = vec4(number, 1.0);
 #else

@@ -12,16 +12,24 @@ uniform float pixels;  // picture height over the height of what is seen at dist
 
 out vec3 seen;
 out vec3 toward;
+#ifdef TEXTURE
 out vec2 uv;
+#endif
+#ifdef COLORED
 out vec4 color;
+#endif
 
 void main() {
     vec4 place = view * vec4(position, 1.0);
     gl_Position = projection * place;
     seen = place.xyz;
     toward = mat3(view) * normal;
+#ifdef TEXTURE
     uv = vec2(texel.x, 1.0 - texel.y);
+#endif
+#ifdef COLORED
     color = tint;
+#endif
 #ifdef SPLAT
     gl_PointSize = max(2.0, 2.0 * texel.x * pixels / -place.z);
 #endif
