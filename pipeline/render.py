@@ -445,7 +445,6 @@ def _upload(part: Part, images: dict[tuple[int, bool, bool], int]) -> Drawable:
         image = images[look]
     traits = {"SMOOTH": normals is not None, "TEXTURE": image is not None, "ALPHA": passes != OPAQUE, "PREMULTIPLIED": cut}
     traits["EMISSIVE"] = any(part.emissive)
-    traits["COLORED"] = colors is not None
     gloss = 0.35 * (1 - part.roughness) ** 2
     traits["SHINY"] = gloss > 0 or part.metallic > 0
     return Drawable(
@@ -508,7 +507,7 @@ def _upload_splats(splats: "Splats") -> Drawable:
         array=array,
         buffers=buffers,
         image=None,
-        traits=frozenset({"SPLAT", "COLORED"} if splats.colors is not None else {"SPLAT"}),
+        traits=frozenset({"SPLAT"}),
         uniforms={"base": base, "emissive": (0, 0, 0), "metallic": 0, "gloss": 0},
         passes=OPAQUE,
     )

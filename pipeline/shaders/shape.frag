@@ -8,9 +8,7 @@ in vec3 toward;
 #ifdef TEXTURE
 in vec2 uv;
 #endif
-#ifdef COLORED
 in vec4 color;
-#endif
 
 uniform sampler2D image;
 uniform vec4 base;
@@ -42,10 +40,7 @@ void main() {
     n *= inversesqrt(max(dot(n, n), 1e-30));
 #endif
 
-    vec4 own = base;
-#ifdef COLORED
-    own *= color;
-#endif
+    vec4 own = base * color;
 #ifdef TEXTURE
     vec4 texel = texture(image, uv);
 #ifdef PREMULTIPLIED

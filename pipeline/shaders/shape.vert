@@ -15,9 +15,7 @@ out vec3 toward;
 #ifdef TEXTURE
 out vec2 uv;
 #endif
-#ifdef COLORED
 out vec4 color;
-#endif
 
 void main() {
     vec4 place = view * vec4(position, 1.0);
@@ -27,9 +25,7 @@ void main() {
 #ifdef TEXTURE
     uv = vec2(texel.x, 1.0 - texel.y);
 #endif
-#ifdef COLORED
     color = tint;
-#endif
 #ifdef SPLAT
     gl_PointSize = max(2.0, 2.0 * texel.x * pixels / -place.z);
 #endif
