@@ -35,6 +35,34 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+PREPARED: Final = 256 * 2**20
+"""Most bytes of prepared pictures that are kept."""
+
+
+class Prepared:
+    """Pictures of one shard, prepared for one teacher and kept for the next one with the same pre-processing. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._of: object = None
+        self._kept: dict[int, torch.Tensor] = {}
+        self._bytes = 0
+
+    def begin(self, of: object) -> None:
+        """Keep pictures of `of`, which names a shard and a pre-processing. Others are dropped."""
+        if self._of != of:
+            self._of, self._kept, self._bytes = of, {}, 0
+
+    def get(self, number: int, prepare: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """Return picture `number`. It is prepared if it was not kept, and kept if there is room."""
+        found = self._kept.get(number)
+        if found is None:
+            found = prepare()
+            if self._bytes + found.nbytes <= PREPARED:
+                self._kept[number] = found
+                self._bytes += found.nbytes
+        return found
+
+
 class Models:
     """The foundation models of one process, each loaded once.
 
@@ -57,6 +85,7 @@ class Models:
         self.pool = ThreadPoolExecutor(self.threads, "model", initializer=lambda: torch.set_num_threads(1))
         self.turn: contextlib.AbstractContextManager[Any] = contextlib.nullcontext() if self.here == "cpu" else threading.Lock()
         """Held while a model computes, because a GPU has room for one batch only."""
+        self.prepared = Prepared()
         self._teachers: dict[str, Teacher] = {}
         self._captioners: dict[str, Captioner] = {}
         self._grids: dict[tuple[str, int], Grid] = {}
