@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,9 +123,16 @@ class Workers:
         UserError: on the first `submit(...).result()`, if no process can make a GL context.
     """
 
-    def __init__(self, task: Task, count: int) -> None:
+    def __init__(self, task: Task, count: int, environment: Mapping[str, str] | None = None) -> None:
+        """
+        Args:
+            task: what to make of every shape.
+            count: number of processes.
+            environment: variables that the processes get in addition to those of this one, such as those of `pipeline.graphics`.
+        """
         self.task = task
         self.count = count
+        self.environment = environment or {}
         self._local = threading.local()
         self._processes: set[_Process] = set()
         self._lock = threading.Lock()
@@ -158,7 +165,7 @@ class Workers:
         if process is None or process.popen.poll() is not None:
             if process is not None:
                 process.close()
-            process = _Process(self.task, threads=max(1, (os.cpu_count() or 1) // self.count))
+            process = _Process(self.task, max(1, (os.cpu_count() or 1) // self.count), self.environment)
             self._local.process = process
             with self._lock:
                 self._processes = {p for p in self._processes if not p.closed} | {process}
@@ -202,8 +209,8 @@ class _Process:
 
     START_SECONDS = 120.0
 
-    def __init__(self, task: Task, threads: int) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    def __init__(self, task: Task, threads: int, more: Mapping[str, str]) -> None:
+        environment = {**os.environ, **more, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
         # Software GL takes every core by default; several renderers share them.
         environment.setdefault("LP_NUM_THREADS", str(threads))
         # Not `-m`: what goes through the pipe must be the classes of `pipeline.worker`, not of `__main__`.
