@@ -299,18 +299,19 @@ def _distributed() -> bool:
 
 
 class SyncBatchNorm(nn.BatchNorm1d):
-    """Batch norm over the rows [n, C] of all ranks, on a CPU: torch's own class needs a GPU. All ranks need the same number of rows."""
+    """Batch norm over the rows [n, C] of all ranks, on a CPU: torch's own class needs a GPU. Ranks may have different numbers of rows."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
         variance, mean = torch.var_mean(x.float(), 0, correction=0)
-        means, variances = gathered(torch.stack([mean, variance]).unsqueeze(0)).unbind(1)  # [R, C] each
-        mean = means.mean(0)
-        variance = variances.mean(0) + means.var(0, correction=0)
+        own = torch.full_like(mean, len(x))
+        means, variances, counts = gathered(torch.stack([mean, variance, own]).unsqueeze(0)).unbind(1)  # [R, C] each
+        rows = counts.sum(0)
+        mean = (counts * means).sum(0) / rows
+        variance = (counts * (variances + (means - mean).square())).sum(0) / rows
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None and self.momentum
         with torch.no_grad():
-            rows = len(x) * len(means)
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * rows / (rows - 1), self.momentum)
             self.num_batches_tracked += 1

@@ -130,6 +130,17 @@ def test_alone_a_batch_norm_that_synchronises_is_the_usual_one(monkeypatch):
     torch.testing.assert_close(ours.eval()(y), usual.eval()(x))
 
 
+def test_a_batch_norm_is_over_all_rows_of_ranks_that_have_different_numbers_of_them(monkeypatch):
+    torch.manual_seed(0)
+    usual, ours, x = torch.nn.BatchNorm1d(5), SyncBatchNorm(5), 3 * torch.randn(50, 5) + 1
+    others = x[13:]
+    of_others = torch.stack([others.mean(0), others.var(0, correction=0), torch.full((5,), 37.0)])
+    monkeypatch.setattr("trainer.distributed.gathered", lambda own: torch.cat([own, of_others.unsqueeze(0)]))
+    torch.testing.assert_close(ours(x[:13]), usual(x)[:13])
+    torch.testing.assert_close(ours.running_mean, usual.running_mean)
+    torch.testing.assert_close(ours.running_var, usual.running_var)
+
+
 def test_a_batch_is_dealt_evenly_or_not_at_all():
     ranks = [Ranks(device=torch.device("cpu"), rank=rank, count=3) for rank in range(3)]
     assert [rank.share(12) for rank in ranks] == [slice(0, 4), slice(4, 8), slice(8, 12)]
