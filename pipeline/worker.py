@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,9 +123,16 @@ class Workers:
         UserError: on the first `submit(...).result()`, if no process can make a GL context.
     """
 
-    def __init__(self, task: Task, count: int) -> None:
+    def __init__(self, task: Task, count: int, environment: Mapping[str, str] | None = None) -> None:
+        """
+        Args:
+            task: what to make of every shape.
+            count: number of processes.
+            environment: variables that the processes get in addition to those of this one, such as those of `pipeline.graphics`.
+        """
         self.task = task
         self.count = count
+        self.environment = environment or {}
         self._local = threading.local()
         self._processes: set[_Process] = set()
         self._lock = threading.Lock()
@@ -158,7 +165,7 @@ class Workers:
         if process is None or process.popen.poll() is not None:
             if process is not None:
                 process.close()
-            process = _Process(self.task, _renderer_threads(self.count))
+            process = _Process(self.task, _renderer_threads(self.count), self.environment)
             self._local.process = process
             with self._lock:
                 self._processes = {p for p in self._processes if not p.closed} | {process}
@@ -205,7 +212,7 @@ def started(count: int) -> Iterator[None]:
     Args:
         count: number of shape processes that `Workers` will have. One more is started, because asking for the driver's name takes one.
     """
-    new = [_popen(_renderer_threads(count), "main(ahead=True)") for _ in range(count + 1)]
+    new = [_popen(_renderer_threads(count), {}, "main(ahead=True)") for _ in range(count + 1)]
     _ahead.extend(new)
     try:
         yield
@@ -225,8 +232,16 @@ def _renderer_threads(count: int) -> int:
     return max(1, (os.cpu_count() or 1) // count)
 
 
-def _popen(threads: int, call: str = "main()") -> "subprocess.Popen[bytes]":
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+def _taken(more: Mapping[str, str]) -> "subprocess.Popen[bytes] | None":
+    """Take a process that was started ahead. Such processes have the variables of this process alone, so there is none if `more` are needed."""
+    try:
+        return None if more else _ahead.pop()
+    except IndexError:
+        return None
+
+
+def _popen(threads: int, more: Mapping[str, str], call: str = "main()") -> "subprocess.Popen[bytes]":
+    environment = {**os.environ, **more, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     environment.setdefault("LP_NUM_THREADS", str(threads))
     # Not `-m`: what goes through the pipe must be the classes of `pipeline.worker`, not of `__main__`.
     command = [sys.executable, "-P", "-c", f"from pipeline.worker import main; {call}"]
@@ -248,11 +263,8 @@ class _Process:
 
     START_SECONDS = 120.0
 
-    def __init__(self, task: Task, threads: int) -> None:
-        try:
-            self.popen = _ahead.pop()
-        except IndexError:
-            self.popen = _popen(threads)
+    def __init__(self, task: Task, threads: int, more: Mapping[str, str]) -> None:
+        self.popen = _taken(more) or _popen(threads, more)
         self.send(task)
         try:
             hello = self.receive(self.START_SECONDS)
