@@ -2,19 +2,17 @@
 
     python bench/afar.py --shapes 512 --steps 60
 
-The mirror holds a quarter of the cache's size. Prints the ratio of steps per second after the first epoch, with the spread over epochs,
-and the bytes that were fetched in each epoch.
+The mirror holds a quarter of the cache's size. A turn is an epoch. The first one, in which the mirror is filled, is a row of its own.
 """
 
 import argparse
 import contextlib
 import dataclasses
-import statistics
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
+from measure import Report, Turn, turn
 
 from cache_schema import synthetic
 from cache_schema.spec import GuideSpec, LabelSet, PointSpec
@@ -33,7 +31,7 @@ class Run:
     """A training that is made step by step."""
 
     def __init__(self, cache, config, ranks, held):
-        self.training = loop._prepare(config, [cache], None, ranks)
+        self.training = loop._prepare(config, [cache], loop.Sources(), ranks)
         data, share = self.training.data, ranks.share(self.training.micro)
         self.ahead = held.enter_context(contextlib.closing(Ahead(data, range(10**6), share)))
         batches = feed(data, range(10**6), share, threads=1, device=ranks.device, held=self.ahead.held)
@@ -42,9 +40,18 @@ class Run:
 
     def step(self):
         self.number += 1
-        start = time.perf_counter()
         _, values = loop._step(self.training, self.training.stage, self.batches, self.number, 1e-3, self.meter, self.ranks)
-        return time.perf_counter() - start, values.tolist()
+        self.losses = values.tolist()
+
+
+def epoch(runs, steps):
+    """A turn of each run: its steps of an epoch, made one by one in turns. Both must have the same losses."""
+    taken = {name: [] for name in runs}
+    for step in range(steps):
+        for name in list(runs)[:: -1 if step % 2 else 1]:
+            taken[name].append(turn(runs[name].step))
+        assert len({tuple(run.losses) for run in runs.values()}) == 1, "losses differ"
+    return {name: Turn(sum(one.wall for one in part), sum(one.processor for one in part), steps, steps) for name, part in taken.items()}
 
 
 def main():
@@ -67,19 +74,15 @@ def main():
         config = configured("smoke", "align", ["optim.batch=32", "data.teachers=b", "data.blocks=1"])
         there = dataclasses.replace(config, data=dataclasses.replace(config.data, mirror=str(folder / "m"), mirror_limit=f"{size // 4}B"))
         with distributed.joined("cpu") as ranks:
-            runs = Run(folder / "a.zarr", config, ranks, held), Run("s3://lab/a.zarr", there, ranks, held)
-            mirror, epoch = runs[1].ahead.mirror, -(-runs[0].training.data.epoch // 32)
-            print(f"cache {size} bytes, mirror {mirror.limit}, {epoch} steps an epoch")
-            ratios, before = [], 0
-            for number in range(arguments.steps // epoch):
-                times = [[run.step() for run in (runs if step % 2 else runs[::-1])] for step in range(epoch)]
-                pairs = [pair if step % 2 else pair[::-1] for step, pair in enumerate(times)]
-                assert all(a[1] == b[1] for a, b in pairs), "losses differ"
-                ratio = statistics.median(a[0] for a, _ in pairs) / statistics.median(b[0] for _, b in pairs)
-                print(f"epoch {number + 1}: {ratio:.3f} of local, {mirror.fetched - before} bytes fetched")
-                before = mirror.fetched
-                ratios += [ratio] * (number > 0)
-        print(f"after the first epoch: {statistics.median(ratios):.3f} of local ({min(ratios):.3f} to {max(ratios):.3f})")
+            near, far = Run(folder / "a.zarr", config, ranks, held), Run("s3://lab/a.zarr", there, ranks, held)
+            runs = {"from S3 on this machine": far, "from a local cache": near}
+            mirror, steps = far.ahead.mirror, -(-near.training.data.epoch // 32)
+            report = held.enter_context(Report("afar"))
+            what = f"a step of the smoke model, {size / 1e6:.0f} MB cache, mirror of a quarter of it"
+            report.row(f"{what}: first epoch", {name: [one] for name, one in epoch(runs, steps).items()}, "steps")
+            fetched, later = mirror.fetched, [epoch(runs, steps) for _ in range(max(1, arguments.steps // steps - 1))]
+            report.row(f"{what}: later epochs", {name: [each[name] for each in later] for name in runs}, "steps")
+            report.figure("fetched", {"later epochs": (mirror.fetched - fetched) / 1e6, "first epoch": fetched / 1e6}, "MB")
 
 
 if __name__ == "__main__":

@@ -5,13 +5,13 @@
 Zarr codecs (zstd, blosc) can be read as pixels by any client; PNG, WebP and JPEG would be bytes that only we decode.
 """
 
+import argparse
 import io
-import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from measure import Report
 from numcodecs import Blosc, Zstd
 from PIL import Image
 
@@ -32,8 +32,8 @@ def numcodec(codec: Any) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]
 
 
 CODECS = {
+    "zstd 3": numcodec(Zstd(3)),  # what caches have
     "zstd 1": numcodec(Zstd(1)),
-    "zstd 3": numcodec(Zstd(3)),
     "zstd 9": numcodec(Zstd(9)),
     "blosc zstd 3 shuffle": numcodec(Blosc("zstd", 3, Blosc.SHUFFLE)),
     "png": pillow("PNG"),
@@ -43,21 +43,32 @@ CODECS = {
 }
 
 
+def pixels(data: Any, view: Any) -> bool:
+    """Is it the view, bit for bit?"""
+    return data == view.tobytes() if isinstance(data, bytes) else np.array_equal(data, view)
+
+
 def main() -> None:
-    cache = store.open_cache(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cache")
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    cache = store.open_cache(arguments.cache)
     rows = np.flatnonzero(cache.ok())[:: max(1, int(cache.ok().sum()) // 40)]
     views = [view for row in rows for view in cache.array("views/rgb")[int(row)]]
-    print(f"{len(views)} views of {views[0].shape[0]} pixels, {views[0].nbytes:,} bytes raw each")
-    print(f"{'codec':22} {'bytes':>9} {'encode ms':>10} {'decode ms':>10}  exact")
-    for name, (encode, decode) in CODECS.items():
-        start = time.perf_counter()
-        packed = [encode(view) for view in views]
-        middle = time.perf_counter()
-        back = [decode(data) for data in packed]
-        end = time.perf_counter()
-        exact = all(bytes(b) == v.tobytes() if isinstance(b, bytes) else np.array_equal(b, v) for b, v in zip(back, views, strict=True))
-        size = sum(map(len, packed)) / len(views)
-        print(f"{name:22} {size:9,.0f} {(middle - start) / len(views) * 1e3:10.2f} {(end - middle) / len(views) * 1e3:10.2f}  {exact}")
+    packed = {name: [encode(view) for view in views] for name, (encode, _) in CODECS.items()}
+    for name, (_, decode) in CODECS.items():
+        exact = all(pixels(decode(data), view) for data, view in zip(packed[name], views, strict=True))
+        assert exact is not ("lossy" in name), f"{name} is {'not ' * (not exact)}exact"
+    what = f"views of {views[0].shape[0]} x {views[0].shape[1]} pixels"
+    with Report("codec") as report:
+        report.figure(what, {name: sum(map(len, data)) / len(data) for name, data in packed.items()}, "bytes a view")
+        encoding = {name: lambda encode=encode: [encode(view) for view in views] and None for name, (encode, _) in CODECS.items()}
+        report.compare(f"encode {what}", encoding, arguments.rounds, per=len(views), unit="views")
+        decoding = {
+            name: lambda decode=decode, data=packed[name]: [decode(one) for one in data] and None for name, (_, decode) in CODECS.items()
+        }
+        report.compare(f"decode {what}", decoding, arguments.rounds, per=len(views), unit="views")
 
 
 if __name__ == "__main__":

@@ -1,29 +1,27 @@
-"""How fast samples come out of the cache, against other formats holding the same shapes. Prints a table of ratios.
+"""How fast samples come out of the cache, against other formats holding the same shapes.
 
     python bench/reader.py                          # ours, NumPy in memory, per-shape .npy, h5py
     python bench/reader.py --peers PYTHON           # also MosaicML streaming and webdataset, in that interpreter
 
 A sample is one block of 1024 points (xyz float16, rgb uint8), one view and one caption embedding 1280 wide (float16), 14 KiB.
 The formats hold whole shapes: 8 blocks, 12 views and captions, 135 KiB. Peers keep older dependencies, so they live in an
-environment of their own: pip install mosaicml-streaming webdataset h5py. One process, warm page cache, rounds in turn so
-that a drifting machine hits all alike; the median of the rounds is compared.
+environment of their own: pip install mosaicml-streaming webdataset h5py. Each reader is one process; the page cache is warm.
 """
 
 import argparse
 import importlib.util
 import io
-import json
+import itertools
 import shutil
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measure import Report
+from served import Served, serve
 
 BLOCKS, POINTS, VIEWS, WIDTH, BATCH = 8, 1024, 12, 1280, 512
 ARRAYS = {
@@ -48,11 +46,6 @@ def draws(count: int, samples: int, seed: int) -> Iterator[tuple[Any, Any, Any]]
     rng = np.random.default_rng(seed)
     for _ in range(samples // BATCH):
         yield rng.integers(0, count, BATCH), rng.integers(0, BLOCKS, BATCH), rng.integers(0, VIEWS, BATCH)
-
-
-def timed(read: Callable[[], int]) -> float:
-    start = time.perf_counter()
-    return read() / (time.perf_counter() - start)
 
 
 # -------------------------------------------------------------------------------------------------------- the readers
@@ -81,13 +74,16 @@ def ours(root: Path, count: int) -> Callable[[int], int]:
 
 
 def memory(root: Path, count: int) -> Callable[[int], int]:
-    """The limit: the same gather, vectorised, on arrays in memory."""
-    held = {name: np.stack([shape(row)[name] for row in range(count)]) for name in ARRAYS}
+    """The limit: the same entries, copied within memory to where the last batch lay."""
+    held = {name: np.concatenate([shape(row)[name] for row in range(count)]) for name in ARRAYS}
+    out = {name: np.empty((BATCH, *array.shape[1:]), array.dtype) for name, array in held.items()}
 
     def read(seed: int) -> int:
         n = 0
         for rows, blocks, views in draws(count, 20480, seed):
-            held["xyz"][rows, blocks], held["rgb"][rows, blocks], held["image"][rows, views], held["text"][rows, views]
+            for name, array in held.items():
+                entries = rows * ARRAYS[name][0][0] + (blocks if name in ("xyz", "rgb") else views)
+                np.take(array, entries, axis=0, out=out[name], mode="clip")  # "clip" lets it copy straight into `out`
             n += BATCH
         return n
 
@@ -215,15 +211,6 @@ READERS: dict[str, Callable[[Path, int], Callable[[int], int]]] = {
 MODULES = {"h5py sequential": "h5py", "MosaicML streaming": "streaming", "webdataset": "webdataset", "this cache": "cache_schema"}
 
 
-def serve(name: str, root: Path, count: int) -> None:
-    """Child: one rate per line of input."""
-    read = READERS[name](root, count)
-    timed(lambda: read(0))  # warms the page cache
-    print("ready", flush=True)
-    for line in sys.stdin:
-        print(timed(lambda: read(int(line))), flush=True)  # noqa: B023
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", help="interpreter with mosaicml-streaming, webdataset and h5py")
@@ -232,35 +219,25 @@ def main() -> None:
     parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
-        serve(arguments.serve[0], Path(arguments.serve[1]), arguments.shapes)
+        read, seeds = READERS[arguments.serve[0]](Path(arguments.serve[1]), arguments.shapes), itertools.count()
+        serve(lambda: read(next(seeds)))
         return
-    root = Path(tempfile.mkdtemp(prefix="mmpd-bench-"))
+    root, children = Path(tempfile.mkdtemp(prefix="mmpd-bench-")), {}
+    what = "random samples: one block, one view, one caption"
     try:
-        children: dict[str, subprocess.Popen[str]] = {}
-        for name in READERS:
-            here = name not in MODULES or importlib.util.find_spec(MODULES[name]) is not None
-            if not here and not arguments.peers:
-                print(f"{name}: not measured, {MODULES[name]} is not installed (see --help)")
-                continue
-            command = [sys.executable if here else arguments.peers, __file__, "--shapes", str(arguments.shapes), "--serve", name, str(root)]
-            children[name] = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL)
-            while (line := children[name].stdout.readline().strip()) != "ready":  # type: ignore[union-attr]
-                assert line or children[name].poll() is None, f"{name} died"
-        rates: dict[str, list[float]] = {name: [] for name in children}
-        for seed in range(1, arguments.rounds + 1):
-            for name, child in children.items():
-                print(seed, file=child.stdin, flush=True)
-                rates[name].append(float(child.stdout.readline()))  # type: ignore[union-attr]
-        for child in children.values():
-            child.kill()
+        with Report("reader") as report:
+            for name in READERS:
+                here = name not in MODULES or importlib.util.find_spec(MODULES[name]) is not None
+                if not here and not arguments.peers:
+                    report.missing(f"{what}: {name}", f"{MODULES[name]} is not installed")
+                    continue
+                python = sys.executable if here else arguments.peers
+                children[name] = Served([python, __file__, "--shapes", str(arguments.shapes), "--serve", name, str(root)])
+            report.compare(what, children, arguments.rounds, unit="samples", limits=("NumPy in memory",))
     finally:
+        for child in children.values():
+            child.close()
         shutil.rmtree(root, ignore_errors=True)
-    mine = statistics.median(rates["this cache"])
-    print(f"{'reader':20} {'samples/s':>10} {'min':>9} {'max':>9} {'this cache is':>14}")
-    for name, values in rates.items():
-        middle = statistics.median(values)
-        print(f"{name:20} {middle:10,.0f} {min(values):9,.0f} {max(values):9,.0f} {mine / middle:13.2f}x")
-    print(json.dumps({name: [round(v) for v in values] for name, values in rates.items()}))
 
 
 if __name__ == "__main__":
