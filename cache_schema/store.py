@@ -27,9 +27,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
-from zarr.storage import LocalStore, StorePath
 
 from cache_schema import below, layout, products, records, spec
 from cache_schema.below import Below
@@ -267,6 +265,10 @@ class Cache:
         Raises:
             UserError: the product is complete, but a file of the array is missing. Zarr would read zeros instead.
         """
+        # Here, because it takes a quarter of a second to import, and most commands never need it.
+        import zarr
+        from zarr.storage import LocalStore, StorePath
+
         owner = self._owner(path)
         if owner is not None and owner[0].complete:
             node = owner[1]
@@ -314,6 +316,8 @@ class Cache:
 
     def _wanted(self, record: Record, shards: Sequence[int]) -> NDArray[np.uint8]:
         """Return the checksums of shards: those that a digest has proven, or those in the completion markers. [n, files, 32]"""
+        if record.complete and not products.of(record).statistics and self._proven.get(record.product, ("",))[0] != record.content:
+            self.content(record)
         content, sums = self._proven.get(record.product, ("", None))
         return self.marked(record, shards) if sums is None or content != record.content else sums[list(shards)]
 

@@ -66,27 +66,26 @@ def describe_source(source: spec.SourceSpec) -> str:
 
 def failures(cache: Cache) -> list[tuple[str, str]]:
     """List (id, reason) of all failed shapes."""
-    return _said(cache, spec.FAILED)
+    return failures_and_remarks(cache)[0]
 
 
 def remarks(cache: Cache) -> list[tuple[str, str]]:
     """List (id, remark) of all shapes that are ok although a part of their files was left out or replaced."""
-    return _said(cache, spec.OK)
+    return failures_and_remarks(cache)[1]
 
 
-def _said(cache: Cache, status: int) -> list[tuple[str, str]]:
-    """List (id, text in `reason`) of all failed shapes, or of all ok shapes that have such a text."""
-    found: list[tuple[str, str]] = []
+def failures_and_remarks(cache: Cache) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """List what `failures` and what `remarks` list, which takes as long as one of them."""
+    failed: list[tuple[str, str]] = []
+    noted: list[tuple[str, str]] = []
     index = cache.record(products.INDEX.name)
     # Shard by shard, because the texts of a million shapes are a quarter of a gigabyte.
     for (shard, states), (_, cells) in zip(cache.column_shards("status"), cache.column_shards("reason"), strict=True):
-        wanted = states == status
-        if status == spec.OK:
-            wanted &= cells[:, 0] != 0
-        if wanted.any():
-            ids = texts(cache.shard_rows(cache.node("id"), shard, index)[wanted])
-            found += zip(ids.tolist(), texts(cells[wanted]).tolist(), strict=True)
-    return found
+        for found, wanted in ((failed, states == spec.FAILED), (noted, (states == spec.OK) & (cells[:, 0] != 0))):
+            if wanted.any():
+                ids = texts(cache.shard_rows(cache.node("id"), shard, index)[wanted])
+                found += zip(ids.tolist(), texts(cells[wanted]).tolist(), strict=True)
+    return failed, noted
 
 
 def starter_warning(models: Iterable[str], kind: str) -> str:
