@@ -19,7 +19,7 @@ import json
 import math
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -102,7 +102,7 @@ def _problems(cache: Cache, progress: Callable[[int, int], None]) -> Iterator[Pr
             continue  # it is that of a larger cache already
         else:
             yield from _same_bytes(cache, where, content, product)
-    jobs: list[tuple[Record, int]] = []
+    jobs: list[tuple[Record, list[int]]] = []
     for product, record in records.items():
         marker = products.markers(cache.manifest, record)
         for node in (marker, *cache.arrays(record)):
@@ -112,22 +112,23 @@ def _problems(cache: Cache, progress: Callable[[int, int], None]) -> Iterator[Pr
             above = {f"{group.as_posix()}/zarr.json" for group in PurePosixPath(stats.path).parents if group.name}
             expected |= {f"{stats.path}/zarr.json", stats.key(0), *above}  # those of an unfinished product may be there
         if record.complete:
-            jobs += [(record, shard) for shard in range(marker.shape[0])]
+            jobs.append((record, list(range(marker.shape[0]))))
         else:
             done = [shard for shard in range(marker.shape[0]) if cache.file(marker.key(shard)).exists()]
             message = f"{len(done)} of {marker.shape[0]} shards made; run the command that began it again"
             yield Problem(where=f"products/{product}", kind="unfinished", message=message, product=product)
-            jobs += [(record, shard) for shard in done]
+            jobs.append((record, done))
     unsound: set[str] = set()
     places = {product: _Places.of(cache, record) for product, record in records.items()}
 
-    def look(share: list[tuple[Record, int]]) -> list[Problem]:
-        return [problem for record, shard in share for problem in places[record.product].problems(cache, shard)]
-
-    shares = [jobs[at : at + SHARE] for at in range(0, len(jobs), SHARE)]
+    shares = [(record, shards[at : at + SHARE]) for record, shards in jobs for at in range(0, len(shards), SHARE)]
+    looked, total = 0, sum(len(shards) for _, shards in shares)
     with ThreadPoolExecutor() as pool:
-        for number, found in enumerate(pool.map(look, shares)):
-            progress(min((number + 1) * SHARE, len(jobs)), len(jobs))
+        for (_, shards), found in zip(
+            shares, pool.map(lambda share: list(places[share[0].product].problems(cache, share[1])), shares), strict=True
+        ):
+            looked += len(shards)
+            progress(looked, total)
             unsound |= {problem.product for problem in found}
             yield from found
     for record in records.values():
@@ -302,11 +303,19 @@ class _Places:
         folders = tuple(f"{cache.folder(node.path)}/c" for node in arrays)
         return _Places(record=record, marker=products.markers(cache.manifest, record), arrays=arrays, folders=folders)
 
-    def problems(self, cache: Cache, shard: int) -> Iterator[Problem]:
-        """Compare the files of a shard with its completion marker, and look at their values."""
-        sums: NDArray[np.uint8] | None = None
+    def problems(self, cache: Cache, shards: list[int]) -> Iterator[Problem]:
+        """Compare the files of shards with their completion markers, and look at their values."""
         try:
-            sums = cache.checksums(self.record, shard)
+            known: Sequence[NDArray[np.uint8] | None] = list(cache.marked(self.record, shards))
+        except (UserError, OSError):  # one of them is not sound
+            known = [None] * len(shards)
+        for shard, sums in zip(shards, known, strict=True):
+            yield from self._shard_problems(cache, shard, sums)
+
+    def _shard_problems(self, cache: Cache, shard: int, sums: NDArray[np.uint8] | None) -> Iterator[Problem]:
+        """Compare the files of a shard with their checksums, or with those of its completion marker if they are not known."""
+        try:
+            sums = cache.checksums(self.record, shard) if sums is None else sums
         except (UserError, OSError) as error:
             lost = not cache.file(self.marker.key(shard)).exists()
             message = "is not there" if lost else "the completion marker is damaged" if isinstance(error, UserError) else str(error)
