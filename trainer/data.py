@@ -486,10 +486,14 @@ class Data:
             there = np.array([name in part.teachers for part in self.parts])
             lacking = any(target(side, name) in part.lacking for part in self.parts)
             if lacking or not there.all():
-                some = torch.from_numpy(there[drawn.part])
+                some = self._there(there[drawn.part])
                 # Where a shape has no embedding in a file that was imported, zeros are stored; no teacher gives these.
                 valid[name] = some & (values != 0).any(-1) if lacking else some
         return valid
+
+    def _there(self, flags: NDArray[np.bool_]) -> Tensor:
+        """Flags where the targets of the batch are. [B] bool"""
+        return torch.from_numpy(flags)
 
     def _text_keys(self, drawn: Drawn) -> Tensor:
         """A number for each drawn text. Equal texts have equal numbers, also in different caches. [B]"""
@@ -527,12 +531,14 @@ def feed(
     copying = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def make(number: int) -> tuple[Batch, torch.cuda.Event | None]:
-        with held(number):
+        with held(number), torch.cuda.stream(copying):  # resident data gathers its batches on the device
             batch = data.batch(number, share)
         if copying is None:
             return batch, None
+        # Torch's allocator of page-locked memory is a ring: it keeps the memory of earlier batches, and hands a piece out again once the
+        # event behind the copy from it is done. So nothing is allocated after the first batches, and no batch is copied twice on the CPU.
         with torch.cuda.stream(copying):
-            return batch.to(device), copying.record_event()
+            return batch.pinned().to(device), copying.record_event()
 
     # A new thread uses the first GPU by default, so set this rank's GPU.
     settle = None if copying is None else functools.partial(torch.cuda.set_device, device)

@@ -74,6 +74,9 @@ class DataConfig:
     """Number of other shapes whose embeddings serve as additional wrong answers in the contrastive loss."""
     threads: int = label(2)
     """Number of threads that prepare batches."""
+    resident: Literal["no", "auto", "device"] = added("no", identity=False)
+    """Where the arrays are that batches are gathered from. `no`: in files, mapped into memory. `device`: loaded once into the memory of the
+    device, and refused if they do not fit. `auto`: on a GPU with twice as much free memory, otherwise in files; the run says which."""
     verify: Literal["first_use", "off"] = label("first_use")
     """`first_use`: when a file is first read, compare it with its checksum in the background, and stop the run if it is damaged."""
 
@@ -89,6 +92,8 @@ class DataConfig:
             raise UserError(f"data.fraction must lie in (0, 1], got {self.fraction}")
         if not 0 <= self.templates <= 1:
             raise UserError(f"data.templates must lie in [0, 1], got {self.templates}")
+        if self.resident != "no" and self.resample:
+            raise UserError(f"data.resident={self.resident} has no effect with data.resample, which samples from files: leave one out")
         for name, least in {"negatives": 0, "blocks": 0, "threads": 1}.items():
             if getattr(self, name) < least:
                 raise UserError(f"data.{name} must be at least {least}, got {getattr(self, name)}")

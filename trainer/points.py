@@ -161,7 +161,8 @@ class Blocks:
             # Farthest-point samples of more points lie farther out than those the run knew: with an SVM on blocks of 4096 they gave 70.4 %,
             # centres found anew 71.9 %, its own 1024 points 73.7 %. Training and the guide keep them: their groups must be the same.
             self.ordered = False
-        self._share = share(stored, self.count, centres if self.ordered else 0) if self.count < stored else None
+        self.kept = share(stored, self.count, centres if self.ordered else 0) if self.count < stored else None
+        """Which points of a stored block are read; None for all."""
 
     @property
     def short(self) -> bool:
@@ -211,7 +212,7 @@ class Blocks:
             values = array.gather(rows, blocks)
         else:
             values = np.concatenate([array.gather(rows, blocks * self.joined + i) for i in range(self.joined)], 1)
-        return values if self._share is None else values[:, self._share]
+        return values if self.kept is None else values[:, self.kept]
 
     def notes(self, rows: Ints, what: str = "test", *, asked: bool = False) -> tuple[str, ...]:
         """Notes for the reader of a result on the shapes in these rows, in sentences.

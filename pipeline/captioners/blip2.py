@@ -1,8 +1,14 @@
 """Captions by BLIP-2 (https://arxiv.org/abs/2301.12597) with transformers, from a hub id or a local folder.
 
 Each caption of each picture has its own random numbers: one uniform number per token, drawn before from (seed, key, sample). It picks the
-token from the cumulative distribution. So a caption does not depend on the batch, except through rounding in the model. Each picture is
-encoded once for all its samples.
+token from the cumulative distribution. So a caption does not depend on the batch, except through rounding in the model.
+
+A picture is encoded once for all its samples. Samples of a picture with the same tokens so far need the same next scores, so they share one
+row of the language model's batch until their tokens differ, and a caption that has ended leaves the batch. The captions are those of one
+row for each sample, which `bench/plain_captions.py` computes.
+
+Letters: B pictures, S samples of a picture, C captions (B x S), N captions that go on, R rows of the language model, T tokens, D its width,
+W words of its vocabulary, k likeliest words.
 """
 
 import dataclasses
@@ -21,34 +27,58 @@ from pipeline.captioners.catalog import fit, generator
 from pipeline.torchvision_ops import declare_missing
 
 declare_missing()
-from transformers import Blip2ForConditionalGeneration, Blip2Processor, LogitsProcessor  # noqa: E402 - imports torchvision
+from transformers import Blip2ForConditionalGeneration, Blip2Processor  # noqa: E402 - imports torchvision
 
 PACKAGES: Final = ("torch", "transformers")
 """The packages whose versions are recorded with its captions."""
 
 
-class Draw(LogitsProcessor):
-    """Picks one token for each row by temperature and top-p, with random numbers that were drawn before.
+_BLANK: Final = np.zeros((8, 8, 3), np.uint8)
+"""A picture for finding out the tokens of a prompt, which have places for those of a picture."""
 
-    It makes all other tokens impossible, so that the sampling of the library must take this one.
+NEAR: Final = 128
+"""Number of likeliest words that are sorted to choose from. All are sorted where these are less likely than `top_p` together."""
+
+
+def picked(scores: torch.Tensor, row: torch.Tensor, chance: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:
+    """Pick a word for each caption by temperature and top-p (https://arxiv.org/abs/1904.09751).
+
+    The likeliest words that have the probability `top_p` together are put into the order of the vocabulary. `chance` is a place in their
+    cumulative probability.
+
+    Args:
+        scores: a score of each word. [R, W]
+        row: the row of `scores` that each caption goes on from. [N]
+        chance: random numbers in [0, 1). [N] float64
+        temperature, top_p: see `CaptionSpec`.
+
+    Returns:
+        Words. [N] int64
     """
+    chances = torch.softmax(scores.double() / temperature, dim=-1)
+    words, likely = _likeliest(scores, chances, min(NEAR, scores.shape[1]))
+    if bool((likely.sum(dim=-1) < top_p).any()):
+        words, likely = _likeliest(scores, chances, scores.shape[1])
+    beyond = likely.cumsum(dim=-1) - likely >= top_p  # the likeliest word always stays
+    words, order = words.sort(dim=-1)
+    reached = likely.masked_fill(beyond, 0).gather(-1, order).cumsum(dim=-1)[row]  # [N, k]
+    place = torch.searchsorted(reached, chance[:, None] * reached[:, -1:], right=True).clamp(max=reached.shape[1] - 1)
+    return words[row].gather(-1, place)[:, 0]
 
-    def __init__(self, draws: torch.Tensor, temperature: float, top_p: float) -> None:
-        """draws: [rows, steps] float64 in [0, 1)."""
-        self.draws, self.temperature, self.top_p = draws, temperature, top_p
-        self.step = 0
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """scores: [rows, vocabulary] -> the same shape, 0 for the token picked and -inf elsewhere."""
-        chances = torch.softmax(scores.double() / self.temperature, dim=-1)
-        ordered, tokens = chances.sort(dim=-1, descending=True, stable=True)
-        beyond = ordered.cumsum(dim=-1) - ordered >= self.top_p  # the most likely token always stays
-        chances = chances.masked_fill(beyond.scatter(-1, tokens, beyond), 0)
-        reached = chances.cumsum(dim=-1)
-        target = self.draws[:, self.step, None] * reached[:, -1:]  # [rows, 1]
-        picked = torch.searchsorted(reached, target, right=True).clamp(max=scores.shape[-1] - 1)
-        self.step += 1
-        return torch.full_like(scores, -torch.inf).scatter(-1, picked, 0.0)
+def _likeliest(scores: torch.Tensor, chances: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the `count` words with the highest scores, the highest first, and their chances. [R, k] each
+
+    Of words with equal scores the first in the vocabulary is first. `topk` leaves their order open, so it is given numbers that all differ:
+    the bits of the score, which as an integer have the order of the scores, and below them the place in the vocabulary.
+    """
+    if count == scores.shape[1]:
+        words = scores.sort(dim=-1, descending=True, stable=True).indices
+    else:
+        bits = (scores.float() + 0.0).view(torch.int32).long()  # + 0.0 makes -0 equal to 0
+        ranks = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
+        words = ((ranks << 32) - torch.arange(scores.shape[1], device=scores.device)).topk(count, dim=-1).indices
+    return words, chances.gather(-1, words)
 
 
 def load(spec: CaptionSpec, *, device: torch.device | str) -> "Blip2":
@@ -82,6 +112,11 @@ class Blip2:
             raise UserError(f"{spec.model} was saved by an old transformers without image tokens; use a newer revision of it")
         self.model = model.eval().to(self.device)
         self.lock = threading.Lock()  # two threads must not use a tokenizer at once
+        self.prompt = self.processor(text=spec.prompt, images=_BLANK, return_tensors="pt")["input_ids"].to(self.device)  # [1, T]
+        language = self.model.language_model.generation_config
+        ends = [] if language.eos_token_id is None else language.eos_token_id
+        self.ends = torch.tensor(ends, device=self.device).reshape(-1)
+        self.padding = int(self.processor.tokenizer.pad_token_id)
         self.spec = dataclasses.replace(
             spec,
             model=weights.public(spec.model),
@@ -93,26 +128,93 @@ class Blip2:
     @torch.inference_mode()
     def caption(self, images: np.ndarray, keys: Sequence[str], names: Sequence[str]) -> list[list[str]]:
         spec = self.spec
-        draws = np.stack([generator(spec.seed, key, sample).random(spec.max_tokens) for key in keys for sample in range(spec.samples)])
-        draw = Draw(torch.from_numpy(draws).to(self.device), spec.temperature, spec.top_p)
-        with self.lock:
-            inputs = self.processor(
-                images=list(images), text=[spec.prompt] * len(images), return_tensors="pt", input_data_format="channels_last"
-            ).to(self.device, self.dtype)
-        tokens = self.model.generate(
-            **inputs,
-            do_sample=True,
-            num_return_sequences=spec.samples,
-            min_new_tokens=1,
-            max_new_tokens=spec.max_tokens,
-            temperature=1.0,
-            top_k=0,
-            top_p=1.0,
-            logits_processor=[draw],
-        )
+        chances = np.stack([generator(spec.seed, key, sample).random(spec.max_tokens) for key in keys for sample in range(spec.samples)])
+        pixels = self.processor.image_processor(list(images), return_tensors="pt", input_data_format="channels_last")["pixel_values"]
+        tokens = self._continued(self._prefix(pixels.to(self.device, self.dtype)), torch.from_numpy(chances).to(self.device))
+        before = ""
+        if self.model.language_model.config.is_encoder_decoder:
+            before = f"{spec.prompt} "
+        else:
+            tokens = torch.cat([self.prompt.expand(len(tokens), -1), tokens], dim=1)
         with self.lock:
             texts: list[str] = self.processor.batch_decode(tokens, skip_special_tokens=True)
-        # A decoder-only language model returns the prompt with the continuation. One with an encoder returns only the continuation.
-        before = f"{spec.prompt} " if self.model.language_model.config.is_encoder_decoder else ""
-        fitted = [fit(before + text) for text in texts]  # B x samples
+        fitted = [fit(before + text) for text in texts]  # C
         return [fitted[i : i + spec.samples] for i in range(0, len(fitted), spec.samples)]
+
+    def _prefix(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return what a caption of each picture goes on from: the picture as tokens, and the prompt. [B, 3, H, W] -> [B, T, D]"""
+        model = self.model
+        seen = model.get_image_features(pixels).pooler_output
+        words = model.get_input_embeddings()(self.prompt)  # [1, T, D]
+        pictures = (self.prompt == model.config.image_token_index)[..., None].expand(len(pixels), -1, 1)
+        whole: torch.Tensor = words.expand(len(pixels), -1, -1).masked_scatter(pictures, seen.to(words.dtype))
+        return whole
+
+    def _continued(self, prefix: torch.Tensor, chances: torch.Tensor) -> torch.Tensor:
+        """Draw the words of all captions.
+
+        Args:
+            prefix: what the captions of each picture go on from. [B, T, D]
+            chances: a random number for each word of each caption, picture by picture. [C, max_tokens]
+
+        Returns:
+            Words, the end included, then padding. [C, max_tokens]
+        """
+        spec, decoder = self.spec, _Decoder(self.model.language_model, prefix)
+        samples = len(chances) // len(prefix)
+        words = torch.full(chances.shape, self.padding, device=self.device)
+        going = torch.arange(len(chances), device=self.device)  # captions that have not ended. [N]
+        row = going // samples  # the row of the model that each of them goes on from. [N]
+        for step in range(spec.max_tokens):
+            scores = decoder.scores
+            if step == 0:
+                scores[:, self.ends] = -torch.inf  # a caption has at least one word
+            word = picked(scores, row, chances[going, step], spec.temperature, spec.top_p)
+            words[going, step] = word
+            on = ~torch.isin(word, self.ends)
+            going, row, word = going[on], row[on], word[on]
+            if not len(going) or step == spec.max_tokens - 1:
+                break
+            # Captions that went on from the same row with the same word share a row again.
+            pairs, row = (row * scores.shape[1] + word).unique(return_inverse=True)
+            decoder.step(pairs // scores.shape[1], pairs % scores.shape[1])
+        return words
+
+
+class _Decoder:
+    """A language model that continues several beginnings at once, with what it has computed of their words."""
+
+    def __init__(self, model: Any, prefix: torch.Tensor) -> None:
+        """
+        Args:
+            model: a language model of transformers, with or without an encoder.
+            prefix: embedded beginnings. [R, T, D]
+        """
+        self.model, self.encoded = model, None
+        if model.config.is_encoder_decoder:
+            self.encoded = model.get_encoder()(inputs_embeds=prefix).last_hidden_state
+            first = model.generation_config.decoder_start_token_id
+            self.cache: Any = None
+            self._run(torch.full((len(prefix),), first, device=prefix.device))
+        else:
+            self._keep(model(inputs_embeds=prefix, use_cache=True))
+
+    def step(self, row: torch.Tensor, word: torch.Tensor) -> None:
+        """Go on from some rows, each with one more word. Rows may be repeated or left out. [R'] each"""
+        if len(row) != len(self.scores) or not torch.equal(row, torch.arange(len(row), device=row.device)):
+            self.cache.reorder_cache(row)
+            if self.encoded is not None:
+                self.encoded = self.encoded[row]
+        self._run(word)
+
+    def _run(self, word: torch.Tensor) -> None:
+        if self.encoded is None:
+            self._keep(self.model(input_ids=word[:, None], past_key_values=self.cache, use_cache=True))
+        else:
+            encoded = (self.encoded,)
+            self._keep(self.model(encoder_outputs=encoded, decoder_input_ids=word[:, None], past_key_values=self.cache, use_cache=True))
+
+    def _keep(self, output: Any) -> None:
+        self.cache = output.past_key_values
+        self.scores: torch.Tensor = output.logits[:, -1].float()
+        """A score of each word as the next one. [R, W]"""

@@ -13,15 +13,17 @@ from cache_schema import layout, store, validate
 from cache_schema.errors import UserError
 from cache_schema.spec import TEXT_BYTES, CaptionSpec, fingerprint, from_json, to_json
 from pipeline.captioners import catalog as captioners
-from pipeline.captioners.blip2 import Draw
+from pipeline.captioners.blip2 import NEAR, picked
 from pipeline.models import Models
 from pipeline.ranking import rank
 from pipeline.recipes import configured
 from pipeline.teachers import catalog as teachers
+from tests.pipeline import plain_captions
 from tests.pipeline.checkpoints import blip2, fill
 from tests.pipeline.conftest import build, small
 
 RANDOM = CaptionSpec(captioner="blip2", model=str(blip2()), samples=3, max_tokens=8)
+STARTER = captioners.CAPTIONERS["starter-blip2"].spec
 FILLED = CaptionSpec(captioner="template", templates=("a {}", "one {}", "the {}", "some {}"), samples=3)
 
 
@@ -125,6 +127,14 @@ def test_a_caption_depends_on_its_picture_key_and_sample_only(images):
     assert [row[:3] for row in captioners.load(more).caption(images, KEYS, NAMES)] == texts
 
 
+@pytest.mark.parametrize("spec", [RANDOM, dataclasses.replace(RANDOM, prompt="a picture of", temperature=0.3, samples=6), STARTER])
+def test_captions_are_those_of_the_plain_loop(spec, images):
+    captioner = captioners.load(spec)
+    texts = captioner.caption(images, KEYS, NAMES)
+    assert texts == plain_captions.caption(captioner, images, KEYS)
+    assert len({text for row in texts for text in row}) > 5
+
+
 def test_a_caption_changes_with_picture_key_and_seed(images):
     captioner = captioners.load(RANDOM)
     (texts,) = captioner.caption(images[:1], KEYS[:1], [""])
@@ -169,7 +179,9 @@ def test_a_language_model_with_an_encoder_gets_its_prompt_back(tmp_path, images)
     fill(model, seed=0)
     model.save_pretrained(folder)
     spec = dataclasses.replace(RANDOM, model=str(folder), prompt="a picture of")
-    for text in captioners.load(spec).caption(images[:1], KEYS[:1], NAMES[:1])[0]:
+    captioner = captioners.load(spec)
+    assert captioner.caption(images, KEYS, NAMES) == plain_captions.caption(captioner, images, KEYS)
+    for text in captioner.caption(images[:1], KEYS[:1], NAMES[:1])[0]:
         assert text.startswith("a picture of ")
         assert text.count("picture of") == 1
         assert len(text) > len("a picture of ")
@@ -181,27 +193,32 @@ def test_lower_precision_runs(images):
     assert all(captioner.caption(images[:2], KEYS[:2], NAMES[:2])[1])
 
 
-def test_draws_follow_temperature_and_top_p():
-    steps = 2000
-    scores = torch.log(torch.tensor([[0.5, 0.3, 0.15, 0.05]]))
-    draws = torch.from_numpy(np.random.default_rng(0).random((1, steps)))
+@pytest.mark.parametrize("words", [3, 7, NEAR + 1, 1000])
+@pytest.mark.parametrize("top_p", [1e-9, 0.5, 0.9, 1.0])
+def test_words_are_those_of_the_plain_loop(words, top_p):
+    rng = np.random.default_rng(words)
+    scores = torch.from_numpy(rng.normal(size=(40, words)) * rng.choice([0.05, 1, 6], (40, 1))).float()
+    scores[::2] = scores[::2].bfloat16().float()  # many words are equally likely
+    scores[::3, 1] = -torch.inf
+    chance = torch.from_numpy(np.append(rng.random(78), [0, 1 - 2**-53]))
+    row = torch.arange(80) // 2
+    draw = plain_captions.Draw(chance[:, None], 0.7, top_p)
+    expected = draw(torch.zeros(80, 0), scores[row]).argmax(dim=1)
+    assert torch.equal(picked(scores, row, chance, 0.7, top_p), expected)
+
+
+def test_words_follow_temperature_and_top_p():
+    scores, row = torch.log(torch.tensor([[0.5, 0.3, 0.15, 0.05]])), torch.zeros(2000, dtype=torch.int64)
+    chance = torch.from_numpy(np.random.default_rng(0).random(2000))
 
     def frequencies(temperature, top_p):
-        draw = Draw(draws, temperature, top_p)
-        picked = [draw(torch.zeros(1, 0), scores).argmax().item() for _ in range(steps)]
-        return np.bincount(picked, minlength=4) / steps
+        return np.bincount(picked(scores, row, chance, temperature, top_p).numpy(), minlength=4) / 2000
 
     np.testing.assert_allclose(frequencies(1.0, 1.0), [0.5, 0.3, 0.15, 0.05], atol=0.03)
     np.testing.assert_allclose(frequencies(1.0, 0.6), [0.625, 0.375, 0, 0], atol=0.03)
     squared = np.array([0.25, 0.09, 0.0225, 0.0025])
     np.testing.assert_allclose(frequencies(0.5, 1.0), squared / squared.sum(), atol=0.03)
     assert frequencies(1.0, 1e-9)[0] == 1
-
-
-def test_a_draw_leaves_one_token():
-    draw = Draw(torch.tensor([[0.0], [0.999999]], dtype=torch.float64), 1.0, 1.0)
-    left = draw(torch.zeros(2, 0), torch.zeros(2, 5))
-    assert torch.isfinite(left).nonzero().tolist() == [[0, 0], [1, 4]]
 
 
 def test_the_specification_is_completed_and_checked(tmp_path):
