@@ -174,7 +174,8 @@ class Report:
 
     def _write(self) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        self.file.write_text(json.dumps(rounded(self.facts | {"rows": self.rows}), indent=1) + "\n")
+        rows = ",\n".join(json.dumps(rounded(row)) for row in self.rows)  # one row in one line
+        self.file.write_text(f'{json.dumps(self.facts, indent=1)[:-2]},\n "rows": [\n{rows}\n ]\n}}\n')
 
 
 def lines(row: dict[str, Any]) -> Iterator[str]:
