@@ -233,7 +233,7 @@ def _renderer_threads(count: int) -> int:
 
 
 def _taken(more: Mapping[str, str]) -> "subprocess.Popen[bytes] | None":
-    """Take a process that was started ahead. Such processes have the variables of this process alone, so there is none if `more` are needed."""
+    """Take a process that was started ahead. It has the variables of this process alone, so it is of no use if `more` are needed."""
     try:
         return None if more else _ahead.pop()
     except IndexError:
