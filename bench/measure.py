@@ -156,10 +156,10 @@ class Report:
         )
         return turns
 
-    def figure(self, what: str, values: dict[str, float], unit: str) -> None:
-        """Something that is not a time, such as bytes. The ratio is ours, the first, divided by the other one."""
+    def figure(self, what: str, values: dict[str, float], unit: str, compared: bool = True) -> None:
+        """Something that is not a time, such as bytes. The ratio is ours, the first, divided by the other one, if they are compared."""
         first = next(iter(values.values()))
-        ways = [{"name": name, "value": value, "ratio": first / value if value else None} for name, value in values.items()]
+        ways = [{"name": name, "value": value, "ratio": first / value if value and compared else None} for name, value in values.items()]
         self._add({"what": what, "unit": unit, "figures": ways})
 
     def missing(self, what: str, why: str) -> None:
@@ -174,7 +174,8 @@ class Report:
 
     def _write(self) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        self.file.write_text(json.dumps(rounded(self.facts | {"rows": self.rows}), indent=1) + "\n")
+        rows = ",\n".join(json.dumps(rounded(row)) for row in self.rows)  # one row in one line
+        self.file.write_text(f'{json.dumps(self.facts, indent=1)[:-2]},\n "rows": [\n{rows}\n ]\n}}\n')
 
 
 def lines(row: dict[str, Any]) -> Iterator[str]:
