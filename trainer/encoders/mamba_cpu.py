@@ -84,7 +84,7 @@ def _tried() -> bool:
         _check()
     except (OSError, subprocess.SubprocessError, ArithmeticError) as error:
         detail = (getattr(error, "stderr", None) or str(error)).strip()
-        say(f"Mamba runs in plain torch, and a step takes twice as long, since its kernels for CPUs were not compiled: {detail[:300]}")
+        say(f"Mamba runs in plain torch, and a step takes 1.5 times as long, since its kernels for CPUs were not compiled: {detail[:300]}")
         return False
     return True
 
