@@ -15,7 +15,7 @@ from pipeline.journal import Event, ShapesMade, ShardMade
 from pipeline.models import Models
 from pipeline.plan import Again, Plan, Todo
 from pipeline.work import Work
-from pipeline.worker import Made, Task, Workers
+from pipeline.worker import Made, Task, Workers, driver
 
 AHEAD: Final = 2
 """Number of shards that are drawn ahead while one is embedded."""
@@ -63,8 +63,7 @@ def retry(work: Work, plan: Plan, again: Again) -> int:
 
 def renderer(task: Task) -> str:
     """Name the driver that draws pictures on this machine; empty without views."""
-    with Workers(task, 1) as workers:
-        return workers.renderer()
+    return driver(task)
 
 
 def embed(
