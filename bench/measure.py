@@ -14,6 +14,7 @@ import json
 import os
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -106,6 +107,7 @@ class Report:
         self.file = (folder or FOLDER) / f"{name}.json"
         self.facts = {
             "name": name,
+            "about": " ".join((sys.modules["__main__"].__doc__ or "").partition("\n\n")[0].split()),
             "date": datetime.date.today().isoformat(),
             "command": machine.command(),
             "machine": machine.described(),
@@ -154,10 +156,10 @@ class Report:
         )
         return turns
 
-    def figure(self, what: str, values: dict[str, float], unit: str) -> None:
-        """Something that is not a time, such as bytes. The ratio is ours, the first, divided by the other one."""
+    def figure(self, what: str, values: dict[str, float], unit: str, compared: bool = True) -> None:
+        """Something that is not a time, such as bytes. The ratio is ours, the first, divided by the other one, if they are compared."""
         first = next(iter(values.values()))
-        ways = [{"name": name, "value": value, "ratio": spread([first / value])} for name, value in values.items()]
+        ways = [{"name": name, "value": value, "ratio": first / value if value and compared else None} for name, value in values.items()]
         self._add({"what": what, "unit": unit, "figures": ways})
 
     def missing(self, what: str, why: str) -> None:
@@ -172,7 +174,8 @@ class Report:
 
     def _write(self) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        self.file.write_text(json.dumps(self.facts | {"rows": self.rows}, indent=1) + "\n")
+        rows = ",\n".join(json.dumps(rounded(row)) for row in self.rows)  # one row in one line
+        self.file.write_text(f'{json.dumps(self.facts, indent=1)[:-2]},\n "rows": [\n{rows}\n ]\n}}\n')
 
 
 def lines(row: dict[str, Any]) -> Iterator[str]:
@@ -181,7 +184,7 @@ def lines(row: dict[str, Any]) -> Iterator[str]:
     if "missing" in row:
         yield f"  not measured: {row['missing']}"
     for way in row.get("figures", ()):
-        yield f"  {way['name']:34} {number(way['value'])} {row['unit']}   {way['ratio']['median']:.2f}x"
+        yield f"  {way['name']:34} {number(way['value']):>13} {row['unit']}" + (f"   {way['ratio']:.2f}x" if way["ratio"] else "")
     for i, way in enumerate(row.get("ways", ())):
         seconds, ratio, rate = way["seconds"], way["ratio"], way["rate"]
         took = f"{number(rate['median'])} {row['unit']}/s" if row["unit"] else ""
@@ -196,6 +199,15 @@ def lines(row: dict[str, Any]) -> Iterator[str]:
         yield f"  BUSY MACHINE: other processes took {row['others']:.0%} of our cores. Ratios hold better than rates; measure again."
     elif "quiet" in row:
         yield "  not known how quiet the machine was" if row["quiet"] is None else f"  others took {row['others']:.1%} of our cores"
+
+
+def rounded(value: Any) -> Any:
+    """JSON with four digits of each float: no timing has more."""
+    if isinstance(value, dict):
+        return {key: rounded(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [rounded(one) for one in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def number(value: float) -> str:

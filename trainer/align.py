@@ -80,6 +80,12 @@ class Contrast(nn.Module):
         self.head = Projection(dim, width, unit=True, linear=linear)
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
+    @torch.no_grad()
+    def limit(self) -> None:
+        """Bring the temperature back to its limit if it is beyond."""
+        # On the parameter itself: a clamp in the graph would leave it without gradient beyond the limit.
+        self.log_scale.clamp_(max=self.largest)
+
     def forward(self, summary: Tensor, target: Tensor, rows: Tensor, valid: Tensor, positive: Tensor, extra: Tensor | None) -> Tensor:
         """The loss, a scalar.
 
@@ -92,8 +98,7 @@ class Contrast(nn.Module):
             extra: [Q, E], more wrong answers.
         """
         if self.training:
-            with torch.no_grad():  # on the parameter itself: a clamp in the graph would leave it without gradient beyond the limit
-                self.log_scale.clamp_(max=self.largest)
+            self.limit()
         scale = self.log_scale.float().exp()
         points, target = self.head(summary), F.normalize(target.float(), dim=-1)  # [B, E] each
         all_points, all_targets, all_valid = gathered(points), gathered(target), gathered(valid)

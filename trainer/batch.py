@@ -26,6 +26,12 @@ class Tensors:
         moved: Self = _each(self, lambda tensor: tensor.to(device, non_blocking=True))
         return moved
 
+    def pinned(self) -> Self:
+        """The same in page-locked memory, from which a GPU copies while the CPU goes on. Tensors that lie there, or on a GPU, stay where
+        they are."""
+        pinned: Self = _each(self, lambda tensor: tensor.pin_memory() if tensor.device.type == "cpu" else tensor)
+        return pinned
+
     def record_stream(self, stream: torch.cuda.Stream) -> None:
         """Keep the memory of tensors from another stream until `stream` has finished its present work with them."""
 

@@ -157,7 +157,14 @@ def path(run: Path) -> Path:
     return run / SHARED if (run / SHARED).is_file() and not (run / LAST).is_file() else run / LAST
 
 
-def save(run: Path, header: Header, model: Stage, optimizer: Mapping[str, Tensor], average: Mapping[str, Tensor]) -> None:
+def save(
+    run: Path,
+    header: Header,
+    model: Stage,
+    optimizer: Mapping[str, Tensor],
+    average: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor] | None = None,
+) -> None:
     """Write the newest checkpoint of a run. An interrupted write leaves the one before.
 
     Args:
@@ -166,8 +173,9 @@ def save(run: Path, header: Header, model: Stage, optimizer: Mapping[str, Tensor
         model: the stage.
         optimizer: state of the optimiser by name.
         average: the averaged state of the model by name; empty for none.
+        weights: the state of the model by name, if this process has only a part of it; None for what the model itself has.
     """
-    tensors = {WEIGHTS + name: value for name, value in model.state_dict().items()}
+    tensors = {WEIGHTS + name: value for name, value in (model.state_dict() if weights is None else weights).items()}
     tensors |= {AVERAGE + name: value for name, value in average.items()} | {OPTIMIZER + name: value for name, value in optimizer.items()}
     write_file(run / LAST, contents(header, model.encoder.config, tensors))
 

@@ -211,6 +211,7 @@ Tasks: {", ".join(TASKS)}. `mmpd-train show TASK` prints what --set can change.
 
 \b
 mmpd-train eval svm runs/distill out.zarr
+mmpd-train eval svm,knn runs/align runs/distill out.zarr           # several tasks and runs: features are computed once
 mmpd-train eval zeroshot runs/align out.zarr --set labels=modelnet40 --json
 mmpd-train eval classify runs/distill out.zarr --keep chairs       # then: --classifier chairs, and mmpd-train predict
 mmpd-train eval classify runs/distill other.zarr --classifier chairs
@@ -234,8 +235,12 @@ class _Eval(TyperCommand):
 
 @app.command("eval", help=EVAL_HELP, cls=_Eval)
 def evaluate(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="What to measure, or `table`.", show_default=False)],
-    paths: Annotated[list[Path], typer.Argument(metavar="RUN CACHE", help="A run and a cache; for `table` runs.", show_default=False)],
+    task: Annotated[
+        str, typer.Argument(metavar="TASK[,TASK]", help="What to measure, several with commas; or `table`.", show_default=False)
+    ],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="RUN... CACHE", help="Runs and a cache; for `table` only runs.", show_default=False)
+    ],
     set_: Set = None,
     test_cache: Annotated[
         list[Path] | None,
@@ -292,21 +297,32 @@ def evaluate(
         return
     from trainer.tasks import catalog
 
-    chosen = catalog.options(task, [] if any(of_kept.values()) else set_ or [], peer_protocol=peer_protocol)
-    if len(paths) != 2:
-        raise UserError(f"eval {task} takes a run and a cache, got {len(paths)} paths: mmpd-train eval {task} RUN CACHE")
+    names = task.split(",")
+    if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise UserError(f"eval names the task {repeated[0]} twice: name it once")
+    if keep and len(names) > 1:
+        raise UserError("--keep would give the classifiers of several tasks one name: name one task")
+    chosen = {name: catalog.options(name, [] if any(of_kept.values()) else set_ or [], peer_protocol=peer_protocol) for name in names}
+    if len(paths) < 2:
+        raise UserError(f"eval {task} takes a run and a cache, got {len(paths)} path: mmpd-train eval {task} RUN CACHE")
     from cache_schema.store import open_cache
     from trainer import checkpoint
     from trainer.classifiers import PUBLISHED
     from trainer.distributed import device_of
+    from trainer.tasks.features import once
 
-    loaded, cache = checkpoint.load(paths[0]), open_cache(paths[1])
-    loaded.model.to(device_of(device))
-    if any(of_kept.values()):
-        found = [catalog.measure(loaded, classifier or PUBLISHED, cache, set_ or [])]
-        tell(found[0], paths[0], as_json)
-    else:
-        found = trained_results(task, loaded, cache, chosen, test_cache or [], keep, as_json)
+    *runs, place = paths
+    cache, found = open_cache(place), []
+    for run in runs:
+        loaded = checkpoint.load(run)
+        loaded.model.to(device_of(device))
+        if any(of_kept.values()):
+            found.append(catalog.measure(loaded, classifier or PUBLISHED, cache, set_ or []))
+            tell(found[-1], run, as_json)
+            continue
+        with once(features=len(names) > 1 or len(test_cache or []) > 1):
+            for name in names:
+                found += trained_results(name, loaded, cache, chosen[name], test_cache or [], keep, as_json)
     if as_json:
         print(found[0].json() if len(found) == 1 else f"[{','.join(one.json() for one in found)}]")
 
@@ -675,16 +691,14 @@ def trained_results(
     """Measure a run by a task, on each of the test caches, and keep its classifier if `keep` names it."""
     from cache_schema.store import open_cache
     from trainer.tasks import catalog
-    from trainer.tasks.features import train_once
 
     if keep:
         catalog.check_keep(task, loaded, keep, chosen)
     found = []
     opened: list[Cache | None] = [open_cache(path) for path in tests]
-    with train_once():
-        for test in opened or [None]:
-            found.append(catalog.evaluate(task, loaded, cache, chosen, test))
-            tell(found[-1], loaded.run, as_json)
+    for test in opened or [None]:
+        found.append(catalog.evaluate(task, loaded, cache, chosen, test))
+        tell(found[-1], loaded.run, as_json)
     if keep:
         file, which = catalog.keep(found[0], loaded, keep)
         say(f"The classifier of {which} is in {file}. Next: mmpd-train predict {loaded.run} {cache.path} --classifier {keep}")

@@ -146,6 +146,15 @@ class StageConfig:
     """Arithmetic of the forward pass, by autocast. auto: bfloat16 on a GPU, float32 on a CPU."""
     compile: bool = False
     """Compile the stage with torch.compile: a minute at the start, faster steps."""
+    compile_mode: Literal["default", "reduce-overhead", "max-autotune"] = added("default", identity=False)
+    """Mode of torch.compile, with `compile`. On a GPU `reduce-overhead` replays CUDA graphs, which saves the time of launching kernels, and
+    `max-autotune` does so and measures several kernels for each product first, which takes minutes."""
+    recompute: bool = added(False, identity=False)
+    """Keep only the tokens that enter each block of the encoder, and compute the rest again in the backward pass: less memory, about a
+    third more time, the same results."""
+    distributed: Literal["auto", "ddp", "fsdp"] = added("auto", identity=False)
+    """How several ranks share a model. `ddp`: each has all of it. `fsdp`: each keeps a part of the weights, gradients and state of the
+    optimiser, for models that leave no room for activations. `auto`: fsdp on GPUs for 300 million parameters and more, ddp otherwise."""
     diverged: float = 3.0
     """Stop if the smoothed loss exceeds its initial value by this factor."""
     seed: int = 0
@@ -167,6 +176,8 @@ class StageConfig:
         for name in ("log_every", "save_every", "probe_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.compile_mode != "default" and not self.compile:
+            raise UserError(f"compile_mode={self.compile_mode} has no effect without --set compile=true")
         if self.diverged <= 1:
             raise UserError(f"diverged must be above 1, got {self.diverged}")
 

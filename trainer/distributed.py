@@ -6,15 +6,18 @@ Each rank takes its rows of every batch and of the random choices, which are dra
 the rows of all ranks (`trainer.align`). Batch norms use the statistics of all rows, and gradients are averaged. Only drop path differs:
 each rank draws its own.
 
+Each rank has a copy of the model (`replicated`, DDP), or a part of it (`sharded`, FSDP: https://arxiv.org/abs/2304.11277). Checkpoints are
+the same files: `gathered_state` brings the parts together.
+
 Letters: B shapes of a rank, A shapes of all ranks, n rows of a rank, R ranks, C channels.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, Literal, Protocol, runtime_checkable
 
 import torch
 import torch.distributed as dist
@@ -26,6 +29,8 @@ from cache_schema.errors import UserError
 PATIENCE: Final = timedelta(hours=1)
 """Longest time that a rank waits for the others. While the first rank evaluates, the others wait, so an evaluation may take this long. A
 rank that has ended is noticed at once."""
+LARGE: Final = 300_000_000
+"""Number of parameters from which `distributed=auto` shards a model on GPUs. Weights, gradients and both moments of Adam then take 5 GB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,11 +134,114 @@ def replicated(stage: nn.Module, ranks: Ranks) -> nn.Module:
     """The module to call in training. It averages gradients over ranks and synchronises batch norms. One rank gets the stage itself."""
     if ranks.count == 1:
         return stage
-    if ranks.device.type == "cuda":
-        nn.SyncBatchNorm.convert_sync_batchnorm(stage)
-    else:
-        _synchronise(stage)
+    _synchronise_all(stage, ranks)
     return DistributedDataParallel(stage)
+
+
+# ------------------------------------------------------------------------------------------------------- a part each, FSDP
+
+
+@runtime_checkable
+class Limited(Protocol):
+    """A module that keeps one of its weights below a limit, such as a temperature."""
+
+    def limit(self) -> None:
+        """Bring the weight back to the limit if it is beyond."""
+
+
+def shards(how: Literal["auto", "ddp", "fsdp"], stage: nn.Module, ranks: Ranks) -> bool:
+    """Whether each rank keeps only a part of a model, by the setting `distributed`. One rank keeps all of it."""
+    large = ranks.device.type == "cuda" and sum(parameter.numel() for parameter in stage.parameters()) >= LARGE
+    return ranks.count > 1 and (how == "fsdp" or (how == "auto" and large))
+
+
+def shard(stage: nn.Module, ranks: Ranks, blocks: Sequence[nn.Module]) -> frozenset[str]:
+    """Deal the weights of a model to the ranks, in place, and synchronise its batch norms. The weights are parts then (`DTensor`), under
+    the same names. An optimiser must be made afterwards.
+
+    Args:
+        stage: the model to call in training.
+        ranks: this process among the others.
+        blocks: modules of the model that run one after another. Each gathers its weights when it runs, and lets go of them afterwards.
+
+    Returns:
+        The names of weights that are single numbers, for `whole`. They cannot be dealt, so they are rows of one number from now on.
+    """
+    from torch.distributed.device_mesh import init_device_mesh  # both are slow to import, and most runs need neither
+    from torch.distributed.fsdp import fully_shard
+
+    _synchronise_all(stage, ranks)
+    scalars = [(name, parameter) for name, parameter in stage.named_parameters() if parameter.ndim == 0]
+    for name, parameter in scalars:
+        module, _, own = name.rpartition(".")
+        setattr(stage.get_submodule(module), own, nn.Parameter(parameter.detach().reshape(1), parameter.requires_grad))
+    mesh = init_device_mesh(ranks.device.type, (ranks.count,))
+    for part in (*blocks, stage):
+        fully_shard(part, mesh=mesh)
+    limited = [module for module in stage.modules() if isinstance(module, Limited)]
+
+    def limit(*_: object) -> None:
+        # What a module changes while it runs is a gathered copy, which is thrown away. So limits are kept on the parts, before each step.
+        for module in limited:
+            module.limit()
+
+    stage.register_forward_pre_hook(limit, prepend=True)
+    return frozenset(name for name, _ in scalars)
+
+
+def is_part(tensor: Tensor) -> bool:
+    """Whether a tensor is this rank's part of a larger one."""
+    return hasattr(tensor, "full_tensor")  # importing its class takes half a second
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The tensor of which this rank has a part. All ranks must call it. A tensor that is no part is returned."""
+    full: Tensor = tensor.full_tensor() if is_part(tensor) else tensor  # type: ignore[attr-defined]
+    return full
+
+
+def gathered_state(tensors: Mapping[str, Tensor], scalars: frozenset[str], ranks: Ranks) -> dict[str, Tensor]:
+    """Weights, or what an optimiser remembers of them, as one rank alone has them. All ranks must call it; the first gets the result.
+
+    Args:
+        tensors: by name. The names of what an optimiser remembers begin with that of the weight, and a dot.
+        scalars: the result of `shard`.
+        ranks: this process among the others.
+    """
+    out = {}
+    for name, tensor in tensors.items():
+        full = whole(tensor)
+        if ranks.first:  # one tensor at a time, so that the model never lies as a whole on a GPU
+            out[name] = full.detach().cpu() if is_part(tensor) else full
+            if name in scalars or name.rpartition(".")[0] in scalars:
+                out[name] = out[name].reshape(())
+    return out
+
+
+def part(tensor: Tensor, like: Tensor) -> Tensor:
+    """This rank's part of a tensor that all ranks have, dealt as `like` is. If that is no part, the tensor itself."""
+    if not is_part(like):
+        return tensor
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    assert isinstance(like, DTensor)
+    tensor = tensor.to(like.device).reshape(like.shape)
+    return distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)
+
+
+@contextmanager
+def deferred(model: nn.Module) -> Iterator[None]:
+    """Leave the gradients of a pass on each rank, to be averaged together with those of a later pass."""
+    if isinstance(model, DistributedDataParallel):
+        with model.no_sync():
+            yield
+        return
+    from torch.distributed.fsdp import FSDPModule
+
+    assert isinstance(model, FSDPModule)
+    model.set_requires_gradient_sync(False)
+    yield
+    model.set_requires_gradient_sync(True)
 
 
 # ----------------------------------------------------------------------------------------------------------- collectives
@@ -191,23 +299,32 @@ def _distributed() -> bool:
 
 
 class SyncBatchNorm(nn.BatchNorm1d):
-    """Batch norm over the rows [n, C] of all ranks, on a CPU: torch's own class needs a GPU. All ranks need the same number of rows."""
+    """Batch norm over the rows [n, C] of all ranks, on a CPU: torch's own class needs a GPU. Ranks may have different numbers of rows."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
         variance, mean = torch.var_mean(x.float(), 0, correction=0)
-        means, variances = gathered(torch.stack([mean, variance]).unsqueeze(0)).unbind(1)  # [R, C] each
-        mean = means.mean(0)
-        variance = variances.mean(0) + means.var(0, correction=0)
+        own = torch.full_like(mean, len(x))
+        means, variances, counts = gathered(torch.stack([mean, variance, own]).unsqueeze(0)).unbind(1)  # [R, C] each
+        rows = counts.sum(0)
+        mean = (counts * means).sum(0) / rows
+        variance = (counts * (variances + (means - mean).square())).sum(0) / rows
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None and self.momentum
         with torch.no_grad():
-            rows = len(x) * len(means)
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * rows / (rows - 1), self.momentum)
             self.num_batches_tracked += 1
         scale = self.weight * (variance + self.eps).rsqrt()
         return torch.addcmul(self.bias - mean * scale, x.float(), scale).to(x.dtype)
+
+
+def _synchronise_all(stage: nn.Module, ranks: Ranks) -> None:
+    """Let batch norms use the rows of all ranks, in place."""
+    if ranks.device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(stage)
+    else:
+        _synchronise(stage)
 
 
 def _synchronise(module: nn.Module) -> None:

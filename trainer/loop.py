@@ -36,6 +36,8 @@ from trainer.encoders.catalog import check_grouping
 from trainer.meter import Meter, Watch
 from trainer.part import Needs
 from trainer.probes import Probes, check
+from trainer.recompute import blocks, recompute
+from trainer.resident import Resident
 from trainer.stage import Facts, Stage, build, patch_teachers, teachers
 from trainer.trackers import catalog as trackers
 
@@ -84,6 +86,8 @@ class Training:
     """Arithmetic of the forward pass."""
     frozen: layers.Frozen
     """What of the encoder is not trained."""
+    scalars: frozenset[str] = frozenset()
+    """Names of weights that are single numbers in a checkpoint and rows of one number here; see `distributed.shard`."""
 
     @property
     def guide(self) -> Loaded | None:
@@ -204,6 +208,8 @@ def _prepare(config: AlignConfig | DistillConfig, caches: Sequence[Path | str], 
     taken = _take(stage, config, facts, sources, data, digest)
     frozen = layers.freeze(stage.encoder, config.optim.freeze)
     stage.to(ranks.device)
+    if config.recompute:
+        recompute(stage.encoder)
     half = config.precision == "bfloat16" or (config.precision == "auto" and ranks.device.type == "cuda")
     return Training(
         config=config,
@@ -260,17 +266,19 @@ def _steps(training: Training, before: Header, run: Path, ranks: Ranks, writer: 
     per_epoch = data.epoch / config.optim.batch
     watch = Watch(config.diverged, functools.partial(_explained, training), before.first, before.recent)
     probes = Probes(config, data, stage, ranks)
-    model = distributed.replicated(stage, ranks)
+    training, model = _spread(training, ranks)
     if config.compile:
-        model.compile()
+        model.compile(mode=config.compile_mode)
     numbers = range(before.step * config.optim.accumulate, steps * config.optim.accumulate)
     ahead = Ahead(data, numbers, ranks.share(training.micro))
     batches = feed(data, numbers, ranks.share(training.micro), threads=config.data.threads, device=ranks.device, held=ahead.held)
 
     def save(step: int) -> None:
+        parts = stage.state_dict(), optim.state(stage, training.optimizer), training.average.tensors
+        weights, state, average = (distributed.gathered_state(tensors, training.scalars, ranks) for tensors in parts)
         if ranks.first:
             now = dataclasses.replace(training.header, step=step, first=tuple(watch.first), recent=tuple(watch.recent))
-            checkpoint.save(run, now, stage, optim.state(stage, training.optimizer), training.average.tensors)
+            checkpoint.save(run, now, stage, state, average, weights)
 
     stage.train()
     training.frozen.hold()
@@ -287,6 +295,8 @@ def _steps(training: Training, before: Header, run: Path, ranks: Ranks, writer: 
             due = probes.due(step, last=step == steps)
             probing = probes.chosen(last=step == steps) if due and writer else ()
             saving = step % config.save_every == 0 or step == steps or stopping or bool(probing)
+            if due:
+                saving = ranks.any(saving)  # the first rank alone knows what it probes, and all ranks save together
             if logging or saving:
                 meter.catch_up()
             if logging and writer:
@@ -308,6 +318,19 @@ def _steps(training: Training, before: Header, run: Path, ranks: Ranks, writer: 
     if not steps:
         save(0)
     return step
+
+
+def _spread(training: Training, ranks: Ranks) -> tuple[Training, nn.Module]:
+    """Put a model on all ranks: a copy on each, or a part on each. Returns the training, and the module to call in it."""
+    stage, config = training.stage, training.config
+    if not distributed.shards(config.distributed, stage, ranks):
+        return training, distributed.replicated(stage, ranks)
+    state = optim.state(stage, training.optimizer)
+    scalars = distributed.shard(stage, ranks, blocks(stage.encoder))
+    optimizer, average = optim.adamw(stage, config.optim), optim.Average(stage, config.optim.ema)
+    optim.restore(stage, optimizer, state)
+    average.restore(training.average.tensors)
+    return dataclasses.replace(training, optimizer=optimizer, average=average, scalars=scalars), stage
 
 
 def _step(
@@ -338,7 +361,7 @@ def _step(
         drawn = training.stage.draw(micro, training.generator).rows(own.start, own.stop)
         changes = draw(config.augment, micro, training.data.points, training.generator).rows(own.start, own.stop)
         alone = ranks.count == 1 or number == numbers[-1]  # gradients meet after the last part
-        with contextlib.nullcontext() if alone else model.no_sync():  # type: ignore[operator]
+        with contextlib.nullcontext() if alone else distributed.deferred(model):
             with training.autocast:  # only the forward pass: the backward pass uses the same types by itself
                 if training.guide is not None and online(config):
                     batch = _guided(batch, training.guide)
@@ -347,7 +370,7 @@ def _step(
             (losses["loss"] / config.optim.accumulate).backward()
         parts.append(torch.stack([loss.detach().float() for loss in losses.values()]))
         names = tuple(losses)
-    norm = nn.utils.clip_grad_norm_(training.trained, config.optim.clip or math.inf)
+    norm = distributed.whole(nn.utils.clip_grad_norm_(training.trained, config.optim.clip or math.inf))
     training.optimizer.step()
     training.optimizer.zero_grad()
     if config.optim.ema:
@@ -423,7 +446,8 @@ def _open(
         centres=centres,
     )
     opened = open_all(caches, config.data)
-    data = Data(opened, config.data, batch=batch, seed=config.seed, needs=needs, pinned=ranks.device.type == "cuda", grey=grey)
+    kind = Data if config.data.resident == "no" else functools.partial(Resident, device=ranks.device)
+    data = kind(opened, config.data, batch=batch, seed=config.seed, needs=needs, pinned=ranks.device.type == "cuda", grey=grey)
     if guide is not None and online(config):
         _check_points(guide, data)
     return data

@@ -6,6 +6,7 @@ meter.catch_up()                                                    # reads this
 {**meter.means(), **meter.speed()}                                  # since `restart`
 """
 
+import dataclasses
 import math
 import time
 from collections import deque
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
+import torch
 from torch import Tensor
 
 from cache_schema.errors import UserError
@@ -53,6 +55,33 @@ class Watch:
         return found
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Unread:
+    """The values of a step on their way to the CPU."""
+
+    step: int
+    names: Sequence[str]
+    values: Tensor
+    """In memory of the CPU, which a GPU may still be writing."""
+    arrived: torch.cuda.Event | None
+    """Recorded after the copy from a GPU; None if the values were on the CPU."""
+
+    @classmethod
+    def of(cls, step: int, names: Sequence[str], values: Tensor) -> "Unread":
+        """Begin to copy the values. The copy is queued right behind the step that computes them. If it were asked for when the values are
+        read, it would be queued behind the next step, and the CPU would wait for that one as well."""
+        if not values.is_cuda:
+            return cls(step=step, names=names, values=values, arrived=None)
+        here = torch.empty(values.shape, dtype=values.dtype, pin_memory=True).copy_(values, non_blocking=True)
+        return cls(step=step, names=names, values=here, arrived=torch.cuda.current_stream(values.device).record_event())
+
+    def read(self, watch: Watch) -> dict[str, float]:
+        """Wait for the values, and check them. Raises as `Watch.read`."""
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        return watch.read(self.step, self.names, self.values)
+
+
 class Meter:
     """Losses and speed of the steps since the last record."""
 
@@ -63,7 +92,7 @@ class Meter:
             batch: shapes in a step.
         """
         self.watch, self.batch = watch, batch
-        self._unread: tuple[int, Sequence[str], Tensor] | None = None
+        self._unread: Unread | None = None
         self.restart()
 
     def restart(self) -> None:
@@ -91,8 +120,9 @@ class Meter:
         Raises:
             UserError: as `Watch.read`.
         """
+        unread = Unread.of(step, names, values)
         self.catch_up()
-        self._unread = step, names, values
+        self._unread = unread
 
     def catch_up(self) -> None:
         """Read the values of the last step if they are unread. This waits until the device has computed them.
@@ -102,7 +132,7 @@ class Meter:
         """
         if self._unread is not None:
             unread, self._unread = self._unread, None
-            self._steps.append(self.watch.read(*unread))
+            self._steps.append(unread.read(self.watch))
 
     def means(self) -> dict[str, float]:
         """Mean of each value over the steps of the interval."""

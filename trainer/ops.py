@@ -6,10 +6,15 @@ the differences of coordinates. The formula |a|^2 - 2ab + |b|^2 would be inexact
 Letters: B shapes, P points, Q queries, G groups, K neighbours, C channels; `...` any leading axes.
 """
 
+from typing import Final
+
 import torch
 from torch import Tensor
 
 from cache_schema.errors import UserError
+
+PAIRS: Final = 2**16
+"""Number of distances that `nearest` computes at a time on a CPU: so many, and the sort keys made of them, stay in the second cache."""
 
 
 @torch.library.custom_op("mmpd::farthest_points", mutates_args=())
@@ -53,7 +58,21 @@ def nearest(query: Tensor, xyz: Tensor, count: int) -> Tensor:
     """
     if not 1 <= count <= xyz.shape[1]:
         raise UserError(f"nearest: count must lie in 1..{xyz.shape[1]}, the number of points, got {count}")
-    squared = squared_distances(query.float(), xyz.float())  # [B, Q, P]
+    query, xyz = query.float(), xyz.float()
+    # Other devices have no such caches, and a compiled or exported graph should not be unrolled.
+    if query.device.type != "cpu" or torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export():
+        return _nearest(query, xyz, count)
+    shapes, rows = (PAIRS // max(1, size) or 1 for size in (query.shape[1] * xyz.shape[1], xyz.shape[1]))
+    found = [
+        torch.cat([_nearest(part, points, count) for part in queries.split(rows, 1)], 1)
+        for queries, points in zip(query.split(shapes), xyz.split(shapes), strict=True)
+    ]
+    return torch.cat(found)
+
+
+def _nearest(query: Tensor, xyz: Tensor, count: int) -> Tensor:
+    """The same result as `nearest`, for points in float32, with all distances in memory at once."""
+    squared = squared_distances(query, xyz)  # [B, Q, P]
     if torch.onnx.is_in_onnx_export():  # ONNX has no such view of bits, and its TopK takes the lower index first by itself
         return squared.topk(count, dim=-1, largest=False).indices
     # Non-negative float32 numbers keep their order if their bits are read as integers. The index in the low bits makes all keys different.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from cache_schema.errors import UserError
 from trainer import layers
 from trainer.config import OptimConfig
+from trainer.distributed import is_part, part
 
 SCALE: Final = "scale"
 """Key of a group of parameters with the factor of its learning rate."""
@@ -27,8 +28,8 @@ def adamw(stage: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
     groups: list[dict[str, Any]] = []
     for scale in sorted({1.0} | {scales[name] for name, _ in named(stage)}):
         trained = [parameter for name, parameter in named(stage) if scales[name] == scale]
-        vectors = [p for p in trained if p.squeeze().ndim <= 1]
-        matrices = [p for p in trained if p.squeeze().ndim > 1]
+        vectors = [p for p in trained if sum(size > 1 for size in p.shape) <= 1]
+        matrices = [p for p in trained if sum(size > 1 for size in p.shape) > 1]
         groups += [
             {"params": matrices, "weight_decay": config.weight_decay, SCALE: scale},
             {"params": vectors, "weight_decay": 0.0, SCALE: scale},
@@ -83,10 +84,13 @@ def state(stage: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tenso
 def restore(stage: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Give an optimiser the state that `state` returned."""
     by_parameter: dict[str, dict[str, Tensor]] = {}
+    parameters = dict(named(stage))
     for name, value in tensors.items():
         parameter, _, key = name.rpartition(".")
+        if parameter in parameters and key != "step":  # the number of steps is a number, whatever the parameter is
+            value = part(value, parameters[parameter])
         by_parameter.setdefault(parameter, {})[key] = value
-    names = {id(parameter): name for name, parameter in named(stage)}
+    names = {id(parameter): name for name, parameter in parameters.items()}
     order = [names[id(p)] for group in optimizer.param_groups for p in group["params"]]
     remembered = {i: by_parameter[name] for i, name in enumerate(order) if name in by_parameter}
     optimizer.load_state_dict({"state": remembered, "param_groups": optimizer.state_dict()["param_groups"]})
@@ -105,11 +109,15 @@ class Average:
         """Move the average towards the present state."""
         own, now = self.tensors, stage.state_dict()
         moving = [name for name in own if own[name].is_floating_point()]
-        torch._foreach_lerp_([own[name] for name in moving], [now[name] for name in moving], 1 - self.decay)
+        # Parts of weights and whole buffers apart: one operation takes one kind.
+        for kind in (True, False):
+            same = [name for name in moving if is_part(own[name]) is kind]
+            if same:
+                torch._foreach_lerp_([own[name] for name in same], [now[name] for name in same], 1 - self.decay)
         for name in own.keys() - set(moving):
             own[name].copy_(now[name])
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Set the average to tensors by name."""
         for name, value in tensors.items():
-            self.tensors[name].copy_(value)
+            self.tensors[name].copy_(part(value, self.tensors[name]))

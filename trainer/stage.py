@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import torch
 
+from cache_schema.errors import UserError
 from cache_schema.spec import DenseSpec, TeacherSpec, added, fingerprint
 from trainer.align import Align, PatchTeacher, Teacher, TeacherLosses
 from trainer.batch import Statistics, targets
 from trainer.config import AlignConfig, DistillConfig, StageConfig
 from trainer.distill import Distill
 from trainer.encoders import catalog
-from trainer.encoders.protocol import EncoderSettings
+from trainer.encoders.protocol import Encoder, EncoderSettings, OwnDecoder
 from trainer.part import DataConfig
 
 Stage = Align | Distill
@@ -44,6 +45,7 @@ def build(config: StageConfig, facts: Facts, statistics: Statistics | None = Non
         UserError: the parts do not fit together.
     """
     made = catalog.build(config.encoder.name, **vars(encoder or config.encoder.resolved()))
+    _check_heads(config, made)
     if statistics is None:
         dims = {name: t.dim for t in facts.teachers for name in targets(t.name, t.text).values()}
         statistics = {name: (torch.zeros(dim), torch.ones(dim)) for name, dim in dims.items()}
@@ -54,6 +56,26 @@ def build(config: StageConfig, facts: Facts, statistics: Statistics | None = Non
     if facts.teachers:
         heads = TeacherLosses(facts.guide_dim or made.dim, facts.teachers, config.align, statistics)
     return Distill(made, config.distill, facts.guide_dim or None, heads, facts.patches)
+
+
+def _check_heads(config: StageConfig, encoder: Encoder) -> None:
+    """Check that the heads of pooling and decoders divide the width of the encoder.
+
+    Raises:
+        UserError: they do not. The message says which number does.
+    """
+    used = {}
+    if isinstance(config, AlignConfig) and config.align.pool == "attention":
+        used["align.heads"] = config.align.heads
+    if isinstance(config, DistillConfig):
+        decoded = config.distill.local_weight or config.distill.summarises
+        if decoded or (config.distill.reconstruction_weight and not isinstance(encoder, OwnDecoder)):
+            used["distill.heads"] = config.distill.heads
+    for setting, heads in used.items():
+        width = encoder.dim
+        if width % heads:  # a head of a Vision Transformer has 64 channels
+            fitting = width // 64 if width % 64 == 0 else max(n for n in range(1, heads + 1) if width % n == 0)
+            raise UserError(f"{setting}={heads} does not divide the width {width} of {config.encoder.name}: --set {setting}={fitting}")
 
 
 def patch_teachers(specs: dict[str, DenseSpec]) -> tuple[PatchTeacher, ...]:

@@ -421,7 +421,7 @@ def test_several_test_caches_share_a_training(run, cache_path, monkeypatch):
     loaded, cache, trainings = checkpoint.load(run), store.open_cache(cache_path), []
     learn = classify.learn
     monkeypatch.setattr(classify, "learn", lambda *arguments: trainings.append(1) or learn(*arguments))
-    with features.train_once():
+    with features.once():
         both = [catalog.evaluate("classify", loaded, cache, catalog.options("classify", QUICK), other) for other in (None, cache)]
     assert len(trainings) == 1 and both[0].scores.metrics == both[1].scores.metrics
     assert isinstance(both[0].scores.trained.body, Body)

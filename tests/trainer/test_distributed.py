@@ -1,26 +1,36 @@
-"""Two processes as one: same losses, same weights; and if one dies, the other does not wait for it."""
+"""Two processes as one, with a copy of the model each or a part of it: same losses, same weights; and if one dies, the other does not
+wait for it."""
 
+import contextlib
+import itertools
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pytest
 import torch
 
 from tests.trainer.conftest import config_of
-from trainer import checkpoint, log
+from trainer import checkpoint, log, signals
+from trainer.align import Contrast
 from trainer.distributed import Ranks, SyncBatchNorm, device_of, joined
 from trainer.loop import train
 
 ROOT = Path(__file__).parents[2]
 RUNS = {
     "align": (("align", "align.teacher_drop=0.3", "data.negatives=6", "optim.ema=0.5"), {}),
-    "parts": (("align", "optim.batch=16", "optim.accumulate=2"), {}),
     "distill": (("distill", "guide=own", "distill.projected_weight=1", "distill.reconstruction_weight=1"), {"guide_run": True}),
+    "dealt": (("distill", "distributed=fsdp", "guide=own", "distill.projected_weight=1", "recompute=true"), {"guide_run": True}),
+    "turns": (("align", "optim.batch=16", "optim.accumulate=2", "optim.ema=0.5", "optim.epochs=4"), {}),
 }
+TURNS = ("fsdp", "ddp", "fsdp")
+"""How the two ranks of the run `turns` share the model; after three steps they stop and go on in the next way."""
+LIMIT: Final = 2.66
+"""Limit of temperatures during these trainings, which is just above where they begin, so that it is reached."""
 PROGRAM = """
 import os, sys
 from pathlib import Path
@@ -37,14 +47,28 @@ if dying == "dying" and os.environ["RANK"] == "1":
         return draw(*arguments)
     loop.draw = killing
 torch.distributed.init_process_group("gloo")
-test_distributed.train_all(Path(cache), Path(aligned), Path(out))
+test_distributed.train_all(Path(cache), Path(aligned), Path(out), test_distributed.TURNS)
 torch.distributed.destroy_process_group()
 """
 
 
-def train_all(cache, aligned, out):
+def train_all(cache, aligned, out, turns=("auto",)):
     for name, (arguments, options) in RUNS.items():
-        train(config_of(*arguments), [cache], out / name, guide_run=aligned if options else None, device="cpu")
+        for i, how in enumerate(turns if name == "turns" else [""]):
+            more = [f"distributed={how}"] if how else []
+            with stopped_after(3 if how and i < len(turns) - 1 else 0):
+                train(config_of(*arguments, *more), [cache], out / name, guide_run=aligned if options else None, device="cpu", resume=i > 0)
+
+
+@contextlib.contextmanager
+def stopped_after(steps):
+    """Stop a training after so many steps, as a signal would; 0 for never."""
+    calls = itertools.count(1)
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(signals.Stopped):
+        patch.setattr(Contrast, "largest", LIMIT)
+        if steps:
+            patch.setattr(signals, "postponed", lambda _: contextlib.nullcontext(lambda: next(calls) == steps))
+        yield
 
 
 def two_ranks(tmp_path, *arguments):
@@ -77,6 +101,9 @@ def test_two_ranks_train_as_one_would(guided, aligned, tmp_path):
         # Not the means: a bias before a batch norm has no gradient but rounding, which Adam blows up to full steps in any direction.
         buffers = [key for key in here if key.endswith("running_var")]
         assert buffers
+        if name in ("align", "turns"):
+            scales = [value for key, value in there.items() if key.endswith("log_scale")]
+            assert all(value.ndim == 0 and value <= LIMIT + 0.01 for value in scales) and any(value > LIMIT - 0.01 for value in scales)
         for key in buffers:
             np.testing.assert_allclose(there[key], here[key], rtol=1e-3, atol=1e-5)
 
@@ -100,6 +127,17 @@ def test_alone_a_batch_norm_that_synchronises_is_the_usual_one(monkeypatch):
     torch.testing.assert_close(ours.weight.grad, usual.weight.grad)
     torch.testing.assert_close(ours.running_var, usual.running_var)
     torch.testing.assert_close(ours.eval()(y), usual.eval()(x))
+
+
+def test_a_batch_norm_is_over_all_rows_of_ranks_that_have_different_numbers_of_them(monkeypatch):
+    torch.manual_seed(0)
+    usual, ours, x = torch.nn.BatchNorm1d(5), SyncBatchNorm(5), 3 * torch.randn(50, 5) + 1
+    others = x[13:]
+    of_others = torch.stack([others.mean(0), others.var(0, correction=0), torch.full((5,), 37.0)])
+    monkeypatch.setattr("trainer.distributed.gathered", lambda own: torch.cat([own, of_others.unsqueeze(0)]))
+    torch.testing.assert_close(ours(x[:13]), usual(x)[:13])
+    torch.testing.assert_close(ours.running_mean, usual.running_mean)
+    torch.testing.assert_close(ours.running_var, usual.running_var)
 
 
 def test_a_batch_is_dealt_evenly_or_not_at_all():

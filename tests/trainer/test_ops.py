@@ -38,7 +38,10 @@ def test_points_in_farthest_order_answer_their_own_prefix(generator):
         assert ops.farthest_points(ordered, count).tolist() == [list(range(count))] * 2
 
 
-def test_nearest_equals_a_full_sort(generator):
+@pytest.mark.parametrize("pairs", [1, 150, 301, 10_000])
+def test_nearest_equals_a_full_sort(generator, monkeypatch, pairs):
+    """However many distances are computed at a time: for one query, some queries of a shape, one shape, or all."""
+    monkeypatch.setattr(ops, "PAIRS", pairs)
     query, xyz = torch.randn(2, 5, 3, generator=generator), torch.randn(2, 60, 3, generator=generator)
     squared = ((query.numpy()[:, :, None] - xyz.numpy()[:, None]) ** 2).sum(-1)
     assert ops.nearest(query, xyz, 7).tolist() == squared.argsort(-1, kind="stable")[..., :7].tolist()

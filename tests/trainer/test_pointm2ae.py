@@ -359,6 +359,21 @@ def test_a_shape_does_not_depend_on_the_others_of_its_batch(encoder, points, mas
         torch.testing.assert_close(encoder(encoder.patchify(points[one], ordered=False), visible[one]).tokens, together[one])
 
 
+def test_in_training_batch_norms_see_every_visible_group_once(encoder, points, mask):
+    encoder.train()
+    patches, visible = encoder.patchify(points, ordered=False), draw_of(mask).visible
+    seen = encoder.reveal(patches, visible)[0]
+    groups, given = patches.levels[0].groups, []
+    for module in encoder.tiers[0].embed.modules():
+        if isinstance(module, nn.BatchNorm1d):
+            module.register_forward_hook(lambda norm, inputs, output: given.append(inputs[0]))
+    encoder(patches, visible)
+    assert not seen.filled.all()
+    alone = encoder.tiers[0].embed.lift(groups[seen.slot >= 0])  # [visible groups, K, D]
+    torch.testing.assert_close(given[0], alone.flatten(0, 1))
+    assert len(given[1]) == len(given[0])
+
+
 @torch.no_grad()
 def test_tokens_of_whole_shapes_see_what_is_near(encoder, points):
     patches = encoder.patchify(points, ordered=False)

@@ -8,6 +8,7 @@ import dataclasses
 import itertools
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from trainer import ops
 from trainer.batch import Batch
 from trainer.distill import Distill, DistillDraw
-from trainer.encoders import catalog, pointmamba, protocol, scan
+from trainer.encoders import catalog, mamba_cpu, pointmamba, protocol, scan
 from trainer.options import DistillOptions
 from trainer.recipes import experiment
 
@@ -101,18 +102,19 @@ def test_the_scan_is_safe_in_float32(generator, step, abreast):
         assert ((own.double() - expected).abs().max() <= 1e-4 * expected.abs().max() + 1e-20).item()
 
 
-def test_autocast_and_the_type_of_inputs_do_not_reach_inside(generator):
+@pytest.mark.parametrize("selective_scan", [scan.selective_scan, scan.plain_scan])
+def test_autocast_and_the_type_of_inputs_do_not_reach_inside(generator, selective_scan):
     values = scanned(generator, 20, dtype=torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
-        inside = scan.selective_scan(*values)
+        inside = selective_scan(*values)
         gradients = torch.autograd.grad(inside.sum(), values)
-    outside = scan.selective_scan(*values)
+    outside = selective_scan(*values)
     assert torch.equal(inside, outside)
     assert all(torch.equal(*pair) for pair in zip(gradients, torch.autograd.grad(outside.sum(), values), strict=True))
     x, dt, a, b, c, d = (value.detach() for value in values)
     half = x.bfloat16(), dt, a, b.bfloat16(), c.bfloat16(), d
-    assert scan.selective_scan(*half).dtype == torch.bfloat16
-    assert torch.equal(scan.selective_scan(*half), scan.selective_scan(*(value.float() for value in half)).bfloat16())
+    assert selective_scan(*half).dtype == torch.bfloat16
+    assert torch.equal(selective_scan(*half), selective_scan(*(value.float() for value in half)).bfloat16())
 
 
 def test_compiled_the_scan_is_the_same(generator):
@@ -148,6 +150,108 @@ def test_the_scan_is_the_same_on_a_gpu(generator):
     assert close(outputs[0].cpu(), outputs[1])
     gradients = torch.autograd.grad(outputs[0].sum(), there), torch.autograd.grad(outputs[1].sum(), values)
     assert all(close(own.cpu(), expected, 1e-4) for own, expected in zip(*gradients, strict=True))
+
+
+# ------------------------------------------------------------------------------------------------------ kernels for a CPU
+
+
+@pytest.fixture
+def kernels() -> None:
+    if not mamba_cpu.available():
+        pytest.skip("there is no C compiler")
+
+
+def agree(ours: Callable[..., Tensor], plain: Callable[..., Tensor], values: list[Tensor], within: float = 1e-5) -> None:
+    """Outputs and gradients of `ours` in float32 are those of `plain` in float64."""
+    wide = [value.detach().double().requires_grad_() for value in values]
+    y, expected = ours(*values), plain(*wide)
+    weights = torch.linspace(-1, 1, y.numel()).view(y.shape)
+    gradients = torch.autograd.grad((y * weights).sum(), values), torch.autograd.grad((expected * weights.double()).sum(), wide)
+    for own, known in ((y, expected), *zip(*gradients, strict=True)):
+        # Where everything is forgotten, gradients of rates are smaller than the numbers of float32.
+        assert ((own.double() - known).abs().max() <= within * known.abs().max() + 1e-20).item()
+
+
+@pytest.mark.parametrize("step", [1e-6, 1.0, 1e4])
+@pytest.mark.parametrize(("tokens", "channels", "states"), [(1, 16, 1), (2, 5, 3), (64, 37, 16)])
+def test_the_kernel_of_the_scan_is_the_recurrence(kernels, generator, tokens, channels, states, step):
+    x, dt, rate, b, c, d = (
+        torch.randn(shape, generator=generator)
+        for shape in ((3, tokens, channels), (3, tokens, channels), (channels, states), *[(3, tokens, states)] * 2, (channels,))
+    )
+    values = [value.requires_grad_() for value in (x, step * dt.exp(), -rate.exp(), b, c, d)]
+    agree(mamba_cpu.scanned, one_by_one, values)
+
+
+@pytest.mark.parametrize(("tokens", "channels", "kernel"), [(1, 16, 4), (3, 5, 4), (4, 5, 1), (40, 37, 4), (5, 16, 9)])
+def test_the_kernel_of_the_convolution_is_the_plain_one(kernels, generator, tokens, channels, kernel):
+    shapes = (3, tokens, channels), (channels, 1, kernel), (channels,)
+    values = [(9 * torch.randn(shape, generator=generator)).requires_grad_() for shape in shapes]  # SiLU far to both sides of 0
+    agree(mamba_cpu.convolved, pointmamba.plain_convolution, values)
+
+
+@pytest.mark.parametrize("broken", [torch.nan, -torch.nan, torch.inf])
+def test_a_broken_number_is_not_hidden_by_the_kernels(kernels, generator, broken):
+    """A training that diverges has to be seen."""
+    values = [value.detach() for value in scanned(generator, 4, dtype=torch.float32)]
+    for i in (0, 1, 2, 3, 4, 5) if broken != torch.inf else (0, 1, 3, 4, 5):
+        given = [value.clone() for value in values]
+        given[i].view(-1)[0] = broken
+        assert not mamba_cpu.scanned(*given).isfinite().all()
+    x, weight, bias = torch.randn(1, 6, 5, generator=generator), torch.ones(5, 1, 4), torch.zeros(5)
+    for value in (x, weight, bias):
+        kept = value.clone()
+        value.view(-1)[0] = broken
+        assert not mamba_cpu.convolved(x, weight, bias).isfinite().all()
+        value.copy_(kept)
+
+
+def test_the_kernels_are_operators_that_torch_expects(kernels, generator):
+    x, dt, a, b, c, d = (value.detach() for value in scanned(generator, 5, dtype=torch.float32))
+    torch.library.opcheck(mamba_cpu._scan, [value.requires_grad_() for value in (x, dt, a.mT.contiguous(), b, c, d)])
+    torch.library.opcheck(mamba_cpu._convolve, (x, torch.randn(4, 5, requires_grad=True), d))
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_step_with_the_kernels_is_a_plain_step(kernels, batch, generator, monkeypatch, bf16):
+    stage = Distill(catalog.build("pointmamba-s", **SMALL), DistillOptions(**OWN))
+    draw, results = stage.draw(3, generator), []
+    for usable in (mamba_cpu.usable, lambda x, most: False):
+        monkeypatch.setattr(mamba_cpu, "usable", usable)
+        torch.manual_seed(1)  # of drop path
+        stage.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = stage(batch, draw)["loss"]
+        loss.backward()
+        results.append((loss.detach(), *(p.grad.clone() for p in stage.encoder.mamba.parameters())))
+    assert all(close(*pair, 5e-2 if bf16 else 1e-4) for pair in zip(*results, strict=True))
+
+
+@pytest.fixture
+def anew():
+    """The kernels are compiled again in this test and after it."""
+    caches = mamba_cpu._tried, mamba_cpu._library
+    for function in caches:
+        function.cache_clear()
+    yield
+    for function in caches:
+        function.cache_clear()
+
+
+@pytest.mark.parametrize(("compiler", "reason"), [("", "CC is empty"), ("no-such-compiler", "No such file"), ("cc -Dvec=", "error")])
+def test_without_a_compiler_the_plain_scan_is_used_and_this_is_said(anew, generator, monkeypatch, capsys, compiler, reason):
+    monkeypatch.setenv("CC", compiler)
+    values = [value.detach() for value in scanned(generator, 6, dtype=torch.float32)]
+    assert torch.equal(scan.selective_scan(*values), scan.plain_scan(*values))
+    scan.selective_scan(*values)
+    said = capsys.readouterr().err
+    assert said.count("Mamba runs in plain torch") == 1 and reason in said
+
+
+def test_kernels_that_compute_something_else_are_not_used(kernels, anew, monkeypatch, capsys):
+    monkeypatch.setattr(mamba_cpu, "scanned", lambda *values: 1.001 * scan.plain_scan(*values))
+    assert not mamba_cpu.available()
+    assert "their results differ" in capsys.readouterr().err
 
 
 # -------------------------------------------------------------------------------------------------------------- the curves

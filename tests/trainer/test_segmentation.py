@@ -20,7 +20,7 @@ from trainer.options import DistillOptions
 from trainer.points import Convention
 from trainer.published import segmentation
 from trainer.tasks import catalog, parts, result, scenes, segment
-from trainer.tasks.features import train_once
+from trainer.tasks.features import once
 from trainer.tasks.metres import Frame
 from trainer.tasks.propagation import Head, layers, propagate
 from trainer.tasks.result import Scores
@@ -315,7 +315,7 @@ def test_classes_of_another_cache_are_matched_by_name(rooms: Cache, tmp_path: Pa
     assert np.array(turned.confusion)[3].sum() == 0
     trainings: list[object] = []
     monkeypatch.setattr(scenes, "fit", lambda *given: trainings.append(given) or segment.fit(*given))
-    with train_once():
+    with once():
         assert [scenes.run(stage, rooms, cache, options).metrics for stage in [stage_of()] for cache in (other, again)] == [
             turned.metrics
         ] * 2

@@ -53,10 +53,14 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
     """Softmax attention of queries [B, H, N, C] to M keys and values [B, H, M, C].
 
     If the boolean mask (broadcast to [B, H, N, M]) is False, the query does not attend to the key. On a CPU in bfloat16, torch's fused
-    kernel is not used: its backward pass takes three to eight times as long as these three operations (torch 2.13, 26 to 64 tokens).
+    kernel is not used: its backward pass takes three to eight times as long as three plain operations (torch 2.13, 26 to 64 tokens). With
+    many keys of few channels, these spend their time on reading and writing logits, and the fused kernel in float32 takes half as long.
     """
     if q.device.type != "cpu" or q.dtype != torch.bfloat16:
         return F.scaled_dot_product_attention(q, k, v, mask)
+    if k.shape[-2] > 12 * k.shape[-1]:
+        with torch.autocast("cpu", enabled=False):
+            return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), mask).to(v.dtype)
     logits: Tensor = (q * q.shape[-1] ** -0.5) @ k.mT  # [B, H, N, M]
     if mask is not None:
         logits = logits.masked_fill(~mask, -torch.inf)
@@ -181,7 +185,7 @@ class Transformer(nn.Module):
         self, dim: int, depth: int, heads: int, drop_path: float, first_drop: float = 0.0, *, block: type[Block] = Block, learnt: int = 0
     ) -> None:
         super().__init__()
-        rates = torch.linspace(first_drop, drop_path, depth).tolist()
+        rates = torch.linspace(first_drop, drop_path, depth, device="cpu").tolist()
         self.blocks = nn.ModuleList([block(dim, heads, rate, learnt) for rate in rates])
 
     def forward(self, tokens: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:

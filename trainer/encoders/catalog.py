@@ -21,14 +21,24 @@ from trainer.encoders.protocol import Encoder, EncoderSettings, Family
 
 ENCODERS: Final = {
     "pointmae-s": "trainer.encoders.pointmae",
+    "pointmae-b": "trainer.encoders.pointmae",
+    "pointmae-l": "trainer.encoders.pointmae",
     "pointmae-tiny": "trainer.encoders.pointmae",
     "pointbert-s": "trainer.encoders.pointbert",
+    "pointbert-b": "trainer.encoders.pointbert",
+    "pointbert-l": "trainer.encoders.pointbert",
     "pointbert-tiny": "trainer.encoders.pointbert",
     "recon-s": "trainer.encoders.recon",
+    "recon-b": "trainer.encoders.recon",
+    "recon-l": "trainer.encoders.recon",
     "recon-tiny": "trainer.encoders.recon",
     "pointm2ae-s": "trainer.encoders.pointm2ae",
+    "pointm2ae-b": "trainer.encoders.pointm2ae",
+    "pointm2ae-l": "trainer.encoders.pointm2ae",
     "pointm2ae-tiny": "trainer.encoders.pointm2ae",
     "pointmamba-s": "trainer.encoders.pointmamba",
+    "pointmamba-b": "trainer.encoders.pointmamba",
+    "pointmamba-l": "trainer.encoders.pointmamba",
     "pointmamba-tiny": "trainer.encoders.pointmamba",
 }
 """Modules by the name of the encoder, family and size. A module has the configuration in `CONFIGS[name]`; its function `build` takes it."""
@@ -65,6 +75,14 @@ def build(name: str, **overrides: Any) -> Encoder:
     `config`.
     """
     return family(name).build(config(name, **overrides))
+
+
+def parameters(name: str) -> int:
+    """Number of parameters of the encoder called `name`. No memory is taken for them. Raises as `config`."""
+    with torch.device("meta"):
+        encoder = build(name)
+    assert isinstance(encoder, torch.nn.Module)
+    return sum(parameter.numel() for parameter in encoder.parameters())
 
 
 def regrouped(encoder: Encoder, groups: int | None = None, group_size: int | None = None) -> Encoder:

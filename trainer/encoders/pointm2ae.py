@@ -86,6 +86,10 @@ class PointM2AEConfig:
 S: Final = PointM2AEConfig()
 CONFIGS: Final = {
     "pointm2ae-s": S,
+    # Point-M2AE has one size. Its last level is as wide as ViT-S; those of these sizes are as wide as ViT-B, and as wide and twice as deep
+    # as ViT-L. The levels below keep their ratios.
+    "pointm2ae-b": dataclasses.replace(S, widths=(192, 384, 768), heads=12),
+    "pointm2ae-l": dataclasses.replace(S, widths=(256, 512, 1024), depths=(10, 10, 10), heads=16),
     # Trains on two CPU cores, on 256 points or more.
     "pointm2ae-tiny": dataclasses.replace(
         S, counts=(256, 128, 32), embed=(32, 64, 128), widths=(24, 48, 96), depths=(2, 2, 2), heads=3, drop_path=0.0
@@ -126,7 +130,8 @@ class PointM2AE(nn.Module):
         below = (config.channels, *config.widths)
         embeds = (config.embed, *((below[i], below[i], config.widths[i]) for i in (1, 2)))
         drops = [
-            (rates[0].item(), rates[-1].item()) for rates in torch.linspace(0, config.drop_path, sum(config.depths)).split(config.depths)
+            (rates[0].item(), rates[-1].item())
+            for rates in torch.linspace(0, config.drop_path, sum(config.depths), device="cpu").split(config.depths)
         ]
         self.tiers = nn.ModuleList(
             [Tier(below[i], embeds[i], config.widths[i], config.depths[i], config.heads, drops[i]) for i in range(3)]
@@ -174,7 +179,7 @@ class PointM2AE(nn.Module):
                 members = ops.gather(encoded[-1], shown[i - 1].slot.gather(1, members.flatten(1)).view_as(members))  # [B, L, K, D below]
             else:
                 members = ops.gather(level.groups.flatten(2), seen.group).unflatten(2, level.groups.shape[2:])  # [B, L, K, C]
-            tokens = tier.embed(members)  # [B, L, D]
+            tokens = embedded(tier.embed, members, seen.filled)
             centres = level.centres if whole else ops.gather(level.centres, seen.group)  # [B, L, 3]
             # No token attends to slots that only fill up the batch. Their own results are computed and not used.
             mask, radius = None if seen.filled is None else seen.filled[:, None, None], self.config.radii[i]  # [B, 1, 1, L]
@@ -235,10 +240,24 @@ def slots(there: Tensor, bound: int | None) -> Shown:
     # A compiled graph has fixed sizes: reading the largest count would cause a graph break.
     length = min(bound, there.shape[1]) if bound and torch.compiler.is_compiling() else int(count.max())
     column = torch.arange(length, device=there.device)
-    # A stable sort keeps the groups' order. The remainder operation repeats groups: with real groups instead of zeros, the batch norms of
-    # the patch embedding get realistic statistics.
+    # A stable sort keeps the groups' order. The remainder operation repeats groups, and not zeros, which a compiled graph would show to the
+    # batch norms of the patch embedding: see `embedded`.
     first = there.byte().argsort(dim=1, descending=True, stable=True)  # [B, G] groups, the visible ones first
     return Shown(group=first.gather(1, column % count), slot=torch.where(there, there.cumsum(1) - 1, -1), filled=column < count)
+
+
+def embedded(embed: PatchEmbed, members: Tensor, filled: Tensor | None) -> Tensor:
+    """Tokens [B, L, D] of the groups in the slots, from their members [B, L, K, C] and `Shown.filled`.
+
+    Slots that only fill up the batch get zeros. So nothing is computed for them, and in training the batch norms see every visible group
+    once, whatever the other shapes of the batch show. A compiled graph has fixed sizes, so it embeds all slots.
+    """
+    if filled is None or torch.compiler.is_compiling():
+        tokens: Tensor = embed(members)
+        return tokens
+    rows = filled.flatten().nonzero().squeeze(1)
+    found = embed(members.flatten(0, 1)[rows].unsqueeze(0)).squeeze(0)  # [visible groups, D]
+    return found.new_zeros(filled.numel(), found.shape[1]).index_copy(0, rows, found).unflatten(0, filled.shape)
 
 
 def near(centres: Tensor, radius: float) -> Tensor:

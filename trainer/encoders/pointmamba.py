@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from cache_schema.errors import UserError
 from trainer import ops
+from trainer.encoders import mamba_cpu
 from trainer.encoders.blocks import DropPath, PatchEmbed, check_sizes, grouped, initialise, position_mlp, thirds
 from trainer.encoders.names import from_names, to_names
 from trainer.encoders.protocol import Encoded, Level, Patches, Scale, Site
@@ -80,6 +81,9 @@ class PointMambaConfig:
 S: Final = PointMambaConfig()
 CONFIGS: Final = {
     "pointmamba-s": S,
+    # PointMamba has one size, with the width and depth of ViT-S; these have those of ViT-B and ViT-L.
+    "pointmamba-b": dataclasses.replace(S, dim=768),
+    "pointmamba-l": dataclasses.replace(S, dim=1024, depth=24),
     # Trains on two CPU cores.
     "pointmamba-tiny": dataclasses.replace(S, groups=32, embed=(32, 64, 128), dim=96, depth=4, state=8, drop_path=0.0),
 }
@@ -209,12 +213,27 @@ class Mixer(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         x, gate = self.in_proj(tokens).chunk(2, -1)  # [B, T, E] each
-        x = F.silu(self.conv1d(x.mT)[..., : x.shape[1]].mT.contiguous())
+        x = convolved(x, self.conv1d)
         dt, b, c = self.x_proj(x).split((self.rank, self.state, self.state), -1)
         dt = F.softplus(F.linear(dt, self.dt_proj.weight).float() + self.dt_proj.bias.float())  # [B, T, E]
         y = selective_scan(x, dt, -self.A_log.float().exp(), b, c, self.D)
         out: Tensor = self.out_proj(y * F.silu(gate))
         return out
+
+
+def convolved(x: Tensor, conv: nn.Conv1d) -> Tensor:
+    """SiLU of a causal convolution of each channel of x [B, T, E], in the same shape. `conv` has a padding of K - 1 at both ends."""
+    assert conv.bias is not None
+    if mamba_cpu.usable(x, conv.kernel_size[0]):
+        return mamba_cpu.convolved(x, conv.weight, conv.bias)
+    return plain_convolution(x, conv.weight, conv.bias)
+
+
+def plain_convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The same outputs as `convolved`, in plain torch, on any device, of weights [E, 1, K] and a bias [E]."""
+    channels, _, kernel = weight.shape
+    y = F.conv1d(x.mT, weight, bias, padding=kernel - 1, groups=channels)[..., : x.shape[1]]
+    return F.silu(y.mT.contiguous())
 
 
 class Block(nn.Module):
@@ -243,7 +262,7 @@ class Mamba(nn.Module):
 
     def __init__(self, config: PointMambaConfig, depth: int, drop_path: float) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList([Block(config, rate) for rate in torch.linspace(0, drop_path, depth).tolist()])
+        self.blocks = nn.ModuleList([Block(config, rate) for rate in torch.linspace(0, drop_path, depth, device="cpu").tolist()])
 
     def forward(self, x: Tensor) -> Tensor:
         return self.states(x, (len(self.blocks),))[0]

@@ -3,8 +3,8 @@
     y = selective_scan(x, dt, a, b, c, d)
 
 Token t moves each channel's state by h[t] = exp(dt[t] a) h[t-1] + dt[t] x[t] b[t] and reads y[t] = c[t] h[t] + d x[t]. `mamba_ssm` has a
-kernel for the scan, which is used if it is installed and the tensors are on a GPU. In all other cases, and in compiled graphs, `plain_scan`
-is used; in files for other runtimes, `exported_scan`.
+kernel for the scan, which is used if it is installed and the tensors are on a GPU. On a CPU, our own kernel is used (`mamba_cpu`) if there
+is a C compiler. In all other cases, and in compiled graphs on a GPU, `plain_scan` is used; in files for other runtimes, `exported_scan`.
 
 The plain scan cuts the tokens into about sqrt(T) chunks. For the backward pass, only the state at the start of each chunk is
 kept; the other states are computed again, chunk by chunk. On a CPU, chunks run one after another, so that the memory in use stays in the
@@ -24,6 +24,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from trainer.encoders import mamba_cpu
 
 # The kernel of Mamba's authors is optional, because its installation needs a GPU and a compiler.
 try:
@@ -48,6 +50,8 @@ def selective_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Te
     # A compiled graph uses the plain scan, which is one operator for the compiler.
     if kernel is not None and x.is_cuda and not torch.compiler.is_compiling():
         return kernel_scan(x, dt, a, b, c, d)
+    if mamba_cpu.usable(x, a.shape[1]):
+        return mamba_cpu.scanned(x, dt, a, b, c, d)
     return plain_scan(x, dt, a, b, c, d)
 
 

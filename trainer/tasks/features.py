@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeVar, cast
 
 import numpy as np
@@ -103,6 +104,12 @@ class Body(nn.Module):
         return next(self.parameters()).device
 
     @property
+    def state(self) -> tuple[Hashable, ...]:
+        """What the features of given points depend on. Whatever changes weights in place, such as an optimiser, changes it."""
+        versions = tuple(tensor._version for tensor in self.state_dict(keep_vars=True).values())
+        return self.encoder, self.summary, self.pool, self.convention, versions
+
+    @property
     def grey(self) -> float:
         """The colour of shapes without colours."""
         return self.convention.grey if self.convention else GREY
@@ -148,7 +155,8 @@ def repeats(asked: int | None, body: Body, *shapes: Shapes) -> int:
 def extract(
     body: Body, shapes: Shapes, block: int, head: nn.Module | None = None, change: Callable[[Tensor], Tensor] | None = None
 ) -> Tensor:
-    """Features of one block of every shape, computed in float32. Returns [n, F] on the CPU.
+    """Features of one block of every shape, computed in float32. Returns [n, F] on the CPU. In `once` with `features`, those of the same
+    body without `head` and `change` are computed once.
 
     Args:
         body: the body, in evaluation mode.
@@ -161,6 +169,17 @@ def extract(
         UserError: a feature is NaN or infinite, or a file does not match its checksum.
     """
     assert not body.training and (head is None or not head.training)
+    done = _DONE.get()
+    if done is None or not done.features or head is not None or change is not None:
+        return _extracted(body, shapes, block, head, change)
+    key = (*body.state, shapes.cache.path, shapes.rows.tobytes(), block)
+    if key not in done.results:
+        done.results[key] = _extracted(body, shapes, block, head, change)
+    return cast(Tensor, done.results[key]).clone()
+
+
+def _extracted(body: Body, shapes: Shapes, block: int, head: nn.Module | None, change: Callable[[Tensor], Tensor] | None) -> Tensor:
+    """See `extract`."""
     out, blocks = [], body.blocks(shapes)
     for chosen in np.array_split(np.arange(len(shapes)), -(-len(shapes) // batch_size(blocks.count))):
         points = blocks.read(shapes.rows[chosen], block).to(body.device)
@@ -186,21 +205,31 @@ def batch_size(points: int) -> int:
     return max(1, min(BATCH, BATCH * USUAL // points))
 
 
-_TRAINED: ContextVar[dict[Hashable, object] | None] = ContextVar("models trained in this block", default=None)
+@dataclass(frozen=True)
+class _Done:
+    """What was computed in a block of `once`."""
+
+    features: bool
+    """Whether features are kept, and not only what was trained."""
+    results: dict[Hashable, object] = field(default_factory=dict)
+
+
+_DONE: ContextVar[_Done | None] = ContextVar("results computed in this block", default=None)
 
 
 @contextmanager
-def train_once() -> Iterator[None]:
-    """Within this block, `trained` does no training twice, so that one training is tested on several caches."""
-    token = _TRAINED.set({})
+def once(*, features: bool = False) -> Iterator[None]:
+    """Within this block, `trained` does no training twice, so that one training is tested on several caches. With `features`, `extract` does
+    no forward pass twice, so that several tasks share the features of a run; they stay in memory until the end of the block."""
+    token = _DONE.set(_Done(features))
     try:
         yield
     finally:
-        _TRAINED.reset(token)
+        _DONE.reset(token)
 
 
 def trained(stage: Stage, cache: Cache, options: Any, seed: int, fit: Callable[[], T]) -> T:
-    """The result of a training, in `train_once` only one for each model, cache, options and seed; the test split does not count.
+    """The result of a training, in `once` only one for each model, cache, options and seed; the test split does not count.
 
     New weights and dropout come from torch's global generators, which are seeded here.
 
@@ -211,15 +240,15 @@ def trained(stage: Stage, cache: Cache, options: Any, seed: int, fit: Callable[[
         seed: seed of the training.
         fit: does the training. It may depend on nothing else, and its result must not be changed afterwards.
     """
-    known = _TRAINED.get()
+    done = _DONE.get()
     key = (stage, stage.convention, cache.path, dataclasses.replace(options, test_split=None), seed)
-    if known is None or key not in known:
+    if done is None or key not in done.results:
         with seeded(seed, next(stage.parameters()).device):
             model = fit()
-        if known is None:
+        if done is None:
             return model
-        known[key] = model
-    return cast(T, known[key])
+        done.results[key] = model
+    return cast(T, done.results[key])
 
 
 @contextmanager
