@@ -9,13 +9,9 @@ Letters: n shapes of a shard, V views, K captions of a view that are kept, L byt
 """
 
 import dataclasses
-<<<<<<< HEAD
+import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-=======
-import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
->>>>>>> next
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
@@ -36,14 +32,9 @@ from pipeline import dense, labels
 from pipeline.captioners.catalog import Asking, Captioner, Pending
 from pipeline.models import Models
 from pipeline.plan import Plan, Todo, pictures
-<<<<<<< HEAD
 from pipeline.ranking import scored, scored_over
-from pipeline.records import batch_size, view_count
-from pipeline.sheets import sheet
-=======
-from pipeline.ranking import rank
 from pipeline.records import batch_size, image_embedder, view_count
->>>>>>> next
+from pipeline.sheets import sheet
 from pipeline.teachers.catalog import Teacher
 from pipeline.worker import Made
 
@@ -521,12 +512,14 @@ def _ranking(
     teacher = work.models.teacher(ranked_with.spec)
     images = work.cache.shard_rows(work.cache.arrays(ranked_with)[0], work.number, ranked_with)  # [n, V, E]
 
-<<<<<<< HEAD
-    def order(row: int, texts: list[list[str]]) -> tuple[list[list[str]], NDArray[np.float32]]:
-        parts = [texts[start : start + batch] for start in range(0, len(texts), batch)]
+    def read(texts: list[list[str]]) -> NDArray[np.float32]:
+        different, where = np.unique([text for some in texts for text in some], return_inverse=True)  # samples are often alike
         with work.models.turn:
-            read = torch.cat([teacher.embed_texts([text for some in part for text in some]) for part in parts])
-        embedded = read.reshape(len(texts), samples, -1).numpy()
+            embedded = teacher.embed_texts(different.tolist()).numpy()
+        return embedded[where].reshape(len(texts), samples, -1)
+
+    def order(row: int, texts: list[list[str]]) -> tuple[list[list[str]], NDArray[np.float32]]:
+        embedded = np.concatenate([read(texts[start : start + batch]) for start in range(0, len(texts), batch)])
         if described.per == "view":
             scores = scored(images[row, : len(texts)], embedded)
         else:
@@ -537,14 +530,6 @@ def _ranking(
         if described.kinds:
             best[:] = np.arange(samples)
         return [[some[i] for i in places] for some, places in zip(texts, best, strict=True)], np.take_along_axis(scores, best, axis=1)
-=======
-    def order(row: int, start: int, drawn: list[list[str]]) -> tuple[list[list[str]], NDArray[np.float32]]:
-        different, where = np.unique([text for texts in drawn for text in texts], return_inverse=True)  # samples are often alike
-        with work.models.turn:
-            embedded = teacher.embed_texts(different.tolist()).numpy()
-        best, cosines = rank(images[row, start : start + len(drawn)], embedded[where].reshape(len(drawn), samples, -1))
-        return [[texts[i] for i in places] for texts, places in zip(drawn, best, strict=True)], cosines
->>>>>>> next
 
     return order
 

@@ -35,11 +35,17 @@ from cache_schema.lacking import is_imported, lacking_ids
 from cache_schema.products import markers
 from cache_schema.selection import UNASKED
 from cache_schema.terminal import counted, json_text, printable, version_line
-<<<<<<< HEAD
-from pipeline.describe import asked_in_words, describe, failures, human, origin, product_bytes, remarks, starter_warning, status_counts
-=======
-from pipeline.describe import describe, failures_and_remarks, human, origin, product_bytes, remarks, starter_warning, status_counts
->>>>>>> next
+from pipeline.describe import (
+    asked_in_words,
+    describe,
+    failures_and_remarks,
+    human,
+    origin,
+    product_bytes,
+    remarks,
+    starter_warning,
+    status_counts,
+)
 
 if TYPE_CHECKING:
     from pipeline.recipes import BuildConfig
@@ -813,13 +819,8 @@ def status(cache: CachePath, as_json: Json = False) -> None:
     records = opened.records()
     status = records.get(products.STATUS.name)
     done = status is not None and not opened.missing(status)
-<<<<<<< HEAD
     questions = asked(opened)
-    failed = failures(opened) if done else []
-    noted = remarks(opened) if done else []
-=======
     failed, noted = failures_and_remarks(opened) if done else ([], [])
->>>>>>> next
     repeated = int(opened.repeated().sum()) if done else 0
     counts = status_counts(opened)
     lacking = lacking_ids(opened) if done else {}
