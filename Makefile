@@ -9,7 +9,7 @@ RUN = $(RUNS)/$(ENCODER)
 # One test process a core, one thread each.
 PARALLEL ?= -n auto --dist worksteal
 
-.PHONY: help setup egl cache train dense dense-true dense-false test torture slurm check bench docs science starter-teachers starter-encoder clean
+.PHONY: help setup egl cache train dense dense-true dense-false test torture slurm check bench bench-gpu docs science starter-teachers starter-encoder clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -94,6 +94,9 @@ bench: setup  ## measure readers, rendering, builds, steps and embedding; prints
 	$(BIN)/python bench/step.py
 	$(BIN)/python bench/embed.py
 	$(BIN)/python bench/afar.py
+
+bench-gpu: setup  ## measure training, teachers, captions and drawing on a GPU, at most 8 minutes; writes build/bench/gpu.json
+	$(BIN)/python bench/gpu.py
 
 $(VENV)/docs: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'

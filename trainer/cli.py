@@ -618,10 +618,14 @@ def pull(
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe, a task of `eval`, or the folder of a run.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A recipe, a task of `eval`, an encoder, or the folder of a run.", show_default=False)
+    ],
 ) -> None:
-    """Print all settings of a recipe or a task as JSON. --set can change each of them. Of a run, print what its checkpoint says of it."""
+    """Print all settings of a recipe, a task or an encoder as JSON. --set can change each of them. Of a run, print what its checkpoint says
+    of it."""
     from cache_schema.spec import did_you_mean, to_json
+    from trainer.encoders import catalog as encoders
     from trainer.recipes import RECIPES, experiment
 
     tasks = plugins.names("tasks", TASKS)
@@ -637,8 +641,11 @@ def show(
         from trainer import checkpoint
 
         print_json(to_json(checkpoint.header(Path(name))))
+    elif name in encoders.names():
+        print_json({"parameters": encoders.parameters(name), "encoder": to_json(encoders.config(name), whole=True)})
     else:
-        raise UserError(f"no recipe and no task is called {name!r}{did_you_mean(name, [*RECIPES, *tasks])}")
+        known = [*RECIPES, *tasks, *encoders.names()]
+        raise UserError(f"no recipe, task or encoder is called {name!r}{did_you_mean(name, known)}")
 
 
 def _encoder(config: "StageConfig") -> dict[str, Any]:
