@@ -156,10 +156,10 @@ class Report:
         )
         return turns
 
-    def figure(self, what: str, values: dict[str, float], unit: str) -> None:
-        """Something that is not a time, such as bytes. The ratio is ours, the first, divided by the other one."""
+    def figure(self, what: str, values: dict[str, float], unit: str, compared: bool = True) -> None:
+        """Something that is not a time, such as bytes. The ratio is ours, the first, divided by the other one, if they are compared."""
         first = next(iter(values.values()))
-        ways = [{"name": name, "value": value, "ratio": first / value if value else None} for name, value in values.items()]
+        ways = [{"name": name, "value": value, "ratio": first / value if value and compared else None} for name, value in values.items()]
         self._add({"what": what, "unit": unit, "figures": ways})
 
     def missing(self, what: str, why: str) -> None:

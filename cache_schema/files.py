@@ -23,6 +23,8 @@ from cache_schema.errors import UserError
 NOT_REGULAR = "no regular file but a pipe or a device"
 """Message for what is found in the place of a file."""
 MENDS = "`mmpd-cache verify --repair` mends it"
+READ = 1 << 16
+"""Bytes that are asked for where a file should have ended."""
 ORDER = "order.json"
 """File in the folder of a change that lists what is to be done. While it is not there, nothing is decided."""
 
@@ -128,20 +130,33 @@ def open_regular(path: str | os.PathLike[str], flags: int = os.O_RDONLY) -> int:
     Raises:
         OSError: the file cannot be opened or is not a regular file. For a folder it is an IsADirectoryError.
     """
+    return _opened(path, flags)[0]
+
+
+def _opened(path: str | os.PathLike[str], flags: int = os.O_RDONLY) -> tuple[int, int]:
+    """Do what `open_regular` does. Returns the descriptor and the size of the file in bytes."""
     descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
-    mode = os.fstat(descriptor).st_mode
+    found = os.fstat(descriptor)
+    mode = found.st_mode
     if not stat.S_ISREG(mode):
         os.close(descriptor)
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         raise OSError(errno.EINVAL, NOT_REGULAR, str(path))
-    return descriptor
+    return descriptor, found.st_size
 
 
-def regular_bytes(path: Path) -> bytes:
+def regular_bytes(path: str | os.PathLike[str]) -> bytes:
     """Read all bytes of a regular file. Raises the errors of `open_regular`."""
-    with open(path, "rb", opener=open_regular) as file:
-        return file.read()
+    # By calls of the system alone: a million shapes are tens of thousands of small files, and `open` takes as long as they do to read.
+    file, size = _opened(path)
+    try:
+        parts = [os.read(file, size)]
+        while more := os.read(file, READ):  # one call reads 2 GiB at most, and a file may grow
+            parts.append(more)
+        return b"".join(parts)
+    finally:
+        os.close(file)
 
 
 def read_file(path: Path) -> bytes:

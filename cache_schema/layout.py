@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 
 import google_crc32c
 import numpy as np
-from numcodecs.zstd import Zstd
+from numcodecs.zstd import Zstd, decompress
 from numpy.typing import NDArray
 
 from cache_schema import spec
@@ -134,12 +134,21 @@ def encode(node: ArraySpec, rows: NDArray[Any] | Sequence[Sequence[bytes]]) -> b
         chunks = [encode_chunk(node, chunk) for row in rows for chunk in row.reshape(-1, *node.chunk[1:])]
     else:
         chunks = [chunk for row in rows for chunk in row]
-    index = np.full((math.prod(node.grid), 2), NO_CHUNK, "<u8")
-    sizes = np.array([len(chunk) for chunk in chunks], "<u8")
-    index[: len(chunks), 1] = sizes
-    index[: len(chunks), 0] = np.cumsum(sizes) - sizes
+    return b"".join([*chunks, index_bytes([len(chunk) for chunk in chunks], math.prod(node.grid))])
+
+
+def index_bytes(sizes: Sequence[int], count: int = 0) -> bytes:
+    """Return the shard index that stands behind chunks: offset and size of each, and the CRC-32C of these.
+
+    Args:
+        sizes: bytes of each chunk, in their order.
+        count: number of chunks that a shard has room for, if these are fewer.
+    """
+    index = np.full((max(count, len(sizes)), 2), NO_CHUNK, "<u8")
+    index[: len(sizes), 1] = sizes
+    index[: len(sizes), 0] = np.cumsum(sizes, dtype=np.uint64) - np.array(sizes, np.uint64)
     footer = index.tobytes()
-    return b"".join([*chunks, footer, struct.pack("<I", google_crc32c.value(footer))])
+    return footer + struct.pack("<I", google_crc32c.value(footer))
 
 
 def encode_chunk(node: ArraySpec, values: NDArray[Any]) -> bytes:
@@ -157,7 +166,7 @@ def decode_chunk(node: ArraySpec, chunk: bytes, path: Path) -> NDArray[Any]:
         UserError: the data is damaged.
     """
     size = math.prod(node.chunk) * np.dtype(node.dtype).itemsize
-    raw = unpacked(chunk, size, path) if node.codec == "zstd" else chunk
+    raw = bytes(unpacked(chunk, size, path)) if node.codec == "zstd" else chunk
     return np.frombuffer(raw, node.dtype).reshape(node.chunk[1:])
 
 
@@ -214,7 +223,7 @@ def digests(files: Iterable[bytes]) -> NDArray[np.uint8]:
     return np.stack([np.frombuffer(hashlib.sha256(data).digest(), np.uint8) for data in files])
 
 
-def check_bytes(data: bytes, digest: bytes, path: Path) -> None:
+def check_bytes(data: bytes, digest: bytes, path: Path | str) -> None:
     """Refuse bytes of a file that differ from what was written.
 
     Raises:
@@ -224,15 +233,24 @@ def check_bytes(data: bytes, digest: bytes, path: Path) -> None:
         raise UserError(f"{path} is not as it was written; {MENDS}")
 
 
-def unpacked(data: bytes, size: int, path: Path) -> bytes:
+def unpacked(data: bytes, size: int, path: Path | str, out: bytearray | None = None) -> bytes | bytearray:
     """Decompress zstd data. No more memory is taken than `size`, whatever the data says.
+
+    Args:
+        data: the data.
+        size: number of bytes that it must give.
+        path: its file, for messages.
+        out: memory of `size` bytes to decompress into and to return. New memory takes longer than decompressing.
 
     Raises:
         UserError: the data is damaged, or does not give `size` bytes.
     """
     try:
         if _content_size(data) == size:
-            return bytes(Zstd().decode(data, out=bytearray(size))) if size else b""
+            out = bytearray(size) if out is None else out
+            if size:
+                decompress(data, out)
+            return out
     except (RuntimeError, ValueError, MemoryError):
         pass
     raise UserError(f"{path} is damaged: it does not unpack to what was written; {MENDS}")

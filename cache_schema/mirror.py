@@ -472,13 +472,16 @@ class MirroredCache(Cache):
             f"{self.place.url}: {path} is read as a whole Zarr array; pull the cache first: mmpd-cache pull {self.place.url} CACHE"
         )
 
+    def _near(self, path: str) -> str:
+        return ""
+
     def rows(self, path: str, verify: Literal["off", "first_use"] = "off") -> Rows:
         """Map an array; see `Cache.rows`. The mirror compares its files, whatever `verify` says."""
         rows = super().rows(path, "off")
         record, i, node = self._owners[path]
         if path not in self._sums:
             self.content(record)
-            self._sums[path] = [self.checksums(record, shard)[i].tobytes().hex() for shard in range(node.shards)]
+            self._sums[path] = [sums[i].tobytes().hex() for sums in self.marked(record, range(node.shards))]
             self._shards |= {sha: (path, shard) for shard, sha in enumerate(self._sums[path])}
         self._mapped.setdefault(path, weakref.WeakSet()).add(rows)
         return rows

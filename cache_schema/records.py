@@ -161,11 +161,19 @@ class Records:
     def lost(self) -> dict[str, str]:
         """Find products that have completion markers but no record. Returns a message for each."""
         found = {self.root / products.INDEX.name} if self.index else set()
-        for folder, below, names in os.walk(self.root):
-            if "c" in below:
-                found.add(Path(folder))
-            if Path(folder).name == "c" and "zarr.json" not in names:
-                below[:] = [name for name in below if not name.isdigit()]  # a folder for each shard would be walked in vain
+        todo = [self.root] if self.root.is_dir() else []
+        while todo:
+            folder = todo.pop()
+            try:
+                names = os.listdir(folder)
+            except OSError:
+                continue
+            if folder.name == "c" and "zarr.json" not in names:
+                names = [name for name in names if not name.isdigit()]  # a folder for each shard would be walked in vain
+            below = [folder / name for name in names if name != "zarr.json" and (folder / name).is_dir()]
+            if "c" in [path.name for path in below]:
+                found.add(folder)
+            todo += [path for path in below if not path.is_symlink()]
         gone = [folder for folder in sorted(found) if not (folder / "zarr.json").exists()]
         message = "is not there, and nothing else says what the product is; run the command that made it again"
         return {folder.relative_to(self.root).as_posix(): message for folder in gone}

@@ -9,6 +9,7 @@ Three things can go wrong with a mapped file. Each raises an error that names th
   A handler maps zeros into the place of the shard, so that the running copy ends, and the read raises.
 """
 
+import contextlib
 import ctypes
 import hashlib
 import itertools
@@ -30,7 +31,7 @@ from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from cache_schema.files import MENDS, MissingFile, is_held, open_regular
-from cache_schema.layout import NO_CHUNK, ArraySpec, read_index
+from cache_schema.layout import NO_CHUNK, ArraySpec, index_bytes, read_index
 
 # ------------------------------------------------------------------------------------------------------- maps of files
 
@@ -57,8 +58,8 @@ class Region:
         self.address = _checked(_libc.mmap(None, size, _PROT_NONE, _NOTHING, -1, 0), "address space for a cache array")
         weakref.finalize(self, _forget, self.address, size)
 
-    def place(self, offset: int, file: int, size: int, path: Path) -> None:
-        """Map an open file, read-only, at `offset` (a multiple of the page size)."""
+    def place(self, offset: int, file: int, size: int, path: Path | str) -> None:
+        """Map an open file, read-only, at `offset` (a multiple of the page size). What lies behind its end must not be read."""
         _checked(_libc.mmap(self.address + offset, size, mmap.PROT_READ, mmap.MAP_SHARED | _MAP_FIXED, file, 0), str(path))
 
     def blank(self, offset: int, size: int) -> None:
@@ -88,11 +89,9 @@ def _checked(address: int | None, what: str) -> int:
 
 
 def _most_maps() -> int:
-    """Return how many shards a process may map. A file and the gap behind it are two mappings, and half of the mappings that Linux allows
-    are left to other code.
-    """
+    """Return how many shards a process may map. Half of the mappings that Linux allows are left to other code."""
     try:
-        return max(int(Path("/proc/sys/vm/max_map_count").read_text()) // 4, 1024)
+        return max(int(Path("/proc/sys/vm/max_map_count").read_text()) // 2, 1024)
     except (OSError, ValueError):
         return 16384
 
@@ -118,6 +117,7 @@ class Rows:
         node: ArraySpec,
         sums: Callable[[int], bytes] | None = None,
         open_file: Callable[[str], tuple[Path, int]] | None = None,
+        folder: str = "",
     ) -> None:
         """
         Args:
@@ -126,6 +126,7 @@ class Rows:
             sums: returns the sha256 that the file of a shard must have. Each shard that is read is compared with it once, in the
                 background.
             open_file: opens a file, by its place in the cache: `Cache.open_file`; None to open what `file` returns.
+            folder: the folder of the array, if all its files are on this machine; empty if `open_file` may have to fetch them.
 
         Raises:
             UserError: the array is compressed, or its description is impossible.
@@ -135,6 +136,7 @@ class Rows:
         self.node = node
         self._file = file
         self._open_file = open_file or self._open_here
+        self._chunks, self._zeros = f"{folder}/c/" if folder else "", "/0" * (len(node.shape) - 1)
         self._sums = sums
         self._item = node.row_bytes // node.shape[1]  # bytes of one (row, column)
         # The system maps whole pages, and an entry must not straddle two shards' stretches.
@@ -142,6 +144,9 @@ class Rows:
         full = node.shard * node.row_bytes + 16 * math.prod(node.grid) + 4
         self._stride = -(-full // page) * page
         self._shards = node.shards
+        self._usual_index = index_bytes([node.row_bytes] * node.shard) if math.prod(node.grid) == node.shard else b""
+        """The index of a full shard, as nearly every shard has it."""
+        self._usual_size = node.shard * node.row_bytes + len(self._usual_index)
         if self._shards * self._stride >= _ADDRESSES:
             raise UserError(f"{file(node.path)} cannot be of shape {list(node.shape)}; its description is damaged")
         self._begun = np.zeros(self._shards, bool)  # shards whose checksum was asked for
@@ -254,8 +259,9 @@ class Rows:
             self._touched = 0
         if mapped[shards].all():  # needs no lock: a region holds what it once held, until the last who reads from it lets go
             return region
-        for shard in np.unique(shards[~mapped[shards]]).tolist():
-            self._file(self.node.key(shard))  # a file elsewhere comes now, while others may map what they need
+        if not self._chunks:
+            for shard in np.unique(shards[~mapped[shards]]).tolist():
+                self._file(self.node.key(shard))  # a file elsewhere comes now, while others may map what they need
         with _mapping:
             # Another thread may have mapped some of them, or begun afresh, while this one waited: look again under the lock.
             _make_room(len(np.unique(shards[~self._mapped[shards]])), self.MAPS)
@@ -270,26 +276,37 @@ class Rows:
 
     def _place(self, region: Region, shard: int) -> None:
         """Map the file of one shard. A file that another writer laid out differently, or that was cut short, is refused."""
-        node = self.node
+        # A million shapes are tens of thousands of files, so the usual one takes as few calls as possible.
         path, file = self._opened(shard)
         try:
-            status = os.fstat(file)
-            footer = 16 * math.prod(node.grid) + 4
-            index = read_index(node, os.pread(file, footer, max(status.st_size - footer, 0)), path)
-            # One NumPy view over the file is right only if row i begins at i times the row's size. Other Zarr writers may order chunks
-            # otherwise, or leave out those that equal the fill value; both are valid Zarr, and both would be read wrongly here.
-            present = index[index[:, 0] != NO_CHUNK]
-            rows = node.rows(shard)
-            regular = np.arange(len(present), dtype=np.uint64) * np.uint64(node.row_bytes)
-            whole = len(present) >= rows and status.st_size == len(present) * node.row_bytes + footer
-            if not whole or not np.array_equal(present[:, 0], regular):
-                raise UserError(f"{path} is not laid out as this software writes it; {MENDS}")
-            region.place(shard * self._stride, file, status.st_size, path)
+            size, usual = os.fstat(file).st_size, self._usual_index
+            if size != self._usual_size or os.pread(file, len(usual), size - len(usual)) != usual:
+                self._check_layout(shard, file, size, path)
+            # The whole stretch is mapped: a gap behind the file would be one more mapping.
+            region.place(shard * self._stride, file, self._stride, path)
         finally:
             os.close(file)
 
-    def _opened(self, shard: int) -> tuple[Path, int]:
+    def _check_layout(self, shard: int, file: int, size: int, path: Path | str) -> None:
+        """Refuse a file in which row i does not begin at i times the row's size. One NumPy view over all files would read it wrongly.
+
+        Other Zarr writers may order chunks otherwise, or leave out those that equal the fill value; both are valid Zarr.
+        """
+        node = self.node
+        footer = 16 * math.prod(node.grid) + 4
+        index = read_index(node, os.pread(file, footer, max(size - footer, 0)), path)
+        present = index[index[:, 0] != NO_CHUNK]
+        regular = np.arange(len(present), dtype=np.uint64) * np.uint64(node.row_bytes)
+        whole = len(present) >= node.rows(shard) and size == len(present) * node.row_bytes + footer
+        if not whole or not np.array_equal(present[:, 0], regular):
+            raise UserError(f"{path} is not laid out as this software writes it; {MENDS}")
+
+    def _opened(self, shard: int) -> tuple[Path | str, int]:
         """Open the file of one shard. Returns its path and descriptor."""
+        if self._chunks:
+            path = f"{self._chunks}{shard}{self._zeros}"
+            with contextlib.suppress(OSError):  # below, it gets its message
+                return path, open_regular(path)
         key = self.node.key(shard)
         try:
             return self._open_file(key)

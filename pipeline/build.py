@@ -9,6 +9,7 @@ Letters: n shapes of a shard, V views, K captions of a view that are kept, L byt
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -31,7 +32,7 @@ from pipeline.captioners.catalog import Captioner
 from pipeline.models import Models
 from pipeline.plan import Plan, Todo, pictures
 from pipeline.ranking import rank
-from pipeline.records import batch_size, view_count
+from pipeline.records import batch_size, image_embedder, view_count
 from pipeline.teachers.catalog import Teacher
 from pipeline.worker import Made
 
@@ -323,7 +324,9 @@ def make_product(
     )
     match products.of(record), record.spec:
         case products.IMAGE, TeacherSpec() as described:
-            _embed_views(work, models.teacher(described), batch_size(record, "image_batch", plan.image_batch), out[0])
+            teacher = models.teacher(described)
+            embed = image_embedder(record, teacher)
+            _embed_views(work, teacher, embed, batch_size(record, "image_batch", plan.image_batch), out[0])
         case products.CAPTIONS, CaptionSpec() as described:
             batch = batch_size(record, "caption_batch", plan.caption_batch)
             _caption_views(work, models.captioner(described), plan.ranker_of(record), batch, (out[0], out[1]))
@@ -372,8 +375,11 @@ def by_row(cache: Cache, shard: int, rows: Sequence[int], made: Sequence[Made]) 
     return {row - first: one for row, one in zip(rows, made, strict=True)}
 
 
-def _embed_views(work: _Shard, teacher: Teacher, size: int, out: NDArray[np.float16]) -> None:
-    """Write one teacher's embeddings of stored views into `out` [n, V, E], in batches of `size` views.
+def _embed_views(
+    work: _Shard, teacher: Teacher, embed_images: Callable[[torch.Tensor], torch.Tensor], size: int, out: NDArray[np.float16]
+) -> None:
+    """Write one teacher's embeddings of stored views into `out` [n, V, E], in batches of `size` views. `embed_images` is the form of
+    `teacher.embed_images` to compute with.
 
     Batches are cut from the views of all shapes of the shard, even of failed ones. So each picture has the same place in a batch of the
     same size, whether or not other shapes failed, and rounding does not change.
@@ -384,13 +390,14 @@ def _embed_views(work: _Shard, teacher: Teacher, size: int, out: NDArray[np.floa
     wanted[list(work.rows)] = True
     slots = np.arange(count * per_shape)
     batches = [batch for i in range(0, len(slots), size) if wanted[(batch := slots[i : i + size]) // per_shape].any()]
+    prepare = _preparing(work, teacher, stored, per_shape)
 
     def embed(batch: NDArray[np.int64]) -> tuple[list[tuple[int, int]], torch.Tensor]:
         places = [divmod(int(slot), per_shape) for slot in batch]
-        pixels = {i: teacher.preprocess(stored.entry(row, view)) for i, (row, view) in enumerate(places) if wanted[row]}
+        pixels = {i: prepare(int(slot)) for i, slot in enumerate(batch) if wanted[slot // per_shape]}
         filler = next(iter(pixels.values()))  # stands for views that are not wanted; any picture of the right size will do
         with work.models.turn:
-            values = teacher.embed_images(torch.stack([pixels.get(i, filler) for i in range(len(places))]))
+            values = embed_images(torch.stack([pixels.get(i, filler) for i in range(len(places))]))
         kept = list(pixels)
         return [places[i] for i in kept], values[kept]
 
@@ -398,6 +405,24 @@ def _embed_views(work: _Shard, teacher: Teacher, size: int, out: NDArray[np.floa
         for (row, view), value in zip(places, _as_float16(work, values, teacher.spec, places), strict=True):
             out[row, view] = value
         work.advance(len(places))
+
+
+def _preparing(work: _Shard, teacher: Teacher, stored: ShardFile, per_shape: int) -> Callable[[int], torch.Tensor]:
+    """Return the function that prepares one stored view of a shard for a teacher: number of the view, `per_shape` for each shape, ->
+    [3, S, S].
+
+    Teachers with the same pre-processing share what was prepared.
+    """
+
+    def prepare(slot: int) -> torch.Tensor:
+        return teacher.preprocess(stored.entry(*divmod(slot, per_shape)))
+
+    others = [r.spec for r in work.plan.of_kind(products.IMAGE) if isinstance(r.spec, TeacherSpec) and r.spec.name != teacher.spec.name]
+    if not any(other.preprocess == teacher.spec.preprocess and other.image_size == teacher.spec.image_size for other in others):
+        return prepare
+    kept = work.models.prepared
+    kept.begin((hashlib.sha256(stored.data).digest(), teacher.spec.preprocess, teacher.spec.image_size))
+    return lambda slot: kept.get(slot, lambda: prepare(slot))
 
 
 def _caption_views(
@@ -450,9 +475,10 @@ def _ranking(
     images = work.cache.shard_rows(work.cache.arrays(ranked_with)[0], work.number, ranked_with)  # [n, V, E]
 
     def order(row: int, start: int, drawn: list[list[str]]) -> tuple[list[list[str]], NDArray[np.float32]]:
+        different, where = np.unique([text for texts in drawn for text in texts], return_inverse=True)  # samples are often alike
         with work.models.turn:
-            texts = teacher.embed_texts([text for texts in drawn for text in texts]).reshape(len(drawn), samples, -1)
-        best, cosines = rank(images[row, start : start + len(drawn)], texts.numpy())
+            embedded = teacher.embed_texts(different.tolist()).numpy()
+        best, cosines = rank(images[row, start : start + len(drawn)], embedded[where].reshape(len(drawn), samples, -1))
         return [[texts[i] for i in places] for texts, places in zip(drawn, best, strict=True)], cosines
 
     return order

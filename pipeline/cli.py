@@ -35,7 +35,7 @@ from cache_schema.lacking import is_imported, lacking_ids
 from cache_schema.products import markers
 from cache_schema.selection import UNASKED
 from cache_schema.terminal import counted, json_text, printable, version_line
-from pipeline.describe import describe, failures, human, origin, product_bytes, remarks, starter_warning, status_counts
+from pipeline.describe import describe, failures_and_remarks, human, origin, product_bytes, remarks, starter_warning, status_counts
 
 if TYPE_CHECKING:
     from pipeline.recipes import BuildConfig
@@ -805,15 +805,15 @@ def status(cache: CachePath, as_json: Json = False) -> None:
     records = opened.records()
     status = records.get(products.STATUS.name)
     done = status is not None and not opened.missing(status)
-    failed = failures(opened) if done else []
-    noted = remarks(opened) if done else []
+    failed, noted = failures_and_remarks(opened) if done else ([], [])
     repeated = int(opened.repeated().sum()) if done else 0
     counts = status_counts(opened)
     lacking = lacking_ids(opened) if done else {}
-    states = {
-        name: {"complete": record.complete, "shards": markers(opened.manifest, record).shape[0], "missing": len(opened.missing(record))}
-        for name, record in records.items()
-    }
+    states = {}
+    for name, record in records.items():
+        # To look for every file of a complete product takes a while, and the table does not show the number.
+        missing = len(opened.missing(record)) if as_json or not record.complete else 0
+        states[name] = {"complete": record.complete, "shards": markers(opened.manifest, record).shape[0], "missing": missing}
     if as_json:
         body = {**origin(opened), "shapes": counts, "remarked": len(noted), "repeated": repeated}
         body |= {"failed": [{"id": i, "reason": r} for i, r in failed], "remarks": [{"id": i, "remark": r} for i, r in noted]}

@@ -4,6 +4,7 @@ Each command first checks everything it was given. Then it locks the cache (`pip
 are wanted, lets `pipeline.executors` make what is missing, and marks the products complete. After a kill, call it again: it continues.
 """
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -62,7 +63,7 @@ from pipeline.sources.catalog import Entry, Source
 from pipeline.teachers import catalog as teachers
 from pipeline.teachers.catalog import Teacher
 from pipeline.work import Machine, Terminal, Work, held
-from pipeline.worker import Made, Task, Workers
+from pipeline.worker import Made, Task, Workers, started
 
 SETTINGS: Final = {kind.name: f"{kind.name}." for kind in (products.POINTS, products.VIEWS, products.CAPTIONS)}
 """What `build --set` writes before a field of a product's specification, by kind of product."""
@@ -111,16 +112,26 @@ def build_cache(
             complete(work, [], task, config, every=False)
             work.note(journal.Done())
         return work.cache
+    # Loading models takes one core for seconds. Meanwhile shape processes start on the others.
+    early = config.views is not None and not machine.scheduler
+    with started(machine.processes()) if early else contextlib.nullcontext():
+        return _made_with_models(path, config, source, task, models, machine, terminal)
+
+
+def _made_with_models(
+    path: Path, config: BuildConfig, source: Source, task: Task, models: Models, machine: Machine, terminal: Terminal
+) -> Cache:
+    """Load the models of a build, and make or complete its cache; see `build_cache`. `task` is what the shape processes do."""
     loaded, captioner = _load(config, source.reader.kind, models, terminal)
     wanted = build_records(
         described_source(source),
-        points,
+        task.points,
         config.views,
-        boxes,
+        task.boxes,
         loaded,
         [captioner] if captioner is not None else [],
         renderer="" if config.views is None or has_views(path) else executors.renderer(task, machine),
-        device=devices[0],
+        device=models.device,
         image_batch=config.image_batch,
         caption_batch=config.caption_batch,
         dense=_dense_wanted(config, loaded),

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Any, Final
 
+import numpy as np
+
 from cache_schema import products, spec
 from cache_schema.layout import texts
 from cache_schema.selection import held
@@ -23,8 +25,8 @@ def status_counts(cache: Cache) -> dict[str, int]:
     if record is None:
         counts["pending"] = cache.manifest.count
     else:
-        values = cache.column("status")[held(cache.manifest)]
-        counts.update(names[int(value)] for value in values)
+        values, numbers = np.unique(cache.column("status")[held(cache.manifest)], return_counts=True)
+        counts.update({names[value]: number for value, number in zip(values.tolist(), numbers.tolist(), strict=True)})
     return {name: counts[name] for name in ("ok", "failed", "pending")}
 
 
@@ -41,7 +43,8 @@ def origin(cache: Cache) -> dict[str, Any]:
     if m.licences:
         # Shard by shard, because the rows between two segments hold no shape.
         for _, values in cache.column_shards("licence"):
-            licences.update(m.licences[value] if value >= 0 else NO_LICENCE for value in values.tolist())
+            for value, number in zip(*(found.tolist() for found in np.unique(values, return_counts=True)), strict=True):
+                licences[m.licences[value] if value >= 0 else NO_LICENCE] += number
     told: dict[str, Any] = {"format": m.format_version, "licences": dict(licences)}
     if m.segments:
         told["segments"] = list(m.segments)
@@ -63,25 +66,26 @@ def describe_source(source: spec.SourceSpec) -> str:
 
 def failures(cache: Cache) -> list[tuple[str, str]]:
     """List (id, reason) of all failed shapes."""
-    return _said(cache, spec.FAILED)
+    return failures_and_remarks(cache)[0]
 
 
 def remarks(cache: Cache) -> list[tuple[str, str]]:
     """List (id, remark) of all shapes that are ok although a part of their files was left out or replaced."""
-    return _said(cache, spec.OK)
+    return failures_and_remarks(cache)[1]
 
 
-def _said(cache: Cache, status: int) -> list[tuple[str, str]]:
-    """List (id, text in `reason`) of all failed shapes, or of all ok shapes that have such a text."""
-    cells = cache.column("reason")
-    wanted = cache.column("status") == status
-    if status == spec.OK:
-        wanted &= cells[:, 0] != 0
-    rows = wanted.nonzero()[0]
-    if not len(rows):
-        return []
-    ids = cache.ids()
-    return [(ids[row], text) for row, text in zip(rows, texts(cells[rows]), strict=True)]
+def failures_and_remarks(cache: Cache) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """List what `failures` and what `remarks` list, which takes as long as one of them."""
+    failed: list[tuple[str, str]] = []
+    noted: list[tuple[str, str]] = []
+    index = cache.record(products.INDEX.name)
+    # Shard by shard, because the texts of a million shapes are a quarter of a gigabyte.
+    for (shard, states), (_, cells) in zip(cache.column_shards("status"), cache.column_shards("reason"), strict=True):
+        for found, wanted in ((failed, states == spec.FAILED), (noted, (states == spec.OK) & (cells[:, 0] != 0))):
+            if wanted.any():
+                ids = texts(cache.shard_rows(cache.node("id"), shard, index)[wanted])
+                found += zip(ids.tolist(), texts(cells[wanted]).tolist(), strict=True)
+    return failed, noted
 
 
 def starter_warning(models: Iterable[str], kind: str) -> str:
@@ -107,7 +111,16 @@ def is_random(record: spec.Record) -> bool:
 
 def product_bytes(cache: Cache, record: spec.Record) -> int:
     """Add up the bytes of the files that a product has so far."""
-    return sum(file.stat().st_size for node in cache.arrays(record) for file in cache.folder(node.path).rglob("*") if file.is_file())
+    nodes = cache.arrays(record)
+    return sum(size or 0 for node in nodes for size in cache.sizes(node)) + sum(_description_bytes(cache, node.path) for node in nodes)
+
+
+def _description_bytes(cache: Cache, path: str) -> int:
+    """Number of bytes of the description of an array; 0 if it is not there."""
+    try:
+        return (cache.folder(path) / "zarr.json").stat().st_size
+    except OSError:
+        return 0
 
 
 PARTS: Final = 8

@@ -11,14 +11,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from cache_schema.errors import UserError
 from cache_schema.files import exclusive
 from cache_schema.store import Cache
 from pipeline.journal import Begun, Event, append
-from pipeline.models import Models
 from pipeline.sources.catalog import Entry
+
+if TYPE_CHECKING:
+    from pipeline.models import Models  # it imports torch, which commands that make nothing do without
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +95,7 @@ class Work:
     """The cache to write to; see `held`."""
     entries: Sequence[Entry] = ()
     """All shapes in the order of rows; empty if nothing is made from files."""
-    models: Models
+    models: "Models"
     machine: Machine
     terminal: Terminal
     journal: TextIO

@@ -40,7 +40,7 @@ from cache_schema.store import Cache
 from trainer.batch import SIDES, Batch, Negatives, Side, Statistics, Used, target
 from trainer.captions import Ints, Mix, mixture
 from trainer.part import DataConfig, Needs, Part, check_names
-from trainer.points import Blocks, Convention
+from trainer.points import Blocks, Convention, Known
 
 ORDER, DRAW, POINTS, CAPTIONER = 0, 1, 3, 4
 """Numbers of the streams of random numbers. A generator is seeded by the run's seed, the stream, and the number of an epoch or a batch. The
@@ -50,19 +50,25 @@ AHEAD: Final = 2
 """Number of finished batches that may wait in the queue, in addition to one for each thread."""
 
 T = TypeVar("T")
+Places = NDArray[np.int32]
+"""Positions in the list of all selected shapes."""
 
 
 class Arrays:
     """Base of dataclasses whose fields are arrays of equal length."""
 
     def of(self, which: Ints | slice) -> Self:
-        """The entries at some positions."""
-        return type(self)(**{name: values[which] for name, values in vars(self).items()})
+        """The entries at some positions. Whole numbers become 64 bits wide."""
+        entries = {name: values[which] for name, values in vars(self).items()}
+        return type(self)(**{name: some.astype(np.int64, copy=False) if some.dtype.kind == "i" else some for name, some in entries.items()})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pool(Arrays):
-    """Shapes of all caches in one list. Every array has the shape [S] for all selected shapes, cache after cache; [B] for a batch."""
+    """Shapes of all caches in one list. Every array has the shape [S] for all selected shapes, cache after cache; [B] for a batch.
+
+    The list of all shapes is of 32 bits: a million shapes take half the memory, which batches read at random.
+    """
 
     part: Ints
     """Index of the shape's cache."""
@@ -78,12 +84,13 @@ def pooled(parts: Sequence[Part], places: Sequence[Ints]) -> Pool:
     """The selected shapes of `parts`. For each part, `places` has the index over all caches of each of the part's classes."""
     # A shape without a class has index -1, which finds the entry added at the end.
     numbers = [np.append(place, NONE) for place in places]
-    return Pool(
-        part=np.concatenate([np.full(len(part.rows), i) for i, part in enumerate(parts)]),
-        row=np.concatenate([part.rows for part in parts]),
-        own_class=np.concatenate([part.own_class for part in parts]),
-        label=np.concatenate([ids[part.own_class] for ids, part in zip(numbers, parts, strict=True)]),
-    )
+    columns = {
+        "part": [np.full(len(part.rows), i, np.int32) for i, part in enumerate(parts)],
+        "row": [part.rows for part in parts],
+        "own_class": [part.own_class for part in parts],
+        "label": [ids[part.own_class] for ids, part in zip(numbers, parts, strict=True)],
+    }
+    return Pool(**{name: np.concatenate(values, dtype=np.int32) for name, values in columns.items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +122,7 @@ class Epochs:
     An epoch depends only on the seed and its number. So a run that continues at batch 10,000 does not draw the 9,999 batches before.
     """
 
-    def __init__(self, places: Sequence[Ints], passes: Sequence[float], batch: int, seed: int) -> None:
+    def __init__(self, places: Sequence[Places], passes: Sequence[float], batch: int, seed: int) -> None:
         """
         Args:
             places: the places of each cache.
@@ -138,10 +145,10 @@ class Epochs:
             )
         if batch > self.length:
             raise UserError(f"a batch of {batch} is larger than an epoch of {self.length} shapes: --set optim.batch={self.length} or less")
-        self._orders: dict[int, Ints] = {}
+        self._orders: dict[int, Places] = {}
         self._lock = threading.Lock()
 
-    def order(self, epoch: int) -> Ints:
+    def order(self, epoch: int) -> Places:
         """The places in the order of one epoch. [length]"""
         # Several threads ask for a new epoch at the same time: one shuffles it, the others wait.
         with self._lock:
@@ -153,14 +160,14 @@ class Epochs:
                 self._orders[epoch] = rng.permutation(np.concatenate(chosen))
             return self._orders[epoch]
 
-    def batch(self, number: int) -> Ints:
+    def batch(self, number: int) -> Places:
         """The places of batch `number`. [B]"""
         # Epochs form one endless stream: a batch may have the end of one epoch and the beginning of the next. So no shape is left over
         # at the end of an epoch, and all batches have the same size, which batch norm and torch.compile need.
         epoch, offset = np.divmod(np.arange(number * self.batch_size, (number + 1) * self.batch_size), self.length)
         return np.concatenate([self.order(int(e))[offset[epoch == e]] for e in np.unique(epoch)])
 
-    def following(self, number: int, count: int) -> Ints:
+    def following(self, number: int, count: int) -> Places:
         """The next `count` places after a batch in the order of its epoch, without places of the batch itself. [Q]"""
         # The order is random already, so these places need no draw. After the end of the epoch, its beginning follows.
         epoch, offset = divmod((number + 1) * self.batch_size - 1, self.length)
@@ -238,7 +245,15 @@ class Data:
         channels = 6 if self.needs.color else 3
         # Training never joins blocks: a cached guide has tokens for the groups of single blocks.
         return [
-            Blocks(part.cache, self.convention, channels=channels, centres=self.needs.centres, join=False, verify=self.config.verify)
+            Blocks(
+                part.cache,
+                self.convention,
+                channels=channels,
+                centres=self.needs.centres,
+                join=False,
+                verify=self.config.verify,
+                known=Known(spec=part.points, colored=part.colored),
+            )
             for part in self.parts
         ]
 
@@ -246,7 +261,9 @@ class Data:
         passes = self.config.passes or (1.0,) * len(self.parts)
         if len(passes) != len(self.parts):
             raise UserError(f"data.passes needs one number for each of {len(self.parts)} caches, got {passes}")
-        return Epochs([np.flatnonzero(self.pool.part == i) for i in range(len(self.parts))], passes, self.size, self.seed)
+        ends = np.cumsum([len(part.rows) for part in self.parts]).tolist()
+        places = [np.arange(end - len(part.rows), end, dtype=np.int32) for part, end in zip(self.parts, ends, strict=True)]
+        return Epochs(places, passes, self.size, self.seed)
 
     @property
     def used(self) -> tuple[Used, ...]:
@@ -357,7 +374,7 @@ class Data:
 
     # ---- random choices
 
-    def _draw(self, places: Ints, rng: np.random.Generator, captioners: np.random.Generator) -> Drawn:
+    def _draw(self, places: Places, rng: np.random.Generator, captioners: np.random.Generator) -> Drawn:
         """Draw the choices for the shapes at these places: the captioner from `captioners`, everything else from `rng`."""
         shapes = self.pool.of(places)
         # Always draw all random numbers, needed or not. So the view of a shape does not change if, for example, templates are turned off,
@@ -589,7 +606,7 @@ def _convention(parts: Sequence[Part], needs: Needs, grey: float) -> Convention:
         normalize=_same("points of the same normalize", [spec.normalize for spec in specs]),
         ordered=min(spec.ordered for spec in specs),
         dtype="float16" if any(spec.dtype == "float16" for spec in specs) else "float32",
-        colored=needs.color and any(bool(part.cache.colored()[part.rows].any()) for part in parts),
+        colored=any(part.colored is not None and bool(part.colored[part.rows].any()) for part in parts),
         grey=grey,
     )
 

@@ -9,6 +9,7 @@
 Letters: N shapes of a cache, n selected shapes, V views, M templates, E a teacher's width.
 """
 
+import functools
 import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
@@ -151,13 +152,16 @@ class Part:
         """Arrays of the guide by name: `tokens` and `summary`."""
         self._use(products.INDEX.name)
         self._use(products.STATUS.name)
-        self.rows = selected(cache, config, seed)
+        columns = _Columns(cache)
+        self.rows = selected(columns, config, seed)
         """Rows of the selected shapes, ascending. [n]"""
-        self.unsplit = int((cache.ok() & (cache.column("split") == NONE)).sum()) if cache.manifest.splits and config.splits else 0
+        self.unsplit = int((columns.ok & (columns.split == NONE)).sum()) if cache.manifest.splits and config.splits else 0
         """Number of usable shapes that are in no split of a cache with splits, and are therefore not selected. A cache without splits that
         has grown by shapes with splits has such shapes."""
-        self.own_class = cache.column("label").astype(np.int64)[self.rows]
+        self.own_class = columns.label[self.rows]
         """Index in the cache's classes of each selected shape's class; -1 for none. [n]"""
+        self.colored = cache.colored() if needs.color else None
+        """Which shapes have colours, [N]; None if no colours are read."""
         self.points = _spec(PointSpec, self._use(products.POINTS.name))
         self.blocks = min(config.blocks or self.points.blocks, self.points.blocks)
         """Number of blocks of a shape that are used, from the first."""
@@ -400,28 +404,50 @@ def _check_teachers(caches: Sequence[Cache], asked: Sequence[str]) -> None:
         raise UserError(f"{paths}: there is {state}. `mmpd-cache add-teacher` adds one")
 
 
-def selected(cache: Cache, config: DataConfig, seed: int) -> Ints:
+class _Columns:
+    """What a selection looks at, each read once: a million shapes have thousands of files of each. [N] each"""
+
+    def __init__(self, cache: Cache) -> None:
+        self.cache = cache
+
+    @functools.cached_property
+    def ok(self) -> NDArray[np.bool_]:
+        return self.cache.ok()
+
+    @functools.cached_property
+    def split(self) -> NDArray[np.int32]:
+        return self.cache.column("split")
+
+    @functools.cached_property
+    def label(self) -> NDArray[np.int32]:
+        return self.cache.column("label")
+
+
+def selected(columns: _Columns, config: DataConfig, seed: int) -> NDArray[np.int32]:
     """Rows of the usable shapes of the selected splits and classes, ascending. [n]
 
     Raises:
         UserError: the cache has no such split, or no shape is left.
     """
+    cache = columns.cache
     manifest = cache.manifest
-    keep = cache.ok()
+    keep = columns.ok.copy()
     counts = [f"{manifest.count} shapes", f"{keep.sum()} usable"]
     if manifest.splits and config.splits:
         unknown = [name for name in config.splits if name not in manifest.splits]
         if unknown:
             raise UserError(f"data.splits: {cache.path} has no split {unknown[0]!r}{did_you_mean(unknown[0], manifest.splits)}")
-        keep &= np.isin(cache.column("split"), [manifest.splits.index(name) for name in config.splits])
+        keep &= np.isin(columns.split, [manifest.splits.index(name) for name in config.splits])
         counts.append(f"{keep.sum()} of split {', '.join(config.splits)}")
     if config.classes:
         asked = chosen(config.classes, manifest.classes, str(cache.path))
-        keep &= np.isin(cache.column("label"), asked[asked != NONE])
+        keep &= np.isin(columns.label, asked[asked != NONE])
         counts.append(f"{keep.sum()} of class {', '.join(config.classes)}")
-    rows = np.flatnonzero(keep)
+    rows = np.flatnonzero(keep).astype(np.int32)
     if not len(rows):
         raise UserError(f"{cache.path}: no shape is left to train on ({', '.join(counts)})")
+    if config.fraction == 1:
+        return rows
     count = max(1, round(config.fraction * len(rows)))
     # Sorted, so that neighbours in the list are near each other on disk, for any fraction.
     return np.sort(np.random.default_rng((seed, SUBSET)).permutation(rows)[:count])

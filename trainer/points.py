@@ -104,6 +104,15 @@ def as_trained(points: Tensor, convention: Convention | None, leading: int) -> T
     return points[:, torch.from_numpy(share(points.shape[1], convention.count, leading)).to(points.device)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What `Blocks` reads of a cache besides its arrays."""
+
+    spec: PointSpec
+    colored: NDArray[np.bool_] | None
+    """Which shapes have colours, [N]; None if colours are not read."""
+
+
 class Blocks:
     """The blocks of one cache's shapes, in the form that a model needs."""
 
@@ -116,6 +125,7 @@ class Blocks:
         centres: int,
         join: bool = True,
         verify: Literal["off", "first_use"] = "first_use",
+        known: Known | None = None,
     ) -> None:
         """
         Args:
@@ -126,13 +136,15 @@ class Blocks:
             join: whether to read as tasks do. Then several smaller blocks may be joined, and a share of a larger block counts as not
                 ordered, so that its centres are sampled anew.
             verify: whether files are compared with their checksums when they are first read; see `settle`.
+            known: what the caller has read and proven already.
 
         Raises:
             UserError: the points have another normalisation than those of the model's training, or have changed since they were finished.
         """
         self.cache, self.convention, self.channels = cache, convention, channels
-        self.spec = spec = specification(cache)
-        cache.proven(products.STATUS.name)  # it stores which shapes have colours
+        if known is None:
+            cache.proven(products.STATUS.name)  # it stores which shapes have colours
+        self.spec = spec = specification(cache) if known is None else known.spec
         if convention and convention.normalize != spec.normalize:
             raise UserError(
                 f"the run was trained on points with normalize={convention.normalize}, those of {cache.path} have {spec.normalize}: "
@@ -142,7 +154,8 @@ class Blocks:
         self.rgb: Rows | None = cache.rows("points/rgb", verify) if channels == 6 else None
         self._others: dict[str, Rows] = {}
         self._verify = verify
-        self.colored = cache.colored()
+        self.colored = known.colored if known is not None else cache.colored() if channels == 6 else None
+        """Which shapes have colours of their own, [N]; None if colours are not read."""
         self.grey = np.float32(convention.grey if convention else GREY)
         self.colorless = convention is not None and convention.colored is False
         """Whether the run never saw a colour, so that all colours are dropped."""
@@ -179,6 +192,7 @@ class Blocks:
         """Write blocks [n] of the shapes in rows [n] of the cache into `out` [n, P, C]."""
         out[:, :, :3] = self._gathered(self.xyz, rows, blocks)
         if self.rgb is not None:
+            assert self.colored is not None
             out[:, :, 3:] = self._gathered(self.rgb, rows, blocks) * SCALE
             out[~self.colored[rows] | self.colorless, :, 3:] = self.grey
 
@@ -234,6 +248,7 @@ class Blocks:
         if repeated := int(self.cache.repeated()[rows].sum()):
             notes.append(f"{repeated} {shapes} have fewer points than a block, some are repeated")
         if self.rgb is not None:
+            assert self.colored is not None
             colored = int(self.colored[rows].sum())
             if colored < len(rows) and (run is None or run.colored is not False):
                 known = "; the run was trained with colours" if run and run.colored else ""

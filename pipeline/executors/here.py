@@ -9,12 +9,12 @@ from typing import Final
 
 from cache_schema.spec import Record
 from cache_schema.store import Cache
-from pipeline import build
+from pipeline import build, graphics
 from pipeline.build import Advance
 from pipeline.journal import Event, ShapesMade, ShardMade
 from pipeline.models import Models
 from pipeline.plan import Again, Plan, Todo
-from pipeline.work import Work
+from pipeline.work import Machine, Work
 from pipeline.worker import Made, Task, Workers
 
 AHEAD: Final = 2
@@ -29,7 +29,7 @@ def run(work: Work, todo: Todo) -> None:
             _embed_here(work, todo, shard, {})
         return
     assert todo.plan.task is not None
-    with Workers(todo.plan.task, work.machine.processes()) as pool:
+    with Workers(todo.plan.task, work.machine.processes(), graphics.environment(work.models.device)) as pool:
         ahead = _submitted(work, drawn, pool)
         for shard in todo.shards:
             by_row: dict[int, Made] = {}
@@ -48,7 +48,7 @@ def retry(work: Work, plan: Plan, again: Again) -> int:
     """Try failed shapes again, and note what each shard cost. Returns how many shapes are ok now."""
     assert plan.task is not None
     mended = 0
-    with Workers(plan.task, work.machine.processes()) as pool:
+    with Workers(plan.task, work.machine.processes(), graphics.environment(work.models.device)) as pool:
         ahead = _submitted(work, again, pool)
         for shard, rows in again.items():
             start = time.perf_counter()
@@ -61,9 +61,10 @@ def retry(work: Work, plan: Plan, again: Again) -> int:
     return mended
 
 
-def renderer(task: Task) -> str:
-    """Name the driver that draws pictures on this machine; empty without views."""
-    with Workers(task, 1) as workers:
+def renderer(task: Task, device: str) -> str:
+    """Name the driver that draws pictures beside models on a device of this machine, as `Machine.device`; empty without views."""
+    drawn = task.views is not None
+    with Workers(task, 1, graphics.environment(Machine(device=device).devices()[0]) if drawn else None) as workers:
         return workers.renderer()
 
 

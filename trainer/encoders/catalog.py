@@ -77,6 +77,14 @@ def build(name: str, **overrides: Any) -> Encoder:
     return family(name).build(config(name, **overrides))
 
 
+def parameters(name: str) -> int:
+    """Number of parameters of the encoder called `name`. No memory is taken for them. Raises as `config`."""
+    with torch.device("meta"):
+        encoder = build(name)
+    assert isinstance(encoder, torch.nn.Module)
+    return sum(parameter.numel() for parameter in encoder.parameters())
+
+
 def regrouped(encoder: Encoder, groups: int | None = None, group_size: int | None = None) -> Encoder:
     """A copy of an encoder that groups points otherwise, for shapes of another size. No weight depends on the groups.
 

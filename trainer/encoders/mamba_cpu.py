@@ -31,7 +31,7 @@ from torch import Tensor
 from trainer.terminal import say
 
 SOURCE: Final = Path(__file__).with_name("mamba.c")
-FLAGS: Final = ("-O2", "-march=native", "-fopenmp", "-shared", "-fPIC")
+FLAGS: Final = ("-O2", "-march=native", "-fopenmp", "-shared", "-fPIC", "-w")
 SECONDS: Final = 60
 """Longest time that the compiler may take."""
 MOST: Final = 256
