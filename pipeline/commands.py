@@ -112,8 +112,8 @@ def build_cache(
             complete(work, [], task, config, every=False)
             work.note(journal.Done())
         return work.cache
-    # Loading models takes one core for seconds. Meanwhile shape processes start on the others.
-    early = config.views is not None and not machine.scheduler
+    # Loading models takes one core for seconds. Meanwhile shape processes start on the others, if they are this process's own.
+    early = config.views is not None and not machine.scheduler and len(devices) == 1
     with started(machine.processes(), graphics.environment(models.device)) if early else contextlib.nullcontext():
         return _made_with_models(path, config, source, task, models, machine, terminal)
 
