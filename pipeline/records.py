@@ -268,7 +268,7 @@ def software_changes(record: Record, *, renderer: str, device: str) -> list[str]
             backend = record.spec.captioner
         case _:
             backend = ""
-    there = {name: value for name, value in record.made_by if not name.endswith(("_batch", "_form"))}
+    there = {name: value for name, value in record.made_by if not name.endswith(("_batch", "_form")) and name != spec.LACKING}
     if products.of(record) is products.DENSE and "renderer" not in there:
         renderer = ""  # its depth is stored
     here = dict(software(products.of(record), renderer=renderer, device=device, backend=backend))

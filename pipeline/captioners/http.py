@@ -438,7 +438,7 @@ class Http:
         except TimeoutError:
             raise _Passing(f"no answer in {self.spec.server.timeout:g} s (server.timeout)") from None
         except (OSError, http.client.HTTPException) as error:
-            raise _Passing(self.server.hidden(str(getattr(error, "strerror", "") or error or type(error).__name__)), away=True) from None
+            raise _Passing(self.server.hidden(_reason(error)), away=True) from None
         if status == 200:
             answer = _json(data)
             if not isinstance(answer, dict):
@@ -470,6 +470,9 @@ class Http:
         """Return why no more questions are asked, as an error that a thread can raise."""
         return UserError(str(self._ended))
 
+    def _away(self, why: str, remedy: str = "Start it, or set server.address") -> UserError:
+        return UserError(f"no answer from the server at {self.server.given}: {why}. {remedy}")
+
     def _foreign(self, got: str) -> UserError:
         return UserError(
             f"what answers at {self.server.given} is no server with OpenAI's chat completions: got {got}. Its address usually ends with /v1"
@@ -499,11 +502,15 @@ class Http:
         return UserError(f"the server at {where} answers with HTTP status {status}: {told}")
 
     def _models(self) -> list[str]:
-        """Return the names of the models of the server; none if it does not tell."""
+        """Return the names of the models of the server; none if it does not tell.
+
+        Raises:
+            UserError: there is no server.
+        """
         try:
             status, _, data = self.server.send("GET", "/models")
-        except (OSError, http.client.HTTPException):
-            return []
+        except (OSError, http.client.HTTPException) as error:
+            raise self._away(_reason(error)) from None
         told = _json(data) if status == 200 else None
         listed = told.get("data") if isinstance(told, dict) else told
         return [str(one["id"]) for one in listed if isinstance(one, dict) and "id" in one] if isinstance(listed, list) else []
@@ -512,7 +519,7 @@ class Http:
         """Return the name of the server's model, if it has one.
 
         Raises:
-            UserError: it has several or does not tell.
+            UserError: there is no server, or it has several models or does not tell.
         """
         models = self._models()
         if len(models) != 1:
@@ -559,8 +566,7 @@ class Http:
             except _Passing as problem:
                 failing = number >= TRIES and not problem.busy
                 if problem.away or failing or time.monotonic() - begun > self.spec.server.patience:
-                    remedy = "Its own log may say more" if failing else "Start it, or set server.address"
-                    raise UserError(f"no answer from the server at {where}: {problem}. {remedy}") from None
+                    raise self._away(str(problem), "Its own log may say more" if failing else "Start it, or set server.address") from None
                 self._wait(min(FIRST_WAIT * 2**number, LONGEST_WAIT), problem.wait)
 
 
@@ -628,6 +634,11 @@ def shortened(text: str) -> tuple[str, bool]:
         return fitted[: sentence + 1], False
     whole = fitted if line[len(fitted)] == " " else fitted.rpartition(" ")[0]
     return whole.rstrip(" ,;:-") or fitted, False
+
+
+def _reason(error: Exception) -> str:
+    """Say why there is no connection."""
+    return str(getattr(error, "strerror", "") or error or type(error).__name__)
 
 
 def _json(data: bytes) -> Any:

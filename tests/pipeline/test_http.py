@@ -16,8 +16,9 @@ from typer.testing import CliRunner
 
 from cache_schema import layout, store, validate
 from cache_schema.errors import UserError
+from cache_schema.lacking import lacking_ids
 from cache_schema.spec import TEXT_BYTES, Server, fingerprint
-from pipeline import commands, ranking, repair
+from pipeline import commands, estimate, ranking, repair
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners import http
 from pipeline.cli import app
@@ -26,6 +27,7 @@ from pipeline.sheets import sheet
 from pipeline.work import Machine
 from tests.boxes import Silent, contents
 from tests.pipeline.chat import Chat, serving
+from tests.pipeline.conftest import small
 from trainer.data import Data
 from trainer.part import DataConfig, Needs
 
@@ -307,7 +309,7 @@ def test_three_texts_of_each_shape_are_scored_over_its_views_and_trained_on(copi
     expected = np.einsum("nve,nke->nkv", *unit).mean(axis=2)[ok]
     np.testing.assert_allclose(cache.column("captions/served/score")[ok, 0], expected, atol=2e-3)
     assert (record.spec.over, record.spec.kinds, record.spec.reproducible) == ("mean", ("tags", "sentence", "paragraph"), False)
-    data = Data([cache], DataConfig(captions=("served",)), batch=5, seed=0, needs=Needs(teachers=True))
+    data = Data([cache], DataConfig(captions=("served",), templates=0.0), batch=5, seed=0, needs=Needs(teachers=True))
     batch = data.batch(0)
     rows = [data.row(index)[1] for index in batch.index.tolist()]
     for one, row in zip(batch.text["starter-resnet"].numpy(), rows, strict=True):
@@ -333,6 +335,11 @@ def test_what_was_asked_and_refused_is_said(copied):
     assert np.flatnonzero(missing).tolist() == [first]
     assert not embedded[first].any() and embedded[cache.ok() & ~missing].any(axis=2).all()
     assert (cache.column("captions/served/score")[first] == -1).all()
+    assert lacking_ids(cache) == {"captions/served": [cache.ids()[first]]}
+    data = Data([cache], DataConfig(captions=("served",), templates=0.0, splits=()), batch=6, seed=0, needs=Needs(teachers=True))
+    batch = data.batch(0)
+    valid = batch.text_valid["starter-resnet"].tolist()
+    assert [data.row(index)[1] == first for index in batch.index.tolist()] == [not one for one in valid] and valid.count(True) >= 5
     made = [event for event in read_journal(copied).events if getattr(event, "asked", None)]
     assert sum(event.asked["questions"] for event in made) == 6
     assert [event.refused for event in made if event.refused] == [(f"{cache.ids()[first]}#0: no",)]
@@ -417,12 +424,16 @@ def test_texts_are_not_expected_to_come_again(copied, meshes):
 
 
 def test_plan_tells_questions_tokens_and_cost(meshes, tmp_path):
-    command = ["plan", str(meshes), str(tmp_path / "c.zarr"), "--recipe", "smoke", "--json", "--sample", "4", "--device", "cpu"]
     with serving() as chat:
-        served = ["--set", "captions=http-shape", "--set", f"captions.server.address={chat.address}", "--set", "captions.server.price_in=1"]
-        found = json.loads(CliRunner().invoke(app, [*command, *served]).stdout)
-        assert found["asked"]["questions"] == pytest.approx(9 * (len(chat.questions) - 4) / 4) and found["asked"]["cost"] > 0
-        address = chat.address
-    served[3] = f"captions.server.address={address}"
-    found = json.loads(CliRunner().invoke(app, [*command, *served]).stdout)
-    assert found["asked"] == {"questions": 9} and "Connection refused" in found["unanswered"]
+        spec = asked(chat, "http-shape", price_in=1.0)
+        config = small(teachers=(), labels=(), captions=spec)
+        found = estimate.estimate(str(meshes), tmp_path / "c.zarr", config, CPU, Silent(), sample=2)
+        about = len(chat.questions) - 2 - 2  # two first questions by `estimate`, and two by the build
+        assert found.asked["questions"] == pytest.approx(9 / 2 * about)
+        assert found.asked["cost"] == pytest.approx(found.asked["prompt_tokens"] / 1e6, rel=0.01)
+        assert any("questions answered" in line and "at the prices given" in line for line in estimate.in_words(found, tmp_path / "c.zarr"))
+    assert "Connection refused" in estimate._unanswered(spec) and estimate.questions(config, 9) == 9
+    each = dataclasses.replace(config, captions=captioners.asked("http", ["samples=2"]))
+    assert estimate.questions(each, 9) == 9 * 4 * 2
+    lost = dataclasses.replace(found, asked={"questions": 9.0}, unanswered="no server")
+    assert any("9 questions to their server: no server" in line for line in estimate.in_words(lost, tmp_path / "c.zarr"))
