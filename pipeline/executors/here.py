@@ -16,7 +16,7 @@ from pipeline.journal import Event, ShapesMade, ShardMade
 from pipeline.models import Models
 from pipeline.plan import Again, Plan, Todo
 from pipeline.work import Machine, Work
-from pipeline.worker import Made, Task, Workers
+from pipeline.worker import Made, Task, Workers, driver
 
 REASONS: Final = 100
 """Most reasons that the journal keeps of a shard, why a server refused pictures."""
@@ -67,8 +67,7 @@ def retry(work: Work, plan: Plan, again: Again) -> int:
 def renderer(task: Task, device: str) -> str:
     """Name the driver that draws pictures beside models on a device of this machine, as `Machine.device`; empty without views."""
     drawn = task.views is not None
-    with Workers(task, 1, graphics.environment(Machine(device=device).devices()[0]) if drawn else None) as workers:
-        return workers.renderer()
+    return driver(task, graphics.environment(Machine(device=device).devices()[0]) if drawn else {})
 
 
 def embed(
