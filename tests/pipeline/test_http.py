@@ -296,6 +296,11 @@ def test_a_sheet_has_the_views_in_order():
     assert (whole[:16, :12] != 0).any() and sheet(views, 5).shape == (64, 72, 3) and (sheet(views, 5)[40:, 56:] == 0).all()
 
 
+def test_a_sheet_has_no_more_views_than_a_shape(copied):
+    with serving() as chat, pytest.raises(UserError, match=r"captions.sheet: a shape has 4 views, got 5"):
+        shape_captions(copied, chat, ["sheet=5"])
+
+
 def test_three_texts_of_each_shape_are_scored_over_its_views_and_trained_on(copied):
     with serving() as chat:
         record = shape_captions(copied, chat)
