@@ -354,7 +354,7 @@ class Http:
             _Refused: the server does not describe this picture.
             UserError: no question can be answered.
         """
-        heard, wait, against = self._heard, FIRST_WAIT, 0
+        begun, heard, wait, against = time.monotonic(), self._heard, FIRST_WAIT, 0
         for number in itertools.count(1):
             seed = int(generator(self.spec.seed, key, sample, number).integers(2**31))
             try:
@@ -365,7 +365,7 @@ class Http:
                 against += isinstance(problem, _Malformed) or (well and not problem.busy)
                 if against >= TRIES:
                     raise _Refused(f"{problem}, {number} times") from None
-                if (silent := time.monotonic() - self._heard) > self.spec.server.patience:
+                if (silent := time.monotonic() - max(begun, self._heard)) > self.spec.server.patience:
                     self._end(
                         f"the server at {self.server.given} has not answered for {silent:.0f} s: {problem}. What is finished is kept: "
                         "when it answers again, run the same command again"
