@@ -114,8 +114,12 @@ class _Address:
         Raises:
             UserError: there is no address, it is not one of a web server, or it holds a secret; or the key is missing.
         """
-        given = server.address.rstrip("/")
-        parts = urllib.parse.urlsplit(given)
+        given = server.address.strip().rstrip("/")
+        try:
+            parts = urllib.parse.urlsplit(given)
+            self.port = parts.port
+        except ValueError as error:
+            raise UserError(f"server.address: {given!r} is no address: {error}") from None
         if not given:
             raise UserError("the http captioner needs an address: --set server.address=http://localhost:8000/v1")
         if "@" in parts.netloc or parts.query or parts.fragment:
@@ -126,8 +130,10 @@ class _Address:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UserError(f"server.address: expected something like http://localhost:8000/v1, got {given!r}")
         self.given, self.path, self.timeout = given, parts.path, server.timeout
-        self.host, self.port, self.secure = parts.hostname, parts.port, parts.scheme == "https"
-        self.key = os.environ.get(server.key, "") if server.key else ""
+        self.host, self.secure = parts.hostname, parts.scheme == "https"
+        self.key = os.environ.get(server.key, "").strip() if server.key else ""
+        if not (self.key.isascii() and self.key.isprintable()):
+            raise UserError(f"server.key: the environment variable {server.key} holds letters that no key has")
         if server.key and not self.key:
             raise UserError(
                 f"server.key: the environment variable {server.key} is not set; `export {server.key}=...` with the server's key"
@@ -155,7 +161,7 @@ class _Address:
                 line.request(method, f"{self.path}{place}", body, headers)
                 answer = line.getresponse()
                 data = answer.read(LARGEST)
-                if answer.will_close:
+                if answer.will_close or len(data) == LARGEST:
                     line.close()
                 return answer.status, {name.lower(): value for name, value in answer.getheaders()}, data
             except (OSError, http.client.HTTPException) as error:
@@ -254,6 +260,8 @@ class Http:
         self._lock = threading.Lock()
         self._used: Counter[str] = Counter()
         self._reasons: list[str] = []
+        self._texted = 0
+        """Number of pictures that have texts."""
         self._ended: UserError | None = None
         """Why no more questions are asked."""
         self._heard = time.monotonic()
@@ -274,6 +282,7 @@ class Http:
             raise UserError(
                 f"{nameless[0]} has no label or name for the place of {{}} in captions.prompt; leave it out, or name the shapes"
             )
+        self._ended = None  # whoever asks again may have brought the server back
         futures = list[Future[list[str]]]()
         for image, key, name in zip(images, keys, names, strict=True):
             futures.append(Future())
@@ -306,17 +315,20 @@ class Http:
         texts: list[str] = []
         try:
             if self.spec.kinds:
-                return self._answered(prompt, encoded, key, 0, self._several)
-            for sample in range(self.spec.samples):
-                texts.append(self._answered(prompt, encoded, key, sample, self._single))
+                texts = self._answered(prompt, encoded, key, 0, self._several)
+            else:
+                for sample in range(self.spec.samples):
+                    texts.append(self._answered(prompt, encoded, key, sample, self._single))
+            with self._lock:
+                self._texted += 1
         except _Refused as error:
             with self._lock:
                 self._used["refused"] += 1
                 self._reasons.append(one_line(f"{key}: {error}"))
-                refused, answered = self._used["refused"], self._used["questions"]
-            if refused >= REFUSALS and refused > answered:
+                refused, texted = self._used["refused"], self._texted
+            if refused >= REFUSALS and refused > texted:
                 self._end(
-                    f"the server at {self.server.given} refused {refused} pictures and answered {answered} questions; at last: {error}"
+                    f"the server at {self.server.given} gives no text of {refused} pictures, and of {texted} it does; at last: {error}"
                 )
         except UserError as error:
             self._ended = self._ended or error

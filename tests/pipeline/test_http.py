@@ -80,6 +80,8 @@ def caption(captioner, images):
         (Chat(faults=[(301, {"Location": "http://there/v1"}, "")]), [], "redirects to http://there/v1"),
         (Chat(), ["server.address=http://me:secret@127.0.0.1/v1"], "must hold no name, password or query"),
         (Chat(), ["server.address=localhost:8000"], "expected something like http"),
+        (Chat(), ["server.address=http://localhost:port/v1"], "'http://localhost:port/v1' is no address"),
+        (Chat(), ["server.key=MMPD_ODD_KEY"], "MMPD_ODD_KEY holds letters that no key has"),
         (Chat(), ["server.address=http://127.0.0.1:9/v1"], "no answer from the server at http://127.0.0.1:9/v1: Connection refused"),
         (Chat(), ["prompt="], "needs a question"),
         (Chat(faults=[500] * 9), [], r"no answer .*no \(HTTP status 500\). Its own log may say more"),
@@ -87,7 +89,8 @@ def caption(captioner, images):
     ],
 )
 def test_what_is_wrong_is_said_before_a_build_begins(chat, settings, message, monkeypatch):
-    monkeypatch.setenv("MMPD_TEST_KEY", "wrong-key")
+    monkeypatch.setenv("MMPD_TEST_KEY", "wrong-key\n")
+    monkeypatch.setenv("MMPD_ODD_KEY", "geheim–")
     with serving(chat), pytest.raises(UserError, match=message):
         last = [f"model={chat.models[0]}"] if len(chat.models) == 1 else []
         captioners.load(asked(chat, settings=[*last, *settings]))
@@ -204,7 +207,7 @@ def test_a_picture_that_is_refused_has_no_text_and_a_reason(fault, reason, at_on
 def test_a_server_that_refuses_everything_ends_a_build():
     images = pictures(40)
     with serving(Chat(poison={http._encoded(image): 413 for image in images})) as chat:
-        with pytest.raises(UserError, match=r"refused 1\d pictures and answered \d questions; at last: no"):
+        with pytest.raises(UserError, match=r"gives no text of 1\d pictures, and of 0 it does; at last: no"):
             caption(captioners.load(asked(chat)), images)
 
 
