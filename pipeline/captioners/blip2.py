@@ -213,11 +213,13 @@ class _Decoder:
             model: a language model of transformers, with or without an encoder.
             prefix: embedded beginnings. [R, T, D]
         """
-        self.model, self.encoded = model, None
+        self.model = model
+        self.cache: Any = None
+        self.encoded: torch.Tensor | None = None
+        """What the encoder makes of the beginnings, if there is one. [R, T, D]"""
         if model.config.is_encoder_decoder:
             self.encoded = model.get_encoder()(inputs_embeds=prefix).last_hidden_state
             first = model.generation_config.decoder_start_token_id
-            self.cache: Any = None
             self._run(torch.full((len(prefix),), first, device=prefix.device))
         else:
             self._keep(model(inputs_embeds=prefix, use_cache=True))
