@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from cache_schema import label_files, products, spec, store
+from cache_schema import label_files, lacking, products, spec, store
 from cache_schema.errors import UserError
 from cache_schema.files import held_token
 from cache_schema.label_files import LabelFile
@@ -557,7 +557,7 @@ def _embed_stored(work: Work, records: Sequence[Record], batch: int, task: Task 
     plan = _plan_stored(work, records, batch, task)
     executors.run(work, Todo(cache, plan, {record.product: set(cache.missing(record)) for record in records}))
     for record in records:
-        cache.finish(record)
+        cache.finish(lacking.counted(cache, record))
 
 
 def _plan_stored(work: Work, records: Sequence[Record], batch: int, task: Task | None = None) -> Plan:
