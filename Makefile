@@ -9,7 +9,7 @@ RUN = $(RUNS)/$(ENCODER)
 # One test process a core, one thread each.
 PARALLEL ?= -n auto --dist worksteal
 
-.PHONY: help setup egl cache train train-distill train-compared dense dense-true dense-false test torture slurm check bench docs science starter-teachers starter-encoder clean
+.PHONY: help setup egl cache train train-distill train-compared dense dense-true dense-false test torture slurm check bench bench-gpu docs science starter-teachers starter-encoder clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -94,13 +94,14 @@ check: setup  ## what CI runs beside the tests: style and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: setup  ## measure readers, rendering, builds, steps and embedding; prints ratios
-	$(BIN)/python bench/reader.py
-	$(BIN)/python bench/render.py
-	$(BIN)/python bench/build.py
-	$(BIN)/python bench/step.py
-	$(BIN)/python bench/embed.py
-	$(BIN)/python bench/afar.py
+# bench/scale.py and bench/gpu.py have their own targets.
+BENCHES := reader codec render build step embed search afar
+bench: setup  ## measure everything against peers and limits, half an hour: ONLY=step for one, WITH="--rounds 3" for its options
+	@for name in $(or $(ONLY),$(BENCHES)); do $(BIN)/python bench/$$name.py $(WITH) || exit 1; done
+	@echo "Measured: build/bench/*.json. To keep it and write docs/numbers.md: python bench/page.py --keep"
+
+bench-gpu: setup  ## measure training, teachers, captions and drawing on a GPU, at most 8 minutes; writes build/bench/gpu.json
+	$(BIN)/python bench/gpu.py
 
 $(VENV)/docs: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'

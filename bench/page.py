@@ -36,6 +36,7 @@ TITLES = {
     "render": "Drawing",
     "build": "Building",
     "step": "Training",
+    "profile": "Where a step's time goes",
     "embed": "Using a model",
     "search": "Searching",
     "scale": "A million shapes",

@@ -93,7 +93,7 @@ def copied(data: Data, root: Path) -> dict[str, NDArray[Any]]:
     found = {}
     for (name, (width, dtype)), rows in zip(SIZES.items(), arrays(data), strict=True):
         shape = (*rows.node.shape[:2], width)
-        values = np.lib.format.open_memmap(root / f"{name}-{len(data.pool.row)}.npy", "w+", dtype, shape)
+        values = np.lib.format.open_memmap(root / f"{name}-{data.epoch}.npy", "w+", dtype, shape)
         for at in range(0, shape[0], 4096):
             some = np.arange(at, min(at + 4096, shape[0]))
             values[at : at + 4096] = rows.gather(some).reshape(len(some), *shape[1:])

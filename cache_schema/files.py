@@ -23,8 +23,8 @@ from cache_schema.errors import UserError
 NOT_REGULAR = "no regular file but a pipe or a device"
 """Message for what is found in the place of a file."""
 MENDS = "`mmpd-cache verify --repair` mends it"
-READ = 1 << 16
-"""Bytes that are asked for where a file should have ended."""
+READ = 1 << 20
+"""Bytes that are asked for where one call did not read a whole file."""
 ORDER = "order.json"
 """File in the folder of a change that lists what is to be done. While it is not there, nothing is decided."""
 
@@ -151,7 +151,10 @@ def regular_bytes(path: str | os.PathLike[str]) -> bytes:
     # By calls of the system alone: a million shapes are tens of thousands of small files, and `open` takes as long as they do to read.
     file, size = _opened(path)
     try:
-        parts = [os.read(file, size)]
+        data = os.read(file, size + 1)
+        if len(data) == size:
+            return data
+        parts = [data]
         while more := os.read(file, READ):  # one call reads 2 GiB at most, and a file may grow
             parts.append(more)
         return b"".join(parts)

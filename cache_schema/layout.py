@@ -8,6 +8,7 @@ Every array is cut along axis 0 into shards. Each shard is one file, which holds
 https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/index.html. The letters of shapes are those of `cache_schema.spec`.
 """
 
+import functools
 import hashlib
 import json
 import math
@@ -46,12 +47,12 @@ class ArraySpec:
     partial: tuple[tuple[int, int], ...] = ()
     """(shard, its number of rows) of shards before the last one that are not full; see `spec.Manifest.segments`."""
 
-    @property
+    @functools.cached_property
     def grid(self) -> tuple[int, ...]:
         """Number of chunks in a shard file along each axis."""
         return (self.shard // self.chunk[0], *(-(-s // c) for s, c in zip(self.shape[1:], self.chunk[1:], strict=True)))
 
-    @property
+    @functools.cached_property
     def row_bytes(self) -> int:
         """Number of bytes of one entry of axis 0."""
         size = {"uint8": 1, "int16": 2, "int32": 4, "float16": 2, "float32": 4, "float64": 8}[self.dtype]

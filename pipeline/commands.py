@@ -179,7 +179,9 @@ def _all_there(path: Path, config: BuildConfig) -> bool:
         return False
     captions = config.captions
     used = [teachers.choice(name)[1] for name in config.teachers]
-    models = [(one.model, one.revision) for one in used] + ([(captions.model, captions.revision)] if captions is not None else [])
+    models = [(one.model, one.revision) for one in used]
+    if captions is not None and captions.reproducible:  # the texts of a server that are there stay, whatever it writes now
+        models.append((captions.model, captions.revision))
     if any(model and not weights.is_shipped(model) and not weights.is_commit(revision) for model, revision in models):
         return False
     names = {products.POINTS.name, products.STATUS.name, *([products.VIEWS.name] if config.views is not None else [])}

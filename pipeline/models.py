@@ -20,9 +20,9 @@ import torch
 from cache_schema import spec
 from cache_schema.errors import UserError
 from cache_schema.records import differences
-from cache_schema.spec import CaptionSpec, TeacherSpec
+from cache_schema.spec import CaptionSpec, Record, TeacherSpec
 from pipeline.captioners import catalog as captioners
-from pipeline.captioners.catalog import Captioner
+from pipeline.captioners.catalog import Asking, Captioner
 from pipeline.teachers import catalog as teachers
 from pipeline.teachers.catalog import Teacher
 from pipeline.teachers.patches import Grid
@@ -130,6 +130,13 @@ class Models:
             self._check(captioner.spec, described)
             self._captioners[key] = captioner
         return self._captioners[key]
+
+    def asking(self, record: Record) -> Asking | None:
+        """Return the captioner of a product if it asks a server; None for all other products. Raises the errors of `teacher`."""
+        if not isinstance(record.spec, CaptionSpec) or record.spec.imported:
+            return None
+        captioner = self.captioner(record.spec)
+        return captioner if isinstance(captioner, Asking) else None
 
     @staticmethod
     def _check(loaded: TeacherSpec | CaptionSpec, described: TeacherSpec | CaptionSpec) -> None:

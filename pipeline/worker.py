@@ -206,25 +206,43 @@ class Workers:
 
 @contextlib.contextmanager
 def started(count: int) -> Iterator[None]:
-    """Start shape processes before there is a task for them, so that they import what draws while this process loads models. `Workers`
-    takes them. Those that are left at the end of the block are ended.
-
-    Args:
-        count: number of shape processes that `Workers` will have. One more is started, because asking for the driver's name takes one.
-    """
-    new = [_popen(_renderer_threads(count), {}, "main(ahead=True)") for _ in range(count + 1)]
+    """Start `count` shape processes before there is a task for them, so that they import what draws while this process loads models. Then
+    `driver` and `Workers` take them. Those that are left at the end of the block are ended."""
+    new = [_popen(_renderer_threads(count), {}, "main(ahead=True)") for _ in range(count)]
     _ahead.extend(new)
+    _started.update(new)
     try:
         yield
     finally:
+        _started.difference_update(new)
         for popen in new:
             if popen in _ahead:
                 _ahead.remove(popen)
                 _end(popen)
 
 
+_started: Final[set["subprocess.Popen[bytes]"]] = set()
+"""Processes that were started ahead, in blocks that have not ended."""
 _ahead: Final[list["subprocess.Popen[bytes]"]] = []
-"""Processes that were started and have no task yet."""
+"""Those of them that have nothing to do."""
+
+
+def driver(task: Task, environment: Mapping[str, str]) -> str:
+    """Name the driver that draws the pictures of a task; empty without views.
+
+    Args:
+        task: what the process that is asked would make.
+        environment: variables that it gets in addition to those of this process, as in `Workers`.
+
+    Raises:
+        UserError: no process can make a GL context.
+    """
+    process = _Process(task, _renderer_threads(1), environment)
+    if process.popen in _started:
+        _ahead.append(process.popen)  # it can do another task
+    else:
+        process.close()
+    return process.renderer
 
 
 def _renderer_threads(count: int) -> int:
@@ -412,33 +430,42 @@ def _timed(seconds: dict[str, float], step: str) -> Any:
         seconds[step] = time.perf_counter() - start
 
 
-def serve(receive: Callable[[], Any], send: Callable[[Any], None]) -> None:
-    """Receive entries, and send back what was made of each, until the pipe closes."""
-    try:
-        task: Task = receive()
-    except EOFError:
-        return
-    renderer = None
-    try:
-        if task.views is not None:
-            from pipeline.render import Renderer
+def _renderer(task: Task) -> Any:
+    """Return what draws the views of a task; None without views."""
+    if task.views is None:
+        return None
+    from pipeline.render import Renderer
 
-            renderer = Renderer(task.views)
-        send(renderer.describe() if renderer else "")
-    except Exception as error:
-        send(UserError(f"cannot draw: {error}. `make setup` checks EGL; on Debian: apt-get install libegl1 libgl1-mesa-dri"))
-        return
-    limit = int(task.limits.memory_gib * 2**30)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+    return Renderer(task.views)
+
+
+def serve(receive: Callable[[], Any], send: Callable[[Any], None]) -> None:
+    """Receive tasks and entries until the pipe closes. Answer a task with the name of the driver, and an entry with what was made of it."""
+    task: Task | None = None
+    renderer = None
     while True:
         try:
-            entry = receive()
+            message = receive()
         except EOFError:
             return
-        made = make(task, entry, renderer, send)
-        send(made)
-        if _MEMORY in made.reason:
-            return  # a new process starts with free memory
+        if isinstance(message, Task):
+            task = message
+            try:
+                if renderer is not None:
+                    renderer.close()
+                renderer = _renderer(task)
+                send(renderer.describe() if renderer else "")
+            except Exception as error:
+                send(UserError(f"cannot draw: {error}. `make setup` checks EGL; on Debian: apt-get install libegl1 libgl1-mesa-dri"))
+                return
+            limit = int(task.limits.memory_gib * 2**30)
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+        else:
+            assert task is not None
+            made = make(task, message, renderer, send)
+            send(made)
+            if _MEMORY in made.reason:
+                return  # a new process starts with free memory
 
 
 def _die_with_parent() -> None:

@@ -9,6 +9,7 @@ Letters: B shapes in a batch, N shapes of a cache, V views, K captions of a view
 teacher's width.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -57,7 +58,7 @@ def opened(cache: Cache, record: Record, share: float) -> Captions:
     assert isinstance(spec, CaptionSpec)
     keys = _keys_of(cache, record, spec.keep)
     count = None
-    if spec.imported:  # a captioner may write an empty caption on purpose, a file cannot
+    if spec.may_lack:
         keys[keys == text_keys(np.zeros((1, TEXT_BYTES), np.uint8))] = NONE
         count = (keys != NONE).reshape(len(keys), record.per_shape, spec.keep).sum(axis=2)
     return Captions(
@@ -179,32 +180,41 @@ def _below(shares: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]
     return np.asarray(sums / sums[..., -1:])
 
 
-_WORDS: Final = TEXT_BYTES // 4
-"""Number of 32-bit words of a text cell."""
-_FACTORS: Final = np.random.default_rng(0).integers(0, 2**64, (_WORDS + 1, 2), np.uint64)
-"""Factors of the two hashes of a text, one for each word and one that is added. They must be the same in all processes of a run, which
-compare keys, and are not stored."""
+class _Keys(dict[bytes, int]):
+    """Keys of texts, each computed once: captions repeat, and a hash takes ten times as long as to find a text again."""
+
+    def __missing__(self, text: bytes) -> int:
+        # 63 bits, so that a key is a positive int64: -1 stands for no text. A billion texts share one with a chance of 5 %.
+        key = int.from_bytes(hashlib.blake2b(text.ljust(TEXT_BYTES, b"\0"), digest_size=8).digest(), "little") >> 1
+        if len(self) < REMEMBERED:
+            self[text] = key
+        return key
 
 
-def text_keys(cells: NDArray[np.uint8]) -> Ints:
+REMEMBERED: Final = 1 << 16
+"""Number of texts whose keys are remembered while keys are computed."""
+
+
+def text_keys(cells: NDArray[np.uint8], known: _Keys | None = None) -> Ints:
     """63 bits of a hash of every text cell. [n, L] -> [n]
 
-    Two multilinear hashes of 32 bits. Any two texts share both with a chance of 2 ** -63, if the factors are random: see "Strongly
-    universal string hashing is fast" (https://arxiv.org/abs/1202.4961), theorem 3.1.
+    Args:
+        cells: the texts.
+        known: keys of texts that came before, to which new ones are added.
     """
-    # 63 bits, so that a key is a positive int64: -1 stands for no text. A billion texts share one with a chance of 5 %.
-    # A hash of NumPy's takes a tenth of the time of one call of `hashlib` for each text, of which a million shapes have many millions.
-    words = np.ascontiguousarray(cells).view("<u4")  # [n, words]
-    used = int(np.bitwise_or.reduce(words, axis=0).nonzero()[0].max(initial=-1)) + 1  # the others are zeros in all cells, which add nothing
-    sums = words[:, :used].astype(np.uint64) @ _FACTORS[:used] + _FACTORS[_WORDS]  # [n, 2], modulo 2 ** 64
-    return np.asarray((sums[:, 0] >> 32 << 31 | sums[:, 1] >> 33).astype(np.int64))
+    # NumPy's own text type leaves out the zeros behind a text, so that few bytes are looked up. Columns that are zeros in all cells are left
+    # out before, eight at a time: it looks at every one of them.
+    used = 8 * (int(np.bitwise_or.reduce(cells.view("<u8"), axis=0).nonzero()[0].max(initial=0)) + 1)
+    texts = np.ascontiguousarray(cells[:, :used]).view(f"S{used}").ravel().tolist()
+    return np.fromiter(map((_Keys() if known is None else known).__getitem__, texts), np.int64, len(texts))
 
 
 def _keys_of(cache: Cache, captions: Record, keep: int) -> Ints:
     """A key for each text that is embedded. [N, V * K], or [N, K] if captions are about the whole shape."""
     # One shard at a time: the texts of a million shapes do not fit into memory, their keys do.
     found = np.full((cache.manifest.shapes, captions.per_shape * keep), NONE, np.int64)  # rows without a shape have no text
+    known = _Keys()
     for number, shard in cache.column_shards(cache.arrays(captions)[0].path):
         rows = cache.manifest.rows(number)
-        found[rows.start : rows.stop] = text_keys(shard[:, :, :keep].reshape(-1, shard.shape[-1])).reshape(len(shard), -1)
+        found[rows.start : rows.stop] = text_keys(shard[:, :, :keep].reshape(-1, shard.shape[-1]), known).reshape(len(shard), -1)
     return found

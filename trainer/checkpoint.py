@@ -114,6 +114,9 @@ class Header:
     """The kind of points that the run was trained on; None in files of earlier versions, which do not store it (see `trained_on`)."""
     init: Init | None = None
     """What was taken from another run at the start; None for nothing, and in files of earlier versions, which do not store it."""
+    precision: str = ""
+    """Arithmetic of the forward passes of training, "float32" or "bfloat16"; empty if nothing was trained, and in files of earlier
+    versions."""
 
     @property
     def unfinished(self) -> str:
@@ -320,6 +323,7 @@ def setup(header: Header, *, seeds: bool = False) -> str:
         seeds: whether the seeds enter, its own and its guide's. Without them, repetitions of one experiment have the same fingerprint.
     """
     config = header.config if seeds else dataclasses.replace(header.config, seed=0)
+    config = dataclasses.replace(config, precision=header.precision or config.precision)  # `auto` is not the same on every machine
     if isinstance(config, DistillConfig):
         config = dataclasses.replace(config, guide="")  # a name in the cache
     known = "" if seeds else header.guide_setup

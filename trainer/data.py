@@ -58,17 +58,13 @@ class Arrays:
     """Base of dataclasses whose fields are arrays of equal length."""
 
     def of(self, which: Ints | slice) -> Self:
-        """The entries at some positions. Whole numbers become 64 bits wide."""
-        entries = {name: values[which] for name, values in vars(self).items()}
-        return type(self)(**{name: some.astype(np.int64, copy=False) if some.dtype.kind == "i" else some for name, some in entries.items()})
+        """The entries at some positions."""
+        return type(self)(**{name: values[which] for name, values in vars(self).items()})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pool(Arrays):
-    """Shapes of all caches in one list. Every array has the shape [S] for all selected shapes, cache after cache; [B] for a batch.
-
-    The list of all shapes is of 32 bits: a million shapes take half the memory, which batches read at random.
-    """
+class Shapes(Arrays):
+    """Some of the shapes of all caches. Every array has the shape [B]."""
 
     part: Ints
     """Index of the shape's cache."""
@@ -80,17 +76,31 @@ class Pool(Arrays):
     """Index of the shape's class over all caches; -1 for none."""
 
 
-def pooled(parts: Sequence[Part], places: Sequence[Ints]) -> Pool:
-    """The selected shapes of `parts`. For each part, `places` has the index over all caches of each of the part's classes."""
-    # A shape without a class has index -1, which finds the entry added at the end.
-    numbers = [np.append(place, NONE) for place in places]
-    columns = {
-        "part": [np.full(len(part.rows), i, np.int32) for i, part in enumerate(parts)],
-        "row": [part.rows for part in parts],
-        "own_class": [part.own_class for part in parts],
-        "label": [ids[part.own_class] for ids, part in zip(numbers, parts, strict=True)],
-    }
-    return Pool(**{name: np.concatenate(values, dtype=np.int32) for name, values in columns.items()})
+class Pool:
+    """The list of all selected shapes of all caches, cache after cache. It holds nothing of its own: a million shapes would take 30 MB."""
+
+    def __init__(self, parts: Sequence[Part], classes: Sequence[Ints]) -> None:
+        """
+        Args:
+            parts: what is selected of each cache.
+            classes: for each cache, the index over all caches of each of its classes.
+        """
+        self.ends = np.cumsum([len(part.rows) for part in parts])
+        """Number of shapes up to the end of each cache. [parts]"""
+        self._parts = parts
+        # A shape without a class has index -1, which finds the entry added at the end.
+        self._classes = [np.append(own, NONE) for own in classes]
+
+    def at(self, places: Places) -> Shapes:
+        """The shapes at these places. [B]"""
+        part = np.searchsorted(self.ends, places, side="right")
+        row, own_class, label = np.empty((3, len(places)), np.int64)
+        for i, selected in enumerate(self._parts):
+            here = np.flatnonzero(part == i)
+            where = places[here] - (self.ends[i] - len(selected.rows))
+            row[here], own_class[here] = selected.rows[where], selected.own_class[where]
+            label[here] = self._classes[i][own_class[here]]
+        return Shapes(part=part, row=row, own_class=own_class, label=label)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +112,7 @@ class Choices(Arrays):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawn(Pool):
+class Drawn(Shapes):
     """The shapes of a batch and the random choices for them. Every array has the shape [B]."""
 
     block: Ints
@@ -122,10 +132,10 @@ class Epochs:
     An epoch depends only on the seed and its number. So a run that continues at batch 10,000 does not draw the 9,999 batches before.
     """
 
-    def __init__(self, places: Sequence[Places], passes: Sequence[float], batch: int, seed: int) -> None:
+    def __init__(self, counts: Sequence[int], passes: Sequence[float], batch: int, seed: int) -> None:
         """
         Args:
-            places: the places of each cache.
+            counts: number of shapes of each cache.
             passes: how often an epoch repeats each cache.
             batch: shapes in a batch, over all ranks.
             seed: seed of the run.
@@ -135,6 +145,7 @@ class Epochs:
         """
         self.batch_size, self.seed = batch, seed
         # 2.5 passes are two full passes and one over a random half, drawn anew in every epoch.
+        places = [range(end - count, end) for end, count in zip(itertools.accumulate(counts), counts, strict=True)]
         self._quota = [(own, int(p), round((p - int(p)) * len(own))) for own, p in zip(places, passes, strict=True)]
         self.length = sum(whole * len(own) + rest for own, whole, rest in self._quota)
         """Shapes in an epoch."""
@@ -154,7 +165,11 @@ class Epochs:
         with self._lock:
             if epoch not in self._orders:
                 rng = np.random.default_rng((self.seed, ORDER, epoch))
-                chosen = [np.concatenate([*[own] * whole, rng.permutation(own)[:rest]]) for own, whole, rest in self._quota]
+                chosen = []
+                for places, whole, rest in self._quota:
+                    own = np.arange(places.start, places.stop, dtype=np.int32)
+                    # The permutation is drawn even where none of it is taken: the draws after it must stay the same.
+                    chosen.append(np.concatenate([*[own] * whole, rng.permutation(own)[:rest]]))
                 # Threads run ahead by less than an epoch, so only the neighbouring epochs may still be requested.
                 self._orders = {e: order for e, order in self._orders.items() if abs(e - epoch) <= 1}
                 self._orders[epoch] = rng.permutation(np.concatenate(chosen))
@@ -217,7 +232,7 @@ class Data:
         self.ordered = not config.resample and all(blocks.ordered for blocks in self._blocks)
         """Whether points come in farthest-point order."""
         # One list of all shapes, as arrays: a batch then takes a few indexing operations, for any number of shapes.
-        self.pool = pooled(self.parts, places)
+        self.pool = Pool(self.parts, places)
         self._choices = Choices(
             blocks=np.array([part.blocks for part in self.parts]), templates=np.array([part.template_count for part in self.parts])
         )
@@ -261,9 +276,7 @@ class Data:
         passes = self.config.passes or (1.0,) * len(self.parts)
         if len(passes) != len(self.parts):
             raise UserError(f"data.passes needs one number for each of {len(self.parts)} caches, got {passes}")
-        ends = np.cumsum([len(part.rows) for part in self.parts]).tolist()
-        places = [np.arange(end - len(part.rows), end, dtype=np.int32) for part, end in zip(self.parts, ends, strict=True)]
-        return Epochs(places, passes, self.size, self.seed)
+        return Epochs([len(part.rows) for part in self.parts], passes, self.size, self.seed)
 
     @property
     def used(self) -> tuple[Used, ...]:
@@ -376,7 +389,7 @@ class Data:
 
     def _draw(self, places: Places, rng: np.random.Generator, captioners: np.random.Generator) -> Drawn:
         """Draw the choices for the shapes at these places: the captioner from `captioners`, everything else from `rng`."""
-        shapes = self.pool.of(places)
+        shapes = self.pool.at(places)
         # Always draw all random numbers, needed or not. So the view of a shape does not change if, for example, templates are turned off,
         # and runs that differ in one setting make the same other choices.
         block, view, caption, template, kind = rng.random((5, len(places)))

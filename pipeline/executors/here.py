@@ -1,5 +1,6 @@
 """Run the models in this process, and shape processes beside it. While teachers work on one shard, the next shards are drawn."""
 
+import dataclasses
 import itertools
 import time
 from collections import deque
@@ -15,8 +16,10 @@ from pipeline.journal import Event, ShapesMade, ShardMade
 from pipeline.models import Models
 from pipeline.plan import Again, Plan, Todo
 from pipeline.work import Machine, Work
-from pipeline.worker import Made, Task, Workers
+from pipeline.worker import Made, Task, Workers, driver
 
+REASONS: Final = 100
+"""Most reasons that the journal keeps of a shard, why a server refused pictures."""
 AHEAD: Final = 2
 """Number of shards that are drawn ahead while one is embedded."""
 
@@ -64,8 +67,7 @@ def retry(work: Work, plan: Plan, again: Again) -> int:
 def renderer(task: Task, device: str) -> str:
     """Name the driver that draws pictures beside models on a device of this machine, as `Machine.device`; empty without views."""
     drawn = task.views is not None
-    with Workers(task, 1, graphics.environment(Machine(device=device).devices()[0]) if drawn else None) as workers:
-        return workers.renderer()
+    return driver(task, graphics.environment(Machine(device=device).devices()[0]) if drawn else {})
 
 
 def embed(
@@ -82,8 +84,14 @@ def embed(
     for record in records:
         start = time.perf_counter()
         with models.lock:
+            server = models.asking(record)
+            before = server.used() if server is not None else {}
             build.make_product(cache, plan, record, shard, models, advance, drawn=drawn)
-        note(ShardMade(product=record.product, shard=shard, seconds=round(time.perf_counter() - start, 4)))
+        made = ShardMade(product=record.product, shard=shard, seconds=round(time.perf_counter() - start, 4))
+        if server is not None:
+            asked = {name: round(value - before.get(name, 0), 6) for name, value in server.used().items()}
+            made = dataclasses.replace(made, asked=asked, refused=tuple(server.reasons()[:REASONS]))
+        note(made)
 
 
 def cost(shard: int, made: Sequence[Made], waited: float, lost: Sequence[str] = ()) -> ShapesMade:

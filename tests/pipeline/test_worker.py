@@ -90,13 +90,15 @@ def test_leaving_ends_the_processes_even_busy_ones(task):
             os.kill(pid, 0)
 
 
-def test_processes_that_are_started_ahead_do_the_work_and_the_others_end(task):
+def test_processes_that_are_started_ahead_do_one_task_after_another_and_end(task):
     with started(2):
         ahead = {popen.pid for popen in worker._ahead}
-        with Workers(task, 2) as workers:
-            assert not [one.result() for one in [workers.submit(Entry(id=str(i), locator="fine")) for i in range(4)] if one.result().reason]
-            used = {process.popen.pid for process in workers._processes}
-    assert len(ahead) == 3 and used < ahead and not worker._ahead
+        assert len(ahead) == 2 and worker.driver(task, {}) == ""
+        assert {popen.pid for popen in worker._ahead} == ahead  # the one that told its driver can do another task
+        with Workers(task, 1) as workers:
+            assert not workers.submit(Entry(id="a", locator="fine")).result().reason
+            (used,) = {process.popen.pid for process in workers._processes}
+    assert used in ahead and not worker._ahead
     for pid in ahead:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)

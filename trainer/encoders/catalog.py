@@ -44,6 +44,11 @@ ENCODERS: Final = {
 """Modules by the name of the encoder, family and size. A module has the configuration in `CONFIGS[name]`; its function `build` takes it."""
 
 
+def names() -> list[str]:
+    """The names of all encoders, ours and those of other packages."""
+    return list(plugins.names("encoders", ENCODERS))
+
+
 def family(name: str) -> Family:
     """The module of the encoder called `name`, ours or of another package (`cache_schema.plugins`).
 
