@@ -4,8 +4,8 @@
 
 From a cache, and of clouds in memory: the same shapes of 1024 points, in batches of 64, in one process. A share of 1 means that reading,
 checking and pooling cost nothing. From meshes: the command with all its processes, against making points of the same files in processes
-that are at work, and against the forward passes alone. On a machine whose cores are all busy with one of them, the other cannot run meanwhile:
-then the sum of both in processor time is the limit. The weights are random: right for timing only.
+that are at work, and against the forward passes alone. If one of them keeps all cores busy, the other cannot run meanwhile. Then the sum
+of both is the limit. The weights are random: right for timing only.
 """
 
 import argparse
