@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import trimesh
-from measure import Report, in_turns
+from measure import Report, Way, in_turns
 
 from cache_schema import store, synthetic
 from cache_schema.spec import PointSpec
@@ -99,7 +99,11 @@ def from_meshes(report: Report, arguments: argparse.Namespace, used: Model, plac
                 future.result()
 
         sampled()  # starts the processes
-        ways = {"mmpd-train embed": embed, "points of the meshes alone": sampled, "forward passes alone": plain(used, points)}
+        ways: dict[str, Way] = {
+            "mmpd-train embed": embed,
+            "points of the meshes alone": sampled,
+            "forward passes alone": plain(used, points),
+        }
         turns = in_turns(ways, arguments.rounds, count, warm=False)
     slowest = [max(several, key=lambda one: one.wall) for several in zip(*list(turns.values())[1:], strict=True)]
     what = f"{arguments.encoder}: vectors of {count} meshes, each the mean over {DRAWS} samples"
