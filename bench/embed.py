@@ -2,19 +2,16 @@
 
     python bench/embed.py [--rounds 9] [--shapes 512] [--encoder pointmae-tiny]
 
-Both take the same shapes of 1024 points in turns within one process, in batches of 64. The weights are random: right for timing only.
-A ratio of 1 means that reading, checking and pooling cost nothing. Beside it stands `Model.embed` of the same points as clouds in memory.
-On a machine with other work, the ratio of processor time says more than that of the clock: both are printed, the median of the rounds.
+All ways take the same shapes of 1024 points, in batches of 64. The weights are random: right for timing only. A ratio of 1 means that reading
+and checking cost nothing. Beside it stands `Model.embed` of the same points as clouds in memory.
 """
 
 import argparse
-import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from measure import Report
 
 from cache_schema import store, synthetic
 from cache_schema.spec import PointSpec
@@ -41,18 +38,6 @@ def model(run: Path, encoder: str) -> Model:
     return Model.load(run, "cpu")
 
 
-def compared(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """Seconds of each by the clock and of the processor, in turns forth and back, after one round that does not count."""
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
-    for i in range(rounds + 1):
-        for name, run in list(ways.items())[:: -1 if i % 2 else 1]:
-            start, used = time.perf_counter(), time.process_time()
-            run()
-            if i:
-                times[name].append((time.perf_counter() - start, time.process_time() - used))
-    return times
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
@@ -71,15 +56,13 @@ def main() -> None:
             for points in held.split(BATCH):
                 encoder(encoder.patchify(points, True))
 
-        ways = {"plain forward pass": forward, "embed_cache": lambda: used.embed_cache(cache), "embed, clouds": lambda: used.embed(held)}
-        times = compared(ways, arguments.rounds)
-    plain = times["plain forward pass"]
-    for name, seconds in times.items():
-        print(f"{arguments.encoder}  {name:20} {arguments.shapes / statistics.median(clock for clock, _ in seconds):6.0f} shapes/s", end="")
-        for what, of in ("clock", 0), ("processor", 1):
-            ratios = [base[of] / own[of] for base, own in zip(plain, seconds, strict=True)]
-            print(f"   {what} {statistics.median(ratios):.3f} of the plain pass ({min(ratios):.3f} to {max(ratios):.3f})", end="")
-        print(flush=True)
+        forward_pass = "the encoder's forward pass on points in memory"
+        ways = {"Model.embed_cache": lambda: used.embed_cache(cache), "Model.embed": lambda: used.embed(held)}
+        with Report("embed") as report:
+            what = f"{arguments.shapes} shapes, {arguments.encoder}"
+            for name, way in ways.items():
+                both = {name: way, forward_pass: forward}
+                report.compare(what, both, arguments.rounds, per=arguments.shapes, unit="shapes", limits=(forward_pass,))
 
 
 if __name__ == "__main__":
