@@ -2,8 +2,8 @@
 
     python bench/embed.py [--rounds 9] [--shapes 512] [--encoder pointmae-tiny]
 
-All ways take the same shapes of 1024 points, in batches of 64. The weights are random: right for timing only. A ratio of 1 means that reading
-and checking cost nothing. Beside it stands `Model.embed` of the same points as clouds in memory.
+All ways take the same shapes of 1024 points, in batches of 64. The weights are random: right for timing only. A ratio of 1 means that
+reading and checking cost nothing. Beside it stands `Model.embed` of the same points as clouds in memory.
 """
 
 import argparse
