@@ -103,7 +103,8 @@ def section(report: dict[str, Any]) -> Iterator[str]:
         yield f"{BUSY}\n"
     machine, versions = report["machine"], report["versions"]
     cores = f"{machine['cores']} core" + "s" * (machine["cores"] != 1)
-    yield f"`{report['command']}` on {report['date']}. {machine['processor']}, {cores},"
+    minutes = f", {number(report['minutes'])} minutes" if "minutes" in report else ""
+    yield f"`{report['command']}` on {report['date']}{minutes}. {machine['processor']}, {cores},"
     yield f"{machine['memory_gib']} GiB, GPU: {machine['gpu']}. {', '.join(f'{name} {version}' for name, version in versions.items())}.\n"
 
 
