@@ -309,6 +309,22 @@ def test_the_svm_is_standardised_by_and_chosen_on_what_it_learns_from():
     assert svm.choose(np.zeros((60, 5), np.float32), labels, 0) == min(svm.GRID), "of equally good ones the smallest"
 
 
+def test_features_are_computed_once_for_the_same_weights(stage, cache, monkeypatch):
+    stage, shapes, passes = copy.deepcopy(stage), of_split(cache, "test"), []
+    forward = features.Body.forward
+    monkeypatch.setattr(features.Body, "forward", lambda *arguments: passes.append(1) or forward(*arguments))
+    plain = features.extract(features.Body.of(stage, "mean_max"), shapes, 0)
+    with features.once(features=True):
+        for pool, block in (("mean_max", 0), ("mean_max", 0), ("summary", 0), ("mean_max", 1), ("mean_max", 0)):
+            found = features.extract(features.Body.of(stage, pool), shapes, block)
+            assert torch.equal(found, plain) == ((pool, block) == ("mean_max", 0))
+            found.zero_()  # a caller's change is its own
+        assert len(passes) == 4
+        with torch.no_grad():
+            next(stage.encoder.parameters()).add_(1)
+        assert not torch.equal(features.extract(features.Body.of(stage, "mean_max"), shapes, 0), plain)
+
+
 def test_an_svm_that_does_not_converge_says_so(stage, cache, monkeypatch):
     monkeypatch.setattr(svm, "STEPS", 1)
     assert any("before it had converged" in note for note in svm.run(stage, cache, cache, svm.SMOKE).notes)
