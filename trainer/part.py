@@ -152,7 +152,7 @@ class Part:
         """Arrays of the guide by name: `tokens` and `summary`."""
         self._use(products.INDEX.name)
         self._use(products.STATUS.name)
-        columns = _Columns(cache)
+        columns = Columns(cache)
         self.rows = selected(columns, config, seed)
         """Rows of the selected shapes, ascending. [n]"""
         self.unsplit = int((columns.ok & (columns.split == NONE)).sum()) if cache.manifest.splits and config.splits else 0
@@ -404,7 +404,7 @@ def _check_teachers(caches: Sequence[Cache], asked: Sequence[str]) -> None:
         raise UserError(f"{paths}: there is {state}. `mmpd-cache add-teacher` adds one")
 
 
-class _Columns:
+class Columns:
     """What a selection looks at, each read once: a million shapes have thousands of files of each. [N] each"""
 
     def __init__(self, cache: Cache) -> None:
@@ -423,7 +423,7 @@ class _Columns:
         return self.cache.column("label")
 
 
-def selected(columns: _Columns, config: DataConfig, seed: int) -> NDArray[np.int32]:
+def selected(columns: Columns, config: DataConfig, seed: int) -> NDArray[np.int32]:
     """Rows of the usable shapes of the selected splits and classes, ascending. [n]
 
     Raises:
