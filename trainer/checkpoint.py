@@ -114,7 +114,7 @@ class Header:
     """The kind of points that the run was trained on; None in files of earlier versions, which do not store it (see `trained_on`)."""
     init: Init | None = None
     """What was taken from another run at the start; None for nothing, and in files of earlier versions, which do not store it."""
-    precision: str = ""
+    precision: Literal["", "float32", "bfloat16"] = ""
     """Arithmetic of the forward passes of training, "float32" or "bfloat16"; empty if nothing was trained, and in files of earlier
     versions."""
 

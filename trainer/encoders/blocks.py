@@ -254,5 +254,6 @@ class PatchEmbed(nn.Module):
         per_group = self.shared(whole) + self.local(self.widen.bias)  # [B * G, mixed]
         mixed = F.linear(points, self.local.weight @ self.widen.weight).add_(per_group.unsqueeze(1))
         points = F.relu(self.norm2(mixed.flatten(0, 1)), inplace=True)  # [B * G * K, mixed]
-        tokens = linear_max(points.unflatten(0, (b * g, k)), self.out.weight) + self.out.bias  # [B * G, dim]
-        return tokens.unflatten(0, (b, g))
+        pooled = linear_max(points.unflatten(0, (b * g, k)), self.out.weight) + self.out.bias  # [B * G, dim]
+        tokens: Tensor = pooled.unflatten(0, (b, g))
+        return tokens
