@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import machine
 from measure import Report, Turn
 
 HERE = Path(__file__).resolve().parent.parent
@@ -87,6 +88,8 @@ def main() -> None:
         parser.error("name a benchmark, or a command with --run")
     checkouts = {"now": HERE, "before": arguments.other.resolve()}
     with Report(f"against-{arguments.benchmark or 'command'}") as report:
+        report.facts["versions"] |= {"commit": f"{machine.commit(HERE)} against {machine.commit(checkouts['before'])}"}
+        print(f"now against before: {report.facts['versions']['commit']}")
         (compare_rows if arguments.benchmark else compare_command)(report, checkouts, arguments)
 
 

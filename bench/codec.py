@@ -80,11 +80,9 @@ def main() -> None:
     what = f"views of {views[0].shape[0]} x {views[0].shape[1]} pixels"
     with Report("codec") as report:
         report.figure(what, {name: sum(map(len, data)) / len(data) for name, data in packed.items()}, "bytes a view")
-        encoding = {name: lambda encode=encode: [encode(view) for view in views] and None for name, (encode, _) in CODECS.items()}
+        encoding = {name: lambda encode=encode: [encode(view) for view in views] for name, (encode, _) in CODECS.items()}
         report.compare(f"encode {what}", encoding, arguments.rounds, per=len(views), unit="views")
-        decoding = {
-            name: lambda decode=decode, data=packed[name]: [decode(one) for one in data] and None for name, (_, decode) in CODECS.items()
-        }
+        decoding = {name: lambda decode=decode, data=packed[name]: [decode(one) for one in data] for name, (_, decode) in CODECS.items()}
         report.compare(f"decode {what}", decoding, arguments.rounds, per=len(views), unit="views")
 
 

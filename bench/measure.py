@@ -114,6 +114,7 @@ class Report:
             "versions": machine.versions(),
         }
         self.rows: list[dict[str, Any]] = []
+        self.start = clock()
         one, system = self.facts["machine"], self.facts["versions"]
         print(f"{one['processor']}, {one['cores']} cores, {one['memory_gib']} GiB, GPU: {one['gpu']}", flush=True)
         print(", ".join(f"{key} {value}" for key, value in system.items()), flush=True)
@@ -173,6 +174,7 @@ class Report:
         self.watch = Watch()
 
     def _write(self) -> None:
+        self.facts["minutes"] = round((clock() - self.start) / 60, 1)
         self.file.parent.mkdir(parents=True, exist_ok=True)
         rows = ",\n".join(json.dumps(rounded(row)) for row in self.rows)  # one row in one line
         self.file.write_text(f'{json.dumps(self.facts, indent=1)[:-2]},\n "rows": [\n{rows}\n ]\n}}\n')

@@ -43,6 +43,7 @@ TITLES = {
     "captions": "Captions",
     "afar": "Training from afar",
     "gpu": "On a GPU",
+    "against": "Before and after",
 }
 """Sections, in the order of the page. A file `step-data.json` belongs to `step`."""
 POINTS = """## Size of points
@@ -67,7 +68,8 @@ def main() -> None:
     if arguments.keep is not None:
         KEPT.mkdir(exist_ok=True)
         for file in sorted(FOLDER.glob(f"{arguments.keep}*.json")):
-            shutil.copy(file, KEPT)
+            if arguments.keep or not file.name.startswith("against"):  # a comparison of two commits is kept if it is named
+                shutil.copy(file, KEPT)
     PAGE.write_text(page(KEPT))
     print(f"Look at {PAGE.relative_to(ROOT)}")
 
@@ -101,7 +103,8 @@ def section(report: dict[str, Any]) -> Iterator[str]:
         yield f"{BUSY}\n"
     machine, versions = report["machine"], report["versions"]
     cores = f"{machine['cores']} core" + "s" * (machine["cores"] != 1)
-    yield f"`{report['command']}` on {report['date']}. {machine['processor']}, {cores},"
+    minutes = f", {number(report['minutes'])} minutes" if "minutes" in report else ""
+    yield f"`{report['command']}` on {report['date']}{minutes}. {machine['processor']}, {cores},"
     yield f"{machine['memory_gib']} GiB, GPU: {machine['gpu']}. {', '.join(f'{name} {version}' for name, version in versions.items())}.\n"
 
 
