@@ -9,7 +9,7 @@ RUN = $(RUNS)/$(ENCODER)
 # One test process a core, one thread each.
 PARALLEL ?= -n auto --dist worksteal
 
-.PHONY: help setup egl cache train dense dense-true dense-false test torture slurm check bench docs science starter-teachers starter-encoder clean
+.PHONY: help setup egl cache train train-distill train-compared dense dense-true dense-false test torture slurm check bench bench-gpu docs science starter-teachers starter-encoder clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -41,12 +41,19 @@ cache: setup  ## build the default cache (shapes made in code, small teachers th
 train: cache  ## both stages on the default cache, a table, and curves; ENCODER=pointm2ae or pointmamba adds rows
 	$(BIN)/mmpd-train align $(CACHE) $(RUN)-align --set encoder.name=$(ENCODER)-tiny --resume
 	$(BIN)/mmpd-train guide $(CACHE) $(RUN)-align
-	$(BIN)/mmpd-train distill $(CACHE) $(RUN)-distill --guide $(ENCODER)-align --init $(RUN)-align --set encoder.name=$(ENCODER)-tiny --resume
-	$(BIN)/mmpd-train distill $(CACHE) $(RUN)-scratch --recipe scratch --set encoder.name=$(ENCODER)-tiny --resume
-	for run in scratch align distill; do for task in svm knn; do $(BIN)/mmpd-train eval $$task $(RUN)-$$run $(CACHE) >/dev/null || exit 1; done; done
-	$(BIN)/mmpd-train eval zeroshot $(RUN)-align $(CACHE) >/dev/null
+	@echo "Now stage 2 and what it is compared with, side by side."
+	@$(MAKE) --no-print-directory -j2 -Oline train-distill train-compared
+	$(BIN)/mmpd-train eval svm,knn $(RUN)-distill $(CACHE) >/dev/null
 	$(BIN)/mmpd-train eval table $$(dirname $$(ls -d $(RUNS)/*/eval))
 	@echo "Curves: $(RUN)-align/curves.png $(RUN)-distill/curves.png; confusions: $(RUN)-*/eval/*.png"
+
+train-distill:  # stage 2
+	$(BIN)/mmpd-train distill $(CACHE) $(RUN)-distill --guide $(ENCODER)-align --init $(RUN)-align --set encoder.name=$(ENCODER)-tiny --resume
+
+train-compared:  # an untrained encoder, and evaluations of it and of stage 1
+	$(BIN)/mmpd-train distill $(CACHE) $(RUN)-scratch --recipe scratch --set encoder.name=$(ENCODER)-tiny --resume
+	$(BIN)/mmpd-train eval svm,knn $(RUN)-scratch $(RUN)-align $(CACHE) >/dev/null
+	$(BIN)/mmpd-train eval zeroshot $(RUN)-align $(CACHE) >/dev/null
 
 ROOMS := build/rooms
 FURNITURE := --set "source.classes=bathtub,bed,chair,desk,dresser,monitor,night stand,sofa,table,toilet"
@@ -87,13 +94,14 @@ check: setup  ## what CI runs beside the tests: style and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: setup  ## measure readers, rendering, builds, steps and embedding; prints ratios
-	$(BIN)/python bench/reader.py
-	$(BIN)/python bench/render.py
-	$(BIN)/python bench/build.py
-	$(BIN)/python bench/step.py
-	$(BIN)/python bench/embed.py
-	$(BIN)/python bench/afar.py
+# bench/scale.py and bench/gpu.py have their own targets; bench/profile_step.py draws a picture.
+BENCHES := reader codec render build captions step embed search afar
+bench: setup  ## measure everything against peers and limits, half an hour: ONLY=step for one, WITH="--rounds 3" for its options
+	@for name in $(or $(ONLY),$(BENCHES)); do $(BIN)/python bench/$$name.py $(WITH) || exit 1; done
+	@echo "Measured: build/bench/*.json. To keep it and write docs/numbers.md: python bench/page.py --keep"
+
+bench-gpu: setup  ## measure training, teachers, captions and drawing on a GPU, at most 8 minutes; writes build/bench/gpu.json
+	$(BIN)/python bench/gpu.py
 
 $(VENV)/docs: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'

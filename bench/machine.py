@@ -76,11 +76,15 @@ def versions() -> dict[str, str]:
     for package in ("torch", "numpy", "zarr", "mmpd"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
-    place = importlib.util.find_spec("cache_schema")  # its folder, imported or not: that of another checkout under `against.py`
+    place = importlib.util.find_spec("cache_schema")  # imported or not
+    return found | {"commit": commit(Path(place.origin if place and place.origin else __file__).parent)}
+
+
+def commit(folder: Path) -> str:
+    """The commit of a checkout, and whether files of it were changed since."""
 
     def git(*words: str) -> str:
-        asked = ["git", "-C", str(Path(place.origin if place and place.origin else __file__).parent), *words]
-        return subprocess.run(asked, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True).stdout.strip()
 
     changed = " with changes" if git("status", "--porcelain", "--untracked-files=no") else ""
-    return found | {"commit": (git("rev-parse", "--short=10", "HEAD") or "unknown") + changed}
+    return (git("rev-parse", "--short=10", "HEAD") or "unknown") + changed

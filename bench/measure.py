@@ -114,6 +114,7 @@ class Report:
             "versions": machine.versions(),
         }
         self.rows: list[dict[str, Any]] = []
+        self.start = clock()
         one, system = self.facts["machine"], self.facts["versions"]
         print(f"{one['processor']}, {one['cores']} cores, {one['memory_gib']} GiB, GPU: {one['gpu']}", flush=True)
         print(", ".join(f"{key} {value}" for key, value in system.items()), flush=True)
@@ -156,10 +157,10 @@ class Report:
         )
         return turns
 
-    def figure(self, what: str, values: dict[str, float], unit: str) -> None:
-        """Something that is not a time, such as bytes. The ratio is ours, the first, divided by the other one."""
+    def figure(self, what: str, values: dict[str, float], unit: str, compared: bool = True) -> None:
+        """Something that is not a time, such as bytes. The ratio is ours, the first, divided by the other one, if they are compared."""
         first = next(iter(values.values()))
-        ways = [{"name": name, "value": value, "ratio": first / value if value else None} for name, value in values.items()]
+        ways = [{"name": name, "value": value, "ratio": first / value if value and compared else None} for name, value in values.items()]
         self._add({"what": what, "unit": unit, "figures": ways})
 
     def missing(self, what: str, why: str) -> None:
@@ -173,8 +174,10 @@ class Report:
         self.watch = Watch()
 
     def _write(self) -> None:
+        self.facts["minutes"] = round((clock() - self.start) / 60, 1)
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        self.file.write_text(json.dumps(rounded(self.facts | {"rows": self.rows}), indent=1) + "\n")
+        rows = ",\n".join(json.dumps(rounded(row)) for row in self.rows)  # one row in one line
+        self.file.write_text(f'{json.dumps(self.facts, indent=1)[:-2]},\n "rows": [\n{rows}\n ]\n}}\n')
 
 
 def lines(row: dict[str, Any]) -> Iterator[str]:

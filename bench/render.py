@@ -1,23 +1,24 @@
-"""Drawing on every core, as a build does it, against pyrender's plain lit loop in one process. Prints views/s and the ratio.
+"""Drawing on every core, as a build does it, against pyrender's plain lit loop in one process.
 
     python bench/render.py                             # shapes of the starter collection
-    python bench/render.py MESHES [MORE ...] --shapes 20
+    python bench/render.py MESHES [MORE ...] --shapes 20    # one row for each collection
 
 The plain loop is what a script would do: trimesh loads, `pyrender.Mesh.from_trimesh`, one directional light on the camera
 and ambient light, pyrender's own shader, software GL on its default threads. Both draw the same shapes from the same 12
-cameras at 224 x 224 from meshes in memory; loading is not timed. Rounds in turn, median of the rounds.
+cameras at 224 x 224 from meshes in memory; loading is not timed.
 """
 
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
-import time
+from pathlib import Path
 from typing import Any
 
+import machine
 import numpy as np
+from measure import Report
 
 from pipeline.cameras import RIGS, poses
 from pipeline.geometry import Mesh, normalized
@@ -96,48 +97,65 @@ def serve(kind: str, locations: list[str], count: int, part: int, parts: int) ->
         print("done", flush=True)
 
 
+class Team:
+    """Processes that draw the same shapes again and again, each its part of them."""
+
+    def __init__(self, kind: str, location: str, count: int, parts: int) -> None:
+        """`count`: how many shapes. `parts`: how many processes. Several get one thread of software GL each, one as many as it takes."""
+        environment = {k: v for k, v in os.environ.items() if k != "LP_NUM_THREADS"} | ({"LP_NUM_THREADS": "1"} if parts > 1 else {})
+        jobs = [json.dumps([kind, [location], count, part, parts]) for part in range(parts)]
+        self.processes = [
+            subprocess.Popen(
+                [sys.executable, __file__, "--serve", job],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                env=environment,
+            )
+            for job in jobs
+        ]
+        self.views: int = sum(json.loads(self._answer(process))[1] for process in self.processes)
+
+    def _answer(self, process: "subprocess.Popen[str]") -> str:
+        assert process.stdout is not None
+        return process.stdout.readline()
+
+    def draw(self) -> int:
+        """Draw everything once. Returns the number of views."""
+        for process in self.processes:
+            print("go", file=process.stdin, flush=True)
+        for process in self.processes:
+            self._answer(process)
+        return self.views
+
+    def end(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("locations", nargs="*", default=["starter"])
-    parser.add_argument("--shapes", type=int, default=24)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--shapes", type=int, default=24, help="of each collection")
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
         serve(*json.loads(arguments.serve))
         return
-    cores = len(os.sched_getaffinity(0))
-
-    def start(kind: str, part: int, parts: int) -> "subprocess.Popen[str]":
-        environment = {k: v for k, v in os.environ.items() if k != "LP_NUM_THREADS"} | ({"LP_NUM_THREADS": "1"} if parts > 1 else {})
-        job = json.dumps([kind, arguments.locations, arguments.shapes, part, parts])
-        command = [sys.executable, __file__, "--serve", job]
-        return subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
-        )
-
-    teams = {
-        "plain pyrender, 1 process": [start("plain", 0, 1)],
-        f"ours, {cores} processes": [start("ours", i, cores) for i in range(cores)],
-    }
-    views = {name: sum(json.loads(p.stdout.readline())[1] for p in team) for name, team in teams.items()}  # type: ignore[union-attr]
-    rates: dict[str, list[float]] = {name: [] for name in teams}
-    for _ in range(arguments.rounds):
-        for name, team in teams.items():
-            begin = time.perf_counter()
-            for process in team:
-                print("go", file=process.stdin, flush=True)
-            for process in team:
-                process.stdout.readline()  # type: ignore[union-attr]
-            rates[name].append(views[name] / (time.perf_counter() - begin))
-    for team in teams.values():
-        for process in team:
-            process.kill()
-    for name, values in rates.items():
-        print(f"{name:28} {statistics.median(values):7.1f} views/s   ({min(values):.1f} to {max(values):.1f})")
-    slow, fast = (statistics.median(values) for values in rates.values())
-    pairs = [b / a for a, b in zip(*rates.values(), strict=True)]
-    print(f"ratio {fast / slow:.2f} ({min(pairs):.2f} to {max(pairs):.2f} round by round), {views[name]} views a round")
+    cores = machine.cores()
+    with Report("render") as report:
+        for location in arguments.locations:
+            teams = {
+                f"ours, {cores} processes": Team("ours", location, arguments.shapes, cores),
+                "plain pyrender, 1 process": Team("plain", location, arguments.shapes, 1),
+            }
+            what = f"drawing {arguments.shapes} shapes of {Path(location).name}"
+            report.compare(what, {name: team.draw for name, team in teams.items()}, arguments.rounds, unit="views")
+            for team in teams.values():
+                team.end()
 
 
 if __name__ == "__main__":

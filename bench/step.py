@@ -1,19 +1,25 @@
-"""What a training step costs: against a plain Point-MAE step, against a teacher in the loop, and against data already in memory.
+"""What a training step costs: against a plain Point-MAE step, a peer's, a teacher in the loop, and data already in memory.
 
-    python bench/step.py [--rounds 7] [--only distill|teacher|encoders|data]
+    python bench/step.py                         # distill, teacher, encoders, data; --only NAME for one of them
+    python bench/step.py --peers PYTHON          # also torch-pointcloud's steps, in that interpreter
 
-distill  stage 2 with ViT-S at batch 32, against the plain Point-MAE step of `plain_pointmae.py`, both in float32, then both in bf16
-teacher  a cached stage-1 step with ViT-S at batch 32, against the same step with a ViT-B/32 image tower (random weights: right for
-         timing only) run on 32 pictures in it; and the peak memory of both, each in a process of its own
-encoders the peers' own pre-training with PointMamba against the ViT of its width and depth, batch 32; and with Point-M2AE at batch 16,
-         beside one large matrix product that tells this machine from another
+distill  stage 2 with ViT-S at batch 32, against the plain Point-MAE step of `plain_pointmae.py` and torch-pointcloud's, in float32 and in
+         bfloat16; as shipped against the plain one in float32; and against its own arithmetic at the rate of one large matrix product
+teacher  a cached stage-1 step with ViT-S at batch 32, against forward and backward pass of its Transformer alone, and against the same step
+         with a ViT-B/32 image tower (random weights: right for timing only) run on 32 pictures in it; and the peak memory of both
+encoders the peers' own pre-training with PointMamba against the ViT of its width and depth, batch 32; with Point-M2AE at batch 16,
+         against torch-pointcloud's
 data     the tiny encoder fed from a cache by the trainer's own loader, against the same step on one batch held in memory
 
-Every comparison takes turns within one run; the median of the rounds is compared.
+Every step runs in a process of its own, ours with the memory settings of `mmpd-train`; a plain step is shown without and with them. The
+peer has an environment of its own, which one makes by
+
+    python -m venv peer && peer/bin/pip install torch==2.13.0 torch-pointcloud==0.0.18      # then --peers peer/bin/python
+
+Its farthest points and nearest neighbours are ours, since its own need an extension that is not on PyPI; see `peer_step.py`.
 """
 
 import argparse
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,7 +28,11 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import machine
 import torch
+from measure import Report, Turn
+from served import Served, serve
+from torch.utils.flop_counter import FlopCounterMode
 
 from cache_schema import store, synthetic
 from cache_schema.spec import PointSpec
@@ -35,6 +45,13 @@ from trainer.part import DataConfig, Needs
 from trainer.recipes import configured
 
 SIZE = 32
+SMALLER = {"point-m2ae": 16}
+"""Shapes in a batch where they are not `SIZE`."""
+PRECISIONS = ("float32", "bfloat16")
+Loss = Callable[[], torch.Tensor]
+
+
+# ------------------------------------------------------------------------------------------------------------ the steps
 
 
 def batch(points: int = 1024, size: int = SIZE) -> Batch:
@@ -54,115 +71,183 @@ def batch(points: int = 1024, size: int = SIZE) -> Batch:
     )
 
 
-def step(model: torch.nn.Module, loss: Callable[[], torch.Tensor]) -> Callable[[], None]:
+def step(model: torch.nn.Module, loss: Loss, precision: str = "float32") -> Callable[[], None]:
+    """One step of training."""
     optimizer = torch.optim.AdamW(model.train().parameters(), lr=1e-4, fused=True)
 
     def run() -> None:
         optimizer.zero_grad()
-        loss().backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            value = loss()
+        value.backward()
         optimizer.step()
 
     return run
 
 
-def compared(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each, in turns, after one round that does not count."""
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for i in range(rounds + 1):
-        for name, run in steps.items():
-            start = time.perf_counter()
-            run()
-            if i:
-                times[name].append(time.perf_counter() - start)
-    return times
+def distill() -> tuple[torch.nn.Module, Loss]:
+    """Stage 2 with ViT-S."""
+    data, model, generator = batch(), Distill(build("pointmae-s"), DistillOptions()), torch.Generator()
+    return model, lambda: model(data, model.draw(SIZE, generator))["loss"]
 
 
-def show(times: dict[str, list[float]]) -> None:
-    first = next(iter(times.values()))
-    for name, seconds in times.items():
-        ratios = [a / b for a, b in zip(first, seconds, strict=True)]
-        middle = statistics.median(ratios)
-        print(
-            f"{name:44} {statistics.median(seconds):7.3f} s   {middle:5.2f}x faster   ({min(ratios):.2f} to {max(ratios):.2f})", flush=True
-        )
-
-
-def distill(rounds: int) -> None:
+def plain() -> tuple[torch.nn.Module, Loss]:
     from plain_pointmae import PlainPointMAE
 
-    plain, ours, generator, data = PlainPointMAE(), Distill(build("pointmae-s"), DistillOptions()), torch.Generator(), batch()
+    data, model = batch(), PlainPointMAE()
+    return model, lambda: model(data.points)
+
+
+def align() -> tuple[torch.nn.Module, Loss]:
+    """Stage 1 with ViT-S, targets from the cache."""
+    data, generator = batch(), torch.Generator()
+    model = Align(build("pointmae-s"), (Teacher(name="t", dim=512, text=True, objective="contrast"),), AlignOptions())
+    return model, lambda: model(data, model.draw(SIZE, generator))["loss"]
+
+
+def tower() -> tuple[torch.nn.Module, Loss]:
+    """The same with a teacher's image tower in the step."""
+    from pipeline.torchvision_ops import declare_missing
+
+    declare_missing()
+    import open_clip
+
+    data, generator = batch(), torch.Generator()
+    model = Align(build("pointmae-s"), (Teacher(name="t", dim=512, text=True, objective="contrast"),), AlignOptions())
+    teacher, pictures = open_clip.create_model("ViT-B-32").visual.eval(), torch.randn(SIZE, 3, 224, 224)
 
     def loss() -> torch.Tensor:
-        return ours(data, ours.draw(SIZE, generator))["loss"]
+        with torch.inference_mode():
+            target = teacher(pictures).clone()
+        data.image["t"].copy_(target)
+        return model(data, model.draw(SIZE, generator))["loss"]
 
-    def in_bf16(loss: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
-        def run() -> torch.Tensor:
-            with torch.autocast("cpu", torch.bfloat16):
-                return loss()
-
-        return run
-
-    for precision, cast in (("float32", lambda loss: loss), ("bf16", in_bf16)):
-        steps = {
-            f"plain Point-MAE step, {precision}": step(plain, cast(lambda: plain(data.points))),
-            f"distill, ViT-S, {precision}": step(ours, cast(loss)),
-        }
-        show(compared(steps, rounds))
+    return model, loss
 
 
-def align_steps(teacher: bool) -> dict[str, Callable[[], None]]:
-    data, generator = batch(), torch.Generator()
-    ours = Align(build("pointmae-s"), (Teacher(name="t", dim=512, text=True, objective="contrast"),), AlignOptions())
-    steps = {"align, ViT-S, targets from the cache": step(ours, lambda: ours(data, ours.draw(SIZE, generator))["loss"])}
-    if teacher:
-        from pipeline.torchvision_ops import declare_missing
-
-        declare_missing()
-        import open_clip
-
-        tower = open_clip.create_model("ViT-B-32").visual.eval()
-        pictures = torch.randn(SIZE, 3, 224, 224)
-
-        def loss() -> torch.Tensor:
-            with torch.inference_mode():
-                target = tower(pictures).clone()
-            data.image["t"].copy_(target)
-            return ours(data, ours.draw(SIZE, generator))["loss"]
-
-        steps = {"align, ViT-S, ViT-B/32 image tower in the step": step(ours, loss), **steps}
-    return steps
+def transformer() -> tuple[torch.nn.Module, Loss]:
+    """The blocks of ViT-S alone, on the tokens of all groups."""
+    model = build("pointmae-s").transformer
+    tokens = torch.randn(SIZE, 64, 384)
+    return model, lambda: model(tokens).mean()
 
 
-def teacher(rounds: int) -> None:
-    show(compared(align_steps(teacher=True), rounds))
-    for kind in ("cached", "tower"):
-        command = [sys.executable, __file__, "--peak", kind]
-        print(f"peak memory, {kind:8} {subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()}", flush=True)
+def pretraining(recipe: str, points: int, size: int) -> tuple[torch.nn.Module, Loss]:
+    config = configured(recipe, "distill")
+    model, given, generator = Distill(build(config.encoder.name), config.distill), batch(points, size), torch.Generator()
+    return model, lambda: model(given, model.draw(size, generator))["loss"]
 
 
-def peak(kind: str) -> None:
-    """Child: two steps of one kind alone."""
-    run = next(iter(align_steps(teacher=kind == "tower").values()))
-    run(), run()
-    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
-    print(f"{int(line.split()[1]) / 2**20:.2f} GiB")
+STEPS: dict[str, Callable[[], tuple[torch.nn.Module, Loss]]] = {
+    "distill": distill,
+    "plain": plain,
+    "align": align,
+    "tower": tower,
+    "transformer": transformer,
+    "point-mae": lambda: pretraining("point-mae", 1024, SIZE),
+    "pointmamba": lambda: pretraining("pointmamba", 1024, SIZE),
+    "point-m2ae": lambda: pretraining("point-m2ae", 2048, SMALLER["point-m2ae"]),
+}
 
 
-def encoders(rounds: int) -> None:
-    def pretraining(recipe: str, points: int, size: int) -> Callable[[], None]:
-        config = configured(recipe, "distill")
-        model, given, generator = Distill(build(config.encoder.name), config.distill), batch(points, size), torch.Generator()
-        return step(model, lambda: model(given, model.draw(size, generator))["loss"])
+def product(name: str, precision: str) -> Callable[[], None]:
+    """One large matrix product with as many operations as a step."""
+    with FlopCounterMode(display=False) as counted:
+        step(*STEPS[name](), precision)()
+    dtype, side = getattr(torch, precision), 2048
+    left, right = torch.randn(round(counted.get_total_flops() / (2 * side * side)), side, dtype=dtype), torch.randn(side, side, dtype=dtype)
 
-    show(compared({name: pretraining(name, 1024, SIZE) for name in ("point-mae", "pointmamba")}, rounds))
-    side = 4096
-    left, right = torch.randn(side, side), torch.randn(side, side)
-    times = compared({"point-m2ae, batch 16": pretraining("point-m2ae", 2048, 16), "matrix product": lambda: left @ right}, rounds)
-    m2ae, product = (statistics.median(seconds) for seconds in times.values())
-    print(f"point-m2ae, batch 16: {m2ae:.2f} s; {side} x {side} float32 matrix product: {2 * side**3 / product / 1e9:.0f} GFLOP/s")
+    def run() -> None:
+        torch.mm(left, right)
+
+    return run
 
 
-def data(rounds: int) -> None:
+def child(name: str, precision: str, *words: str) -> Served:
+    """A step in a process of its own."""
+    return Served([sys.executable, __file__, "--serve", name, "--precision", precision, *words])
+
+
+def compare(report: Report, what: str, children: dict[str, Served], rounds: int, per: float = SIZE, limits: tuple[str, ...] = ()) -> None:
+    """A row of steps in turns. The children end."""
+    try:
+        report.compare(what, children, rounds, per, "samples", limits)
+    finally:
+        for one in children.values():
+            one.close()
+
+
+def shipped() -> tuple[str, str]:
+    """The precision that a run takes here by itself, and why. `against.py` runs this file with older packages, too."""
+    try:
+        from trainer import arithmetic
+    except ImportError:
+        return "float32", "that checkout takes no other on a CPU"
+    chosen = arithmetic.choose("auto", torch.device("cpu"))
+    return chosen.precision, chosen.why
+
+
+def keep_freed() -> None:
+    """The memory settings of `mmpd-train`, if that has any."""
+    try:
+        from trainer import machine
+    except ImportError:
+        return
+    machine.keep_freed()
+
+
+# ------------------------------------------------------------------------------------------------------------- the rows
+
+
+def stage2(report: Report, rounds: int, peers: str) -> None:
+    for precision in PRECISIONS:
+        children = {"ours": child("distill", precision, "--keep"), "plain Point-MAE": child("plain", precision)}
+        children["plain, memory settings as ours"] = child("plain", precision, "--keep")
+        if peers:
+            children["torch-pointcloud's Point-MAE"] = peer(peers, "point-mae", precision)
+        else:
+            report.missing(f"torch-pointcloud's Point-MAE, {precision}", "needs --peers PYTHON")
+        compare(report, f"stage 2, ViT-S, batch 32, {precision}", children, rounds)
+        ways = {"ours": child("distill", precision, "--keep"), "its arithmetic": child("distill", precision, "--product")}
+        what = f"stage 2, {precision}, against one large matrix product of as many operations"
+        compare(report, what, ways, rounds, limits=("its arithmetic",))
+    precision, why = shipped()
+    ways = {"ours": child("distill", precision, "--keep"), "plain Point-MAE, float32": child("plain", "float32")}
+    compare(report, f"stage 2 as shipped: {precision}, since {why}", ways, rounds)
+
+
+def peer(python: str, model: str, precision: str) -> Served:
+    return Served([python, str(Path(__file__).with_name("peer_step.py")), model, "--precision", precision])
+
+
+def stage1(report: Report, rounds: int, peers: str) -> None:
+    for name in dict.fromkeys(("float32", shipped()[0])):
+        ways = {"ours": child("align", name, "--keep"), "the Transformer alone": child("transformer", name, "--keep")}
+        ways["ViT-B/32 image tower in the step"] = child("tower", name, "--keep")
+        compare(report, f"stage 1, ViT-S, batch 32, targets from the cache, {name}", ways, rounds)
+    peaks = {name: float(subprocess.run([sys.executable, __file__, "--peak", kind], capture_output=True, text=True, check=True).stdout)
+             for name, kind in (("ours", "align"), ("ViT-B/32 image tower in the step", "tower"))}  # fmt: skip
+    report.figure("peak memory of stage 1, float32", peaks, "GiB")
+
+
+def encoders(report: Report, rounds: int, peers: str) -> None:
+    for precision in PRECISIONS:
+        ways = {"ours, PointMamba": child("pointmamba", precision, "--keep"), "ours, Point-MAE": child("point-mae", precision, "--keep")}
+        compare(report, f"PointMamba's pre-training, batch 32, {precision}", ways, rounds)
+        if not peers:
+            report.missing(f"torch-pointcloud's Point-M2AE, {precision}", "needs --peers PYTHON")
+            continue
+        if precision == "bfloat16":
+            report.missing(
+                f"torch-pointcloud's Point-M2AE, {precision}", "under autocast its forward pass fails: it mixes types in an assignment"
+            )
+        ways = {"ours": child("point-m2ae", precision, "--keep")}
+        if precision == "float32":
+            ways["torch-pointcloud's Point-M2AE"] = peer(peers, "point-m2ae", precision)
+        compare(report, f"Point-M2AE's pre-training, batch 16, {precision}", ways, rounds, per=16)
+
+
+def data(report: Report, rounds: int, peers: str) -> None:
     from trainer import data as loading
 
     with tempfile.TemporaryDirectory(prefix="mmpd-bench-") as place:
@@ -175,6 +260,12 @@ def data(rounds: int) -> None:
         run_on = {"now": held}
         one = step(model, lambda: model(run_on["now"], model.draw(SIZE, generator))["loss"])
         waits: list[float] = []
+        turns: dict[str, list[Turn]] = {"from the cache": [], "on one batch in memory": []}
+
+        def timed(run: Callable[[], None]) -> tuple[float, float]:
+            start, used = time.perf_counter(), machine.own()
+            run()
+            return time.perf_counter() - start, machine.own() - used
 
         def from_memory() -> None:
             run_on["now"] = held
@@ -189,26 +280,49 @@ def data(rounds: int) -> None:
                 waits.append(time.perf_counter() - start)
                 one()
 
-            times = compared({"a step on one batch in memory": from_memory, "a step from the cache": from_cache}, rounds * count - 1)
-        show(times)
-        memory, cache = times.values()
-        print(f"waiting for data: {sum(waits[1:]) / sum(cache):.2%} of the time; per round a step from the cache takes", end=" ")
-        ratios = [sum(cache[i : i + count]) / sum(memory[i : i + count]) for i in range(0, len(cache), count)]
-        print(f"{statistics.median(ratios):.3f}x a step from memory ({min(ratios):.3f} to {max(ratios):.3f})")
+            for _ in range(rounds):
+                taken = [(timed(from_cache), timed(from_memory)) for _ in range(count)]
+                for name, own in zip(turns, zip(*taken, strict=True), strict=True):
+                    turns[name].append(Turn(sum(wall for wall, _ in own), sum(used for _, used in own), count * SIZE, count))
+        report.row("a step of the tiny encoder, stage 1, batch 32", turns, "samples", ("on one batch in memory",))
+        wall = sum(turn.wall for turn in turns["from the cache"])
+        print(f"  waiting for data: {sum(waits[1:]) / wall:.2%} of the time", flush=True)
+
+
+ROWS = {"distill": stage2, "teacher": stage1, "encoders": encoders, "data": data}
+
+
+def peak(name: str) -> None:
+    """Child: two steps of one kind alone."""
+    run = step(*STEPS[name]())
+    run(), run()
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    print(int(line.split()[1]) / 2**20)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--only", choices=["distill", "teacher", "encoders", "data"])
+    parser.add_argument("--only", choices=ROWS)
+    parser.add_argument("--peers", metavar="PYTHON", default="", help="an interpreter with torch-pointcloud")
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help=argparse.SUPPRESS)
+    parser.add_argument("--keep", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--product", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.keep:
+        keep_freed()
     if arguments.peak:
         peak(arguments.peak)
-        return
-    for part in (distill, teacher, encoders, data):
-        if arguments.only in (None, part.__name__):
-            part(arguments.rounds)
+    elif arguments.serve:
+        run = product(arguments.serve, arguments.precision) if arguments.product else step(*STEPS[arguments.serve](), arguments.precision)
+        serve(run, SMALLER.get(arguments.serve, SIZE))
+    else:
+        with Report("step") as report:
+            for name, rows in ROWS.items():
+                if arguments.only in (None, name):
+                    rows(report, arguments.rounds, arguments.peers)
 
 
 if __name__ == "__main__":

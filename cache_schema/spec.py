@@ -221,6 +221,37 @@ class TeacherSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Server:
+    """A server that writes captions, and how it is asked. A model in memory has none."""
+
+    address: str = label("")
+    """What the addresses of its services begin with, such as `http://localhost:8000/v1`; empty for no server. It holds no secrets."""
+    key: str = label("")
+    """Name of the environment variable that holds the key to the server; empty if it wants none. The key itself is not stored anywhere."""
+    at_once: int = label(16)
+    """Number of requests that wait for an answer at a time."""
+    timeout: float = label(120.0)
+    """Seconds after which a request without an answer is sent again."""
+    patience: float = label(300.0)
+    """Seconds without any answer after which a build gives up."""
+    without: tuple[str, ...] = ()
+    """Parameters that are left out of requests because the server does not take them, such as `seed`: its own values hold for these."""
+    sight: bool = label(True)
+    """Whether to make sure at the beginning that the server counts more tokens for a question with a picture than for one without."""
+    price_in: float = label(0.0)
+    """Price of a million tokens of questions, pictures included, in any currency; 0 for unknown or none."""
+    price_out: float = label(0.0)
+    """Price of a million tokens of answers."""
+
+    def __post_init__(self) -> None:
+        within("captions.server.at_once", self.at_once, 1, 4096)
+        within("captions.server.timeout", self.timeout, 0.01, 86_400)
+        within("captions.server.patience", self.patience, 0, 86_400)
+        within("captions.server.price_in", self.price_in, 0, 1e6)
+        within("captions.server.price_out", self.price_out, 0, 1e6)
+
+
+@dataclass(frozen=True, kw_only=True)
 class CaptionSpec:
     """A `captions/<name>` product: texts about each view or each shape, the best first."""
 
@@ -233,9 +264,10 @@ class CaptionSpec:
     revision: str = label("")
     """Commit on the hub, if there is one."""
     weights: str = ""
-    """sha256 over the loaded parameters; empty for templates."""
+    """sha256 over the loaded parameters; empty for templates. Of a model behind an address: `told:` and the name by which its server calls
+    it, because nobody here has seen the weights."""
     prompt: str = ""
-    """Words that every caption begins with; empty for free captions."""
+    """Words that every caption begins with; empty for free captions. Of a model behind an address: what it is asked."""
     templates: tuple[str, ...] = ()
     """Sentences of the template captioner. Each has one `{}` for the name of the shape."""
     samples: int = 4
@@ -258,6 +290,19 @@ class CaptionSpec:
     """What a caption describes: one view, or the whole shape."""
     licence: str = added("", identity=False)
     """Name of the licence of the captioner's weights; empty for unknown or templates."""
+    sheet: int = added(0)
+    """Number of views on one picture that is shown to the captioner of a shape; 0: it is shown the first view alone."""
+    kinds: tuple[str, ...] = added(())
+    """Kinds of the texts, such as `tags`, `sentence` and `paragraph`: text i of each view or shape is of kind i, whatever its score. Empty:
+    all texts are of one kind, the best first."""
+    over: Literal["first", "mean", "max"] = added("first")
+    """How the cosines between a text about a shape and the shape's views become its score: that of the first view, their mean or the
+    largest."""
+    reproducible: bool = added(True, identity=False)
+    """Whether the same model writes the same texts again. False for a model behind an address. A view or shape may then lack a text,
+    which is empty."""
+    server: Server = added(Server())
+    """The server of a model behind an address."""
 
     def __post_init__(self) -> None:
         within("captions.samples", self.samples, 1, 1000)
@@ -267,11 +312,21 @@ class CaptionSpec:
         if not 1 <= self.keep <= self.samples:
             raise UserError(f"captions.keep must lie in 1..samples ({self.samples}), got {self.keep}")
         within("captions.top_p", self.top_p, 1e-12, 1)
+        within("captions.sheet", self.sheet, 0, 100)
+        if self.kinds and len(self.kinds) != self.samples:
+            raise UserError(f"captions.samples must be the number of captions.kinds ({len(self.kinds)}), got {self.samples}")
+        if self.per == "view" and (self.sheet or self.over != "first"):
+            raise UserError("captions.sheet and captions.over are for texts about shapes: set captions.per=shape, too, or leave them out")
 
     @property
     def imported(self) -> bool:
         """Whether its texts were brought from a file. A shape or view without one has an empty text."""
         return self.captioner == IMPORTED
+
+    @property
+    def may_lack(self) -> bool:
+        """Whether an empty text means that there is none. Any other captioner may write an empty text."""
+        return self.imported or not self.reproducible
 
     @property
     def usual_name(self) -> str:

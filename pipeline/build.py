@@ -9,7 +9,9 @@ Letters: n shapes of a shard, V views, K captions of a view that are kept, L byt
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
@@ -27,12 +29,13 @@ from cache_schema.spec import CaptionSpec, DenseSpec, LabelSet, Record, TeacherS
 from cache_schema.store import Cache
 from cache_schema.terminal import one_line
 from pipeline import dense, labels
-from pipeline.captioners.catalog import Captioner
+from pipeline.captioners.catalog import Asking, Captioner, Pending
 from pipeline.models import Models
 from pipeline.plan import Plan, Todo, pictures
-from pipeline.ranking import rank
-from pipeline.records import batch_size, view_count
-from pipeline.teachers.catalog import Teacher
+from pipeline.ranking import scored, scored_over
+from pipeline.records import batch_size, image_embedder, view_count
+from pipeline.sheets import sheet
+from pipeline.teachers.catalog import Teacher, look
 from pipeline.worker import Made
 
 Advance = Callable[[str, int], None]
@@ -323,7 +326,9 @@ def make_product(
     )
     match products.of(record), record.spec:
         case products.IMAGE, TeacherSpec() as described:
-            _embed_views(work, models.teacher(described), batch_size(record, "image_batch", plan.image_batch), out[0])
+            teacher = models.teacher(described)
+            embed = image_embedder(record, teacher)
+            _embed_views(work, teacher, embed, batch_size(record, "image_batch", plan.image_batch), out[0])
         case products.CAPTIONS, CaptionSpec() as described:
             batch = batch_size(record, "caption_batch", plan.caption_batch)
             _caption_views(work, models.captioner(described), plan.ranker_of(record), batch, (out[0], out[1]))
@@ -372,8 +377,11 @@ def by_row(cache: Cache, shard: int, rows: Sequence[int], made: Sequence[Made]) 
     return {row - first: one for row, one in zip(rows, made, strict=True)}
 
 
-def _embed_views(work: _Shard, teacher: Teacher, size: int, out: NDArray[np.float16]) -> None:
-    """Write one teacher's embeddings of stored views into `out` [n, V, E], in batches of `size` views.
+def _embed_views(
+    work: _Shard, teacher: Teacher, embed_images: Callable[[torch.Tensor], torch.Tensor], size: int, out: NDArray[np.float16]
+) -> None:
+    """Write one teacher's embeddings of stored views into `out` [n, V, E], in batches of `size` views. `embed_images` is the form of
+    `teacher.embed_images` to compute with.
 
     Batches are cut from the views of all shapes of the shard, even of failed ones. So each picture has the same place in a batch of the
     same size, whether or not other shapes failed, and rounding does not change.
@@ -384,13 +392,14 @@ def _embed_views(work: _Shard, teacher: Teacher, size: int, out: NDArray[np.floa
     wanted[list(work.rows)] = True
     slots = np.arange(count * per_shape)
     batches = [batch for i in range(0, len(slots), size) if wanted[(batch := slots[i : i + size]) // per_shape].any()]
+    prepare = _preparing(work, teacher, stored, per_shape)
 
     def embed(batch: NDArray[np.int64]) -> tuple[list[tuple[int, int]], torch.Tensor]:
         places = [divmod(int(slot), per_shape) for slot in batch]
-        pixels = {i: teacher.preprocess(stored.entry(row, view)) for i, (row, view) in enumerate(places) if wanted[row]}
+        pixels = {i: prepare(int(slot)) for i, slot in enumerate(batch) if wanted[slot // per_shape]}
         filler = next(iter(pixels.values()))  # stands for views that are not wanted; any picture of the right size will do
         with work.models.turn:
-            values = teacher.embed_images(torch.stack([pixels.get(i, filler) for i in range(len(places))]))
+            values = embed_images(torch.stack([pixels.get(i, filler) for i in range(len(places))]))
         kept = list(pixels)
         return [places[i] for i in kept], values[kept]
 
@@ -400,60 +409,127 @@ def _embed_views(work: _Shard, teacher: Teacher, size: int, out: NDArray[np.floa
         work.advance(len(places))
 
 
+def _preparing(work: _Shard, teacher: Teacher, stored: ShardFile, per_shape: int) -> Callable[[int], torch.Tensor]:
+    """Return the function that prepares one stored view of a shard for a teacher: number of the view, `per_shape` for each shape, ->
+    [3, S, S].
+
+    Teachers with the same pre-processing share what was prepared.
+    """
+
+    def prepare(slot: int) -> torch.Tensor:
+        return teacher.preprocess(stored.entry(*divmod(slot, per_shape)))
+
+    mine = look(teacher.spec)
+    if [look(r.spec) for r in work.plan.of_kind(products.IMAGE) if isinstance(r.spec, TeacherSpec)].count(mine) < 2:
+        return prepare
+    kept = work.models.prepared
+    kept.begin((hashlib.sha256(stored.data).digest(), mine))
+    return lambda slot: kept.get(slot, lambda: prepare(slot))
+
+
 def _caption_views(
     work: _Shard, captioner: Captioner, ranked_with: Record | None, batch: int, out: tuple[NDArray[np.uint8], NDArray[np.float32]]
 ) -> None:
-    """Write captions, the best first, and their scores into `out`: text cells [n, V, samples, L] and scores [n, V, samples].
+    """Write captions, the best first or by kind, and their scores into `out`: text cells [n, V, samples, L] and scores [n, V, samples].
 
     A batch holds views of one shape.
 
     Args:
         work: the shard.
         captioner: the captioner.
-        ranked_with: record of the image embeddings by the teacher that ranks the captions; None: they are not ranked.
+        ranked_with: record of the image embeddings by the teacher that scores the captions; None: their scores are 0.
         batch: number of views per call of the captioner.
         out: arrays that get the captions and the scores.
     """
-    samples = captioner.spec.samples
+    order = _ranking(work, ranked_with, captioner.spec, batch)
+    if isinstance(captioner, Asking):
+        found = work.models.each(lambda one: (one[0], *order(*one)), _asked(work, captioner, out[0].shape[1]))
+    else:
+        describe = _describer(work, captioner, batch, out[0].shape[1])
+        found = work.models.each(lambda row: (row, *order(row, describe(row))), work.rows)
+    for row, texts, scores in found:
+        out[0][row] = text_cells([text for some in texts for text in some]).reshape(out[0].shape[1:])
+        out[1][row] = scores
+        work.advance(len(texts))
+
+
+def _shown(work: _Shard, described: CaptionSpec, count: int) -> Callable[[int], tuple[NDArray[np.uint8], list[str], str]]:
+    """Return the function that gives what a captioner is shown of a row: pictures [count, H, W, 3], their keys, and the shape's name.
+
+    For captions of a shape, `count` is 1: the first view, or a sheet of several.
+    """
     stored = _pictures(work.cache, work.plan.views(), work.number)
     ids, names = shape_names(work.cache, work.number)
-    order = _ranking(work, ranked_with, samples)
 
-    def describe(row: int) -> tuple[int, list[list[str]], NDArray[np.float32]]:
-        pictures = stored.row(row)[: out[0].shape[1]]  # [V, H, W, 3]; the first one for captions of a shape
-        drawn: list[list[str]] = []
-        scores = []
+    def show(row: int) -> tuple[NDArray[np.uint8], list[str], str]:
+        views = stored.row(row)  # [V, H, W, 3]
+        pictures = sheet(views, described.sheet)[None] if described.sheet else views[:count]
+        return pictures, [f"{ids[row]}#{view}" for view in range(count)], names[row]
+
+    return show
+
+
+def _describer(work: _Shard, captioner: Captioner, batch: int, count: int) -> Callable[[int], list[list[str]]]:
+    """Return the function that lets a captioner in memory describe `count` pictures of a row. It returns the texts of each."""
+    show = _shown(work, captioner.spec, count)
+
+    def describe(row: int) -> list[list[str]]:
+        pictures, keys, name = show(row)
+        texts: list[list[str]] = []
         for start in range(0, len(pictures), batch):
-            part = pictures[start : start + batch]
+            part = slice(start, start + batch)
             with work.models.turn:
-                some = captioner.caption(part, [f"{ids[row]}#{start + i}" for i in range(len(part))], [names[row]] * len(part))
-            some, cosines = order(row, start, some)
-            drawn += some
-            scores.append(cosines)
-        return row, drawn, np.concatenate(scores)
+                texts += captioner.caption(pictures[part], keys[part], [name] * len(keys[part]))
+        return texts
 
-    for row, drawn, scores in work.models.each(describe, work.rows):
-        out[0][row] = text_cells([text for texts in drawn for text in texts]).reshape(out[0].shape[1:])
-        out[1][row] = scores
-        work.advance(len(drawn))
+    return describe
+
+
+def _asked(work: _Shard, captioner: Asking, count: int) -> Iterator[tuple[int, list[list[str]]]]:
+    """Yield rows with the texts of each of their `count` pictures, in order. Many pictures wait for their texts at a time."""
+    show, waiting = _shown(work, captioner.spec, count), deque[tuple[int, Pending]]()
+    for row in work.rows:
+        pictures, keys, name = show(row)
+        waiting.append((row, captioner.begin(pictures, keys, [name] * count)))
+        while len(waiting) * count > captioner.ahead:
+            first, pending = waiting.popleft()
+            yield first, pending.result()
+    for row, pending in waiting:
+        yield row, pending.result()
 
 
 def _ranking(
-    work: _Shard, ranked_with: Record | None, samples: int
-) -> Callable[[int, int, list[list[str]]], tuple[list[list[str]], NDArray[np.float32]]]:
-    """Return the function that ranks the texts of some views of a shape: (row, first view, texts [B][samples]) -> texts, scores [B,
-    samples]."""
+    work: _Shard, ranked_with: Record | None, described: CaptionSpec, batch: int
+) -> Callable[[int, list[list[str]]], tuple[list[list[str]], NDArray[np.float32]]]:
+    """Return the function that scores the texts about the views of a row, or about its shape, and puts the best first unless they are of
+    different kinds: (row, texts [V][samples]) -> texts, scores [V, samples]. A text that is missing comes last, with the lowest score.
+
+    The teacher reads the texts of `batch` views at a time."""
+    samples = described.samples
     if ranked_with is None:
-        return lambda row, start, texts: (texts, np.zeros((len(texts), samples), np.float32))
+        return lambda row, texts: (texts, np.zeros((len(texts), samples), np.float32))
     assert isinstance(ranked_with.spec, TeacherSpec)
     teacher = work.models.teacher(ranked_with.spec)
     images = work.cache.shard_rows(work.cache.arrays(ranked_with)[0], work.number, ranked_with)  # [n, V, E]
 
-    def order(row: int, start: int, drawn: list[list[str]]) -> tuple[list[list[str]], NDArray[np.float32]]:
+    def read(texts: list[list[str]]) -> NDArray[np.float32]:
+        different, where = np.unique([text for some in texts for text in some], return_inverse=True)  # samples are often alike
         with work.models.turn:
-            texts = teacher.embed_texts([text for texts in drawn for text in texts]).reshape(len(drawn), samples, -1)
-        best, cosines = rank(images[row, start : start + len(drawn)], texts.numpy())
-        return [[texts[i] for i in places] for texts, places in zip(drawn, best, strict=True)], cosines
+            embedded = teacher.embed_texts(different.tolist()).numpy()
+        return embedded[where].reshape(len(texts), samples, -1)
+
+    def order(row: int, texts: list[list[str]]) -> tuple[list[list[str]], NDArray[np.float32]]:
+        embedded = np.concatenate([read(texts[start : start + batch]) for start in range(0, len(texts), batch)])
+        if described.per == "view":
+            scores = scored(images[row, : len(texts)], embedded)
+        else:
+            scores = scored_over(images[row], embedded[0], described.over)[None]
+        if described.may_lack:
+            scores[[[not text for text in some] for some in texts]] = -1
+        best = np.argsort(-scores, axis=1, kind="stable")
+        if described.kinds:
+            best[:] = np.arange(samples)
+        return [[some[i] for i in places] for some, places in zip(texts, best, strict=True)], np.take_along_axis(scores, best, axis=1)
 
     return order
 
@@ -473,8 +549,8 @@ def _embed_captions(work: _Shard, teacher: Teacher, captions: Record, size: int,
         different, where = np.unique(texts.astype(str), return_inverse=True)
         with work.models.turn:
             values = labels.embed_texts(teacher, different.tolist(), size, captions.product)
-        if described.imported:
-            values[different == ""] = 0  # there is no text; a captioner may write an empty one, a file cannot
+        if described.may_lack:
+            values[different == ""] = 0  # there is no text
         return row, values[where.reshape(-1)]
 
     for row, values in work.models.each(embed, work.rows):

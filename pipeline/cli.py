@@ -35,7 +35,17 @@ from cache_schema.lacking import is_imported, lacking_ids
 from cache_schema.products import markers
 from cache_schema.selection import UNASKED
 from cache_schema.terminal import counted, json_text, printable, version_line
-from pipeline.describe import describe, failures_and_remarks, human, origin, product_bytes, remarks, starter_warning, status_counts
+from pipeline.describe import (
+    asked_in_words,
+    describe,
+    failures_and_remarks,
+    human,
+    origin,
+    product_bytes,
+    remarks,
+    starter_warning,
+    status_counts,
+)
 
 if TYPE_CHECKING:
     from pipeline.recipes import BuildConfig
@@ -223,7 +233,8 @@ def plan(
     """Tell what a build will cost before it begins: hours, size, memory, missing weights, shapes that fail.
 
     A few shapes of all sizes are really built in a temporary folder, which is removed. Nothing is written at CACHE. If it is there, only
-    what it lacks is counted. The result is a guess with a range: other shapes may be slower.
+    what it lacks is counted. The result is a guess with a range: other shapes may be slower. A captioner behind an address is asked about
+    these shapes, too, to tell tokens and cost.
 
     \b
     mmpd-cache plan meshes/ out.zarr --recipe clip-dino
@@ -565,6 +576,7 @@ def add_captioner(
     mmpd-cache add-captioner out.zarr template
     mmpd-cache add-captioner out.zarr blip2-opt-2.7b --set samples=10 --set rank_by=clip-vit-b32
     mmpd-cache add-captioner out.zarr mine=blip2-opt-2.7b --set model=./my-blip2
+    mmpd-cache add-captioner out.zarr qwen=http-shape --set server.address=http://localhost:8000/v1 --set model=Qwen/Qwen2.5-VL-7B-Instruct
     """
     from cache_schema.overlay import laid
     from pipeline import commands
@@ -801,10 +813,13 @@ def lay_overlay(
 @app.command()
 def status(cache: CachePath, as_json: Json = False) -> None:
     """Show which shapes are ok, which failed and why, and which products are complete."""
+    from pipeline.journal import asked
+
     opened = store.open_cache(cache)
     records = opened.records()
     status = records.get(products.STATUS.name)
     done = status is not None and not opened.missing(status)
+    questions = asked(opened)
     failed, noted = failures_and_remarks(opened) if done else ([], [])
     repeated = int(opened.repeated().sum()) if done else 0
     counts = status_counts(opened)
@@ -817,7 +832,7 @@ def status(cache: CachePath, as_json: Json = False) -> None:
     if as_json:
         body = {**origin(opened), "shapes": counts, "remarked": len(noted), "repeated": repeated}
         body |= {"failed": [{"id": i, "reason": r} for i, r in failed], "remarks": [{"id": i, "remark": r} for i, r in noted]}
-        print_json(body | {"lacking": lacking, "products": states})
+        print_json(body | {"lacking": lacking, "asked": questions, "products": states})
         return
     show(", ".join(f"{count} {name}" for name, count in counts.items()))
     show_origin(opened)
@@ -832,6 +847,8 @@ def status(cache: CachePath, as_json: Json = False) -> None:
         made = product["shards"] - product["missing"]
         table.add_row(cell(name), "complete" if product["complete"] else f"{made} of {product['shards']} shards")
     out.print(table)
+    for name, numbers in questions.items():
+        show(f"{name}: {asked_in_words(numbers)}")
     for name, message in opened.lost().items():
         show(f"products/{name}/zarr.json {message}")
     for shape, reason in failed:
@@ -1202,6 +1219,8 @@ def captioners(as_json: Json = False) -> None:
     for line in plugins.refused("captioners", BACKENDS):
         show(line)
     show("In a build: --set captions=NAME. Any other model: MINE=NAME --set model=HUB/ID (or ./folder) in `mmpd-cache add-captioner`.")
+    show("A model behind an address: http (a caption of each view) or http-shape (three texts of each shape), with --set model=NAME")
+    show("--set server.address=http://localhost:8000/v1 and, for a key, --set server.key=ENVIRONMENT_VARIABLE.")
 
 
 @app.command()

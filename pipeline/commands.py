@@ -4,6 +4,7 @@ Each command first checks everything it was given. Then it locks the cache (`pip
 are wanted, lets `pipeline.executors` make what is missing, and marks the products complete. After a kill, call it again: it continues.
 """
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -13,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from cache_schema import label_files, products, spec, store
+from cache_schema import label_files, lacking, products, spec, store
 from cache_schema.errors import UserError
 from cache_schema.files import held_token
 from cache_schema.label_files import LabelFile
@@ -22,7 +23,7 @@ from cache_schema.settings import override
 from cache_schema.spec import CaptionSpec, DenseSpec, LabelSet, PointSpec, Record, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
 from cache_schema.terminal import counted
-from pipeline import build, imported, importing, journal, labels, weights
+from pipeline import build, graphics, imported, importing, journal, labels, weights
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners.catalog import Captioner
 from pipeline.complete import Retried, complete, tell_changed
@@ -62,7 +63,7 @@ from pipeline.sources.catalog import Entry, Source
 from pipeline.teachers import catalog as teachers
 from pipeline.teachers.catalog import Teacher
 from pipeline.work import Machine, Terminal, Work, held
-from pipeline.worker import Made, Task, Workers
+from pipeline.worker import Made, Task, Workers, started
 
 SETTINGS: Final = {kind.name: f"{kind.name}." for kind in (products.POINTS, products.VIEWS, products.CAPTIONS)}
 """What `build --set` writes before a field of a product's specification, by kind of product."""
@@ -111,16 +112,26 @@ def build_cache(
             complete(work, [], task, config, every=False)
             work.note(journal.Done())
         return work.cache
+    # Loading models takes one core for seconds. Meanwhile shape processes start on the others, if they are this process's own.
+    early = config.views is not None and not machine.scheduler and len(devices) == 1
+    with started(machine.processes(), graphics.environment(models.device)) if early else contextlib.nullcontext():
+        return _made_with_models(path, config, source, task, models, machine, terminal)
+
+
+def _made_with_models(
+    path: Path, config: BuildConfig, source: Source, task: Task, models: Models, machine: Machine, terminal: Terminal
+) -> Cache:
+    """Load the models of a build, and make or complete its cache; see `build_cache`. `task` is what the shape processes do."""
     loaded, captioner = _load(config, source.reader.kind, models, terminal)
     wanted = build_records(
         described_source(source),
-        points,
+        task.points,
         config.views,
-        boxes,
+        task.boxes,
         loaded,
         [captioner] if captioner is not None else [],
         renderer="" if config.views is None or has_views(path) else executors.renderer(task, machine),
-        device=devices[0],
+        device=models.device,
         image_batch=config.image_batch,
         caption_batch=config.caption_batch,
         dense=_dense_wanted(config, loaded),
@@ -168,7 +179,9 @@ def _all_there(path: Path, config: BuildConfig) -> bool:
         return False
     captions = config.captions
     used = [teachers.choice(name)[1] for name in config.teachers]
-    models = [(one.model, one.revision) for one in used] + ([(captions.model, captions.revision)] if captions is not None else [])
+    models = [(one.model, one.revision) for one in used]
+    if captions is not None and captions.reproducible:  # the texts of a server that are there stay, whatever it writes now
+        models.append((captions.model, captions.revision))
     if any(model and not weights.is_shipped(model) and not weights.is_commit(revision) for model, revision in models):
         return False
     names = {products.POINTS.name, products.STATUS.name, *([products.VIEWS.name] if config.views is not None else [])}
@@ -544,7 +557,7 @@ def _embed_stored(work: Work, records: Sequence[Record], batch: int, task: Task 
     plan = _plan_stored(work, records, batch, task)
     executors.run(work, Todo(cache, plan, {record.product: set(cache.missing(record)) for record in records}))
     for record in records:
-        cache.finish(record)
+        cache.finish(lacking.counted(cache, record))
 
 
 def _plan_stored(work: Work, records: Sequence[Record], batch: int, task: Task | None = None) -> Plan:

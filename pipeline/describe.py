@@ -1,7 +1,7 @@
 """Describe a cache for people: how many shapes are ok, what its products are made of, how large they are."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -137,11 +137,7 @@ def describe(record: spec.Record) -> str:
         case spec.CaptionSpec() as c if c.imported:
             return f"imported texts by {c.model}, up to {c.samples} per {c.per}{_brought(record)}"
         case spec.CaptionSpec() as c:
-            return ", ".join(
-                filter(
-                    None, [f"{c.captioner} {c.model}".strip(), f"{c.samples} per {c.per}", f"ranked by {c.rank_by}" if c.rank_by else ""]
-                )
-            )
+            return ", ".join(filter(None, _captions_in_words(c)))
         case spec.ViewSpec() as v:
             return f"rig {v.rig.name}, {len(v.rig.cameras)} views of {v.size} pixels"
         case spec.PointSpec() as p:
@@ -156,6 +152,43 @@ def describe(record: spec.Record) -> str:
             return f"up to {b.most} boxes of {len(b.names)} classes"
         case spec.SourceSpec() as s:
             return "; ".join(map(describe_source, (s, *s.also)))
+
+
+def _captions_in_words(c: spec.CaptionSpec) -> list[str]:
+    """Parts of the description of captions; empty for what there is nothing to say of."""
+    kinds = ", ".join(c.kinds)
+    scored = f"{'scored' if c.kinds else 'ranked'} by {c.rank_by}" if c.rank_by else ""
+    return [
+        f"{c.captioner} {c.model}".strip(),
+        f"{c.samples} per {c.per}{f' ({kinds})' if kinds else ''}",
+        f"from a sheet of {c.sheet} views" if c.sheet else "",
+        f"{scored} ({c.over} over the views)" if scored and c.over != "first" else scored,
+        f"answers of {c.server.address}, temperature {c.temperature:g}" if c.server.address else "",
+        "" if c.reproducible else "not reproducible",
+    ]
+
+
+def asked_in_words(asked: Mapping[str, float], seconds: float = 0.0) -> str:
+    """Say what a captioner's server was asked.
+
+    Args:
+        asked: see `pipeline.captioners.http.Http.used`.
+        seconds: time that it took, for rates; 0 for none.
+    """
+    number = {name: int(value) for name, value in asked.items() if name != "cost"}
+    tokens = number.get("prompt_tokens", 0), number.get("completion_tokens", 0)
+    rate = f" ({number.get('questions', 0) / seconds:.3g} a second)" if seconds else ""
+    said = [f"{number.get('questions', 0):,} questions answered{rate}"]
+    if uncounted := number.get("uncounted", 0):
+        said.append(f"tokens of {uncounted:,} unknown, because the server does not count them")
+    if sum(tokens):
+        rate = f" ({tokens[1] / seconds:.3g} written a second)" if seconds else ""
+        said.append(f"{tokens[0]:,} tokens asked and {tokens[1]:,} written{rate}")
+    more = {"again": "asked again", "cut": "texts cut", "refused": "pictures without a text"}
+    said += [f"{number[name]:,} {words}" for name, words in more.items() if number.get(name)]
+    if "cost" in asked:
+        said.append(f"cost {'at least ' * bool(uncounted)}{asked['cost']:.4g} at the prices given")
+    return ", ".join(said)
 
 
 def _brought(record: spec.Record) -> str:

@@ -27,12 +27,14 @@ from typing import Any, Final
 import numpy as np
 
 from cache_schema import products, spec
+from cache_schema.errors import UserError
 from cache_schema.intervals import wilson
 from cache_schema.layout import ArraySpec
-from cache_schema.spec import Manifest, TeacherSpec
+from cache_schema.spec import CaptionSpec, Manifest, TeacherSpec
 from cache_schema.store import Cache, open_cache
 from pipeline import commands, fetch, journal
-from pipeline.describe import failures, human, product_bytes
+from pipeline.captioners import catalog as captioners
+from pipeline.describe import asked_in_words, failures, human, product_bytes
 from pipeline.executors import catalog as executors
 from pipeline.journal import ShapesMade, ShardMade, read_journal
 from pipeline.opening import check_place, labelled, open_again, open_config_source
@@ -98,6 +100,11 @@ class Estimate:
     """Names of models whose weights are not here, as `mmpd-cache fetch` takes them. Nothing is known of what they make."""
     without: tuple[str, ...] = ()
     """What was left out of the sample, because weights are missing."""
+    asked: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """What the server of the captioner will be asked, such as `questions`, `prompt_tokens` and `cost`; see
+    `pipeline.captioners.http.Http.used`. Empty if there is none."""
+    unanswered: str = ""
+    """Why the server of the captioner could not be asked, so that nothing but the number of `questions` is known; empty if it could."""
     took: float = 0.0
     """Seconds that this took."""
 
@@ -137,7 +144,8 @@ def estimate(location: str, path: Path, config: BuildConfig, machine: Machine, t
     labelled(config, source, path)
     open_again(path, source, config.shard)  # refuses what the build would refuse
     missing = [model.name for model in fetch.of_build(config) if model.missing]
-    possible, without = reduced(config, missing)
+    unanswered = _unanswered(config.captions)
+    possible, without = reduced(config, [*missing, *([fetch.of_captioner(config.captions).name] if config.captions and unanswered else [])])
     count = len(source.entries)
     few = chosen(source, min(sample, count))
     done, there = _there(path)
@@ -150,6 +158,8 @@ def estimate(location: str, path: Path, config: BuildConfig, machine: Machine, t
         free=shutil.disk_usage(next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())).free,
         missing=tuple(missing),
         without=tuple(without),
+        asked={"questions": float(questions(config, count))} if unanswered else {},
+        unanswered=unanswered,
     )
     shard = -(-len(few.entries) // SHARDS)
     with _temporary(path) as folder:
@@ -160,6 +170,25 @@ def estimate(location: str, path: Path, config: BuildConfig, machine: Machine, t
         measured = _Measured(cache=cache, whole=source, config=config, machine=machine, begun=begun)
         found = dataclasses.replace(found, **measured.costs(done), failed=tuple(failures(cache)))
     return dataclasses.replace(found, took=time.perf_counter() - start)
+
+
+def _unanswered(captions: CaptionSpec | None) -> str:
+    """Return why the server of a captioner cannot be asked; empty if it can, or if there is none."""
+    if captions is None or captions.reproducible:
+        return ""
+    try:
+        captioners.load(captions)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def questions(config: BuildConfig, shapes: int) -> int:
+    """Return the number of questions to the server of a captioner about `shapes` shapes, if all are usable and all is answered at once."""
+    captions, views = config.captions, config.views
+    assert captions is not None and views is not None
+    pictures = 1 if captions.per == "shape" else len(views.rig.cameras)
+    return shapes * pictures * (1 if captions.kinds else captions.samples)
 
 
 def reduced(config: BuildConfig, missing: Sequence[str]) -> tuple[BuildConfig, list[str]]:
@@ -266,7 +295,16 @@ class _Measured:
             "high": seconds * (1 + wide) / 3600,
             "bytes": self._sizes(),
             "memory": self._memory(),
+            **self._asked(models, scale, left),
         }
+
+    def _asked(self, models: Sequence[ShardMade], scale: float, left: Callable[[str], float]) -> dict[str, Any]:
+        """Return the field `asked` of `Estimate`, if a server was asked."""
+        found: dict[str, float] = {}
+        for one in models:
+            for name, value in one.asked.items():
+                found[name] = found.get(name, 0.0) + value * scale * left(one.product)
+        return {"asked": found} if found else {}
 
     def _left(self, done: Mapping[str, float]) -> Callable[[str], float]:
         """Return a function that tells the part of a product, of a step of shapes, or of `labels` that is left to make."""
@@ -398,6 +436,13 @@ def in_words(found: Estimate, path: Path) -> list[str]:
             f"weights are missing, so {', '.join(found.without)} was not measured, and time and size come on top. "
             f"Fetch them where there is a network: mmpd-cache fetch {' '.join(found.missing)}"
         )
+    if found.unanswered:
+        lines.append(
+            f"captions were not measured, and time and size come on top, with {found.asked['questions']:,.0f} questions to their server: "
+            f"{found.unanswered}"
+        )
+    elif found.asked:
+        lines.append(f"the server of the captions, asked as for the sample: {asked_in_words(found.asked)}")
     if found.failed:
         low, high = share(len(found.failed), found.sample)
         lines.append(

@@ -41,9 +41,13 @@ def of_teacher(reference: str) -> Model:
 
 
 def of_captioner(captions: CaptionSpec) -> Model:
-    """Return what a captioner needs: a checkpoint of its model, unless it has none or is local."""
-    local = not captions.model or weights.is_local(captions.model)
-    known = [name for name, choice in captioners.CAPTIONERS.items() if choice.spec.model == captions.model]
+    """Return what a captioner needs: a checkpoint of its model, unless it has none, or is local or behind an address."""
+    local = not captions.model or weights.is_local(captions.model) or bool(captions.server.address) or not captions.reproducible
+    known = [
+        name
+        for name, choice in captioners.CAPTIONERS.items()
+        if (choice.spec.captioner, choice.spec.model) == (captions.captioner, captions.model)
+    ]
     pinned = bool(known) and captions.revision == captioners.CAPTIONERS[known[0]].spec.revision
     at = f"@{captions.revision}" if captions.revision else ""
     name = known[0] if pinned else f"{captions.captioner}:{captions.model}{at}"

@@ -178,6 +178,10 @@ class ShardMade(Event):
     """Wall time."""
     machine: str = ""
     """Kind of the machine of a cluster that made it; empty for the machine of the command."""
+    asked: Mapping[str, float] = field(default_factory=dict)
+    """What a captioner's server was asked for the shard, such as `questions`, `prompt_tokens` and `cost`."""
+    refused: tuple[str, ...] = ()
+    """Why the server refused pictures, which have no text: the first hundred, with their shapes and views."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +211,7 @@ class Done(Event):
 
 SHAPES: Final = "shapes"
 """Name of the product of `ShapesMade` in the file."""
-SELDOM: Final = ("lost", "machine")
+SELDOM: Final = ("lost", "machine", "asked", "refused")
 """Fields that are not written if they are empty."""
 EVENTS: Final[dict[str, type[Event]]] = {
     e.event: e for e in (Build, Retry, Append, Remove, Relabel, AddTeacher, AddDense, AddCaptioner, Labels, Import, Repair, Done)
@@ -246,6 +250,17 @@ def journal_of(cache: Cache) -> Journal:
     """Read the journal beside a cache; for an overlay that of the shared cache and then its own."""
     found = [read_journal(path) for path in cache.paths]
     return Journal(events=tuple(event for one in found for event in one.events), ignored=sum(one.ignored for one in found))
+
+
+def asked(cache: Cache) -> dict[str, dict[str, float]]:
+    """Add up what the servers of captioners were asked for a cache, by product; see `ShardMade.asked`."""
+    found: dict[str, dict[str, float]] = {}
+    for event in journal_of(cache).events:
+        if isinstance(event, ShardMade) and event.asked:
+            total = found.setdefault(event.product, {})
+            for name, value in event.asked.items():
+                total[name] = total.get(name, 0) + value
+    return found
 
 
 def append(journal: TextIO, event: Event) -> None:
@@ -293,6 +308,8 @@ FIELDS: Final[dict[str, Callable[[Any], bool]]] = {
     "product": _text,
     "files": _texts,
     "lost": _texts,
+    "refused": _texts,
+    "asked": lambda value: isinstance(value, dict) and all(map(_number, value.values())),
     "shard": _count,
     "shapes": _count,
     "waited": _number,

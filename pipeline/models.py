@@ -8,6 +8,7 @@ for result in models.each(work, items): ...        # several items at a time, re
 import contextlib
 import dataclasses
 import os
+import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,9 +20,9 @@ import torch
 from cache_schema import spec
 from cache_schema.errors import UserError
 from cache_schema.records import differences
-from cache_schema.spec import CaptionSpec, TeacherSpec
+from cache_schema.spec import CaptionSpec, Record, TeacherSpec
 from pipeline.captioners import catalog as captioners
-from pipeline.captioners.catalog import Captioner
+from pipeline.captioners.catalog import Asking, Captioner
 from pipeline.teachers import catalog as teachers
 from pipeline.teachers.catalog import Teacher
 from pipeline.teachers.patches import Grid
@@ -33,6 +34,34 @@ IMPORTED_AGAIN: Final = (
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+PREPARED: Final = 256 * 2**20
+"""Most bytes of prepared pictures that are kept."""
+
+
+class Prepared:
+    """Pictures of one shard, prepared for one teacher and kept for the next one with the same pre-processing. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._of: object = None
+        self._kept: dict[int, torch.Tensor] = {}
+        self._bytes = 0
+
+    def begin(self, of: object) -> None:
+        """Keep pictures of `of`, which names a shard and a pre-processing. Others are dropped."""
+        if self._of != of:
+            self._of, self._kept, self._bytes = of, {}, 0
+
+    def get(self, number: int, prepare: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """Return picture `number`. It is prepared if it was not kept, and kept if there is room."""
+        found = self._kept.get(number)
+        if found is None:
+            found = prepare()
+            if self._bytes + found.nbytes <= PREPARED:
+                self._kept[number] = found
+                self._bytes += found.nbytes
+        return found
 
 
 class Models:
@@ -55,8 +84,9 @@ class Models:
         self.lock = threading.Lock()
         self.threads = threads or len(os.sched_getaffinity(0))
         self.pool = ThreadPoolExecutor(self.threads, "model", initializer=lambda: torch.set_num_threads(1))
-        self.turn: contextlib.AbstractContextManager[Any] = contextlib.nullcontext() if self.here == "cpu" else threading.Lock()
-        """Held while a model computes, because a GPU has room for one batch only."""
+        self.turn: contextlib.AbstractContextManager[Any] = contextlib.nullcontext() if self.here == "cpu" else Turns(self.here)
+        """Held while a model computes: a GPU has room for few batches."""
+        self.prepared = Prepared()
         self._teachers: dict[str, Teacher] = {}
         self._captioners: dict[str, Captioner] = {}
         self._grids: dict[tuple[str, int], Grid] = {}
@@ -101,6 +131,13 @@ class Models:
             self._captioners[key] = captioner
         return self._captioners[key]
 
+    def asking(self, record: Record) -> Asking | None:
+        """Return the captioner of a product if it asks a server; None for all other products. Raises the errors of `teacher`."""
+        if not isinstance(record.spec, CaptionSpec) or record.spec.imported:
+            return None
+        captioner = self.captioner(record.spec)
+        return captioner if isinstance(captioner, Asking) else None
+
     @staticmethod
     def _check(loaded: TeacherSpec | CaptionSpec, described: TeacherSpec | CaptionSpec) -> None:
         if spec.fingerprint(loaded) != spec.fingerprint(described):
@@ -119,6 +156,34 @@ class Models:
         finally:
             for future in waiting:
                 future.cancel()
+
+
+class Turns:
+    """Turns of threads that compute on a GPU, each on a CUDA stream of its own. Use it as a context manager.
+
+    Two batches may be on the GPU at once: while a model computes on one, the pictures of the next are copied, and small kernels of a small
+    model run beside each other. A GPU with little memory takes one. Results are the same, because a batch never meets another one.
+    """
+
+    LARGE: Final = 16 << 30
+    """Bytes of memory from which a GPU takes two batches."""
+
+    def __init__(self, device: str) -> None:
+        place = torch.device(device)
+        count = 1 + (torch.cuda.get_device_properties(place).total_memory >= self.LARGE) if place.type == "cuda" else 1
+        self._free: queue.SimpleQueue[torch.cuda.Stream | None] = queue.SimpleQueue()
+        for _ in range(count):
+            self._free.put(torch.cuda.Stream(place) if place.type == "cuda" else None)
+        self._mine = threading.local()
+
+    def __enter__(self) -> None:
+        self._mine.stream = self._free.get()
+        self._mine.within = torch.cuda.stream(self._mine.stream)
+        self._mine.within.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._mine.within.__exit__(*error)
+        self._free.put(self._mine.stream)
 
 
 def usable(device: str) -> str:

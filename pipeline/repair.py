@@ -226,6 +226,11 @@ class _Mender:
                 batch = batch_size(record, "text_batch", config.image_batch)
                 build.make_labels(cache, record, models.teacher(described), batch, models)
                 return
+            case products.CAPTIONS, CaptionSpec() as described if not described.reproducible:
+                raise UserError(
+                    "its server does not write the same texts again. Bring its files back from a copy; or `mmpd-cache remove` it and add "
+                    "the captioner again, which asks for all texts anew"
+                )
             case products.CAPTIONS, CaptionSpec() as described:
                 models.captioner(described)
             case products.DENSE, DenseSpec() as described:

@@ -10,7 +10,7 @@ from typing import Any
 
 from cache_schema import products, spec
 from cache_schema.store import Cache
-from pipeline.journal import SHAPES, Begun, Done, Event, ShapesMade, ShardMade, journal_of
+from pipeline.journal import SHAPES, Begun, Done, Event, ShapesMade, ShardMade, asked, journal_of
 from pipeline.snapshot import Snapshot
 
 
@@ -104,7 +104,8 @@ def measured(cache: Cache) -> dict[str, Any]:
 
     Returns:
         `machines`: their names. `stages`: dicts with `name`, `unit`, `units`, `seconds` and `hours`. Hours of steps of shapes are those of
-        one process, those of models of one device.
+        one process, those of models of one device. `asked`: what the servers of captioners were asked, by product; see
+        `pipeline.captioners.http.Http.used`.
     """
     every = runs(cache)
     shards = [made for run in every for made in run.shards]
@@ -112,6 +113,7 @@ def measured(cache: Cache) -> dict[str, Any]:
     return {
         "machines": list(dict.fromkeys(machine for run in every for machine in run.machines)),
         "stages": [{**stage, "hours": stage["seconds"] / 3600} for stage in stages],
+        "asked": asked(cache),
     }
 
 

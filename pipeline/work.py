@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 from cache_schema.errors import UserError
 from cache_schema.files import exclusive
 from cache_schema.store import Cache
-from pipeline.journal import Begun, Event, append
+from pipeline.describe import asked_in_words
+from pipeline.journal import Begun, Event, ShardMade, append
 from pipeline.sources.catalog import Entry
 
 if TYPE_CHECKING:
@@ -101,8 +102,12 @@ class Work:
     journal: TextIO
 
     def note(self, event: Event) -> None:
-        """Write one event to the journal."""
+        """Write one event to the journal. What a server was asked is also said, because it may cost money."""
         append(self.journal, replace(event, machine=self.machine.kind()) if isinstance(event, Begun) else event)
+        if isinstance(event, ShardMade) and event.asked:
+            self.terminal.say(f"{event.product}, shard {event.shard}: {asked_in_words(event.asked, event.seconds)}")
+            if event.refused:
+                self.terminal.say(f"{event.product}, shard {event.shard}: no text of {'; '.join(event.refused[:3])}")
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,9 +123,16 @@ class Workers:
         UserError: on the first `submit(...).result()`, if no process can make a GL context.
     """
 
-    def __init__(self, task: Task, count: int) -> None:
+    def __init__(self, task: Task, count: int, environment: Mapping[str, str] | None = None) -> None:
+        """
+        Args:
+            task: what to make of every shape.
+            count: number of processes.
+            environment: variables that the processes get in addition to those of this one, such as those of `pipeline.graphics`.
+        """
         self.task = task
         self.count = count
+        self.environment = environment or {}
         self._local = threading.local()
         self._processes: set[_Process] = set()
         self._lock = threading.Lock()
@@ -158,7 +165,7 @@ class Workers:
         if process is None or process.popen.poll() is not None:
             if process is not None:
                 process.close()
-            process = _Process(self.task, threads=max(1, (os.cpu_count() or 1) // self.count))
+            process = _Process(self.task, _renderer_threads(self.count), self.environment)
             self._local.process = process
             with self._lock:
                 self._processes = {p for p in self._processes if not p.closed} | {process}
@@ -197,18 +204,89 @@ class Workers:
             return None, digest
 
 
+@contextlib.contextmanager
+def started(count: int, environment: Mapping[str, str]) -> Iterator[None]:
+    """Start `count` shape processes before there is a task for them, so that they import what draws while this process loads models. Then
+    `driver` and `Workers` take them, if these ask for the same `environment`. Those that are left at the end of the block are ended."""
+    new = [_popen(_renderer_threads(count), environment, "main(ahead=True)") for _ in range(count)]
+    _ahead.extend(new)
+    _started.update({popen: dict(environment) for popen in new})
+    try:
+        yield
+    finally:
+        for popen in new:
+            del _started[popen]
+            if popen in _ahead:
+                _ahead.remove(popen)
+                _end(popen)
+
+
+_started: Final[dict["subprocess.Popen[bytes]", dict[str, str]]] = {}
+"""Processes that were started ahead, in blocks that have not ended, and the variables that they got in addition."""
+_ahead: Final[list["subprocess.Popen[bytes]"]] = []
+"""Those of them that have nothing to do."""
+
+
+def driver(task: Task, environment: Mapping[str, str]) -> str:
+    """Name the driver that draws the pictures of a task; empty without views.
+
+    Args:
+        task: what the process that is asked would make.
+        environment: variables that it gets in addition to those of this process, as in `Workers`.
+
+    Raises:
+        UserError: no process can make a GL context.
+    """
+    process = _Process(task, _renderer_threads(1), environment)
+    if process.popen in _started:
+        _ahead.append(process.popen)  # it can do another task
+    else:
+        process.close()
+    return process.renderer
+
+
+def _renderer_threads(count: int) -> int:
+    """Number of threads of software GL in each of `count` processes. It takes every core by default, so several renderers share them."""
+    return max(1, (os.cpu_count() or 1) // count)
+
+
+def _taken(more: Mapping[str, str]) -> "subprocess.Popen[bytes] | None":
+    """Take a process that was started ahead with the same variables, if there is one that lives."""
+    try:
+        popen = _ahead.pop()
+    except IndexError:
+        return None
+    if popen.poll() is None and _started[popen] == dict(more):
+        return popen
+    _end(popen)
+    return None
+
+
+def _popen(threads: int, more: Mapping[str, str], call: str = "main()") -> "subprocess.Popen[bytes]":
+    environment = {**os.environ, **more, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    environment.setdefault("LP_NUM_THREADS", str(threads))
+    # Not `-m`: what goes through the pipe must be the classes of `pipeline.worker`, not of `__main__`.
+    command = [sys.executable, "-P", "-c", f"from pipeline.worker import main; {call}"]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
+
+
+def _end(popen: "subprocess.Popen[bytes]") -> None:
+    """End a process and close its pipes."""
+    assert popen.stdin is not None and popen.stdout is not None
+    popen.kill()
+    popen.wait()
+    with contextlib.suppress(OSError):  # what was not read yet cannot be flushed
+        popen.stdin.close()
+    popen.stdout.close()
+
+
 class _Process:
     """One shape process, and the pipes to it."""
 
     START_SECONDS = 120.0
 
-    def __init__(self, task: Task, threads: int) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-        # Software GL takes every core by default; several renderers share them.
-        environment.setdefault("LP_NUM_THREADS", str(threads))
-        # Not `-m`: what goes through the pipe must be the classes of `pipeline.worker`, not of `__main__`.
-        command = [sys.executable, "-P", "-c", "from pipeline.worker import main; main()"]
-        self.popen = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
+    def __init__(self, task: Task, threads: int, more: Mapping[str, str]) -> None:
+        self.popen = _taken(more) or _popen(threads, more)
         self.send(task)
         try:
             hello = self.receive(self.START_SECONDS)
@@ -239,12 +317,7 @@ class _Process:
 
     def close(self) -> None:
         """End the process and close its pipes. No other thread may be reading them."""
-        assert self.popen.stdin is not None and self.popen.stdout is not None
-        self.popen.kill()
-        self.popen.wait()
-        with contextlib.suppress(OSError):  # what was not read yet cannot be flushed
-            self.popen.stdin.close()
-        self.popen.stdout.close()
+        _end(self.popen)
 
 
 def _send(pipe: IO[bytes], message: Any) -> None:
@@ -361,30 +434,42 @@ def _timed(seconds: dict[str, float], step: str) -> Any:
         seconds[step] = time.perf_counter() - start
 
 
-def serve(receive: Callable[[], Any], send: Callable[[Any], None]) -> None:
-    """Receive entries, and send back what was made of each, until the pipe closes."""
-    task: Task = receive()
-    renderer = None
-    try:
-        if task.views is not None:
-            from pipeline.render import Renderer
+def _renderer(task: Task) -> Any:
+    """Return what draws the views of a task; None without views."""
+    if task.views is None:
+        return None
+    from pipeline.render import Renderer
 
-            renderer = Renderer(task.views)
-        send(renderer.describe() if renderer else "")
-    except Exception as error:
-        send(UserError(f"cannot draw: {error}. `make setup` checks EGL; on Debian: apt-get install libegl1 libgl1-mesa-dri"))
-        return
-    limit = int(task.limits.memory_gib * 2**30)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+    return Renderer(task.views)
+
+
+def serve(receive: Callable[[], Any], send: Callable[[Any], None]) -> None:
+    """Receive tasks and entries until the pipe closes. Answer a task with the name of the driver, and an entry with what was made of it."""
+    task: Task | None = None
+    renderer = None
     while True:
         try:
-            entry = receive()
+            message = receive()
         except EOFError:
             return
-        made = make(task, entry, renderer, send)
-        send(made)
-        if _MEMORY in made.reason:
-            return  # a new process starts with free memory
+        if isinstance(message, Task):
+            task = message
+            try:
+                if renderer is not None:
+                    renderer.close()
+                renderer = _renderer(task)
+                send(renderer.describe() if renderer else "")
+            except Exception as error:
+                send(UserError(f"cannot draw: {error}. `make setup` checks EGL; on Debian: apt-get install libegl1 libgl1-mesa-dri"))
+                return
+            limit = int(task.limits.memory_gib * 2**30)
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+        else:
+            assert task is not None
+            made = make(task, message, renderer, send)
+            send(made)
+            if _MEMORY in made.reason:
+                return  # a new process starts with free memory
 
 
 def _die_with_parent() -> None:
@@ -397,8 +482,12 @@ def _die_with_parent() -> None:
             os._exit(1)
 
 
-def main() -> None:
-    """Serve over standard input and output. All other output goes to standard error from then on."""
+def main(*, ahead: bool = False) -> None:
+    """Serve over standard input and output. All other output goes to standard error from then on.
+
+    Args:
+        ahead: whether the task will come later, so that there is time to import what draws.
+    """
     _die_with_parent()
     # These are the parent's to handle, and it takes this process along. Ctrl-C, and a cluster that ends a job, signal all processes of it.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -406,4 +495,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     questions = os.fdopen(os.dup(0), "rb")
+    if ahead:
+        with contextlib.suppress(ImportError):  # the task will need what is missing, or not
+            from pipeline import geometry, points, reading, render  # noqa: F401
     serve(lambda: _receive(questions), lambda message: _send(answers, message))

@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 
 BENCH = Path(__file__).parent.parent / "bench"
+MODULES = ("machine", "measure", "served", "page")
 
 
 @pytest.fixture
 def measure(monkeypatch):
     monkeypatch.syspath_prepend(BENCH)
-    for name in ("machine", "measure", "served"):
+    for name in MODULES:
         monkeypatch.delitem(sys.modules, name, raising=False)
     yield __import__("measure")
-    for name in ("machine", "measure", "served"):
+    for name in MODULES:
         sys.modules.pop(name, None)
 
 
@@ -75,6 +76,22 @@ def test_short_work_is_repeated_until_a_turn_is_long_enough(measure, monkeypatch
     made = Machine(measure, monkeypatch, others=0.0)
     (turns,) = measure.in_turns({"ours": made.work([0.001])}, rounds=2, per=4).values()
     assert all(turn.wall == pytest.approx(measure.TURN) and turn.units == 4 * turn.calls == 800 for turn in turns)
+
+
+def test_the_page_of_numbers_is_that_of_the_measurements(measure):
+    page = importlib.import_module("page")
+    assert page.PAGE.read_text() == page.page(page.KEPT), "python bench/page.py"
+
+
+def test_a_page_says_what_was_measured_and_what_was_not(measure, monkeypatch, tmp_path):
+    made = Machine(measure, monkeypatch, others=0.2)
+    with measure.Report("step-tiny", tmp_path) as report:
+        report.compare("a step", {"ours": made.work([1.0]), "peer": made.work([3.0])}, rounds=2, per=32, unit="samples")
+        report.missing("on a GPU", "needs a GPU")
+    text = importlib.import_module("page").page(tmp_path)
+    assert "## Training\n" in text and "| a step* | ours: 1 s, 32 samples/s | peer: 3 s, 10.7 samples/s | 3x (3 to 3) | 3x |" in text
+    assert "| on a GPU | not measured: needs a GPU |" in text and "5 % of our cores" in text and "not measured on a GPU" in text
+    assert report.facts["versions"]["commit"] in text and report.facts["machine"]["processor"] in text
 
 
 SPIN = "import time; end = time.process_time() + 0.3\nwhile time.process_time() < end: pass"

@@ -6,7 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import safetensors.numpy
+
+from cache_schema import synthetic
 
 ROOT = Path(__file__).parent.parent
 TEACHER_LIBRARIES = {"open_clip", "transformers", "timm", "torchvision", "pyrender", "trimesh", "dask", "distributed", "h5py", "pipeline"}
@@ -101,6 +105,34 @@ def test_a_fresh_process_that_imports_all_of_a_package_holds_nothing_heavy(packa
     code = f"import importlib, sys\nfor m in {modules!r}: importlib.import_module(m)\nprint(*{{m.partition('.')[0] for m in sys.modules}})"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()
     assert not forbidden & set(loaded)
+
+
+@pytest.mark.parametrize("program", ["trainer.cli", "pipeline.cli"])
+def test_commands_that_compute_nothing_import_nothing_heavy(program, tmp_path):
+    """`eval table` reads the digest of a run's weights, `status` and `info` read what a cache says."""
+    then = ""
+    if program == "pipeline.cli":
+        pytest.importorskip("trimesh")
+        synthetic.write(tmp_path / "c.zarr", shapes=4, shard=4)
+        commands = [["--help"], ["status", f"{tmp_path}/c.zarr"], ["info", f"{tmp_path}/c.zarr"], ["build", "--help"]]
+    else:
+        run = tmp_path / "run" / "eval"
+        run.mkdir(parents=True)
+        safetensors.numpy.save_file({"model.encoder.x": np.zeros(2, np.float32)}, run.parent / "last.safetensors")
+        commands = [["--help"], ["eval", "--help"], ["align", "--help"], ["eval", "table", str(run.parent)]]
+        then = f"from trainer import saved; assert len(saved.weights(saved.Path({str(run.parent)!r}))) == 64"
+    code = f"""
+import sys, {program}
+for words in {commands!r}:
+    sys.argv = ["x", *words]
+    try:
+        {program}.main()
+    except SystemExit:
+        pass
+{then}
+print("loaded", *{{m.partition('.')[0] for m in sys.modules}})"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert not {"torch", "sklearn", "scipy", "matplotlib", "trimesh", "pandas"} & set(out.rpartition("loaded ")[2].split())
 
 
 # ------------------------------------------------------------------------------------------------------ within a package

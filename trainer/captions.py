@@ -58,7 +58,7 @@ def opened(cache: Cache, record: Record, share: float) -> Captions:
     assert isinstance(spec, CaptionSpec)
     keys = _keys_of(cache, record, spec.keep)
     count = None
-    if spec.imported:  # a captioner may write an empty caption on purpose, a file cannot
+    if spec.may_lack:
         keys[keys == text_keys(np.zeros((1, TEXT_BYTES), np.uint8))] = NONE
         count = (keys != NONE).reshape(len(keys), record.per_shape, spec.keep).sum(axis=2)
     return Captions(

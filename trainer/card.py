@@ -300,11 +300,12 @@ def _results(results: Sequence[Result], loaded: Loaded) -> str:
 def _architecture(loaded: Loaded) -> str:
     config, encoder = loaded.config, loaded.model.encoder
     count = sum(value.numel() for value in loaded.model.get_submodule("encoder").parameters())
+    precision = f" in {loaded.header.precision}" if loaded.header.precision else ""
     lines = [
         f"- Encoder: {plain(config.encoder.name)}, {count:,} parameters, {encoder.groups} tokens of width {encoder.dim}, "
         f"{encoder.config.channels} channels ({'coordinates and colours' if encoder.config.channels == 6 else 'coordinates'})",
-        f"- Pre-training: {_stage(config)}; {loaded.header.step:,} steps of {config.optim.batch} shapes, AdamW with a rate up to "
-        f"{config.optim.lr:g}, seed {config.seed}",
+        f"- Pre-training: {_stage(config)}; {loaded.header.step:,} steps of {config.optim.batch} shapes{precision}, AdamW with a rate up "
+        f"to {config.optim.lr:g}, seed {config.seed}",
     ]
     for teacher in loaded.header.facts.teachers:
         texts = ", with texts" if teacher.text else ""

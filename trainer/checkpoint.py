@@ -30,20 +30,18 @@ from trainer.config import AlignConfig, DistillConfig
 from trainer.encoders import catalog
 from trainer.encoders.protocol import EncoderSettings
 from trainer.points import Convention
+from trainer.saved import AVERAGE, FEATURES, OPTIMIZER, check_kind, damaged
+from trainer.saved import LAST as LAST
+from trainer.saved import SHARED as SHARED
+from trainer.saved import WEIGHTS as WEIGHTS
+from trainer.saved import path as path
+from trainer.saved import weights as weights
 from trainer.stage import Facts, Stage, build
 
 FORMAT: Final = 1
 """Version of the file's form. A reader refuses any other."""
-LAST: Final = "last.safetensors"
-"""Name of the file with the newest checkpoint, in the folder of the run."""
-SHARED: Final = "model.safetensors"
-"""Name of this file in a run that was handed on (`trainer.handing`): the name that tools of the hub look for."""
-WEIGHTS, AVERAGE, OPTIMIZER = "model.", "ema.", "optimizer."
-"""Prefixes of the names of tensors in the file."""
 METADATA: Final = "mmpd"
 """Key of our metadata in the safetensors header."""
-FEATURES: Final = ("encoder.", "pool.", "summary.")
-"""Prefixes of the parameters that produce features; heads and decoders are excluded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +114,9 @@ class Header:
     """The kind of points that the run was trained on; None in files of earlier versions, which do not store it (see `trained_on`)."""
     init: Init | None = None
     """What was taken from another run at the start; None for nothing, and in files of earlier versions, which do not store it."""
+    precision: str = ""
+    """Arithmetic of the forward passes of training, "float32" or "bfloat16"; empty if nothing was trained, and in files of earlier
+    versions."""
 
     @property
     def unfinished(self) -> str:
@@ -150,11 +151,6 @@ class Loaded:
     @property
     def step(self) -> int:
         return self.header.step
-
-
-def path(run: Path) -> Path:
-    """The file with the newest checkpoint of a run, whether or not it exists."""
-    return run / SHARED if (run / SHARED).is_file() and not (run / LAST).is_file() else run / LAST
 
 
 def save(
@@ -211,15 +207,6 @@ def load(run: Path) -> Loaded:
     return Loaded(run=run, header=header, model=model.eval(), weights=digest(model.state_dict()))
 
 
-def weights(run: Path) -> str:
-    """The digest `Loaded.weights` of a run, without loading the rest. Raises as `load`, but not for another version."""
-    with _opened(run, path(run)) as opened:
-        names = opened.keys()
-        prefix = AVERAGE if any(name.startswith(AVERAGE) for name in names) else WEIGHTS
-        starts = tuple(prefix + start for start in FEATURES)
-        return digest({name.removeprefix(prefix): opened.get_tensor(name) for name in names if name.startswith(starts)})
-
-
 def header(run: Path) -> Header:
     """The header of a checkpoint, without its tensors. Raises as `load`."""
     with _opened(run, path(run)) as opened:
@@ -263,31 +250,12 @@ def named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 @contextmanager
 def _opened(run: Path, file: Path) -> Iterator[Any]:
     """Open a checkpoint's file for reading. Raises as `load`."""
-    _check_kind(run, file)
+    check_kind(run, file)
     try:
         with safetensors.safe_open(file, "pt") as opened:
             yield opened
     except safetensors.SafetensorError as error:
-        raise UserError(f"{file} is cut short or damaged ({error}); train again, or restore it from a copy") from error
-
-
-def _check_kind(run: Path, file: Path) -> None:
-    """Raise UserError, and say what is wrong, for a file that cannot be a checkpoint of ours."""
-    if not run.is_dir():
-        raise UserError(
-            f"{run} is not a folder with a run; `mmpd-train align CACHE {run}` makes one, `mmpd-train pull "
-            "starter-point-mae RUN` copies one that comes along"
-        )
-    if not file.is_file():
-        foreign = sorted(p.name for p in run.iterdir() if p.suffix in (".pt", ".pth", ".ckpt", ".pkl", ".bin"))
-        if foreign:
-            raise UserError(f"{run} has no {file.name}, only {foreign[0]}: a pickle, which may run any code and is never loaded here")
-        raise UserError(f"{run} has no {file.name}: it is no run, or was stopped before its first checkpoint")
-    with open(file, "rb") as opened:
-        start = opened.read(9)
-    # A file of ours begins with the length of its header, 8 bytes of any value, and the header with a brace.
-    if start[8:] != b"{" and start.startswith((b"PK", b"\x80")):
-        raise UserError(f"{file} is a pickle (torch.save) by its first bytes: it may run any code and is never loaded here")
+        raise damaged(file, error) from error
 
 
 def assign(model: torch.nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
@@ -355,6 +323,7 @@ def setup(header: Header, *, seeds: bool = False) -> str:
         seeds: whether the seeds enter, its own and its guide's. Without them, repetitions of one experiment have the same fingerprint.
     """
     config = header.config if seeds else dataclasses.replace(header.config, seed=0)
+    config = dataclasses.replace(config, precision=header.precision or config.precision)  # `auto` is not the same on every machine
     if isinstance(config, DistillConfig):
         config = dataclasses.replace(config, guide="")  # a name in the cache
     known = "" if seeds else header.guide_setup

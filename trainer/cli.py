@@ -17,7 +17,7 @@ from cache_schema import plugins
 from cache_schema.errors import UserError
 from cache_schema.remote import is_remote
 from cache_schema.terminal import printable, version_line
-from trainer import cli_use, signals
+from trainer import cli_use, machine, signals
 from trainer.tasks.protocol import TASKS
 from trainer.terminal import answer, err, out, print_json, print_wide, progress, say
 
@@ -75,6 +75,7 @@ def common(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")] = False,
 ) -> None:
     """Train 3D encoders from a cache: align, guide, distill, eval. Start with: mmpd-train align out.zarr runs/align"""
+    machine.suit()
 
 
 @app.command()
@@ -617,10 +618,14 @@ def pull(
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A recipe, a task of `eval`, or the folder of a run.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A recipe, a task of `eval`, an encoder, or the folder of a run.", show_default=False)
+    ],
 ) -> None:
-    """Print all settings of a recipe or a task as JSON. --set can change each of them. Of a run, print what its checkpoint says of it."""
+    """Print all settings of a recipe, a task or an encoder as JSON. --set can change each of them. Of a run, print what its checkpoint says
+    of it."""
     from cache_schema.spec import did_you_mean, to_json
+    from trainer.encoders import catalog as encoders
     from trainer.recipes import RECIPES, experiment
 
     tasks = plugins.names("tasks", TASKS)
@@ -636,8 +641,11 @@ def show(
         from trainer import checkpoint
 
         print_json(to_json(checkpoint.header(Path(name))))
+    elif name in encoders.names():
+        print_json({"parameters": encoders.parameters(name), "encoder": to_json(encoders.config(name), whole=True)})
     else:
-        raise UserError(f"no recipe and no task is called {name!r}{did_you_mean(name, [*RECIPES, *tasks])}")
+        known = [*RECIPES, *tasks, *encoders.names()]
+        raise UserError(f"no recipe, task or encoder is called {name!r}{did_you_mean(name, known)}")
 
 
 def _encoder(config: "StageConfig") -> dict[str, Any]:

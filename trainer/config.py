@@ -13,6 +13,7 @@ from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.settings import override, settings_of_choice
 from cache_schema.spec import added, did_you_mean, label
+from trainer.arithmetic import Asked
 from trainer.augment import AugmentOptions
 from trainer.encoders import catalog
 from trainer.encoders.protocol import EncoderSettings
@@ -142,8 +143,9 @@ class StageConfig:
     """Settings of the losses on teachers' embeddings."""
     objective: Literal["by_teacher", "contrast", "regress"] = "by_teacher"
     """`by_teacher`: contrast with those that have a text side, regression to the others."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Arithmetic of the forward pass, by autocast. auto: bfloat16 on a GPU, float32 on a CPU."""
+    precision: Asked = "auto"
+    """Arithmetic of the forward pass, by autocast. auto: bfloat16 where the processor or GPU computes it, else float32. A run tells at its
+    start which one it takes, keeps it when it is continued, and stores it."""
     compile: bool = False
     """Compile the stage with torch.compile: a minute at the start, faster steps."""
     compile_mode: Literal["default", "reduce-overhead", "max-autotune"] = added("default", identity=False)

@@ -87,6 +87,7 @@ def described(header: Header, encoder: EncoderSettings, init: Path | None, guide
     """What the file says that `describe` writes. Arguments as there; `encoder` is the encoder's own configuration."""
     return {
         "config": to_json(header.config),
+        "precision": header.precision,
         "encoder": to_json(encoder),
         "caches": to_json(header.caches),
         "start": to_json(header.init),
@@ -156,6 +157,8 @@ def restore(run: Path, header: Header, stage: Stage, optimizer: torch.optim.Opti
         more.append(f"its guide is {there.guide[:12]}, asked {header.guide[:12]}")
     if there.init and header.init and there.init.weights != header.init.weights:
         more.append(f"it started from weights {there.init.weights[:12]}, asked {header.init.weights[:12]}")
+    if there.precision not in ("", header.precision):
+        more.append(f"it computed in {there.precision}, asked {header.precision}")
     _check_same(run, there.config, header.config, more)
     checkpoint.same_caches(there.caches, header.caches, run)
     checkpoint.assign(stage, checkpoint.named(tensors, checkpoint.WEIGHTS), str(checkpoint.path(run)))

@@ -24,8 +24,9 @@ from cache_schema.errors import UserError
 from cache_schema.products import ONLY_CAPTIONS
 from cache_schema.spec import GREY, to_json
 from cache_schema.terminal import printable
-from trainer import checkpoint, distributed, folder, layers, log, optim, signals, start
+from trainer import arithmetic, checkpoint, distributed, folder, layers, log, optim, signals, start
 from trainer.afar import Ahead, open_all
+from trainer.arithmetic import Arithmetic
 from trainer.augment import augment, draw
 from trainer.batch import Batch, regrouped, target
 from trainer.checkpoint import Header, Init, Loaded
@@ -82,8 +83,8 @@ class Training:
     """Header of the run's checkpoints, except for `step`."""
     generator: torch.Generator
     """Makes the random draws. It is seeded anew for every batch."""
-    autocast: torch.autocast
-    """Arithmetic of the forward pass."""
+    arithmetic: Arithmetic
+    """Precision of the forward pass."""
     frozen: layers.Frozen
     """What of the encoder is not trained."""
     scalars: frozenset[str] = frozenset()
@@ -210,7 +211,7 @@ def _prepare(config: AlignConfig | DistillConfig, caches: Sequence[Path | str], 
     stage.to(ranks.device)
     if config.recompute:
         recompute(stage.encoder)
-    half = config.precision == "bfloat16" or (config.precision == "auto" and ranks.device.type == "cuda")
+    chosen = _arithmetic(config, kept, ranks)
     return Training(
         config=config,
         data=data,
@@ -228,11 +229,20 @@ def _prepare(config: AlignConfig | DistillConfig, caches: Sequence[Path | str], 
             guide_setup=kept.guide_setup if kept and not guide else checkpoint.guide_setup(guide, data.guide),
             points=data.convention,
             init=kept.init if kept else taken,
+            precision=chosen.precision,
         ),
         generator=torch.Generator(ranks.device),
-        autocast=torch.autocast(ranks.device.type, torch.bfloat16, enabled=half),
+        arithmetic=chosen,
         frozen=frozen,
     )
+
+
+def _arithmetic(config: AlignConfig | DistillConfig, kept: Header | None, ranks: Ranks) -> Arithmetic:
+    """The precision of a run, the same on all ranks. `kept`: the header of the run that goes on."""
+    chosen = arithmetic.choose(config.precision, ranks.device, kept.precision if kept else None)
+    if ranks.any(chosen.precision == "float32") and chosen.precision == "bfloat16":
+        return Arithmetic(precision="float32", why="another rank has no bfloat16")
+    return chosen
 
 
 def _take(stage: Stage, config: AlignConfig | DistillConfig, facts: Facts, sources: Sources, data: Data, digest: str) -> Init | None:
@@ -362,7 +372,7 @@ def _step(
         changes = draw(config.augment, micro, training.data.points, training.generator).rows(own.start, own.stop)
         alone = ranks.count == 1 or number == numbers[-1]  # gradients meet after the last part
         with contextlib.nullcontext() if alone else distributed.deferred(model):
-            with training.autocast:  # only the forward pass: the backward pass uses the same types by itself
+            with training.arithmetic.autocast(ranks.device):  # only the forward pass: the backward pass uses the same types by itself
                 if training.guide is not None and online(config):
                     batch = _guided(batch, training.guide)
                 points = augment(batch.points, changes, training.data.convention.grey)
@@ -381,7 +391,10 @@ def _step(
 def _announce(training: Training, before: Header, ranks: Ranks, console: Console) -> None:
     """Print the data, the size of the model, the number of steps, and what the weights come from."""
     size = sum(p.numel() for p in training.trained)
-    told = f"{training.data}. {size:,} parameters, {training.header.steps} steps of {training.config.optim.batch} on {ranks.device}"
+    told = (
+        f"{training.data}. {size:,} parameters, {training.header.steps} steps of {training.config.optim.batch} on {ranks.device} in "
+        f"{training.arithmetic.precision} ({training.arithmetic.why})"
+    )
     console.print(Text(printable(told)), soft_wrap=True)
     guide, lines = training.guide, []
     if training.header.init and before.step == 0:
@@ -513,6 +526,7 @@ def _logging(
     facts = {
         **to_json(header.config),
         "encoder": {"name": config.encoder.name, **to_json(config.encoder.resolved(), whole=True)},
+        "precision": header.precision,
         "steps": header.steps,
         "parameters": sum(parameter.numel() for parameter in training.trained),
         "caches": [Path(used.path).name for used in header.caches],  # names alone: a path is nobody else's business

@@ -6,13 +6,13 @@
 To add a captioner, add a module with a function `load`, and a line in `BACKENDS`. Or another package has an entry point
 (`cache_schema.plugins`), and its module the usual settings in `SPEC`. Large libraries are imported when a captioner is loaded.
 A caption depends on the picture, its key and the number of the sample. It never depends on other pictures of the batch. A caption may be
-empty; it is stored and ranked like the others.
+empty; it is stored and ranked like the others. A model behind an address (`http`) promises less: see `CaptionSpec.reproducible`.
 """
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -20,15 +20,19 @@ from cache_schema import plugins
 from cache_schema.errors import UserError
 from cache_schema.names import path_name
 from cache_schema.settings import override
-from cache_schema.spec import TEXT_BYTES, CaptionSpec, did_you_mean
+from cache_schema.spec import TEXT_BYTES, CaptionSpec, Server, did_you_mean
 from pipeline import labels
 
 if TYPE_CHECKING:
     import torch
 
-BACKENDS: dict[str, str] = {"blip2": "pipeline.captioners.blip2", "template": "pipeline.captioners.templates"}
+BACKENDS: dict[str, str] = {
+    "blip2": "pipeline.captioners.blip2",
+    "http": "pipeline.captioners.http",
+    "template": "pipeline.captioners.templates",
+}
 """Name (`CaptionSpec.captioner`) to module, imported when chosen. Each offers `load(spec, *, device) -> Captioner` and names
-the packages it computes with in `PACKAGES`."""
+the packages it computes with in `PACKAGES`. One that can write several kinds of texts in one answer names them in `KINDS`."""
 
 
 class Captioner(Protocol):
@@ -51,6 +55,35 @@ class Captioner(Protocol):
         ...
 
 
+class Pending(Protocol):
+    """Texts that are being asked for."""
+
+    def result(self) -> list[list[str]]:
+        """Wait for the texts, and return what `Captioner.caption` returns."""
+        ...
+
+
+@runtime_checkable
+class Asking(Protocol):
+    """A captioner that asks a server. Many of its pictures wait for their texts at a time."""
+
+    spec: CaptionSpec
+    ahead: int
+    """Number of pictures that may wait."""
+
+    def begin(self, images: np.ndarray, keys: Sequence[str], names: Sequence[str]) -> Pending:
+        """Begin to ask for what `Captioner.caption` returns."""
+        ...
+
+    def used(self) -> dict[str, float]:
+        """Tell what was asked so far, as numbers by name, such as `questions`, `prompt_tokens` and `cost`."""
+        ...
+
+    def reasons(self) -> list[str]:
+        """Return why pictures have no text, since the last call."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Choice:
     """A captioner known by name."""
@@ -59,6 +92,9 @@ class Choice:
     """Its specification. You may change it with `dataclasses.replace`."""
     about: str
 
+
+TOLD: Final = "told:"
+"""Beginning of `CaptionSpec.weights` of a model that nobody here has seen. Then comes the name that its server gives it."""
 
 # Revisions are commits of the hub as seen in public code that pins them.
 CAPTIONERS: dict[str, Choice] = {
@@ -71,6 +107,34 @@ CAPTIONERS: dict[str, Choice] = {
             name="blip2-opt-2.7b", captioner="blip2", model="Salesforce/blip2-opt-2.7b", revision="59a1ef6c1e5117b3f65523d1c6066825bcf315e3"
         ),
         about="BLIP-2 with OPT 2.7B, free captions of the pictures",
+    ),
+    "http": Choice(
+        spec=CaptionSpec(
+            name="http",
+            captioner="http",
+            prompt="Describe the object in this picture in one plain sentence of at most twenty words. Do not mention the picture.",
+            samples=1,
+            max_tokens=60,
+            reproducible=False,
+        ),
+        about="any model behind an address like OpenAI's (vLLM, Ollama, hosted): a caption of each view",
+    ),
+    "http-shape": Choice(
+        spec=CaptionSpec(
+            name="http-shape",
+            captioner="http",
+            prompt="The picture shows one object, drawn from several sides, with a number in each view. Describe the object, and not the "
+            "views, the numbers or the background.",
+            samples=3,
+            keep=3,
+            max_tokens=400,
+            per="shape",
+            sheet=4,
+            kinds=("tags", "sentence", "paragraph"),
+            over="mean",
+            reproducible=False,
+        ),
+        about="the same, one question for each shape with a sheet of its views: tags, a sentence and a paragraph",
     ),
     "template": Choice(
         spec=CaptionSpec(name="template", captioner="template", templates=labels.TEMPLATES),
@@ -108,9 +172,21 @@ def load(spec: CaptionSpec, *, device: "torch.device | str" = "cpu") -> Captione
         device: torch device of the model.
 
     Raises:
-        UserError: there is no such captioner, its weights cannot be found, or they differ from `spec.weights`.
+        UserError: there is no such captioner, it does not know a setting, or its weights cannot be found or differ from `spec.weights`.
     """
-    captioner: Captioner = plugins.module("captioners", spec.captioner, BACKENDS).load(spec, device=device)
+    module = plugins.module("captioners", spec.captioner, BACKENDS)
+    kinds = getattr(module, "KINDS", {})
+    if unknown := [kind for kind in spec.kinds if kind not in kinds]:
+        known = did_you_mean(unknown[0], kinds) if kinds else "; its texts are of one kind: leave captions.kinds out"
+        raise UserError(f"captioner {spec.captioner!r} writes no texts of the kind {unknown[0]!r}{known}")
+    if spec.server != Server() and spec.captioner in BACKENDS and not kinds:
+        raise UserError(f"captions.server has no effect with captioner {spec.captioner!r}, which asks no server: leave it out")
+    captioner: Captioner = module.load(spec, device=device)
+    if spec.weights and captioner.spec.weights != spec.weights and spec.weights.startswith(TOLD):
+        raise UserError(
+            f"the server at {spec.server.address} calls its model {captioner.spec.weights.removeprefix(TOLD)!r}, and the captions were "
+            f"begun with {spec.weights.removeprefix(TOLD)!r}: let it serve that one, or give the new captions another name"
+        )
     if spec.weights and captioner.spec.weights != spec.weights:
         raise UserError(
             f"the weights of {spec.model} have changed: expected digest {spec.weights[:12]}, got {captioner.spec.weights[:12]}; "

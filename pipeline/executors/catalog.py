@@ -3,6 +3,9 @@
 catalog.run(work, Todo(cache, plan))
 """
 
+import os
+
+from pipeline import graphics
 from pipeline.executors import dask, here
 from pipeline.plan import Again, Plan, Todo
 from pipeline.work import Machine, Work
@@ -42,7 +45,7 @@ def renderer(task: Task, machine: Machine) -> str:
     Raises:
         UserError: no OpenGL context can be made, or no scheduler answers.
     """
-    return dask.renderer(task, machine.scheduler) if machine.scheduler else here.renderer(task)
+    return dask.renderer(task, machine.scheduler, machine.device) if machine.scheduler else here.renderer(task, machine.device)
 
 
 def run(work: Work, todo: Todo) -> None:
@@ -51,6 +54,9 @@ def run(work: Work, todo: Todo) -> None:
     Raises:
         UserError: see `pipeline.commands.build_cache`.
     """
+    told = _unmatched(work.machine, todo.plan)
+    if told:
+        work.terminal.say(told)
     work.terminal.begin(todo.totals(work.cache))
     if _spread(work.machine, todo.plan):
         dask.run(work, todo)
@@ -62,6 +68,14 @@ def retry(work: Work, plan: Plan, again: Again) -> int:
     """Try failed shapes again. Returns how many are ok now. Raises the errors of `run`."""
     work.terminal.begin({"shapes": sum(map(len, again.values()))})
     return dask.retry(work, plan, again) if _spread(work.machine, plan) else here.retry(work, plan, again)
+
+
+def _unmatched(machine: Machine, plan: Plan) -> str:
+    """Say which of several GPUs of this machine draw nothing; empty if each draws for itself."""
+    if machine.scheduler or len(plan.devices) < 2 or plan.task is None or plan.task.views is None or graphics.VARIABLE in os.environ:
+        return ""
+    lost = [device for device in plan.devices if device.startswith("cuda") and graphics.number(device) is None]
+    return f"EGL does not tell which of its devices is {', '.join(lost)}: its first device draws for each" if lost else ""
 
 
 def _spread(machine: Machine, plan: Plan) -> bool:

@@ -25,7 +25,7 @@ from cache_schema.files import claim, claims, held_token, is_held, leftovers
 from cache_schema.lacking import is_imported
 from cache_schema.spec import Record
 from cache_schema.store import Cache
-from pipeline import build
+from pipeline import build, graphics
 from pipeline.executors import here, slurm
 from pipeline.journal import Event, ShapesMade, ShardMade
 from pipeline.models import Models
@@ -115,9 +115,9 @@ def at_once(machine: Machine) -> tuple[int, int]:
     return len(threads), sum(machine.workers or count for count in threads.values())
 
 
-def renderer(task: Task, address: str) -> str:
+def renderer(task: Task, address: str, device: str) -> str:
     """Name the driver that draws pictures on a worker of the cluster; empty without views. Raises the errors of `_cluster`."""
-    return _answer(address, here.renderer, task)
+    return _answer(address, here.renderer, task, device)
 
 
 def _answer(address: str, function: Callable[..., Answer], *arguments: object) -> Answer:
@@ -351,11 +351,12 @@ def _made(plan: Plan, entries: Sequence[Entry], share: Share) -> list[Made]:
     """Make some shapes with the shape processes of this worker."""
     import distributed
 
-    _, pools = _keep(plan, share)
+    models, pools = _keep(plan, share)
     assert plan.task is not None
     with _keeping:
         if not pools:
-            pools.append(Workers(plan.task, share.workers or distributed.get_worker().state.nthreads))
+            count = share.workers or distributed.get_worker().state.nthreads
+            pools.append(Workers(plan.task, count, graphics.environment(models.device)))
             _check_driver(plan, pools[0])
     try:
         return [future.result() for future in [pools[0].submit(entry) for entry in entries]]

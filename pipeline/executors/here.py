@@ -1,5 +1,6 @@
 """Run the models in this process, and shape processes beside it. While teachers work on one shard, the next shards are drawn."""
 
+import dataclasses
 import itertools
 import time
 from collections import deque
@@ -9,14 +10,16 @@ from typing import Final
 
 from cache_schema.spec import Record
 from cache_schema.store import Cache
-from pipeline import build
+from pipeline import build, graphics
 from pipeline.build import Advance
 from pipeline.journal import Event, ShapesMade, ShardMade
 from pipeline.models import Models
 from pipeline.plan import Again, Plan, Todo
-from pipeline.work import Work
-from pipeline.worker import Made, Task, Workers
+from pipeline.work import Machine, Work
+from pipeline.worker import Made, Task, Workers, driver
 
+REASONS: Final = 100
+"""Most reasons that the journal keeps of a shard, why a server refused pictures."""
 AHEAD: Final = 2
 """Number of shards that are drawn ahead while one is embedded."""
 
@@ -29,7 +32,7 @@ def run(work: Work, todo: Todo) -> None:
             _embed_here(work, todo, shard, {})
         return
     assert todo.plan.task is not None
-    with Workers(todo.plan.task, work.machine.processes()) as pool:
+    with Workers(todo.plan.task, work.machine.processes(), graphics.environment(work.models.device)) as pool:
         ahead = _submitted(work, drawn, pool)
         for shard in todo.shards:
             by_row: dict[int, Made] = {}
@@ -48,7 +51,7 @@ def retry(work: Work, plan: Plan, again: Again) -> int:
     """Try failed shapes again, and note what each shard cost. Returns how many shapes are ok now."""
     assert plan.task is not None
     mended = 0
-    with Workers(plan.task, work.machine.processes()) as pool:
+    with Workers(plan.task, work.machine.processes(), graphics.environment(work.models.device)) as pool:
         ahead = _submitted(work, again, pool)
         for shard, rows in again.items():
             start = time.perf_counter()
@@ -61,10 +64,10 @@ def retry(work: Work, plan: Plan, again: Again) -> int:
     return mended
 
 
-def renderer(task: Task) -> str:
-    """Name the driver that draws pictures on this machine; empty without views."""
-    with Workers(task, 1) as workers:
-        return workers.renderer()
+def renderer(task: Task, device: str) -> str:
+    """Name the driver that draws pictures beside models on a device of this machine, as `Machine.device`; empty without views."""
+    drawn = task.views is not None
+    return driver(task, graphics.environment(Machine(device=device).devices()[0]) if drawn else {})
 
 
 def embed(
@@ -81,8 +84,14 @@ def embed(
     for record in records:
         start = time.perf_counter()
         with models.lock:
+            server = models.asking(record)
+            before = server.used() if server is not None else {}
             build.make_product(cache, plan, record, shard, models, advance, drawn=drawn)
-        note(ShardMade(product=record.product, shard=shard, seconds=round(time.perf_counter() - start, 4)))
+        made = ShardMade(product=record.product, shard=shard, seconds=round(time.perf_counter() - start, 4))
+        if server is not None:
+            asked = {name: round(value - before.get(name, 0), 6) for name, value in server.used().items()}
+            made = dataclasses.replace(made, asked=asked, refused=tuple(server.reasons()[:REASONS]))
+        note(made)
 
 
 def cost(shard: int, made: Sequence[Made], waited: float, lost: Sequence[str] = ()) -> ShapesMade:

@@ -4,7 +4,10 @@
 
 in vec3 seen;
 in vec3 toward;
+// Names in capitals tell a variant apart. What a part does not have costs no time for its pixels.
+#ifdef TEXTURE
 in vec2 uv;
+#endif
 in vec4 color;
 
 uniform sampler2D image;
@@ -52,15 +55,18 @@ void main() {
 #endif
 
     float light = 0.27 + 0.10 * dot(n, up) + 0.60 * max(dot(n, KEY), 0.0) + 0.19 * max(dot(n, FILL), 0.0);
+#ifdef EMISSIVE
+    own.rgb = min(own.rgb + emissive, 1.0);  // what glows is lit too: added to the light it would be white on white
+#endif
+    vec3 shown = own.rgb * sqrt(light);
+#ifdef SHINY
     float shine = max(dot(n, HALFWAY), 0.0);
     shine *= shine;
     shine *= shine;
     shine *= shine;
     shine *= shine;
-#ifdef EMISSIVE
-    own.rgb = min(own.rgb + emissive, 1.0);  // what glows is lit too: added to the light it would be white on white
+    shown = shown * (1.0 - 0.25 * metallic) + mix(vec3(1.0), own.rgb, metallic) * (gloss * shine);
 #endif
-    vec3 shown = own.rgb * sqrt(light) * (1.0 - 0.25 * metallic) + mix(vec3(1.0), own.rgb, metallic) * (gloss * shine);
 #ifdef NUMBER
     result = vec4(number, 1.0);
 #else

@@ -12,7 +12,9 @@ uniform float pixels;  // picture height over the height of what is seen at dist
 
 out vec3 seen;
 out vec3 toward;
+#ifdef TEXTURE
 out vec2 uv;
+#endif
 out vec4 color;
 
 void main() {
@@ -20,7 +22,9 @@ void main() {
     gl_Position = projection * place;
     seen = place.xyz;
     toward = mat3(view) * normal;
+#ifdef TEXTURE
     uv = vec2(texel.x, 1.0 - texel.y);
+#endif
     color = tint;
 #ifdef SPLAT
     gl_PointSize = max(2.0, 2.0 * texel.x * pixels / -place.z);

@@ -12,7 +12,7 @@ To add a backend, add a module with a function `load`, and a line in `BACKENDS`,
 import dataclasses
 import re
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -268,6 +268,21 @@ def load(reference: str, *, device: "torch.device | str" = "cpu", precision: str
     if licence:
         teacher.spec = dataclasses.replace(teacher.spec, licence=licence)
     return teacher
+
+
+def forms(teacher: Teacher) -> "dict[str, Callable[[torch.Tensor], torch.Tensor]]":
+    """Return other ways to compute `embed_images` by name, the fastest first. They differ by rounding alone. Back ends of other packages
+    may have none. The name of the form is recorded with embeddings, and later embeddings of the same product are computed alike."""
+    found: dict[str, Callable[[torch.Tensor], torch.Tensor]] = getattr(teacher, "forms", {})
+    return found
+
+
+def look(spec: TeacherSpec) -> str:
+    """Return the pre-processing of a teacher as text that is equal for equal ones. open_clip writes the size of square pictures as one
+    number or as two."""
+    size = spec.image_size
+    same = spec.preprocess.replace(f'"size":[{size},{size}]', f'"size":{size}')
+    return f"{size} {same}"
 
 
 def packages(name: str) -> tuple[str, ...]:

@@ -19,24 +19,44 @@ def test_a_good_cache_has_no_problems(cache):
     assert seen[-1][0] == seen[-1][1] > 10
 
 
+def found_by(path):
+    """Where problems of a cache are found."""
+    try:
+        return {problem.where for problem in validate.problems(path)}
+    except ValueError as error:  # the root says what the rest is: without it there is no cache
+        assert str(path) in str(error)
+        return {"zarr.json"}
+
+
 def test_one_flipped_bit_in_any_file_is_found_and_named(cache):
-    """Every file of the cache, at its first, last and a random byte."""
+    """Every file of the cache by itself, at its first, its last or a random byte."""
     rng = np.random.default_rng(0)
     files = [p for p in sorted(cache.path.rglob("*")) if p.is_file()]
     assert len(files) > 80
-    for file in files:
+    for number, file in enumerate(files):
         good = file.read_bytes()
-        for at in {0, len(good) - 1, int(rng.integers(len(good)))}:
-            bad = bytearray(good)
-            bad[at] ^= 1 << int(rng.integers(8))
-            file.write_bytes(bad)
-            try:
-                found = {problem.where for problem in validate.problems(cache.path)}
-            except ValueError as error:  # the root says what the rest is: without it there is no cache
-                assert str(cache.path) in str(error)
-                found = {"zarr.json"}
-            assert str(file.relative_to(cache.path)) in found, (file, at)
+        flip(file, (0, -1, rng.integers(len(good)))[number % 3], rng)
+        assert str(file.relative_to(cache.path)) in found_by(cache.path), file
         file.write_bytes(good)
+
+
+def test_flipped_bits_at_both_ends_of_all_data_are_found_and_named(cache):
+    """Damage of one file hides that of no other."""
+    rng = np.random.default_rng(1)
+    keys = [array.key(shard) for record in cache.records().values() for array in cache.arrays(record) for shard in range(3)]
+    files = [cache.path / key for key in keys if (cache.path / key).exists()]
+    assert len(files) > 40
+    for at in (0, -1):
+        for file in files:
+            flip(file, at, rng)
+        assert found_by(cache.path) == {str(file.relative_to(cache.path)) for file in files}
+
+
+def flip(file, at, rng):
+    """Change one bit of a byte."""
+    data = bytearray(file.read_bytes())
+    data[at] ^= 1 << int(rng.integers(8))
+    file.write_bytes(data)
 
 
 def test_missing_and_stray_files_are_named(cache):

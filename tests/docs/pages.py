@@ -12,6 +12,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 README: Final = ROOT / "README.md"
+QUICKSTART: Final = ROOT / "docs" / "quickstart.md"
 PAGES: Final = (README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
 
 RUN: Final = "<!-- run -->"

@@ -13,7 +13,7 @@ from numcodecs.zstd import Zstd
 from cache_schema import synthetic
 from cache_schema.spec import GuideSpec
 from tests.docs.pages import ROOT
-from tests.docs.test_blocks import run
+from tests.docs.running import run
 
 PAGE = ROOT / "docs" / "format.md"
 TYPES = {"uint8", "int16", "int32", "float16", "float32", "float64"}

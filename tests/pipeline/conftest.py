@@ -41,10 +41,10 @@ def asked_once():
     """Ask once for the name of the OpenGL driver. The process that answers takes half of the time of a small build."""
     ask, answers = here.renderer, {}
 
-    def renderer(task):
+    def renderer(task, device):
         drawing = task.views is not None
         if drawing not in answers:
-            answers[drawing] = ask(task)
+            answers[drawing] = ask(task, device)
         return answers[drawing]
 
     with pytest.MonkeyPatch.context() as patch:

@@ -11,19 +11,22 @@ import torch
 
 from cache_schema import layout, store, validate
 from cache_schema.errors import UserError
-from cache_schema.spec import TEXT_BYTES, CaptionSpec, fingerprint, from_json, to_json
+from cache_schema.spec import TEXT_BYTES, CaptionSpec, Server, fingerprint, from_json, to_json
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners.blip2 import NEAR, picked
 from pipeline.models import Models
 from pipeline.ranking import rank
 from pipeline.recipes import configured
 from pipeline.teachers import catalog as teachers
-from tests.pipeline import plain_captions
+from tests.pipeline import chat, plain_captions
 from tests.pipeline.checkpoints import blip2, fill
 from tests.pipeline.conftest import build, small
 
 RANDOM = CaptionSpec(captioner="blip2", model=str(blip2()), samples=3, max_tokens=8)
 STARTER = captioners.CAPTIONERS["starter-blip2"].spec
+SERVED = dataclasses.replace(
+    captioners.CAPTIONERS["http"].spec, model="stub-vl-7b", samples=2, server=Server(address=chat.always(), at_once=2)
+)
 FILLED = CaptionSpec(captioner="template", templates=("a {}", "one {}", "the {}", "some {}"), samples=3)
 
 
@@ -45,7 +48,7 @@ def in_batches(captioner, size, images, keys, names):
     return [texts for some in slices for texts in captioner.caption(images[some], keys[some], names[some])]
 
 
-SMALL = {"blip2": RANDOM, "template": FILLED}
+SMALL = {"blip2": RANDOM, "http": SERVED, "template": FILLED}
 every_backend = pytest.mark.parametrize("backend", captioners.BACKENDS)
 
 
@@ -185,6 +188,20 @@ def test_a_language_model_with_an_encoder_gets_its_prompt_back(tmp_path, images)
         assert text.startswith("a picture of ")
         assert text.count("picture of") == 1
         assert len(text) > len("a picture of ")
+
+
+def test_a_model_that_wants_its_words_chosen_in_another_way_is_refused(monkeypatch):
+    from transformers import GenerationConfig, OPTForCausalLM
+
+    plain = OPTForCausalLM.__init__
+
+    def changed(self, *args, **kwargs):
+        plain(self, *args, **kwargs)
+        self.generation_config = GenerationConfig(repetition_penalty=1.3, eos_token_id=2)
+
+    monkeypatch.setattr(OPTForCausalLM, "__init__", changed)
+    with pytest.raises(UserError, match="ask for repetition_penalty, which captions are not drawn with"):
+        captioners.load(RANDOM)
 
 
 def test_lower_precision_runs(images):

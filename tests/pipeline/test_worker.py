@@ -10,8 +10,9 @@ import pytest
 
 from cache_schema.spec import TEXT_BYTES, PointSpec
 from cache_schema.terminal import one_line
+from pipeline import worker
 from pipeline.sources.catalog import Entry
-from pipeline.worker import Limits, Stopped, Task, Workers
+from pipeline.worker import Limits, Stopped, Task, Workers, started
 
 
 @pytest.fixture
@@ -85,5 +86,19 @@ def test_leaving_ends_the_processes_even_busy_ones(task):
         hanging.result()
     assert processes
     for pid in processes:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_processes_that_are_started_ahead_do_one_task_after_another_and_end(task):
+    with started(2, {}):
+        ahead = {popen.pid for popen in worker._ahead}
+        assert len(ahead) == 2 and worker.driver(task, {}) == ""
+        assert {popen.pid for popen in worker._ahead} == ahead  # the one that told its driver can do another task
+        with Workers(task, 1) as workers:
+            assert not workers.submit(Entry(id="a", locator="fine")).result().reason
+            (used,) = {process.popen.pid for process in workers._processes}
+    assert used in ahead and not worker._ahead
+    for pid in ahead:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)

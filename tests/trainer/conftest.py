@@ -41,8 +41,8 @@ def keep(loaded: checkpoint.Loaded, cache_path: Path, name: str, task: str = "cl
 
 
 def config_of(stage: str, *assignments: str, recipe: str = "smoke"):
-    """A configuration that takes a few hundredths of a second a step."""
-    return configured(recipe, stage, [*SMALL, "log_every=1", "data.threads=1", "probe=", *assignments])
+    """A configuration that takes a few hundredths of a second a step, and the same numbers on every processor."""
+    return configured(recipe, stage, [*SMALL, "log_every=1", "data.threads=1", "probe=", "precision=float32", *assignments])
 
 
 @pytest.fixture(scope="session")

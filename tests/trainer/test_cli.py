@@ -62,10 +62,15 @@ def test_from_a_cache_to_a_table(command, shapes, tmp_path, device):
         assert "Next: mmpd-train" in err
     assert checkpoint.load(distill).step == 6 and checkpoint.load(distill).config.guide == "mine"
     assert store.open_cache(cache).record("guide/mine").spec.blocks == 1
+    single = []
     for run in (align, distill):
         code, out, err = command("eval", "knn", run, cache, "--json", "--device", device)
         assert code == 0, err
-        assert json.loads(out)["task"] == "knn"
+        single.append(json.loads(out))
+    code, out, err = command("eval", "svm,knn", align, distill, cache, "--json", "--device", device)
+    assert code == 0, err
+    several = json.loads(out)
+    assert [one["task"] for one in several] == ["svm", "knn"] * 2 and several[1::2] == single
     code, out, _ = command("eval", "table", align, distill)
     assert code == 0 and "align" in out and "distill" in out
     code, out, _ = command("eval", "table", align, distill, "--json")
@@ -129,7 +134,9 @@ def test_several_caches_can_be_mixed(command, shapes, cache_path, tmp_path):
         (["distill", "CACHE", "run", "--guide", "a", "--recipe", "point-mae"], "no guide is read from it: leave out --guide"),
         (["guide", "CACHE", "run"], "run is not a folder with a run"),
         (["eval", "svn", "run", "CACHE"], "no task is called 'svn'; did you mean 'svm'?"),
-        (["eval", "svm", "run"], "takes a run and a cache, got 1 paths"),
+        (["eval", "svm", "run"], "takes a run and a cache, got 1 path: "),
+        (["eval", "svm,knn,svm", "run", "CACHE"], "names the task svm twice"),
+        (["eval", "svm,fewshot", "run", "CACHE", "--keep", "x"], "--keep would give the classifiers of several tasks one name"),
         (["eval", "table", "run", "--set", "c=1", "--device", "cpu"], "--set and --device would have no effect on eval table"),
         (["eval", "svm", "run", "CACHE", "--by", "run", "--markdown"], "--by and --markdown would have no effect on eval svm"),
         (["eval", "table", "run", "--json", "--markdown"], "--json and --markdown are several forms of one table"),
@@ -214,3 +221,8 @@ def test_every_command_explains_itself(command, name):
     assert code == 0 and "mmpd-train" in out
     if name == "eval":
         assert all(task in re.sub(r"-\n\s*", "-", out) for task in TASKS)  # a narrow terminal may fold a name at its hyphen
+
+
+def test_show_counts_the_parameters_of_an_encoder(command):
+    code, out, _ = command("show", "pointmae-b")
+    assert code == 0 and json.loads(out)["parameters"] == 85_819_392 and json.loads(out)["encoder"]["dim"] == 768

@@ -23,7 +23,6 @@ from trainer.loop import train
 ROOT = Path(__file__).parents[2]
 RUNS = {
     "align": (("align", "align.teacher_drop=0.3", "data.negatives=6", "optim.ema=0.5"), {}),
-    "parts": (("align", "optim.batch=16", "optim.accumulate=2"), {}),
     "distill": (("distill", "guide=own", "distill.projected_weight=1", "distill.reconstruction_weight=1"), {"guide_run": True}),
     "dealt": (("distill", "distributed=fsdp", "guide=own", "distill.projected_weight=1", "recompute=true"), {"guide_run": True}),
     "turns": (("align", "optim.batch=16", "optim.accumulate=2", "optim.ema=0.5", "optim.epochs=4"), {}),

@@ -309,6 +309,35 @@ def test_the_svm_is_standardised_by_and_chosen_on_what_it_learns_from():
     assert svm.choose(np.zeros((60, 5), np.float32), labels, 0) == min(svm.GRID), "of equally good ones the smallest"
 
 
+def test_features_are_computed_once_for_the_same_weights(stage, cache, monkeypatch):
+    stage, shapes, passes = copy.deepcopy(stage), of_split(cache, "test"), []
+    forward = features.Body.forward
+    monkeypatch.setattr(features.Body, "forward", lambda *arguments: passes.append(1) or forward(*arguments))
+    plain = features.extract(features.Body.of(stage, "mean_max"), shapes, 0)
+    with features.once(features=True):
+        for pool, block in (("mean_max", 0), ("mean_max", 0), ("summary", 0), ("mean_max", 1), ("mean_max", 0)):
+            found = features.extract(features.Body.of(stage, pool), shapes, block)
+            assert torch.equal(found, plain) == ((pool, block) == ("mean_max", 0))
+            found.zero_()  # a caller's change is its own
+        assert len(passes) == 4
+        with torch.no_grad():
+            next(stage.encoder.parameters()).add_(1)
+        assert not torch.equal(features.extract(features.Body.of(stage, "mean_max"), shapes, 0), plain)
+
+
+def test_nearest_shapes_vote_as_in_scikit_learn(monkeypatch):
+    from sklearn.neighbors import KNeighborsClassifier
+
+    monkeypatch.setattr(knn, "AT_ONCE", 7)
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 9, 200)
+    known, asked = (rng.standard_normal((n, 16)).astype(np.float32) for n in (200, 50))
+    known[3] = 0  # has no direction: as far from all as a right angle
+    for neighbours in (1, 20, 200):
+        twin = KNeighborsClassifier(neighbours, metric="cosine", algorithm="brute", weights=lambda d: np.exp(-d / knn.TEMPERATURE))
+        assert (knn.vote(known, labels, asked, neighbours) == twin.fit(known, labels).predict(asked)).all()
+
+
 def test_an_svm_that_does_not_converge_says_so(stage, cache, monkeypatch):
     monkeypatch.setattr(svm, "STEPS", 1)
     assert any("before it had converged" in note for note in svm.run(stage, cache, cache, svm.SMOKE).notes)

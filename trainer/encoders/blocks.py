@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from cache_schema.errors import UserError
 from trainer import ops
+from trainer.encoders.pooled import linear_max
 from trainer.encoders.protocol import EncoderSettings, Level, Site
 
 
@@ -248,9 +249,10 @@ class PatchEmbed(nn.Module):
     def forward(self, groups: Tensor) -> Tensor:
         b, g, k, _ = groups.shape
         points = F.relu(self.norm1(self.lift(groups.flatten(0, 2))), inplace=True)  # [B * G * K, first]
-        whole = F.linear(points, self.widen.weight).unflatten(0, (b * g, k)).max(1).values + self.widen.bias  # [B * G, second]
+        points = points.unflatten(0, (b * g, k))
+        whole = linear_max(points, self.widen.weight) + self.widen.bias  # [B * G, second]
         per_group = self.shared(whole) + self.local(self.widen.bias)  # [B * G, mixed]
-        mixed = F.linear(points.unflatten(0, (b * g, k)), self.local.weight @ self.widen.weight).add_(per_group.unsqueeze(1))
+        mixed = F.linear(points, self.local.weight @ self.widen.weight).add_(per_group.unsqueeze(1))
         points = F.relu(self.norm2(mixed.flatten(0, 1)), inplace=True)  # [B * G * K, mixed]
-        tokens: Tensor = F.linear(points, self.out.weight).unflatten(0, (b, g, k)).max(2).values + self.out.bias  # [B, G, dim]
-        return tokens
+        tokens = linear_max(points.unflatten(0, (b * g, k)), self.out.weight) + self.out.bias  # [B * G, dim]
+        return tokens.unflatten(0, (b, g))

@@ -44,6 +44,11 @@ ENCODERS: Final = {
 """Modules by the name of the encoder, family and size. A module has the configuration in `CONFIGS[name]`; its function `build` takes it."""
 
 
+def names() -> list[str]:
+    """The names of all encoders, ours and those of other packages."""
+    return list(plugins.names("encoders", ENCODERS))
+
+
 def family(name: str) -> Family:
     """The module of the encoder called `name`, ours or of another package (`cache_schema.plugins`).
 
@@ -75,6 +80,14 @@ def build(name: str, **overrides: Any) -> Encoder:
     `config`.
     """
     return family(name).build(config(name, **overrides))
+
+
+def parameters(name: str) -> int:
+    """Number of parameters of the encoder called `name`. No memory is taken for them. Raises as `config`."""
+    with torch.device("meta"):
+        encoder = build(name)
+    assert isinstance(encoder, torch.nn.Module)
+    return sum(parameter.numel() for parameter in encoder.parameters())
 
 
 def regrouped(encoder: Encoder, groups: int | None = None, group_size: int | None = None) -> Encoder:

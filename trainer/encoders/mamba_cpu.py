@@ -31,7 +31,8 @@ from torch import Tensor
 from trainer.terminal import say
 
 SOURCE: Final = Path(__file__).with_name("mamba.c")
-FLAGS: Final = ("-O2", "-march=native", "-fopenmp", "-shared", "-fPIC")
+FLAGS: Final = ("-O2", "-march=native", "-fopenmp", "-shared", "-fPIC", "-w")
+"""Options of the compiler. The library for threads is the one that torch has loaded, so `torch.set_num_threads` holds for kernels too."""
 SECONDS: Final = 60
 """Longest time that the compiler may take."""
 MOST: Final = 256
@@ -46,10 +47,11 @@ def usable(x: Tensor, most: int) -> bool:
         most: the number of states of a channel, or of tokens under the convolution.
     """
     narrow = torch.promote_types(x.dtype, torch.float32) == torch.float32
-    return x.device.type == "cpu" and narrow and most <= MOST and not torch.compiler.is_exporting() and available()
+    return x.device.type == "cpu" and narrow and most <= MOST and not torch.compiler.is_exporting() and bool(available())
 
 
-@torch.compiler.assume_constant_result  # what is called here cannot be part of a compiled graph
+# What is called here cannot be part of a compiled graph. Torch has no types on the decorator.
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def available() -> bool:
     """Whether the kernels work on this machine. The first call compiles them; if that fails, it says so."""
     return _tried()
@@ -83,7 +85,7 @@ def _tried() -> bool:
         _check()
     except (OSError, subprocess.SubprocessError, ArithmeticError) as error:
         detail = (getattr(error, "stderr", None) or str(error)).strip()
-        say(f"Mamba runs in plain torch, and a step takes twice as long, since its kernels for CPUs were not compiled: {detail[:300]}")
+        say(f"Mamba runs in plain torch, and a step takes 1.5 times as long, since its kernels for CPUs were not compiled: {detail[:300]}")
         return False
     return True
 

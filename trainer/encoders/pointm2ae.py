@@ -256,8 +256,9 @@ def embedded(embed: PatchEmbed, members: Tensor, filled: Tensor | None) -> Tenso
         tokens: Tensor = embed(members)
         return tokens
     rows = filled.flatten().nonzero().squeeze(1)
-    found = embed(members.flatten(0, 1)[rows].unsqueeze(0)).squeeze(0)  # [visible groups, D]
-    return found.new_zeros(filled.numel(), found.shape[1]).index_copy(0, rows, found).unflatten(0, filled.shape)
+    visible = embed(members.flatten(0, 1)[rows].unsqueeze(0)).squeeze(0)  # [visible groups, D]
+    tokens = visible.new_zeros(filled.numel(), visible.shape[1]).index_copy(0, rows, visible).unflatten(0, filled.shape)
+    return tokens
 
 
 def near(centres: Tensor, radius: float) -> Tensor:

@@ -219,8 +219,9 @@ _DONE: ContextVar[_Done | None] = ContextVar("results computed in this block", d
 
 @contextmanager
 def once(*, features: bool = False) -> Iterator[None]:
-    """Within this block, `trained` does no training twice, so that one training is tested on several caches. With `features`, `extract` does
-    no forward pass twice, so that several tasks share the features of a run; they stay in memory until the end of the block."""
+    """Within this block, `trained` does no training twice, so that one training is tested on several caches. With `features`, `extract`
+    does no forward pass twice, so that several tasks share the features of a run; they stay in memory until the end of the block.
+    """
     token = _DONE.set(_Done(features))
     try:
         yield

@@ -70,9 +70,13 @@ def most_confused(counts: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def as_png(figure: Figure) -> bytes:
-    """A figure as PNG."""
+    """A figure with a canvas, as PNG. It cannot be changed afterwards."""
+    figure.set_dpi(120)
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)  # once: `Figure.savefig` would arrange and draw everything twice, with the same pixels
+        figure.set_layout_engine("none")
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=120)
+    FigureCanvasAgg(figure).print_png(file)
     return file.getvalue()
 
 

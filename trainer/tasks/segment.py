@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.spec import GREY
+from trainer.arithmetic import choose
 from trainer.augment import AugmentOptions, augment, draw
 from trainer.encoders.catalog import regrouped
 from trainer.encoders.protocol import Encoder
@@ -263,7 +264,7 @@ def fit(
         raise UserError(f"{data.shapes.name}: training needs two shapes at least, got {len(data)}")
     device = next(model.parameters()).device
     inside = None if data.inside is None else data.inside.to(device)
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" and options.tune not in ("mlp", "linear"))
+    precision = choose("float32" if options.tune in ("mlp", "linear") else "auto", device)
 
     def loss(chosen: NDArray[np.int64], order: np.random.Generator, chance: torch.Generator) -> Tensor:
         which = order.integers(data.full.blocks, size=len(chosen))
@@ -273,7 +274,7 @@ def fit(
         if data.count > options.loss_points:
             query = torch.randperm(data.count, generator=chance, device=device)[: options.loss_points]
             labels = labels[:, query]
-        with autocast:
+        with precision.autocast(device):
             logits = model(points, inside, data.ordered, categories(data, chosen, device), query)
         return cross_entropy(logits.float(), labels, weights)
 

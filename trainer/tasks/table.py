@@ -22,7 +22,7 @@ from rich.text import Text
 
 from cache_schema.errors import UserError
 from cache_schema.terminal import json_text, printable
-from trainer import checkpoint
+from trainer import saved
 from trainer.tasks.result import FOLDER, Metric, Result, brackets, load
 
 NAME: Final = 30
@@ -57,7 +57,7 @@ def collect(runs: Sequence[Path]) -> Collected:
             results.without += (f"{run} {'has no results yet' if run.exists() else 'does not exist'}",)
             continue
         label = name if names.count(name) == 1 else str(run)
-        weights = checkpoint.weights(run) if checkpoint.path(run).exists() else None
+        weights = saved.weights(run) if saved.path(run).exists() else None
         for found in map(load, files):
             old = () if weights in (None, found.weights) else ("out of date, the run's weights have changed since: evaluate again",)
             scores = dataclasses.replace(found.scores, notes=(*found.scores.notes, *old))

@@ -1,0 +1,448 @@
+"""Captions by a model behind an address: what goes wrong there, and what a cache and a training make of the texts."""
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from cache_schema import layout, store, validate
+from cache_schema.errors import UserError
+from cache_schema.lacking import lacking_ids
+from cache_schema.spec import TEXT_BYTES, Server, fingerprint
+from pipeline import commands, estimate, ranking, repair
+from pipeline.captioners import catalog as captioners
+from pipeline.captioners import http
+from pipeline.cli import app
+from pipeline.journal import read_journal
+from pipeline.sheets import sheet
+from pipeline.work import Machine
+from tests.boxes import Silent, contents
+from tests.pipeline.chat import Chat, serving
+from tests.pipeline.conftest import small
+from trainer.data import Data
+from trainer.part import DataConfig, Needs
+
+CPU = Machine(workers=1, device="cpu")
+GREY = http._GREY
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch):
+    """Nobody waits long between tries."""
+    monkeypatch.setattr(http, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(http, "LONGEST_WAIT", 0.05)
+
+
+def asked(chat, name="http", settings=(), **server):
+    spec = captioners.asked(f"served={name}", [f"server.address={chat.address}", *settings])
+    return dataclasses.replace(spec, server=dataclasses.replace(spec.server, **server))
+
+
+def pictures(count, size=32):
+    return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+def caption(captioner, images):
+    return captioner.caption(images, [f"box#{i}" for i in range(len(images))], ["box"] * len(images))
+
+
+# ------------------------------------------------------------------------------------------------------ at the beginning
+
+
+@pytest.mark.parametrize(
+    ("chat", "settings", "message"),
+    [
+        (Chat(), ["model=stub-vl-8b"], "no model 'stub-vl-8b'; did you mean 'stub-vl-7b'.*it has stub-vl-7b"),
+        (Chat(models=("one", "two")), [], "which model.*it has one, two"),
+        (Chat(key="secret"), [], r"wants a key: .*--set server.key=NAME"),
+        (
+            Chat(key="secret"),
+            ["server.key=MMPD_TEST_KEY"],
+            r"refuses the key in MMPD_TEST_KEY: Incorrect API key provided: Bearer \(key\)$",
+        ),
+        (Chat(), ["server.key=MMPD_NO_KEY"], "variable MMPD_NO_KEY is not set"),
+        (Chat(blind=True), [], "does not seem to see pictures: its server counts 12 tokens for a question with a picture and 12 without"),
+        (Chat(faults=[(400, {}, {"error": {"message": "stub is not a multimodal model"}})]), [], "not a multimodal model.*see pictures"),
+        (
+            Chat(faults=[(200, {"Content-Type": "text/html"}, "<html>")]),
+            [],
+            "no server with OpenAI's chat.*type .*text/html.*ends with /v1",
+        ),
+        (Chat(faults=[(301, {"Location": "http://there/v1"}, "")]), [], "redirects to http://there/v1"),
+        (Chat(), ["server.address=http://me:secret@127.0.0.1/v1"], "must hold no name, password or query"),
+        (Chat(), ["server.address=localhost:8000"], "expected something like http"),
+        (Chat(), ["server.address=http://localhost:port/v1"], "'http://localhost:port/v1' is no address"),
+        (Chat(), ["server.key=MMPD_ODD_KEY"], "MMPD_ODD_KEY holds letters that no key has"),
+        (Chat(), ["server.address=http://127.0.0.1:9/v1"], "no answer from the server at http://127.0.0.1:9/v1: Connection refused"),
+        (Chat(), ["prompt="], "needs a question"),
+        (Chat(faults=[500] * 9), [], r"no answer .*no \(HTTP status 500\). Its own log may say more"),
+        (Chat(), ["kinds=haiku"], "the kind 'haiku'; there is: paragraph, sentence, tags"),
+    ],
+)
+def test_what_is_wrong_is_said_before_a_build_begins(chat, settings, message, monkeypatch):
+    monkeypatch.setenv("MMPD_TEST_KEY", "wrong-key\n")
+    monkeypatch.setenv("MMPD_ODD_KEY", "geheim–")
+    with serving(chat), pytest.raises(UserError, match=message):
+        last = [f"model={chat.models[0]}"] if len(chat.models) == 1 else []
+        captioners.load(asked(chat, settings=[*last, *settings]))
+
+
+def test_settings_of_a_server_mean_nothing_to_other_captioners():
+    with pytest.raises(UserError, match=r"captions.server has no effect with captioner 'template'"):
+        captioners.load(captioners.asked("template", ["server.at_once=3"]))
+    with pytest.raises(UserError, match="the kind 'tags'; its texts are of one kind"):
+        captioners.load(captioners.asked("template", ["kinds=tags", "samples=1"]))
+
+
+def test_the_model_is_known_by_the_name_that_its_server_gives_it(monkeypatch):
+    monkeypatch.setenv("MMPD_TEST_KEY", "right")
+    with serving(Chat(model="stub-vl-7b-2026", key="right")) as chat:
+        loaded = captioners.load(asked(chat, key="MMPD_TEST_KEY")).spec
+        assert (loaded.model, loaded.weights, loaded.reproducible) == ("stub-vl-7b", "told:stub-vl-7b-2026", False)
+        assert "right" not in json.dumps(dataclasses.asdict(loaded))
+        elsewhere = dataclasses.replace(loaded, server=Server(address="https://other/v1", at_once=3, price_in=2.0))
+        assert fingerprint(elsewhere) == fingerprint(loaded)
+        assert fingerprint(dataclasses.replace(loaded, server=Server(without=("seed",)))) != fingerprint(loaded)
+        chat.model = "stub-vl-7b-2027"
+        with pytest.raises(UserError, match=r"calls its model 'stub-vl-7b-2027', and the captions were begun with 'stub-vl-7b-2026'"):
+            captioners.load(loaded)
+
+
+def test_a_question_says_how_to_sample_and_leaves_out_what_a_server_does_not_take():
+    with serving() as chat:
+        settings = ["prompt=What {} is this?", "temperature=0.4", "top_p=0.8", "max_tokens=31", "seed=5"]
+        captioner = captioners.load(asked(chat, settings=settings))
+        caption(captioner, pictures(1))
+        body = chat.questions[-1]
+        assert (body["model"], body["temperature"], body["top_p"], body["max_tokens"]) == ("stub-vl-7b", 0.4, 0.8, 31)
+        assert body["messages"][0]["content"][1]["text"] == "What box is this?"
+        again = captioners.load(asked(chat, settings=settings))
+        caption(again, pictures(1))
+        assert chat.questions[-1] == body
+        with pytest.raises(UserError, match=r"box has no label or name for the place of \{\}"):
+            captioner.caption(pictures(1), ["box"], [""])
+        chat.faults = [(400, {}, {"error": {"message": "Unsupported parameter: use 'max_completion_tokens' instead."}})]
+        newer = captioners.load(asked(chat, settings=["server.without=seed,top_p"]))
+        caption(newer, pictures(1))
+        assert not {"seed", "top_p", "max_tokens"} & chat.questions[-1].keys() and chat.questions[-1]["max_completion_tokens"] == 60
+
+
+# ------------------------------------------------------------------------------------------------------------ on the way
+
+
+def test_many_questions_wait_at_a_time_on_few_connections():
+    with serving() as chat:
+        captioner = captioners.load(asked(chat, at_once=5, settings=["samples=2"]))
+        chat.questions.clear()
+        chat.connections.clear()
+        chat.gather = threading.Barrier(5, timeout=10)
+        assert all(len(set(texts)) == 2 for texts in caption(captioner, pictures(20)))
+        assert len(chat.questions) == 40 and len(chat.connections) <= 5
+        assert captioner.used() | {"again": 0} == {
+            "questions": 42, "prompt_tokens": 41 * 112 + 12, "completion_tokens": 42 * 8, "again": 0,
+        }  # fmt: skip  # two questions were the first ones
+
+
+@pytest.mark.parametrize(
+    ("faults", "again"),
+    [
+        ([(429, {"Retry-After": "0"}, {"error": "later"}), (503, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, "busy")], 2),
+        ([500, (502, {}, "<html>Bad gateway</html>"), "drop", "drop"], 3),  # an idle connection may have ended: no failure
+        (["slow"], 1),
+        (["", "<think>A box, I think</think>"], 2),
+    ],
+)
+def test_what_may_pass_is_tried_again(faults, again):
+    with serving() as chat:
+        captioner = captioners.load(asked(chat, at_once=1, timeout=0.5))
+        chat.faults = list(faults)
+        captioner._heard -= 1e4  # shapes were drawn in the meantime
+        ((text,),) = caption(captioner, pictures(1))
+        assert text.startswith("a ") and captioner.used()["again"] == again and not captioner.reasons()
+
+
+def test_a_server_that_wants_a_rest_gets_it():
+    with serving() as chat:
+        captioner = captioners.load(asked(chat, at_once=2))
+        chat.faults = [(429, {"Retry-After": "1"}, {"error": "later"})]
+        begun = time.monotonic()
+        caption(captioner, pictures(4))
+        assert time.monotonic() - begun >= 0.9
+    assert http._seconds("7") == 7 and http._seconds("") == 0 and http._seconds("soon") == 0 and http._seconds("nan") == 0
+
+
+@pytest.mark.parametrize("at_once", [1, 4])
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ((400, {}, {"error": {"message": "the picture breaks our rules"}}), "the picture breaks our rules"),
+        (500, r"no \(HTTP status 500\), \d times"),
+        ("drop", r"closed connection without response, \d times"),
+        (
+            (200, {}, {"model": "stub-vl-7b", "choices": [{"message": {"content": None, "refusal": "I will not"}}]}),
+            "refuses it: I will not",
+        ),
+    ],
+)
+def test_a_picture_that_is_refused_has_no_text_and_a_reason(fault, reason, at_once):
+    images = pictures(6)
+    with serving(Chat(poison={http._encoded(images[2]): fault})) as chat:
+        captioner = captioners.load(asked(chat, at_once=at_once, settings=["samples=2"]))
+        texts = caption(captioner, images)
+        assert [bool(text) for row in texts for text in row] == [True] * 4 + [False] * 2 + [True] * 6
+        (said,) = captioner.reasons()
+        assert said.startswith("box#2: ") and re.search(reason, said)
+        assert captioner.used()["refused"] == 1 and not captioner.reasons()
+
+
+def test_a_server_that_refuses_everything_ends_a_build():
+    images = pictures(40)
+    with serving(Chat(poison={http._encoded(image): 413 for image in images})) as chat:
+        with pytest.raises(UserError, match=r"gives no text of 1\d pictures, and of 0 it does; at last: no"):
+            caption(captioners.load(asked(chat)), images)
+
+
+def test_a_server_that_changes_its_model_ends_a_build():
+    with serving() as chat:
+        captioner = captioners.load(asked(chat))
+        chat.model = "another"
+        with pytest.raises(UserError, match="now answers with the model 'another', and the captions were begun with 'stub-vl-7b'"):
+            caption(captioner, pictures(3))
+
+
+# ---------------------------------------------------------------------------------------------------------------- answers
+
+
+GOOD = {"tags": "a, b", "sentence": "It is a box.", "paragraph": "It is a box. It is red."}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        json.dumps(GOOD),
+        f"```json\n{json.dumps(GOOD, indent=2)}\n```",
+        f"<think>JSON with {{braces}}?</think>Here it is: {json.dumps(GOOD | {'more': 1})} Good?",
+        json.dumps(GOOD | {"tags": ["a", "b"]}),
+    ],
+)
+def test_json_is_found(answer):
+    said = http._Answer(text=http._spoken(answer, "stop"), ended="stop")
+    assert http.parsed(said, ("tags", "sentence", "paragraph")) == list(GOOD.values())
+
+
+BAD = [
+    "no JSON",
+    "[1]",
+    json.dumps(GOOD)[:-3],
+    json.dumps(GOOD | {"tags": ""}),
+    json.dumps(GOOD | {"sentence": None}),
+    '"text"',
+    "{" * 5000,
+]
+
+
+def test_json_that_is_none_is_asked_for_again_and_then_missed():
+    with serving() as chat:
+        captioner = captioners.load(asked(chat, "http-shape", at_once=1))
+        chat.questions.clear()
+        chat.faults = BAD[:4]
+        ((tags, sentence, paragraph),) = caption(captioner, pictures(1))
+        assert sentence.startswith("It is ") and paragraph.endswith("alone.") and tags.count(", ") == 5
+        assert len({body["seed"] for body in chat.questions}) == 5  # the same question would get the same answer
+        chat.faults = BAD[2:]
+        assert caption(captioner, pictures(1)) == [["", "", ""]]
+        assert captioner.reasons()[0].startswith("box#0: the answer is no JSON: {{{")
+
+
+def test_a_model_that_only_thinks_is_told_from_one_that_says_nothing():
+    with pytest.raises(http._Malformed, match=r"raise captions.max_tokens"):
+        http._spoken("<think>so", "length")
+    assert http._spoken([{"type": "text", "text": " a "}, {"type": "text", "text": "b"}], "stop") == "a b"
+
+
+@settings(max_examples=50)
+@given(st.text(max_size=600))
+def test_a_text_is_cut_after_a_sentence_or_a_word(text):
+    cut, whole = http.shortened(text)
+    assert captioners.fit(cut) == cut and len(cut.encode()) <= TEXT_BYTES
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    assert whole == (cut == line) and line.startswith(cut)
+
+
+def test_where_a_text_is_cut():
+    assert http.shortened("It is red. " * 30) == (" ".join(["It is red."] * 23), False)
+    assert http.shortened("word " * 60) == (" ".join(["word"] * 51), False)
+    assert http.shortened("x" * 300) == ("x" * TEXT_BYTES, False)
+
+
+# ------------------------------------------------------------------------------------------------------------- in a cache
+
+
+def shape_captions(copied, chat, settings=(), **server):
+    spec = asked(chat, "http-shape", ["rank_by=starter-resnet", *settings], price_in=2.0, price_out=8.0, **server)
+    return commands.add_captioner(copied, spec, 8, CPU, Silent())
+
+
+def test_a_sheet_has_the_views_in_order():
+    views = np.stack([np.full((32, 24, 3), 10 * i, np.uint8) for i in range(12)])
+    whole = sheet(views, 4)
+    assert whole.shape == (64, 48, 3)
+    assert [whole[y, x, 0] for y in (28, 60) for x in (20, 44)] == [0, 30, 60, 90]
+    assert (whole[:16, :12] != 0).any() and sheet(views, 5).shape == (64, 72, 3) and (sheet(views, 5)[40:, 56:] == 0).all()
+
+
+def test_a_sheet_has_no_more_views_than_a_shape(copied):
+    with serving() as chat, pytest.raises(UserError, match=r"captions.sheet: a shape has 4 views, got 5"):
+        shape_captions(copied, chat, ["sheet=5"])
+
+
+def test_three_texts_of_each_shape_are_scored_over_its_views_and_trained_on(copied):
+    with serving() as chat:
+        record = shape_captions(copied, chat)
+        assert len(chat.questions) == 2 + 7
+    assert validate.problems(copied) == []
+    cache = store.open_cache(copied)
+    ok, texts = cache.ok(), layout.texts(cache.column("captions/served/text"))  # [N, 1, 3]
+    assert all(tags.count(", ") == 5 and one.startswith("It is") and more.startswith("A ") for tags, one, more in texts[ok, 0])
+    images, read = cache.array("image/starter-resnet")[:].astype(float), cache.array("text/served/starter-resnet")[:].astype(float)
+    unit = [values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-9) for values in (images, read)]
+    expected = np.einsum("nve,nke->nkv", *unit).mean(axis=2)[ok]
+    np.testing.assert_allclose(cache.column("captions/served/score")[ok, 0], expected, atol=2e-3)
+    assert (record.spec.over, record.spec.kinds, record.spec.reproducible) == ("mean", ("tags", "sentence", "paragraph"), False)
+    data = Data([cache], DataConfig(captions=("served",), templates=0.0), batch=5, seed=0, needs=Needs(teachers=True))
+    batch = data.batch(0)
+    rows = [data.row(index)[1] for index in batch.index.tolist()]
+    for one, row in zip(batch.text["starter-resnet"].numpy(), rows, strict=True):
+        assert any(np.array_equal(one, text) for text in cache.array("text/served/starter-resnet")[row])
+
+
+def test_scores_over_views():
+    views, texts = np.array([[1, 0], [0, 2.0]]), np.array([[3.0, 0], [1, 1], [0, 0]])
+    assert ranking.scored_over(views, texts, "first").tolist() == pytest.approx([1, 0.7071, 0])
+    assert ranking.scored_over(views, texts, "mean").tolist() == pytest.approx([0.5, 0.7071, 0])
+    assert ranking.scored_over(views, texts, "max").tolist() == pytest.approx([1, 0.7071, 0])
+
+
+def test_what_was_asked_and_refused_is_said(copied):
+    cache = store.open_cache(copied)
+    first = int(np.flatnonzero(cache.ok())[0])
+    unwanted = http._encoded(sheet(cache.array("views/rgb")[first], 4))
+    with serving(Chat(poison={unwanted: 400})) as chat:
+        shape_captions(copied, chat)
+    cache = store.open_cache(copied)
+    texts, embedded = layout.texts(cache.column("captions/served/text")), cache.array("text/served/starter-resnet")[:]
+    missing = (texts == "").all(axis=(1, 2)) & cache.ok()
+    assert np.flatnonzero(missing).tolist() == [first]
+    assert not embedded[first].any() and embedded[cache.ok() & ~missing].any(axis=2).all()
+    assert (cache.column("captions/served/score")[first] == -1).all()
+    assert lacking_ids(cache) == {"captions/served": [cache.ids()[first]]}
+    data = Data([cache], DataConfig(captions=("served",), templates=0.0, splits=()), batch=6, seed=0, needs=Needs(teachers=True))
+    batch = data.batch(0)
+    valid = batch.text_valid["starter-resnet"].tolist()
+    assert [data.row(index)[1] == first for index in batch.index.tolist()] == [not one for one in valid] and valid.count(True) >= 5
+    made = [event for event in read_journal(copied).events if getattr(event, "asked", None)]
+    assert sum(event.asked["questions"] for event in made) == 6
+    assert [event.refused for event in made if event.refused] == [(f"{cache.ids()[first]}#0: no",)]
+    told = json.loads(CliRunner().invoke(app, ["status", str(copied), "--json"]).stdout)["asked"]["captions/served"]
+    assert told["cost"] == pytest.approx((told["prompt_tokens"] * 2 + told["completion_tokens"] * 8) / 1e6) and told["refused"] == 1
+    said = CliRunner().invoke(app, ["status", str(copied)], env={"COLUMNS": "300"}).stdout
+    assert "6 questions answered" in said and "1 pictures without a text" in said
+    said = CliRunner().invoke(app, ["info", str(copied)]).stdout
+    assert "3 per shape (tags, sentence, paragraph), from a sheet of 4 views, scored by starter-resnet (mean over the views)" in said
+    assert "not reproducible" in said
+
+
+def test_a_lost_server_leaves_what_is_finished_and_the_same_command_goes_on(copied):
+    with serving() as chat:
+        port = chat.port
+
+        def text(body, plain=chat.text):
+            if len(chat.questions) > 6:  # in the second shard
+                chat.faults = ["drop"] * 1000
+            return plain(body)
+
+        chat.text = text
+        with pytest.raises(UserError, match=r"has not answered for .* What is finished is kept"):
+            shape_captions(copied, chat, at_once=1, patience=0.2)
+    cache = store.open_cache(copied)
+    record = cache.records()["captions/served"]
+    assert not record.complete and 0 not in cache.missing(record) and cache.missing(record)
+    before = contents(copied)
+    with serving(port=port) as chat:
+        shape_captions(copied, chat)
+        assert 2 <= len(chat.questions) < 9
+    after = contents(copied)
+    assert validate.problems(copied) == []
+    kept = [name for name in before if name.startswith("captions/served/") and "/c/0/" in name]
+    assert kept and all(before[name] == after[name] for name in kept)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from pipeline import commands
+from pipeline.captioners import catalog
+from pipeline.work import Machine
+from tests.boxes import Silent
+spec = catalog.asked("served=http-shape", ["rank_by=starter-resnet", f"server.address={sys.argv[2]}", "server.at_once=1"])
+commands.add_captioner(Path(sys.argv[1]), spec, 8, Machine(workers=1, device="cpu"), Silent())
+"""
+
+
+def test_a_killed_build_goes_on(copied):
+    with serving() as chat:
+        reached, plain = threading.Event(), chat.text
+
+        def text(body):
+            if len(chat.questions) > 6:
+                reached.set()
+                time.sleep(30)  # until the kill
+            return plain(body)
+
+        chat.text = text
+        process = subprocess.Popen([sys.executable, "-c", KILLED, str(copied), chat.address])
+        assert reached.wait(60)
+        process.kill()
+        process.wait()
+        chat.text = plain
+        shape_captions(copied, chat)
+    assert validate.problems(copied) == []
+
+
+def test_texts_are_not_expected_to_come_again(copied, meshes):
+    with serving() as chat:
+        shape_captions(copied, chat)
+        broken = copied / "captions/served/text/c/0/0/0/0"
+        whole = broken.read_bytes()
+        broken.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        count = len(chat.questions)
+        with pytest.raises(UserError, match="its server does not write the same texts again"):
+            repair.repair(copied, str(meshes), CPU, Silent())
+        assert len(chat.questions) == count
+        broken.write_bytes(whole)
+    assert validate.problems(copied) == []
+
+
+def test_plan_tells_questions_tokens_and_cost(meshes, tmp_path):
+    with serving() as chat:
+        spec = asked(chat, "http-shape", price_in=1.0)
+        config = small(teachers=(), labels=(), captions=spec)
+        found = estimate.estimate(str(meshes), tmp_path / "c.zarr", config, CPU, Silent(), sample=2)
+        about = len(chat.questions) - 2 - 2  # two first questions by `estimate`, and two by the build
+        assert found.asked["questions"] == pytest.approx(9 / 2 * about)
+        assert found.asked["cost"] == pytest.approx(found.asked["prompt_tokens"] / 1e6, rel=0.01)
+        assert any("questions answered" in line and "at the prices given" in line for line in estimate.in_words(found, tmp_path / "c.zarr"))
+    assert "Connection refused" in estimate._unanswered(spec) and estimate.questions(config, 9) == 9
+    each = dataclasses.replace(config, captions=captioners.asked("http", ["samples=2"]))
+    assert estimate.questions(each, 9) == 9 * 4 * 2
+    lost = dataclasses.replace(found, asked={"questions": 9.0}, unanswered="no server")
+    assert any("9 questions to their server: no server" in line for line in estimate.in_words(lost, tmp_path / "c.zarr"))

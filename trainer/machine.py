@@ -1,0 +1,82 @@
+"""What a program of ours sets in its own process, so that it suits the machine: threads, and memory on a CPU.
+
+    suit()                                               # at the start of a program, before torch is imported
+
+Threads: libraries start one for each processor of the machine. In a container that may use two of 64 processors, 64 threads would wait for
+each other most of the time. So there are as many as the container may use.
+
+Memory: what a step frees stays with the process, and the next step takes it again. By default the C library of Linux gives every block
+above 32 MiB back to the system when it is freed, and often smaller ones. A step of training frees and takes hundreds of these, and the
+system clears each page that it gives: a tenth of the time of a step. With this setting a process keeps as much as its largest step needed.
+"""
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+THREADS: Final = "OMP_NUM_THREADS"
+"""Environment variable with the number of threads of torch and NumPy."""
+MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
+"""Numbers of two settings of glibc's `mallopt` (https://man7.org/linux/man-pages/man3/mallopt.3.html)."""
+LARGEST: Final = 2**30
+"""Size in bytes from which a block is still taken from the system alone, and given back."""
+HUGE: Final = "THP_MEM_ALLOC_ENABLE"
+"""Environment variable of torch: whether it asks for large pages, which need fewer entries in the processor's tables."""
+
+
+def suit() -> None:
+    """Set threads and memory. Environment variables that a user has set are left as they are."""
+    allowed = quota()
+    if allowed and allowed < (os.cpu_count() or 1):
+        os.environ.setdefault(THREADS, str(max(1, int(allowed))))
+    keep_freed()
+
+
+def keep_freed() -> bool:
+    """Keep memory that is freed. Returns whether the C library can do that: glibc can, those of Alpine Linux and macOS cannot."""
+    if sys.platform != "linux":
+        return False
+    os.environ.setdefault(HUGE, "1")
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "gnu_get_libc_version"):
+        return False
+    return bool(library.mallopt(MMAP_THRESHOLD, LARGEST)) and bool(library.mallopt(TRIM_THRESHOLD, 2**31 - 1))
+
+
+def quota(root: Path = Path("/")) -> float | None:
+    """Processors that the control groups of this process may use on average, such as 1.5; None for all (https://docs.kernel.org/admin-guide/cgroup-v2.html).
+
+    Args:
+        root: root of the file system, for tests.
+    """
+    return min(_quotas(root), default=None)
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """The limits of the process's control group and of those around it, of version 2 and 1."""
+    groups = root / "sys/fs/cgroup"
+    try:
+        own = [line.split(":", 2) for line in (root / "proc/self/cgroup").read_text().splitlines()]
+    except OSError:
+        return
+    for _, controllers, path in own:
+        base = groups if not controllers else groups / "cpu" if "cpu" in controllers.split(",") else None
+        if base is None:
+            continue
+        inner = base / path.strip("/")
+        for folder in (inner, *inner.parents):
+            if not folder.is_relative_to(base):
+                break
+            try:
+                if controllers:
+                    words = [(folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period")]
+                else:
+                    words = (folder / "cpu.max").read_text().split()
+                allowed, period = (float(word) for word in words)
+            except (OSError, ValueError):  # no such file, as in a container that sees only its own part; or no limit, "max"
+                continue
+            if allowed > 0:  # version 1 says -1 for no limit
+                yield allowed / period
