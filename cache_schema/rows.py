@@ -258,7 +258,7 @@ class Rows:
         region, mapped = self._state
         # An upper bound of what this read adds to the process's memory: an entry touches at least one page.
         self._touched += len(shards) * max(self._item, mmap.PAGESIZE)
-        if self._touched > self.RELEASE:
+        if self._touched > self.RELEASE and self._shards * self._full > self.RELEASE:  # a smaller array adds no more than it has
             region.release()
             self._touched = 0
         if mapped[shards].all():  # needs no lock: a region holds what it once held, until the last who reads from it lets go
