@@ -2,7 +2,7 @@
 
     python bench/profile_step.py [--steps 4] [--draw]
 
-ViT-S, one thread, batch 32, in float32 and in bf16, in processor time. torch.profiler gives the time of each operation. Hooks on the modules
+ViT-S, one thread, batch 32, in float32 and in bf16, in processor time. torch.profiler gives the time of each operation. Hooks on modules
 tell which part of the model it belongs to; its backward pass belongs to the same part. `--draw` writes docs/pictures/step.svg.
 """
 
