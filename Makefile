@@ -94,8 +94,8 @@ check: setup  ## what CI runs beside the tests: style and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# bench/gpu.py and bench/profile_step.py are not among them.
-BENCHES := reader codec render build step embed search afar captions scale
+# bench/scale.py and bench/gpu.py have their own targets; bench/profile_step.py draws a picture.
+BENCHES := reader codec render build captions step embed search afar
 bench: setup  ## measure everything against peers and limits, half an hour: ONLY=step for one, WITH="--rounds 3" for its options
 	@for name in $(or $(ONLY),$(BENCHES)); do $(BIN)/python bench/$$name.py $(WITH) || exit 1; done
 	@echo "Measured: build/bench/*.json. To keep it and write docs/numbers.md: python bench/page.py --keep"

@@ -36,12 +36,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cache_schema import store, synthetic
 from cache_schema.spec import PointSpec
-from trainer import arithmetic
 from trainer.align import Align, Teacher
 from trainer.batch import Batch
 from trainer.distill import Distill
 from trainer.encoders.catalog import build
-from trainer.machine import keep_freed
 from trainer.options import AlignOptions, DistillOptions
 from trainer.part import DataConfig, Needs
 from trainer.recipes import configured
@@ -179,6 +177,25 @@ def compare(report: Report, what: str, children: dict[str, Served], rounds: int,
             one.close()
 
 
+def shipped() -> tuple[str, str]:
+    """The precision that a run takes here by itself, and why. `against.py` runs this file with older packages, too."""
+    try:
+        from trainer import arithmetic
+    except ImportError:
+        return "float32", "that checkout takes no other on a CPU"
+    chosen = arithmetic.choose("auto", torch.device("cpu"))
+    return chosen.precision, chosen.why
+
+
+def keep_freed() -> None:
+    """The memory settings of `mmpd-train`, if that has any."""
+    try:
+        from trainer import machine
+    except ImportError:
+        return
+    machine.keep_freed()
+
+
 # ------------------------------------------------------------------------------------------------------------- the rows
 
 
@@ -194,9 +211,9 @@ def stage2(report: Report, rounds: int, peers: str) -> None:
         ways = {"ours": child("distill", precision, "--keep"), "its arithmetic": child("distill", precision, "--product")}
         what = f"stage 2, {precision}, against one large matrix product of as many operations"
         compare(report, what, ways, rounds, limits=("its arithmetic",))
-    chosen = arithmetic.choose("auto", torch.device("cpu"))
-    shipped = {"ours": child("distill", chosen.precision, "--keep"), "plain Point-MAE, float32": child("plain", "float32")}
-    compare(report, f"stage 2 as shipped: {chosen.precision}, since {chosen.why}", shipped, rounds)
+    precision, why = shipped()
+    ways = {"ours": child("distill", precision, "--keep"), "plain Point-MAE, float32": child("plain", "float32")}
+    compare(report, f"stage 2 as shipped: {precision}, since {why}", ways, rounds)
 
 
 def peer(python: str, model: str, precision: str) -> Served:
@@ -204,8 +221,7 @@ def peer(python: str, model: str, precision: str) -> Served:
 
 
 def stage1(report: Report, rounds: int, peers: str) -> None:
-    precision = arithmetic.choose("auto", torch.device("cpu")).precision
-    for name in dict.fromkeys(("float32", precision)):
+    for name in dict.fromkeys(("float32", shipped()[0])):
         ways = {"ours": child("align", name, "--keep"), "the Transformer alone": child("transformer", name, "--keep")}
         ways["ViT-B/32 image tower in the step"] = child("tower", name, "--keep")
         compare(report, f"stage 1, ViT-S, batch 32, targets from the cache, {name}", ways, rounds)

@@ -1,4 +1,4 @@
-"""What lacks in products that were brought from files: shapes without an embedding or a text.
+"""What lacks in products that were brought from files, and in captions of a server: shapes without an embedding or a text.
 
 for shard, rows in lacking(cache, record): ...             # rows of usable shapes that lack something
 record = counted(cache, record)                            # the record with their number, `Record.lacking`
@@ -20,6 +20,11 @@ def is_imported(record: Record) -> bool:
     return isinstance(record.spec, TeacherSpec | CaptionSpec) and record.spec.imported
 
 
+def may_lack(record: Record) -> bool:
+    """Whether shapes may lack something in a product: it was brought from a file, or holds captions of a server."""
+    return is_imported(record) or (isinstance(record.spec, CaptionSpec) and record.spec.may_lack)
+
+
 def lacking(cache: Cache, record: Record) -> Iterator[tuple[int, list[int]]]:
     """For each shard: its number, and the rows of the cache that are usable and lack an embedding or a text of a shape or a view."""
     node, ok = cache.arrays(record)[0], cache.ok()
@@ -37,17 +42,20 @@ def lacking(cache: Cache, record: Record) -> Iterator[tuple[int, list[int]]]:
 
 
 def lacking_ids(cache: Cache) -> dict[str, list[str]]:
-    """By imported product: the ids of usable shapes that lack something in it."""
+    """By product in which shapes may lack something: the ids of the usable shapes that do."""
     found = {}
     for name, record in cache.records().items():
-        if record.complete and record.lacking and is_imported(record):
+        if record.complete and record.lacking and may_lack(record):
             ids = cache.ids()
             found[name] = [ids[row] for _, rows in lacking(cache, record) for row in rows]
     return found
 
 
 def counted(cache: Cache, record: Record) -> Record:
-    """Return the record of an imported product whose shards are all there, with the number of usable shapes that lack something in it."""
+    """Return the record of a product whose shards are all there, with the number of usable shapes that lack something in it. A record of
+    a product in which nothing may lack stays as it is."""
+    if not may_lack(record) or products.of(record).labelled:
+        return record
     count = sum(len(rows) for _, rows in lacking(cache, record))
     return dataclasses.replace(record, made_by=(*uncounted(record), *([(LACKING, str(count))] if count else [])))
 

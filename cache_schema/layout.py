@@ -282,9 +282,10 @@ def text_cells(texts: Sequence[str]) -> NDArray[np.uint8]:
 
 def texts(cells: NDArray[np.uint8]) -> NDArray[np.object_]:
     """Read the texts in text cells. [..., L] -> [...]"""
-    flat = cells.reshape(-1, cells.shape[-1])
+    # NumPy's own text type leaves out the zeros behind a text.
+    flat = np.ascontiguousarray(cells).view(f"S{cells.shape[-1]}").ravel()
     out = np.empty(len(flat), object)
-    out[:] = [cell.tobytes().rstrip(b"\0").decode(errors="replace") for cell in flat]
+    out[:] = [cell.decode(errors="replace") for cell in flat.tolist()]
     return out.reshape(cells.shape[:-1])
 
 

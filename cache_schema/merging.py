@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cache_schema import products, spec, store
 from cache_schema.errors import UserError
 from cache_schema.files import exclusive, journal_file, read_file
-from cache_schema.lacking import counted, is_imported, uncounted
+from cache_schema.lacking import counted, uncounted
 from cache_schema.layout import ArraySpec, ShardFile
 from cache_schema.records import differences
 from cache_schema.selection import ALL, COLUMNS, UNASKED, UNFINISHED, Selection, chosen_products, names_of
@@ -109,7 +109,7 @@ class Merging:
             if {n: r.content for n, r in now.products().items() if n in known} != known or now.manifest != original.manifest:
                 raise UserError(f"{original.address} was changed while it was copied; delete {new} and copy again")
         for record in begun:
-            copied.finish(counted(copied, record) if is_imported(record) and not products.of(record).labelled else record)
+            copied.finish(counted(copied, record))
         return Copied(cache=copied, left_out=self._left)
 
     def files(self, record: Record, shard: int) -> list[tuple[Cache, list[str]]]:

@@ -39,7 +39,7 @@ from cache_schema.products import Kind, index_record, markers, statistics_array,
 from cache_schema.records import KEY, Records, attributes_of, differences, restoring, sealed
 from cache_schema.remote import CARD, TABLE
 from cache_schema.rows import Rows
-from cache_schema.spec import Manifest, Record
+from cache_schema.spec import LACKING, Manifest, Record
 
 GROUPS: Final = ("points", "views", "captions", "image", "text", "labels", "guide", "stats", "products")
 """Groups that every cache has from the start, even if they are empty."""
@@ -469,7 +469,11 @@ class Cache:
 
     def ids(self) -> NDArray[np.object_]:
         """Read the ids of all shapes. [N]"""
-        return texts(self.column("id"))
+        # Shard by shard: as they are stored, those of a million shapes are a quarter of a gigabyte.
+        found = np.full(self.manifest.shapes, "", object)
+        for shard, cells in self.column_shards("id"):
+            found[shard * self.manifest.shard :][: len(cells)] = texts(cells)
+        return found
 
     def ok(self) -> NDArray[np.bool_]:
         """Tell which shapes are usable. [N]"""
@@ -521,8 +525,8 @@ class Cache:
                     f"{self.path} holds {record.product} made from another specification ({'; '.join(differences(there, record))}). "
                     f"{advice}, or with the recorded settings{': ' if options else '.'}{' '.join(options)}"
                 )
-            if not there.complete and there.made_by != record.made_by:
-                changed = sorted(set(there.made_by) ^ set(record.made_by))
+            changed = sorted(pair for pair in set(there.made_by) ^ set(record.made_by) if pair[0] != LACKING)
+            if not there.complete and changed:
                 raise UserError(
                     f"{self.path}: {record.product} was begun with other software ({', '.join(f'{k} {v}' for k, v in changed)}); "
                     "go on with the software it was begun with, or build into another path."

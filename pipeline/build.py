@@ -35,7 +35,7 @@ from pipeline.plan import Plan, Todo, pictures
 from pipeline.ranking import scored, scored_over
 from pipeline.records import batch_size, image_embedder, view_count
 from pipeline.sheets import sheet
-from pipeline.teachers.catalog import Teacher
+from pipeline.teachers.catalog import Teacher, look
 from pipeline.worker import Made
 
 Advance = Callable[[str, int], None]
@@ -419,11 +419,11 @@ def _preparing(work: _Shard, teacher: Teacher, stored: ShardFile, per_shape: int
     def prepare(slot: int) -> torch.Tensor:
         return teacher.preprocess(stored.entry(*divmod(slot, per_shape)))
 
-    others = [r.spec for r in work.plan.of_kind(products.IMAGE) if isinstance(r.spec, TeacherSpec) and r.spec.name != teacher.spec.name]
-    if not any(other.preprocess == teacher.spec.preprocess and other.image_size == teacher.spec.image_size for other in others):
+    mine = look(teacher.spec)
+    if [look(r.spec) for r in work.plan.of_kind(products.IMAGE) if isinstance(r.spec, TeacherSpec)].count(mine) < 2:
         return prepare
     kept = work.models.prepared
-    kept.begin((hashlib.sha256(stored.data).digest(), teacher.spec.preprocess, teacher.spec.image_size))
+    kept.begin((hashlib.sha256(stored.data).digest(), mine))
     return lambda slot: kept.get(slot, lambda: prepare(slot))
 
 

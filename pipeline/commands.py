@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from cache_schema import label_files, products, spec, store
+from cache_schema import label_files, lacking, products, spec, store
 from cache_schema.errors import UserError
 from cache_schema.files import held_token
 from cache_schema.label_files import LabelFile
@@ -23,7 +23,7 @@ from cache_schema.settings import override
 from cache_schema.spec import CaptionSpec, DenseSpec, LabelSet, PointSpec, Record, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
 from cache_schema.terminal import counted
-from pipeline import build, imported, importing, journal, labels, weights
+from pipeline import build, graphics, imported, importing, journal, labels, weights
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners.catalog import Captioner
 from pipeline.complete import Retried, complete, tell_changed
@@ -112,9 +112,9 @@ def build_cache(
             complete(work, [], task, config, every=False)
             work.note(journal.Done())
         return work.cache
-    # Loading models takes one core for seconds. Meanwhile shape processes start on the others.
-    early = config.views is not None and not machine.scheduler
-    with started(machine.processes()) if early else contextlib.nullcontext():
+    # Loading models takes one core for seconds. Meanwhile shape processes start on the others, if they are this process's own.
+    early = config.views is not None and not machine.scheduler and len(devices) == 1
+    with started(machine.processes(), graphics.environment(models.device)) if early else contextlib.nullcontext():
         return _made_with_models(path, config, source, task, models, machine, terminal)
 
 
@@ -557,7 +557,7 @@ def _embed_stored(work: Work, records: Sequence[Record], batch: int, task: Task 
     plan = _plan_stored(work, records, batch, task)
     executors.run(work, Todo(cache, plan, {record.product: set(cache.missing(record)) for record in records}))
     for record in records:
-        cache.finish(record)
+        cache.finish(lacking.counted(cache, record))
 
 
 def _plan_stored(work: Work, records: Sequence[Record], batch: int, task: Task | None = None) -> Plan:

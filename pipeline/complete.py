@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from cache_schema import products, spec
+from cache_schema import lacking, products, spec
 from cache_schema.errors import UserError
 from cache_schema.files import held_token
 from cache_schema.lacking import is_imported
@@ -79,7 +79,7 @@ def complete(work: Work, records: Sequence[Record], task: Task, config: BuildCon
     executors.run(work, Todo(cache, plan))
     now = cache.records()
     for record in records:
-        cache.finish(now[record.product])  # a product that was complete before is compared with its digest
+        cache.finish(lacking.counted(cache, now[record.product]))  # a product that was complete before is compared with its digest
     _remind_of_guides(work, now.values())
     return found
 

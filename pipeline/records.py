@@ -88,8 +88,10 @@ def caption_record(views: Record, images: Iterable[Record], captions: CaptionSpe
         batch: pictures per call of the captioner.
 
     Raises:
-        UserError: see `check_captions`.
+        UserError: a sheet of views would have more than there are. Also the errors of `check_captions`.
     """
+    if captions.sheet > view_count(views):
+        raise UserError(f"captions.sheet: a shape has {view_count(views)} views, got {captions.sheet}; set it to that or less")
     by_name = {products.parts(image)["teacher"]: image for image in images}
     check_captions(captions, {name: image.spec for name, image in by_name.items() if isinstance(image.spec, TeacherSpec)})
     inputs = [("views", views.fingerprint)]
@@ -268,7 +270,7 @@ def software_changes(record: Record, *, renderer: str, device: str) -> list[str]
             backend = record.spec.captioner
         case _:
             backend = ""
-    there = {name: value for name, value in record.made_by if not name.endswith(("_batch", "_form"))}
+    there = {name: value for name, value in record.made_by if not name.endswith(("_batch", "_form")) and name != spec.LACKING}
     if products.of(record) is products.DENSE and "renderer" not in there:
         renderer = ""  # its depth is stored
     here = dict(software(products.of(record), renderer=renderer, device=device, backend=backend))

@@ -316,7 +316,7 @@ def _apart(rows: np.ndarray, background: tuple[int, int, int]) -> int:
     """Number of pixels of rows of a picture `[n, 4 W]` uint8 that differ from the background."""
     behind = np.tile(np.array([*background, 0], np.uint8), rows.shape[1] // 4)
     far = np.maximum(rows, behind) - np.minimum(rows, behind) >= CONTRAST
-    return np.count_nonzero(far.view(np.uint32) & np.array([1, 1, 1, 0], np.uint8).view(np.uint32))
+    return int(np.count_nonzero(far.view(np.uint32) & np.array([1, 1, 1, 0], np.uint8).view(np.uint32)))
 
 
 # ------------------------------------------------------------------------------------------------- the graphics side

@@ -27,10 +27,11 @@ def sheet(views: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
     rows = math.ceil(count / columns)
     whole = Image.new("RGB", (columns * width, rows * height), tuple(views[0, 0, 0].tolist()))
     draw, font = ImageDraw.Draw(whole), ImageFont.load_default(max(9, height // 14))
+    ink = (90, 90, 90) if views[0, 0, 0].mean() > 127 else (165, 165, 165)
     for place in range(count):
         x, y = place % columns * width, place // columns * height
         whole.paste(Image.fromarray(views[place * len(views) // count]), (x, y))
-        draw.text((x + width // 40, y + height // 60), str(place + 1), fill=(90, 90, 90), font=font)
+        draw.text((x + width // 40, y + height // 60), str(place + 1), fill=ink, font=font)
     for line in range(1, columns):
         draw.line((line * width, 0, line * width, rows * height), fill=(200, 200, 200))
     for line in range(1, rows):

@@ -205,24 +205,24 @@ class Workers:
 
 
 @contextlib.contextmanager
-def started(count: int) -> Iterator[None]:
+def started(count: int, environment: Mapping[str, str]) -> Iterator[None]:
     """Start `count` shape processes before there is a task for them, so that they import what draws while this process loads models. Then
-    `driver` and `Workers` take them. Those that are left at the end of the block are ended."""
-    new = [_popen(_renderer_threads(count), {}, "main(ahead=True)") for _ in range(count)]
+    `driver` and `Workers` take them, if these ask for the same `environment`. Those that are left at the end of the block are ended."""
+    new = [_popen(_renderer_threads(count), environment, "main(ahead=True)") for _ in range(count)]
     _ahead.extend(new)
-    _started.update(new)
+    _started.update({popen: dict(environment) for popen in new})
     try:
         yield
     finally:
-        _started.difference_update(new)
         for popen in new:
+            del _started[popen]
             if popen in _ahead:
                 _ahead.remove(popen)
                 _end(popen)
 
 
-_started: Final[set["subprocess.Popen[bytes]"]] = set()
-"""Processes that were started ahead, in blocks that have not ended."""
+_started: Final[dict["subprocess.Popen[bytes]", dict[str, str]]] = {}
+"""Processes that were started ahead, in blocks that have not ended, and the variables that they got in addition."""
 _ahead: Final[list["subprocess.Popen[bytes]"]] = []
 """Those of them that have nothing to do."""
 
@@ -251,11 +251,15 @@ def _renderer_threads(count: int) -> int:
 
 
 def _taken(more: Mapping[str, str]) -> "subprocess.Popen[bytes] | None":
-    """Take a process that was started ahead. It has the variables of this process alone, so it is of no use if `more` are needed."""
+    """Take a process that was started ahead with the same variables, if there is one that lives."""
     try:
-        return None if more else _ahead.pop()
+        popen = _ahead.pop()
     except IndexError:
         return None
+    if popen.poll() is None and _started[popen] == dict(more):
+        return popen
+    _end(popen)
+    return None
 
 
 def _popen(threads: int, more: Mapping[str, str], call: str = "main()") -> "subprocess.Popen[bytes]":

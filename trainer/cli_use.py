@@ -185,8 +185,7 @@ def embed(
     mmpd-train embed runs/align out.zarr test.npz --split test --blocks 8
     """
     from trainer import vectors
-    from trainer.given import LISTS, clouds, is_cache, lacking
-    from trainer.vectors import LEAST
+    from trainer.given import ahead
 
     if len(paths) < 2:
         raise UserError("embed takes a run, what to embed, and the file to write: mmpd-train embed RUN WHAT OUT.parquet")
@@ -195,17 +194,26 @@ def embed(
     vectors.check_place(job.file, force)
     if map_ is not None:
         _check_page(map_, force)
-    using = _opened(run, device)
+    with ahead(what):
+        using = _opened(run, device)
+        _embed_any(using, what, job, set_ or [], keep_cache)
+
+
+def _embed_any(using: Opened, what: Sequence[str], job: Job, settings: Sequence[str], keep: Path | None) -> None:
+    """Embed what the user named: a cache, or files and folders, by `mmpd-cache` where it is installed."""
+    from trainer.given import LISTS, clouds, is_cache, lacking
+    from trainer.vectors import LEAST
+
     if lacking() and not (len(what) == 1 and is_cache(what[0])):
-        if keep_cache:
+        if keep:
             raise UserError("--keep-cache would have no effect: without mmpd[pipeline] no cache is made. Leave it out")
-        up = _up(set_ or [])
+        up = _up(settings)
         _embed_clouds(using, clouds(what, up), up, job)
     else:
         few = all(Path(one).is_file() and Path(one).suffix.lower() not in LISTS for one in what) and len(what) < LEAST
-        if map_ is not None and few:
+        if job.map is not None and few:
             raise UserError(f"a map needs at least {LEAST} shapes, got {len(what)}: leave --map out")
-        _embed_shapes(using, what, _wanted(using, set_ or [], keep_cache, beside=job.file.parent), job)
+        _embed_shapes(using, what, _wanted(using, settings, keep, beside=job.file.parent), job)
 
 
 def _wanted(using: Opened, settings: Sequence[str], keep: Path | None = None, beside: Path | None = None) -> "Wanted":
@@ -441,19 +449,22 @@ def predict(
     mmpd-train predict runs/align chair.glb --labels "chair,table,lamp"
     mmpd-train predict runs/align out.zarr --split test --classifier svm --csv classes.csv
     """
-    from trainer.given import opened, up_told
-    from trainer.neighbours import samples
-    from trainer.predict import of_cache
+    from trainer.given import ahead, opened, up_told
     from trainer.vectors import refuse_there
 
     if bool(labels) == bool(classifier):
         raise UserError("predict needs class names: give one of --labels and --classifier")
     if csv is not None:
         refuse_there(csv, force)
-    using = _opened(run, device)
-    if classifier:
-        using.notes += _of_classifier(using, classifier)
     with ExitStack() as held:
+        if classifier:  # names are embedded by another call of mmpd-cache
+            held.enter_context(ahead(what))
+        using = _opened(run, device)
+        from trainer.neighbours import samples
+        from trainer.predict import of_cache
+
+        if classifier:
+            using.notes += _of_classifier(using, classifier)
         name = classifier or held.enter_context(_label_set(using, labels, teacher, device))
         given = held.enter_context(opened(what, _wanted(using, set_ or [], keep_cache), say))
         held.enter_context(_quiet())

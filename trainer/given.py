@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,10 +31,23 @@ from cache_schema.errors import UserError
 from cache_schema.remote import is_remote
 from cache_schema.spec import PointSpec, SourceSpec
 from cache_schema.store import Cache, open_cache
-from trainer.points import Convention
+
+if TYPE_CHECKING:
+    from trainer.points import Convention
 
 PIPELINE: Final = (sys.executable, "-c", "from pipeline.cli import main; main()")
 """How `mmpd-cache` is started: by the same Python, wherever its script lies."""
+AHEAD: Final = """
+import contextlib, json, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+from pipeline import cli
+with contextlib.suppress(ImportError):  # the command itself says what lacks
+    import pipeline.commands
+if line := sys.stdin.readline():
+    sys.argv[1:] = json.loads(line)
+    cli.main()
+"""
+"""Program of a `mmpd-cache` that is started before there is a command for it: it imports, and reads its arguments as a line of JSON."""
 INSTALL: Final = "pip install 'mmpd[pipeline]'"
 LISTS: Final = (".csv", ".json", ".jsonl", ".txt", ".h5", ".hdf5")
 """Endings of files that may be lists or collections of shapes, not shapes."""
@@ -51,7 +64,7 @@ MARK: Final = "zarr.json"
 class Wanted:
     """How shapes are to be prepared."""
 
-    convention: Convention | None
+    convention: "Convention | None"
     """The points that the run was trained on; None if that is unknown."""
     centres: int = 1
     """Number of leading points of a block that the model uses as centres."""
@@ -220,16 +233,48 @@ def points(wanted: Wanted) -> list[str]:
     ]
 
 
+@contextlib.contextmanager
+def ahead(what: Sequence[str]) -> Iterator[None]:
+    """Start `mmpd-cache` if files are to be read, so that it imports its packages while this process imports torch and loads the run.
+    `call_pipeline` takes it. If nothing has taken it, it is ended with the block.
+    """
+    if lacking() or (len(what) == 1 and is_cache(what[0])):
+        yield
+        return
+    process = _popen((sys.executable, "-c", AHEAD), subprocess.PIPE)
+    _waiting.append(process)
+    try:
+        yield
+    finally:
+        if process in _waiting:
+            _waiting.remove(process)
+            process.kill()
+            process.communicate()
+
+
+_waiting: Final[list["subprocess.Popen[bytes]"]] = []
+"""Processes that `ahead` has started and that have no arguments yet."""
+
+
 def call_pipeline(*arguments: str, fine: Sequence[int] = (0,)) -> None:
     """Run `mmpd-cache` in a process of its own. It shows its progress on this terminal. `fine` has the exit codes that are no failure.
 
     Raises:
         UserError: it did not end well. It has said why.
     """
-    done = subprocess.run([*PIPELINE, *arguments], check=False, stdout=sys.stderr.fileno() if _has_file(sys.stderr) else None)
-    if done.returncode not in fine:
+    with _waiting.pop() if _waiting else _popen((*PIPELINE, *arguments)) as process:
+        try:
+            process.communicate(f"{json.dumps(arguments)}\n".encode() if process.stdin else None)
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode not in fine:
         what = next(word for word in arguments if word in ("build", "labels", "query"))
-        raise UserError(f"`mmpd-cache {what}` did not succeed (exit code {done.returncode}); the lines above say why")
+        raise UserError(f"`mmpd-cache {what}` did not succeed (exit code {process.returncode}); the lines above say why")
+
+
+def _popen(command: Sequence[str], stdin: int | None = None) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(command, stdin=stdin, stdout=sys.stderr.fileno() if _has_file(sys.stderr) else None)
 
 
 def _has_file(stream: object) -> bool:

@@ -190,7 +190,8 @@ def noise(embed: Callable[[Ints, range], Floats], cache: Cache, rows: Ints, valu
     first, half = rows[:FIRST], min(blocks, stored // 2)
     found: dict[str, Any] = {"shapes": len(first), "blocks": half, "same_shape": None, "nearest_neighbour": None}
     if half:
-        one, other = (search.unit(embed(first, range(start, start + half))) for start in (0, half))
+        known = values[: len(first)] if half == blocks else embed(first, range(half))
+        one, other = search.unit(known), search.unit(embed(first, range(half, 2 * half)))
         found["same_shape"] = round(float(np.median((one * other).sum(1))), search.DIGITS)
     if len(rows) > 1:
         queries, best = search.unit(values[: len(first)]), np.full(len(first), -1.0, np.float32)

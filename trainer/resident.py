@@ -85,7 +85,7 @@ class Resident(Data):
         for part, rows, width in self._arrays():
             shares = self._blocks[self.parts.index(part)]
             kept = shares.kept if rows in self.points_of(part) else None
-            self._held[rows] = _loaded(rows, part.rows, width, kept, self.device)
+            self._held[rows] = _loaded(rows, part.rows.astype(np.int64), width, kept, self.device)
         for i, part in enumerate(self.parts):
             for name, values in part.templates.items():
                 self._templates[i, name] = torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
@@ -128,6 +128,7 @@ class Resident(Data):
             row, column, places = drawn.row[here], block[here], self._sent(here)
             points = [self._entries(i, blocks.xyz, row, column).float()]
             if blocks.rgb is not None:
+                assert blocks.colored is not None
                 colors = self._entries(i, blocks.rgb, row, column).float() * float(SCALE)
                 grey = self._sent(~blocks.colored[row] | blocks.colorless)
                 points.append(colors.masked_fill(grey.view(-1, 1, 1), float(blocks.grey)))

@@ -36,6 +36,25 @@ PACKAGES: Final = ("torch", "transformers")
 _BLANK: Final = np.zeros((8, 8, 3), np.uint8)
 """A picture for finding out the tokens of a prompt, which have places for those of a picture."""
 
+UNREAD: Final = (
+    "repetition_penalty",
+    "encoder_repetition_penalty",
+    "no_repeat_ngram_size",
+    "encoder_no_repeat_ngram_size",
+    "bad_words_ids",
+    "sequence_bias",
+    "suppress_tokens",
+    "begin_suppress_tokens",
+    "num_beams",
+    "exponential_decay_length_penalty",
+    "typical_p",
+    "min_p",
+    "epsilon_cutoff",
+    "eta_cutoff",
+    "guidance_scale",
+)
+"""Settings of a language model that change the choice of words, in ways that `picked` does not know."""
+
 NEAR: Final = 128
 """Number of likeliest words that are sorted to choose from. All are sorted where these are less likely than `top_p` together."""
 
@@ -114,6 +133,10 @@ class Blip2:
         self.lock = threading.Lock()  # two threads must not use a tokenizer at once
         self.prompt = self.processor(text=spec.prompt, images=_BLANK, return_tensors="pt")["input_ids"].to(self.device)  # [1, T]
         language = self.model.language_model.generation_config
+        if unread := [name for name in UNREAD if getattr(language, name, None) not in (None, 0, 1, [])]:  # 0 or 1 is no change of any
+            raise UserError(
+                f"{spec.model}: its settings ask for {', '.join(unread)}, which captions are not drawn with; take another model"
+            )
         ends = [] if language.eos_token_id is None else language.eos_token_id
         self.ends = torch.tensor(ends, device=self.device).reshape(-1)
         self.padding = int(self.processor.tokenizer.pad_token_id)
@@ -190,11 +213,13 @@ class _Decoder:
             model: a language model of transformers, with or without an encoder.
             prefix: embedded beginnings. [R, T, D]
         """
-        self.model, self.encoded = model, None
+        self.model = model
+        self.cache: Any = None
+        self.encoded: torch.Tensor | None = None
+        """What the encoder makes of the beginnings, if there is one. [R, T, D]"""
         if model.config.is_encoder_decoder:
             self.encoded = model.get_encoder()(inputs_embeds=prefix).last_hidden_state
             first = model.generation_config.decoder_start_token_id
-            self.cache: Any = None
             self._run(torch.full((len(prefix),), first, device=prefix.device))
         else:
             self._keep(model(inputs_embeds=prefix, use_cache=True))

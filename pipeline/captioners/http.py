@@ -114,8 +114,12 @@ class _Address:
         Raises:
             UserError: there is no address, it is not one of a web server, or it holds a secret; or the key is missing.
         """
-        given = server.address.rstrip("/")
-        parts = urllib.parse.urlsplit(given)
+        given = server.address.strip().rstrip("/")
+        try:
+            parts = urllib.parse.urlsplit(given)
+            self.port = parts.port
+        except ValueError as error:
+            raise UserError(f"server.address: {given!r} is no address: {error}") from None
         if not given:
             raise UserError("the http captioner needs an address: --set server.address=http://localhost:8000/v1")
         if "@" in parts.netloc or parts.query or parts.fragment:
@@ -126,8 +130,10 @@ class _Address:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UserError(f"server.address: expected something like http://localhost:8000/v1, got {given!r}")
         self.given, self.path, self.timeout = given, parts.path, server.timeout
-        self.host, self.port, self.secure = parts.hostname, parts.port, parts.scheme == "https"
-        self.key = os.environ.get(server.key, "") if server.key else ""
+        self.host, self.secure = parts.hostname, parts.scheme == "https"
+        self.key = os.environ.get(server.key, "").strip() if server.key else ""
+        if not (self.key.isascii() and self.key.isprintable()):
+            raise UserError(f"server.key: the environment variable {server.key} holds letters that no key has")
         if server.key and not self.key:
             raise UserError(
                 f"server.key: the environment variable {server.key} is not set; `export {server.key}=...` with the server's key"
@@ -155,7 +161,7 @@ class _Address:
                 line.request(method, f"{self.path}{place}", body, headers)
                 answer = line.getresponse()
                 data = answer.read(LARGEST)
-                if answer.will_close:
+                if answer.will_close or len(data) == LARGEST:
                     line.close()
                 return answer.status, {name.lower(): value for name, value in answer.getheaders()}, data
             except (OSError, http.client.HTTPException) as error:
@@ -254,6 +260,8 @@ class Http:
         self._lock = threading.Lock()
         self._used: Counter[str] = Counter()
         self._reasons: list[str] = []
+        self._texted = 0
+        """Number of pictures that have texts."""
         self._ended: UserError | None = None
         """Why no more questions are asked."""
         self._heard = time.monotonic()
@@ -274,6 +282,7 @@ class Http:
             raise UserError(
                 f"{nameless[0]} has no label or name for the place of {{}} in captions.prompt; leave it out, or name the shapes"
             )
+        self._ended = None  # whoever asks again may have brought the server back
         futures = list[Future[list[str]]]()
         for image, key, name in zip(images, keys, names, strict=True):
             futures.append(Future())
@@ -306,17 +315,20 @@ class Http:
         texts: list[str] = []
         try:
             if self.spec.kinds:
-                return self._answered(prompt, encoded, key, 0, self._several)
-            for sample in range(self.spec.samples):
-                texts.append(self._answered(prompt, encoded, key, sample, self._single))
+                texts = self._answered(prompt, encoded, key, 0, self._several)
+            else:
+                for sample in range(self.spec.samples):
+                    texts.append(self._answered(prompt, encoded, key, sample, self._single))
+            with self._lock:
+                self._texted += 1
         except _Refused as error:
             with self._lock:
                 self._used["refused"] += 1
                 self._reasons.append(one_line(f"{key}: {error}"))
-                refused, answered = self._used["refused"], self._used["questions"]
-            if refused >= REFUSALS and refused > answered:
+                refused, texted = self._used["refused"], self._texted
+            if refused >= REFUSALS and refused > texted:
                 self._end(
-                    f"the server at {self.server.given} refused {refused} pictures and answered {answered} questions; at last: {error}"
+                    f"the server at {self.server.given} gives no text of {refused} pictures, and of {texted} it does; at last: {error}"
                 )
         except UserError as error:
             self._ended = self._ended or error
@@ -354,7 +366,7 @@ class Http:
             _Refused: the server does not describe this picture.
             UserError: no question can be answered.
         """
-        heard, wait, against = self._heard, FIRST_WAIT, 0
+        begun, heard, wait, against = time.monotonic(), self._heard, FIRST_WAIT, 0
         for number in itertools.count(1):
             seed = int(generator(self.spec.seed, key, sample, number).integers(2**31))
             try:
@@ -365,7 +377,7 @@ class Http:
                 against += isinstance(problem, _Malformed) or (well and not problem.busy)
                 if against >= TRIES:
                     raise _Refused(f"{problem}, {number} times") from None
-                if (silent := time.monotonic() - self._heard) > self.spec.server.patience:
+                if (silent := time.monotonic() - max(begun, self._heard)) > self.spec.server.patience:
                     self._end(
                         f"the server at {self.server.given} has not answered for {silent:.0f} s: {problem}. What is finished is kept: "
                         "when it answers again, run the same command again"
@@ -438,7 +450,7 @@ class Http:
         except TimeoutError:
             raise _Passing(f"no answer in {self.spec.server.timeout:g} s (server.timeout)") from None
         except (OSError, http.client.HTTPException) as error:
-            raise _Passing(self.server.hidden(str(getattr(error, "strerror", "") or error or type(error).__name__)), away=True) from None
+            raise _Passing(self.server.hidden(_reason(error)), away=True) from None
         if status == 200:
             answer = _json(data)
             if not isinstance(answer, dict):
@@ -470,6 +482,9 @@ class Http:
         """Return why no more questions are asked, as an error that a thread can raise."""
         return UserError(str(self._ended))
 
+    def _away(self, why: str, remedy: str = "Start it, or set server.address") -> UserError:
+        return UserError(f"no answer from the server at {self.server.given}: {why}. {remedy}")
+
     def _foreign(self, got: str) -> UserError:
         return UserError(
             f"what answers at {self.server.given} is no server with OpenAI's chat completions: got {got}. Its address usually ends with /v1"
@@ -499,11 +514,15 @@ class Http:
         return UserError(f"the server at {where} answers with HTTP status {status}: {told}")
 
     def _models(self) -> list[str]:
-        """Return the names of the models of the server; none if it does not tell."""
+        """Return the names of the models of the server; none if it does not tell.
+
+        Raises:
+            UserError: there is no server.
+        """
         try:
             status, _, data = self.server.send("GET", "/models")
-        except (OSError, http.client.HTTPException):
-            return []
+        except (OSError, http.client.HTTPException) as error:
+            raise self._away(_reason(error)) from None
         told = _json(data) if status == 200 else None
         listed = told.get("data") if isinstance(told, dict) else told
         return [str(one["id"]) for one in listed if isinstance(one, dict) and "id" in one] if isinstance(listed, list) else []
@@ -512,7 +531,7 @@ class Http:
         """Return the name of the server's model, if it has one.
 
         Raises:
-            UserError: it has several or does not tell.
+            UserError: there is no server, or it has several models or does not tell.
         """
         models = self._models()
         if len(models) != 1:
@@ -559,8 +578,7 @@ class Http:
             except _Passing as problem:
                 failing = number >= TRIES and not problem.busy
                 if problem.away or failing or time.monotonic() - begun > self.spec.server.patience:
-                    remedy = "Its own log may say more" if failing else "Start it, or set server.address"
-                    raise UserError(f"no answer from the server at {where}: {problem}. {remedy}") from None
+                    raise self._away(str(problem), "Its own log may say more" if failing else "Start it, or set server.address") from None
                 self._wait(min(FIRST_WAIT * 2**number, LONGEST_WAIT), problem.wait)
 
 
@@ -628,6 +646,11 @@ def shortened(text: str) -> tuple[str, bool]:
         return fitted[: sentence + 1], False
     whole = fitted if line[len(fitted)] == " " else fitted.rpartition(" ")[0]
     return whole.rstrip(" ,;:-") or fitted, False
+
+
+def _reason(error: Exception) -> str:
+    """Say why there is no connection."""
+    return str(getattr(error, "strerror", "") or error or type(error).__name__)
 
 
 def _json(data: bytes) -> Any:

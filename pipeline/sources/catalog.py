@@ -505,6 +505,8 @@ def shape_text(path: str) -> str:
         told = ascii(path[:80])
         raise UserError(f"the text {told} has half of a surrogate pair, which is no character: write it anew as UTF-8") from error
     text = unicodedata.normalize("NFC", raw.decode("utf-8", "backslashreplace"))
+    if text.isprintable():  # nearly every text: a million of them are asked for at a time
+        return text
     return "".join(c if c.isprintable() or c in KEPT or unicodedata.category(c) in ("Zs", "Co", "Cn") else escaped(c) for c in text)
 
 

@@ -59,7 +59,7 @@ class FileReader:
     def written(self, entry: Entry) -> float:
         """See `catalog.DatedReader`."""
         try:
-            state = os.stat(Path(self.root or self.location, entry.locator))
+            state = os.stat(os.path.join(self.root or self.location, entry.locator))  # no Path: this is asked for every shape
         except (OSError, ValueError):
             return 0.0
         return max(state.st_mtime, state.st_ctime)  # a file that was moved here keeps the time at which it was written

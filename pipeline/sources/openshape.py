@@ -280,7 +280,7 @@ def _first_arrays(base: Path) -> Iterator[Path]:
         if found := next((Path(item.path) for item in items if item.name.lower().endswith(".npy") and os.path.isfile(item.path)), None):
             yield found
             return
-        folders += [Path(item.path) for item in items if os.path.isdir(item.path) and not item.name.startswith(".") and item.name != META]
+        folders += [Path(item.path) for item in items if not item.name.startswith(".") and item.name != META and item.is_dir()]
 
 
 def _base(path: Path) -> Path:

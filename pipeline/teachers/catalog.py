@@ -277,6 +277,14 @@ def forms(teacher: Teacher) -> "dict[str, Callable[[torch.Tensor], torch.Tensor]
     return found
 
 
+def look(spec: TeacherSpec) -> str:
+    """Return the pre-processing of a teacher as text that is equal for equal ones. open_clip writes the size of square pictures as one
+    number or as two."""
+    size = spec.image_size
+    same = spec.preprocess.replace(f'"size":[{size},{size}]', f'"size":{size}')
+    return f"{size} {same}"
+
+
 def packages(name: str) -> tuple[str, ...]:
     """Return the packages whose versions are recorded with the embeddings of a backend.
 

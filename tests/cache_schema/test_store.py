@@ -131,6 +131,16 @@ def test_maps_and_memory_stay_bounded(tmp_path, monkeypatch):
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def test_a_mapped_shard_is_one_mapping(cache):
+    """A gap behind a file would be a second one, and the system allows a process only so many."""
+    rows = cache.rows("points/rgb")
+    assert rows._usual_size < rows._stride - 4096, "there is room for a gap"
+    rows.gather(np.arange(21))
+    region = range(rows._state[0].address, rows._state[0].address + rows._state[0].size)
+    maps = [line.split()[0].partition("-")[0] for line in Path("/proc/self/maps").read_text().splitlines()]
+    assert sum(int(start, 16) in region for start in maps) == rows._shards == 3
+
+
 def test_threads_share_a_reader(cache, monkeypatch):
     monkeypatch.setattr(Rows, "MAPS", 2)
     monkeypatch.setattr(Rows, "RELEASE", 1 << 14)

@@ -75,6 +75,21 @@ def test_an_unfinished_product_is_said_to_be_unfinished(cache):
     assert (problem.kind, problem.message[:18]) == ("unfinished", "1 of 3 shards made")
 
 
+def test_halves_are_judged_by_their_bits_as_numpy_judges_them():
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    wanted = np.isfinite(every)
+    assert validate._infinite(every) == (~wanted).sum() and validate._infinite(every[wanted]) == 0 and validate._infinite(every[:0]) == 0
+    single = np.array([0, np.nan, 1, -np.inf], np.float32)
+    assert validate._infinite(single) == 2
+
+
+def test_lengths_of_vectors_do_not_depend_on_how_many_are_looked_at_together(monkeypatch):
+    vectors = np.random.default_rng(0).standard_normal((1000, 3)).astype(np.float16)
+    monkeypatch.setattr(validate, "VECTORS", 7)
+    found = np.sqrt(np.concatenate(list(validate._squares(vectors.ravel()))))
+    assert np.allclose(found, np.linalg.norm(vectors.astype(np.float64), axis=1), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("path", "value", "words"), [("image/random-a", np.nan, "not finite"), ("points/xyz", 3.0, "outside the unit sphere")]
 )

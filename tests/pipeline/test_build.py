@@ -17,7 +17,7 @@ from pipeline.captioners import catalog as captioners
 from pipeline.executors import dask
 from pipeline.recipes import SourceConfig
 from pipeline.repair import repair
-from pipeline.teachers import catalog
+from pipeline.teachers import catalog, openclip
 from tests.pipeline.checkpoints import dino
 from tests.pipeline.conftest import Silent, build, contents, small
 
@@ -206,6 +206,19 @@ def test_starter_models_on_other_shapes_are_not_taken_for_real_ones(meshes, tmp_
     monkeypatch.setattr(Silent, "say", lambda _, text: said.append(text))
     build(meshes, tmp_path / "c.zarr", small(teachers=("starter-resnet",), captions=None))
     assert any("starter-resnet know the kinds of the starter collection and nothing else" in text for text in said)
+
+
+def test_teachers_with_the_same_preprocessing_share_what_is_prepared(copied, meshes, tmp_path, monkeypatch):
+    seen = []
+    prepare = openclip.OpenClip.preprocess
+    monkeypatch.setattr(openclip.OpenClip, "preprocess", lambda self, image: seen.append(image.shape) or prepare(self, image))
+    teachers = ("starter-resnet", "starter-regnet")
+    both = build(meshes, tmp_path / "both.zarr", small(teachers=teachers, captions=None, labels=()))
+    assert seen.count((48, 48, 3)) == 4 * both.ok().sum()
+    commands.add_teacher(copied, "starter-regnet", None, 64, CPU, Silent())
+    alone = store.open_cache(copied)
+    for name in teachers:
+        assert np.array_equal(both.column(f"image/{name}"), alone.column(f"image/{name}"))
 
 
 def test_a_teacher_and_a_label_set_are_added_and_nothing_else_is_touched(meshes, tmp_path):

@@ -190,6 +190,20 @@ def test_a_language_model_with_an_encoder_gets_its_prompt_back(tmp_path, images)
         assert len(text) > len("a picture of ")
 
 
+def test_a_model_that_wants_its_words_chosen_in_another_way_is_refused(monkeypatch):
+    from transformers import GenerationConfig, OPTForCausalLM
+
+    plain = OPTForCausalLM.__init__
+
+    def changed(self, *args, **kwargs):
+        plain(self, *args, **kwargs)
+        self.generation_config = GenerationConfig(repetition_penalty=1.3, eos_token_id=2)
+
+    monkeypatch.setattr(OPTForCausalLM, "__init__", changed)
+    with pytest.raises(UserError, match="ask for repetition_penalty, which captions are not drawn with"):
+        captioners.load(RANDOM)
+
+
 def test_lower_precision_runs(images):
     captioner = captioners.load(dataclasses.replace(RANDOM, precision="bfloat16"))
     assert captioner.spec.precision == "bfloat16"

@@ -16,8 +16,9 @@ from typer.testing import CliRunner
 
 from cache_schema import layout, store, validate
 from cache_schema.errors import UserError
+from cache_schema.lacking import lacking_ids
 from cache_schema.spec import TEXT_BYTES, Server, fingerprint
-from pipeline import commands, ranking, repair
+from pipeline import commands, estimate, ranking, repair
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners import http
 from pipeline.cli import app
@@ -26,6 +27,7 @@ from pipeline.sheets import sheet
 from pipeline.work import Machine
 from tests.boxes import Silent, contents
 from tests.pipeline.chat import Chat, serving
+from tests.pipeline.conftest import small
 from trainer.data import Data
 from trainer.part import DataConfig, Needs
 
@@ -78,6 +80,8 @@ def caption(captioner, images):
         (Chat(faults=[(301, {"Location": "http://there/v1"}, "")]), [], "redirects to http://there/v1"),
         (Chat(), ["server.address=http://me:secret@127.0.0.1/v1"], "must hold no name, password or query"),
         (Chat(), ["server.address=localhost:8000"], "expected something like http"),
+        (Chat(), ["server.address=http://localhost:port/v1"], "'http://localhost:port/v1' is no address"),
+        (Chat(), ["server.key=MMPD_ODD_KEY"], "MMPD_ODD_KEY holds letters that no key has"),
         (Chat(), ["server.address=http://127.0.0.1:9/v1"], "no answer from the server at http://127.0.0.1:9/v1: Connection refused"),
         (Chat(), ["prompt="], "needs a question"),
         (Chat(faults=[500] * 9), [], r"no answer .*no \(HTTP status 500\). Its own log may say more"),
@@ -85,7 +89,8 @@ def caption(captioner, images):
     ],
 )
 def test_what_is_wrong_is_said_before_a_build_begins(chat, settings, message, monkeypatch):
-    monkeypatch.setenv("MMPD_TEST_KEY", "wrong-key")
+    monkeypatch.setenv("MMPD_TEST_KEY", "wrong-key\n")
+    monkeypatch.setenv("MMPD_ODD_KEY", "geheim–")
     with serving(chat), pytest.raises(UserError, match=message):
         last = [f"model={chat.models[0]}"] if len(chat.models) == 1 else []
         captioners.load(asked(chat, settings=[*last, *settings]))
@@ -160,6 +165,7 @@ def test_what_may_pass_is_tried_again(faults, again):
     with serving() as chat:
         captioner = captioners.load(asked(chat, at_once=1, timeout=0.5))
         chat.faults = list(faults)
+        captioner._heard -= 1e4  # shapes were drawn in the meantime
         ((text,),) = caption(captioner, pictures(1))
         assert text.startswith("a ") and captioner.used()["again"] == again and not captioner.reasons()
 
@@ -201,7 +207,7 @@ def test_a_picture_that_is_refused_has_no_text_and_a_reason(fault, reason, at_on
 def test_a_server_that_refuses_everything_ends_a_build():
     images = pictures(40)
     with serving(Chat(poison={http._encoded(image): 413 for image in images})) as chat:
-        with pytest.raises(UserError, match=r"refused 1\d pictures and answered \d questions; at last: no"):
+        with pytest.raises(UserError, match=r"gives no text of 1\d pictures, and of 0 it does; at last: no"):
             caption(captioners.load(asked(chat)), images)
 
 
@@ -294,6 +300,11 @@ def test_a_sheet_has_the_views_in_order():
     assert (whole[:16, :12] != 0).any() and sheet(views, 5).shape == (64, 72, 3) and (sheet(views, 5)[40:, 56:] == 0).all()
 
 
+def test_a_sheet_has_no_more_views_than_a_shape(copied):
+    with serving() as chat, pytest.raises(UserError, match=r"captions.sheet: a shape has 4 views, got 5"):
+        shape_captions(copied, chat, ["sheet=5"])
+
+
 def test_three_texts_of_each_shape_are_scored_over_its_views_and_trained_on(copied):
     with serving() as chat:
         record = shape_captions(copied, chat)
@@ -307,7 +318,7 @@ def test_three_texts_of_each_shape_are_scored_over_its_views_and_trained_on(copi
     expected = np.einsum("nve,nke->nkv", *unit).mean(axis=2)[ok]
     np.testing.assert_allclose(cache.column("captions/served/score")[ok, 0], expected, atol=2e-3)
     assert (record.spec.over, record.spec.kinds, record.spec.reproducible) == ("mean", ("tags", "sentence", "paragraph"), False)
-    data = Data([cache], DataConfig(captions=("served",)), batch=5, seed=0, needs=Needs(teachers=True))
+    data = Data([cache], DataConfig(captions=("served",), templates=0.0), batch=5, seed=0, needs=Needs(teachers=True))
     batch = data.batch(0)
     rows = [data.row(index)[1] for index in batch.index.tolist()]
     for one, row in zip(batch.text["starter-resnet"].numpy(), rows, strict=True):
@@ -333,6 +344,11 @@ def test_what_was_asked_and_refused_is_said(copied):
     assert np.flatnonzero(missing).tolist() == [first]
     assert not embedded[first].any() and embedded[cache.ok() & ~missing].any(axis=2).all()
     assert (cache.column("captions/served/score")[first] == -1).all()
+    assert lacking_ids(cache) == {"captions/served": [cache.ids()[first]]}
+    data = Data([cache], DataConfig(captions=("served",), templates=0.0, splits=()), batch=6, seed=0, needs=Needs(teachers=True))
+    batch = data.batch(0)
+    valid = batch.text_valid["starter-resnet"].tolist()
+    assert [data.row(index)[1] == first for index in batch.index.tolist()] == [not one for one in valid] and valid.count(True) >= 5
     made = [event for event in read_journal(copied).events if getattr(event, "asked", None)]
     assert sum(event.asked["questions"] for event in made) == 6
     assert [event.refused for event in made if event.refused] == [(f"{cache.ids()[first]}#0: no",)]
@@ -417,12 +433,16 @@ def test_texts_are_not_expected_to_come_again(copied, meshes):
 
 
 def test_plan_tells_questions_tokens_and_cost(meshes, tmp_path):
-    command = ["plan", str(meshes), str(tmp_path / "c.zarr"), "--recipe", "smoke", "--json", "--sample", "4", "--device", "cpu"]
     with serving() as chat:
-        served = ["--set", "captions=http-shape", "--set", f"captions.server.address={chat.address}", "--set", "captions.server.price_in=1"]
-        found = json.loads(CliRunner().invoke(app, [*command, *served]).stdout)
-        assert found["asked"]["questions"] == pytest.approx(9 * (len(chat.questions) - 4) / 4) and found["asked"]["cost"] > 0
-        address = chat.address
-    served[3] = f"captions.server.address={address}"
-    found = json.loads(CliRunner().invoke(app, [*command, *served]).stdout)
-    assert found["asked"] == {"questions": 9} and "Connection refused" in found["unanswered"]
+        spec = asked(chat, "http-shape", price_in=1.0)
+        config = small(teachers=(), labels=(), captions=spec)
+        found = estimate.estimate(str(meshes), tmp_path / "c.zarr", config, CPU, Silent(), sample=2)
+        about = len(chat.questions) - 2 - 2  # two first questions by `estimate`, and two by the build
+        assert found.asked["questions"] == pytest.approx(9 / 2 * about)
+        assert found.asked["cost"] == pytest.approx(found.asked["prompt_tokens"] / 1e6, rel=0.01)
+        assert any("questions answered" in line and "at the prices given" in line for line in estimate.in_words(found, tmp_path / "c.zarr"))
+    assert "Connection refused" in estimate._unanswered(spec) and estimate.questions(config, 9) == 9
+    each = dataclasses.replace(config, captions=captioners.asked("http", ["samples=2"]))
+    assert estimate.questions(each, 9) == 9 * 4 * 2
+    lost = dataclasses.replace(found, asked={"questions": 9.0}, unanswered="no server")
+    assert any("9 questions to their server: no server" in line for line in estimate.in_words(lost, tmp_path / "c.zarr"))

@@ -91,7 +91,7 @@ def test_leaving_ends_the_processes_even_busy_ones(task):
 
 
 def test_processes_that_are_started_ahead_do_one_task_after_another_and_end(task):
-    with started(2):
+    with started(2, {}):
         ahead = {popen.pid for popen in worker._ahead}
         assert len(ahead) == 2 and worker.driver(task, {}) == ""
         assert {popen.pid for popen in worker._ahead} == ahead  # the one that told its driver can do another task

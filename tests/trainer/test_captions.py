@@ -1,5 +1,6 @@
 """Captions of several captioners, and caches of both formats: what is drawn of which, and that nothing else changes with it."""
 
+import hashlib
 import math
 
 import numpy as np
@@ -10,7 +11,7 @@ from cache_schema import layout, store, synthetic
 from cache_schema.spec import CaptionSpec, PointSpec, Record
 from tests.trainer.conftest import LABELS, config_of, write_small
 from tests.trainer.test_data import GOLDEN, A, digest, flat, opened, other, same, ways  # noqa: F401
-from trainer import checkpoint, guide
+from trainer import captions, checkpoint, guide
 from trainer.data import Data, feed
 from trainer.folder import begun
 from trainer.loop import train
@@ -264,3 +265,14 @@ def test_a_cache_without_captions_is_told_so(tmp_path):
     with pytest.raises(ValueError, match=r"c\.zarr has no captions\. `mmpd-cache add-captioner` adds some"):
         opened(cache.path)
     assert opened(cache.path, templates=1).batch(0).text["random-a"].any()
+
+
+@pytest.mark.parametrize("remembered", [0, 3, 1 << 16])
+def test_keys_are_hashes_of_whole_cells_however_many_are_remembered(monkeypatch, remembered):
+    monkeypatch.setattr(captions, "REMEMBERED", remembered)
+    said = ["", "a chair", "a chair", "a chair ", "zero\0inside", "\0first", "x" * 300, "\u00fc" * 128, *map(str, range(9)), "a chair"]
+    cells, known = layout.text_cells(said), captions._Keys()
+    wanted = [int.from_bytes(hashlib.blake2b(cell.tobytes(), digest_size=8).digest(), "little") >> 1 for cell in cells]
+    assert captions.text_keys(cells, known).tolist() == wanted == captions.text_keys(cells, known).tolist()
+    assert captions.text_keys(np.stack([cells, cells], 1)[:, 0]).tolist() == wanted and len(known) <= remembered
+    assert captions.text_keys(cells[:0]).shape == (0,)

@@ -221,3 +221,8 @@ def test_every_command_explains_itself(command, name):
     assert code == 0 and "mmpd-train" in out
     if name == "eval":
         assert all(task in re.sub(r"-\n\s*", "-", out) for task in TASKS)  # a narrow terminal may fold a name at its hyphen
+
+
+def test_show_counts_the_parameters_of_an_encoder(command):
+    code, out, _ = command("show", "pointmae-b")
+    assert code == 0 and json.loads(out)["parameters"] == 85_819_392 and json.loads(out)["encoder"]["dim"] == 768

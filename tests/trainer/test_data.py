@@ -2,6 +2,8 @@
 
 import dataclasses
 import hashlib
+from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -436,3 +438,17 @@ def test_shapes_that_are_in_no_split_are_left_out_with_a_word(cache_path):
     train = DataConfig(splits=cache.manifest.splits[:1], templates=0.0)
     said = [str(Data([cache], config, batch=4, seed=0, needs=Needs())) for config in (train, DataConfig(splits=()))]
     assert f"({int(ok[::3].sum())} are in no split and are left out)" in said[0] and "no split" not in said[1]
+
+
+def test_memory_stays_as_it_is_over_thousands_of_batches(cache_path):
+    """A thousand batches that were kept would be 60 MB."""
+
+    def private():
+        return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
+
+    data, seen = opened(cache_path, batch=32), []
+    with closing(feed(data, range(3000), slice(None), threads=2, device=CPU)) as batches:
+        for number, _ in enumerate(batches):
+            if number in (999, 1999, 2999):
+                seen.append(private())
+    assert seen[2] - seen[0] < 8 << 10, f"KiB after each thousand: {seen}"

@@ -51,11 +51,10 @@ def test_heads_that_do_not_fit_a_width_are_named_with_those_that_do(stage, setti
 # ------------------------------------------------------------------------------------------- activations computed again
 
 
-@pytest.mark.parametrize("stage", ["align", "distill"])
-def test_a_run_with_recomputed_activations_is_the_same_to_the_last_bit(guided, stage, tmp_path):
-    plain = ["encoder.drop_path=0.3", *(["start=random", "guide=own"] if stage == "distill" else [])]
+def test_a_run_with_recomputed_activations_is_the_same_to_the_last_bit(cache_path, tmp_path):
     for name, more in (("kept", []), ("again", ["recompute=true"])):
-        train(config_of(stage, *plain, *more), [guided], tmp_path / name, device="cpu")
+        config = config_of("distill", "encoder.drop_path=0.3", "start=random", "guide=random", *more)
+        train(config, [cache_path], tmp_path / name, device="cpu")
     assert losses(tmp_path / "kept") == losses(tmp_path / "again") and same_tensors(tmp_path / "kept", tmp_path / "again")
 
 
@@ -93,13 +92,16 @@ def test_a_block_with_a_batch_norm_is_refused():
 # ------------------------------------------------------------------------------------------------------------- compiled
 
 
-def test_the_mode_of_compiling_is_the_one_asked_for(cache_path, tmp_path, monkeypatch):
+def test_a_compiled_run_has_the_same_losses_in_the_mode_asked_for(cache_path, aligned, tmp_path, monkeypatch):
     modes = []
-    monkeypatch.setattr(Align, "compile", lambda stage, **options: modes.append(options["mode"]))
-    train(
-        config_of("align", "compile=true", "compile_mode=reduce-overhead", "optim.epochs=1"), [cache_path], tmp_path / "run", device="cpu"
-    )
-    assert modes == ["reduce-overhead"]
+
+    def compiled(stage, mode):  # by everything but the last step of torch's compiler, which takes most of the time
+        modes.append(mode)
+        torch.nn.Module.compile(stage, backend="aot_eager")
+
+    monkeypatch.setattr(Align, "compile", compiled)
+    train(config_of("align", "compile=true", "compile_mode=reduce-overhead"), [cache_path], tmp_path / "run", device="cpu")
+    assert modes == ["reduce-overhead"] and losses(tmp_path / "run") == pytest.approx(losses(aligned), rel=1e-4)
     with pytest.raises(ValueError, match="compile_mode=max-autotune has no effect without --set compile=true"):
         config_of("align", "compile_mode=max-autotune")
 

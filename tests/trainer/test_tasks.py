@@ -325,6 +325,19 @@ def test_features_are_computed_once_for_the_same_weights(stage, cache, monkeypat
         assert not torch.equal(features.extract(features.Body.of(stage, "mean_max"), shapes, 0), plain)
 
 
+def test_nearest_shapes_vote_as_in_scikit_learn(monkeypatch):
+    from sklearn.neighbors import KNeighborsClassifier
+
+    monkeypatch.setattr(knn, "AT_ONCE", 7)
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 9, 200)
+    known, asked = (rng.standard_normal((n, 16)).astype(np.float32) for n in (200, 50))
+    known[3] = 0  # has no direction: as far from all as a right angle
+    for neighbours in (1, 20, 200):
+        twin = KNeighborsClassifier(neighbours, metric="cosine", algorithm="brute", weights=lambda d: np.exp(-d / knn.TEMPERATURE))
+        assert (knn.vote(known, labels, asked, neighbours) == twin.fit(known, labels).predict(asked)).all()
+
+
 def test_an_svm_that_does_not_converge_says_so(stage, cache, monkeypatch):
     monkeypatch.setattr(svm, "STEPS", 1)
     assert any("before it had converged" in note for note in svm.run(stage, cache, cache, svm.SMOKE).notes)

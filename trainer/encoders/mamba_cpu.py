@@ -32,6 +32,7 @@ from trainer.terminal import say
 
 SOURCE: Final = Path(__file__).with_name("mamba.c")
 FLAGS: Final = ("-O2", "-march=native", "-fopenmp", "-shared", "-fPIC", "-w")
+"""Options of the compiler. The library for threads is the one that torch has loaded, so `torch.set_num_threads` holds for kernels too."""
 SECONDS: Final = 60
 """Longest time that the compiler may take."""
 MOST: Final = 256

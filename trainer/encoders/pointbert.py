@@ -21,8 +21,8 @@ CONFIGS: Final = {
     # ULIP's encoder (https://arxiv.org/abs/2212.05171).
     "pointbert-s": PointMAEConfig(groups=512, reduce=256, class_token="joined"),
     # ULIP has one size; these widen and deepen its Transformer as ViT-B and ViT-L do.
-    "pointbert-b": PointMAEConfig(groups=512, reduce=256, class_token="joined", **pointmae.B),
-    "pointbert-l": PointMAEConfig(groups=512, reduce=256, class_token="joined", **pointmae.L),
+    "pointbert-b": dataclasses.replace(pointmae.B, groups=512, reduce=256, class_token="joined"),
+    "pointbert-l": dataclasses.replace(pointmae.L, groups=512, reduce=256, class_token="joined"),
     "pointbert-tiny": dataclasses.replace(pointmae.CONFIGS["pointmae-tiny"], reduce=64, class_token="joined"),
 }
 

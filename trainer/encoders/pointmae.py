@@ -59,16 +59,15 @@ class PointMAEConfig:
         return self.groups
 
 
-B: Final = {"dim": 768, "depth": 12, "heads": 12}
-L: Final = {"dim": 1024, "depth": 24, "heads": 16}
-"""Width, number of blocks and number of heads of ViT-B and ViT-L."""
 S: Final = PointMAEConfig()
+# Point-MAE has one size. These are ViT-B and ViT-L (https://arxiv.org/abs/2010.11929, table 1), as in PointGPT-B and PointGPT-L
+# (https://arxiv.org/abs/2305.11487), whose patch embedding is no wider inside either.
+B: Final = dataclasses.replace(S, dim=768, depth=12, heads=12)
+L: Final = dataclasses.replace(S, dim=1024, depth=24, heads=16)
 CONFIGS: Final = {
     "pointmae-s": S,
-    # Point-MAE has one size. These are ViT-B and ViT-L (https://arxiv.org/abs/2010.11929, table 1), as in PointGPT-B and PointGPT-L
-    # (https://arxiv.org/abs/2305.11487), whose patch embedding is no wider inside either.
-    "pointmae-b": dataclasses.replace(S, **B),
-    "pointmae-l": dataclasses.replace(S, **L),
+    "pointmae-b": B,
+    "pointmae-l": L,
     # Trains on two CPU cores.
     "pointmae-tiny": dataclasses.replace(S, groups=32, embed=(32, 64, 128), dim=96, depth=4, drop_path=0.0),
 }

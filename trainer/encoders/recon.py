@@ -29,8 +29,8 @@ QUERIES: Final = ("cls", "img", "text")
 CONFIGS: Final = {
     "recon-s": PointMAEConfig(class_token="joined"),
     # The widths and depths of ReCon++ (https://arxiv.org/abs/2402.17766), on the groups of ReCon.
-    "recon-b": PointMAEConfig(class_token="joined", **pointmae.B),
-    "recon-l": PointMAEConfig(class_token="joined", **pointmae.L),
+    "recon-b": dataclasses.replace(pointmae.B, class_token="joined"),
+    "recon-l": dataclasses.replace(pointmae.L, class_token="joined"),
     "recon-tiny": dataclasses.replace(pointmae.CONFIGS["pointmae-tiny"], class_token="joined"),
 }
 

@@ -23,7 +23,6 @@ from trainer import checkpoint, classifiers
 from trainer.align import Teacher
 from trainer.checkpoint import Loaded, setup
 from trainer.encoders.catalog import ENCODERS
-from trainer.tasks import picture
 from trainer.tasks.mistakes import pairs
 from trainer.tasks.protocol import TASKS, TOLD, Task, TaskOptions
 from trainer.tasks.result import Result
@@ -226,6 +225,8 @@ def save(result: Result, run: Path) -> list[Path]:
     the files."""
     files = [result.save(run)]
     if result.scores.confusion:
+        from trainer.tasks import picture  # it imports matplotlib
+
         files.append(files[0].with_suffix(".png"))
         picture.confusion(result, files[1])
     if result.scores.drawing is not None:

@@ -10,13 +10,13 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.neighbors import KNeighborsClassifier
 
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.store import Cache
+from trainer import search
 from trainer.stage import Stage
-from trainer.tasks.accuracy import accuracies, confusion, few_shapes
+from trainer.tasks.accuracy import accuracies, confusion
 from trainer.tasks.features import Body, Pool, extract, repeats
 from trainer.tasks.mistakes import mistakes
 from trainer.tasks.protocol import told
@@ -41,6 +41,10 @@ class Options:
         check_numbers(self, {"neighbours": 1, "repeats": 1})
 
 
+TEMPERATURE: Final = 0.07
+"""A vote has the weight exp((cosine - 1) / temperature)."""
+AT_ONCE: Final = 1024
+"""Number of shapes that are compared with all known ones at a time. It changes no result."""
 SMOKE: Final = Options(neighbours=3, repeats=1)
 
 
@@ -52,10 +56,8 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     predictions = []
     body = Body.of(stage, options.pool)
     for block in range(repeats(options.repeats, body, train, test)):
-        voters = KNeighborsClassifier(options.neighbours, metric="cosine", algorithm="brute", weights=_weight)
-        with few_shapes():
-            voters.fit(extract(body, train, block).numpy(), train.labels)
-        predictions.append(voters.predict(extract(body, test, block).numpy()))
+        known, asked = (extract(body, shapes, block).numpy() for shapes in (train, test))
+        predictions.append(vote(known, train.labels, asked, options.neighbours))
     worst, drawing = mistakes(test, predictions)
     return Scores(
         train=train.data,
@@ -69,6 +71,27 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     )
 
 
-def _weight(distance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weights of the neighbours' votes, from cosine distances [n, neighbours] to the same shape."""
-    return np.exp(-distance / 0.07)
+def vote(known: NDArray[np.float32], labels: NDArray[np.int64], asked: NDArray[np.float32], neighbours: int) -> NDArray[np.int64]:
+    """The class of each shape, by the votes of its nearest known shapes; of equal votes the lowest class.
+
+    NumPy does it here, because a probe during training would otherwise import scikit-learn, which takes longer than the probe.
+
+    Args:
+        known: features of the known shapes. [n, F]
+        labels: their classes, from 0. [n]
+        asked: features of the shapes to name. [m, F]
+        neighbours: number of known shapes that vote.
+
+    Returns:
+        Classes. [m]
+    """
+    known, asked = search.unit(known), search.unit(asked)
+    found = np.empty(len(asked), np.int64)
+    for start in range(0, len(asked), AT_ONCE):
+        cosines = asked[start : start + AT_ONCE] @ known.T  # [M, n]
+        near = np.argpartition(-cosines, neighbours - 1)[:, :neighbours]  # [M, neighbours]
+        votes = np.zeros((len(cosines), int(labels.max()) + 1))  # [M, K]
+        rows = np.arange(len(cosines))[:, None]
+        np.add.at(votes, (rows, labels[near]), np.exp((cosines[rows, near].astype(np.float64) - 1) / TEMPERATURE))
+        found[start : start + AT_ONCE] = votes.argmax(1)
+    return found

@@ -9,20 +9,19 @@ import dataclasses
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from cache_schema.mirror import MirroredCache
 from cache_schema.products import VIEWS
 from trainer.tasks.accuracy import confusion
-from trainer.tasks.picture import as_png, plain, scatter
 from trainer.tasks.result import Confused
 from trainer.tasks.shapes import Shapes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 WORST: Final = 5
 """Number of confused pairs that a result lists."""
@@ -94,6 +93,11 @@ class Mistakes:
 
     def png(self, title: str) -> bytes:
         """See `trainer.tasks.result.Drawing`."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg  # only here: a command that draws nothing starts faster
+        from matplotlib.figure import Figure
+
+        from trainer.tasks.picture import as_png, plain
+
         columns = max(len(wrong) for wrong, _ in self.rows) + 1
         figure = Figure(figsize=(max(2.5 * columns, 6.5), 2.75 * len(self.worst) + 0.9), layout="constrained")
         FigureCanvasAgg(figure)
@@ -115,8 +119,10 @@ class Mistakes:
                 panels[-1].text(0.5, 0.5, plain(f"no {pair.predicted}\nwas recognised"), ha="center", va="center", fontsize=8)
         return as_png(figure)
 
-    def _shape(self, axes: Axes, row: int, title: str) -> None:
+    def _shape(self, axes: "Axes", row: int, title: str) -> None:
         """Show a shape: its first view, or its points if the cache has no views here."""
+        from trainer.tasks.picture import plain, scatter
+
         cache = self.test.cache
         if VIEWS.name in cache.products() and not isinstance(cache, MirroredCache):
             axes.imshow(np.asarray(cache.array("views/rgb")[row, 0]))
