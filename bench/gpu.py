@@ -42,6 +42,7 @@ from measure import FOLDER, Report, Turn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cache_schema import synthetic
+from cache_schema.errors import UserError
 from cache_schema.spec import CaptionSpec, GuideSpec, LabelSet, PointSpec, ViewSpec
 from trainer import data as loading
 from trainer import loop
@@ -549,9 +550,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", action="append", choices=list(BUDGETS), help="a section; may be repeated")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where gpu.json goes")
     given = parser.parse_args(arguments)
+    try:
+        device = device_of(given.device)
+    except UserError as error:
+        print(f"bench/gpu.py: {error}", file=sys.stderr)
+        return 1
     report = Report("gpu", given.folder)
     with report, tempfile.TemporaryDirectory(prefix="mmpd-bench-", ignore_cleanup_errors=True) as place:
-        session = Session(device_of(given.device), given.smoke, report, Path(place))
+        session = Session(device, given.smoke, report, Path(place))
         report.facts["gpu"] = described(session)
         print(", ".join(f"{key} {value}" for key, value in described(session).items()), flush=True)
         # A compiler cannot be asked to stop, and the rows are written.

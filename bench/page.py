@@ -114,6 +114,10 @@ def cells(row: dict[str, Any]) -> Iterator[str]:
         yield f"| {row['what']} | not measured: {row['missing']} | | | |"
         return
     ways, unit = row.get("figures") or row["ways"], row["unit"]
+    if "figures" in row and not any(way["ratio"] for way in ways[1:]):  # they are not compared
+        values = [f"{way['name']} {number(way['value'])}" for way in ways]
+        yield f"| {row['what']}, {unit} | {', '.join(values)} | | | |"
+        return
     ours, *others = [f"{way['name']}{' (a limit)' if way.get('limit') else ''}: {took(way, unit)}" for way in ways]
     told = f"{row['what']}{'*' if row.get('quiet') is False else ''} | {ours}"
     for way, other in zip(ways[1:], others, strict=True):

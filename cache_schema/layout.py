@@ -293,7 +293,7 @@ NO_CHUNK: Final = 2**64 - 1
 """Offset and size of a missing chunk in the shard index of Zarr."""
 
 
-def read_index(node: ArraySpec, footer: bytes, path: Path) -> NDArray[np.uint64]:
+def read_index(node: ArraySpec, footer: bytes, path: Path | str) -> NDArray[np.uint64]:
     """Read the shard index at the end of a shard file: offset and size of each chunk. [chunks, 2]"""
     expected = 16 * math.prod(node.grid) + 4
     if not ends_in_crc(footer, expected):

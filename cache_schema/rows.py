@@ -11,6 +11,7 @@ Three things can go wrong with a mapped file. Each raises an error that names th
 
 import contextlib
 import ctypes
+import functools
 import hashlib
 import itertools
 import math
@@ -141,12 +142,9 @@ class Rows:
         self._item = node.row_bytes // node.shape[1]  # bytes of one (row, column)
         # The system maps whole pages, and an entry must not straddle two shards' stretches.
         page = math.lcm(mmap.PAGESIZE, self._item)
-        full = node.shard * node.row_bytes + 16 * math.prod(node.grid) + 4
-        self._stride = -(-full // page) * page
+        self._full = node.shard * node.row_bytes + 16 * math.prod(node.grid) + 4  # bytes of the file of a full shard
+        self._stride = -(-self._full // page) * page
         self._shards = node.shards
-        self._usual_index = index_bytes([node.row_bytes] * node.shard) if math.prod(node.grid) == node.shard else b""
-        """The index of a full shard, as nearly every shard has it."""
-        self._usual_size = node.shard * node.row_bytes + len(self._usual_index)
         if self._shards * self._stride >= _ADDRESSES:
             raise UserError(f"{file(node.path)} cannot be of shape {list(node.shape)}; its description is damaged")
         self._begun = np.zeros(self._shards, bool)  # shards whose checksum was asked for
@@ -175,6 +173,12 @@ class Rows:
     @property
     def shape(self) -> tuple[int, ...]:
         return self.node.shape
+
+    @functools.cached_property
+    def _usual(self) -> bytes:
+        """The index of a full shard, as nearly every shard has it."""
+        chunks = math.prod(self.node.grid)
+        return index_bytes([self.node.shard * self.node.row_bytes // chunks] * chunks)
 
     @property
     def _mapped(self) -> NDArray[np.bool_]:
@@ -254,7 +258,7 @@ class Rows:
         region, mapped = self._state
         # An upper bound of what this read adds to the process's memory: an entry touches at least one page.
         self._touched += len(shards) * max(self._item, mmap.PAGESIZE)
-        if self._touched > self.RELEASE:
+        if self._touched > self.RELEASE and self._shards * self._full > self.RELEASE:  # a smaller array adds no more than it has
             region.release()
             self._touched = 0
         if mapped[shards].all():  # needs no lock: a region holds what it once held, until the last who reads from it lets go
@@ -279,8 +283,8 @@ class Rows:
         # A million shapes are tens of thousands of files, so the usual one takes as few calls as possible.
         path, file = self._opened(shard)
         try:
-            size, usual = os.fstat(file).st_size, self._usual_index
-            if size != self._usual_size or os.pread(file, len(usual), size - len(usual)) != usual:
+            size = os.fstat(file).st_size
+            if size != self._full or os.pread(file, len(self._usual), size - len(self._usual)) != self._usual:
                 self._check_layout(shard, file, size, path)
             # The whole stretch is mapped: a gap behind the file would be one more mapping.
             region.place(shard * self._stride, file, self._stride, path)

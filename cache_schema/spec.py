@@ -234,8 +234,6 @@ class Server:
     """Seconds after which a request without an answer is sent again."""
     patience: float = label(300.0)
     """Seconds without any answer after which a build gives up."""
-    without: tuple[str, ...] = ()
-    """Parameters that are left out of requests because the server does not take them, such as `seed`: its own values hold for these."""
     sight: bool = label(True)
     """Whether to make sure at the beginning that the server counts more tokens for a question with a picture than for one without."""
     price_in: float = label(0.0)
@@ -301,8 +299,10 @@ class CaptionSpec:
     reproducible: bool = added(True, identity=False)
     """Whether the same model writes the same texts again. False for a model behind an address. A view or shape may then lack a text,
     which is empty."""
-    server: Server = added(Server())
+    server: Server = added(Server(), identity=False)
     """The server of a model behind an address."""
+    without: tuple[str, ...] = added(())
+    """Parameters of questions to the server, such as `seed`, that are left out because it does not take them: its own values hold."""
 
     def __post_init__(self) -> None:
         within("captions.samples", self.samples, 1, 1000)

@@ -837,7 +837,7 @@ class Cache:
         everything[stored] = self.marked(record, stored)
         for shard, given in known.items():
             everything[shard] = given
-        digest = hashlib.sha256(everything)
+        digest = hashlib.sha256(everything.data)
         if products.of(record).statistics:
             digest.update(self._statistics_file(record) if statistics is None else statistics)
         found = digest.hexdigest()

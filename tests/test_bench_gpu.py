@@ -39,6 +39,11 @@ def test_all_sections_run_on_a_cpu(gpu, tmp_path, monkeypatch):
     assert facts["device"] == "cpu" and facts["smoke"] is True
 
 
+def test_without_the_device_there_is_one_line_and_no_file(gpu, tmp_path, capsys):
+    assert gpu.main(["--device", "cuda:99", "--folder", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith("bench/gpu.py: device 'cuda:99' cannot be used") and not list(tmp_path.iterdir())
+
+
 def test_an_error_is_a_row_and_time_that_is_over_is_one(gpu, tmp_path, monkeypatch):
     def broken(session):
         raise RuntimeError("no such kernel")

@@ -29,7 +29,7 @@ from trainer.batch import Used
 from trainer.checkpoint import Header, Loaded
 from trainer.config import AlignConfig, DistillConfig
 from trainer.folder import Begun, begun
-from trainer.part import Columns, selected
+from trainer.part import selected
 from trainer.tasks.result import Result
 
 LIBRARY: Final = "mmpd"
@@ -211,7 +211,7 @@ def _candidates(used: Used, opened: Sequence[Cache]) -> Iterator[Cache]:
 
 def _licensed(cache: Cache, header: Header) -> dict[str, int]:
     """Number of the shapes of a cache that a run was trained on, by licence."""
-    rows, names = selected(Columns(cache), header.config.data, header.config.seed), cache.manifest.licences
+    rows, names = selected(cache, header.config.data, header.config.seed), cache.manifest.licences
     if not names:
         return {"": len(rows)}
     values, counts = np.unique(np.asarray(cache.column("licence"))[rows], return_counts=True)

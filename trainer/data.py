@@ -91,6 +91,16 @@ class Pool:
         # A shape without a class has index -1, which finds the entry added at the end.
         self._classes = [np.append(own, NONE) for own in classes]
 
+    @property
+    def part(self) -> Ints:
+        """Index of each shape's cache. [S]"""
+        return np.repeat(np.arange(len(self._parts)), np.diff(self.ends, prepend=0))
+
+    @property
+    def row(self) -> Ints:
+        """Row of each shape in its cache. [S]"""
+        return np.concatenate([part.rows for part in self._parts], dtype=np.int64)
+
     def at(self, places: Places) -> Shapes:
         """The shapes at these places. [B]"""
         part = np.searchsorted(self.ends, places, side="right")

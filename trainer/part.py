@@ -152,8 +152,8 @@ class Part:
         """Arrays of the guide by name: `tokens` and `summary`."""
         self._use(products.INDEX.name)
         self._use(products.STATUS.name)
-        columns = Columns(cache)
-        self.rows = selected(columns, config, seed)
+        columns = _Columns(cache)
+        self.rows = _selected(columns, config, seed)
         """Rows of the selected shapes, ascending. [n]"""
         self.unsplit = int((columns.ok & (columns.split == NONE)).sum()) if cache.manifest.splits and config.splits else 0
         """Number of usable shapes that are in no split of a cache with splits, and are therefore not selected. A cache without splits that
@@ -404,7 +404,7 @@ def _check_teachers(caches: Sequence[Cache], asked: Sequence[str]) -> None:
         raise UserError(f"{paths}: there is {state}. `mmpd-cache add-teacher` adds one")
 
 
-class Columns:
+class _Columns:
     """What a selection looks at, each read once: a million shapes have thousands of files of each. [N] each"""
 
     def __init__(self, cache: Cache) -> None:
@@ -423,12 +423,16 @@ class Columns:
         return self.cache.column("label")
 
 
-def selected(columns: Columns, config: DataConfig, seed: int) -> NDArray[np.int32]:
+def selected(cache: Cache, config: DataConfig, seed: int) -> NDArray[np.int32]:
     """Rows of the usable shapes of the selected splits and classes, ascending. [n]
 
     Raises:
         UserError: the cache has no such split, or no shape is left.
     """
+    return _selected(_Columns(cache), config, seed)
+
+
+def _selected(columns: _Columns, config: DataConfig, seed: int) -> NDArray[np.int32]:
     cache = columns.cache
     manifest = cache.manifest
     keep = columns.ok.copy()

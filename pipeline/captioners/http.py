@@ -441,7 +441,7 @@ class Http:
         body |= {self._limit: most, "temperature": spec.temperature, "top_p": spec.top_p, "seed": seed, "stream": False}
         if spec.kinds:
             body["response_format"] = {"type": "json_object"}
-        return {name: value for name, value in body.items() if name not in spec.server.without}
+        return {name: value for name, value in body.items() if name not in spec.without}
 
     def _exchange(self, body: dict[str, Any]) -> dict[str, Any]:
         """Send a question, and return the answer as JSON. Raises as `_answered`."""
@@ -572,7 +572,7 @@ class Http:
             except _Refused as error:
                 raise UserError(
                     f"the server at {where} does not take a question {'with a picture' if encoded else 'of text alone'}: {error}. Does "
-                    f"{self.spec.model} see pictures? If it names a parameter that it does not know: --set server.without=NAME"
+                    f"{self.spec.model} see pictures? If it names a parameter that it does not know: --set without=NAME"
                     + ("" if encoded else "; if it wants a picture: --set server.sight=false")
                 ) from None
             except _Passing as problem:

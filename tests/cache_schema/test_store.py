@@ -134,7 +134,7 @@ def test_maps_and_memory_stay_bounded(tmp_path, monkeypatch):
 def test_a_mapped_shard_is_one_mapping(cache):
     """A gap behind a file would be a second one, and the system allows a process only so many."""
     rows = cache.rows("points/rgb")
-    assert rows._usual_size < rows._stride - 4096, "there is room for a gap"
+    assert rows._full < rows._stride - 4096, "there is room for a gap"
     rows.gather(np.arange(21))
     region = range(rows._state[0].address, rows._state[0].address + rows._state[0].size)
     maps = [line.split()[0].partition("-")[0] for line in Path("/proc/self/maps").read_text().splitlines()]

@@ -10,9 +10,8 @@ def test_the_marked_blocks_run(quickstart, tmp_path, monkeypatch):
     folder, printed = quickstart
     assert "24 ok" in printed[1]
     assert printed[-1].startswith("|")
-    shutil.copytree(folder / "runs", tmp_path / "runs")
-    for name in ("tiny.zarr", "my.zarr"):
-        shutil.copytree(folder / "tiny.zarr", tmp_path / name)
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(folder / "tiny.zarr", tmp_path / "my.zarr")
     monkeypatch.chdir(tmp_path)
     marked = [block for page in PAGES for block in blocks(page) if block.run and page != QUICKSTART]
     assert {block.language for block in marked} == {"python"}

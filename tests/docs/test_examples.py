@@ -27,6 +27,7 @@ def folder(quickstart: tuple[Path, list[str]], tmp_path_factory: pytest.TempPath
     """The cache and the run that an example would make first: the quickstart makes them with the same commands."""
     folder = tmp_path_factory.mktemp("examples")
     shutil.copytree(quickstart[0] / "tiny.zarr", folder / "tiny.zarr")
+    shutil.copy(quickstart[0] / "tiny.zarr.journal", folder)
     shutil.copytree(quickstart[0] / "runs" / "a", folder / "run")
     return folder
 

@@ -111,7 +111,7 @@ def test_the_model_is_known_by_the_name_that_its_server_gives_it(monkeypatch):
         assert "right" not in json.dumps(dataclasses.asdict(loaded))
         elsewhere = dataclasses.replace(loaded, server=Server(address="https://other/v1", at_once=3, price_in=2.0))
         assert fingerprint(elsewhere) == fingerprint(loaded)
-        assert fingerprint(dataclasses.replace(loaded, server=Server(without=("seed",)))) != fingerprint(loaded)
+        assert fingerprint(dataclasses.replace(loaded, without=("seed",))) != fingerprint(loaded)
         chat.model = "stub-vl-7b-2027"
         with pytest.raises(UserError, match=r"calls its model 'stub-vl-7b-2027', and the captions were begun with 'stub-vl-7b-2026'"):
             captioners.load(loaded)
@@ -131,7 +131,7 @@ def test_a_question_says_how_to_sample_and_leaves_out_what_a_server_does_not_tak
         with pytest.raises(UserError, match=r"box has no label or name for the place of \{\}"):
             captioner.caption(pictures(1), ["box"], [""])
         chat.faults = [(400, {}, {"error": {"message": "Unsupported parameter: use 'max_completion_tokens' instead."}})]
-        newer = captioners.load(asked(chat, settings=["server.without=seed,top_p"]))
+        newer = captioners.load(asked(chat, settings=["without=seed,top_p"]))
         caption(newer, pictures(1))
         assert not {"seed", "top_p", "max_tokens"} & chat.questions[-1].keys() and chat.questions[-1]["max_completion_tokens"] == 60
 

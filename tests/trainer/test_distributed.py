@@ -29,8 +29,8 @@ RUNS = {
 }
 TURNS = ("fsdp", "ddp", "fsdp")
 """How the two ranks of the run `turns` share the model; after three steps they stop and go on in the next way."""
-LIMIT: Final = 2.66
-"""Limit of temperatures during these trainings, which is just above where they begin, so that it is reached."""
+LIMIT: Final = 2.6
+"""Limit of temperatures during these trainings. They begin at 2.66, so it acts from the first step on."""
 PROGRAM = """
 import os, sys
 from pathlib import Path
@@ -103,7 +103,7 @@ def test_two_ranks_train_as_one_would(guided, aligned, tmp_path):
         assert buffers
         if name in ("align", "turns"):
             scales = [value for key, value in there.items() if key.endswith("log_scale")]
-            assert all(value.ndim == 0 and value <= LIMIT + 0.01 for value in scales) and any(value > LIMIT - 0.01 for value in scales)
+            assert scales and all(value.ndim == 0 and abs(value - LIMIT) < 0.02 for value in scales)
         for key in buffers:
             np.testing.assert_allclose(there[key], here[key], rtol=1e-3, atol=1e-5)
 

@@ -9,7 +9,7 @@ from tests.trainer.test_loop import losses, same_tensors
 from trainer import loop
 from trainer.align import Align
 from trainer.distributed import Ranks
-from trainer.encoders import catalog
+from trainer.encoders import catalog, mamba_cpu
 from trainer.loop import train
 from trainer.meter import Meter, Watch
 from trainer.recipes import configured
@@ -130,7 +130,8 @@ class Waits(TorchDispatchMode):
 
 @pytest.mark.parametrize("stage", ["align", "distill"])
 @pytest.mark.parametrize("encoder", ["pointmae-tiny", "pointmamba-tiny"])
-def test_the_cpu_waits_for_nothing_in_a_step(cache_path, stage, encoder):
+def test_the_cpu_waits_for_nothing_in_a_step(cache_path, stage, encoder, monkeypatch):
+    monkeypatch.setattr(mamba_cpu, "usable", lambda *_: False)  # a GPU takes the plain operations
     more = ["start=random", "guide=random", "distill.reconstruction_weight=1"] if stage == "distill" else ["data.negatives=6"]
     config = configured("smoke", stage, [f"encoder.name={encoder}", "encoder.depth=1", "probe=", "optim.ema=0.5", *more])
     ranks = Ranks(device=torch.device("cpu"))
