@@ -292,7 +292,7 @@ def test_a_curve_goes_from_neighbour_to_neighbour_and_everywhere_once(bits, monk
     monkeypatch.setattr(pointmamba, "UNIT_BITS", 1)
     axis = torch.arange(2**bits)
     cells = torch.cartesian_prod(axis, axis, axis)
-    places = pointmamba.Places(grid=1.0)(cells.unsqueeze(0) + 0.5)[0]  # [S, G]
+    places = pointmamba.CurvePlaces(grid=1.0)(cells.unsqueeze(0) + 0.5)[0]  # [S, G]
     for curve in places:
         assert torch.equal(curve.sort().values, torch.arange(len(cells)))
         assert (cells[curve.argsort()].diff(dim=0).abs().sum(1) == 1).all()
@@ -305,7 +305,7 @@ def test_centres_are_ordered_as_published(generator, extent):
     centres = extent * torch.rand(2, 40, 3, generator=generator) - 1
     centres[0, :2] = torch.tensor([[-1.0, -1.0, -1.0], [extent - 1.0, 0.0, 0.0]])
     centres[1, :2] = torch.tensor([[-1.0, -1.0, -1.0], [0.0, 0.0, extent - 1.0]])
-    places = pointmamba.Places(0.02)(centres)
+    places = pointmamba.CurvePlaces(0.02)(centres)
     assert torch.equal(places[:, 0].argsort(1), published_order(centres, swapped=False))
     assert torch.equal(places[:, 1].argsort(1), published_order(centres, swapped=True))
     assert not torch.equal(places[:, 0], places[:, 1])
@@ -314,7 +314,7 @@ def test_centres_are_ordered_as_published(generator, extent):
 def test_a_shapes_order_is_its_own(generator):
     """Whatever else is in the batch, where it lies on the grid, and if several centres share a cell."""
     small, large = torch.rand(1, 30, 3, generator=generator), 9 * torch.rand(1, 30, 3, generator=generator)
-    places = pointmamba.Places(0.02)
+    places = pointmamba.CurvePlaces(0.02)
     alone, together = places(small), places(torch.cat([small, large]))
     assert torch.equal(alone[0], together[0]) and torch.equal(places(large)[0], together[1])
     assert torch.equal(places(small + 0.02 * 64), alone)

@@ -151,7 +151,7 @@ def _automaton() -> tuple[list[int], list[int]]:
 TABLE, ZEROS = _automaton()
 
 
-class Places(nn.Module):
+class CurvePlaces(nn.Module):
     """The position of every centre along every curve: [B, G, 3] to [B, S, G] int64. Centres in one cell keep the order of their indices.
 
     The direction of a Hilbert curve depends on its number of levels. In the published code, the largest shape of a batch decides this
@@ -289,7 +289,7 @@ class PointMamba(nn.Module):
         self.centres = config.centres
         self.embed = PatchEmbed(config.channels, config.embed, config.dim)
         self.positions = position_mlp(config.dim)
-        self.places = Places(config.grid)
+        self.places = CurvePlaces(config.grid)
         self.scales = nn.ParameterList([1 + 0.02 * torch.randn(config.dim) for _ in CURVES])
         self.shifts = nn.ParameterList([0.02 * torch.randn(config.dim) for _ in CURVES])
         self.mamba = Mamba(config, config.depth, config.drop_path)
