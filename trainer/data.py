@@ -50,7 +50,7 @@ AHEAD: Final = 2
 """Number of finished batches that may wait in the queue, in addition to one for each thread."""
 
 T = TypeVar("T")
-Places = NDArray[np.int32]
+PlaceNumbers = NDArray[np.int32]
 """Positions in the list of all selected shapes."""
 
 
@@ -101,7 +101,7 @@ class Pool:
         """Row of each shape in its cache. [S]"""
         return np.concatenate([part.rows for part in self._parts], dtype=np.int64)
 
-    def at(self, places: Places) -> Shapes:
+    def at(self, places: PlaceNumbers) -> Shapes:
         """The shapes at these places. [B]"""
         part = np.searchsorted(self.ends, places, side="right")
         row, own_class, label = np.empty((3, len(places)), np.int64)
@@ -166,10 +166,10 @@ class Epochs:
             )
         if batch > self.length:
             raise UserError(f"a batch of {batch} is larger than an epoch of {self.length} shapes: --set optim.batch={self.length} or less")
-        self._orders: dict[int, Places] = {}
+        self._orders: dict[int, PlaceNumbers] = {}
         self._lock = threading.Lock()
 
-    def order(self, epoch: int) -> Places:
+    def order(self, epoch: int) -> PlaceNumbers:
         """The places in the order of one epoch. [length]"""
         # Several threads ask for a new epoch at the same time: one shuffles it, the others wait.
         with self._lock:
@@ -185,14 +185,14 @@ class Epochs:
                 self._orders[epoch] = rng.permutation(np.concatenate(chosen))
             return self._orders[epoch]
 
-    def batch(self, number: int) -> Places:
+    def batch(self, number: int) -> PlaceNumbers:
         """The places of batch `number`. [B]"""
         # Epochs form one endless stream: a batch may have the end of one epoch and the beginning of the next. So no shape is left over
         # at the end of an epoch, and all batches have the same size, which batch norm and torch.compile need.
         epoch, offset = np.divmod(np.arange(number * self.batch_size, (number + 1) * self.batch_size), self.length)
         return np.concatenate([self.order(int(e))[offset[epoch == e]] for e in np.unique(epoch)])
 
-    def following(self, number: int, count: int) -> Places:
+    def following(self, number: int, count: int) -> PlaceNumbers:
         """The next `count` places after a batch in the order of its epoch, without places of the batch itself. [Q]"""
         # The order is random already, so these places need no draw. After the end of the epoch, its beginning follows.
         epoch, offset = divmod((number + 1) * self.batch_size - 1, self.length)
@@ -397,7 +397,7 @@ class Data:
 
     # ---- random choices
 
-    def _draw(self, places: Places, rng: np.random.Generator, captioners: np.random.Generator) -> Drawn:
+    def _draw(self, places: PlaceNumbers, rng: np.random.Generator, captioners: np.random.Generator) -> Drawn:
         """Draw the choices for the shapes at these places: the captioner from `captioners`, everything else from `rng`."""
         shapes = self.pool.at(places)
         # Always draw all random numbers, needed or not. So the view of a shape does not change if, for example, templates are turned off,
