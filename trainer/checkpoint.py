@@ -30,8 +30,10 @@ from trainer.config import AlignConfig, DistillConfig
 from trainer.encoders import catalog
 from trainer.encoders.protocol import EncoderSettings
 from trainer.points import Convention
-from trainer.saved import AVERAGE, FEATURES, OPTIMIZER, check_kind, damaged
+from trainer.saved import AVERAGE as AVERAGE
+from trainer.saved import FEATURES, check_kind, damaged
 from trainer.saved import LAST as LAST
+from trainer.saved import OPTIMIZER as OPTIMIZER
 from trainer.saved import SHARED as SHARED
 from trainer.saved import WEIGHTS as WEIGHTS
 from trainer.saved import path as path

@@ -104,7 +104,7 @@ class Body(nn.Module):
         return next(self.parameters()).device
 
     @property
-    def state(self) -> tuple[Hashable, ...]:
+    def state(self) -> tuple[Any, ...]:
         """What the features of given points depend on. Whatever changes weights in place, such as an optimiser, changes it."""
         versions = tuple(tensor._version for tensor in self.state_dict(keep_vars=True).values())
         return self.encoder, self.summary, self.pool, self.convention, versions

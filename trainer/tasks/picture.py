@@ -76,7 +76,7 @@ def as_png(figure: Figure) -> bytes:
         engine.execute(figure)  # once: `Figure.savefig` would arrange and draw everything twice, with the same pixels
         figure.set_layout_engine("none")
     file = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(file)
+    FigureCanvasAgg(figure).print_png(file)  # type: ignore[no-untyped-call]
     return file.getvalue()
 
 
