@@ -102,4 +102,4 @@ def test_every_other_encoder_goes_through_both_stages_and_every_task(few, tmp_pa
             settings = [part for setting in QUICK.get(task, ()) for part in ("--set", setting)]
             metrics = json.loads(train("eval", task, run, few, "--json", *settings))["scores"]["metrics"]
             values = [value for metric in metrics if metric["headline"] for value in metric["values"]]
-            assert values and 0 < max(values) <= 100
+            assert values and all(0 <= value <= 100 for value in values)  # of few shapes, chance may name none
