@@ -42,7 +42,8 @@ def scored_over(views: np.ndarray, texts: np.ndarray, over: str) -> np.ndarray:
     """
     cosines = _cosines(views, np.broadcast_to(texts, (len(views), *texts.shape)))  # [V, K]
     whole = {"first": cosines[0], "mean": cosines.mean(axis=0), "max": cosines.max(axis=0)}[over]
-    return np.round(whole, 4).astype(np.float32)
+    scores: np.ndarray = np.round(whole, 4).astype(np.float32)
+    return scores
 
 
 def _cosines(images: np.ndarray, texts: np.ndarray) -> np.ndarray:

@@ -202,8 +202,8 @@ def text_keys(cells: NDArray[np.uint8], known: _Keys | None = None) -> Ints:
         cells: the texts.
         known: keys of texts that came before, to which new ones are added.
     """
-    # NumPy's own text type leaves out the zeros behind a text, so that few bytes are looked up. Columns that are zeros in all cells are left
-    # out before, eight at a time: it looks at every one of them.
+    # NumPy's own text type leaves out the zeros behind a text, so that few bytes are looked up. It looks at every zero, so columns that are
+    # zeros in all cells are left out before, eight at a time.
     used = 8 * (int(np.bitwise_or.reduce(cells.view("<u8"), axis=0).nonzero()[0].max(initial=0)) + 1)
     texts = np.ascontiguousarray(cells[:, :used]).view(f"S{used}").ravel().tolist()
     return np.fromiter(map((_Keys() if known is None else known).__getitem__, texts), np.int64, len(texts))
