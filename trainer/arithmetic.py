@@ -58,6 +58,21 @@ def choose(asked: Asked, device: torch.device, kept: str | None = None) -> Arith
     )
 
 
+def of_task(learns: bool, device: torch.device) -> Arithmetic:
+    """The precision in which an evaluation trains.
+
+    On a CPU it is float32: that results in bfloat16 agree within seeds is shown for pre-training only, and an evaluation has no setting by
+    which two results could be told apart. On a GPU it is bfloat16 if the GPU has it.
+
+    Args:
+        learns: whether the encoder, or new parts in it, learns. If only a head does, features are computed in float32.
+        device: where it computes.
+    """
+    if not learns or device.type == "cpu":
+        return Arithmetic(precision="float32", why="evaluations on a CPU and frozen encoders have it")
+    return _best(device)
+
+
 def _best(device: torch.device) -> Arithmetic:
     """bfloat16 where the device computes it, else float32. Nothing is timed: the device says what it has."""
     if device.type == "cuda":

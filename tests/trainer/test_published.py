@@ -337,7 +337,7 @@ def test_other_sizes_are_told(imported, tmp_path):
     del weights["MAE_encoder.norm.bias"]
     with pytest.raises(ValueError, match=r"encoder\.norm\.bias is missing"):
         imported("point-mae", weights, SIZES["point-mae"])
-    with pytest.raises(ValueError, match="is read by the encoders pointmae-s, pointmae-tiny, not by pointmamba-s"):
+    with pytest.raises(ValueError, match="is read by the encoders pointmae-s, pointmae-b, pointmae-l, pointmae-tiny, not by pointmamba-s"):
         imported("point-mae", weights, ["encoder.name=pointmamba-s"])
     with pytest.raises(ValueError, match=r"an import of point-mae only sets encoder\.\*, distill\.reconstruction_depth, distill"):
         imported("point-mae", weights, ["distill.global_weight=0"])

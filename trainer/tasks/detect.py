@@ -25,7 +25,7 @@ from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
 from cache_schema.store import Cache
-from trainer.arithmetic import choose
+from trainer.arithmetic import of_task
 from trainer.encoders.catalog import regrouped
 from trainer.encoders.protocol import Encoder
 from trainer.points import Blocks, Convention, specification
@@ -165,7 +165,7 @@ def fit(encoder: Encoder, train: Scenes, convention: Convention | None, frame: F
     detector = _built(encoder, train, convention, frame, options)
     blocks, device = _blocks(train, convention, detector), next(detector.parameters()).device
     true, kinds = torch.from_numpy(train.boxes).float().to(device), torch.from_numpy(train.kinds).to(device)
-    precision = choose("float32" if options.tune == "mlp" else "auto", device)
+    precision = of_task(options.tune != "mlp", device)
 
     def loss(chosen: NDArray[np.int64], order: np.random.Generator, chance: torch.Generator) -> Tensor:
         points = blocks.read(train.shapes.rows[chosen], order.integers(blocks.blocks, size=len(chosen))).to(device)

@@ -26,7 +26,7 @@ from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
 from cache_schema.spec import added
 from trainer import layers
-from trainer.arithmetic import choose
+from trainer.arithmetic import of_task
 from trainer.augment import AugmentOptions, augment, draw
 from trainer.classifiers import layered
 from trainer.config import OptimConfig
@@ -52,9 +52,9 @@ class Schedule:
     """What is trained, and how: the settings that every fine-tuning has."""
 
     tune: Literal["full", "mlp", "linear", Mode] = told("full")
-    """The part of the model that the task trains. `full`: the encoder and a three-layer head. `mlp`: only the three-layer head. `linear`:
-    only one linear layer. Any other name is a method of `trainer.tuning.catalog`: the head and new parts in the blocks of the frozen
-    encoder. Where the hardware computes bfloat16, a forward pass through an encoder that learns takes that."""
+    """The part of the model that the task trains. `full`: the encoder and a three-layer head (on a GPU in bfloat16). `mlp`: only the
+    three-layer head. `linear`: only one linear layer. Any other name is a method of `trainer.tuning.catalog`: the head and new parts in the
+    blocks of the frozen encoder."""
     efficient: Efficient = Efficient()
     """Sizes of the new parts. Each method of `trainer.tuning.catalog` reads its own."""
     epochs: int = 300
@@ -148,7 +148,7 @@ def fit(body: Body, shapes: Shapes, training: Training, seed: int) -> Iterator[t
     top = head(width, len(shapes.classes), training).to(device)
     learning = nn.ModuleList([top] if frozen else [body, top])
     labels = torch.from_numpy(shapes.labels).to(device)
-    precision = choose("float32" if frozen else "auto", device)
+    precision = of_task(not frozen, device)
 
     def loss(chosen: NDArray[np.int64], order: np.random.Generator, chance: torch.Generator) -> Tensor:
         which = order.integers(blocks.blocks, size=len(chosen))

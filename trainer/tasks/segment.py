@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.spec import GREY
-from trainer.arithmetic import choose
+from trainer.arithmetic import of_task
 from trainer.augment import AugmentOptions, augment, draw
 from trainer.encoders.catalog import regrouped
 from trainer.encoders.protocol import Encoder
@@ -264,7 +264,7 @@ def fit(
         raise UserError(f"{data.shapes.name}: training needs two shapes at least, got {len(data)}")
     device = next(model.parameters()).device
     inside = None if data.inside is None else data.inside.to(device)
-    precision = choose("float32" if options.tune in ("mlp", "linear") else "auto", device)
+    precision = of_task(options.tune not in ("mlp", "linear"), device)
 
     def loss(chosen: NDArray[np.int64], order: np.random.Generator, chance: torch.Generator) -> Tensor:
         which = order.integers(data.full.blocks, size=len(chosen))
