@@ -82,7 +82,10 @@ def _best(device: torch.device) -> Arithmetic:
         return _arithmetic(False, "", f"bfloat16 is not tried on {device.type}")
     if not torch.backends.mkldnn.is_available():  # such as on macOS: torch's own products in bfloat16 use none of these instructions
         return _arithmetic(False, "", "this torch has no oneDNN, which computes bfloat16")
-    has = torch.cpu.get_capabilities()
+    capabilities = getattr(torch.cpu, "get_capabilities", None)
+    if capabilities is None:
+        return _arithmetic(False, "", f"torch {torch.__version__} does not say what this processor computes, as torch 2.11 does")
+    has = capabilities()
     found = next((name for name in INSTRUCTIONS if has.get(name)), "")
     return _arithmetic(bool(found), f"this processor has {found}", "this processor has no bfloat16")
 

@@ -51,6 +51,12 @@ def test_float32_is_taken_elsewhere(processor, monkeypatch):
         assert choose("auto", GPU).precision == expected
 
 
+def test_an_older_torch_that_does_not_know_the_processor_takes_float32(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    chosen = choose("auto", CPU)
+    assert chosen.precision == "float32" and "torch 2.11" in chosen.why
+
+
 def test_a_run_keeps_what_it_began_with(processor, monkeypatch):
     processor()
     kept = choose("auto", CPU, "bfloat16")
