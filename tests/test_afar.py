@@ -73,6 +73,16 @@ def test_a_mirror_that_must_drop_files_gives_the_same_losses(cache, lab, tmp_pat
     assert sum(lab.got.values()) > 2 * sum(map(sum, read_sizes(cache).values()))  # files did come again
 
 
+def test_data_in_memory_need_no_room_in_the_mirror(cache, lab, tmp_path):
+    """What is read once stays in memory, so a mirror has room enough that is too small for the files of a batch."""
+    expected = losses(cache, tmp_path / "local")
+    lab.reset()
+    mirror = f"data.mirror={tmp_path / 'm'}", "data.mirror_limit=9KiB"
+    assert losses("s3://lab/a.zarr", tmp_path / "run", "data.resident=device", *mirror) == expected
+    # Files come at most twice: to be looked at, and, if others took their room meanwhile, to be loaded. No epoch fetches any again.
+    assert sum(lab.got.values()) < 3 * sum(map(sum, read_sizes(cache).values()))
+
+
 def test_addresses_and_mirrors_belong_together(cache, tmp_path):
     with pytest.raises(UserError, match=r"data\.mirror=DIR"):
         losses("s3://lab/a.zarr", tmp_path / "run")

@@ -50,7 +50,7 @@ def open_all(caches: Sequence[Path | str], config: DataConfig) -> list[Cache]:
 
 
 class Ahead:
-    """Fetches the files of batches before these are made. Without a cache elsewhere it does nothing."""
+    """Fetches the files of batches before these are made. It does nothing if batches read no files of a cache elsewhere."""
 
     def __init__(self, data: Data, numbers: range, share: slice) -> None:
         """
@@ -63,7 +63,7 @@ class Ahead:
             UserError: the mirror is too small for a batch.
         """
         self.data, self.share = data, share
-        mirrored = [part.cache for part in data.parts if isinstance(part.cache, MirroredCache)]
+        mirrored = [part.cache for part, _ in data.opened() if isinstance(part.cache, MirroredCache)]
         self.mirror: Mirror | None = mirrored[0].mirror if mirrored else None
         self._pinned: dict[int, list[str]] = {}
         self._changed = threading.Condition()
@@ -178,11 +178,10 @@ class Ahead:
 def _sizes(data: Data) -> tuple[int, int]:
     """Bytes of the files that one batch may need at once, and of all files that batches read from caches elsewhere."""
     least = most = 0
-    for part in data.parts:
+    for part, rows in data.opened():
         if isinstance(part.cache, MirroredCache):
-            for rows in (*part.opened, *data.points_of(part)):
-                shards = np.unique(part.rows // rows.node.shard).tolist()
-                sizes = sorted((shard_bytes(rows.node, shard) for shard in shards), reverse=True)
-                least += sum(sizes[: data.size + data.config.negatives])
-                most += sum(sizes)
+            shards = np.unique(part.rows // rows.node.shard).tolist()
+            sizes = sorted((shard_bytes(rows.node, shard) for shard in shards), reverse=True)
+            least += sum(sizes[: data.size + data.config.negatives])
+            most += sum(sizes)
     return least, most

@@ -349,8 +349,14 @@ class Data:
         """The arrays of points that batches read from a cache."""
         return self._blocks[self.parts.index(part)].opened
 
+    def opened(self) -> Iterator[tuple[Part, Rows]]:
+        """Every array whose files batches read, with its cache."""
+        for part in self.parts:
+            for rows in (*part.opened, *self.points_of(part)):
+                yield part, rows
+
     def reads(self, number: int, share: slice = slice(None)) -> Iterator[tuple[Part, Rows, Ints]]:
-        """Tell what `batch` reads: for each array, its cache and the rows that are read. [n]"""
+        """Tell what `batch` reads from files: for each array, its cache and the rows that are read. [n]"""
         drawn, others = self._drawn(number, share)
         for i, part in enumerate(self.parts):
             mine = drawn.of(np.flatnonzero(drawn.part == i))

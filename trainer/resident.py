@@ -92,6 +92,12 @@ class Resident(Data):
 
     # ---- batches
 
+    def opened(self) -> Iterator[tuple[Part, Rows]]:
+        yield from () if self._held else super().opened()
+
+    def reads(self, number: int, share: slice = slice(None)) -> Iterator[tuple[Part, Rows, Ints]]:
+        yield from () if self._held else super().reads(number, share)
+
     def batch(self, number: int, share: slice = slice(None)) -> Batch:
         batch = super().batch(number, share)
         return batch if not self._held or self.device.type == "cpu" else batch.pinned().to(self.device)
