@@ -229,7 +229,7 @@ def _prepare(config: AlignConfig | DistillConfig, caches: Sequence[Path | str], 
             guide_setup=kept.guide_setup if kept and not guide else checkpoint.guide_setup(guide, data.guide),
             points=data.convention,
             init=kept.init if kept else taken,
-            precision=chosen.precision,
+            precision=chosen.precision if steps else "",  # a run without steps is the same on every processor
         ),
         generator=torch.Generator(ranks.device),
         arithmetic=chosen,
@@ -391,12 +391,13 @@ def _step(
 def _announce(training: Training, before: Header, ranks: Ranks, console: Console) -> None:
     """Print the data, the size of the model, the number of steps, and what the weights come from."""
     size = sum(p.numel() for p in training.trained)
-    told = (
-        f"{training.data}. {size:,} parameters, {training.header.steps} steps of {training.config.optim.batch} on {ranks.device} in "
-        f"{training.arithmetic.precision} ({training.arithmetic.why})"
-    )
+    steps, chosen = training.header.steps, training.arithmetic
+    told = f"{training.data}. {size:,} parameters, {steps} steps of {training.config.optim.batch} on {ranks.device}"
+    told += f" in {chosen.precision} ({chosen.why})" if steps else ""
     console.print(Text(printable(told)), soft_wrap=True)
     guide, lines = training.guide, []
+    if training.config.distributed == "fsdp" and ranks.count == 1:
+        lines.append("distributed=fsdp has no effect in one process, which keeps the whole model: start several by torchrun")
     if training.header.init and before.step == 0:
         lines += start.told(training.header.init, training.frozen.told)
     if guide and guide.header.unfinished:

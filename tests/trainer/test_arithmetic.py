@@ -98,6 +98,18 @@ def test_the_precision_is_told_stored_and_kept(cache_path, tmp_path, processor, 
     assert rough != precise and rough == pytest.approx(precise, rel=0.05)
 
 
+def test_a_run_without_steps_is_the_same_on_every_processor(cache_path, tmp_path, processor):
+    config = config_of("distill", "precision=auto", "encoder.name=pointmae-tiny", "optim.batch=8", "distributed=fsdp", recipe="scratch")
+    setups = set()
+    for instruction in ("amx_bf16", "avx2"):
+        processor(instruction)
+        said = io.StringIO()
+        train(config, [cache_path], tmp_path / instruction, device="cpu", console=Console(file=said, width=400))
+        assert "0 steps of 8 on cpu\n" in said.getvalue() and "distributed=fsdp has no effect in one process" in said.getvalue()
+        setups.add(checkpoint.setup(checkpoint.header(tmp_path / instruction)))
+    assert len(setups) == 1
+
+
 FAULTS = """
 import resource, sys
 import numpy as np
