@@ -238,7 +238,16 @@ def anew():
         function.cache_clear()
 
 
-@pytest.mark.parametrize(("compiler", "reason"), [("", "CC is empty"), ("no-such-compiler", "No such file"), ("cc -Dvec=", "error")])
+@pytest.mark.parametrize(
+    ("compiler", "reason"),
+    [
+        ("", "CC is empty"),
+        ('"', "CC is no command: No closing quotation"),
+        ("no-such-compiler", "No such file"),
+        ("cc -Dvec=", "error"),
+        (r"""sh -c 'printf "\351chec" >&2; exit 1'""", "chec"),  # a message that is not UTF-8
+    ],
+)
 def test_without_a_compiler_the_plain_scan_is_used_and_this_is_said(anew, generator, monkeypatch, capsys, compiler, reason):
     monkeypatch.setenv("CC", compiler)
     values = [value.detach() for value in scanned(generator, 6, dtype=torch.float32)]

@@ -99,13 +99,18 @@ def _library() -> ctypes.CDLL:
         OSError: there is no compiler, or its result cannot be loaded.
         subprocess.SubprocessError: the compiler failed or took too long.
     """
-    compiler = shlex.split(os.environ.get("CC", "cc"))
+    try:
+        compiler = shlex.split(os.environ.get("CC", "cc"))
+    except ValueError as error:
+        raise OSError(f"CC is no command: {error}") from error
     if not compiler:
         raise OSError("CC is empty")
     with tempfile.TemporaryDirectory(prefix="mmpd-mamba-") as folder:
         file = Path(folder) / "mamba.so"
         command = [*compiler, *FLAGS, str(SOURCE), "-o", str(file)]
-        subprocess.run(command, check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=SECONDS)
+        subprocess.run(
+            command, check=True, capture_output=True, encoding="utf-8", errors="replace", stdin=subprocess.DEVNULL, timeout=SECONDS
+        )
         return ctypes.CDLL(str(file))
 
 
