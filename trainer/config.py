@@ -202,7 +202,8 @@ class DistillConfig(StageConfig):
     guide: str = ""
     """Name of the guide in the cache; empty for the only guide."""
     guide_online: bool = False
-    """Run the guide at every step instead of reading its features from the cache."""
+    """Run the guide at every step instead of reading its features from the cache. On a CPU it computes in float32, as `mmpd-train guide`
+    does; on a GPU in the precision of the run."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

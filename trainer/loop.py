@@ -513,7 +513,8 @@ def _build(config: AlignConfig | DistillConfig, data: Data, guide: Loaded | None
 
 def _guided(batch: Batch, guide: Loaded) -> Batch:
     """Add the guide's features to a batch. They are computed from the blocks as stored, like the features in a cache."""
-    features = guide.model.features(batch.points[..., : guide.model.encoder.config.channels], batch.ordered)
+    with torch.autocast("cpu", enabled=False):  # features in a cache are float32, too, before they are stored; a GPU is not meant
+        features = guide.model.features(batch.points[..., : guide.model.encoder.config.channels], batch.ordered)
     return dataclasses.replace(batch, guide_tokens=features.tokens, guide_summary=features.summary)
 
 

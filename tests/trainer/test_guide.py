@@ -156,12 +156,15 @@ def test_a_guide_that_says_the_same_of_everything_is_found_out(guided):
     assert guide._apart(np.array([[3, 0], [0, 1], [-2, 0]], np.float16)) == pytest.approx((1 + 1 + 2) / 3)
 
 
-def test_online_and_cached_guides_give_the_same_losses(guided, aligned, tmp_path):
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_online_and_cached_guides_give_the_same_losses(guided, aligned, tmp_path, precision):
     losses = []
     for online in ("false", "true"):
-        train(config_of("distill", "guide=own", f"guide_online={online}"), [guided], tmp_path / online, guide_run=aligned, device="cpu")
+        config = config_of("distill", "guide=own", f"precision={precision}", f"guide_online={online}")
+        train(config, [guided], tmp_path / online, guide_run=aligned, device="cpu")
         losses.append([record["loss"] for record in log.records(tmp_path / online)])
     assert len(losses[0]) == 9
+    assert losses[0][0] == pytest.approx(losses[1][0], abs=1e-5), "the features differ only by how they are stored"
     np.testing.assert_allclose(losses[0], losses[1], atol=1e-3)
 
 
