@@ -1,7 +1,15 @@
 """`mmpd-train`: pre-train a 3D encoder from a cache alone, in two stages, and measure it. Every command explains itself with --help."""
 
-import dataclasses
+# ruff: noqa: E402, because NumPy and torch read the number of threads when they are imported. The modules below import NumPy.
 import os
+
+from trainer import machine
+
+machine.suit()
+# By default OpenMP's threads spin while they wait. On a machine with other work this costs far more than it gains.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import dataclasses
 import signal
 import sys
 import time
@@ -17,7 +25,7 @@ from cache_schema import plugins
 from cache_schema.errors import UserError
 from cache_schema.remote import is_remote
 from cache_schema.terminal import printable, version_line
-from trainer import cli_use, machine, signals
+from trainer import cli_use, signals
 from trainer.tasks.protocol import TASKS
 from trainer.terminal import answer, err, out, print_json, print_wide, progress, say
 
@@ -27,10 +35,6 @@ if TYPE_CHECKING:
     from trainer.config import AlignConfig, DistillConfig, StageConfig
     from trainer.tasks.protocol import TaskOptions
     from trainer.tasks.result import Result
-
-# By default OpenMP's threads spin while they wait. On a machine with other work this costs far more than it gains. OpenMP reads this
-# variable when torch is imported, so it is set before.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(
     help="Train 3D encoders from a cache: align, guide, distill, eval. Start with: mmpd-train align out.zarr runs/align",
@@ -75,7 +79,6 @@ def common(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")] = False,
 ) -> None:
     """Train 3D encoders from a cache: align, guide, distill, eval. Start with: mmpd-train align out.zarr runs/align"""
-    machine.suit()
 
 
 @app.command()
