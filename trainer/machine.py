@@ -49,6 +49,12 @@ def keep_freed() -> bool:
     return bool(library.mallopt(MMAP_THRESHOLD, LARGEST)) and bool(library.mallopt(TRIM_THRESHOLD, 2**31 - 1))
 
 
+def processors() -> int:
+    """Number of processors that this process may use at a time, at least one: those of its affinity, as far as its control groups allow."""
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, int(min(own, quota() or own)))
+
+
 def quota(root: Path = Path("/")) -> float | None:
     """Processors that the control groups of this process may use on average, such as 1.5; None for all (https://docs.kernel.org/admin-guide/cgroup-v2.html).
 

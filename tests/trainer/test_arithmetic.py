@@ -158,6 +158,13 @@ def test_as_many_threads_as_a_container_may_use(monkeypatch, asked, allowed, exp
     assert machine.os.environ.get(machine.THREADS) == expected
 
 
+@pytest.mark.parametrize("allowed, expected", [(None, 3), (2.5, 2), (0.5, 1), (64, 3)])
+def test_processors_are_those_of_the_affinity_and_of_the_container(monkeypatch, allowed, expected):
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda process: {0, 2, 5}, raising=False)
+    monkeypatch.setattr(machine, "quota", lambda: allowed)
+    assert machine.processors() == expected
+
+
 FRESH = """
 import sys
 from trainer import machine
