@@ -6,6 +6,8 @@ CACHE ?= build/starter.zarr
 RUNS ?= build/runs
 ENCODER ?= pointmae
 RUN = $(RUNS)/$(ENCODER)
+# Two trainings side by side have half of the processors each, unless the user says how many.
+HALF = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$($(BIN)/python -c 'from trainer.machine import processors; print((processors() + 1) // 2)')}
 # One test process a core, one thread each.
 PARALLEL ?= -n auto --dist worksteal
 
@@ -42,7 +44,7 @@ train: cache  ## both stages on the default cache, a table, and curves; ENCODER=
 	$(BIN)/mmpd-train align $(CACHE) $(RUN)-align --set encoder.name=$(ENCODER)-tiny --resume
 	$(BIN)/mmpd-train guide $(CACHE) $(RUN)-align
 	@echo "Now stage 2 and what it is compared with, side by side."
-	@$(MAKE) --no-print-directory -j2 -Oline train-distill train-compared
+	@$(HALF) $(MAKE) --no-print-directory -j2 -Oline train-distill train-compared
 	$(BIN)/mmpd-train eval svm,knn $(RUN)-distill $(CACHE) >/dev/null
 	$(BIN)/mmpd-train eval table $$(dirname $$(ls -d $(RUNS)/*/eval))
 	@echo "Curves: $(RUN)-align/curves.png $(RUN)-distill/curves.png; confusions: $(RUN)-*/eval/*.png"
@@ -64,8 +66,8 @@ dense: cache  ## parts, rooms and boxes: the dense tasks on made shapes and made
 	$(BIN)/mmpd-cache build rooms $(ROOMS).zarr --recipe whole-scenes $(FURNITURE) --set source.count=96 --set points.count=4096 \
 	  --set points.ordered=512
 	$(BIN)/mmpd-train align $(CACHE) $(RUN)-align --set encoder.name=$(ENCODER)-tiny --resume
-	@echo "Now three tasks are trained twice, from random weights and from those of stage 1, side by side on two cores. This takes minutes."
-	@OMP_NUM_THREADS=1 $(MAKE) --no-print-directory -j2 -Oline dense-true dense-false
+	@echo "Now three tasks are trained twice, from random weights and from those of stage 1, side by side. This takes minutes."
+	@$(HALF) $(MAKE) --no-print-directory -j2 -Oline dense-true dense-false
 	$(BIN)/mmpd-train eval table $(RUN)-align
 	@echo "Predictions beside the truth: $(RUN)-align/eval/*.png"
 

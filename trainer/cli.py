@@ -1,7 +1,15 @@
 """`mmpd-train`: pre-train a 3D encoder from a cache alone, in two stages, and measure it. Every command explains itself with --help."""
 
-import dataclasses
+# ruff: noqa: E402, because NumPy and torch read the number of threads when they are imported. The modules below import NumPy.
 import os
+
+from trainer import machine
+
+machine.suit()
+# By default OpenMP's threads spin while they wait. On a machine with other work this costs far more than it gains.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import dataclasses
 import signal
 import sys
 import time
@@ -17,20 +25,18 @@ from cache_schema import plugins
 from cache_schema.errors import UserError
 from cache_schema.remote import is_remote
 from cache_schema.terminal import printable, version_line
-from trainer import cli_use, machine, signals
+from trainer import cli_use, signals
 from trainer.tasks.protocol import TASKS
 from trainer.terminal import answer, err, out, print_json, print_wide, progress, say
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cache_schema.store import Cache
     from trainer.checkpoint import Loaded
     from trainer.config import AlignConfig, DistillConfig, StageConfig
     from trainer.tasks.protocol import TaskOptions
     from trainer.tasks.result import Result
-
-# By default OpenMP's threads spin while they wait. On a machine with other work this costs far more than it gains. OpenMP reads this
-# variable when torch is imported, so it is set before.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(
     help="Train 3D encoders from a cache: align, guide, distill, eval. Start with: mmpd-train align out.zarr runs/align",
@@ -75,7 +81,6 @@ def common(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")] = False,
 ) -> None:
     """Train 3D encoders from a cache: align, guide, distill, eval. Start with: mmpd-train align out.zarr runs/align"""
-    machine.suit()
 
 
 @app.command()
@@ -208,7 +213,9 @@ def distill(
 
 EVAL_HELP: Final = f"""Measure a run, or join the results of several into one table.
 
-Tasks: {", ".join(TASKS)}. `mmpd-train show TASK` prints what --set can change.
+Tasks: {", ".join(TASKS)}. `mmpd-train show TASK` prints what --set can change. With several tasks a setting goes to each task that has
+it; one that no task has is refused. With --json the results of several tasks, runs or test caches are a list, which is printed even if a
+later one fails.
 
 \b
 mmpd-train eval svm runs/distill out.zarr
@@ -298,12 +305,12 @@ def evaluate(
         return
     from trainer.tasks import catalog
 
-    names = task.split(",")
+    names = [name.strip() for name in task.split(",")]
     if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         raise UserError(f"eval names the task {repeated[0]} twice: name it once")
     if keep and len(names) > 1:
         raise UserError("--keep would give the classifiers of several tasks one name: name one task")
-    chosen = {name: catalog.options(name, [] if any(of_kept.values()) else set_ or [], peer_protocol=peer_protocol) for name in names}
+    chosen = catalog.options_of(names, [] if any(of_kept.values()) else set_ or [], peer_protocol=peer_protocol)
     if len(paths) < 2:
         raise UserError(f"eval {task} takes a run and a cache, got {len(paths)} path: mmpd-train eval {task} RUN CACHE")
     from cache_schema.store import open_cache
@@ -313,19 +320,24 @@ def evaluate(
     from trainer.tasks.features import once
 
     *runs, place = paths
-    cache, found = open_cache(place), []
-    for run in runs:
-        loaded = checkpoint.load(run)
-        loaded.model.to(device_of(device))
-        if any(of_kept.values()):
-            found.append(catalog.measure(loaded, classifier or PUBLISHED, cache, set_ or []))
-            tell(found[-1], run, as_json)
-            continue
-        with once(features=len(names) > 1 or len(test_cache or []) > 1):
-            for name in names:
-                found += trained_results(name, loaded, cache, chosen[name], test_cache or [], keep, as_json)
-    if as_json:
-        print(found[0].json() if len(found) == 1 else f"[{','.join(one.json() for one in found)}]")
+    cache, tests = open_cache(place), test_cache or []
+    found: list[Result] = []
+    try:
+        for run in runs:
+            loaded = checkpoint.load(run)
+            loaded.model.to(device_of(device))
+            if any(of_kept.values()):
+                found.append(catalog.measure(loaded, classifier or PUBLISHED, cache, set_ or []))
+                tell(found[-1], run, as_json)
+                continue
+            with once(features=len(names) > 1 or len(tests) > 1):
+                for name in names:
+                    for result in trained_results(name, loaded, cache, chosen[name], tests, keep, as_json):
+                        found.append(result)
+    finally:  # a later failure does not lose what is there
+        if as_json and found:
+            several = len(runs) * len(names) * max(1, len(tests)) > 1
+            print(f"[{','.join(one.json() for one in found)}]" if several else found[0].json())
 
 
 @app.command()
@@ -695,8 +707,10 @@ def configuration(
 
 def trained_results(
     task: str, loaded: "Loaded", cache: "Cache", chosen: "TaskOptions", tests: list[Path], keep: str, as_json: bool
-) -> "list[Result]":
-    """Measure a run by a task, on each of the test caches, and keep its classifier if `keep` names it."""
+) -> "Iterator[Result]":
+    """Measure a run by a task, on each of the test caches, and keep its classifier if `keep` names it. Each result is saved when it is
+    there.
+    """
     from cache_schema.store import open_cache
     from trainer.tasks import catalog
 
@@ -707,10 +721,10 @@ def trained_results(
     for test in opened or [None]:
         found.append(catalog.evaluate(task, loaded, cache, chosen, test))
         tell(found[-1], loaded.run, as_json)
+        yield found[-1]
     if keep:
         file, which = catalog.keep(found[0], loaded, keep)
         say(f"The classifier of {which} is in {file}. Next: mmpd-train predict {loaded.run} {cache.path} --classifier {keep}")
-    return found
 
 
 def tell(result: "Result", run: Path, as_json: bool) -> None:

@@ -1,6 +1,6 @@
 """What a program of ours sets in its own process, so that it suits the machine: threads, and memory on a CPU.
 
-    suit()                                               # at the start of a program, before torch is imported
+    suit()                                               # at the start of a program, before NumPy or torch is imported
 
 Threads: libraries start one for each processor of the machine. In a container that may use two of 64 processors, 64 threads would wait for
 each other most of the time. So there are as many as the container may use.
@@ -28,7 +28,10 @@ HUGE: Final = "THP_MEM_ALLOC_ENABLE"
 
 
 def suit() -> None:
-    """Set threads and memory. Environment variables that a user has set are left as they are."""
+    """Set threads and memory. Environment variables that a user has set are left as they are.
+
+    NumPy and torch read the number of threads once, when they are imported: what calls this imports them later.
+    """
     allowed = quota()
     if allowed and allowed < (os.cpu_count() or 1):
         os.environ.setdefault(THREADS, str(max(1, int(allowed))))
@@ -44,6 +47,12 @@ def keep_freed() -> bool:
     if not hasattr(library, "gnu_get_libc_version"):
         return False
     return bool(library.mallopt(MMAP_THRESHOLD, LARGEST)) and bool(library.mallopt(TRIM_THRESHOLD, 2**31 - 1))
+
+
+def processors() -> int:
+    """Number of processors that this process may use at a time, at least one: those of its affinity, as far as its control groups allow."""
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, int(min(own, quota() or own)))
 
 
 def quota(root: Path = Path("/")) -> float | None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -173,3 +174,27 @@ def test_as_many_threads_as_a_container_may_use(monkeypatch, asked, allowed, exp
     monkeypatch.setattr(machine.os, "environ", {machine.THREADS: asked} if asked else {})
     machine.suit()
     assert machine.os.environ.get(machine.THREADS) == expected
+
+
+@pytest.mark.parametrize("allowed, expected", [(None, 3), (2.5, 2), (0.5, 1), (64, 3)])
+def test_processors_are_those_of_the_affinity_and_of_the_container(monkeypatch, allowed, expected):
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda process: {0, 2, 5}, raising=False)
+    monkeypatch.setattr(machine, "quota", lambda: allowed)
+    assert machine.processors() == expected
+
+
+FRESH = """
+import sys
+from trainer import machine
+machine.os.cpu_count, machine.quota = (lambda: 64), (lambda: 1.0)
+import trainer.cli, numpy, threadpoolctl
+print(*(one["num_threads"] for one in threadpoolctl.threadpool_info()), "torch" in sys.modules)
+"""
+
+
+def test_numpy_of_a_command_has_the_threads_of_the_container():
+    """In a process of its own: NumPy's OpenBLAS counts its threads when it is imported."""
+    left = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    done = subprocess.run([sys.executable, "-c", FRESH], env=left, capture_output=True, text=True)
+    *threads, torch_there = done.stdout.split()
+    assert torch_there == "False" and threads and set(threads) == {"1"}, done.stdout + done.stderr

@@ -71,6 +71,10 @@ def test_from_a_cache_to_a_table(command, shapes, tmp_path, device):
     assert code == 0, err
     several = json.loads(out)
     assert [one["task"] for one in several] == ["svm", "knn"] * 2 and several[1::2] == single
+    # the setting is knn's; the second run is missing, and the results of the first one are printed
+    code, out, err = command("eval", "svm, knn", align, tmp_path / "empty", cache, "--json", "--set", "neighbours=3", "--device", device)
+    assert code == 2 and "empty" in err
+    assert [(one["task"], dict(one["settings"]).get("neighbours")) for one in json.loads(out)] == [("svm", None), ("knn", "3")]
     code, out, _ = command("eval", "table", align, distill)
     assert code == 0 and "align" in out and "distill" in out
     code, out, _ = command("eval", "table", align, distill, "--json")
@@ -136,6 +140,11 @@ def test_several_caches_can_be_mixed(command, shapes, cache_path, tmp_path):
         (["eval", "svn", "run", "CACHE"], "no task is called 'svn'; did you mean 'svm'?"),
         (["eval", "svm", "run"], "takes a run and a cache, got 1 path: "),
         (["eval", "svm,knn,svm", "run", "CACHE"], "names the task svm twice"),
+        (
+            ["eval", "svm, knn", "run", "CACHE", "--set", "neighbors=3"],
+            "none of the tasks svm, knn has an option 'neighbors'; did you mean",
+        ),
+        (["eval", "svm,knn", "run", "CACHE", "--set", "c=1", "--set", "neighbours=x"], "task knn: --set neighbours"),
         (["eval", "svm,fewshot", "run", "CACHE", "--keep", "x"], "--keep would give the classifiers of several tasks one name"),
         (["eval", "table", "run", "--set", "c=1", "--device", "cpu"], "--set and --device would have no effect on eval table"),
         (["eval", "svm", "run", "CACHE", "--by", "run", "--markdown"], "--by and --markdown would have no effect on eval svm"),

@@ -328,12 +328,12 @@ def test_features_are_computed_once_for_the_same_weights(stage, cache, monkeypat
 def test_nearest_shapes_vote_as_in_scikit_learn(monkeypatch):
     from sklearn.neighbors import KNeighborsClassifier
 
-    monkeypatch.setattr(knn, "AT_ONCE", 7)
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 9, 200)
     known, asked = (rng.standard_normal((n, 16)).astype(np.float32) for n in (200, 50))
     known[3] = 0  # has no direction: as far from all as a right angle
-    for neighbours in (1, 20, 200):
+    for neighbours, pairs in ((1, 1), (20, 7 * 200), (200, 1 << 20)):  # a shape at a time, seven, all
+        monkeypatch.setattr(knn, "PAIRS", pairs)
         twin = KNeighborsClassifier(neighbours, metric="cosine", algorithm="brute", weights=lambda d: np.exp(-d / knn.TEMPERATURE))
         assert (knn.vote(known, labels, asked, neighbours) == twin.fit(known, labels).predict(asked)).all()
 

@@ -17,7 +17,7 @@ from cache_schema import plugins
 from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.settings import override
-from cache_schema.spec import to_json
+from cache_schema.spec import did_you_mean, to_json
 from cache_schema.store import Cache
 from trainer import checkpoint, classifiers
 from trainer.align import Teacher
@@ -76,6 +76,30 @@ def options(name: str, assignments: Sequence[str] = (), *, peer_protocol: bool =
     if not hasattr(default, "peer_protocol"):
         raise UserError(f"task {name} has no peer protocol: it has no choice that test shapes could decide. Leave --peer-protocol out.")
     return override(default, [*assignments, "peer_protocol=true"])
+
+
+def options_of(names: Sequence[str], assignments: Sequence[str] = (), *, peer_protocol: bool = False) -> dict[str, TaskOptions]:
+    """The options of one or several tasks, by the name of the task. An assignment goes to each task that has such an option.
+
+    Raises:
+        UserError: as for `options`; with several tasks the error names the task. Or none of the tasks has the option of an assignment.
+    """
+    if len(names) == 1:
+        return {names[0]: options(names[0], assignments, peer_protocol=peer_protocol)}
+    fields = {name: [field.name for field in dataclasses.fields(task(name).Options)] for name in names}
+    heads = [(assignment, assignment.partition("=")[0].partition(".")[0].strip()) for assignment in assignments]
+    for assignment, head in heads:
+        if not any(head in known for known in fields.values()):
+            guess = did_you_mean(head, [field for known in fields.values() for field in known])
+            raise UserError(f"--set {assignment}: none of the tasks {', '.join(names)} has an option {head!r}{guess}")
+    found = {}
+    for name in names:
+        own = [assignment for assignment, head in heads if head in fields[name]]
+        try:
+            found[name] = options(name, own, peer_protocol=peer_protocol)
+        except UserError as error:
+            raise UserError(f"task {name}: {error}") from error
+    return found
 
 
 def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_cache: Cache | None = None) -> Result:

@@ -43,8 +43,8 @@ class Options:
 
 TEMPERATURE: Final = 0.07
 """A vote has the weight exp((cosine - 1) / temperature)."""
-AT_ONCE: Final = 1024
-"""Number of shapes that are compared with all known ones at a time. It changes no result."""
+PAIRS: Final = 1 << 24
+"""Number of pairs of a shape to name and a known one that are compared at a time, in 16 bytes each. It changes no result."""
 SMOKE: Final = Options(neighbours=3, repeats=1)
 
 
@@ -87,11 +87,12 @@ def vote(known: NDArray[np.float32], labels: NDArray[np.int64], asked: NDArray[n
     """
     known, asked = search.unit(known), search.unit(asked)
     found = np.empty(len(asked), np.int64)
-    for start in range(0, len(asked), AT_ONCE):
-        cosines = asked[start : start + AT_ONCE] @ known.T  # [M, n]
+    step = max(1, PAIRS // len(known))
+    for start in range(0, len(asked), step):
+        cosines = asked[start : start + step] @ known.T  # [M, n]
         near = np.argpartition(-cosines, neighbours - 1)[:, :neighbours]  # [M, neighbours]
         votes = np.zeros((len(cosines), int(labels.max()) + 1))  # [M, K]
         rows = np.arange(len(cosines))[:, None]
         np.add.at(votes, (rows, labels[near]), np.exp((cosines[rows, near].astype(np.float64) - 1) / TEMPERATURE))
-        found[start : start + AT_ONCE] = votes.argmax(1)
+        found[start : start + step] = votes.argmax(1)
     return found
