@@ -33,7 +33,7 @@ from pipeline.captioners.catalog import Asking, Captioner, Pending
 from pipeline.models import Models
 from pipeline.plan import Plan, Todo, pictures
 from pipeline.ranking import scored, scored_over
-from pipeline.records import batch_size, image_embedder, view_count
+from pipeline.records import batch_size, view_count
 from pipeline.sheets import sheet
 from pipeline.teachers.catalog import Teacher, look
 from pipeline.worker import Made
@@ -326,9 +326,7 @@ def make_product(
     )
     match products.of(record), record.spec:
         case products.IMAGE, TeacherSpec() as described:
-            teacher = models.teacher(described)
-            embed = image_embedder(record, teacher)
-            _embed_views(work, teacher, embed, batch_size(record, "image_batch", plan.image_batch), out[0])
+            _embed_views(work, models.teacher(described), batch_size(record, "image_batch", plan.image_batch), out[0])
         case products.CAPTIONS, CaptionSpec() as described:
             batch = batch_size(record, "caption_batch", plan.caption_batch)
             _caption_views(work, models.captioner(described), plan.ranker_of(record), batch, (out[0], out[1]))
@@ -377,11 +375,8 @@ def by_row(cache: Cache, shard: int, rows: Sequence[int], made: Sequence[Made]) 
     return {row - first: one for row, one in zip(rows, made, strict=True)}
 
 
-def _embed_views(
-    work: _Shard, teacher: Teacher, embed_images: Callable[[torch.Tensor], torch.Tensor], size: int, out: NDArray[np.float16]
-) -> None:
-    """Write one teacher's embeddings of stored views into `out` [n, V, E], in batches of `size` views. `embed_images` is the form of
-    `teacher.embed_images` to compute with.
+def _embed_views(work: _Shard, teacher: Teacher, size: int, out: NDArray[np.float16]) -> None:
+    """Write one teacher's embeddings of stored views into `out` [n, V, E], in batches of `size` views.
 
     Batches are cut from the views of all shapes of the shard, even of failed ones. So each picture has the same place in a batch of the
     same size, whether or not other shapes failed, and rounding does not change.
@@ -399,7 +394,7 @@ def _embed_views(
         pixels = {i: prepare(int(slot)) for i, slot in enumerate(batch) if wanted[slot // per_shape]}
         filler = next(iter(pixels.values()))  # stands for views that are not wanted; any picture of the right size will do
         with work.models.turn:
-            values = embed_images(torch.stack([pixels.get(i, filler) for i in range(len(places))]))
+            values = teacher.embed_images(torch.stack([pixels.get(i, filler) for i in range(len(places))]))
         kept = list(pixels)
         return [places[i] for i in kept], values[kept]
 

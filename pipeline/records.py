@@ -9,19 +9,17 @@ Letters: V views, K captions of a view that are kept.
 
 import importlib.metadata
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
-import torch
 
 from cache_schema import plugins, products, spec
 from cache_schema.errors import UserError
 from cache_schema.names import path_name
 from cache_schema.products import Kind
 from cache_schema.spec import BoxSpec, CaptionSpec, DenseSpec, LabelSet, PointSpec, Record, SourceSpec, TeacherSpec, ViewSpec
-from cache_schema.terminal import one_line
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners.catalog import Captioner
 from pipeline.sources.catalog import SOURCES
@@ -136,11 +134,7 @@ def image_records(views: Record, with_teachers: Sequence[Teacher], device: str, 
             teacher.spec,
             per_shape=view_count(views),
             inputs=(("views", views.fingerprint),),
-            made_by=(
-                *software(products.IMAGE, device=device, backend=teacher.spec.backend),
-                ("image_batch", str(size)),
-                *(("image_form", form) for form in list(teachers.forms(teacher))[:1] if device == "cpu"),
-            ),
+            made_by=(*software(products.IMAGE, device=device, backend=teacher.spec.backend), ("image_batch", str(size))),
             teacher=teacher.spec.name,
         )
         for teacher in with_teachers
@@ -270,7 +264,7 @@ def software_changes(record: Record, *, renderer: str, device: str) -> list[str]
             backend = record.spec.captioner
         case _:
             backend = ""
-    there = {name: value for name, value in record.made_by if not name.endswith(("_batch", "_form")) and name != spec.LACKING}
+    there = {name: value for name, value in record.made_by if not name.endswith("_batch") and name != spec.LACKING}
     if products.of(record) is products.DENSE and "renderer" not in there:
         renderer = ""  # its depth is stored
     here = dict(software(products.of(record), renderer=renderer, device=device, backend=backend))
@@ -299,24 +293,6 @@ def batch_size(record: Record, name: str, otherwise: int) -> int:
             "it; build the cache anew"
         )
     return int(said)
-
-
-def image_embedder(record: Record, teacher: Teacher) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return the function that embeds pictures in the form that an `image` product was made with.
-
-    Raises:
-        UserError: this software does not know the form.
-    """
-    form = dict(record.made_by).get("image_form")
-    if form is None:
-        return teacher.embed_images
-    known = teachers.forms(teacher)
-    if form not in known:
-        raise UserError(
-            f"{record.product} was made by {teacher.spec.name} in the form {one_line(form)!r}, which this software does not make here: go "
-            "on with the software and the device it was begun with, or build the cache anew"
-        )
-    return known[form]
 
 
 def view_count(views: Record) -> int:

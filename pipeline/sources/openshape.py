@@ -280,7 +280,8 @@ def _first_arrays(base: Path) -> Iterator[Path]:
         if found := next((Path(item.path) for item in items if item.name.lower().endswith(".npy") and os.path.isfile(item.path)), None):
             yield found
             return
-        folders += [Path(item.path) for item in items if not item.name.startswith(".") and item.name != META and item.is_dir()]
+        # Not `item.is_dir()`: it raises an error for a link to itself.
+        folders += [Path(item.path) for item in items if not item.name.startswith(".") and item.name != META and os.path.isdir(item.path)]
 
 
 def _base(path: Path) -> Path:

@@ -12,7 +12,7 @@ To add a backend, add a module with a function `load`, and a line in `BACKENDS`,
 import dataclasses
 import re
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -268,13 +268,6 @@ def load(reference: str, *, device: "torch.device | str" = "cpu", precision: str
     if licence:
         teacher.spec = dataclasses.replace(teacher.spec, licence=licence)
     return teacher
-
-
-def forms(teacher: Teacher) -> "dict[str, Callable[[torch.Tensor], torch.Tensor]]":
-    """Return other ways to compute `embed_images` by name, the fastest first. They differ by rounding alone. Back ends of other packages
-    may have none. The name of the form is recorded with embeddings, and later embeddings of the same product are computed alike."""
-    found: dict[str, Callable[[torch.Tensor], torch.Tensor]] = getattr(teacher, "forms", {})
-    return found
 
 
 def look(spec: TeacherSpec) -> str:

@@ -23,7 +23,6 @@ from cache_schema.spec import TeacherSpec, canonical, did_you_mean
 from pipeline import weights
 from pipeline.teachers import patches
 from pipeline.teachers.catalog import Precision, measure
-from pipeline.teachers.folded import FORM, folded
 from pipeline.teachers.patches import Framing, Grid
 from pipeline.torchvision_ops import declare_missing
 
@@ -55,7 +54,6 @@ class OpenClip:
         self.lock = threading.Lock()  # two threads must not use a tokenizer at once
         self.transform = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
         self.device, self.dtype = device, dtype
-        self.forms: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {}
 
     def preprocess(self, image: np.ndarray) -> torch.Tensor:
         pixels: torch.Tensor = self.transform(Image.fromarray(image))  # [3, S, S]
@@ -65,17 +63,6 @@ class OpenClip:
     def embed_images(self, pixels: torch.Tensor) -> torch.Tensor:
         embedded: torch.Tensor = self.model.encode_image(pixels.to(self.device, self.dtype)).float().cpu()  # [B, E]
         return embedded
-
-    def fold(self, size: int) -> None:
-        """Offer the folded form of the image network, for pictures of `size` pixels, if there is one and a CPU computes in float32."""
-        if self.device.type == "cpu" and self.dtype == torch.float32 and (network := folded(self.model.visual, size)) is not None:
-
-            @torch.inference_mode()
-            def embed(pixels: torch.Tensor) -> torch.Tensor:
-                embedded: torch.Tensor = network(pixels.contiguous(memory_format=torch.channels_last))  # [B, E]
-                return embedded
-
-            self.forms[FORM] = embed
 
     @property
     def patch_method(self) -> str:
@@ -145,7 +132,6 @@ def load(model: str, *, name: str, revision: str, device: torch.device | str, pr
     if tokenize is None:
         teacher.notes = (weights.no_tokenizer(model),)
     image_size, dim = measure(teacher)
-    teacher.fold(image_size)
     teacher.spec = TeacherSpec(
         name=name,
         backend="open_clip",

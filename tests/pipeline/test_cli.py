@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import resource
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from cache_schema import spec, store, synthetic
+from cache_schema import files, spec, store, synthetic
 from cache_schema.layout import text_cells
 from cache_schema.terminal import printable
 from pipeline import cli
@@ -317,12 +318,18 @@ def test_a_full_disk_is_said_and_survived(meshes, tmp_path):
 
 
 def test_two_builds_at_once_take_turns(meshes, tmp_path):
-    arguments = ("build", meshes, tmp_path / "c.zarr", "--recipe", "points", "--workers", "1")
-    both = [start(*arguments), start(*arguments)]
-    results = [(process.communicate(timeout=240)[1], process.returncode) for process in both]
-    assert [code for _, code in results] == [0, 0]
-    assert sum("waiting for it" in err for err, _ in results) == 1
-    assert run("verify", tmp_path / "c.zarr")[0] == 0
+    path = tmp_path / "c.zarr"
+    arguments = ("build", meshes, path, "--recipe", "points", "--workers", "1")
+    # Neither of them can end before the other wants the cache, however long each takes to start.
+    with files.exclusive(path):
+        both = [start(*arguments), start(*arguments)]
+        assert all(any("waiting for it" in line for line in process.stderr) for process in both)
+    for process in both:
+        process.communicate(timeout=240)
+    assert [process.returncode for process in both] == [0, 0]
+    events = [json.loads(line)["event"] for line in files.journal_file(path).read_text().splitlines()]
+    assert [event for event, _ in itertools.groupby(events)] == ["build", "shard", "done", "build", "done"]  # the second makes nothing anew
+    assert run("verify", path)[0] == 0
 
 
 def test_a_place_that_cannot_be_written_is_named(meshes):

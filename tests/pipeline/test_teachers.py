@@ -16,12 +16,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from cache_schema import plugins
-from cache_schema.errors import UserError
-from cache_schema.spec import Record, ViewSpec, fingerprint
-from pipeline import records, weights
-from pipeline.cameras import RIGS
+from cache_schema.spec import fingerprint
+from pipeline import weights
 from pipeline.teachers import catalog, huggingface, openclip
-from pipeline.teachers.folded import folded
 from pipeline.weights import SHIPPED
 from tests.pipeline.checkpoints import dino, fill
 
@@ -530,39 +527,3 @@ def test_another_package_adds_a_backend(another_package):
         catalog.load("broken:x")
     with pytest.raises(ValueError, match=r"no teacher backend 'their'.*did you mean 'theirs'"):
         catalog.choice("their:x")
-
-
-@pytest.mark.parametrize("name", ["starter-resnet", "starter-regnet"])
-def test_another_form_of_a_network_differs_by_rounding_alone(name, images):
-    teacher = catalog.load(name)
-    (form, embed), *others = catalog.forms(teacher).items()
-    assert not others and not catalog.forms(catalog.load(name, precision="bfloat16"))
-    pixels = torch.stack([teacher.preprocess(image) for image in images])
-    plain, found = teacher.embed_images(pixels), embed(pixels)
-    assert (plain - found).abs().max() < 5e-6 * plain.abs().max()
-    assert (plain.half() == found.half()).float().mean() > 0.98
-    # A product is made in the form that its record says, so one from before there were forms goes on as it was begun.
-    views = Record(product="views", kind="views", spec=ViewSpec(rig=RIGS["ring4"]), inputs=())
-    (record,) = records.image_records(views, [teacher], "cpu", 4)
-    assert dict(record.made_by)["image_form"] == form and torch.equal(records.image_embedder(record, teacher)(pixels), found)
-    assert torch.equal(records.image_embedder(dataclasses.replace(record, made_by=()), teacher)(pixels), plain)
-    with pytest.raises(UserError, match="in the form 'upside down'"):
-        records.image_embedder(dataclasses.replace(record, made_by=(("image_form", "upside down"),)), teacher)
-
-
-def test_a_network_that_uses_its_layers_in_another_order_is_not_folded():
-    class Network(torch.nn.Module):
-        def __init__(self, order):
-            super().__init__()
-            self.order, self.layer, self.norm = order, torch.nn.Conv2d(3, 3, 1), torch.nn.BatchNorm2d(3)
-            self.norm.running_var.fill_(4)
-            self.norm.bias.data.fill_(1)
-
-        def forward(self, pixels):
-            first, second = (self.layer, self.norm)[:: self.order]
-            return second(first(pixels)).flatten(1)
-
-    found = folded(Network(1).eval(), 8)
-    assert found is not None and not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in found.modules())
-    assert folded(Network(-1).eval(), 8) is None
-    assert folded(torch.nn.Conv2d(3, 3, 1), 8) is None
