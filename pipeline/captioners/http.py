@@ -10,6 +10,7 @@ Nobody here holds the model, so the same question may get another answer tomorro
 """
 
 import base64
+import contextlib
 import email.utils
 import functools
 import http.client
@@ -20,6 +21,7 @@ import os
 import queue
 import random
 import re
+import socket
 import threading
 import time
 import urllib.parse
@@ -142,8 +144,10 @@ class _Address:
         self._open: list[http.client.HTTPConnection] = []
 
     def close(self) -> None:
-        """Close all connections. Nobody may use them any more."""
-        for line in self._open:
+        """End all connections. Nobody may use them any more. A thread that waits for an answer gets none."""
+        for line in list(self._open):
+            if line.sock is not None:
+                _cut(line.sock)  # closing alone would wait for a thread that reads
             line.close()
 
     def send(self, method: str, place: str, body: bytes | None = None) -> tuple[int, Mapping[str, str], bytes]:
@@ -183,6 +187,12 @@ class _Address:
     def hidden(self, text: str) -> str:
         """Return what a server says as one line, without the key."""
         return one_line(text.replace(self.key, "(key)") if self.key else text, 400)
+
+
+def _cut(sock: socket.socket) -> None:
+    """End a connection, also while another thread reads from it."""
+    with contextlib.suppress(OSError):  # it has ended
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)  # that of a TLS socket would take its state from the other thread
 
 
 _Waiting = queue.SimpleQueue[tuple["Future[list[str]]", Callable[[], list[str]]] | None]

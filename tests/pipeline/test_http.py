@@ -170,6 +170,23 @@ def test_what_may_pass_is_tried_again(faults, again):
         assert text.startswith("a ") and captioner.used()["again"] == again and not captioner.reasons()
 
 
+def test_nobody_waits_for_an_answer_that_nobody_needs():
+    with serving() as chat:
+        captioner = captioners.load(asked(chat, at_once=1))
+        chat.faults, asked_before = ["drip"], len(chat.questions)
+        pending = captioner.begin(pictures(1), ["box#0"], ["box"])
+        while len(chat.questions) == asked_before:
+            time.sleep(0.01)
+        time.sleep(0.1)  # the answer has begun
+        captioner._ended = UserError("it is enough")
+        closing = threading.Thread(target=captioner.server.close, daemon=True)
+        closing.start()
+        closing.join(5)
+        assert not closing.is_alive()
+        with pytest.raises(UserError, match="it is enough"):
+            pending.result()
+
+
 def test_a_server_that_wants_a_rest_gets_it():
     with serving() as chat:
         captioner = captioners.load(asked(chat, at_once=2))
