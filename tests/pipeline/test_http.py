@@ -157,7 +157,7 @@ def test_many_questions_wait_at_a_time_on_few_connections():
     [
         ([(429, {"Retry-After": "0"}, {"error": "later"}), (503, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, "busy")], 2),
         ([500, (502, {}, "<html>Bad gateway</html>"), "drop", "drop"], 3),  # an idle connection may have ended: no failure
-        (["slow"], 1),
+        (["slow", "drip"], 2),
         (["", "<think>A box, I think</think>"], 2),
     ],
 )
@@ -178,7 +178,7 @@ def test_nobody_waits_for_an_answer_that_nobody_needs():
         while len(chat.questions) == asked_before:
             time.sleep(0.01)
         time.sleep(0.1)  # the answer has begun
-        captioner._ended = UserError("it is enough")
+        captioner._ended = UserError("it is enough")  # else it asks again
         closing = threading.Thread(target=captioner.server.close, daemon=True)
         closing.start()
         closing.join(5)
