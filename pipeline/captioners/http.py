@@ -10,6 +10,7 @@ Nobody here holds the model, so the same question may get another answer tomorro
 """
 
 import base64
+import contextlib
 import email.utils
 import functools
 import http.client
@@ -20,12 +21,13 @@ import os
 import queue
 import random
 import re
+import socket
 import threading
 import time
 import urllib.parse
 import weakref
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -142,15 +144,18 @@ class _Address:
         self._open: list[http.client.HTTPConnection] = []
 
     def close(self) -> None:
-        """Close all connections. Nobody may use them any more."""
-        for line in self._open:
+        """End all connections. Nobody may use them any more. A thread that waits for an answer gets none."""
+        for line in list(self._open):
+            if line.sock is not None:
+                _cut(line.sock)  # closing alone would wait for a thread that reads
             line.close()
 
     def send(self, method: str, place: str, body: bytes | None = None) -> tuple[int, Mapping[str, str], bytes]:
         """Send a request. Returns the status, the headers with names in small letters, and the body of the answer.
 
         Raises:
-            OSError, http.client.HTTPException: there is no answer.
+            TimeoutError: there is no whole answer in `server.timeout` seconds.
+            OSError, http.client.HTTPException: there is no answer, or a part of one.
         """
         headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "mmpd"}
         headers |= {"Authorization": f"Bearer {self.key}"} if self.key else {}
@@ -158,9 +163,15 @@ class _Address:
             used = getattr(self._mine, "connection", None)
             line = used or self._connection()
             try:
-                line.request(method, f"{self.path}{place}", body, headers)
-                answer = line.getresponse()
-                data = answer.read(LARGEST)
+                end = time.monotonic() + self.timeout
+                if line.sock is None:
+                    line.connect()
+                with _until(end, line.sock):
+                    line.request(method, f"{self.path}{place}", body, headers)
+                    answer = line.getresponse()
+                    data = answer.read(LARGEST)
+                if len(data) < LARGEST and answer.length:
+                    raise http.client.HTTPException(f"its answer ends after {len(data)} of {len(data) + answer.length} bytes")
                 if answer.will_close or len(data) == LARGEST:
                     line.close()
                 return answer.status, {name.lower(): value for name, value in answer.getheaders()}, data
@@ -183,6 +194,34 @@ class _Address:
     def hidden(self, text: str) -> str:
         """Return what a server says as one line, without the key."""
         return one_line(text.replace(self.key, "(key)") if self.key else text, 400)
+
+
+def _cut(sock: socket.socket) -> None:
+    """End a connection, also while another thread reads from it."""
+    with contextlib.suppress(OSError):  # it has ended
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)  # that of a TLS socket would take its state from the other thread
+
+
+@contextlib.contextmanager
+def _until(end: float, sock: socket.socket) -> Iterator[None]:
+    """Cut a connection at a time, whatever still comes in. The timeout of a socket begins anew with each byte.
+
+    Raises:
+        TimeoutError: it was cut, so what was read is not whole.
+    """
+    timer = threading.Timer(max(end - time.monotonic(), 0.0), _cut, [sock])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (OSError, http.client.HTTPException):
+        if time.monotonic() >= end:
+            raise TimeoutError from None
+        raise
+    finally:
+        timer.cancel()
+    if time.monotonic() >= end:
+        raise TimeoutError
 
 
 _Waiting = queue.SimpleQueue[tuple["Future[list[str]]", Callable[[], list[str]]] | None]

@@ -21,8 +21,8 @@ class Chat:
     blind: bool = False
     """Whether it counts no tokens for a picture."""
     faults: list = field(default_factory=list)
-    """What happens to the next questions: a status, (status, headers, body), `drop` (the connection ends), `slow` (for a second), or a text
-    that is the answer."""
+    """What happens to the next questions: a status, (status, headers, body), `drop` (the connection ends), `slow` (for a second), `drip`
+    (byte after byte for ever), or a text that is the answer."""
     poison: dict = field(default_factory=dict)
     """Pictures (data URLs) that always meet one of these faults."""
     gather: threading.Barrier | None = None
@@ -75,6 +75,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return None
         if fault == "slow":
             time.sleep(1)
+        if fault == "drip":
+            return self.drip()
         if isinstance(fault, int):
             return self.reply(fault, {}, {"error": "no"})
         if isinstance(fault, tuple):
@@ -85,6 +87,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         usage = {"prompt_tokens": counted, "completion_tokens": len(text.split())}
         self.reply(200, {}, {"model": chat.model, "choices": [choice], "usage": usage})
         return None
+
+    def drip(self):
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+            while True:
+                self.wfile.write(b" ")
+                time.sleep(0.02)
 
     def reply(self, status, headers, body):
         data = body.encode() if isinstance(body, str) else json.dumps(body).encode()

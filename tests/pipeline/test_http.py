@@ -157,7 +157,7 @@ def test_many_questions_wait_at_a_time_on_few_connections():
     [
         ([(429, {"Retry-After": "0"}, {"error": "later"}), (503, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, "busy")], 2),
         ([500, (502, {}, "<html>Bad gateway</html>"), "drop", "drop"], 3),  # an idle connection may have ended: no failure
-        (["slow"], 1),
+        (["slow", "drip"], 2),
         (["", "<think>A box, I think</think>"], 2),
     ],
 )
@@ -168,6 +168,23 @@ def test_what_may_pass_is_tried_again(faults, again):
         captioner._heard -= 1e4  # shapes were drawn in the meantime
         ((text,),) = caption(captioner, pictures(1))
         assert text.startswith("a ") and captioner.used()["again"] == again and not captioner.reasons()
+
+
+def test_nobody_waits_for_an_answer_that_nobody_needs():
+    with serving() as chat:
+        captioner = captioners.load(asked(chat, at_once=1))
+        chat.faults, asked_before = ["drip"], len(chat.questions)
+        pending = captioner.begin(pictures(1), ["box#0"], ["box"])
+        while len(chat.questions) == asked_before:
+            time.sleep(0.01)
+        time.sleep(0.1)  # the answer has begun
+        captioner._ended = UserError("it is enough")  # else it asks again
+        closing = threading.Thread(target=captioner.server.close, daemon=True)
+        closing.start()
+        closing.join(5)
+        assert not closing.is_alive()
+        with pytest.raises(UserError, match="it is enough"):
+            pending.result()
 
 
 def test_a_server_that_wants_a_rest_gets_it():
