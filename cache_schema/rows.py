@@ -90,11 +90,12 @@ def _checked(address: int | None, what: str) -> int:
 
 
 def _most_maps() -> int:
-    """Return how many shards a process may map. Half of the mappings that Linux allows are left to other code."""
+    """Return how many shards a process may map. At least half of the mappings that Linux allows are left to other code."""
     try:
-        return max(int(Path("/proc/sys/vm/max_map_count").read_text()) // 2, 1024)
+        allowed = int(Path("/proc/sys/vm/max_map_count").read_text())
     except (OSError, ValueError):
-        return 16384
+        allowed = 65536
+    return max(allowed // 4, 1024)  # a mapped shard may be two mappings for Linux: itself, and the hole to the next one
 
 
 # ---------------------------------------------------------------------------------------------------------- the reader
