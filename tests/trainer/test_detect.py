@@ -317,29 +317,38 @@ def test_every_family_is_tuned_in_every_way(cache, name, tune):
     assert scores.drawing.png("title $1").startswith(b"\x89PNG")
 
 
-def test_a_detector_learns_rooms_by_heart(tmp_path):
-    found = rooms.write(tmp_path / "r.zarr", rooms=8, tests=8, count=256)
+def test_a_detector_learns_turned_boxes_by_heart(tmp_path, monkeypatch):
+    """Long pieces of furniture: without its angle, a box of the right size and place hardly overlaps the true one by half."""
+    monkeypatch.setitem(rooms.KINDS, "beam", (1.6, 0.4, 0.3))
+    found = rooms.write(tmp_path / "r.zarr", rooms=8, tests=8, count=192, kinds=("beam", "table"), turned=True)
     chosen = dataclasses.replace(
         SMALL,
         train_split="test",
-        epochs=240,
+        epochs=120,
         lr=2e-3,
         weight_decay=0.01,
         warmup=3.0,
         augment=SceneAugment(turn=0, quarters=False, mirror=False),
+        weights=SetWeights(angle_bin=1.0),
     )
+    kept, real = [], detect.detect
+    monkeypatch.setattr(detect, "detect", lambda *arguments: kept.append(real(*arguments)) or kept[-1])
     scores = detect.run(aligned("pointmae-tiny"), found, found, chosen)
-    assert mean(scores, "AP25") > 80, mean(scores, "AP25")
+    assert mean(scores, "AP25") > 60, mean(scores, "AP25")
     assert mean(scores, "AP25") >= mean(scores, "AP50")
     assert "8 of 8 test scenes are also training scenes, or crops of them" in scores.notes
+    unturned = [dataclasses.replace(own, boxes=own.boxes * [1, 1, 1, 1, 1, 1, 0]) for own in kept[0]]
+    metrics = {metric.name: metric.mean for metric in detect._metrics([unturned], unturned, scenes(found, "test"))}
+    assert mean(scores, "AP50") > max(30, 2 * metrics["AP50"]), (mean(scores, "AP50"), metrics["AP50"])
 
 
-def test_a_detector_finds_turned_boxes_in_rooms_that_it_has_not_seen(tmp_path):
-    found = rooms.write(tmp_path / "r.zarr", rooms=56, tests=16, count=256, turned=True)
-    chosen = dataclasses.replace(SMALL, epochs=25, lr=2e-3, warmup=2.0, weight_decay=0.05, augment=SceneAugment(turn=180.0))
+def test_a_detector_finds_boxes_in_rooms_that_it_has_not_seen(tmp_path, monkeypatch):
+    monkeypatch.setitem(rooms.KINDS, "block", (1.3, 1.0, 1.1))
+    found = rooms.write(tmp_path / "r.zarr", rooms=48, tests=16, count=128, kinds=("block",))
+    chosen = dataclasses.replace(SMALL, epochs=15, lr=2e-3, warmup=2.0, weight_decay=0.05)
     scores = detect.run(aligned("pointmae-tiny"), found, found, chosen)
     ap = next(m for m in scores.metrics if m.name == "AP25")
-    assert ap.interval[0] > max(10 * ap.chance, 2) and not ap.verdict, (ap.told, ap.chance)
+    assert ap.interval[0] > max(10 * ap.chance, 20) and not ap.verdict, (ap.told, ap.chance)
 
 
 def test_what_cannot_be_done_is_refused(cache):

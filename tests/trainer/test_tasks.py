@@ -19,6 +19,7 @@ from cache_schema import spec, store, synthetic
 from cache_schema.spec import BoxSpec, LabelSet, Manifest, PointSpec, Record, SourceSpec
 from trainer import checkpoint, ops
 from trainer.align import Align, AlignOptions, LocalLosses, PatchTeacher, Teacher
+from trainer.arithmetic import Arithmetic
 from trainer.batch import Batch
 from trainer.checkpoint import Header, Loaded
 from trainer.config import AlignConfig, OptimConfig
@@ -628,6 +629,25 @@ def test_a_result_survives_its_file_and_has_a_picture(stage, cache, tmp_path):
     short = catalog.evaluate("classify", loaded(stage, run), cache, catalog.options("classify", ["epochs=1", "seeds=1"]))
     assert short.protocol == "last epoch" and ("augment.tilt", "0.0") in short.settings
     assert catalog.save(short, run)[0].name == "classify-full-epochs-1-seeds-1-shapes-test.json"
+
+
+def test_a_result_says_in_which_precision_it_was_trained(stage, cache, tmp_path, monkeypatch):
+    chosen = catalog.options("classify", ["epochs=1", "seeds=1"])
+
+    def stored():
+        (file, *_) = catalog.save(catalog.evaluate("classify", loaded(stage, tmp_path), cache, chosen), tmp_path)
+        return file, json.loads(file.read_text())["scores"], any("bfloat16" in note for note in result.load(file).scores.notes)
+
+    _, scores, noted = stored()
+    assert scores["precision"] == "float32" and not noted
+    monkeypatch.setattr(finetune, "of_task", lambda learns, device: Arithmetic(precision="bfloat16", why="a GPU"))
+    file, scores, noted = stored()
+    assert scores["precision"] == "bfloat16" and noted
+    old = json.loads(file.read_text())
+    del old["scores"]["precision"]
+    file.write_text(json.dumps(old))
+    assert result.load(file).scores.precision == ""
+    assert not catalog.evaluate("knn", loaded(stage, tmp_path), cache, knn.SMOKE).scores.precision
 
 
 def test_the_worst_confusions_are_listed_with_examples(cache):

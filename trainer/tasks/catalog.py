@@ -136,6 +136,9 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_
                 None,
                 (
                     *scores.notes,
+                    "trained in bfloat16, as a GPU that computes it does; on a CPU it would be float32"
+                    if scores.precision == "bfloat16"
+                    else "",
                     *imported(header.facts.teachers),
                     *_made_elsewhere(name, header.config.encoder.name),
                     unknown,

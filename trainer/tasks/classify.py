@@ -27,7 +27,7 @@ from trainer.published.heads import unlike
 from trainer.stage import Stage
 from trainer.tasks.accuracy import accuracies, confusion, counted
 from trainer.tasks.features import Body, Pool, extract, seeded, trained
-from trainer.tasks.finetune import FROZEN, Training, described, fit
+from trainer.tasks.finetune import FROZEN, Training, arithmetic, described, fit
 from trainer.tasks.mistakes import mistakes
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Metric, Scores
@@ -105,6 +105,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         test=test.data,
         metrics=(*accuracies(test.labels, last, "seeds", len(test.classes)), *_peers(peaks, options)),
         variant=options.tune + (" from scratch" if options.scratch else ""),
+        precision=arithmetic(options, next(stage.parameters()).device).precision,
         classes=test.classes,
         confusion=confusion(test.labels, last, len(test.classes)),
         notes=(*notes, *body.notes(test, train), *described(body, head, options)),

@@ -25,7 +25,6 @@ from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
 from cache_schema.store import Cache
-from trainer.arithmetic import of_task
 from trainer.encoders.catalog import regrouped
 from trainer.encoders.protocol import Encoder
 from trainer.points import Blocks, Convention, specification
@@ -35,7 +34,7 @@ from trainer.tasks.accuracy import interval
 from trainer.tasks.boxes import Curve, Detections
 from trainer.tasks.detector import Detector, DetectorOptions, bounds, spread
 from trainer.tasks.features import encoder_of, trained
-from trainer.tasks.finetune import Schedule, described, epochs
+from trainer.tasks.finetune import Schedule, arithmetic, described, epochs
 from trainer.tasks.matching import SetWeights, Targets, set_loss
 from trainer.tasks.metres import Frame, InMetres, as_stored, framed
 from trainer.tasks.picture_above import Above, View
@@ -128,6 +127,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         test=test.shapes.data,
         metrics=_metrics(found, guessed(train, starts), test),
         variant=options.tune + (" from scratch" if options.scratch else ""),
+        precision=arithmetic(options, next(stage.parameters()).device).precision,
         notes=(
             *notes,
             *placed,
@@ -165,13 +165,13 @@ def fit(encoder: Encoder, train: Scenes, convention: Convention | None, frame: F
     detector = _built(encoder, train, convention, frame, options)
     blocks, device = _blocks(train, convention, detector), next(detector.parameters()).device
     true, kinds = torch.from_numpy(train.boxes).float().to(device), torch.from_numpy(train.kinds).to(device)
-    precision = of_task(options.tune != "mlp", device)
+    computing = arithmetic(options, device)
 
     def loss(chosen: NDArray[np.int64], order: np.random.Generator, chance: torch.Generator) -> Tensor:
         points = blocks.read(train.shapes.rows[chosen], order.integers(blocks.blocks, size=len(chosen))).to(device)
         points, own = changed(points, true[chosen], draw(options.augment, len(points), chance), upright=train.upright)
         extent = bounds(points[..., :3])[1]
-        with precision.autocast(device):
+        with computing.autocast(device):
             predicted = detector(points, blocks.ordered)
         return set_loss(predicted, Targets(boxes=own, kinds=kinds[chosen], extent=extent), options.weights)["loss"]
 

@@ -22,7 +22,7 @@ from trainer.stage import Stage
 from trainer.tasks import svm
 from trainer.tasks.accuracy import counted
 from trainer.tasks.features import Body, Pool, extract, seeded
-from trainer.tasks.finetune import FROZEN, Training, described, fit
+from trainer.tasks.finetune import FROZEN, Training, arithmetic, described, fit
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Scores
 from trainer.tasks.shapes import Shapes, matched, of_split, some
@@ -98,6 +98,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         test=test.data,
         metrics=(counted("accuracy", values, "folds", len(seen), 100 / options.ways, headline=True),),
         variant=form,
+        precision=arithmetic(options.training, body.device).precision if options.by == "finetune" else "",
         notes=(*notes, *body.notes(test, train), *tuning),
         trained=kept,
     )

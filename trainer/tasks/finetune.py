@@ -26,7 +26,7 @@ from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
 from cache_schema.spec import added
 from trainer import layers
-from trainer.arithmetic import of_task
+from trainer.arithmetic import Arithmetic, of_task
 from trainer.augment import AugmentOptions, augment, draw
 from trainer.classifiers import layered
 from trainer.config import OptimConfig
@@ -52,9 +52,9 @@ class Schedule:
     """What is trained, and how: the settings that every fine-tuning has."""
 
     tune: Literal["full", "mlp", "linear", Mode] = told("full")
-    """The part of the model that the task trains. `full`: the encoder and a three-layer head (on a GPU in bfloat16). `mlp`: only the
-    three-layer head. `linear`: only one linear layer. Any other name is a method of `trainer.tuning.catalog`: the head and new parts in the
-    blocks of the frozen encoder."""
+    """The part of the model that the task trains. `full`: the encoder and a three-layer head (in bfloat16 on a GPU that has it). `mlp`:
+    only the three-layer head. `linear`: only one linear layer. Any other name is a method of `trainer.tuning.catalog`: the head and new
+    parts in the blocks of the frozen encoder."""
     efficient: Efficient = Efficient()
     """Sizes of the new parts. Each method of `trainer.tuning.catalog` reads its own."""
     epochs: int = 300
@@ -148,13 +148,13 @@ def fit(body: Body, shapes: Shapes, training: Training, seed: int) -> Iterator[t
     top = head(width, len(shapes.classes), training).to(device)
     learning = nn.ModuleList([top] if frozen else [body, top])
     labels = torch.from_numpy(shapes.labels).to(device)
-    precision = of_task(not frozen, device)
+    computing = arithmetic(training, device)
 
     def loss(chosen: NDArray[np.int64], order: np.random.Generator, chance: torch.Generator) -> Tensor:
         which = order.integers(blocks.blocks, size=len(chosen))
         points = blocks.read(shapes.rows[chosen], which).to(device)
         points = augment(points, draw(training.augment, len(points), points.shape[1], chance), body.grey)
-        with precision.autocast(device):
+        with computing.autocast(device):
             with torch.set_grad_enabled(not frozen):
                 features = body(points, blocks.ordered)  # [B, F]
             logits = top(features)
@@ -225,6 +225,11 @@ def batches(shapes: int, batch: int) -> int:
     A batch has at most `batch` shapes; only if `batch` is 2 and the number of shapes is odd, one batch has 3.
     """
     return max(1, min(-(-shapes // batch), shapes // 2))
+
+
+def arithmetic(training: Schedule, device: torch.device) -> Arithmetic:
+    """The precision in which a fine-tuning computes, which belongs into its result."""
+    return of_task(training.tune not in FROZEN, device)
 
 
 def described(encoder: nn.Module, top: nn.Module, training: Schedule) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ from trainer.published import segmentation
 from trainer.stage import Stage
 from trainer.tasks import accuracy, miou, segment
 from trainer.tasks.features import seeded
-from trainer.tasks.finetune import described
+from trainer.tasks.finetune import arithmetic, described
 from trainer.tasks.picture import Example, Labels, told_apart
 from trainer.tasks.propagation import Segmenter
 from trainer.tasks.protocol import told
@@ -126,7 +126,8 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     assert isinstance(model.encoder, nn.Module)
     given = (*notes(task.train, task.test, model.encoder, stage, options), *described(model.encoder, model.head, options))
     scores = scored(task, last, variant, given)
-    return dataclasses.replace(scores, metrics=(*scores.metrics, *peers(task, best, voted)))
+    computed = arithmetic(options, next(stage.parameters()).device).precision
+    return dataclasses.replace(scores, precision=computed, metrics=(*scores.metrics, *peers(task, best, voted)))
 
 
 def scored(task: Task, predictions: Sequence[NDArray[np.int64]], variant: str, given: tuple[str, ...]) -> Scores:

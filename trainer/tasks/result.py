@@ -163,6 +163,9 @@ class Scores:
     metrics: tuple[Metric, ...]
     variant: str = ""
     """Form of the task, as papers name it: `5-way 10-shot` or `linear`. Options that differ from their defaults follow: `c=0.1`."""
+    precision: Literal["", "float32", "bfloat16"] = added("")
+    """Arithmetic of the forward passes in which the task trained (`trainer.arithmetic.of_task`); empty if it trained no network, and in
+    results of earlier versions."""
     classes: tuple[str, ...] = ()
     """Names of the rows and columns of `confusion`."""
     confusion: tuple[tuple[int, ...], ...] = ()

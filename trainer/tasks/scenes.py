@@ -34,7 +34,7 @@ from trainer.points import specification
 from trainer.stage import Stage
 from trainer.tasks import accuracy, miou, segment
 from trainer.tasks.features import trained
-from trainer.tasks.finetune import described
+from trainer.tasks.finetune import arithmetic, described
 from trainer.tasks.metres import Frame, InMetres, as_stored, framed
 from trainer.tasks.picture import Example, Labels, told_apart
 from trainer.tasks.propagation import Segmenter
@@ -121,6 +121,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         test=task.test.shapes.data,
         metrics=metrics(task, found),
         variant=options.tune + (" from scratch" if options.scratch else ""),
+        precision=arithmetic(options, device).precision,
         classes=task.names,
         confusion=tuple(tuple(row) for row in total.tolist()),
         notes=(

@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.spec import GREY
-from trainer.arithmetic import of_task
 from trainer.augment import AugmentOptions, augment, draw
 from trainer.encoders.catalog import regrouped
 from trainer.encoders.protocol import Encoder
@@ -32,7 +31,7 @@ from trainer.points import Blocks, Convention, share, specification
 from trainer.stage import Stage
 from trainer.tasks import features
 from trainer.tasks.features import BATCH, USUAL
-from trainer.tasks.finetune import Training, epochs
+from trainer.tasks.finetune import Training, arithmetic, epochs
 from trainer.tasks.metres import Frame
 from trainer.tasks.propagation import Head, Linear, Segmenter, layers
 from trainer.tasks.protocol import told
@@ -264,7 +263,7 @@ def fit(
         raise UserError(f"{data.shapes.name}: training needs two shapes at least, got {len(data)}")
     device = next(model.parameters()).device
     inside = None if data.inside is None else data.inside.to(device)
-    precision = of_task(options.tune not in ("mlp", "linear"), device)
+    computing = arithmetic(options, device)
 
     def loss(chosen: NDArray[np.int64], order: np.random.Generator, chance: torch.Generator) -> Tensor:
         which = order.integers(data.full.blocks, size=len(chosen))
@@ -274,7 +273,7 @@ def fit(
         if data.count > options.loss_points:
             query = torch.randperm(data.count, generator=chance, device=device)[: options.loss_points]
             labels = labels[:, query]
-        with precision.autocast(device):
+        with computing.autocast(device):
             logits = model(points, inside, data.ordered, categories(data, chosen, device), query)
         return cross_entropy(logits.float(), labels, weights)
 
