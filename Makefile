@@ -11,7 +11,7 @@ HALF = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$($(BIN)/python -c 'from trainer.mac
 # One test process a core, one thread each.
 PARALLEL ?= -n auto --dist worksteal
 
-.PHONY: help setup egl cache train train-distill train-compared dense dense-true dense-false test torture slurm check bench bench-gpu docs science starter-teachers starter-encoder clean
+.PHONY: help setup egl cache train train-distill train-compared dense dense-true dense-false test torture slurm check bench bench-scale bench-gpu docs science starter-teachers starter-encoder clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -96,11 +96,13 @@ check: setup  ## what CI runs beside the tests: style and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# bench/scale.py and bench/gpu.py have their own targets; bench/profile_step.py draws a picture.
-BENCHES := reader codec render build captions step embed search afar
-bench: setup  ## measure everything against peers and limits, half an hour: ONLY=step for one, WITH="--rounds 3" for its options
+BENCHES := reader codec render build captions step profile_step embed search afar
+bench: setup  ## measure against peers and limits, half an hour: ONLY=step for one, WITH="--rounds 3" for its options
 	@for name in $(or $(ONLY),$(BENCHES)); do $(BIN)/python bench/$$name.py $(WITH) || exit 1; done
 	@echo "Measured: build/bench/*.json. To keep it and write docs/numbers.md: python bench/page.py --keep"
+
+bench-scale: setup  ## measure a cache of a million shapes: many minutes, 2 GB in the temporary folder; WITH="--shapes 100000" for fewer
+	$(BIN)/python bench/scale.py $(WITH)
 
 bench-gpu: setup  ## measure training, teachers, captions and drawing on a GPU, at most 8 minutes; writes build/bench/gpu.json
 	$(BIN)/python bench/gpu.py

@@ -28,6 +28,8 @@ TURN = 0.2
 """Seconds that a turn lasts at least: shorter work is repeated."""
 BUSY = 0.05
 """Share of the processor time of our cores that other processes may take before a row is marked."""
+NOISE = 1.05
+"""How many times as fast as a limit ours may seem before the two are not comparable: nothing beats a limit, so this is noise."""
 FOLDER = Path(os.environ.get("MMPD_BENCH", "build/bench"))
 clock = time.perf_counter  # tests replace it
 
@@ -98,6 +100,11 @@ def summary(turns: Sequence[Turn], first: Sequence[Turn]) -> dict[str, Any]:
         "ratio": spread(ratios),
         "processor_ratio": effort and spread(effort),
     }
+
+
+def noisy(ours: dict[str, Any], way: dict[str, Any]) -> bool:
+    """Whether ours seems to beat a limit, by the rounds or by the medians: then others disturbed one of them, and no ratio holds."""
+    return way["limit"] and max(way["ratio"]["median"], ours["rate"]["median"] / way["rate"]["median"]) > NOISE
 
 
 class Report:
@@ -191,7 +198,9 @@ def lines(row: dict[str, Any]) -> Iterator[str]:
         seconds, ratio, rate = way["seconds"], way["ratio"], way["rate"]
         took = f"{number(rate['median'])} {row['unit']}/s" if row["unit"] else ""
         text = f"  {way['name']:34} {took:>22} {number(seconds['median']):>7} s, processor {number(way['processor_seconds']['median'])} s"
-        if i:
+        if i and noisy(row["ways"][0], way):
+            text += "   noisy: not comparable, ours seems to beat a limit"
+        elif i:
             means = "of this limit" if way["limit"] else "as fast as this"
             text += f"   ours is {ratio['median']:.3g}{'' if way['limit'] else 'x'} {means} ({ratio['min']:.3g} to {ratio['max']:.3g})"
             if way["processor_ratio"]:

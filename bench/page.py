@@ -4,6 +4,8 @@
     python bench/page.py --keep        # first keep build/bench/*.json, those of the last `make bench`
     python bench/page.py --keep step   # only build/bench/step*.json
 
+What was measured with files that no commit has is kept only with --dirty, and the page says so.
+
 The page's numbers are those of the JSON. Text stands in the docstring of each benchmark, and below.
 """
 
@@ -14,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from measure import FOLDER, number
+from measure import FOLDER, noisy, number
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "docs" / "numbers"
@@ -24,12 +26,16 @@ HEAD = """# Numbers
 
 <!-- Written by bench/page.py. -->
 
-`make bench` measures all of this. Ways to do the same thing take turns within one run, forth and back. "Measured" is the median of the
-rounds. "Ratio" is how many times as fast we are as what we compare with: the median over the rounds of the ratio within a round, with
-the least and the most of them. Beside it stands the same ratio in processor time. A limit is something that nothing can beat, such as a
-copy within memory; there the ratio is our share of it. Ratios hold on other machines of the kind; rates do not.
+`make bench` measures this; but a million shapes are `make bench-scale`, a GPU is `make bench-gpu`, and "Before and after" is
+`bench/against.py`. The command of each table stands below it. Ways to do the same thing take turns within one run, forth and back.
+"Measured" is the median of the rounds. "Ratio" is how many times as fast we are as what we compare with: the median over the rounds of the
+ratio within a round, with the least and the most of them. Where the machine's speed changes between rounds it differs from the ratio of
+the medians. Beside it stands the same ratio in processor time. A limit is something that nothing can beat, such as a copy within memory;
+there the ratio is our share of it. Where we seem to beat it by more than 5 %, there is no ratio but "noisy: not comparable". Ratios hold
+on other machines of the kind; rates do not.
 """
 BUSY = "A row with * was measured while other processes took more than 5 % of our cores."
+DIRTY = "Files were changed since that commit: the numbers are not those of the commit alone."
 TITLES = {
     "reader": "Reading",
     "codec": "Size of pictures",
@@ -64,14 +70,25 @@ NEEDS_GPU = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep", nargs="?", const="", help="keep the last measurements whose name begins like this")
+    parser.add_argument("--dirty", action="store_true", help="also keep what was measured with files that no commit has")
     arguments = parser.parse_args()
     if arguments.keep is not None:
+        files = [  # a comparison of two commits is kept if it is named
+            file for file in sorted(FOLDER.glob(f"{arguments.keep}*.json")) if arguments.keep or not file.name.startswith("against")
+        ]
+        unclean = [file.name for file in files if dirty(json.loads(file.read_text()))]
+        if unclean and not arguments.dirty:
+            parser.error(f"not measured at a commit: {', '.join(unclean)}. Commit and measure again, or give --dirty; nothing was kept")
         KEPT.mkdir(exist_ok=True)
-        for file in sorted(FOLDER.glob(f"{arguments.keep}*.json")):
-            if arguments.keep or not file.name.startswith("against"):  # a comparison of two commits is kept if it is named
-                shutil.copy(file, KEPT)
+        for file in files:
+            shutil.copy(file, KEPT)
     PAGE.write_text(page(KEPT))
     print(f"Look at {PAGE.relative_to(ROOT)}")
+
+
+def dirty(report: dict[str, Any]) -> bool:
+    """Whether files were changed since the commit that a report names, or its commit is not known."""
+    return any(word in report["versions"].get("commit", "unknown") for word in ("with changes", "unknown"))
 
 
 def page(folder: Path) -> str:
@@ -106,6 +123,8 @@ def section(report: dict[str, Any]) -> Iterator[str]:
     minutes = f", {number(report['minutes'])} minutes" if "minutes" in report else ""
     yield f"`{report['command']}` on {report['date']}{minutes}. {machine['processor']}, {cores},"
     yield f"{machine['memory_gib']} GiB, GPU: {machine['gpu']}. {', '.join(f'{name} {version}' for name, version in versions.items())}.\n"
+    if dirty(report):
+        yield f"{DIRTY}\n"
 
 
 def cells(row: dict[str, Any]) -> Iterator[str]:
@@ -121,7 +140,8 @@ def cells(row: dict[str, Any]) -> Iterator[str]:
     ours, *others = [f"{way['name']}{' (a limit)' if way.get('limit') else ''}: {took(way, unit)}" for way in ways]
     told = f"{row['what']}{'*' if row.get('quiet') is False else ''} | {ours}"
     for way, other in zip(ways[1:], others, strict=True):
-        yield f"| {told} | {other} | {' | '.join(ratios(way))} |"
+        compared = ("noisy: not comparable", "") if "rate" in way and noisy(ways[0], way) else ratios(way)
+        yield f"| {told} | {other} | {' | '.join(compared)} |"
         told = " | "
     if not others:
         yield f"| {told} | | | |"

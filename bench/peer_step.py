@@ -15,7 +15,7 @@ from served import serve
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from trainer import ops  # it needs torch alone
+from trainer import machine, ops  # they need torch alone
 
 SIZES = {"point-mae": (32, 1024), "point-m2ae": (16, 2048)}
 """Shapes in a batch, and points of a shape."""
@@ -48,7 +48,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", choices=SIZES)
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--keep", action="store_true", help="with the memory settings of mmpd-train")
     arguments = parser.parse_args()
+    if arguments.keep:
+        machine.keep_freed()
     from torch_pointcloud.losses import chamfer_distance
     from torch_pointcloud.models import create_model, point_m2ae, point_mae
     from torch_pointcloud.ops import cluster

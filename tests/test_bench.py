@@ -94,6 +94,36 @@ def test_a_page_says_what_was_measured_and_what_was_not(measure, monkeypatch, tm
     assert report.facts["versions"]["commit"] in text and report.facts["machine"]["processor"] in text
 
 
+def test_a_limit_that_noise_beats_has_no_ratio(measure, monkeypatch, tmp_path, capsys):
+    """The rounds say 0.9 of the limit, the medians 1.4 times: others disturbed the limit."""
+    made = Machine(measure, monkeypatch, others=0.0)
+    with measure.Report("reader", tmp_path) as report:
+        ours, limit = made.work([1.0, 1.0, 1.0, 3.0]), made.work([1.0, 0.9, 1.4, 2.7])
+        report.limit("copy", ours=ours, limit=limit, name="memory", rounds=3, unit="rows")
+        report.limit("sums", ours=made.work([1.0]), limit=made.work([0.99]), name="memory", rounds=3, unit="rows")
+    said, printed = importlib.import_module("page").page(tmp_path), capsys.readouterr().out
+    assert said.count("| noisy: not comparable |") == 1 == printed.count("   noisy: not comparable")
+    assert "| 0.99 (0.99 to 0.99) |" in said
+
+
+def test_what_no_commit_has_is_kept_only_if_asked_and_said(measure, monkeypatch, tmp_path, capsys):
+    page = importlib.import_module("page")
+    new, kept = tmp_path / "new", tmp_path / "kept"
+    for name, value in {"FOLDER": new, "KEPT": kept, "PAGE": tmp_path / "numbers.md", "ROOT": tmp_path}.items():
+        monkeypatch.setattr(page, name, value)
+    for name, commit in {"reader": "0123456789", "step": "0123456789 with changes"}.items():
+        monkeypatch.setattr(measure.machine, "versions", lambda commit=commit: {"commit": commit})
+        with measure.Report(name, new) as report:
+            report.missing("a step", "needs a GPU")
+    monkeypatch.setattr(sys, "argv", ["page.py", "--keep"])
+    with pytest.raises(SystemExit):
+        page.main()
+    assert "step.json" in capsys.readouterr().err and not kept.exists()
+    monkeypatch.setattr(sys, "argv", ["page.py", "--keep", "--dirty"])
+    page.main()
+    assert page.PAGE.read_text().count(page.DIRTY) == 1 and len(list(kept.iterdir())) == 2
+
+
 SPIN = "import time; end = time.process_time() + 0.3\nwhile time.process_time() < end: pass"
 
 

@@ -100,6 +100,7 @@ def test_every_other_encoder_goes_through_both_stages_and_every_task(few, tmp_pa
     for run, tasks in ((align, ("zeroshot", "retrieval")), (distill, ("svm", "knn", "fewshot", "classify"))):
         for task in tasks:
             settings = [part for setting in QUICK.get(task, ()) for part in ("--set", setting)]
-            metrics = json.loads(train("eval", task, run, few, "--json", *settings))["scores"]["metrics"]
-            values = [value for metric in metrics if metric["headline"] for value in metric["values"]]
-            assert values and all(0 <= value <= 100 for value in values)  # of few shapes, chance may name none
+            scores = json.loads(train("eval", task, run, few, "--json", *settings))["scores"]
+            assert any(metric["headline"] and metric["values"] for metric in scores["metrics"])
+            if task in ("svm", "knn"):  # at this size a value may be chance, but features that differ give more than one class
+                assert sum(any(column) for column in zip(*scores["confusion"], strict=True)) > 1

@@ -86,7 +86,7 @@ def options_of(names: Sequence[str], assignments: Sequence[str] = (), *, peer_pr
     """
     if len(names) == 1:
         return {names[0]: options(names[0], assignments, peer_protocol=peer_protocol)}
-    fields = {name: [field.name for field in dataclasses.fields(task(name).Options)] for name in names}
+    fields = {name: [field.name for field in dataclasses.fields(task(name).Options())] for name in names}
     heads = [(assignment, assignment.partition("=")[0].partition(".")[0].strip()) for assignment in assignments]
     for assignment, head in heads:
         if not any(head in known for known in fields.values()):
