@@ -307,6 +307,8 @@ class Http:
         """When the last answer came."""
         self._rest = 0.0
         """Time before which nothing is asked, because the server wants a rest."""
+        self._model = ""
+        """What the server calls its model; empty before the first good answer."""
         self._limit = "max_tokens"
         """What the server calls the longest answer."""
         self.spec = replace(spec, reproducible=False, model=spec.model or self._only_model())
@@ -448,27 +450,31 @@ class Http:
         if self._ended is not None:
             raise self._end_reason()
         answer = self._exchange(self._body(prompt, encoded, seed, most or self.spec.max_tokens))
-        try:
-            choice, usage = answer["choices"][0], answer.get("usage") or {}
-            said, ended = choice["message"], choice.get("finish_reason") or "stop"
-        except (KeyError, IndexError, TypeError) as error:
-            raise self._foreign("an answer without choices") from error
-        with self._lock:
-            self._heard = time.monotonic()
-            self._used["questions"] += 1
-            tokens = {name: usage.get(name) for name in ("prompt_tokens", "completion_tokens")}
-            counted = {name: count for name, count in tokens.items() if isinstance(count, int) and count >= 0}
-            self._used.update(counted if len(counted) == 2 else {"uncounted": 1})
-        known = self.spec.weights.removeprefix(TOLD)
-        if known and answer.get("model") not in (None, "", known):
+        self._count(answer.get("usage"))
+        choices, model = answer.get("choices"), answer.get("model")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        said = choice.get("message") if isinstance(choice, dict) else None
+        if not isinstance(choice, dict) or not isinstance(said, dict):
+            raise self._odd("an answer without choices")
+        self._heard, ended = time.monotonic(), str(choice.get("finish_reason") or "stop")
+        known, name = self.spec.weights.removeprefix(TOLD), model if isinstance(model, str) else ""
+        if known and name not in ("", known):
             raise UserError(
-                f"the server at {self.server.given} now answers with the model {answer['model']!r}, and the captions were begun with "
+                f"the server at {self.server.given} now answers with the model {name!r}, and the captions were begun with "
                 f"{known!r}: let it serve that one, or remove the captions and begin anew"
             )
         if said.get("refusal") or ended == "content_filter":
             raise _Refused(f"the model refuses it: {self.server.hidden(str(said.get('refusal') or 'content filter'))}")
-        self._model = answer.get("model") or self.spec.model
+        self._model = name or self.spec.model
         return _Answer(text=_spoken(said.get("content"), ended), ended=ended)
+
+    def _count(self, usage: Any) -> None:
+        """Count an answer, and its tokens if the server tells them."""
+        tokens = {name: usage.get(name) if isinstance(usage, dict) else None for name in ("prompt_tokens", "completion_tokens")}
+        counted = {name: count for name, count in tokens.items() if isinstance(count, int) and 0 <= count < 2**53}
+        with self._lock:
+            self._used["questions"] += 1
+            self._used.update(counted if len(counted) == 2 else {"uncounted": 1})
 
     def _body(self, prompt: str, encoded: str, seed: int, most: int) -> dict[str, Any]:
         spec = self.spec
@@ -493,7 +499,9 @@ class Http:
         if status == 200:
             answer = _json(data)
             if not isinstance(answer, dict):
-                raise self._foreign(f"an answer of type {headers.get('content-type', 'unknown')}")
+                raise self._odd(f"an answer of type {headers.get('content-type', 'unknown')} that is no JSON object")
+            if answer.get("error") and not answer.get("choices"):
+                raise _Passing(self.server.hidden(_message(data)))
             return answer
         told = self.server.hidden(_message(data) or f"HTTP status {status}")
         if status == 400 and self._limit == "max_tokens" and "max_completion_tokens" in told:
@@ -528,6 +536,10 @@ class Http:
         return UserError(
             f"what answers at {self.server.given} is no server with OpenAI's chat completions: got {got}. Its address usually ends with /v1"
         )
+
+    def _odd(self, got: str) -> Exception:
+        """Return the error for an answer that is none of a chat. A server that has given good ones may do so again."""
+        return _Passing(f"the server sent {got}") if self._model else self._foreign(got)
 
     def _hopeless(self, status: int, told: str, headers: Mapping[str, str]) -> UserError:
         """Explain an answer that any question would get."""
@@ -597,7 +609,7 @@ class Http:
                 f"for a question with a picture and {counts[1]:g} without. Take one that sees; if it does: --set server.sight=false"
             )
         self.spec = replace(self.spec, weights=before)
-        return str(self._model)
+        return self._model
 
     def _first(self, prompt: str, encoded: str, begun: float) -> None:
         """Ask one of the first questions, again if the server is not ready. Raises a `UserError` in all other cases."""
@@ -642,10 +654,12 @@ def _spoken(content: Any, ended: str) -> str:
     """Return what a model says, without what it thinks before.
 
     Raises:
-        _Malformed: it has said nothing yet.
+        _Malformed: it has said nothing yet, or something that is no text.
     """
     if isinstance(content, list):
-        content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+        content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+    if not isinstance(content, str | None):
+        raise _Malformed("the answer is no text")
     text = re.sub(r"^\s*<think>.*?</think>", "", str(content or ""), flags=re.DOTALL)
     if text.lstrip().startswith("<think>") or (not text.strip() and ended == "length"):
         raise _Malformed("the model needs all its tokens to think: raise captions.max_tokens, or turn thinking off")

@@ -197,6 +197,56 @@ def test_a_server_that_wants_a_rest_gets_it():
     assert http._seconds("7") == 7 and http._seconds("") == 0 and http._seconds("soon") == 0 and http._seconds("nan") == 0
 
 
+def whole(**changed):
+    choice = {"message": {"content": "a box"}, "finish_reason": "stop"} | changed.pop("choice", {})
+    return {"model": "stub-vl-7b", "choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": 1}} | changed
+
+
+OVERLOADED = {"error": {"code": 502, "message": "Provider returned error: overloaded"}}
+ODD = [
+    (OVERLOADED, "overloaded"),
+    ("<html>login</html>", "no JSON object"),
+    ('{"model": "stub-vl-7b", "choi', "no JSON object"),
+    ("[" * 5000, "no JSON object"),
+    ([whole()], "no JSON object"),
+    (whole(choices=[]), "without choices"),
+    (whole(choices=None), "without choices"),
+    (whole(choices={"0": 1}), "without choices"),
+    (whole(choices=["hello"]), "without choices"),
+    (whole(choice={"message": None}), "without choices"),
+    (whole(choice={"message": [1]}), "without choices"),
+    (whole(choice={"message": {"content": {"a": 1}}}), "no text"),
+    (whole(choice={"message": {"content": 5}}), "no text"),
+]
+
+
+def test_an_odd_answer_is_asked_for_again_and_ends_no_build(monkeypatch):
+    monkeypatch.setattr(http, "LONGEST_WAIT", 0.01)
+    images = pictures(2)
+    with serving() as chat:
+        captioner = captioners.load(asked(chat, at_once=1))
+        chat.faults = [(200, {}, body) for body, _ in ODD[:4]] + [(200, {"Content-Length": "1000", "Connection": "close"}, "{")]
+        (first, _) = caption(captioner, images)
+        assert first[0].startswith("a ") and captioner.used()["again"] == 5
+        for body, reason in ODD:
+            chat.poison = {http._encoded(images[0]): (200, {}, body)}
+            (first, second) = caption(captioner, images)
+            assert first == [""] and second[0].startswith("a ")
+            assert re.search(reason, captioner.reasons()[0])
+        chat.faults = [(200, {}, OVERLOADED)] * 9
+        with pytest.raises(UserError, match=r"no answer .*overloaded\. Its own log"):
+            captioners.load(asked(chat))
+
+
+@pytest.mark.parametrize("usage", [[], [1], None, 5, {"prompt_tokens": "1"}, {"prompt_tokens": 10**400, "completion_tokens": 1}])
+def test_tokens_that_are_not_told_are_not_counted(usage):
+    with serving() as chat:
+        captioner = captioners.load(asked(chat, at_once=1, price_in=1.0))
+        before, chat.faults = captioner.used(), [(200, {}, whole(usage=usage, model=5))]
+        assert caption(captioner, pictures(1)) == [["a box"]]
+        assert captioner.used() == before | {"questions": 3, "uncounted": 1}
+
+
 @pytest.mark.parametrize("at_once", [1, 4])
 @pytest.mark.parametrize(
     ("fault", "reason"),
