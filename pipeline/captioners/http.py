@@ -119,7 +119,8 @@ class _Address:
         given = server.address.strip().rstrip("/")
         try:
             parts = urllib.parse.urlsplit(given)
-            self.port = parts.port
+            port = parts.port
+            (parts.hostname or "").encode("idna")  # as connecting does
         except ValueError as error:
             raise UserError(f"server.address: {given!r} is no address: {error}") from None
         if not given:
@@ -131,8 +132,11 @@ class _Address:
             )
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UserError(f"server.address: expected something like http://localhost:8000/v1, got {given!r}")
+        if not parts.path.isascii() or not parts.path.isprintable() or " " in parts.path:
+            raise UserError(f"server.address: its path has letters that must be written as %XX, got {given!r}")
         self.given, self.path, self.timeout = given, parts.path, server.timeout
         self.host, self.secure = parts.hostname, parts.scheme == "https"
+        self.port = port or (443 if self.secure else 80)  # `http.client` would look for it in an IPv6 address
         self.key = os.environ.get(server.key, "").strip() if server.key else ""
         if not (self.key.isascii() and self.key.isprintable()):
             raise UserError(f"server.key: the environment variable {server.key} holds letters that no key has")

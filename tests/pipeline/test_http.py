@@ -81,6 +81,10 @@ def caption(captioner, images):
         (Chat(), ["server.address=http://me:secret@127.0.0.1/v1"], "must hold no name, password or query"),
         (Chat(), ["server.address=localhost:8000"], "expected something like http"),
         (Chat(), ["server.address=http://localhost:port/v1"], "'http://localhost:port/v1' is no address"),
+        (Chat(), ["server.address=http://localhost/v1é"], "must be written as %XX, got 'http://localhost/v1é'"),
+        (Chat(), ["server.address=http://localhost/v 1"], "must be written as %XX"),
+        (Chat(), ["server.address=http://a..b/v1"], "'http://a..b/v1' is no address"),
+        (Chat(), [f"server.address=http://{'a' * 70}/v1"], "/v1' is no address"),
         (Chat(), ["server.key=MMPD_ODD_KEY"], "MMPD_ODD_KEY holds letters that no key has"),
         (Chat(), ["server.address=http://127.0.0.1:9/v1"], "no answer from the server at http://127.0.0.1:9/v1: Connection refused"),
         (Chat(), ["prompt="], "needs a question"),
@@ -94,6 +98,17 @@ def test_what_is_wrong_is_said_before_a_build_begins(chat, settings, message, mo
     with serving(chat), pytest.raises(UserError, match=message):
         last = [f"model={chat.models[0]}"] if len(chat.models) == 1 else []
         captioners.load(asked(chat, settings=[*last, *settings]))
+
+
+def test_the_host_and_the_port_of_an_address():
+    for address, host, port in [
+        ("http://[::1]/v1", "::1", 80),
+        ("https://[2001:db8::1]/v1", "2001:db8::1", 443),
+        ("http://[::1]:8000/v1", "::1", 8000),
+        ("http://localhost/v1", "localhost", 80),
+    ]:
+        line = http._Address(Server(address=address))._connection()
+        assert (line.host, line.port) == (host, port)
 
 
 def test_settings_of_a_server_mean_nothing_to_other_captioners():
