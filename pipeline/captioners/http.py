@@ -417,9 +417,10 @@ class Http:
             try:
                 return read(self._ask(prompt, encoded, seed))
             except _Passing as problem:
-                # A server that has answered another question in the meantime is well, so the failure is this picture's.
-                well, heard = self._heard > heard or (number >= TRIES and not problem.busy and self._is_well()), self._heard
-                against += isinstance(problem, _Malformed) or (well and not problem.busy)
+                # A server that has answered another question in the meantime is well, so the failure is this picture's. A busy one answers
+                # some questions and not others, so it must answer one right now.
+                well = (self._heard > heard and not problem.busy) or (number >= TRIES and self._is_well())
+                against, heard = against + (isinstance(problem, _Malformed) or well), self._heard
                 if against >= TRIES:
                     raise _Refused(f"{problem}, {number} times") from None
                 if (silent := time.monotonic() - max(begun, self._heard)) > self.spec.server.patience:

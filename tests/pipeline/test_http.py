@@ -268,6 +268,7 @@ def test_tokens_that_are_not_told_are_not_counted(usage):
     [
         ((400, {}, {"error": {"message": "the picture breaks our rules"}}), "the picture breaks our rules"),
         (500, r"no \(HTTP status 500\), \d times"),
+        (429, r"no \(HTTP status 429\), \d times"),
         ("drop", r"closed connection without response, \d times"),
         (
             (200, {}, {"model": "stub-vl-7b", "choices": [{"message": {"content": None, "refusal": "I will not"}}]}),
