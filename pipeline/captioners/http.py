@@ -417,6 +417,7 @@ class Http:
             try:
                 return read(self._ask(prompt, encoded, seed))
             except _Passing as problem:
+                self._rest_for(problem.wait, max(begun, self._heard))
                 # A server that has answered another question in the meantime is well, so the failure is this picture's. A busy one answers
                 # some questions and not others, so it must answer one right now.
                 well = (self._heard > heard and not problem.busy) or (number >= TRIES and self._is_well())
@@ -428,7 +429,7 @@ class Http:
                         f"the server at {self.server.given} has not answered for {silent:.0f} s: {problem}. What is finished is kept: "
                         "when it answers again, run the same command again"
                     )
-                self._wait(wait, problem.wait)
+                self._wait(wait)
                 wait = min(2 * wait, LONGEST_WAIT)
         raise AssertionError
 
@@ -440,12 +441,16 @@ class Http:
             return False
         return True
 
-    def _wait(self, seconds: float, asked: float) -> None:
-        """Wait before the next try, for an uneven time, so that not all try at once; at least as long as the server asks."""
+    def _rest_for(self, seconds: float, since: float) -> None:
+        """Let nothing be asked for as long as the server wants, but only until `server.patience` ends, counted from `since`."""
+        if seconds:
+            with self._lock:
+                self._rest = max(self._rest, min(time.monotonic() + seconds, since + self.spec.server.patience))
+
+    def _wait(self, seconds: float) -> None:
+        """Wait before the next try, for an uneven time, so that not all try at once."""
         with self._lock:
             self._used["again"] += 1
-            if asked:
-                self._rest = max(self._rest, time.monotonic() + asked)
         time.sleep(seconds * random.uniform(0.5, 1.0))
 
     def _ask(self, prompt: str, encoded: str, seed: int, most: int = 0) -> _Answer:
@@ -513,7 +518,9 @@ class Http:
             self._limit = "max_completion_tokens"
             raise _Passing(told)
         if status in PASSING:
-            raise _Passing(f"{told} (HTTP status {status})", busy=status in BUSY, wait=_seconds(headers.get("retry-after", "")))
+            wait = _seconds(headers.get("retry-after", ""))
+            long = f"; the server asks to wait {wait:.0f} s" if wait > self.spec.server.patience else ""
+            raise _Passing(f"{told} (HTTP status {status}){long}", busy=status in BUSY, wait=wait)
         if status in PICTURE:
             raise _Refused(told)
         raise self._hopeless(status, told, headers)
@@ -635,7 +642,8 @@ class Http:
                 failing = number >= TRIES and not problem.busy
                 if problem.away or failing or time.monotonic() - begun > self.spec.server.patience:
                     raise self._away(str(problem), "Its own log may say more" if failing else "Start it, or set server.address") from None
-                self._wait(min(FIRST_WAIT * 2**number, LONGEST_WAIT), problem.wait)
+                self._rest_for(problem.wait, begun)
+                self._wait(min(FIRST_WAIT * 2**number, LONGEST_WAIT))
 
 
 # ------------------------------------------------------------------------------------------------- questions and answers

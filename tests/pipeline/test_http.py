@@ -209,6 +209,13 @@ def test_a_server_that_wants_a_rest_gets_it():
         begun = time.monotonic()
         caption(captioner, pictures(4))
         assert time.monotonic() - begun >= 0.9
+        hasty, begun = captioners.load(asked(chat, at_once=2, patience=0.3)), time.monotonic()
+        chat.faults = [(429, {"Retry-After": "3600"}, {"error": "later"})] * 99
+        with pytest.raises(UserError, match=r"has not answered for 0 s: later .*the server asks to wait 3600 s"):
+            caption(hasty, pictures(4))
+        with pytest.raises(UserError, match=r"no answer .*the server asks to wait 3600 s"):
+            captioners.load(asked(chat, patience=0.3))
+        assert time.monotonic() - begun < 10
     assert http._seconds("7") == 7 and http._seconds("") == 0 and http._seconds("soon") == 0 and http._seconds("nan") == 0
 
 
