@@ -18,7 +18,7 @@ from cache_schema import layout, store, validate
 from cache_schema.errors import UserError
 from cache_schema.lacking import lacking_ids
 from cache_schema.spec import TEXT_BYTES, Server, fingerprint
-from pipeline import commands, estimate, ranking, repair
+from pipeline import commands, estimate, journal, ranking, repair
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners import http
 from pipeline.cli import app
@@ -440,12 +440,12 @@ def test_what_was_asked_and_refused_is_said(copied):
     valid = batch.text_valid["starter-resnet"].tolist()
     assert [data.row(index)[1] == first for index in batch.index.tolist()] == [not one for one in valid] and valid.count(True) >= 5
     made = [event for event in read_journal(copied).events if getattr(event, "asked", None)]
-    assert sum(event.asked["questions"] for event in made) == 6
-    assert [event.refused for event in made if event.refused] == [(f"{cache.ids()[first]}#0: no",)]
+    assert sum(event.asked["questions"] for event in made) == 2 + 6
+    assert [event.refused for event in made if getattr(event, "refused", ())] == [(f"{cache.ids()[first]}#0: no",)]
     told = json.loads(CliRunner().invoke(app, ["status", str(copied), "--json"]).stdout)["asked"]["captions/served"]
     assert told["cost"] == pytest.approx((told["prompt_tokens"] * 2 + told["completion_tokens"] * 8) / 1e6) and told["refused"] == 1
     said = CliRunner().invoke(app, ["status", str(copied)], env={"COLUMNS": "300"}).stdout
-    assert "6 questions answered" in said and "1 pictures without a text" in said
+    assert "8 questions answered" in said and "1 pictures without a text" in said
     said = CliRunner().invoke(app, ["info", str(copied)]).stdout
     assert "3 per shape (tags, sentence, paragraph), from a sheet of 4 views, scored by starter-resnet (mean over the views)" in said
     assert "not reproducible" in said
@@ -465,6 +465,7 @@ def test_a_lost_server_leaves_what_is_finished_and_the_same_command_goes_on(copi
             shape_captions(copied, chat, at_once=1, patience=0.2)
     cache = store.open_cache(copied)
     record = cache.records()["captions/served"]
+    assert journal.asked(cache)["captions/served"]["questions"] == 7 and "killed" not in journal.asked(cache)["captions/served"]
     assert not record.complete and 0 not in cache.missing(record) and cache.missing(record)
     before = contents(copied)
     with serving(port=port) as chat:
@@ -504,7 +505,11 @@ def test_a_killed_build_goes_on(copied):
         process.kill()
         process.wait()
         chat.text = plain
+        said = CliRunner().invoke(app, ["status", str(copied)], env={"COLUMNS": "300"}).stdout
+        assert "captions/served: at least 6 questions answered" in said
         shape_captions(copied, chat)
+        told = journal.asked(store.open_cache(copied))["captions/served"]
+        assert told["killed"] == 1
     assert validate.problems(copied) == []
 
 

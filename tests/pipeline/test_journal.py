@@ -17,6 +17,8 @@ EVENTS = [
     journal.Repair(files=("points/xyz/c/0/0/0/0",)),
     journal.ShapesMade(shard=3, shapes=16, waited=1.5, steps={"read": 0.25}, lost=("a.off",)),
     journal.ShapesMade(shard=3, shapes=16, steps={}),
+    journal.Asking(product="captions/a", shard=1),
+    journal.Asked(product="captions/a", shard=1, asked={"questions": 2.0}),
     journal.ShardMade(product="image/clip", shard=3, seconds=0.5),
     journal.Done(),
     journal.Import(product="image/clip"),
