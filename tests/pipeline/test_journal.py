@@ -17,8 +17,6 @@ EVENTS = [
     journal.Repair(files=("points/xyz/c/0/0/0/0",)),
     journal.ShapesMade(shard=3, shapes=16, waited=1.5, steps={"read": 0.25}, lost=("a.off",)),
     journal.ShapesMade(shard=3, shapes=16, steps={}),
-    journal.Asking(product="captions/a", shard=1),
-    journal.Asked(product="captions/a", shard=1, asked={"questions": 2.0}),
     journal.ShardMade(product="image/clip", shard=3, seconds=0.5),
     journal.Done(),
     journal.Import(product="image/clip"),
@@ -27,6 +25,8 @@ EVENTS = [
     journal.Remove(product="image/clip"),
     journal.Relabel(source="names.csv", changed={"class": 2}),
     journal.ShardMade(product="image/clip", shard=4, seconds=0.5, machine="AMD EPYC, 4 cores"),
+    journal.Asking(product="captions/a", shard=1),
+    journal.Asked(product="captions/a", shard=1, asked={"questions": 2.0}),
 ]
 
 
