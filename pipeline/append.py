@@ -100,7 +100,7 @@ class _Shifted(Work):
 
     def note(self, event: journal.Event) -> None:
         """Write one event to the journal of the cache."""
-        if isinstance(event, journal.ShardMade | journal.ShapesMade):
+        if isinstance(event, journal.ShardMade | journal.ShapesMade | journal.Asking | journal.Asked):
             event = dataclasses.replace(event, shard=event.shard + self.first)
         super().note(event)
 

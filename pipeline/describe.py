@@ -172,13 +172,16 @@ def asked_in_words(asked: Mapping[str, float], seconds: float = 0.0) -> str:
     """Say what a captioner's server was asked.
 
     Args:
-        asked: see `pipeline.captioners.http.Http.used`.
+        asked: see `pipeline.captioners.http.Http.used` and `pipeline.journal.asked`.
         seconds: time that it took, for rates; 0 for none.
     """
     number = {name: int(value) for name, value in asked.items() if name != "cost"}
     tokens = number.get("prompt_tokens", 0), number.get("completion_tokens", 0)
     rate = f" ({number.get('questions', 0) / seconds:.3g} a second)" if seconds else ""
-    said = [f"{number.get('questions', 0):,} questions answered{rate}"]
+    killed = bool(number.get("killed"))
+    said = [f"{'at least ' * killed}{number.get('questions', 0):,} questions answered{rate}"]
+    if killed:
+        said.append(f"and an unknown number for {number['killed']:,} shards, in which the command was killed or is at work")
     if uncounted := number.get("uncounted", 0):
         said.append(f"tokens of {uncounted:,} unknown, because the server does not count them")
     if sum(tokens):
@@ -187,7 +190,7 @@ def asked_in_words(asked: Mapping[str, float], seconds: float = 0.0) -> str:
     more = {"again": "asked again", "cut": "texts cut", "refused": "pictures without a text"}
     said += [f"{number[name]:,} {words}" for name, words in more.items() if number.get(name)]
     if "cost" in asked:
-        said.append(f"cost {'at least ' * bool(uncounted)}{asked['cost']:.4g} at the prices given")
+        said.append(f"cost {'at least ' * (bool(uncounted) or killed)}{asked['cost']:.4g} at the prices given")
     return ", ".join(said)
 
 

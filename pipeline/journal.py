@@ -185,6 +185,26 @@ class ShardMade(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Asking(Event):
+    """A captioner's server is being asked for a shard. `ShardMade` or `Asked` of the same shard follows, unless the command is killed."""
+
+    event: ClassVar[str] = "asking"
+    product: str
+    shard: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked(Event):
+    """A captioner's server was asked something, but made no shard by it: the first questions of a command, or an error or Ctrl-C came."""
+
+    event: ClassVar[str] = "asked"
+    product: str
+    shard: int
+    asked: Mapping[str, float] = field(default_factory=dict)
+    """As in `ShardMade`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ShapesMade(Event):
     """The shapes of one shard were read, sampled and drawn. The file says `"product": "shapes"`."""
 
@@ -214,7 +234,8 @@ SHAPES: Final = "shapes"
 SELDOM: Final = ("lost", "machine", "asked", "refused")
 """Fields that are not written if they are empty."""
 EVENTS: Final[dict[str, type[Event]]] = {
-    e.event: e for e in (Build, Retry, Append, Remove, Relabel, AddTeacher, AddDense, AddCaptioner, Labels, Import, Repair, Done)
+    e.event: e
+    for e in (Build, Retry, Append, Remove, Relabel, AddTeacher, AddDense, AddCaptioner, Labels, Import, Repair, Asking, Asked, Done)
 }
 """Classes by their names in the file. An event `shard` has two classes; see `_class`."""
 
@@ -253,13 +274,27 @@ def journal_of(cache: Cache) -> Journal:
 
 
 def asked(cache: Cache) -> dict[str, dict[str, float]]:
-    """Add up what the servers of captioners were asked for a cache, by product; see `ShardMade.asked`."""
+    """Add up what the servers of captioners were asked for a cache, by product; see `ShardMade.asked`. `killed` is the number of shards of
+    which that is unknown, because the command was killed or is still at work: all numbers are then too small."""
     found: dict[str, dict[str, float]] = {}
+    begun: set[tuple[str, int]] = set()
+
+    def add(product: str, numbers: Mapping[str, float]) -> None:
+        total = found.setdefault(product, {})
+        for name, value in numbers.items():
+            total[name] = total.get(name, 0) + value
+
     for event in journal_of(cache).events:
-        if isinstance(event, ShardMade) and event.asked:
-            total = found.setdefault(event.product, {})
-            for name, value in event.asked.items():
-                total[name] = total.get(name, 0) + value
+        if isinstance(event, Begun):  # the command before it was killed
+            while begun:
+                add(begun.pop()[0], {"killed": 1})
+        elif isinstance(event, Asking):
+            begun.add((event.product, event.shard))
+        elif isinstance(event, ShardMade | Asked) and event.asked:
+            begun.discard((event.product, event.shard))
+            add(event.product, event.asked)
+    for product, _ in begun:
+        add(product, {"killed": 1})
     return found
 
 

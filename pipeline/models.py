@@ -89,6 +89,7 @@ class Models:
         self.prepared = Prepared()
         self._teachers: dict[str, Teacher] = {}
         self._captioners: dict[str, Captioner] = {}
+        self._told: dict[int, Mapping[str, float]] = {}
         self._grids: dict[tuple[str, int], Grid] = {}
 
     def add(self, model: Teacher | Captioner) -> None:
@@ -137,6 +138,12 @@ class Models:
             return None
         captioner = self.captioner(record.spec)
         return captioner if isinstance(captioner, Asking) else None
+
+    def asked(self, server: Asking) -> dict[str, float]:
+        """Tell what a captioner's server was asked since the last call, or since the captioner was loaded; see `Asking.used`."""
+        used, before = server.used(), self._told.get(id(server), {})
+        self._told[id(server)] = used
+        return {name: round(value - before.get(name, 0), 6) for name, value in used.items()}
 
     @staticmethod
     def _check(loaded: TeacherSpec | CaptionSpec, described: TeacherSpec | CaptionSpec) -> None:

@@ -17,7 +17,7 @@ from cache_schema.errors import UserError
 from cache_schema.files import exclusive
 from cache_schema.store import Cache
 from pipeline.describe import asked_in_words
-from pipeline.journal import Begun, Event, ShardMade, append
+from pipeline.journal import Asked, Begun, Event, ShardMade, append
 from pipeline.sources.catalog import Entry
 
 if TYPE_CHECKING:
@@ -104,9 +104,10 @@ class Work:
     def note(self, event: Event) -> None:
         """Write one event to the journal. What a server was asked is also said, because it may cost money."""
         append(self.journal, replace(event, machine=self.machine.kind()) if isinstance(event, Begun) else event)
-        if isinstance(event, ShardMade) and event.asked:
-            self.terminal.say(f"{event.product}, shard {event.shard}: {asked_in_words(event.asked, event.seconds)}")
-            if event.refused:
+        if isinstance(event, ShardMade | Asked) and event.asked:
+            seconds = event.seconds if isinstance(event, ShardMade) else 0.0
+            self.terminal.say(f"{event.product}, shard {event.shard}: {asked_in_words(event.asked, seconds)}")
+            if isinstance(event, ShardMade) and event.refused:
                 self.terminal.say(f"{event.product}, shard {event.shard}: no text of {'; '.join(event.refused[:3])}")
 
 

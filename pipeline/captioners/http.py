@@ -119,7 +119,8 @@ class _Address:
         given = server.address.strip().rstrip("/")
         try:
             parts = urllib.parse.urlsplit(given)
-            self.port = parts.port
+            port = parts.port
+            (parts.hostname or "").encode("idna")  # as connecting does
         except ValueError as error:
             raise UserError(f"server.address: {given!r} is no address: {error}") from None
         if not given:
@@ -131,8 +132,11 @@ class _Address:
             )
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UserError(f"server.address: expected something like http://localhost:8000/v1, got {given!r}")
+        if not parts.path.isascii() or not parts.path.isprintable() or " " in parts.path:
+            raise UserError(f"server.address: its path has letters that must be written as %XX, got {given!r}")
         self.given, self.path, self.timeout = given, parts.path, server.timeout
         self.host, self.secure = parts.hostname, parts.scheme == "https"
+        self.port = port or (443 if self.secure else 80)  # `http.client` would look for it in an IPv6 address
         self.key = os.environ.get(server.key, "").strip() if server.key else ""
         if not (self.key.isascii() and self.key.isprintable()):
             raise UserError(f"server.key: the environment variable {server.key} holds letters that no key has")
@@ -307,6 +311,8 @@ class Http:
         """When the last answer came."""
         self._rest = 0.0
         """Time before which nothing is asked, because the server wants a rest."""
+        self._model = ""
+        """What the server calls its model; empty before the first good answer."""
         self._limit = "max_tokens"
         """What the server calls the longest answer."""
         self.spec = replace(spec, reproducible=False, model=spec.model or self._only_model())
@@ -411,9 +417,11 @@ class Http:
             try:
                 return read(self._ask(prompt, encoded, seed))
             except _Passing as problem:
-                # A server that has answered another question in the meantime is well, so the failure is this picture's.
-                well, heard = self._heard > heard or (number >= TRIES and not problem.busy and self._is_well()), self._heard
-                against += isinstance(problem, _Malformed) or (well and not problem.busy)
+                self._rest_for(problem.wait, max(begun, self._heard))
+                # A server that has answered another question in the meantime is well, so the failure is this picture's. A busy one answers
+                # some questions and not others, so it must answer one right now.
+                well = (self._heard > heard and not problem.busy) or (number >= TRIES and self._is_well())
+                against, heard = against + (isinstance(problem, _Malformed) or well), self._heard
                 if against >= TRIES:
                     raise _Refused(f"{problem}, {number} times") from None
                 if (silent := time.monotonic() - max(begun, self._heard)) > self.spec.server.patience:
@@ -421,7 +429,7 @@ class Http:
                         f"the server at {self.server.given} has not answered for {silent:.0f} s: {problem}. What is finished is kept: "
                         "when it answers again, run the same command again"
                     )
-                self._wait(wait, problem.wait)
+                self._wait(wait)
                 wait = min(2 * wait, LONGEST_WAIT)
         raise AssertionError
 
@@ -433,12 +441,16 @@ class Http:
             return False
         return True
 
-    def _wait(self, seconds: float, asked: float) -> None:
-        """Wait before the next try, for an uneven time, so that not all try at once; at least as long as the server asks."""
+    def _rest_for(self, seconds: float, since: float) -> None:
+        """Let nothing be asked for as long as the server wants, but only until `server.patience` ends, counted from `since`."""
+        if seconds:
+            with self._lock:
+                self._rest = max(self._rest, min(time.monotonic() + seconds, since + self.spec.server.patience))
+
+    def _wait(self, seconds: float) -> None:
+        """Wait before the next try, for an uneven time, so that not all try at once."""
         with self._lock:
             self._used["again"] += 1
-            if asked:
-                self._rest = max(self._rest, time.monotonic() + asked)
         time.sleep(seconds * random.uniform(0.5, 1.0))
 
     def _ask(self, prompt: str, encoded: str, seed: int, most: int = 0) -> _Answer:
@@ -448,27 +460,31 @@ class Http:
         if self._ended is not None:
             raise self._end_reason()
         answer = self._exchange(self._body(prompt, encoded, seed, most or self.spec.max_tokens))
-        try:
-            choice, usage = answer["choices"][0], answer.get("usage") or {}
-            said, ended = choice["message"], choice.get("finish_reason") or "stop"
-        except (KeyError, IndexError, TypeError) as error:
-            raise self._foreign("an answer without choices") from error
-        with self._lock:
-            self._heard = time.monotonic()
-            self._used["questions"] += 1
-            tokens = {name: usage.get(name) for name in ("prompt_tokens", "completion_tokens")}
-            counted = {name: count for name, count in tokens.items() if isinstance(count, int) and count >= 0}
-            self._used.update(counted if len(counted) == 2 else {"uncounted": 1})
-        known = self.spec.weights.removeprefix(TOLD)
-        if known and answer.get("model") not in (None, "", known):
+        self._count(answer.get("usage"))
+        choices, model = answer.get("choices"), answer.get("model")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        said = choice.get("message") if isinstance(choice, dict) else None
+        if not isinstance(choice, dict) or not isinstance(said, dict):
+            raise self._odd("an answer without choices")
+        self._heard, ended = time.monotonic(), str(choice.get("finish_reason") or "stop")
+        known, name = self.spec.weights.removeprefix(TOLD), model if isinstance(model, str) else ""
+        if known and name not in ("", known):
             raise UserError(
-                f"the server at {self.server.given} now answers with the model {answer['model']!r}, and the captions were begun with "
+                f"the server at {self.server.given} now answers with the model {name!r}, and the captions were begun with "
                 f"{known!r}: let it serve that one, or remove the captions and begin anew"
             )
         if said.get("refusal") or ended == "content_filter":
             raise _Refused(f"the model refuses it: {self.server.hidden(str(said.get('refusal') or 'content filter'))}")
-        self._model = answer.get("model") or self.spec.model
+        self._model = name or self.spec.model
         return _Answer(text=_spoken(said.get("content"), ended), ended=ended)
+
+    def _count(self, usage: Any) -> None:
+        """Count an answer, and its tokens if the server tells them."""
+        tokens = {name: usage.get(name) if isinstance(usage, dict) else None for name in ("prompt_tokens", "completion_tokens")}
+        counted = {name: count for name, count in tokens.items() if isinstance(count, int) and 0 <= count < 2**53}
+        with self._lock:
+            self._used["questions"] += 1
+            self._used.update(counted if len(counted) == 2 else {"uncounted": 1})
 
     def _body(self, prompt: str, encoded: str, seed: int, most: int) -> dict[str, Any]:
         spec = self.spec
@@ -493,14 +509,18 @@ class Http:
         if status == 200:
             answer = _json(data)
             if not isinstance(answer, dict):
-                raise self._foreign(f"an answer of type {headers.get('content-type', 'unknown')}")
+                raise self._odd(f"an answer of type {headers.get('content-type', 'unknown')} that is no JSON object")
+            if answer.get("error") and not answer.get("choices"):
+                raise _Passing(self.server.hidden(_message(data)))
             return answer
         told = self.server.hidden(_message(data) or f"HTTP status {status}")
         if status == 400 and self._limit == "max_tokens" and "max_completion_tokens" in told:
             self._limit = "max_completion_tokens"
             raise _Passing(told)
         if status in PASSING:
-            raise _Passing(f"{told} (HTTP status {status})", busy=status in BUSY, wait=_seconds(headers.get("retry-after", "")))
+            wait = _seconds(headers.get("retry-after", ""))
+            long = f"; the server asks to wait {wait:.0f} s" if wait > self.spec.server.patience else ""
+            raise _Passing(f"{told} (HTTP status {status}){long}", busy=status in BUSY, wait=wait)
         if status in PICTURE:
             raise _Refused(told)
         raise self._hopeless(status, told, headers)
@@ -528,6 +548,10 @@ class Http:
         return UserError(
             f"what answers at {self.server.given} is no server with OpenAI's chat completions: got {got}. Its address usually ends with /v1"
         )
+
+    def _odd(self, got: str) -> Exception:
+        """Return the error for an answer that is none of a chat. A server that has given good ones may do so again."""
+        return _Passing(f"the server sent {got}") if self._model else self._foreign(got)
 
     def _hopeless(self, status: int, told: str, headers: Mapping[str, str]) -> UserError:
         """Explain an answer that any question would get."""
@@ -597,7 +621,7 @@ class Http:
                 f"for a question with a picture and {counts[1]:g} without. Take one that sees; if it does: --set server.sight=false"
             )
         self.spec = replace(self.spec, weights=before)
-        return str(self._model)
+        return self._model
 
     def _first(self, prompt: str, encoded: str, begun: float) -> None:
         """Ask one of the first questions, again if the server is not ready. Raises a `UserError` in all other cases."""
@@ -618,7 +642,8 @@ class Http:
                 failing = number >= TRIES and not problem.busy
                 if problem.away or failing or time.monotonic() - begun > self.spec.server.patience:
                     raise self._away(str(problem), "Its own log may say more" if failing else "Start it, or set server.address") from None
-                self._wait(min(FIRST_WAIT * 2**number, LONGEST_WAIT), problem.wait)
+                self._rest_for(problem.wait, begun)
+                self._wait(min(FIRST_WAIT * 2**number, LONGEST_WAIT))
 
 
 # ------------------------------------------------------------------------------------------------- questions and answers
@@ -642,10 +667,12 @@ def _spoken(content: Any, ended: str) -> str:
     """Return what a model says, without what it thinks before.
 
     Raises:
-        _Malformed: it has said nothing yet.
+        _Malformed: it has said nothing yet, or something that is no text.
     """
     if isinstance(content, list):
-        content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+        content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+    if not isinstance(content, str | None):
+        raise _Malformed("the answer is no text")
     text = re.sub(r"^\s*<think>.*?</think>", "", str(content or ""), flags=re.DOTALL)
     if text.lstrip().startswith("<think>") or (not text.strip() and ended == "length"):
         raise _Malformed("the model needs all its tokens to think: raise captions.max_tokens, or turn thinking off")

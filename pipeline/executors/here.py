@@ -12,7 +12,7 @@ from cache_schema.spec import Record
 from cache_schema.store import Cache
 from pipeline import build, graphics
 from pipeline.build import Advance
-from pipeline.journal import Event, ShapesMade, ShardMade
+from pipeline.journal import Asked, Asking, Event, ShapesMade, ShardMade
 from pipeline.models import Models
 from pipeline.plan import Again, Plan, Todo
 from pipeline.work import Machine, Work
@@ -85,12 +85,19 @@ def embed(
         start = time.perf_counter()
         with models.lock:
             server = models.asking(record)
-            before = server.used() if server is not None else {}
-            build.make_product(cache, plan, record, shard, models, advance, drawn=drawn)
+            if server is not None:
+                if any((first := models.asked(server)).values()):
+                    note(Asked(product=record.product, shard=shard, asked=first))
+                note(Asking(product=record.product, shard=shard))
+            try:
+                build.make_product(cache, plan, record, shard, models, advance, drawn=drawn)
+            except BaseException:
+                if server is not None:  # what was asked for nothing may cost money, too
+                    note(Asked(product=record.product, shard=shard, asked=models.asked(server)))
+                raise
         made = ShardMade(product=record.product, shard=shard, seconds=round(time.perf_counter() - start, 4))
         if server is not None:
-            asked = {name: round(value - before.get(name, 0), 6) for name, value in server.used().items()}
-            made = dataclasses.replace(made, asked=asked, refused=tuple(server.reasons()[:REASONS]))
+            made = dataclasses.replace(made, asked=models.asked(server), refused=tuple(server.reasons()[:REASONS]))
         note(made)
 
 

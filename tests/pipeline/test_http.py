@@ -18,7 +18,7 @@ from cache_schema import layout, store, validate
 from cache_schema.errors import UserError
 from cache_schema.lacking import lacking_ids
 from cache_schema.spec import TEXT_BYTES, Server, fingerprint
-from pipeline import commands, estimate, ranking, repair
+from pipeline import commands, estimate, journal, ranking, repair
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners import http
 from pipeline.cli import app
@@ -81,6 +81,10 @@ def caption(captioner, images):
         (Chat(), ["server.address=http://me:secret@127.0.0.1/v1"], "must hold no name, password or query"),
         (Chat(), ["server.address=localhost:8000"], "expected something like http"),
         (Chat(), ["server.address=http://localhost:port/v1"], "'http://localhost:port/v1' is no address"),
+        (Chat(), ["server.address=http://localhost/v1é"], "must be written as %XX, got 'http://localhost/v1é'"),
+        (Chat(), ["server.address=http://localhost/v 1"], "must be written as %XX"),
+        (Chat(), ["server.address=http://a..b/v1"], "'http://a..b/v1' is no address"),
+        (Chat(), [f"server.address=http://{'a' * 70}/v1"], "/v1' is no address"),
         (Chat(), ["server.key=MMPD_ODD_KEY"], "MMPD_ODD_KEY holds letters that no key has"),
         (Chat(), ["server.address=http://127.0.0.1:9/v1"], "no answer from the server at http://127.0.0.1:9/v1: Connection refused"),
         (Chat(), ["prompt="], "needs a question"),
@@ -94,6 +98,17 @@ def test_what_is_wrong_is_said_before_a_build_begins(chat, settings, message, mo
     with serving(chat), pytest.raises(UserError, match=message):
         last = [f"model={chat.models[0]}"] if len(chat.models) == 1 else []
         captioners.load(asked(chat, settings=[*last, *settings]))
+
+
+def test_the_host_and_the_port_of_an_address():
+    for address, host, port in [
+        ("http://[::1]/v1", "::1", 80),
+        ("https://[2001:db8::1]/v1", "2001:db8::1", 443),
+        ("http://[::1]:8000/v1", "::1", 8000),
+        ("http://localhost/v1", "localhost", 80),
+    ]:
+        line = http._Address(Server(address=address))._connection()
+        assert (line.host, line.port) == (host, port)
 
 
 def test_settings_of_a_server_mean_nothing_to_other_captioners():
@@ -194,7 +209,64 @@ def test_a_server_that_wants_a_rest_gets_it():
         begun = time.monotonic()
         caption(captioner, pictures(4))
         assert time.monotonic() - begun >= 0.9
+        hasty, begun = captioners.load(asked(chat, at_once=2, patience=0.3)), time.monotonic()
+        chat.faults = [(429, {"Retry-After": "3600"}, {"error": "later"})] * 99
+        with pytest.raises(UserError, match=r"has not answered for 0 s: later .*the server asks to wait 3600 s"):
+            caption(hasty, pictures(4))
+        with pytest.raises(UserError, match=r"no answer .*the server asks to wait 3600 s"):
+            captioners.load(asked(chat, patience=0.3))
+        assert time.monotonic() - begun < 10
     assert http._seconds("7") == 7 and http._seconds("") == 0 and http._seconds("soon") == 0 and http._seconds("nan") == 0
+
+
+def whole(**changed):
+    choice = {"message": {"content": "a box"}, "finish_reason": "stop"} | changed.pop("choice", {})
+    return {"model": "stub-vl-7b", "choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": 1}} | changed
+
+
+OVERLOADED = {"error": {"code": 502, "message": "Provider returned error: overloaded"}}
+ODD = [
+    (OVERLOADED, "overloaded"),
+    ("<html>login</html>", "no JSON object"),
+    ('{"model": "stub-vl-7b", "choi', "no JSON object"),
+    ("[" * 5000, "no JSON object"),
+    ([whole()], "no JSON object"),
+    (whole(choices=[]), "without choices"),
+    (whole(choices=None), "without choices"),
+    (whole(choices={"0": 1}), "without choices"),
+    (whole(choices=["hello"]), "without choices"),
+    (whole(choice={"message": None}), "without choices"),
+    (whole(choice={"message": [1]}), "without choices"),
+    (whole(choice={"message": {"content": {"a": 1}}}), "no text"),
+    (whole(choice={"message": {"content": 5}}), "no text"),
+]
+
+
+def test_an_odd_answer_is_asked_for_again_and_ends_no_build(monkeypatch):
+    monkeypatch.setattr(http, "LONGEST_WAIT", 0.01)
+    images = pictures(2)
+    with serving() as chat:
+        captioner = captioners.load(asked(chat, at_once=1))
+        chat.faults = [(200, {}, body) for body, _ in ODD[:4]] + [(200, {"Content-Length": "1000", "Connection": "close"}, "{")]
+        (first, _) = caption(captioner, images)
+        assert first[0].startswith("a ") and captioner.used()["again"] == 5
+        for body, reason in ODD:
+            chat.poison = {http._encoded(images[0]): (200, {}, body)}
+            (first, second) = caption(captioner, images)
+            assert first == [""] and second[0].startswith("a ")
+            assert re.search(reason, captioner.reasons()[0])
+        chat.faults = [(200, {}, OVERLOADED)] * 9
+        with pytest.raises(UserError, match=r"no answer .*overloaded\. Its own log"):
+            captioners.load(asked(chat))
+
+
+@pytest.mark.parametrize("usage", [[], [1], None, 5, {"prompt_tokens": "1"}, {"prompt_tokens": 10**400, "completion_tokens": 1}])
+def test_tokens_that_are_not_told_are_not_counted(usage):
+    with serving() as chat:
+        captioner = captioners.load(asked(chat, at_once=1, price_in=1.0))
+        before, chat.faults = captioner.used(), [(200, {}, whole(usage=usage, model=5))]
+        assert caption(captioner, pictures(1)) == [["a box"]]
+        assert captioner.used() == before | {"questions": 3, "uncounted": 1}
 
 
 @pytest.mark.parametrize("at_once", [1, 4])
@@ -203,6 +275,7 @@ def test_a_server_that_wants_a_rest_gets_it():
     [
         ((400, {}, {"error": {"message": "the picture breaks our rules"}}), "the picture breaks our rules"),
         (500, r"no \(HTTP status 500\), \d times"),
+        (429, r"no \(HTTP status 429\), \d times"),
         ("drop", r"closed connection without response, \d times"),
         (
             (200, {}, {"model": "stub-vl-7b", "choices": [{"message": {"content": None, "refusal": "I will not"}}]}),
@@ -367,12 +440,12 @@ def test_what_was_asked_and_refused_is_said(copied):
     valid = batch.text_valid["starter-resnet"].tolist()
     assert [data.row(index)[1] == first for index in batch.index.tolist()] == [not one for one in valid] and valid.count(True) >= 5
     made = [event for event in read_journal(copied).events if getattr(event, "asked", None)]
-    assert sum(event.asked["questions"] for event in made) == 6
-    assert [event.refused for event in made if event.refused] == [(f"{cache.ids()[first]}#0: no",)]
+    assert sum(event.asked["questions"] for event in made) == 2 + 6
+    assert [event.refused for event in made if getattr(event, "refused", ())] == [(f"{cache.ids()[first]}#0: no",)]
     told = json.loads(CliRunner().invoke(app, ["status", str(copied), "--json"]).stdout)["asked"]["captions/served"]
     assert told["cost"] == pytest.approx((told["prompt_tokens"] * 2 + told["completion_tokens"] * 8) / 1e6) and told["refused"] == 1
     said = CliRunner().invoke(app, ["status", str(copied)], env={"COLUMNS": "300"}).stdout
-    assert "6 questions answered" in said and "1 pictures without a text" in said
+    assert "8 questions answered" in said and "1 pictures without a text" in said
     said = CliRunner().invoke(app, ["info", str(copied)]).stdout
     assert "3 per shape (tags, sentence, paragraph), from a sheet of 4 views, scored by starter-resnet (mean over the views)" in said
     assert "not reproducible" in said
@@ -392,6 +465,7 @@ def test_a_lost_server_leaves_what_is_finished_and_the_same_command_goes_on(copi
             shape_captions(copied, chat, at_once=1, patience=0.2)
     cache = store.open_cache(copied)
     record = cache.records()["captions/served"]
+    assert journal.asked(cache)["captions/served"]["questions"] == 7 and "killed" not in journal.asked(cache)["captions/served"]
     assert not record.complete and 0 not in cache.missing(record) and cache.missing(record)
     before = contents(copied)
     with serving(port=port) as chat:
@@ -431,7 +505,11 @@ def test_a_killed_build_goes_on(copied):
         process.kill()
         process.wait()
         chat.text = plain
+        said = CliRunner().invoke(app, ["status", str(copied)], env={"COLUMNS": "300"}).stdout
+        assert "captions/served: at least 6 questions answered" in said
         shape_captions(copied, chat)
+        told = journal.asked(store.open_cache(copied))["captions/served"]
+        assert told["killed"] == 1
     assert validate.problems(copied) == []
 
 

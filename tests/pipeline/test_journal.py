@@ -25,6 +25,8 @@ EVENTS = [
     journal.Remove(product="image/clip"),
     journal.Relabel(source="names.csv", changed={"class": 2}),
     journal.ShardMade(product="image/clip", shard=4, seconds=0.5, machine="AMD EPYC, 4 cores"),
+    journal.Asking(product="captions/a", shard=1),
+    journal.Asked(product="captions/a", shard=1, asked={"questions": 2.0}),
 ]
 
 
