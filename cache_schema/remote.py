@@ -12,7 +12,6 @@ Credentials come from where the libraries look for them (environment, configurat
 address that holds some is refused.
 """
 
-import asyncio
 import contextlib
 import json
 import re
@@ -420,7 +419,7 @@ def _passing(error: Exception, status: Any) -> bool:
     library = type(error).__module__.partition(".")[0]
     if isinstance(status, int) and 400 <= status < 500 and status not in (408, 429):
         return False
-    return isinstance(error, OSError | asyncio.TimeoutError) or library in NETWORK
+    return isinstance(error, OSError) or library in NETWORK
 
 
 def _said(error: BaseException) -> str:

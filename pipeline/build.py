@@ -10,6 +10,7 @@ Letters: n shapes of a shard, V views, K captions of a view that are kept, L byt
 
 import dataclasses
 import hashlib
+import inspect
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ from pipeline.plan import Plan, Todo, pictures
 from pipeline.ranking import scored, scored_over
 from pipeline.records import batch_size, view_count
 from pipeline.sheets import sheet
-from pipeline.teachers.catalog import Teacher, look
+from pipeline.teachers.catalog import Teacher
 from pipeline.worker import Made
 
 Advance = Callable[[str, int], None]
@@ -408,18 +409,17 @@ def _preparing(work: _Shard, teacher: Teacher, stored: ShardFile, per_shape: int
     """Return the function that prepares one stored view of a shard for a teacher: number of the view, `per_shape` for each shape, ->
     [3, S, S].
 
-    Teachers with the same pre-processing share what was prepared.
+    Teachers that prepare with the same object share what was prepared. A method belongs to one teacher, so it is never shared.
     """
 
-    def prepare(slot: int) -> torch.Tensor:
-        return teacher.preprocess(stored.entry(*divmod(slot, per_shape)))
+    def picture(slot: int) -> NDArray[np.uint8]:
+        return stored.entry(*divmod(slot, per_shape))
 
-    mine = look(teacher.spec)
-    if [look(r.spec) for r in work.plan.of_kind(products.IMAGE) if isinstance(r.spec, TeacherSpec)].count(mine) < 2:
-        return prepare
-    kept = work.models.prepared
-    kept.begin((hashlib.sha256(stored.data).digest(), mine))
-    return lambda slot: kept.get(slot, lambda: prepare(slot))
+    prepare = teacher.preprocess
+    if len(work.plan.of_kind(products.IMAGE)) < 2 or inspect.ismethod(prepare):
+        return lambda slot: prepare(picture(slot))
+    kept = work.models.prepared(hashlib.sha256(stored.data).digest(), prepare)
+    return lambda slot: kept.get(slot, lambda: picture(slot))
 
 
 def _caption_views(

@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from cache_schema import spec
 from cache_schema.errors import UserError
@@ -36,28 +38,25 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+Preprocess = Callable[[NDArray[np.uint8]], torch.Tensor]
+"""Prepares a picture for a teacher: [H, W, 3] -> [3, S, S]."""
 PREPARED: Final = 256 * 2**20
 """Most bytes of prepared pictures that are kept."""
 
 
 class Prepared:
-    """Pictures of one shard, prepared for one teacher and kept for the next one with the same pre-processing. Threads may share it."""
+    """Pictures of one shard, prepared for one teacher and kept for the next one that prepares them alike. Threads may share it."""
 
-    def __init__(self) -> None:
-        self._of: object = None
+    def __init__(self, shard: bytes, prepare: Preprocess) -> None:
+        self.shard, self.prepare = shard, prepare
         self._kept: dict[int, torch.Tensor] = {}
         self._bytes = 0
 
-    def begin(self, of: object) -> None:
-        """Keep pictures of `of`, which names a shard and a pre-processing. Others are dropped."""
-        if self._of != of:
-            self._of, self._kept, self._bytes = of, {}, 0
-
-    def get(self, number: int, prepare: Callable[[], torch.Tensor]) -> torch.Tensor:
-        """Return picture `number`. It is prepared if it was not kept, and kept if there is room."""
+    def get(self, number: int, picture: Callable[[], NDArray[np.uint8]]) -> torch.Tensor:
+        """Return picture `number` of the shard, prepared. `picture` is called if it was not kept. It is kept if there is room."""
         found = self._kept.get(number)
         if found is None:
-            found = prepare()
+            found = self.prepare(picture())
             if self._bytes + found.nbytes <= PREPARED:
                 self._kept[number] = found
                 self._bytes += found.nbytes
@@ -86,7 +85,7 @@ class Models:
         self.pool = ThreadPoolExecutor(self.threads, "model", initializer=lambda: torch.set_num_threads(1))
         self.turn: contextlib.AbstractContextManager[Any] = contextlib.nullcontext() if self.here == "cpu" else Turns(self.here)
         """Held while a model computes: a GPU has room for few batches."""
-        self.prepared = Prepared()
+        self._prepared: Prepared | None = None
         self._teachers: dict[str, Teacher] = {}
         self._captioners: dict[str, Captioner] = {}
         self._told: dict[int, Mapping[str, float]] = {}
@@ -144,6 +143,16 @@ class Models:
         used, before = server.used(), self._told.get(id(server), {})
         self._told[id(server)] = used
         return {name: round(value - before.get(name, 0), 6) for name, value in used.items()}
+
+    def prepared(self, shard: bytes, prepare: Preprocess) -> Prepared:
+        """Return the pictures that `prepare` has made of a shard, told by the digest of its pictures. Those of others are dropped.
+
+        Only the same object counts as the same preparation: two that are described alike may differ in what the description leaves out.
+        """
+        kept = self._prepared
+        if kept is None or kept.shard != shard or kept.prepare is not prepare:
+            kept = self._prepared = Prepared(shard, prepare)
+        return kept
 
     @staticmethod
     def _check(loaded: TeacherSpec | CaptionSpec, described: TeacherSpec | CaptionSpec) -> None:

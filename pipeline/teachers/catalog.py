@@ -59,7 +59,9 @@ class Teacher(Protocol):
     """Sentences about what the teacher cannot do, which commands show."""
 
     def preprocess(self, image: np.ndarray) -> "torch.Tensor":
-        """[H, W, 3] uint8 -> [3, S, S] float32: resize, crop and normalisation exactly as the model's authors define them."""
+        """[H, W, 3] uint8 -> [3, S, S] float32: resize, crop and normalisation exactly as the model's authors define them.
+
+        It may be an attribute: teachers of a build that have the same object here share the pictures that it prepared."""
         ...
 
     def embed_images(self, pixels: "torch.Tensor") -> "torch.Tensor":
@@ -268,14 +270,6 @@ def load(reference: str, *, device: "torch.device | str" = "cpu", precision: str
     if licence:
         teacher.spec = dataclasses.replace(teacher.spec, licence=licence)
     return teacher
-
-
-def look(spec: TeacherSpec) -> str:
-    """Return the pre-processing of a teacher as text that is equal for equal ones. open_clip writes the size of square pictures as one
-    number or as two."""
-    size = spec.image_size
-    same = spec.preprocess.replace(f'"size":[{size},{size}]', f'"size":{size}')
-    return f"{size} {same}"
 
 
 def packages(name: str) -> tuple[str, ...]:

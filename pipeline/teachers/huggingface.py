@@ -8,6 +8,7 @@ https://arxiv.org/abs/2112.01071). SigLIP pools by an attention of one query, wh
 the space of the texts. Patch features of vision models are their patch tokens after the last LayerNorm.
 """
 
+import json
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -44,7 +45,10 @@ _PREPROCESS = (
     "image_mean",
     "image_std",
 )
-"""The settings of an image processor that change its pixels."""
+"""Settings of an image processor that change its pixels. They are recorded as they are."""
+_RARE = ("crop_pct", "do_flip_channel_order", "do_pad", "pad_size", "rescale_offset")
+"""Settings that change its pixels, too, and that few processors have. They are recorded unless they say no: so the descriptions of usual
+teachers, and their fingerprints, are those of earlier versions."""
 
 
 class HuggingFace:
@@ -127,14 +131,13 @@ def load(model: str, *, name: str, revision: str, device: torch.device | str, pr
     if tokenizer is None and hasattr(loaded, "get_text_features"):
         teacher.notes = (weights.no_tokenizer(model),)
     image_size, dim = measure(teacher)
-    settings = {key: value for key in _PREPROCESS if (value := processor.to_dict().get(key)) is not None}
     teacher.spec = TeacherSpec(
         name=name,
         backend="transformers",
         model=weights.public(model),
         revision=commit,
         weights=weights.digest(loaded.state_dict()),
-        preprocess=f"{type(processor).__name__} {canonical(settings).decode()}",
+        preprocess=f"{type(processor).__name__} {canonical(_settings(processor)).decode()}",
         dim=dim,
         text=tokenizer is not None,
         image_size=image_size,
@@ -142,6 +145,13 @@ def load(model: str, *, name: str, revision: str, device: torch.device | str, pr
         licence=weights.licence(model, folder),
     )
     return teacher
+
+
+def _settings(processor: Any) -> dict[str, Any]:
+    """Return the settings of an image processor on which its pixels depend."""
+    named = json.loads(processor.to_json_string())
+    usual = {key: named[key] for key in _PREPROCESS if named.get(key) is not None}
+    return usual | {key: named[key] for key in _RARE if named.get(key)}
 
 
 def _load(folder: Path, model: str, dtype: torch.dtype) -> tuple[Any, Any, Any]:

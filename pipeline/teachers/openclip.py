@@ -8,6 +8,9 @@ around that attention are left out (ClearCLIP, https://arxiv.org/abs/2407.12442)
 at each place instead.
 """
 
+import dataclasses
+import functools
+import json
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -42,6 +45,30 @@ _CHECKPOINT = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetenso
 """Weight files of a hub repository of open_clip's, in open_clip's own order of preference."""
 
 
+class Preparation:
+    """Prepares pictures as open_clip does. Teachers with the same settings have one and the same object."""
+
+    def __init__(self, settings: PreprocessCfg) -> None:
+        self._transform = image_transform_v2(settings, is_train=False)
+
+    def __call__(self, image: np.ndarray) -> torch.Tensor:
+        """[H, W, 3] uint8 -> [3, S, S] float32"""
+        pixels: torch.Tensor = self._transform(Image.fromarray(image))
+        return pixels
+
+    @classmethod
+    def of(cls, settings: PreprocessCfg) -> "Preparation":
+        """Return the preparation with these settings. open_clip takes the side of a square picture, and both sides, for the same."""
+        sides = (settings.size,) * 2 if isinstance(settings.size, int) else settings.size
+        return _preparation(canonical(dataclasses.asdict(settings) | {"size": sides}))
+
+
+@functools.cache
+def _preparation(settings: bytes) -> Preparation:
+    """Make a preparation from nothing but its key, so two with the same key are the same."""
+    return Preparation(PreprocessCfg(**json.loads(settings)))
+
+
 class OpenClip:
     """A CLIP-like model with both sides. See `catalog.Teacher`."""
 
@@ -52,12 +79,8 @@ class OpenClip:
         self.model = model.eval()
         self.tokenize = tokenize
         self.lock = threading.Lock()  # two threads must not use a tokenizer at once
-        self.transform = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
+        self.preprocess = Preparation.of(PreprocessCfg(**model.visual.preprocess_cfg))
         self.device, self.dtype = device, dtype
-
-    def preprocess(self, image: np.ndarray) -> torch.Tensor:
-        pixels: torch.Tensor = self.transform(Image.fromarray(image))  # [3, S, S]
-        return pixels
 
     @torch.inference_mode()
     def embed_images(self, pixels: torch.Tensor) -> torch.Tensor:

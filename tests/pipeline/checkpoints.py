@@ -45,6 +45,12 @@ def dino() -> Path:
 
 
 @functools.cache
+def convnext(share: float, seed: int = 4) -> Path:
+    """transformers: ConvNext, 64 wide, that crops `share` of each side of a picture to 64 x 64 pixels."""
+    return _made(f"random-convnext-{share}-{seed}", functools.partial(_convnext, share=share, seed=seed))
+
+
+@functools.cache
 def blip2() -> Path:
     """transformers: BLIP-2 with a ViT and an OPT of 2 layers, 64 wide, and a byte-level BPE tokenizer trained on `_WORDS`."""
     return _made("random-blip2", _blip2)
@@ -88,6 +94,19 @@ def _dino(folder: Path) -> None:
     BitImageProcessor(
         size={"shortest_edge": 64}, crop_size={"height": 56, "width": 56}, image_mean=[0.485, 0.456, 0.406], image_std=[0.229, 0.224, 0.225]
     ).save_pretrained(folder)
+
+
+def _convnext(folder: Path, share: float, seed: int) -> None:
+    from pipeline.torchvision_ops import declare_missing
+
+    declare_missing()
+    from transformers import ConvNextConfig, ConvNextImageProcessor, ConvNextModel
+
+    with torch.random.fork_rng(devices=[]):
+        model = ConvNextModel(ConvNextConfig(hidden_sizes=[16, 16, 32, 64], depths=[1, 1, 1, 1]))
+    fill(model, seed=seed)
+    model.save_pretrained(folder)
+    ConvNextImageProcessor(size={"shortest_edge": 64}, crop_pct=share).save_pretrained(folder)
 
 
 def _blip2(folder: Path) -> None:

@@ -15,9 +15,11 @@ from cache_schema.files import exclusive, held_token
 from pipeline import commands
 from pipeline.captioners import catalog as captioners
 from pipeline.executors import dask
+from pipeline.models import Models
 from pipeline.recipes import SourceConfig
 from pipeline.repair import repair
-from pipeline.teachers import catalog, openclip
+from pipeline.teachers import catalog, huggingface, openclip
+from tests.pipeline import checkpoints
 from tests.pipeline.checkpoints import dino
 from tests.pipeline.conftest import Silent, build, contents, small
 
@@ -210,8 +212,8 @@ def test_starter_models_on_other_shapes_are_not_taken_for_real_ones(meshes, tmp_
 
 def test_teachers_with_the_same_preprocessing_share_what_is_prepared(copied, meshes, tmp_path, monkeypatch):
     seen = []
-    prepare = openclip.OpenClip.preprocess
-    monkeypatch.setattr(openclip.OpenClip, "preprocess", lambda self, image: seen.append(image.shape) or prepare(self, image))
+    prepare = openclip.Preparation.__call__
+    monkeypatch.setattr(openclip.Preparation, "__call__", lambda self, image: seen.append(image.shape) or prepare(self, image))
     teachers = ("starter-resnet", "starter-regnet")
     both = build(meshes, tmp_path / "both.zarr", small(teachers=teachers, captions=None, labels=()))
     assert seen.count((48, 48, 3)) == 4 * both.ok().sum()
@@ -219,6 +221,52 @@ def test_teachers_with_the_same_preprocessing_share_what_is_prepared(copied, mes
     alone = store.open_cache(copied)
     for name in teachers:
         assert np.array_equal(both.column(f"image/{name}"), alone.column(f"image/{name}"))
+
+
+def test_teachers_whose_preprocessing_is_only_described_alike_share_nothing(meshes, tmp_path, monkeypatch):
+    """ConvNext's `crop_pct` changes the pixels. Whatever a description leaves out, each teacher gets its own."""
+    monkeypatch.setattr(huggingface, "_settings", lambda processor: {})
+    shares = {"wide": (0.875, 4), "narrow": (0.5, 5)}
+    references = [f"{name}=transformers:{checkpoints.convnext(*share)}" for name, share in shares.items()]
+    cache = build(meshes, tmp_path / "c.zarr", small(teachers=tuple(references), captions=None, labels=()))
+    row = int(np.flatnonzero(cache.ok())[0])
+    found = {}
+    for reference in references:
+        teacher = catalog.load(reference)
+        pixels = torch.stack([teacher.preprocess(picture) for picture in cache.array("views/rgb")[row]])
+        assert teacher.spec.preprocess == "ConvNextImageProcessor {}"
+        found[teacher.spec.name] = pixels
+        np.testing.assert_allclose(cache.array(f"image/{teacher.spec.name}")[row], teacher.embed_images(pixels), rtol=2e-3, atol=2e-3)
+    assert found["wide"].shape == found["narrow"].shape and (found["wide"] - found["narrow"]).abs().max() > 0.5
+
+
+def test_only_the_same_object_counts_as_the_same_preparation():
+    class Equal:
+        def __eq__(self, other):
+            return True
+
+        def __init__(self, value):
+            self.value = value
+
+        def __call__(self, picture):
+            return torch.full((3, 2, 2), self.value)
+
+    models, first, second = Models("cpu", threads=1), Equal(1.0), Equal(2.0)
+    kept = models.prepared(b"a", first)
+    assert kept.get(0, lambda: None) is models.prepared(b"a", first).get(0, lambda: None)
+    assert models.prepared(b"a", second).get(0, lambda: None).unique() == 2
+    assert models.prepared(b"b", second) is not models.prepared(b"a", second)
+    assert kept.get(1, lambda: None).unique() == 1  # whoever still holds it gets nobody else's pictures
+
+
+def test_open_clips_preparations_are_the_same_if_all_their_settings_are():
+    settings = openclip.PreprocessCfg(size=48)
+    same = openclip.Preparation.of(settings)
+    assert openclip.Preparation.of(openclip.PreprocessCfg(size=(48, 48))) is same
+    other = {"size": 32, "mean": (0.5,) * 3, "std": (0.5,) * 3, "interpolation": "bilinear", "resize_mode": "longest", "fill_color": 9}
+    assert {"mode", *other} == {field.name for field in dataclasses.fields(openclip.PreprocessCfg)}
+    for name, value in other.items():
+        assert openclip.Preparation.of(dataclasses.replace(settings, **{name: value})) is not same
 
 
 def test_a_teacher_and_a_label_set_are_added_and_nothing_else_is_touched(meshes, tmp_path):

@@ -20,7 +20,7 @@ from cache_schema.spec import fingerprint
 from pipeline import weights
 from pipeline.teachers import catalog, huggingface, openclip
 from pipeline.weights import SHIPPED
-from tests.pipeline.checkpoints import dino, fill
+from tests.pipeline.checkpoints import convnext, dino, fill
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 TEXTS = ["a chair", "a photo of a very small round wooden table", "a lamp " * 200]
@@ -492,6 +492,13 @@ def test_a_folder_that_is_there_needs_no_dot(tmp_path, monkeypatch):
     assert catalog.choice("transformers:models/x@main")[1] == catalog.Choice(backend="transformers", model="models/x", revision="main")
     (tmp_path / "models" / "x" / "config.json").rename(tmp_path / "models" / "x" / "open_clip_config.json")
     assert catalog.choice("open_clip:models/x")[1].model == str(tmp_path / "models" / "x")
+
+
+def test_every_setting_that_changes_pixels_is_recorded():
+    """Two models that differ in their pre-processing alone are two teachers, so a cache never takes one for the other."""
+    wide, narrow = (catalog.load(f"c=transformers:{convnext(share)}").spec for share in (0.875, 0.5))
+    assert wide.weights == narrow.weights and fingerprint(wide) != fingerprint(narrow)
+    assert '"crop_pct":0.5' in narrow.preprocess
 
 
 @pytest.fixture
