@@ -23,6 +23,7 @@ from pipeline.captioners import catalog as captioners
 from pipeline.captioners import http
 from pipeline.cli import app
 from pipeline.journal import read_journal
+from pipeline.models import Models, server_settings
 from pipeline.sheets import sheet
 from pipeline.work import Machine
 from tests.boxes import Silent, contents
@@ -511,6 +512,19 @@ def test_a_killed_build_goes_on(copied):
         told = journal.asked(store.open_cache(copied))["captions/served"]
         assert told["killed"] == 1
     assert validate.problems(copied) == []
+
+
+def test_a_server_that_has_moved(copied):
+    with serving() as chat:
+        shape_captions(copied, chat)
+    cache = store.open_cache(copied)
+    record = cache.records()["captions/served"]
+    models = Models("cpu")
+    with pytest.raises(UserError, match="no answer from the server"):
+        models.captioner(record.spec)
+    with serving() as chat:
+        models.moved(server_settings([f"captions.server.address={chat.address}", "limits.seconds=9"]), cache)
+        assert models.captioner(record.spec).spec.server.address == chat.address
 
 
 def test_texts_are_not_expected_to_come_again(copied, meshes):
