@@ -115,6 +115,11 @@ def test_the_host_and_the_port_of_an_address():
 def test_settings_of_a_server_mean_nothing_to_other_captioners():
     with pytest.raises(UserError, match=r"captions.server has no effect with captioner 'template'"):
         captioners.load(captioners.asked("template", ["server.at_once=3"]))
+    assert captioners.asked("http", ["temperature=0"]).temperature == 0
+    with pytest.raises(UserError, match="temperature"):
+        captioners.asked("template", ["temperature=0"])
+    with pytest.raises(UserError, match=r"temperature=0 is for a captioner that asks a server, not 'template'"):
+        captioners.load(captioners.asked("template", ["temperature=0", "reproducible=false"]))
     with pytest.raises(UserError, match="the kind 'tags'; its texts are of one kind"):
         captioners.load(captioners.asked("template", ["kinds=tags", "samples=1"]))
 
