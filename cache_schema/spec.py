@@ -275,7 +275,7 @@ class CaptionSpec:
     max_tokens: int = 24
     """Longest caption in tokens."""
     temperature: float = 1.0
-    """Temperature of sampling: below 1 likely tokens become likelier."""
+    """Temperature of sampling: below 1 likely tokens become likelier. 0, the likeliest ones, is for a model behind an address only."""
     top_p: float = 0.9
     """Only the likeliest tokens that together have this probability are drawn."""
     rank_by: str = label("")
@@ -308,7 +308,7 @@ class CaptionSpec:
         within("captions.samples", self.samples, 1, 1000)
         within("captions.max_tokens", self.max_tokens, 1, 1000)
         within("captions.seed", self.seed, -(2**63), 2**63 - 1)
-        within("captions.temperature", self.temperature, 1e-6, 100)
+        within("captions.temperature", self.temperature, 1e-6 if self.reproducible else 0, 100)
         if not 1 <= self.keep <= self.samples:
             raise UserError(f"captions.keep must lie in 1..samples ({self.samples}), got {self.keep}")
         within("captions.top_p", self.top_p, 1e-12, 1)

@@ -33,7 +33,7 @@ from pipeline import build, journal, labels
 from pipeline.complete import complete
 from pipeline.edits import told_new
 from pipeline.executors import catalog as executors
-from pipeline.models import Models
+from pipeline.models import SERVER, Models, server_settings
 from pipeline.opening import check_place, columns, described, described_shapes, last_config, open_config_source, places
 from pipeline.recipes import BuildConfig, SourceConfig
 from pipeline.records import batch_size, label_record, software_changes
@@ -52,7 +52,8 @@ class Wanted:
     products: tuple[str, ...] = ()
     """Names of the products that are made for the new shapes; empty for all. The others are unfinished afterwards."""
     settings: tuple[str, ...] = ()
-    """Settings of the source (`source.up=z`) and of the limits for each shape (`limits.seconds=600`)."""
+    """Settings of the source (`source.up=z`), of the limits for each shape (`limits.seconds=600`), and of a captioner's server
+    (`captions.server.address=http://there/v1`), which may have moved."""
     skip: bool = False
     """Whether to leave out shapes whose id the cache has already, whatever their files are."""
 
@@ -126,6 +127,7 @@ def append(path: Path, location: str, wanted: Wanted, machine: Machine, terminal
     if (done := _finished(path, before, location, wanted, terminal)) is not None:
         return done
     models = Models(devices[0], places(path))
+    models.moved(server_settings(wanted.settings), before)
     plan = _planned(before, location, wanted, models, machine, terminal)
     if not plan.entries:
         return Appended(cache=before, shapes=0, known=plan.known, unfinished=())
@@ -228,12 +230,15 @@ def _config(cache: Cache, settings: Sequence[str]) -> BuildConfig:
         UserError: another setting is asked for.
     """
     for text in settings:
-        if not text.strip().startswith(("source.", "limits.")):
+        if not text.strip().startswith(("source.", "limits.", SERVER)):
             raise UserError(
-                f"append only sets source.NAME and limits.NAME, got {text}: what is made of a shape stays as it is in the cache"
+                f"append only sets source.NAME, limits.NAME and {SERVER}NAME, got {text}: what is made of a shape stays as it "
+                "is in the cache"
             )
     before = last_config(cache)
-    config: BuildConfig = override(dataclasses.replace(before, source=SourceConfig()), list(settings))
+    config: BuildConfig = override(
+        dataclasses.replace(before, source=SourceConfig()), [text for text in settings if not text.strip().startswith(SERVER)]
+    )
     return config
 
 

@@ -313,7 +313,8 @@ def append(
         typer.Option(
             "--set",
             metavar="source.B=C",
-            help="Change how the source is read (source.NAME) or what a shape may take (limits.NAME). Repeatable.",
+            help="Change how the source is read (source.NAME), what a shape may take (limits.NAME), or where and how a captioner's server "
+            "is asked (captions.server.NAME). Repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -374,7 +375,8 @@ def retry(
         typer.Option(
             "--set",
             metavar="limits.B=C",
-            help="Allow each shape more time (limits.seconds) or memory (limits.memory_gib). Repeatable.",
+            help="Allow each shape more time (limits.seconds) or memory (limits.memory_gib), or say where and how a captioner's server is "
+            "asked now (captions.server.NAME). Repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -391,15 +393,18 @@ def retry(
     mmpd-cache retry out.zarr --source /moved/meshes --set limits.seconds=600
     """
     from pipeline import commands
+    from pipeline.models import SERVER, server_settings
     from pipeline.work import Machine
 
-    wrong = [assignment for assignment in set_ or [] if not assignment.strip().startswith("limits.")]
+    wrong = [assignment for assignment in set_ or [] if not assignment.strip().startswith(("limits.", SERVER))]
     if wrong:
-        raise UserError(f"retry only sets limits.seconds and limits.memory_gib, got {wrong[0]}: what a cache holds stays as it is")
-    limits = [assignment.strip().removeprefix("limits.") for assignment in set_ or []]
+        raise UserError(
+            f"retry only sets limits.seconds, limits.memory_gib and {SERVER}NAME, got {wrong[0]}: what a cache holds stays as it is"
+        )
+    limits = [assignment.strip().removeprefix("limits.") for assignment in set_ or [] if assignment.strip().startswith("limits.")]
     with progress() as terminal:
         machine = Machine(workers=workers, scheduler=scheduler, device=device)
-        found = commands.retry(cache, source, machine, terminal, limits)
+        found = commands.retry(cache, source, machine, terminal, limits, server_settings(set_ or []))
     if not found.tried:
         say("No shape failed, and no file has changed since it was read.")
         return

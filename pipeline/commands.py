@@ -314,7 +314,9 @@ def parts_of(cache: Cache) -> tuple[str, ...]:
     return record.spec.parts if record is not None and isinstance(record.spec, PointSpec) else ()
 
 
-def retry(path: Path, location: str, machine: Machine, terminal: Terminal, limits: Sequence[str] = ()) -> Retried:
+def retry(
+    path: Path, location: str, machine: Machine, terminal: Terminal, limits: Sequence[str] = (), servers: Sequence[str] = ()
+) -> Retried:
     """Try failed shapes again, make those anew whose files have changed, and add those that are ok now to every product.
 
     Args:
@@ -323,6 +325,7 @@ def retry(path: Path, location: str, machine: Machine, terminal: Terminal, limit
         machine: where to run.
         terminal: gets messages and progress.
         limits: settings of `pipeline.worker.Limits`, such as `seconds=600`.
+        servers: settings of the servers of captioners, such as `address=http://there/v1`, if they have moved.
 
     Raises:
         UserError: the shapes, a model or the software differ from those that made the cache. Nothing was written.
@@ -339,6 +342,7 @@ def retry(path: Path, location: str, machine: Machine, terminal: Terminal, limit
     config = dataclasses.replace(before, points=points, views=views, limits=override(before.limits, limits))
     same_labels(cache, source)
     models = Models(devices[0], places(path))
+    models.moved(servers, cache)
     task = Task(reader=source.reader, points=points, views=views, boxes=boxes, limits=config.limits)
     with held(path, terminal) as file:
         work = Work(cache=store.open_cache(path), entries=source.entries, models=models, machine=machine, terminal=terminal, journal=file)

@@ -196,11 +196,11 @@ def _check_twice(ids: Sequence[str], name: str) -> None:
 
 
 def _said(cache: Cache, captions: Record) -> NDArray[np.bool_]:
-    """Which kept texts of shapes are there. [N, V * K] All are, of captions that were not imported."""
+    """Which kept texts of shapes are there. [N, V * K] All are, of captions that may not lack any."""
     described = captions.spec
     assert isinstance(described, CaptionSpec)
     there = np.ones((cache.manifest.shapes, captions.per_shape * described.keep), np.bool_)
-    if described.imported:
+    if described.may_lack:
         for shard, cells in cache.column_shards(cache.arrays(captions)[0].path):
             rows = cells[:, :, : described.keep, 0].reshape(len(cells), -1) != 0
             there[shard * cache.manifest.shard : shard * cache.manifest.shard + len(rows)] = rows

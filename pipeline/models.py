@@ -11,7 +11,7 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 from cache_schema import spec
 from cache_schema.errors import UserError
 from cache_schema.records import differences
+from cache_schema.settings import override
 from cache_schema.spec import CaptionSpec, Record, TeacherSpec
+from cache_schema.store import Cache
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners.catalog import Asking, Captioner
 from pipeline.teachers import catalog as teachers
@@ -33,6 +35,9 @@ IMPORTED_AGAIN: Final = (
     "it was imported, and no model here makes it: remove it (`mmpd-cache remove`), then run the command that brought it again"
 )
 """What to say where somebody wants an imported product to be made."""
+
+SERVER: Final = "captions.server."
+"""What `--set` writes before a setting of a captioner's server."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -88,6 +93,8 @@ class Models:
         self._prepared: Prepared | None = None
         self._teachers: dict[str, Teacher] = {}
         self._captioners: dict[str, Captioner] = {}
+        self.servers: Sequence[str] = ()
+        """Settings of the servers of captioners, such as `address=http://there/v1`, where they are no longer as the records say."""
         self._told: dict[int, Mapping[str, float]] = {}
         self._grids: dict[tuple[str, int], Grid] = {}
 
@@ -125,7 +132,8 @@ class Models:
         _refuse_imported(described)
         key = spec.fingerprint(described)
         if key not in self._captioners:
-            here = dataclasses.replace(described, model=self.places.get(described.weights, described.model))
+            server = override(described.server, self.servers) if described.server.address else described.server
+            here = dataclasses.replace(described, model=self.places.get(described.weights, described.model), server=server)
             captioner = captioners.load(here, device=self.here)
             self._check(captioner.spec, described)
             self._captioners[key] = captioner
@@ -153,6 +161,17 @@ class Models:
         if kept is None or kept.shard != shard or kept.prepare is not prepare:
             kept = self._prepared = Prepared(shard, prepare)
         return kept
+
+    def moved(self, servers: Sequence[str], cache: Cache) -> None:
+        """Ask the servers of a cache's captioners in another way than its records say.
+
+        Raises:
+            UserError: no captioner of the cache asks a server.
+        """
+        found = (record.spec for record in cache.records().values())
+        if servers and not any(isinstance(described, CaptionSpec) and described.server.address for described in found):
+            raise UserError(f"{SERVER}{servers[0]}: no captions of {cache.path} were written by a server, so leave it out")
+        self.servers = tuple(servers)
 
     @staticmethod
     def _check(loaded: TeacherSpec | CaptionSpec, described: TeacherSpec | CaptionSpec) -> None:
@@ -200,6 +219,11 @@ class Turns:
     def __exit__(self, *error: Any) -> None:
         self._mine.within.__exit__(*error)
         self._free.put(self._mine.stream)
+
+
+def server_settings(settings: Iterable[str]) -> list[str]:
+    """Return those of a command's settings that are of a captioner's server, without `captions.server.` in front."""
+    return [text.strip().removeprefix(SERVER) for text in settings if text.strip().startswith(SERVER)]
 
 
 def usable(device: str) -> str:

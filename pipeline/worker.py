@@ -287,10 +287,10 @@ class _Process:
 
     def __init__(self, task: Task, threads: int, more: Mapping[str, str]) -> None:
         self.popen = _taken(more) or _popen(threads, more)
-        self.send(task)
         try:
+            self.send(task)
             hello = self.receive(self.START_SECONDS)
-        except (TimeoutError, EOFError) as error:
+        except (TimeoutError, EOFError, BrokenPipeError) as error:
             self.close()
             raise UserError(f"a shape process did not start: {error or 'it died at once'}") from error
         if isinstance(hello, Exception):

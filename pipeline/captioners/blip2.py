@@ -5,7 +5,7 @@ token from the cumulative distribution. So a caption does not depend on the batc
 
 A picture is encoded once for all its samples. Samples of a picture with the same tokens so far need the same next scores, so they share one
 row of the language model's batch until their tokens differ, and a caption that has ended leaves the batch. The captions are those of one
-row for each sample, which `bench/plain_captions.py` computes.
+row for each sample, which `tests/pipeline/plain_captions.py` computes.
 
 Letters: B pictures, S samples of a picture, C captions (B x S), N captions that go on, R rows of the language model, T tokens, D its width,
 W words of its vocabulary, k likeliest words.

@@ -181,6 +181,8 @@ def load(spec: CaptionSpec, *, device: "torch.device | str" = "cpu") -> Captione
         raise UserError(f"captioner {spec.captioner!r} writes no texts of the kind {unknown[0]!r}{known}")
     if spec.server != Server() and spec.captioner in BACKENDS and not kinds:
         raise UserError(f"captions.server has no effect with captioner {spec.captioner!r}, which asks no server: leave it out")
+    if not spec.temperature and spec.captioner in BACKENDS and not kinds:
+        raise UserError(f"captions.temperature=0 is for a captioner that asks a server, not {spec.captioner!r}: take a small one, as 0.01")
     captioner: Captioner = module.load(spec, device=device)
     if spec.weights and captioner.spec.weights != spec.weights and spec.weights.startswith(TOLD):
         raise UserError(

@@ -23,6 +23,7 @@ from pipeline.captioners import catalog as captioners
 from pipeline.captioners import http
 from pipeline.cli import app
 from pipeline.journal import read_journal
+from pipeline.models import Models, server_settings
 from pipeline.sheets import sheet
 from pipeline.work import Machine
 from tests.boxes import Silent, contents
@@ -114,6 +115,11 @@ def test_the_host_and_the_port_of_an_address():
 def test_settings_of_a_server_mean_nothing_to_other_captioners():
     with pytest.raises(UserError, match=r"captions.server has no effect with captioner 'template'"):
         captioners.load(captioners.asked("template", ["server.at_once=3"]))
+    assert captioners.asked("http", ["temperature=0"]).temperature == 0
+    with pytest.raises(UserError, match="temperature"):
+        captioners.asked("template", ["temperature=0"])
+    with pytest.raises(UserError, match=r"temperature=0 is for a captioner that asks a server, not 'template'"):
+        captioners.load(captioners.asked("template", ["temperature=0", "reproducible=false"]))
     with pytest.raises(UserError, match="the kind 'tags'; its texts are of one kind"):
         captioners.load(captioners.asked("template", ["kinds=tags", "samples=1"]))
 
@@ -511,6 +517,19 @@ def test_a_killed_build_goes_on(copied):
         told = journal.asked(store.open_cache(copied))["captions/served"]
         assert told["killed"] == 1
     assert validate.problems(copied) == []
+
+
+def test_a_server_that_has_moved(copied):
+    with serving() as chat:
+        shape_captions(copied, chat)
+    cache = store.open_cache(copied)
+    record = cache.records()["captions/served"]
+    models = Models("cpu")
+    with pytest.raises(UserError, match="no answer from the server"):
+        models.captioner(record.spec)
+    with serving() as chat:
+        models.moved(server_settings([f"captions.server.address={chat.address}", "limits.seconds=9"]), cache)
+        assert models.captioner(record.spec).spec.server.address == chat.address
 
 
 def test_texts_are_not_expected_to_come_again(copied, meshes):
