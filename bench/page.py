@@ -102,6 +102,8 @@ def page(folder: Path) -> str:
             parts += [f"## {TITLES.get(name, name.capitalize())}\n", *("\n".join(section(report)) for report in reports)]
         elif name == "gpu":
             parts += [f"## {TITLES[name]}\n", "\n".join(unmeasured())]
+        else:
+            parts += [f"## {TITLES[name]}\n", f"Nobody has kept a measurement of this version: see `bench/{name}.py`.\n"]
         if name == "codec":
             parts.append(POINTS)
     return "\n".join(parts)
