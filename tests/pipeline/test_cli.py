@@ -99,7 +99,7 @@ def test_help_explains(command):
         (("build", "starter", "tests", "--recipe", "points"), "tests exists and is no cache"),
         (("build", "starter", "x.zarr", "--scheduler", "nonsense://x"), "nonsense://x"),
         (("retry", "x.zarr"), "x.zarr does not exist"),
-        (("retry", "x.zarr", "--set", "points.count=3"), "retry only sets limits.seconds and limits.memory_gib"),
+        (("retry", "x.zarr", "--set", "points.count=3"), "limits.memory_gib and captions.server.NAME, got points.count=3"),
     ],
 )
 def test_a_mistake_is_one_line_that_says_what_to_do(arguments, words):
