@@ -33,13 +33,14 @@ PARTS = {
     "local decoder": "local.decoder",
     "global decoder": "summary.decoder",
 }
-"""What is told apart, by the module that does it."""
+"""Parts of a step that are modules, each with the name of its module in the stage."""
 NEIGHBOURS, LOSSES, OPTIMISER, COPIES, REST = "grouping", "heads and losses", "optimiser", "casts and copies", "other"
 NAMES = (*PARTS, NEIGHBOURS, LOSSES, OPTIMISER, COPIES, REST)
 COPYING = {"aten::copy_", "aten::_to_copy", "aten::to", "aten::clone", "aten::contiguous", "aten::fill_", "aten::zero_", "aten::cat"}
 """Operations that move numbers and compute none."""
 PRODUCTS = {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"}
 MARK = "part: "
+"""Beginning of the names under which the profiler records the parts."""
 
 
 @dataclass

@@ -294,8 +294,8 @@ class CaptionSpec:
     """Kinds of the texts, such as `tags`, `sentence` and `paragraph`: text i of each view or shape is of kind i, whatever its score. Empty:
     all texts are of one kind, the best first."""
     over: Literal["first", "mean", "max"] = added("first")
-    """How the cosines between a text about a shape and the shape's views become its score: that of the first view, their mean or the
-    largest."""
+    """How a text about a whole shape is scored: by its cosine with the first view, by the mean of its cosines with all views, or by the
+    largest of them."""
     reproducible: bool = added(True, identity=False)
     """Whether the same model writes the same texts again. False for a model behind an address. A view or shape may then lack a text,
     which is empty."""

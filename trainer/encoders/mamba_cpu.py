@@ -51,7 +51,7 @@ def usable(x: Tensor, most: int) -> bool:
     return x.device.type == "cpu" and narrow and most <= MOST and not torch.compiler.is_exporting() and bool(available())
 
 
-# What is called here cannot be part of a compiled graph. Torch has no types on the decorator.
+# Compiling and loading a library cannot be part of a graph of torch.compile. Torch has no types on the decorator.
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def available() -> bool:
     """Whether the kernels work on this machine. The first call compiles them; if that fails, it says so."""
