@@ -68,6 +68,8 @@ log: Final[list[Path]] = []
 
 LISTED: Final = 20
 """Number of shapes with a remark that `status` lists."""
+FAILED_LISTED: Final = 1000
+"""Most failed shapes that `status` lists; a million shapes may have tens of thousands."""
 
 CachePath = Annotated[Path, typer.Argument(metavar="CACHE", help="Folder of the cache, NAME.zarr.", show_default=False)]
 Set = Annotated[
@@ -856,8 +858,10 @@ def status(cache: CachePath, as_json: Json = False) -> None:
         show(f"{name}: {asked_in_words(numbers)}")
     for name, message in opened.lost().items():
         show(f"products/{name}/zarr.json {message}")
-    for shape, reason in failed:
+    for shape, reason in failed[:FAILED_LISTED]:
         show(f"failed  {shape}: {reason}")
+    if len(failed) > FAILED_LISTED:
+        show(f"and {len(failed) - FAILED_LISTED} more that failed; --json lists all")
     for shape, remark in noted[:LISTED]:
         show(f"remark  {shape}: {remark}")
     if len(noted) > LISTED:

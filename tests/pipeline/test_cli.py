@@ -209,6 +209,14 @@ def test_remarks_are_counted_and_listed(tmp_path):
     assert body["remarked"] == len(body["remarks"]) == 23 and body["repeated"] == 3
 
 
+def test_the_list_of_failed_shapes_ends_somewhere(tmp_path, monkeypatch):
+    cache = synthetic.write(tmp_path / "c.zarr", failed=(2, 5, 8))
+    monkeypatch.setattr(cli, "FAILED_LISTED", 2)
+    _, out, _ = run("status", cache.path)
+    assert out.count("failed  ") == 2 and "and 1 more that failed; --json lists all" in out
+    assert len(json.loads(run("status", cache.path, "--json")[1])["failed"]) == 3
+
+
 @pytest.mark.parametrize("name", ["[/oops].zarr", "[red]x.zarr", "a\x1b[2Jb.zarr", "a\u202eb.zarr"])
 def test_outside_text_is_shown_and_does_nothing(tmp_path, name):
     code, out, err = run("status", tmp_path / name)
