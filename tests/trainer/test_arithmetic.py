@@ -176,6 +176,48 @@ def test_as_many_threads_as_a_container_may_use(monkeypatch, asked, allowed, exp
     assert machine.os.environ.get(machine.THREADS) == expected
 
 
+@pytest.mark.parametrize(
+    "running, threads, allowed, expected",
+    [
+        ([1] * 5, "", 4, True),  # this process alone, with a thread for each of 4 processors
+        ([2] * 5, "", 4, False),
+        ([2] * 5, "3", 4, True),
+        ([1, 9, 1, 9, 1], "", 4, True),  # somebody runs for a moment
+        ([9, 1, 9, 1, 9], "", 4, False),
+        ([1] * 5, "", 2, False),  # who else runs on these two cannot be seen
+        ([], "", 4, False),
+    ],
+)
+def test_threads_spin_only_where_the_processors_are_free(tmp_path, monkeypatch, running, threads, allowed, expected):
+    looks = iter(running)
+
+    def at_next_look(seconds=None):
+        (tmp_path / "proc/stat").write_text(f"cpu  1 2 3\nprocs_running {next(looks)}\nprocs_blocked 7\n")
+
+    if running:
+        (tmp_path / "proc").mkdir()
+        at_next_look()
+    monkeypatch.setattr(machine.time, "sleep", at_next_look)
+    monkeypatch.setattr(machine.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(machine, "processors", lambda: allowed)
+    monkeypatch.setenv(machine.THREADS, threads)
+    assert machine.free(tmp_path) is expected
+
+
+@pytest.mark.parametrize("free", [True, False])
+@pytest.mark.parametrize("given", [{}, {machine.POLICY: "PASSIVE"}, {machine.SPINS: "77"}])
+def test_how_threads_wait_is_chosen_for_this_program_alone(monkeypatch, free, given):
+    """What the user has set stays, and reaches other programs. What was chosen here does not."""
+    monkeypatch.setattr(machine, "free", lambda: free)
+    monkeypatch.setattr(machine, "keep_freed", lambda: True)
+    monkeypatch.setattr(machine, "_chosen", {})
+    monkeypatch.setattr(machine.os, "environ", dict(given))
+    machine.suit()
+    chosen = given or ({machine.SPINS: machine.MOMENT} if free else {machine.POLICY: "PASSIVE"})
+    assert machine.os.environ == chosen
+    assert machine.environment() == given
+
+
 @pytest.mark.parametrize("allowed, expected", [(None, 3), (2.5, 2), (0.5, 1), (64, 3)])
 def test_processors_are_those_of_the_affinity_and_of_the_container(monkeypatch, allowed, expected):
     monkeypatch.setattr(machine.os, "sched_getaffinity", lambda process: {0, 2, 5}, raising=False)
