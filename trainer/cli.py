@@ -6,6 +6,8 @@ import os
 from trainer import machine
 
 machine.suit()
+# By default OpenMP's threads spin while they wait. On a machine with other work this costs far more than it gains.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import dataclasses
 import signal

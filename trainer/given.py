@@ -31,7 +31,6 @@ from cache_schema.errors import UserError
 from cache_schema.remote import is_remote
 from cache_schema.spec import PointSpec, SourceSpec
 from cache_schema.store import Cache, open_cache
-from trainer import machine
 
 if TYPE_CHECKING:
     from trainer.points import Convention
@@ -275,8 +274,7 @@ def call_pipeline(*arguments: str, fine: Sequence[int] = (0,)) -> None:
 
 
 def _popen(command: Sequence[str], stdin: int | None = None) -> "subprocess.Popen[bytes]":
-    stdout = sys.stderr.fileno() if _has_file(sys.stderr) else None
-    return subprocess.Popen(command, stdin=stdin, stdout=stdout, env=machine.environment())
+    return subprocess.Popen(command, stdin=stdin, stdout=sys.stderr.fileno() if _has_file(sys.stderr) else None)
 
 
 def _has_file(stream: object) -> bool:

@@ -1,40 +1,29 @@
-"""What a program of ours sets in its own process, so that it suits the machine: threads, their waiting, and memory on a CPU.
+"""What a program of ours sets in its own process, so that it suits the machine: threads, and memory on a CPU.
 
     suit()                                               # at the start of a program, before NumPy or torch is imported
 
 Threads: libraries start one for each processor of the machine. In a container that may use two of 64 processors, 64 threads would wait for
-each other most of the time. So there are as many as the container may use.
-
-Waiting: threads share the work of small operations many thousand times a second. One that sleeps until the next operation wakes up late: on
-two free cores a step of the tiny encoder then takes 1.6 times as long as with threads that spin for a moment first. But where two programs
-want the same cores, threads that spin make both take three times as long. So threads spin if the processors are free when the program
-starts, and else they sleep.
+each other most of the time. So there are as many as the container may use. A small model is trained by one thread: its operations take
+some ten microseconds each, which is what waking another thread takes.
 
 Memory: what a step frees stays with the process, and the next step takes it again. By default the C library of Linux gives every block
 above 32 MiB back to the system when it is freed, and often smaller ones. A step of training frees and takes hundreds of these, and the
 system clears each page that it gives: a tenth of the time of a step. With this setting a process keeps as much as its largest step needed.
 """
 
+import contextlib
 import ctypes
 import os
-import re
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 THREADS: Final = "OMP_NUM_THREADS"
 """Environment variable with the number of threads of torch and NumPy."""
-POLICY: Final = "OMP_WAIT_POLICY"
-"""Environment variable of OpenMP: whether waiting threads sleep (`PASSIVE`)."""
-SPINS: Final = "GOMP_SPINCOUNT"
-"""Environment variable of GNU's OpenMP, which torch uses on Linux: how often a waiting thread looks before it sleeps
-(https://gcc.gnu.org/onlinedocs/libgomp/GOMP_005fSPINCOUNT.html)."""
-MOMENT: Final = "10000"
-"""A tenth of a millisecond or so. By default it is thirty times as long, which is no faster."""
-LOOKS: Final = 5
-"""Number of looks at who is running, two milliseconds apart, of which the middle one counts."""
+SMALL: Final = 2_000_000
+"""Number of weights up to which a model is small. On two cores, two threads take 1.2 times as long as one for a step of stage 1 with the
+tiny encoder (0.7 million), and half as long with ViT-S (29 million)."""
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
 """Numbers of two settings of glibc's `mallopt` (https://man7.org/linux/man-pages/man3/mallopt.3.html)."""
 LARGEST: Final = 2**30
@@ -44,49 +33,40 @@ HUGE: Final = "THP_MEM_ALLOC_ENABLE"
 
 
 def suit() -> None:
-    """Set threads, their waiting, and memory. Environment variables that a user has set are left as they are.
+    """Set threads and memory. Environment variables that a user has set are left as they are.
 
-    NumPy and torch read the variables once, when they are imported: what calls this imports them later.
+    NumPy and torch read the number of threads once, when they are imported: what calls this imports them later.
     """
     allowed = quota()
-    if allowed and allowed < (os.cpu_count() or 1):
-        os.environ.setdefault(THREADS, str(max(1, int(allowed))))
-    if not {POLICY, SPINS} & set(os.environ):
-        name, value = (SPINS, MOMENT) if free() else (POLICY, "PASSIVE")
-        os.environ[name] = _chosen[name] = value
+    if allowed and allowed < (os.cpu_count() or 1) and THREADS not in os.environ:
+        os.environ[THREADS] = _chosen[THREADS] = str(max(1, int(allowed)))
     keep_freed()
 
 
 _chosen: Final[dict[str, str]] = {}
-"""The environment variables by which `suit` has said how threads wait."""
+"""The environment variables that `suit` has set."""
 
 
-def environment() -> dict[str, str]:
-    """The environment for a program of another kind, which has to choose itself how its threads wait."""
-    return {name: value for name, value in os.environ.items() if _chosen.get(name) != value}
+@contextlib.contextmanager
+def suited(weights: int) -> Iterator[bool]:
+    """Let torch compute with one thread within the block, if the model that it trains on a CPU is small. Gives whether it does.
 
-
-def free(root: Path = Path("/")) -> bool:
-    """Whether the threads of this process have the processors of the machine for themselves now. False where the system does not say it,
-    and where only some of the processors may be used: there one cannot see who else wants these.
+    The environment variable `OMP_NUM_THREADS` of a user decides instead.
 
     Args:
-        root: root of the file system, for tests.
+        weights: number of weights that learn.
     """
-    count = os.cpu_count() or 1
-    threads = os.environ.get(THREADS, "")
-    if processors() < count:
-        return False
-    others = []
-    for look in range(LOOKS):
-        if look:
-            time.sleep(0.002)
-        try:
-            (running,) = re.findall(r"^procs_running (\d+)$", (root / "proc/stat").read_text(), re.MULTILINE)
-        except (OSError, ValueError):
-            return False
-        others.append(int(running) - 1)  # this process is one of them
-    return sorted(others)[LOOKS // 2] + (int(threads) if threads.isdigit() else count) <= count
+    import torch  # what it reads from the environment is set by `suit` first
+
+    before = torch.get_num_threads()
+    alone = weights <= SMALL and before > 1 and os.environ.get(THREADS) == _chosen.get(THREADS)
+    if alone:
+        torch.set_num_threads(1)
+    try:
+        yield alone
+    finally:
+        if alone:
+            torch.set_num_threads(before)
 
 
 def keep_freed() -> bool:

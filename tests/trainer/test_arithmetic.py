@@ -172,50 +172,33 @@ def test_as_many_threads_as_a_container_may_use(monkeypatch, asked, allowed, exp
     monkeypatch.setattr(machine, "quota", lambda: allowed)
     monkeypatch.setattr(machine, "keep_freed", lambda: True)
     monkeypatch.setattr(machine.os, "environ", {machine.THREADS: asked} if asked else {})
+    monkeypatch.setattr(machine, "_chosen", {})
     machine.suit()
     assert machine.os.environ.get(machine.THREADS) == expected
 
 
 @pytest.mark.parametrize(
-    "running, threads, allowed, expected",
+    "weights, given, chosen, expected",
     [
-        ([1] * 5, "", 4, True),  # this process alone, with a thread for each of 4 processors
-        ([2] * 5, "", 4, False),
-        ([2] * 5, "3", 4, True),
-        ([1, 9, 1, 9, 1], "", 4, True),  # somebody runs for a moment
-        ([9, 1, 9, 1, 9], "", 4, False),
-        ([1] * 5, "", 2, False),  # who else runs on these two cannot be seen
-        ([], "", 4, False),
+        (machine.SMALL, {}, {}, 1),
+        (machine.SMALL + 1, {}, {}, 3),
+        (machine.SMALL, {machine.THREADS: "3"}, {}, 3),  # the user has said so
+        (machine.SMALL, {machine.THREADS: "3"}, {machine.THREADS: "3"}, 1),  # the container allows so many
     ],
 )
-def test_threads_spin_only_where_the_processors_are_free(tmp_path, monkeypatch, running, threads, allowed, expected):
-    looks = iter(running)
-
-    def at_next_look(seconds=None):
-        (tmp_path / "proc/stat").write_text(f"cpu  1 2 3\nprocs_running {next(looks)}\nprocs_blocked 7\n")
-
-    if running:
-        (tmp_path / "proc").mkdir()
-        at_next_look()
-    monkeypatch.setattr(machine.time, "sleep", at_next_look)
-    monkeypatch.setattr(machine.os, "cpu_count", lambda: 4)
-    monkeypatch.setattr(machine, "processors", lambda: allowed)
-    monkeypatch.setenv(machine.THREADS, threads)
-    assert machine.free(tmp_path) is expected
-
-
-@pytest.mark.parametrize("free", [True, False])
-@pytest.mark.parametrize("given", [{}, {machine.POLICY: "PASSIVE"}, {machine.SPINS: "77"}])
-def test_how_threads_wait_is_chosen_for_this_program_alone(monkeypatch, free, given):
-    """What the user has set stays, and reaches other programs. What was chosen here does not."""
-    monkeypatch.setattr(machine, "free", lambda: free)
-    monkeypatch.setattr(machine, "keep_freed", lambda: True)
-    monkeypatch.setattr(machine, "_chosen", {})
-    monkeypatch.setattr(machine.os, "environ", dict(given))
-    machine.suit()
-    chosen = given or ({machine.SPINS: machine.MOMENT} if free else {machine.POLICY: "PASSIVE"})
-    assert machine.os.environ == chosen
-    assert machine.environment() == given
+def test_a_small_model_is_trained_by_one_thread(monkeypatch, weights, given, chosen, expected):
+    before = torch.get_num_threads()
+    monkeypatch.setattr(machine, "_chosen", chosen)
+    monkeypatch.delenv(machine.THREADS, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    try:
+        torch.set_num_threads(3)
+        with machine.suited(weights) as alone:
+            assert torch.get_num_threads() == expected and alone is (expected == 1)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("allowed, expected", [(None, 3), (2.5, 2), (0.5, 1), (64, 3)])
