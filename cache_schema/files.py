@@ -389,10 +389,15 @@ def journal_file(path: Path) -> Path:
 
 def leftovers(path: Path) -> Iterator[Path]:
     """Yield the temporary files that a stopped writer left in a cache."""
-    for folder, _, names in os.walk(path):
-        for name in names:
-            if name.startswith(".") and name.endswith(".tmp"):
-                yield Path(folder, name)
+    # By hand, and not by `os.walk`: a million shapes are tens of thousands of folders, and this takes two thirds of the time.
+    folders = [os.fspath(path)]
+    while folders:
+        with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif entry.name.startswith(".") and entry.name.endswith(".tmp") and not entry.is_dir():
+                    yield Path(entry.path)
 
 
 def is_held(path: Path) -> bool:

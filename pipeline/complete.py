@@ -139,9 +139,12 @@ def _again(work: Work, task: Task, every: bool) -> Again:
     found: Again = {}
     done = set(range(cache.manifest.shards)) - set(cache.missing(record)) if record else set()
     for shard in sorted(done):
+        failed = (cache.shard_rows(cache.node("status"), shard, record) == spec.FAILED).nonzero()[0].tolist()
+        if not failed:  # as in nearly all of thousands of shards: the other arrays need not be read
+            continue
         status = build.stored_status(cache, shard)
         first = cache.manifest.rows(shard).start
-        for row in (status["status"] == spec.FAILED).nonzero()[0].tolist():
+        for row in failed:
             if every or _digest(task.reader, work.entries[first + row]) != status["source_sha256"][row].tobytes():
                 found.setdefault(shard, []).append(first + row)
     return found

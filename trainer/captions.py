@@ -9,8 +9,11 @@ Letters: B shapes in a batch, N shapes of a cache, V views, K captions of a view
 teacher's width.
 """
 
+import contextlib
 import hashlib
-from collections.abc import Sequence
+import mmap
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -56,10 +59,8 @@ def opened(cache: Cache, record: Record, share: float) -> Captions:
     """The captions of a complete product of a cache."""
     spec = record.spec
     assert isinstance(spec, CaptionSpec)
-    keys = _keys_of(cache, record, spec.keep)
-    count = None
+    keys, count = _keys_of(cache, record, spec), None
     if spec.may_lack:
-        keys[keys == text_keys(np.zeros((1, TEXT_BYTES), np.uint8))] = NONE
         count = (keys != NONE).reshape(len(keys), record.per_shape, spec.keep).sum(axis=2)
     return Captions(
         name=products.parts(record)["captions"],
@@ -209,12 +210,26 @@ def text_keys(cells: NDArray[np.uint8], known: _Keys | None = None) -> Ints:
     return np.fromiter(map((_Keys() if known is None else known).__getitem__, texts), np.int64, len(texts))
 
 
-def _keys_of(cache: Cache, captions: Record, keep: int) -> Ints:
-    """A key for each text that is embedded. [N, V * K], or [N, K] if captions are about the whole shape."""
-    # One shard at a time: the texts of a million shapes do not fit into memory, their keys do.
-    found = np.full((cache.manifest.shapes, captions.per_shape * keep), NONE, np.int64)  # rows without a shape have no text
-    known = _Keys()
-    for number, shard in cache.column_shards(cache.arrays(captions)[0].path):
-        rows = cache.manifest.rows(number)
-        found[rows.start : rows.stop] = text_keys(shard[:, :, :keep].reshape(-1, shard.shape[-1]), known).reshape(len(shard), -1)
-    return found
+def _keys_of(cache: Cache, record: Record, spec: CaptionSpec) -> Ints:
+    """A key for each text that is embedded, read only. [N, V * K], or [N, K] if captions are about the whole shape."""
+    shape = cache.manifest.shapes, record.per_shape * spec.keep
+    # Twelve views with two texts each are 200 MB of keys for a million shapes, in each process of a run.
+    with contextlib.suppress(OSError), tempfile.TemporaryFile() as file:  # it has no name, and is gone when it is not mapped any more
+        for keys in _key_shards(cache, record, spec):
+            file.write(keys.data)  # what was written to a map would end the process on a full disk
+        file.flush()
+        return np.frombuffer(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ), np.int64).reshape(shape)
+    return np.concatenate(list(_key_shards(cache, record, spec))).reshape(shape)  # no folder has room for the file
+
+
+def _key_shards(cache: Cache, record: Record, spec: CaptionSpec) -> Iterator[Ints]:
+    """The keys of the embedded texts of one shard after the other. [n] each; NONE for rows without a shape"""
+    # One shard at a time: the texts of a million shapes do not fit into memory.
+    known, empty, node = _Keys(), text_keys(np.zeros((1, TEXT_BYTES), np.uint8)), cache.arrays(record)[0]
+    for shard, texts in cache.column_shards(node.path):
+        rows, width = min(node.shard, node.shape[0] - shard * node.shard), record.per_shape * spec.keep
+        found = np.full(rows * width, NONE, np.int64)
+        found[: len(texts) * width] = keys = text_keys(texts[:, :, : spec.keep].reshape(-1, texts.shape[-1]), known)
+        if spec.may_lack:
+            found[: len(keys)][keys == empty] = NONE
+        yield found

@@ -175,14 +175,17 @@ class Epochs:
         with self._lock:
             if epoch not in self._orders:
                 rng = np.random.default_rng((self.seed, ORDER, epoch))
-                chosen = []
+                order, at = np.empty(self.length, np.int32), 0
                 for places, whole, rest in self._quota:
                     own = np.arange(places.start, places.stop, dtype=np.int32)
-                    # The permutation is drawn even where none of it is taken: the draws after it must stay the same.
-                    chosen.append(np.concatenate([*[own] * whole, rng.permutation(own)[:rest]]))
+                    order[at : (at := at + whole * len(own))].reshape(whole, len(own))[:] = own
+                    # They are shuffled even where none of them is taken: the draws after it must stay the same.
+                    rng.shuffle(own)
+                    order[at : (at := at + rest)] = own[:rest]
+                rng.shuffle(order)  # in its place: four times a million places would stay with the process
                 # Threads run ahead by less than an epoch, so only the neighbouring epochs may still be requested.
-                self._orders = {e: order for e, order in self._orders.items() if abs(e - epoch) <= 1}
-                self._orders[epoch] = rng.permutation(np.concatenate(chosen))
+                self._orders = {e: known for e, known in self._orders.items() if abs(e - epoch) <= 1}
+                self._orders[epoch] = order
             return self._orders[epoch]
 
     def batch(self, number: int) -> PlaceNumbers:

@@ -415,12 +415,17 @@ class _Columns:
         return self.cache.ok()
 
     @functools.cached_property
-    def split(self) -> NDArray[np.int32]:
-        return self.cache.column("split")
+    def split(self) -> NDArray[np.signedinteger]:
+        return _narrow(self.cache.column("split"), len(self.cache.manifest.splits))
 
     @functools.cached_property
-    def label(self) -> NDArray[np.int32]:
-        return self.cache.column("label")
+    def label(self) -> NDArray[np.signedinteger]:
+        return _narrow(self.cache.column("label"), len(self.cache.manifest.classes))
+
+
+def _narrow(indices: NDArray[np.int32], names: int) -> NDArray[np.signedinteger]:
+    """Indices of names, or -1, in the fewest bytes that hold all of them. [N]"""
+    return indices.astype(np.min_scalar_type(-1 - names))
 
 
 def selected(cache: Cache, config: DataConfig, seed: int) -> NDArray[np.int32]:
@@ -441,13 +446,14 @@ def _selected(columns: _Columns, config: DataConfig, seed: int) -> NDArray[np.in
         unknown = [name for name in config.splits if name not in manifest.splits]
         if unknown:
             raise UserError(f"data.splits: {cache.path} has no split {unknown[0]!r}{did_you_mean(unknown[0], manifest.splits)}")
-        keep &= np.isin(columns.split, [manifest.splits.index(name) for name in config.splits])
+        # `np.isin` would make eight bytes of every index.
+        keep &= functools.reduce(np.logical_or, (columns.split == manifest.splits.index(name) for name in config.splits))
         counts.append(f"{keep.sum()} of split {', '.join(config.splits)}")
     if config.classes:
         asked = chosen(config.classes, manifest.classes, str(cache.path))
         keep &= np.isin(columns.label, asked[asked != NONE])
         counts.append(f"{keep.sum()} of class {', '.join(config.classes)}")
-    rows = np.flatnonzero(keep).astype(np.int32)
+    rows = np.arange(len(keep), dtype=np.int32)[keep]
     if not len(rows):
         raise UserError(f"{cache.path}: no shape is left to train on ({', '.join(counts)})")
     if config.fraction == 1:

@@ -280,8 +280,9 @@ def _first_arrays(base: Path) -> Iterator[Path]:
         if found := next((Path(item.path) for item in items if item.name.lower().endswith(".npy") and os.path.isfile(item.path)), None):
             yield found
             return
-        # Not `item.is_dir()`: it raises an error for a link to itself.
-        folders += [Path(item.path) for item in items if not item.name.startswith(".") and item.name != META and os.path.isdir(item.path)]
+        # `item.is_dir()` would raise an error for a link to itself; and `isdir` of every file would ask the disk a million times.
+        below = (item for item in items if not item.name.startswith(".") and item.name != META)
+        folders += [Path(item.path) for item in below if not item.is_file(follow_symlinks=False) and os.path.isdir(item.path)]
 
 
 def _base(path: Path) -> Path:

@@ -276,3 +276,20 @@ def test_keys_are_hashes_of_whole_cells_however_many_are_remembered(monkeypatch,
     assert captions.text_keys(cells, known).tolist() == wanted == captions.text_keys(cells, known).tolist()
     assert captions.text_keys(np.stack([cells, cells], 1)[:, 0]).tolist() == wanted and len(known) <= remembered
     assert captions.text_keys(cells[:0]).shape == (0,)
+
+
+def test_keys_in_a_file_are_those_in_memory_and_rows_without_a_shape_have_none(pair, monkeypatch):
+    cache = store.open_cache(pair)
+    record = cache.record("captions/one")
+    shards = [(shard, (texts[:14] if shard == 1 else texts).copy()) for shard, texts in cache.column_shards("captions/one/text")]
+    monkeypatch.setattr(cache, "column_shards", lambda path: iter(shards))  # as in a cache that has grown: rows 30 and 31 hold no shape
+    wanted = captions.text_keys(cache.array("captions/one/text")[:, :, 0].reshape(180, -1)).reshape(60, 3)
+    wanted[30:32] = captions.NONE
+    mapped = captions.opened(cache, record, 1).key
+    assert (mapped == wanted).all() and not mapped.flags.writeable
+
+    def full(*_):
+        raise OSError("no room")
+
+    monkeypatch.setattr(captions.tempfile, "TemporaryFile", full)
+    assert (captions.opened(cache, record, 1).key == wanted).all()
