@@ -87,7 +87,8 @@ class Models:
         self.places = dict(places or {})
         self.lock = threading.Lock()
         self.threads = threads or len(os.sched_getaffinity(0))
-        self.pool = ThreadPoolExecutor(self.threads, "model", initializer=lambda: torch.set_num_threads(1))
+        # One thread more than cores, so that no core waits for the last batch of a shard, of which there may be an odd number.
+        self.pool = ThreadPoolExecutor(threads or self.threads + 1, "model", initializer=lambda: torch.set_num_threads(1))
         self.turn: contextlib.AbstractContextManager[Any] = contextlib.nullcontext() if self.here == "cpu" else Turns(self.here)
         """Held while a model computes: a GPU has room for few batches."""
         self._prepared: Prepared | None = None
