@@ -195,12 +195,17 @@ class Asking(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Asked(Event):
-    """A captioner's server was asked something, but made no shard by it: the first questions of a command, or an error or Ctrl-C came."""
+    """A captioner's server was asked something, but made no shard by it: the first questions of a command, those about shapes that were
+    tried again, or an error or Ctrl-C came."""
 
     event: ClassVar[str] = "asked"
     product: str
     shard: int
     asked: Mapping[str, float] = field(default_factory=dict)
+    """As in `ShardMade`."""
+    refused: tuple[str, ...] = ()
+    """As in `ShardMade`."""
+    machine: str = ""
     """As in `ShardMade`."""
 
 
@@ -289,10 +294,13 @@ def asked(cache: Cache) -> dict[str, dict[str, float]]:
             while begun:
                 add(begun.pop()[0], {"killed": 1})
         elif isinstance(event, Asking):
+            if (event.product, event.shard) in begun:  # the worker of a cluster that was asking has died
+                add(event.product, {"killed": 1})
             begun.add((event.product, event.shard))
-        elif isinstance(event, ShardMade | Asked) and event.asked:
+        elif isinstance(event, ShardMade | Asked):
             begun.discard((event.product, event.shard))
-            add(event.product, event.asked)
+            if event.asked:
+                add(event.product, event.asked)
     for product, _ in begun:
         add(product, {"killed": 1})
     return found

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -17,8 +18,9 @@ from typer.testing import CliRunner
 from cache_schema import layout, store, validate
 from cache_schema.errors import UserError
 from cache_schema.lacking import lacking_ids
-from cache_schema.spec import TEXT_BYTES, Server, fingerprint
+from cache_schema.spec import TEXT_BYTES, PointSpec, Server, fingerprint
 from pipeline import commands, estimate, journal, ranking, repair
+from pipeline.append import Wanted, append
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners import http
 from pipeline.cli import app
@@ -26,7 +28,7 @@ from pipeline.journal import read_journal
 from pipeline.models import Models, server_settings
 from pipeline.sheets import sheet
 from pipeline.work import Machine
-from tests.boxes import Silent, contents
+from tests.boxes import BROKEN, Silent, box_off, contents, write_meshes
 from tests.pipeline.chat import Chat, serving
 from tests.pipeline.conftest import small
 from trainer.data import Data
@@ -530,6 +532,64 @@ def test_a_server_that_has_moved(copied):
     with serving() as chat:
         models.moved(server_settings([f"captions.server.address={chat.address}", "limits.seconds=9"]), cache)
         assert models.captioner(record.spec).spec.server.address == chat.address
+
+
+@pytest.fixture(scope="module")
+def dask():
+    """The address of a dask scheduler with one worker in a process of its own."""
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, processes=True) as cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.mark.parametrize("where", ["here", "dask"])
+def test_each_command_asks_the_server_where_it_is_now_and_all_that_is_asked_is_added_up(where, meshes, tmp_path, request):
+    machine = Machine(workers=1, device="cpu", scheduler=request.getfixturevalue("dask") if where == "dask" else "")
+    source, path, answered = shutil.copytree(meshes, tmp_path / "boxes"), tmp_path / "c.zarr", 0
+
+    def config(chat, **server):
+        described = asked(chat, "http-shape", at_once=1, price_in=2.0, **server)
+        return small(teachers=(), labels=(), captions=described, points=PointSpec(count=32, blocks=1, ordered=8))
+
+    def build(chat, **server):
+        return commands.build_cache(str(source), path, config(chat, **server), machine, Silent())
+
+    with serving() as chat:
+        plain = chat.text
+
+        def text(body):
+            if len(chat.questions) > 6:  # in the second shard
+                chat.faults = ["drop"] * 100
+            return plain(body)
+
+        chat.text = text
+        with pytest.raises(UserError, match="has not answered for"):
+            build(chat, patience=0.1)
+        answered += 7
+    with serving() as chat:  # a build goes on
+        cache = build(chat)
+        answered += len(chat.questions)
+    assert store.open_cache(path).records()["captions/served"].spec.server.address != chat.address
+    with serving() as chat:  # two shapes are mended
+        for name in BROKEN:
+            (source / name).write_text(box_off((1, 2, 3)))
+        assert commands.retry(path, "", machine, Silent(), servers=[f"address={chat.address}"]).mended == 2
+        assert len(chat.questions) >= 2 + 2
+        answered += len(chat.questions)
+    with serving() as chat:  # others are appended
+        more = write_meshes(tmp_path / "more", 3, ())
+        for file in list(more.rglob("*.off")):
+            file.rename(file.with_name(f"more_{file.name}"))
+        append(path, str(more), Wanted(settings=(f"captions.server.address={chat.address}",)), machine, Silent())
+        assert len(chat.questions) >= 2 + 3
+        answered += len(chat.questions)
+    cache = store.open_cache(path)
+    assert validate.problems(path) == [] and cache.ok().sum() == 9 + 3
+    assert not (layout.texts(cache.column("captions/served/text")[cache.ok()]) == "").any()
+    told = journal.asked(cache)["captions/served"]
+    assert told["questions"] == answered and told["cost"] == pytest.approx(2e-6 * told["prompt_tokens"])
+    assert told.get("killed", 0) <= (where == "dask")  # a worker may have begun another shard when the first build ended
 
 
 def test_texts_are_not_expected_to_come_again(copied, meshes):
