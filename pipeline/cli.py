@@ -946,6 +946,8 @@ def show_costs(cache: store.Cache) -> None:
     from pipeline.timings import measured
 
     found = measured(cache)
+    for name, numbers in found["asked"].items():
+        show(f"asked for {name}: {asked_in_words(numbers)}")
     if not found["stages"]:
         return
     show(f"measured on {', '.join(found['machines']) or 'a machine that the journal does not name'}:")

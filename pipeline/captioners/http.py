@@ -37,6 +37,7 @@ import numpy as np
 from PIL import Image
 
 from cache_schema.errors import UserError
+from cache_schema.local import REMOVED
 from cache_schema.spec import TEXT_BYTES, CaptionSpec, Server, did_you_mean
 from cache_schema.terminal import one_line
 from pipeline import waits
@@ -69,6 +70,10 @@ BUSY: Final = frozenset((429, 503, 529))
 """HTTP statuses by which a server says that it has too much to do. They say nothing about a picture."""
 PICTURE: Final = frozenset((400, 413, 415, 422))
 """HTTP statuses by which a server refuses one question."""
+
+
+AWAY: Final = "Start it, or say where it is: --set captions.server.address=http://... (server.address for `add-captioner`)"
+"""What to do about a server that does not answer."""
 
 
 def _encoded(image: np.ndarray) -> str:
@@ -125,6 +130,11 @@ class _Address:
             (parts.hostname or "").encode("idna")  # as connecting does
         except ValueError as error:
             raise UserError(f"server.address: {given!r} is no address: {error}") from None
+        if given == REMOVED:
+            raise UserError(
+                "the address of the server of these captions was taken out when the cache was given away. Say where there is a server with "
+                "the same model: --set captions.server.address=http://..."
+            )
         if not given:
             raise UserError("the http captioner needs an address: --set server.address=http://localhost:8000/v1")
         if "@" in parts.netloc or parts.query or parts.fragment:
@@ -556,7 +566,7 @@ class Http:
         """Return why no more questions are asked, as an error that a thread can raise."""
         return UserError(str(self._ended))
 
-    def _away(self, why: str, remedy: str = "Start it, or set server.address") -> UserError:
+    def _away(self, why: str, remedy: str = AWAY) -> UserError:
         return UserError(f"no answer from the server at {self.server.given}: {why}. {remedy}")
 
     def _foreign(self, got: str) -> UserError:
@@ -656,7 +666,7 @@ class Http:
             except _Passing as problem:
                 failing = number >= TRIES and not problem.busy
                 if problem.away or failing or time.monotonic() - begun > self.spec.server.patience:
-                    raise self._away(str(problem), "Its own log may say more" if failing else "Start it, or set server.address") from None
+                    raise self._away(str(problem), "Its own log may say more" if failing else AWAY) from None
                 self._rest_for(problem, begun)
                 self._wait(min(FIRST_WAIT * 2**number, LONGEST_WAIT), problem, begun)
 

@@ -63,13 +63,7 @@ def retry(work: Work, plan: Plan, again: Again) -> int:
 
 
 def retry_shard(
-    cache: Cache,
-    plan: Plan,
-    shard: int,
-    made: Mapping[int, Made],
-    models: Models,
-    advance: Advance,
-    note: Callable[[Event], None],
+    cache: Cache, plan: Plan, shard: int, made: Mapping[int, Made], models: Models, advance: Advance, note: Callable[[Event], None]
 ) -> int:
     """Write shapes that were tried again to all products of a plan, for one shard. Returns how many are ok now.
 
