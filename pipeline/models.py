@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import torch
@@ -105,9 +105,9 @@ class Models:
         """Keep a model that is loaded already, and how its server is asked."""
         key = spec.fingerprint(model.spec)
         if isinstance(model.spec, TeacherSpec):
-            self._teachers[key] = cast(Teacher, model)
+            self._teachers[key] = model
         else:
-            self._captioners[key] = cast(Captioner, model)
+            self._captioners[key] = model
             self.servers[key] = model.spec.server
 
     def teacher(self, described: TeacherSpec) -> Teacher:
