@@ -577,8 +577,6 @@ def test_what_was_asked_before_a_cache_was_pulled_is_not_known(copied):
     assert told == {"captions/served": {"elsewhere": 3}}
     said = describe.asked_in_words(told["captions/served"])
     assert "at least 0 questions answered, and an unknown number for 3 shards that the journal" in said
-        told["captions/served"]
-    )
 
 
 @pytest.fixture(scope="module")
