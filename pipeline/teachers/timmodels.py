@@ -32,7 +32,8 @@ from pipeline.torchvision_ops import declare_missing
 
 declare_missing()
 import timm  # noqa: E402 - imports torchvision
-from timm.data import create_transform, resolve_data_config  # noqa: E402
+from timm.data.config import resolve_data_config  # noqa: E402
+from timm.data.transforms_factory import create_transform  # noqa: E402
 from timm.models import eva, vision_transformer  # noqa: E402
 
 PACKAGES = ("timm", "torchvision", "pillow")
