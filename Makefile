@@ -11,7 +11,7 @@ HALF = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$($(BIN)/python -c 'from trainer.mac
 # One test process a core, one thread each.
 PARALLEL ?= -n auto --dist worksteal
 
-.PHONY: help setup egl cache train train-distill train-compared dense dense-true dense-false test torture slurm check bench bench-scale bench-gpu docs science starter-teachers starter-encoder clean
+.PHONY: help setup egl built cache train train-distill train-compared dense dense-true dense-false test torture slurm check bench bench-scale bench-gpu docs science starter-teachers starter-encoder clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -35,12 +35,14 @@ egl: $(VENV)/installed
 	  apt-get update -qq && apt-get install -qq -y libegl1 libgl1-mesa-dri && $(BIN)/python -m pipeline.render; \
 	else echo "Pictures cannot be drawn. Type: sudo apt-get install libegl1 libgl1-mesa-dri"; exit 1; fi
 
-cache: setup  ## build the default cache (shapes made in code, small teachers that come along) and its report page
+built: setup
 	$(BIN)/mmpd-cache build starter $(CACHE)
+
+cache: built  ## build the default cache (shapes made in code, small teachers that come along) and its report page
 	$(BIN)/mmpd-cache report $(CACHE) $(CACHE:.zarr=.html)
 	@echo "Look at $(CACHE:.zarr=.html)"
 
-train: cache  ## both stages on the default cache, a table, and curves; ENCODER=pointm2ae or pointmamba adds rows
+train: built  ## both stages on the default cache, a table, and curves; ENCODER=pointm2ae or pointmamba adds rows
 	$(BIN)/mmpd-train align $(CACHE) $(RUN)-align --set encoder.name=$(ENCODER)-tiny --resume
 	$(BIN)/mmpd-train guide $(CACHE) $(RUN)-align
 	@echo "Now stage 2 and what it is compared with, side by side."

@@ -218,6 +218,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.shapes < BATCH:
+        parser.error(f"--shapes must be at least {BATCH}, a batch")
     if arguments.serve:
         read, seeds = READERS[arguments.serve[0]](Path(arguments.serve[1]), arguments.shapes), itertools.count()
         serve(lambda: read(next(seeds)))

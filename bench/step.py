@@ -1,6 +1,6 @@
 """What a training step costs: against a plain Point-MAE step, a peer's, a teacher in the loop, and data already in memory.
 
-    python bench/step.py                         # distill, teacher, encoders, data; --only NAME for one of them
+    python bench/step.py                         # distill, teacher, encoders, threads, data; --only NAME for one of them
     python bench/step.py --peers PYTHON          # also torch-pointcloud's steps, in that interpreter
 
 distill  stage 2 with ViT-S at batch 32, against the plain Point-MAE step of `plain_pointmae.py` and torch-pointcloud's, in float32 and in
@@ -9,6 +9,8 @@ teacher  a cached stage-1 step with ViT-S at batch 32, against forward and backw
          with a ViT-B/32 image tower (random weights: right for timing only) run on 32 pictures in it; and the peak memory of both
 encoders the peers' own pre-training with PointMamba against the ViT of its width and depth, batch 32; with Point-M2AE at batch 16,
          against torch-pointcloud's
+threads  a stage-1 step of the tiny encoder by one thread, as `mmpd-train` trains a small model, against a thread for each processor,
+         which sleep or spin while they wait
 data     the tiny encoder fed from a cache by the trainer's own loader, against the same step on one batch held in memory
 
 Every step runs in a process of its own, ours with the memory settings of `mmpd-train`; plain steps and peers are shown without and with
@@ -21,6 +23,7 @@ Its farthest points and nearest neighbours are ours, since its own need an exten
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -101,10 +104,10 @@ def plain() -> tuple[torch.nn.Module, Loss]:
     return model, lambda: model(data.points)
 
 
-def align() -> tuple[torch.nn.Module, Loss]:
-    """Stage 1 with ViT-S, targets from the cache."""
+def align(encoder: str = "pointmae-s") -> tuple[torch.nn.Module, Loss]:
+    """Stage 1, targets from the cache."""
     data, generator = batch(), torch.Generator()
-    model = Align(build("pointmae-s"), (Teacher(name="t", dim=512, text=True, objective="contrast"),), AlignOptions())
+    model = Align(build(encoder), (Teacher(name="t", dim=512, text=True, objective="contrast"),), AlignOptions())
     return model, lambda: model(data, model.draw(SIZE, generator))["loss"]
 
 
@@ -145,6 +148,7 @@ STEPS: dict[str, Callable[[], tuple[torch.nn.Module, Loss]]] = {
     "distill": distill,
     "plain": plain,
     "align": align,
+    "align-tiny": lambda: align("pointmae-tiny"),
     "tower": tower,
     "transformer": transformer,
     "point-mae": lambda: pretraining("point-mae", 1024, SIZE),
@@ -166,9 +170,9 @@ def product(name: str, precision: str) -> Callable[[], None]:
     return run
 
 
-def child(name: str, precision: str, *words: str) -> Served:
-    """A step in a process of its own."""
-    return Served([sys.executable, __file__, "--serve", name, "--precision", precision, *words])
+def child(name: str, precision: str, *words: str, **environment: str) -> Served:
+    """A step in a process of its own, with these environment variables in addition."""
+    return Served([sys.executable, __file__, "--serve", name, "--precision", precision, *words], {**os.environ, **environment})
 
 
 def compare(report: Report, what: str, children: dict[str, Served], rounds: int, per: float = SIZE, limits: tuple[str, ...] = ()) -> None:
@@ -262,6 +266,16 @@ def encoders(report: Report, rounds: int, peers: str) -> None:
         )
 
 
+def threads(report: Report, rounds: int, peers: str) -> None:
+    precision, _ = shipped()
+    ways = {
+        "one thread": child("align-tiny", precision, "--keep", OMP_NUM_THREADS="1"),
+        "a thread for each processor, which sleeps while it waits": child("align-tiny", precision, "--keep", OMP_WAIT_POLICY="PASSIVE"),
+        "a thread for each processor, which spins": child("align-tiny", precision, "--keep"),
+    }
+    compare(report, f"stage 1, tiny encoder, batch 32, {precision}", ways, rounds)
+
+
 def data(report: Report, rounds: int, peers: str) -> None:
     from trainer import data as loading
 
@@ -304,7 +318,7 @@ def data(report: Report, rounds: int, peers: str) -> None:
         print(f"  waiting for data: {sum(waits[1:]) / wall:.2%} of the time", flush=True)
 
 
-ROWS = {"distill": stage2, "teacher": stage1, "encoders": encoders, "data": data}
+ROWS = {"distill": stage2, "teacher": stage1, "encoders": encoders, "threads": threads, "data": data}
 
 
 def peak(name: str) -> None:

@@ -56,7 +56,7 @@ _ADDRESS: Final = re.compile(
     (?<![\w+.-])(?!(?:git\+)?https?://|file:)[a-z][a-z0-9+.-]*://\S+                    # ssh://10.2.3.4/x, s3://lab/x: not for everybody
     | https?://[^/\s@]*@\S+                                                             # with a name or a password
     | https?://\S*[?&][\w-]*(?:token|key|secret|signature|password|credential)[\w-]*=\S*
-    | https?://(?:localhost|[\d.]+|\[[0-9a-f:]+\]|[\w-]+|[\w.-]+\.(?:{_INSIDE}|home))(?::\d+)?(?=[/\s?#,;)'"]|$)\S*
+    | https?://(?:localhost|[\d.]+|\[[0-9a-f:]+\]|[\w-]+|[\w.-]+\.(?:{_INSIDE}|home))(?::\d+)?(?=[/\s?#,;)'"]|$)(?:\S*[^\s,;)'"])?
     | (?<![\w/.+-])[\w.+-]+@(?:{_IP}|[\w-]+(?:\.[\w-]+)*\.[a-z]{{2,}}\b|[\w.-]+(?=:[/~]))(?::\S+)?     # jane@lab.edu, jane@box:/data
     | (?<![\w.-]){_IP}:\d+(?!\w)\S*
     | (?<![\w.=-])(?={_IP}(?!\.?\w))(?:10|127|169\.254|192\.168|172\.(?:1[6-9]|2\d|3[01]))\.[\d.]*\d

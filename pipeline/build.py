@@ -217,17 +217,7 @@ def reopen(cache: Cache, shard: int, only: Kind | None = None) -> None:
         cache.reopen(record, shard)
 
 
-def retry_shard(cache: Cache, plan: Plan, shard: int, made: Mapping[int, Made], models: Models, advance: Advance) -> list[int]:
-    """Write shapes that were tried again to all products of a plan, for one shard. Returns the rows that are ok now."""
-    by_models = [r for r in plan.from_cache() if shard not in cache.missing(r)]
-    mended, lost = _retry_shapes(cache, shard, made)
-    if mended or lost:
-        for record in by_models:
-            make_product(cache, plan, record, shard, models, advance, mended + lost, drawn=made)
-    return mended
-
-
-def _retry_shapes(cache: Cache, shard: int, made: Mapping[int, Made]) -> tuple[list[int], list[int]]:
+def retry_shapes(cache: Cache, shard: int, made: Mapping[int, Made]) -> tuple[list[int], list[int]]:
     """Write shapes that were tried again to the products that are made from files, and reopen their shard in all other products.
 
     Args:

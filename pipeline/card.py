@@ -26,7 +26,7 @@ from cache_schema.remote import TABLE
 from cache_schema.spec import PointSpec, Record, ViewSpec
 from cache_schema.store import Cache
 from pipeline import pictures as drawing
-from pipeline.describe import describe, describe_source, human, product_bytes, status_counts
+from pipeline.describe import asked_in_words, describe, describe_source, human, product_bytes, status_counts
 from pipeline.licensing import told
 from pipeline.private import Outgoing
 from pipeline.snapshot import Snapshot
@@ -141,6 +141,7 @@ def _made(outgoing: Outgoing) -> str:
     cost = measured(outgoing.cache)
     for stage in cost["stages"]:
         lines.append(f"- Measured: {plain(stage['name'])}, {stage['units']} {plain(stage['unit'])} in {stage['hours']:.3g} hours")
+    lines += [f"- Asked for {plain(name)}: {plain(asked_in_words(numbers))}" for name, numbers in cost["asked"].items()]
     if cost["machines"]:
         lines.append(f"- Machines: {plain(outgoing.cleaner.cleaned(', '.join(cost['machines'])))}")
     if not cost["stages"]:

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -949,6 +950,8 @@ def show_costs(cache: store.Cache) -> None:
     from pipeline.timings import measured
 
     found = measured(cache)
+    for name, numbers in found["asked"].items():
+        show(f"asked for {name}: {asked_in_words(numbers)}")
     if not found["stages"]:
         return
     show(f"measured on {', '.join(found['machines']) or 'a machine that the journal does not name'}:")
@@ -1289,11 +1292,23 @@ class Rate(ProgressColumn):
         return Text(f"{task.finished_speed or task.speed or 0:.1f}/s")
 
 
+class Rest(ProgressColumn):
+    """Column with the seconds that captions wait for their server."""
+
+    end = 0.0
+    """When the wait ends."""
+
+    def render(self, task: Task) -> Text:
+        left = self.end - time.monotonic()
+        waits = left > 0 and not task.finished and task.description.startswith(f"{products.CAPTIONS.name}/")
+        return Text(f"waits {left:.0f} s" if waits else "")
+
+
 class Bars:
     """Progress bars by product: a `pipeline.work.Terminal`."""
 
-    def __init__(self, bars: Progress) -> None:
-        self.bars = bars
+    def __init__(self, bars: Progress, rest: Rest) -> None:
+        self.bars, self.rest = bars, rest
         self.tasks: dict[str, TaskID] = {}
 
     def say(self, text: str) -> None:
@@ -1310,6 +1325,11 @@ class Bars:
         if product in self.tasks:
             self.bars.advance(self.tasks[product], units)
 
+    def wait(self, why: str, seconds: float) -> None:
+        """Print why nothing goes on, and count the seconds down beside the bars of captions."""
+        self.say(why)
+        self.rest.end = time.monotonic() + seconds
+
     def at(self, name: str, done: int, total: int) -> None:
         """Move a bar to `done` of `total`. A new bar is drawn first."""
         if name not in self.tasks:
@@ -1320,8 +1340,10 @@ class Bars:
 @contextmanager
 def progress() -> Iterator["Bars"]:
     """Show progress bars with rates and remaining time on standard error. Jobs of Slurm that are started inside end with this."""
+    from pipeline import waits
     from pipeline.executors import slurm
 
+    rest = Rest()
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description:24}", markup=False),
@@ -1329,10 +1351,11 @@ def progress() -> Iterator["Bars"]:
         MofNCompleteColumn(),
         Rate(),
         TimeRemainingColumn(),
+        rest,
     )
     with Progress(*columns, console=err, disable=err.quiet) as bars:
-        shown = Bars(bars)
-        with slurm.held(shown.say):
+        shown = Bars(bars, rest)
+        with slurm.held(shown.say), waits.heard(shown.wait):
             yield shown
 
 

@@ -106,6 +106,8 @@ def build_cache(
             work = Work(
                 cache=store.open_cache(path), entries=source.entries, models=models, machine=machine, terminal=terminal, journal=file
             )
+            if config.captions is not None:
+                models.served(config.captions, work.cache)
             if not tell_changed(work, task):
                 terminal.say(f"{path} has everything that this build makes, so no model is loaded")
             _note_build(work, source, config, {})
@@ -576,6 +578,7 @@ def _plan_stored(work: Work, records: Sequence[Record], batch: int, task: Task |
         caption_batch=batch,
         token=held_token(work.cache.path),
         places=tuple(sorted(work.models.places.items())),
+        servers=tuple(work.models.servers.items()),
     )
 
 

@@ -74,6 +74,7 @@ def complete(work: Work, records: Sequence[Record], task: Task, config: BuildCon
         caption_batch=config.caption_batch,
         token=held_token(cache.path),
         places=tuple(sorted(work.models.places.items())),
+        servers=tuple(work.models.servers.items()),
     )
     found = _retry(work, plan, again, len(anew)) if again else Retried()
     executors.run(work, Todo(cache, plan))

@@ -9,8 +9,10 @@ import numpy as np
 
 from cache_schema import products, spec
 from cache_schema.layout import texts
+from cache_schema.local import REMOVED
 from cache_schema.selection import held
 from cache_schema.store import Cache
+from cache_schema.terminal import counted
 from pipeline import weights
 
 NO_LICENCE: Final = "(none)"
@@ -163,7 +165,9 @@ def _captions_in_words(c: spec.CaptionSpec) -> list[str]:
         f"{c.samples} per {c.per}{f' ({kinds})' if kinds else ''}",
         f"from a sheet of {c.sheet} views" if c.sheet else "",
         f"{scored} ({c.over} over the views)" if scored and c.over != "first" else scored,
-        f"answers of {c.server.address}, temperature {c.temperature:g}" if c.server.address else "",
+        f"answers of {'a server' if c.server.address == REMOVED else c.server.address}, temperature {c.temperature:g}"
+        if c.server.address
+        else "",
         "" if c.reproducible else "not reproducible",
     ]
 
@@ -178,10 +182,13 @@ def asked_in_words(asked: Mapping[str, float], seconds: float = 0.0) -> str:
     number = {name: int(value) for name, value in asked.items() if name != "cost"}
     tokens = number.get("prompt_tokens", 0), number.get("completion_tokens", 0)
     rate = f" ({number.get('questions', 0) / seconds:.3g} a second)" if seconds else ""
-    killed = bool(number.get("killed"))
-    said = [f"{'at least ' * killed}{number.get('questions', 0):,} questions answered{rate}"]
+    killed, elsewhere = number.get("killed", 0), number.get("elsewhere", 0)
+    least = bool(killed or elsewhere)
+    said = [f"{'at least ' * least}{number.get('questions', 0):,} questions answered{rate}"]
     if killed:
-        said.append(f"and an unknown number for {number['killed']:,} shards, in which the command was killed or is at work")
+        said.append(f"and an unknown number for {counted(killed, 'shard')}, in which the command was killed or is at work")
+    if elsewhere:
+        said.append(f"and an unknown number for {counted(elsewhere, 'shard')} that the journal beside this cache does not know")
     if uncounted := number.get("uncounted", 0):
         said.append(f"tokens of {uncounted:,} unknown, because the server does not count them")
     if sum(tokens):
@@ -190,7 +197,7 @@ def asked_in_words(asked: Mapping[str, float], seconds: float = 0.0) -> str:
     more = {"again": "asked again", "cut": "texts cut", "refused": "pictures without a text"}
     said += [f"{number[name]:,} {words}" for name, words in more.items() if number.get(name)]
     if "cost" in asked:
-        said.append(f"cost {'at least ' * (bool(uncounted) or killed)}{asked['cost']:.4g} at the prices given")
+        said.append(f"cost {'at least ' * (bool(uncounted) or least)}{asked['cost']:.4g} at the prices given")
     return ", ".join(said)
 
 

@@ -103,6 +103,10 @@ class Estimate:
     asked: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """What the server of the captioner will be asked, such as `questions`, `prompt_tokens` and `cost`; see
     `pipeline.captioners.http.Http.used`. Empty if there is none."""
+    spent: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """What it was asked to find that out. It may cost, too."""
+    at_once: tuple[int, int] = (0, 0)
+    """Number of questions that it was asked at a time to find that out, and that it will be asked at a time."""
     unanswered: str = ""
     """Why the server of the captioner could not be asked, so that nothing but the number of `questions` is known; empty if it could."""
     took: float = 0.0
@@ -144,7 +148,7 @@ def estimate(location: str, path: Path, config: BuildConfig, machine: Machine, t
     labelled(config, source, path)
     open_again(path, source, config.shard)  # refuses what the build would refuse
     missing = [model.name for model in fetch.of_build(config) if model.missing]
-    unanswered = _unanswered(config.captions)
+    unanswered, probed = _unanswered(config.captions)
     possible, without = reduced(config, [*missing, *([fetch.of_captioner(config.captions).name] if config.captions and unanswered else [])])
     count = len(source.entries)
     few = chosen(source, min(sample, count))
@@ -159,9 +163,10 @@ def estimate(location: str, path: Path, config: BuildConfig, machine: Machine, t
         missing=tuple(missing),
         without=tuple(without),
         asked={"questions": float(questions(config, count))} if unanswered else {},
+        spent=probed,
         unanswered=unanswered,
     )
-    shard = -(-len(few.entries) // SHARDS)
+    shard = _sample_shard(possible, len(few.entries), count)
     with _temporary(path) as folder:
         terminal.say(f"building {len(few.entries)} of {count} shapes to measure")
         begun = time.time()
@@ -169,26 +174,45 @@ def estimate(location: str, path: Path, config: BuildConfig, machine: Machine, t
         cache = commands.build_cache(location, folder / "sample.zarr", asked, machine, terminal, opened=few)
         measured = _Measured(cache=cache, whole=source, config=config, machine=machine, begun=begun)
         found = dataclasses.replace(found, **measured.costs(done), failed=tuple(failures(cache)))
+        for numbers in journal.asked(cache).values():
+            found = dataclasses.replace(found, spent={name: found.spent.get(name, 0.0) + value for name, value in numbers.items()})
     return dataclasses.replace(found, took=time.perf_counter() - start)
 
 
-def _unanswered(captions: CaptionSpec | None) -> str:
-    """Return why the server of a captioner cannot be asked; empty if it can, or if there is none."""
+def _sample_shard(config: BuildConfig, sample: int, shapes: int) -> int:
+    """Return the number of shapes in a shard of the sample. A captioner's server is asked as many questions at a time as it will be,
+    because how fast it answers depends on that: so a shard has so many shapes, as far as the sample and the shards of the build do."""
+    shard = -(-sample // SHARDS)
+    captions = config.captions
+    if captions is not None and captions.server.address:
+        busy = -(-captions.server.at_once // _pictures(config))
+        shard = max(shard, min(busy, sample, config.shard or shard_size(shapes)))
+    return shard
+
+
+def _unanswered(captions: CaptionSpec | None) -> tuple[str, dict[str, float]]:
+    """Return why the server of a captioner cannot be asked, and what it was asked to find out; nothing if it can, or if there is none."""
     if captions is None or captions.reproducible:
-        return ""
+        return "", {}
     try:
-        captioners.load(captions)
+        captioner = captioners.load(captions)
     except UserError as error:
-        return str(error)
-    return ""
+        return str(error), {}
+    return "", captioner.used() if isinstance(captioner, captioners.Asking) else {}
 
 
 def questions(config: BuildConfig, shapes: int) -> int:
     """Return the number of questions to the server of a captioner about `shapes` shapes, if all are usable and all is answered at once."""
+    captions = config.captions
+    assert captions is not None
+    return shapes * _pictures(config) * (1 if captions.kinds else captions.samples)
+
+
+def _pictures(config: BuildConfig) -> int:
+    """Return the number of pictures of a shape that a captioner describes. Those of a shard are described at the same time."""
     captions, views = config.captions, config.views
     assert captions is not None and views is not None
-    pictures = 1 if captions.per == "shape" else len(views.rig.cameras)
-    return shapes * pictures * (1 if captions.kinds else captions.samples)
+    return 1 if captions.per == "shape" else len(views.rig.cameras)
 
 
 def reduced(config: BuildConfig, missing: Sequence[str]) -> tuple[BuildConfig, list[str]]:
@@ -276,8 +300,9 @@ class _Measured:
             for step, value in made.steps.items():
                 key = step, f"{processes} process{'es' * (processes != 1)}"
                 work[key] = work.get(key, 0.0) + value
+        captions = self.config.captions
         for one in models:
-            key = one.product, ", ".join(executors.devices(self.machine))
+            key = one.product, captions.server.address if captions and one.asked else ", ".join(executors.devices(self.machine))
             work[key] = work.get(key, 0.0) + one.seconds
         scale = len(self.whole.entries) / self.cache.manifest.shapes
         steps = [Step(name=name, where=where, hours=value * scale * left(name) / 3600) for (name, where), value in work.items()]
@@ -299,12 +324,17 @@ class _Measured:
         }
 
     def _asked(self, models: Sequence[ShardMade], scale: float, left: Callable[[str], float]) -> dict[str, Any]:
-        """Return the field `asked` of `Estimate`, if a server was asked."""
+        """Return the fields `asked` and `at_once` of `Estimate`, if a server was asked."""
         found: dict[str, float] = {}
         for one in models:
             for name, value in one.asked.items():
                 found[name] = found.get(name, 0.0) + value * scale * left(one.product)
-        return {"asked": found} if found else {}
+        captions = self.config.captions
+        if not found or captions is None:
+            return {}
+        whole = _manifest(self.cache.manifest, len(self.whole.entries), self.config.shard)
+        each, most = _pictures(self.config), captions.server.at_once
+        return {"asked": found, "at_once": (min(self.cache.manifest.shard * each, most), min(whole.shard * each, most))}
 
     def _left(self, done: Mapping[str, float]) -> Callable[[str], float]:
         """Return a function that tells the part of a product, of a step of shapes, or of `labels` that is left to make."""
@@ -442,7 +472,15 @@ def in_words(found: Estimate, path: Path) -> list[str]:
             f"{found.unanswered}"
         )
     elif found.asked:
-        lines.append(f"the server of the captions, asked as for the sample: {asked_in_words(found.asked)}")
+        lines.append(f"the server of the captions, asked as for the sample: about {asked_in_words(found.asked)}")
+        if "cost" not in found.asked:
+            lines.append("what that costs is not known; captions.server.price_in and price_out, for a million tokens, tell it")
+        if found.at_once[0] < found.at_once[1]:
+            lines.append(
+                f"captions may take less time: the sample had {found.at_once[0]} questions at a time for their server, and the build has "
+                f"{found.at_once[1]}. A larger --sample tells more"
+            )
+        lines.append(f"to find this out, the server was asked: {asked_in_words(found.spent)}")
     if found.failed:
         low, high = share(len(found.failed), found.sample)
         lines.append(

@@ -10,12 +10,14 @@ that this software does not write are skipped and counted. Unknown events are ke
 import dataclasses
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final, TextIO
 
 from cache_schema.files import journal_file, regular_bytes
+from cache_schema.spec import CaptionSpec
 from cache_schema.store import Cache
 
 # ------------------------------------------------------------------------------------------------------------- events
@@ -195,12 +197,17 @@ class Asking(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Asked(Event):
-    """A captioner's server was asked something, but made no shard by it: the first questions of a command, or an error or Ctrl-C came."""
+    """A captioner's server was asked something, but made no shard by it: the first questions of a command, those about shapes that were
+    tried again, or an error or Ctrl-C came."""
 
     event: ClassVar[str] = "asked"
     product: str
     shard: int
     asked: Mapping[str, float] = field(default_factory=dict)
+    """As in `ShardMade`."""
+    refused: tuple[str, ...] = ()
+    """As in `ShardMade`."""
+    machine: str = ""
     """As in `ShardMade`."""
 
 
@@ -274,8 +281,11 @@ def journal_of(cache: Cache) -> Journal:
 
 
 def asked(cache: Cache) -> dict[str, dict[str, float]]:
-    """Add up what the servers of captioners were asked for a cache, by product; see `ShardMade.asked`. `killed` is the number of shards of
-    which that is unknown, because the command was killed or is still at work: all numbers are then too small."""
+    """Add up what the servers of captioners were asked for a cache, by product; see `ShardMade.asked`.
+
+    All numbers are too small if it is unknown for some shards: `killed` is the number of those at which a command was killed or is still at
+    work, `elsewhere` of those that this journal knows nothing of, because they were made before the cache was pulled or copied.
+    """
     found: dict[str, dict[str, float]] = {}
     begun: set[tuple[str, int]] = set()
 
@@ -289,12 +299,21 @@ def asked(cache: Cache) -> dict[str, dict[str, float]]:
             while begun:
                 add(begun.pop()[0], {"killed": 1})
         elif isinstance(event, Asking):
+            if (event.product, event.shard) in begun:  # the worker of a cluster that was asking has died
+                add(event.product, {"killed": 1})
             begun.add((event.product, event.shard))
-        elif isinstance(event, ShardMade | Asked) and event.asked:
+        elif isinstance(event, ShardMade | Asked):
             begun.discard((event.product, event.shard))
-            add(event.product, event.asked)
+            if event.asked:
+                add(event.product, event.asked)
     for product, _ in begun:
         add(product, {"killed": 1})
+    made = Counter(event.product for event in journal_of(cache).events if isinstance(event, ShardMade))
+    for name, record in cache.records().items():
+        if isinstance(record.spec, CaptionSpec) and record.spec.server.address:
+            done = cache.manifest.shards - (0 if record.complete else len(cache.missing(record)))
+            if done > made[name]:
+                add(name, {"elsewhere": done - made[name]})
     return found
 
 

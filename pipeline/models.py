@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cache_schema import spec
+from cache_schema import products, spec
 from cache_schema.errors import UserError
 from cache_schema.records import differences
 from cache_schema.settings import override
-from cache_schema.spec import CaptionSpec, Record, TeacherSpec
+from cache_schema.spec import CaptionSpec, Record, Server, TeacherSpec
 from cache_schema.store import Cache
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners.catalog import Asking, Captioner
@@ -75,33 +75,41 @@ class Models:
     share one sum, and the bytes of a cache must not depend on the number of cores.
     """
 
-    def __init__(self, device: str, places: Mapping[str, str] | None = None, threads: int = 0) -> None:
+    def __init__(
+        self, device: str, places: Mapping[str, str] | None = None, threads: int = 0, servers: Mapping[str, Server] | None = None
+    ) -> None:
         """
         Args:
             device: torch device that makes products. Workers of a cluster may have it and this process not; then its models are on the CPU.
             places: folders of local models by the digest of their weights. Records only have the names of models.
             threads: number of threads on a CPU; 0 for one per core.
+            servers: how this command asks the servers of captioners, by fingerprint of the captions. Records only have how they were asked
+                first, and a server may have moved.
         """
         self.device = device
         self.here = usable(device)
         self.places = dict(places or {})
         self.lock = threading.Lock()
         self.threads = threads or len(os.sched_getaffinity(0))
-        self.pool = ThreadPoolExecutor(self.threads, "model", initializer=lambda: torch.set_num_threads(1))
+        # One thread more than cores, so that no core waits for the last batch of a shard, of which there may be an odd number.
+        self.pool = ThreadPoolExecutor(threads or self.threads + 1, "model", initializer=lambda: torch.set_num_threads(1))
         self.turn: contextlib.AbstractContextManager[Any] = contextlib.nullcontext() if self.here == "cpu" else Turns(self.here)
         """Held while a model computes: a GPU has room for few batches."""
         self._prepared: Prepared | None = None
         self._teachers: dict[str, Teacher] = {}
         self._captioners: dict[str, Captioner] = {}
-        self.servers: Sequence[str] = ()
-        """Settings of the servers of captioners, such as `address=http://there/v1`, where they are no longer as the records say."""
+        self.servers = dict(servers or {})
         self._told: dict[int, Mapping[str, float]] = {}
         self._grids: dict[tuple[str, int], Grid] = {}
 
     def add(self, model: Teacher | Captioner) -> None:
-        """Keep a model that is loaded already."""
-        kept: dict[str, Any] = self._teachers if isinstance(model.spec, TeacherSpec) else self._captioners
-        kept[spec.fingerprint(model.spec)] = model
+        """Keep a model that is loaded already, and how its server is asked."""
+        key = spec.fingerprint(model.spec)
+        if isinstance(model.spec, TeacherSpec):
+            self._teachers[key] = model
+        else:
+            self._captioners[key] = model
+            self.servers[key] = model.spec.server
 
     def teacher(self, described: TeacherSpec) -> Teacher:
         """Return the teacher that a record describes. It is loaded at the first call.
@@ -132,7 +140,7 @@ class Models:
         _refuse_imported(described)
         key = spec.fingerprint(described)
         if key not in self._captioners:
-            server = override(described.server, self.servers) if described.server.address else described.server
+            server = self.servers.get(key, described.server)
             here = dataclasses.replace(described, model=self.places.get(described.weights, described.model), server=server)
             captioner = captioners.load(here, device=self.here)
             self._check(captioner.spec, described)
@@ -144,6 +152,11 @@ class Models:
         if not isinstance(record.spec, CaptionSpec) or record.spec.imported:
             return None
         captioner = self.captioner(record.spec)
+        return captioner if isinstance(captioner, Asking) else None
+
+    def loaded(self, record: Record) -> Asking | None:
+        """Return the captioner of a product if it asks a server and is loaded."""
+        captioner = self._captioners.get(spec.fingerprint(record.spec)) if isinstance(record.spec, CaptionSpec) else None
         return captioner if isinstance(captioner, Asking) else None
 
     def asked(self, server: Asking) -> dict[str, float]:
@@ -162,16 +175,23 @@ class Models:
             kept = self._prepared = Prepared(shard, prepare)
         return kept
 
-    def moved(self, servers: Sequence[str], cache: Cache) -> None:
-        """Ask the servers of a cache's captioners in another way than its records say.
+    def moved(self, settings: Sequence[str], cache: Cache) -> None:
+        """Ask the servers of a cache's captioners in another way than its records say: by settings such as `address=http://there/v1`.
 
         Raises:
-            UserError: no captioner of the cache asks a server.
+            UserError: no captioner of the cache asks a server, or a setting is wrong.
         """
-        found = (record.spec for record in cache.records().values())
-        if servers and not any(isinstance(described, CaptionSpec) and described.server.address for described in found):
-            raise UserError(f"{SERVER}{servers[0]}: no captions of {cache.path} were written by a server, so leave it out")
-        self.servers = tuple(servers)
+        found = [record.spec for record in cache.records().values() if isinstance(record.spec, CaptionSpec)]
+        asking = [described for described in found if described.server.address]
+        if settings and not asking:
+            raise UserError(f"{SERVER}{settings[0]}: no captions of {cache.path} were written by a server, so leave it out")
+        self.servers |= {spec.fingerprint(described): override(described.server, settings) for described in asking}
+
+    def served(self, captions: CaptionSpec, cache: Cache) -> None:
+        """Ask the server of captions that a cache has as the settings of a build say, if they are loaded later."""
+        record = cache.records().get(products.CAPTIONS.product(captions=captions.name))
+        if record is not None and captions.server.address:
+            self.servers[spec.fingerprint(record.spec)] = captions.server
 
     @staticmethod
     def _check(loaded: TeacherSpec | CaptionSpec, described: TeacherSpec | CaptionSpec) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from cache_schema import products
 from cache_schema.layout import ArraySpec
 from cache_schema.products import Kind
-from cache_schema.spec import CaptionSpec, Record, ViewSpec
+from cache_schema.spec import CaptionSpec, Record, Server, ViewSpec
 from cache_schema.store import Cache
 from pipeline.worker import Task
 
@@ -37,6 +37,8 @@ class Plan:
     """Token of the process that holds the cache; see `held_token`."""
     places: tuple[tuple[str, str], ...] = ()
     """(digest of weights, folder) of local models; see `pipeline.models.Models`."""
+    servers: tuple[tuple[str, Server], ...] = ()
+    """(fingerprint of captions, how this command asks their server); see `pipeline.models.Models`."""
 
     def of_kind(self, kind: Kind, **names: str) -> list[Record]:
         """Select records by kind and names, such as `plan.of_kind(products.IMAGE, teacher="clip")`."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from cache_schema import products, spec
 from cache_schema.store import Cache
+from pipeline.describe import asked_in_words
 from pipeline.journal import SHAPES, Begun, Done, Event, ShapesMade, ShardMade, asked, journal_of
 from pipeline.snapshot import Snapshot
 
@@ -95,6 +96,7 @@ def costs(snapshot: Snapshot) -> dict[str, Any]:
         "ignored": journal_of(snapshot.cache).ignored,
         "stages": stage_costs(snapshot, [made for run in every for made in run.shards]),
         "longest": longest,
+        "asked": [f"For {name}, {asked_in_words(numbers)}" for name, numbers in asked(snapshot.cache).items()],
         "lanes": lanes(longest) if longest is not None and longest.wall and not longest.overlapping else [],
     }
 

@@ -107,7 +107,7 @@ class Work:
         if isinstance(event, ShardMade | Asked) and event.asked:
             seconds = event.seconds if isinstance(event, ShardMade) else 0.0
             self.terminal.say(f"{event.product}, shard {event.shard}: {asked_in_words(event.asked, seconds)}")
-            if isinstance(event, ShardMade) and event.refused:
+            if event.refused:
                 self.terminal.say(f"{event.product}, shard {event.shard}: no text of {'; '.join(event.refused[:3])}")
 
 

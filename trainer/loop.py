@@ -24,7 +24,7 @@ from cache_schema.errors import UserError
 from cache_schema.products import ONLY_CAPTIONS
 from cache_schema.spec import GREY, to_json
 from cache_schema.terminal import printable
-from trainer import arithmetic, checkpoint, distributed, folder, layers, log, optim, signals, start
+from trainer import arithmetic, checkpoint, distributed, folder, layers, log, machine, optim, signals, start
 from trainer.afar import Ahead, open_all
 from trainer.arithmetic import Arithmetic
 from trainer.augment import augment, draw
@@ -105,6 +105,11 @@ class Training:
         """The parameters that are trained."""
         return [parameter for _, parameter in optim.named(self.stage)]
 
+    @property
+    def size(self) -> int:
+        """Number of weights that are trained."""
+        return sum(parameter.numel() for parameter in self.trained)
+
     def numbers(self, step: int) -> range:
         """Numbers of the batches that a step is made of; steps count from 1."""
         return range((step - 1) * self.config.optim.accumulate, step * self.config.optim.accumulate)
@@ -145,13 +150,14 @@ def train(
         config, sources, paths = _sources(config, run, init, guide_run, resume, ranks.device)
         training = _prepare(config, caches, sources, ranks)
         header = training.header
+        alone = ranks.device.type == "cpu" and held.enter_context(machine.suited(training.size))
         if ranks.first:
             held.enter_context(folder.held(run))
         before = folder.restore(run, header, training.stage, training.optimizer, training.average) if resume else header
         ranks.wait()  # all ranks must have read the folder before the first rank writes to it
         if ranks.first:
             folder.describe(run, header, training.stage, *paths)
-            _announce(training, before, ranks, console)
+            _announce(training, before, ranks, alone, console)
         with _logging(run, before.step, training, console, ranks) as writer:
             last = _steps(training, before, run, ranks, writer)
         if ranks.first and log.records(run):
@@ -388,11 +394,11 @@ def _step(
     return (*names, "grad_norm"), torch.cat([torch.stack(parts).mean(0), norm.detach().float().reshape(1)])
 
 
-def _announce(training: Training, before: Header, ranks: Ranks, console: Console) -> None:
-    """Print the data, the size of the model, the number of steps, and what the weights come from."""
-    size = sum(p.numel() for p in training.trained)
+def _announce(training: Training, before: Header, ranks: Ranks, alone: bool, console: Console) -> None:
+    """Print the data, the size of the model, the number of steps, and what the weights come from. `alone`: one thread computes."""
     steps, chosen = training.header.steps, training.arithmetic
-    told = f"{training.data}. {size:,} parameters, {steps} steps of {training.config.optim.batch} on {ranks.device}"
+    told = f"{training.data}. {training.size:,} parameters, {steps} steps of {training.config.optim.batch} on {ranks.device}"
+    told += ", by one thread, since the model is small" if alone and steps else ""
     told += f" in {chosen.precision} ({chosen.why})" if steps else ""
     console.print(Text(printable(told)), soft_wrap=True)
     guide, lines = training.guide, []
@@ -530,7 +536,7 @@ def _logging(
         "encoder": {"name": config.encoder.name, **to_json(config.encoder.resolved(), whole=True)},
         "precision": header.precision,
         "steps": header.steps,
-        "parameters": sum(parameter.numel() for parameter in training.trained),
+        "parameters": training.size,
         "caches": [Path(used.path).name for used in header.caches],  # names alone: a path is nobody else's business
         "init": header.init.run if header.init else "",
     }

@@ -4,8 +4,9 @@ Each caption of each picture has its own random numbers: one uniform number per 
 token from the cumulative distribution. So a caption does not depend on the batch, except through rounding in the model.
 
 A picture is encoded once for all its samples. Samples of a picture with the same tokens so far need the same next scores, so they share one
-row of the language model's batch until their tokens differ, and a caption that has ended leaves the batch. The captions are those of one
-row for each sample, which `tests/pipeline/plain_captions.py` computes.
+row of the language model's batch until their tokens differ, and a caption that has ended leaves the batch. An OPT runs in fewer operations
+than in transformers (`opt.py`). The captions are those of transformers' own loop with one row for each sample, which
+`tests/pipeline/plain_captions.py` computes.
 
 Letters: B pictures, S samples of a picture, C captions (B x S), N captions that go on, R rows of the language model, T tokens, D its width,
 W words of its vocabulary, k likeliest words.
@@ -23,6 +24,7 @@ from safetensors import SafetensorError
 from cache_schema.errors import UserError
 from cache_schema.spec import CaptionSpec
 from pipeline import weights
+from pipeline.captioners import opt
 from pipeline.captioners.catalog import fit, generator
 from pipeline.torchvision_ops import declare_missing
 
@@ -55,8 +57,8 @@ UNREAD: Final = (
 )
 """Settings of a language model that change the choice of words, in ways that `picked` does not know."""
 
-NEAR: Final = 128
-"""Number of likeliest words that are sorted to choose from. All are sorted where these are less likely than `top_p` together."""
+NEAR: Final = (16, 128)
+"""Numbers of likeliest words that are tried to choose from. All words are taken where these are less likely than `top_p` together."""
 
 
 def picked(scores: torch.Tensor, row: torch.Tensor, chance: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:
@@ -74,10 +76,13 @@ def picked(scores: torch.Tensor, row: torch.Tensor, chance: torch.Tensor, temper
     Returns:
         Words. [N] int64
     """
-    chances = torch.softmax(scores.double() / temperature, dim=-1)
-    words, likely = _likeliest(scores, chances, min(NEAR, scores.shape[1]))
-    if bool((likely.sum(dim=-1) < top_p).any()):
-        words, likely = _likeliest(scores, chances, scores.shape[1])
+    chances = torch.softmax(scores.double().div_(temperature), dim=-1)
+    ranks = _ranks(scores)
+    for count in (*NEAR, scores.shape[1]):
+        words = ranks.topk(min(count, scores.shape[1]), dim=-1).indices  # [R, k], the likeliest first
+        likely = chances.gather(-1, words)
+        if bool((likely.sum(dim=-1) >= top_p).all()):
+            break
     beyond = likely.cumsum(dim=-1) - likely >= top_p  # the likeliest word always stays
     words, order = words.sort(dim=-1)
     reached = likely.masked_fill(beyond, 0).gather(-1, order).cumsum(dim=-1)[row]  # [N, k]
@@ -85,19 +90,16 @@ def picked(scores: torch.Tensor, row: torch.Tensor, chance: torch.Tensor, temper
     return words[row].gather(-1, place)[:, 0]
 
 
-def _likeliest(scores: torch.Tensor, chances: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the `count` words with the highest scores, the highest first, and their chances. [R, k] each
+def _ranks(scores: torch.Tensor) -> torch.Tensor:
+    """Return numbers that all differ and have the order of the scores. Of words with equal scores the first in the vocabulary ranks first.
+    [R, W] int64
 
-    Of words with equal scores the first in the vocabulary is first. `topk` leaves their order open, so it is given numbers that all differ:
-    the bits of the score, which as an integer have the order of the scores, and below them the place in the vocabulary.
+    `topk` leaves the order of equal numbers open. So each has the bits of the score, which as an integer have the order of the scores, and
+    below them the place in the vocabulary.
     """
-    if count == scores.shape[1]:
-        words = scores.sort(dim=-1, descending=True, stable=True).indices
-    else:
-        bits = (scores.float() + 0.0).view(torch.int32).long()  # + 0.0 makes -0 equal to 0
-        ranks = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
-        words = ((ranks << 32) - torch.arange(scores.shape[1], device=scores.device)).topk(count, dim=-1).indices
-    return words, chances.gather(-1, words)
+    bits = (scores.float() + 0.0).view(torch.int32)  # + 0.0 makes -0 equal to 0
+    bits = (bits >> 31).bitwise_and_(0x7FFFFFFF).bitwise_xor_(bits)  # the larger a negative number, the smaller its bits
+    return bits.long().bitwise_left_shift_(32).sub_(torch.arange(scores.shape[1], device=scores.device))
 
 
 def load(spec: CaptionSpec, *, device: torch.device | str) -> "Blip2":
@@ -130,6 +132,9 @@ class Blip2:
         if model.config.image_token_index is None or self.processor.num_query_tokens is None:
             raise UserError(f"{spec.model} was saved by an old transformers without image tokens; use a newer revision of it")
         self.model = model.eval().to(self.device)
+        language = self.model.language_model
+        self.steps = opt.Steps(language) if opt.knows(language) else None
+        """What runs the language model; None: it runs as transformers has it."""
         self.lock = threading.Lock()  # two threads must not use a tokenizer at once
         self.prompt = self.processor(text=spec.prompt, images=_BLANK, return_tensors="pt")["input_ids"].to(self.device)  # [1, T]
         language = self.model.language_model.generation_config
@@ -183,7 +188,8 @@ class Blip2:
         Returns:
             Words, the end included, then padding. [C, max_tokens]
         """
-        spec, decoder = self.spec, _Decoder(self.model.language_model, prefix)
+        spec = self.spec
+        decoder = self.steps.begin(prefix) if self.steps else _Decoder(self.model.language_model, prefix)
         samples = len(chances) // len(prefix)
         words = torch.full(chances.shape, self.padding, device=self.device)
         going = torch.arange(len(chances), device=self.device)  # captions that have not ended. [N]

@@ -18,6 +18,7 @@ import io
 import itertools
 import json
 import os
+import platform
 import queue
 import random
 import re
@@ -36,8 +37,10 @@ import numpy as np
 from PIL import Image
 
 from cache_schema.errors import UserError
+from cache_schema.local import REMOVED
 from cache_schema.spec import TEXT_BYTES, CaptionSpec, Server, did_you_mean
 from cache_schema.terminal import one_line
+from pipeline import waits
 from pipeline.captioners.catalog import TOLD, fit, generator
 
 if TYPE_CHECKING:
@@ -67,6 +70,10 @@ BUSY: Final = frozenset((429, 503, 529))
 """HTTP statuses by which a server says that it has too much to do. They say nothing about a picture."""
 PICTURE: Final = frozenset((400, 413, 415, 422))
 """HTTP statuses by which a server refuses one question."""
+
+
+AWAY: Final = "Start it, or say where it is: --set captions.server.address=http://... (server.address for `add-captioner`)"
+"""What to do about a server that does not answer."""
 
 
 def _encoded(image: np.ndarray) -> str:
@@ -123,6 +130,11 @@ class _Address:
             (parts.hostname or "").encode("idna")  # as connecting does
         except ValueError as error:
             raise UserError(f"server.address: {given!r} is no address: {error}") from None
+        if given == REMOVED:
+            raise UserError(
+                "the address of the server of these captions was taken out when the cache was given away. Say where there is a server with "
+                "the same model: --set captions.server.address=http://..."
+            )
         if not given:
             raise UserError("the http captioner needs an address: --set server.address=http://localhost:8000/v1")
         if "@" in parts.netloc or parts.query or parts.fragment:
@@ -142,7 +154,8 @@ class _Address:
             raise UserError(f"server.key: the environment variable {server.key} holds letters that no key has")
         if server.key and not self.key:
             raise UserError(
-                f"server.key: the environment variable {server.key} is not set; `export {server.key}=...` with the server's key"
+                f"server.key: the environment variable {server.key} is not set on {platform.node()}; `export {server.key}=...` with the "
+                "server's key"
             )
         self._mine = threading.local()
         self._open: list[http.client.HTTPConnection] = []
@@ -311,6 +324,7 @@ class Http:
         """When the last answer came."""
         self._rest = 0.0
         """Time before which nothing is asked, because the server wants a rest."""
+        self._waits = waits.Once()
         self._model = ""
         """What the server calls its model; empty before the first good answer."""
         self._limit = "max_tokens"
@@ -417,7 +431,7 @@ class Http:
             try:
                 return read(self._ask(prompt, encoded, seed))
             except _Passing as problem:
-                self._rest_for(problem.wait, max(begun, self._heard))
+                self._rest_for(problem, max(begun, self._heard))
                 # A server that has answered another question in the meantime is well, so the failure is this picture's. A busy one answers
                 # some questions and not others, so it must answer one right now.
                 well = (self._heard > heard and not problem.busy) or (number >= TRIES and self._is_well())
@@ -429,7 +443,7 @@ class Http:
                         f"the server at {self.server.given} has not answered for {silent:.0f} s: {problem}. What is finished is kept: "
                         "when it answers again, run the same command again"
                     )
-                self._wait(wait)
+                self._wait(wait, problem, max(begun, self._heard))
                 wait = min(2 * wait, LONGEST_WAIT)
         raise AssertionError
 
@@ -441,17 +455,28 @@ class Http:
             return False
         return True
 
-    def _rest_for(self, seconds: float, since: float) -> None:
+    def _rest_for(self, problem: _Passing, since: float) -> None:
         """Let nothing be asked for as long as the server wants, but only until `server.patience` ends, counted from `since`."""
-        if seconds:
+        if problem.wait:
             with self._lock:
-                self._rest = max(self._rest, min(time.monotonic() + seconds, since + self.spec.server.patience))
+                self._rest = max(self._rest, min(time.monotonic() + problem.wait, since + self.spec.server.patience))
+                rest = self._rest - time.monotonic()
+                self._waits.tell(f"waiting {rest:.0f} s, as the server at {self.server.given} asks: {problem}", rest)
 
-    def _wait(self, seconds: float) -> None:
-        """Wait before the next try, for an uneven time, so that not all try at once."""
+    def _wait(self, seconds: float, problem: _Passing, since: float) -> None:
+        """Wait before the next try, for an uneven time, so that not all try at once. If no question was answered since a time, so that
+        nothing goes on, say so."""
+        seconds *= random.uniform(0.5, 1.0)
+        silent, patience = time.monotonic() - since, self.spec.server.patience
         with self._lock:
             self._used["again"] += 1
-        time.sleep(seconds * random.uniform(0.5, 1.0))
+            if silent >= waits.LONG:
+                self._waits.tell(
+                    f"the server at {self.server.given} has not answered for {silent:.0f} s: {problem}. It is asked again, until "
+                    f"{patience:g} s are over (server.patience)",
+                    max(seconds, waits.LONG),
+                )
+        time.sleep(seconds)
 
     def _ask(self, prompt: str, encoded: str, seed: int, most: int = 0) -> _Answer:
         """Ask a question once; `most` tokens, or `max_tokens`. An empty `encoded` is no picture. Raises as `_answered`."""
@@ -541,7 +566,7 @@ class Http:
         """Return why no more questions are asked, as an error that a thread can raise."""
         return UserError(str(self._ended))
 
-    def _away(self, why: str, remedy: str = "Start it, or set server.address") -> UserError:
+    def _away(self, why: str, remedy: str = AWAY) -> UserError:
         return UserError(f"no answer from the server at {self.server.given}: {why}. {remedy}")
 
     def _foreign(self, got: str) -> UserError:
@@ -641,9 +666,9 @@ class Http:
             except _Passing as problem:
                 failing = number >= TRIES and not problem.busy
                 if problem.away or failing or time.monotonic() - begun > self.spec.server.patience:
-                    raise self._away(str(problem), "Its own log may say more" if failing else "Start it, or set server.address") from None
-                self._rest_for(problem.wait, begun)
-                self._wait(min(FIRST_WAIT * 2**number, LONGEST_WAIT))
+                    raise self._away(str(problem), "Its own log may say more" if failing else AWAY) from None
+                self._rest_for(problem, begun)
+                self._wait(min(FIRST_WAIT * 2**number, LONGEST_WAIT), problem, begun)
 
 
 # ------------------------------------------------------------------------------------------------- questions and answers

@@ -7,6 +7,7 @@ import os
 
 from pipeline import graphics
 from pipeline.executors import dask, here
+from pipeline.journal import Asked
 from pipeline.plan import Again, Plan, Todo
 from pipeline.work import Machine, Work
 from pipeline.worker import Task
@@ -57,6 +58,7 @@ def run(work: Work, todo: Todo) -> None:
     told = _unmatched(work.machine, todo.plan)
     if told:
         work.terminal.say(told)
+    _note_first(work, todo.plan)
     work.terminal.begin(todo.totals(work.cache))
     if _spread(work.machine, todo.plan):
         dask.run(work, todo)
@@ -66,8 +68,17 @@ def run(work: Work, todo: Todo) -> None:
 
 def retry(work: Work, plan: Plan, again: Again) -> int:
     """Try failed shapes again. Returns how many are ok now. Raises the errors of `run`."""
+    _note_first(work, plan)
     work.terminal.begin({"shapes": sum(map(len, again.values()))})
     return dask.retry(work, plan, again) if _spread(work.machine, plan) else here.retry(work, plan, again)
+
+
+def _note_first(work: Work, plan: Plan) -> None:
+    """Note what this process has asked the servers of captioners to get to know them. Workers of a cluster note their own questions."""
+    for record in plan.from_cache():
+        server = work.models.loaded(record)
+        if server is not None and any((asked := work.models.asked(server)).values()):
+            work.note(Asked(product=record.product, shard=0, asked=asked))
 
 
 def _unmatched(machine: Machine, plan: Plan) -> str:

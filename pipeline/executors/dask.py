@@ -9,6 +9,7 @@ the cache has ended.
 
 import contextlib
 import dataclasses
+import functools
 import os
 import platform
 import re
@@ -25,9 +26,9 @@ from cache_schema.files import claim, claims, held_token, is_held, leftovers
 from cache_schema.lacking import is_imported
 from cache_schema.spec import Record
 from cache_schema.store import Cache
-from pipeline import build, graphics
+from pipeline import build, graphics, waits
 from pipeline.executors import here, slurm
-from pipeline.journal import Event, ShapesMade, ShardMade
+from pipeline.journal import Asked, Asking, Event, ShapesMade, ShardMade
 from pipeline.models import Models
 from pipeline.plan import Again, Plan, Todo
 from pipeline.records import software_changes
@@ -138,7 +139,7 @@ def run(work: Work, todo: Todo) -> None:
 
     share = Share.of(work.machine)
     with _cluster(work.machine.scheduler, todo.plan, work.entries) as client:
-        futures = {}
+        noted, futures = _told(client, work, todo.plan), {}
         for shard in todo.shards:
             first = None
             if rows := build.rows_drawn(work.cache, todo, shard):
@@ -154,12 +155,12 @@ def run(work: Work, todo: Todo) -> None:
                 second = client.submit(_embed_task, todo.plan, made, shard, share, first, pure=False, priority=10, key=key)
                 futures[second] = {}
         for future in distributed.as_completed(list(futures), loop=client.loop):  # type: ignore[no-untyped-call]
-            events, counts = future.result()
+            events, counts = noted.result(future)
             slurm.progress(work.machine.scheduler)
             for product, units in (futures[future] | counts).items():
                 work.terminal.advance(product, units)
             for event in events:
-                work.note(event)
+                noted.note(event)
             future.release()
 
 
@@ -169,15 +170,17 @@ def retry(work: Work, plan: Plan, again: Again) -> int:
 
     mended, share = 0, Share.of(work.machine)
     with _cluster(work.machine.scheduler, plan, work.entries) as client:
+        noted = _told(client, work, plan)
         futures = []
         for shard, rows in again.items():
             arguments = (plan, shard, rows, [work.entries[row] for row in rows], share)
             futures.append(client.submit(_retry_task, *arguments, pure=False, key=_key("retry", shard)))
         for future in distributed.as_completed(futures, loop=client.loop):  # type: ignore[no-untyped-call]
-            event, count = future.result()
+            events, count = noted.result(future)
             slurm.progress(work.machine.scheduler)
-            work.note(event)
-            work.terminal.advance("shapes", event.shapes)
+            for event in events:
+                noted.note(event)
+                work.terminal.advance("shapes", event.shapes if isinstance(event, ShapesMade) else 0)
             mended += count
     return mended
 
@@ -190,6 +193,92 @@ def _key(what: str, shard: int) -> str:
 def _shard_of(key: object) -> int | None:
     found = re.fullmatch(r"[a-z]+-([0-9]+)-[0-9a-f]{32}", str(key))
     return int(found[1]) if found else None
+
+
+# ------------------------------------------------------------------------------------- what workers tell while they work
+
+
+class _Failed(Exception):
+    """A task failed. `args`: the error, and the events of what it had done."""
+
+
+class _Noted:
+    """What workers tell a command besides the results of their tasks: that they begin to ask a server, and what they wait for."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self._lock = threading.Lock()
+        self._asked: set[tuple[str, int]] = set()
+        """Product and shard of all that is known to have been asked. An `Asking` that comes later would say that this is unknown."""
+        self._waits = waits.Once()
+
+    def hear(self, told: tuple[float, object]) -> None:
+        """Take one message of a worker, in the thread of the client: (time, what `_tell` was given)."""
+        match told[1]:
+            case ["asking", str(product), int(shard)]:
+                if (product, shard) not in self._asked:
+                    self.note(Asking(product=product, shard=shard))
+            case ["wait", str(why), float(seconds)]:
+                self._waits.tell(why, seconds)
+
+    def note(self, event: Event) -> None:
+        """Write one event to the journal. The threads of this process and of the client may do so."""
+        with self._lock:
+            self.work.note(event)
+
+    def result(self, future: "distributed.Future[tuple[list[Event], Answer]]") -> tuple[list[Event], Answer]:
+        """Return the result of a task. If it failed, note what it had asked, and raise its error."""
+        try:
+            events, answer = future.result()
+        except _Failed as failed:
+            error, events = failed.args
+            self._known(events)
+            for event in events:
+                self.note(event)
+            raise error from None
+        self._known(events)
+        return events, answer
+
+    def _known(self, events: Sequence[Event]) -> None:
+        self._asked |= {(event.product, event.shard) for event in events if isinstance(event, Asked | ShardMade)}
+
+
+def _told(client: "distributed.Client", work: Work, plan: Plan) -> _Noted:
+    """Hear what workers tell while they work on a plan, until the client ends."""
+    noted = _Noted(work)
+    client.subscribe_topic(_topic(plan), noted.hear)  # type: ignore[no-untyped-call]
+    return noted
+
+
+def _topic(plan: Plan) -> str:
+    return f"mmpd-{plan.token}"
+
+
+@contextlib.contextmanager
+def _noting(plan: Plan, share: Share) -> Iterator[tuple[list[Event], Callable[[Event], None]]]:
+    """Collect the events of a task in a worker. The command learns at once that a server is being asked, and what is waited for.
+
+    Yields:
+        The events so far, and the function that notes one.
+
+    Raises:
+        _Failed: the task failed.
+    """
+    import distributed
+
+    events, tell = list[Event](), functools.partial(distributed.get_worker().log_event, _topic(plan))
+
+    def note(event: Event) -> None:
+        if isinstance(event, Asking):
+            tell(["asking", event.product, event.shard])
+        else:
+            events.append(event)
+
+    with waits.heard(lambda why, seconds: tell(["wait", why, seconds])):
+        try:
+            yield events, note
+        except UserError as error:
+            raise _Failed(error, _here(events, plan, share)) from error
 
 
 # ------------------------------------------------------------------------------------------------------- the cluster
@@ -313,7 +402,8 @@ def _keep(plan: Plan, share: Share) -> tuple[Models, list[Workers]]:
 
             device = plan.devices[_place(distributed.get_worker().name) % len(plan.devices)]
             _check_machine(plan, device)
-            _kept[plan] = (Models(device, dict(plan.places), share.cores or distributed.get_worker().state.nthreads), [])
+            threads = share.cores or distributed.get_worker().state.nthreads
+            _kept[plan] = (Models(device, dict(plan.places), threads, dict(plan.servers)), [])
         return _kept[plan]
 
 
@@ -396,20 +486,19 @@ def _shapes_task(
     waited = time.perf_counter() - start
     lost = build.make_shapes(cache, records, shard, made) if records else []
     events, counts = _embedded(cache, plan, again, shard, share, build.by_row(cache, shard, rows, made))
-    return [_here(here.cost(shard, made, waited, lost), plan, share), *events], counts
+    return [*_here([here.cost(shard, made, waited, lost)], plan, share), *events], counts
 
 
-def _retry_task(plan: Plan, shard: int, rows: list[int], entries: list[Entry], share: Share) -> tuple[ShapesMade, int]:
+def _retry_task(plan: Plan, shard: int, rows: list[int], entries: list[Entry], share: Share) -> tuple[list[Event], int]:
     models, _ = _keep(plan, share)
     cache = _claimed(plan, shard)
     start = time.perf_counter()
     made = _made(plan, entries, share)
     waited = time.perf_counter() - start
-    with models.lock:
+    with _noting(plan, share) as (events, note):
         by_row = build.by_row(cache, shard, rows, made)
-        mended = build.retry_shard(cache, plan, shard, by_row, models, lambda product, units: None)
-    cost = here.cost(shard, made, waited)
-    return dataclasses.replace(cost, machine=Machine(device=models.device).kind()), len(mended)
+        mended = here.retry_shard(cache, plan, shard, by_row, models, lambda product, units: None, note)
+    return _here([*events, here.cost(shard, made, waited)], plan, share), mended
 
 
 def _embed_task(plan: Plan, records: list[Record], shard: int, share: Share, _after: object) -> Costs:
@@ -422,20 +511,20 @@ def _embedded(
 ) -> tuple[list[Event], dict[str, int]]:
     models, _ = _keep(plan, share)
     counts: dict[str, int] = {}
-    events: list[Event] = []
 
     def advance(product: str, units: int) -> None:
         counts[product] = counts.get(product, 0) + units
 
     left = [record for record in records if not cache.has(record, shard)]
-    here.embed(cache, plan, left, shard, models, advance, events.append, drawn)
-    return [_here(event, plan, share) for event in events], counts
+    with _noting(plan, share) as (events, note):
+        here.embed(cache, plan, left, shard, models, advance, note, drawn)
+    return _here(events, plan, share), counts
 
 
-def _here(event: Event, plan: Plan, share: Share) -> Event:
+def _here(events: Sequence[Event], plan: Plan, share: Share) -> list[Event]:
     """Note on the cost of a shard which machine it was made on."""
-    assert isinstance(event, ShapesMade | ShardMade)
-    return dataclasses.replace(event, machine=Machine(device=_keep(plan, share)[0].device).kind())
+    kind = Machine(device=_keep(plan, share)[0].device).kind()
+    return [dataclasses.replace(event, machine=kind) if isinstance(event, ShapesMade | ShardMade | Asked) else event for event in events]
 
 
 def _let_go(plan: Plan) -> None:

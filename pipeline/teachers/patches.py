@@ -25,6 +25,8 @@ from cache_schema.errors import UserError
 
 STRIDED = (nn.Conv2d, nn.AvgPool2d, nn.MaxPool2d)
 """Layers that may change the number of places in a map."""
+SAME = ("Conv2dSame", "MaxPool2dSame", "AvgPool2dSame")
+"""Layers of timm that pad as TensorFlow does: so that there is a place for each stride, with the odd one behind."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,11 +149,12 @@ def lattice(model: nn.Module, run: Callable[[], Tensor], image_size: int, name: 
         before, after = int(inputs[0].shape[-1]), int(output.shape[-1])
         if inputs[0].shape[-1] != inputs[0].shape[-2] or before not in known or (before == after == 1):
             return
-        kernel, stride, padding, dilation = (_side(getattr(layer, what, 1)) for what in ("kernel_size", "stride", "padding", "dilation"))
+        kernel, stride, dilation = (_side(getattr(layer, what, 1)) for what in ("kernel_size", "stride", "dilation"))
         reach = dilation * (kernel - 1)
+        left, both = _padding(layer, before, stride, reach)
         start, jump = known[before]
-        place = (start + (reach / 2 - padding) * jump, jump * stride)
-        if after != (before + 2 * padding - reach - 1) // stride + 1 or known.setdefault(after, place) != place:
+        place = (start + (reach / 2 - left) * jump, jump * stride)
+        if after != (before + both - reach - 1) // stride + 1 or known.setdefault(after, place) != place:
             problems.append(f"{type(layer).__name__} from {before} to {after} places")
 
     hooks = [layer.register_forward_hook(watch) for layer in model.modules() if isinstance(layer, STRIDED)]
@@ -166,6 +169,22 @@ def lattice(model: nn.Module, run: Callable[[], Tensor], image_size: int, name: 
         raise UserError(f"teacher {name}: where its patches lie cannot be told from its layers ({why})")
     first, step = known[count]
     return Lattice(first=first, step=step, count=count)
+
+
+def _padding(layer: nn.Module, size: int, stride: int, reach: int) -> tuple[int, int]:
+    """Places that a layer adds before a map of `size` places, and on both sides together.
+
+    Args:
+        layer: one of `STRIDED`.
+        size: places of the map, in one direction.
+        stride: the layer's.
+        reach: distance of the first and last place that its kernel covers.
+    """
+    if type(layer).__name__ in SAME:
+        both = max((-(-size // stride) - 1) * stride + reach + 1 - size, 0)
+        return both // 2, both
+    padding = _side(getattr(layer, "padding", 1))
+    return padding, 2 * padding
 
 
 def _side(value: Any) -> int:
@@ -221,5 +240,5 @@ def unknown(name: str, what: str) -> UserError:
     """The error for an architecture of which nobody has said what its patch features are."""
     return UserError(
         f"teacher {name}: patch features of {what} are not known here. Known are open_clip's ViT and ResNet, timm's ViT, EVA and "
-        "convolutional networks in open_clip, and CLIP, SigLIP, DINO and DINOv2/v3 of transformers"
+        "convolutional networks, alone and in open_clip, and CLIP, SigLIP, DINO and DINOv2/v3 of transformers"
     )

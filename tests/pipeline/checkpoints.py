@@ -51,6 +51,12 @@ def convnext(share: float, seed: int = 4) -> Path:
 
 
 @functools.cache
+def mobile() -> Path:
+    """timm: a small EfficientNet that pads as TensorFlow does, on 96 x 96 pixels."""
+    return _made("random-mobile", _mobile)
+
+
+@functools.cache
 def blip2() -> Path:
     """transformers: BLIP-2 with a ViT and an OPT of 2 layers, 64 wide, and a byte-level BPE tokenizer trained on `_WORDS`."""
     return _made("random-blip2", _blip2)
@@ -107,6 +113,16 @@ def _convnext(folder: Path, share: float, seed: int) -> None:
     fill(model, seed=seed)
     model.save_pretrained(folder)
     ConvNextImageProcessor(size={"shortest_edge": 64}, crop_pct=share).save_pretrained(folder)
+
+
+def _mobile(folder: Path) -> None:
+    import timm
+    from timm.models import save_for_hf
+
+    with torch.random.fork_rng(devices=[]):
+        model = timm.create_model("test_efficientnet", pad_type="same", pretrained_cfg_overlay={"input_size": (3, 96, 96)})
+    fill(model, seed=6)
+    save_for_hf(model, folder, safe_serialization=True)
 
 
 def _blip2(folder: Path) -> None:

@@ -322,6 +322,22 @@ def test_layers_that_do_not_explain_the_patches_are_refused():
     assert found == Lattice(first=0.5 + 2, step=8, count=4)
 
 
+def test_layers_that_pad_as_tensorflow_does():
+    """With equal weights, the middle of what a place reads is the middle of the pixels that its value follows."""
+    from timm.layers import Conv2dSame
+
+    net = nn.Sequential(Conv2dSame(3, 4, 3, 2), nn.Conv2d(4, 4, 3, 1, 1), Conv2dSame(4, 4, 5, 2), Conv2dSame(4, 4, 3, 2))
+    for layer in net:
+        nn.init.ones_(layer.weight)
+    found = patches.lattice(net, lambda: net(torch.zeros(1, 3, 64, 64)).permute(0, 2, 3, 1), 64, "x")
+    picture = torch.zeros(1, 3, 64, 64, requires_grad=True)
+    net(picture)[0, 0, 4, 5].backward()
+    along = picture.grad[0, 0].sum(0)  # [S], of column 5
+    middle = float((along * (torch.arange(64) + 0.5)).sum() / along.sum())
+    assert found.count == 8
+    assert found.first + 5 * found.step == pytest.approx(middle)
+
+
 # ----------------------------------------------------------------------------------------------- what a view sees
 
 FRONT = np.eye(4, dtype=np.float32)[None]

@@ -1,8 +1,10 @@
 """Captions by a model behind an address: what goes wrong there, and what a cache and a training make of the texts."""
 
 import dataclasses
+import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -12,21 +14,25 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
+from rich.progress import Progress
 from typer.testing import CliRunner
 
 from cache_schema import layout, store, validate
 from cache_schema.errors import UserError
+from cache_schema.files import journal_file
 from cache_schema.lacking import lacking_ids
-from cache_schema.spec import TEXT_BYTES, Server, fingerprint
-from pipeline import commands, estimate, journal, ranking, repair
+from cache_schema.spec import TEXT_BYTES, PointSpec, Server, fingerprint
+from pipeline import commands, describe, estimate, journal, ranking, repair, waits
+from pipeline.append import Wanted, append
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners import http
-from pipeline.cli import app
+from pipeline.cli import Bars, Rest, app
+from pipeline.executors import dask as executor
 from pipeline.journal import read_journal
-from pipeline.models import Models, server_settings
 from pipeline.sheets import sheet
 from pipeline.work import Machine
-from tests.boxes import Silent, contents
+from tests.boxes import BROKEN, Silent, box_off, contents, write_meshes
 from tests.pipeline.chat import Chat, serving
 from tests.pipeline.conftest import small
 from trainer.data import Data
@@ -80,6 +86,7 @@ def caption(captioner, images):
         ),
         (Chat(faults=[(301, {"Location": "http://there/v1"}, "")]), [], "redirects to http://there/v1"),
         (Chat(), ["server.address=http://me:secret@127.0.0.1/v1"], "must hold no name, password or query"),
+        (Chat(), ["server.address=(removed)"], "was taken out when the cache was given away"),
         (Chat(), ["server.address=localhost:8000"], "expected something like http"),
         (Chat(), ["server.address=http://localhost:port/v1"], "'http://localhost:port/v1' is no address"),
         (Chat(), ["server.address=http://localhost/v1é"], "must be written as %XX, got 'http://localhost/v1é'"),
@@ -519,17 +526,116 @@ def test_a_killed_build_goes_on(copied):
     assert validate.problems(copied) == []
 
 
-def test_a_server_that_has_moved(copied):
+def test_a_wait_is_told_once_with_its_length_and_reason(monkeypatch):
+    said = []
+    rest = (429, {"Retry-After": "7"}, {"error": {"message": "too many requests"}})
+    with serving() as chat, waits.heard(lambda why, seconds: said.append((why, round(seconds)))):
+        captioner = captioners.load(asked(chat, at_once=8))
+        chat.faults = [rest] * 8  # all threads meet it
+        monkeypatch.setattr(http.time, "sleep", lambda seconds: setattr(captioner, "_rest", 0.0))
+        caption(captioner, pictures(16))
+        assert said == [(f"waiting 7 s, as the server at {chat.address} asks: too many requests (HTTP status 429)", 7)]
+        captioner._waits = waits.Once()  # as if that wait was over
+        chat.faults = [(503, {"Retry-After": "4"}, "short")]
+        caption(captioner, pictures(1))
+        problem = http._Passing("no answer in 20 s (server.timeout)")
+        for silent in (1.0, 20.0, 20.1):  # without Retry-After, once nothing was answered for a while
+            captioner._wait(0.5, problem, time.monotonic() - silent)
+        captioner._rest_for(http._Passing("full", busy=True, wait=3600.0), time.monotonic())
+    (_, (silence, _), (long, seconds)) = said
+    assert re.search(r"has not answered for 20 s: no answer in 20 s .*asked again, until 300 s are over \(server.patience\)", silence)
+    assert long.startswith("waiting 300 s") and seconds == 300  # as long as its patience lasts
+
+
+def test_the_progress_of_captions_shows_a_wait():
+    terminal = Console(file=io.StringIO(), width=120)
+    with Progress(Rest(), console=terminal, auto_refresh=False) as progress:
+        rest = progress.columns[0]
+        bars = Bars(progress, rest)
+        bars.begin({"shapes": 3, "captions/a": 3})
+        bars.wait("waiting 30 s", 30.0)
+        shown = [rest(task).plain for task in progress.tasks]
+        assert shown == ["", "waits 30 s"] and "waiting 30 s" in terminal.file.getvalue()
+        rest.end = 0.0
+        assert rest(progress.tasks[1]).plain == ""
+
+
+def test_a_command_passes_on_what_workers_wait_for():
+    said = []
+    with waits.heard(lambda *told: said.append(told)):
+        noted = executor._Noted(None)
+    for seconds in (7.0, 7.1, 30.0):  # of several workers
+        noted.hear((0.0, ["wait", "it is full", seconds]))
+    assert said == [("it is full", 7.0), ("it is full", 30.0)]
+
+
+def test_what_was_asked_before_a_cache_was_pulled_is_not_known(copied):
     with serving() as chat:
         shape_captions(copied, chat)
-    cache = store.open_cache(copied)
-    record = cache.records()["captions/served"]
-    models = Models("cpu")
-    with pytest.raises(UserError, match="no answer from the server"):
-        models.captioner(record.spec)
+    journal_file(copied).unlink()
+    told = journal.asked(store.open_cache(copied))
+    assert told == {"captions/served": {"elsewhere": 3}}
+    said = describe.asked_in_words(told["captions/served"])
+    assert "at least 0 questions answered, and an unknown number for 3 shards that the journal" in said
+
+
+@pytest.fixture(scope="module")
+def dask():
+    """The address of a dask scheduler with one worker in a process of its own."""
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, processes=True) as cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.mark.parametrize("where", ["here", "dask"])
+def test_each_command_asks_the_server_where_it_is_now_and_all_that_is_asked_is_added_up(where, meshes, tmp_path, request):
+    machine = Machine(workers=1, device="cpu", scheduler=request.getfixturevalue("dask") if where == "dask" else "")
+    source, path, answered = shutil.copytree(meshes, tmp_path / "boxes"), tmp_path / "c.zarr", 0
+
+    def config(chat, **server):
+        described = asked(chat, "http-shape", at_once=1, price_in=2.0, **server)
+        return small(teachers=(), labels=(), captions=described, points=PointSpec(count=32, blocks=1, ordered=8))
+
+    def build(chat, **server):
+        return commands.build_cache(str(source), path, config(chat, **server), machine, Silent())
+
     with serving() as chat:
-        models.moved(server_settings([f"captions.server.address={chat.address}", "limits.seconds=9"]), cache)
-        assert models.captioner(record.spec).spec.server.address == chat.address
+        plain = chat.text
+
+        def text(body):
+            if len(chat.questions) > 6:  # in the second shard
+                chat.faults = ["drop"] * 100
+            return plain(body)
+
+        chat.text = text
+        with pytest.raises(UserError, match="has not answered for"):
+            build(chat, patience=0.1)
+        answered += 7
+    with serving() as chat:  # a build goes on
+        cache = build(chat)
+        answered += len(chat.questions)
+    assert store.open_cache(path).records()["captions/served"].spec.server.address != chat.address
+    with serving() as chat:  # two shapes are mended
+        for name in BROKEN:
+            (source / name).write_text(box_off((1, 2, 3)))
+        assert commands.retry(path, "", machine, Silent(), servers=[f"address={chat.address}"]).mended == 2
+        assert len(chat.questions) >= 2 + 2
+        answered += len(chat.questions)
+    with serving() as chat:  # others are appended
+        more = write_meshes(tmp_path / "more", 3, ())
+        for file in list(more.rglob("*.off")):
+            file.rename(file.with_name(f"more_{file.name}"))
+        append(path, str(more), Wanted(settings=(f"captions.server.address={chat.address}",)), machine, Silent())
+        assert len(chat.questions) >= 2 + 3
+        answered += len(chat.questions)
+    cache = store.open_cache(path)
+    assert validate.problems(path) == [] and cache.ok().sum() == 9 + 3
+    assert not (layout.texts(cache.column("captions/served/text")[cache.ok()]) == "").any()
+    assert any(isinstance(event, journal.Asking) for event in read_journal(path).events)  # a worker tells at once that it begins to ask
+    told = journal.asked(cache)["captions/served"]
+    assert told["questions"] == answered and told["cost"] == pytest.approx(2e-6 * told["prompt_tokens"])
+    assert told.get("killed", 0) <= (where == "dask")  # a worker may have begun another shard when the first build ended
 
 
 def test_texts_are_not_expected_to_come_again(copied, meshes):
@@ -554,8 +660,11 @@ def test_plan_tells_questions_tokens_and_cost(meshes, tmp_path):
         about = len(chat.questions) - 2 - 2  # two first questions by `estimate`, and two by the build
         assert found.asked["questions"] == pytest.approx(9 / 2 * about)
         assert found.asked["cost"] == pytest.approx(found.asked["prompt_tokens"] / 1e6, rel=0.01)
-        assert any("questions answered" in line and "at the prices given" in line for line in estimate.in_words(found, tmp_path / "c.zarr"))
-    assert "Connection refused" in estimate._unanswered(spec) and estimate.questions(config, 9) == 9
+        words = "\n".join(estimate.in_words(found, tmp_path / "c.zarr"))
+        assert re.search(r"about \d+ questions answered, .* at the prices given", words) and found.spent["questions"] == len(chat.questions)
+        # All shapes of the sample are asked about at a time, because the build does so, and the rate of its server depends on that.
+        assert (found.at_once, "captions may take less time: the sample had 2 questions at a time" in words) == ((2, 4), True)
+    assert "Connection refused" in estimate._unanswered(spec)[0] and estimate.questions(config, 9) == 9
     each = dataclasses.replace(config, captions=captioners.asked("http", ["samples=2"]))
     assert estimate.questions(each, 9) == 9 * 4 * 2
     lost = dataclasses.replace(found, asked={"questions": 9.0}, unanswered="no server")

