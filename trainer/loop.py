@@ -110,6 +110,12 @@ class Training:
         """Number of weights that are trained."""
         return sum(parameter.numel() for parameter in self.trained)
 
+    @property
+    def computed(self) -> int:
+        """Number of weights that a step computes with, those of a guide that runs online included."""
+        models = [self.stage, self.guide.model] if self.guide and online(self.config) else [self.stage]
+        return sum(parameter.numel() for model in models for parameter in model.parameters())
+
     def numbers(self, step: int) -> range:
         """Numbers of the batches that a step is made of; steps count from 1."""
         return range((step - 1) * self.config.optim.accumulate, step * self.config.optim.accumulate)
@@ -150,7 +156,7 @@ def train(
         config, sources, paths = _sources(config, run, init, guide_run, resume, ranks.device)
         training = _prepare(config, caches, sources, ranks)
         header = training.header
-        alone = ranks.device.type == "cpu" and held.enter_context(machine.suited(training.size))
+        alone = ranks.device.type == "cpu" and held.enter_context(machine.suited(training.computed))
         if ranks.first:
             held.enter_context(folder.held(run))
         before = folder.restore(run, header, training.stage, training.optimizer, training.average) if resume else header

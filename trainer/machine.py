@@ -49,12 +49,12 @@ _chosen: Final[dict[str, str]] = {}
 
 @contextlib.contextmanager
 def suited(weights: int) -> Iterator[bool]:
-    """Let torch compute with one thread within the block, if the model that it trains on a CPU is small. Gives whether it does.
+    """Let torch compute with one thread within the block, if what a training computes with on a CPU is small. Gives whether it does.
 
     The environment variable `OMP_NUM_THREADS` of a user decides instead.
 
     Args:
-        weights: number of weights that learn.
+        weights: number of weights of all models that run in a step, learnt or not.
     """
     import torch  # what it reads from the environment is set by `suit` first
 
