@@ -81,9 +81,11 @@ def main() -> None:
     parser.add_argument("benchmark", nargs="?", help="name of a file of bench/, such as step")
     parser.add_argument("--run", help="a command line for python instead of a benchmark")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--each", type=int, default=3, help="rounds of the benchmark within a turn")
     parser.add_argument("--own", action="store_true", help="each checkout runs its own script")
     parser.add_argument("--cold", action="store_true", help="no first round that does not count")
-    arguments, arguments.rest = parser.parse_known_args()
+    arguments, rest = parser.parse_known_args()
+    arguments.rest = [*rest, "--rounds", str(arguments.each)]
     if (arguments.benchmark is None) == (arguments.run is None):
         parser.error("name a benchmark, or a command with --run")
     checkouts = {"now": HERE, "before": arguments.other.resolve()}
