@@ -6,7 +6,6 @@ for result in models.each(work, items): ...        # several items at a time, re
 """
 
 import contextlib
-import ctypes
 import dataclasses
 import os
 import queue
@@ -83,7 +82,7 @@ class Models:
         Args:
             device: torch device that makes products. Workers of a cluster may have it and this process not; then its models are on the CPU.
             places: folders of local models by the digest of their weights. Records only have the names of models.
-            threads: number of threads on a CPU; 0 for one per core.
+            threads: number of threads on a CPU; 0 for one more than cores.
             servers: how this command asks the servers of captioners, by fingerprint of the captions. Records only have how they were asked
                 first, and a server may have moved.
         """
@@ -92,8 +91,6 @@ class Models:
         self.places = dict(places or {})
         self.lock = threading.Lock()
         self.threads = threads or len(os.sched_getaffinity(0))
-        if self.here == "cpu":
-            keep_memory()
         # One thread more than cores, so that no core waits for the last batch of a shard, of which there may be an odd number.
         self.pool = ThreadPoolExecutor(threads or self.threads + 1, "model", initializer=lambda: torch.set_num_threads(1))
         self.turn: contextlib.AbstractContextManager[Any] = contextlib.nullcontext() if self.here == "cpu" else Turns(self.here)
@@ -247,22 +244,6 @@ class Turns:
 def server_settings(settings: Iterable[str]) -> list[str]:
     """Return those of a command's settings that are of a captioner's server, without `captions.server.` in front."""
     return [text.strip().removeprefix(SERVER) for text in settings if text.strip().startswith(SERVER)]
-
-
-TRIM: Final = -1
-MAP: Final = -3
-"""M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's `mallopt` (https://man7.org/linux/man-pages/man3/mallopt.3.html)."""
-
-
-def keep_memory() -> None:
-    """Let this process keep the memory that it frees, where its C library is glibc.
-
-    Else each batch gets new pages from the system, which clears them first. That is a tenth of the time of a small convolutional network.
-    """
-    with contextlib.suppress(AttributeError, OSError):  # another C library
-        choose = ctypes.CDLL(None).mallopt
-        choose(MAP, 1 << 30)
-        choose(TRIM, (1 << 31) - 1)
 
 
 def usable(device: str) -> str:

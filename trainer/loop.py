@@ -142,7 +142,8 @@ def train(
             `guide_run` names no other.
         guide_run: for stage 2, the run of stage 1 that is the guide: the student starts from it, or it runs online.
         resume: continue the run in the folder; begin a run if the folder is empty. A run that has a checkpoint does not need `init` again.
-        device: a torch device; `auto` takes a GPU if there is one.
+        device: a torch device; `auto` takes a GPU if there is one. On a CPU small steps are made by one thread (`machine.suited`), unless
+            the environment variable OMP_NUM_THREADS is set.
         console: console for messages; standard error by default.
 
     Raises:
@@ -156,7 +157,7 @@ def train(
         config, sources, paths = _sources(config, run, init, guide_run, resume, ranks.device)
         training = _prepare(config, caches, sources, ranks)
         header = training.header
-        alone = ranks.device.type == "cpu" and held.enter_context(machine.suited(training.computed))
+        alone = ranks.device.type == "cpu" and held.enter_context(machine.suited(training.computed, training.micro // ranks.count))
         if ranks.first:
             held.enter_context(folder.held(run))
         before = folder.restore(run, header, training.stage, training.optimizer, training.average) if resume else header
@@ -404,7 +405,7 @@ def _announce(training: Training, before: Header, ranks: Ranks, alone: bool, con
     """Print the data, the size of the model, the number of steps, and what the weights come from. `alone`: one thread computes."""
     steps, chosen = training.header.steps, training.arithmetic
     told = f"{training.data}. {training.size:,} parameters, {steps} steps of {training.config.optim.batch} on {ranks.device}"
-    told += ", by one thread, since the model is small" if alone and steps else ""
+    told += ", by one thread, since the steps are small" if alone and steps else ""
     told += f" in {chosen.precision} ({chosen.why})" if steps else ""
     console.print(Text(printable(told)), soft_wrap=True)
     guide, lines = training.guide, []

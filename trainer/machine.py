@@ -3,8 +3,8 @@
     suit()                                               # at the start of a program, before NumPy or torch is imported
 
 Threads: libraries start one for each processor of the machine. In a container that may use two of 64 processors, 64 threads would wait for
-each other most of the time. So there are as many as the container may use. A small model is trained by one thread: its operations take
-some ten microseconds each, which is what waking another thread takes.
+each other most of the time. So there are as many as the container may use. Small steps are made by one thread: their operations take some
+ten microseconds each, which is what waking another thread takes.
 
 Memory: what a step frees stays with the process, and the next step takes it again. By default the C library of Linux gives every block
 above 32 MiB back to the system when it is freed, and often smaller ones. A step of training frees and takes hundreds of these, and the
@@ -21,13 +21,14 @@ from typing import Final
 
 THREADS: Final = "OMP_NUM_THREADS"
 """Environment variable with the number of threads of torch and NumPy."""
-SMALL: Final = 2_000_000
-"""Number of weights up to which a model is small. On two cores, two threads take 1.2 times as long as one for a step of stage 1 with the
-tiny encoder (0.7 million), and half as long with ViT-S (29 million)."""
+SMALL: Final = 64_000_000
+"""Number of weights times shapes up to which a step is small. On two cores, two threads take 1.2 times as long as one for a step of stage 1
+with the tiny encoder (0.7 million weights) and 32 shapes, about as long with 256 shapes, and half as long with ViT-S (29 million)."""
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
 """Numbers of two settings of glibc's `mallopt` (https://man7.org/linux/man-pages/man3/mallopt.3.html)."""
-LARGEST: Final = 2**30
-"""Size in bytes from which a block is still taken from the system alone, and given back."""
+LARGEST: Final = (2**30, 2**25)
+"""Size in bytes from which a block is still taken from the system alone, and given back; and that for older glibc, which takes no larger
+one."""
 HUGE: Final = "THP_MEM_ALLOC_ENABLE"
 """Environment variable of torch: whether it asks for large pages, which need fewer entries in the processor's tables."""
 
@@ -48,18 +49,19 @@ _chosen: Final[dict[str, str]] = {}
 
 
 @contextlib.contextmanager
-def suited(weights: int) -> Iterator[bool]:
-    """Let torch compute with one thread within the block, if what a training computes with on a CPU is small. Gives whether it does.
+def suited(weights: int, shapes: int) -> Iterator[bool]:
+    """Let torch compute with one thread within the block, if the steps that it makes on a CPU are small. Gives whether it does.
 
     The environment variable `OMP_NUM_THREADS` of a user decides instead.
 
     Args:
         weights: number of weights of all models that run in a step, learnt or not.
+        shapes: number of shapes of one forward pass.
     """
     import torch  # what it reads from the environment is set by `suit` first
 
     before = torch.get_num_threads()
-    alone = weights <= SMALL and before > 1 and os.environ.get(THREADS) == _chosen.get(THREADS)
+    alone = weights * shapes <= SMALL and before > 1 and os.environ.get(THREADS) == _chosen.get(THREADS)
     if alone:
         torch.set_num_threads(1)
     try:
@@ -77,7 +79,8 @@ def keep_freed() -> bool:
     library = ctypes.CDLL(None)
     if not hasattr(library, "gnu_get_libc_version"):
         return False
-    return bool(library.mallopt(MMAP_THRESHOLD, LARGEST)) and bool(library.mallopt(TRIM_THRESHOLD, 2**31 - 1))
+    # Only both together help: with the second alone, every larger block would be taken from the system anew.
+    return any(library.mallopt(MMAP_THRESHOLD, size) for size in LARGEST) and bool(library.mallopt(TRIM_THRESHOLD, 2**31 - 1))
 
 
 def processors() -> int:

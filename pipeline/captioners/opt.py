@@ -66,10 +66,14 @@ class Steps:
 
 def _layer(layer: Any) -> _Layer:
     attention = layer.self_attn
-    parts = [_both(projection) for projection in (attention.q_proj, attention.k_proj, attention.v_proj)]
+    projections = attention.q_proj, attention.k_proj, attention.v_proj
+    weight, bias = (torch.cat(parts) for parts in zip(*map(_both, projections), strict=True))
+    # The model keeps parts of the joint ones: three projections of a large model are gigabytes.
+    for projection, *part in zip(projections, weight.chunk(3), bias.chunk(3), strict=True):
+        projection.weight.data, projection.bias.data = part
     return _Layer(
         norm=_both(layer.self_attn_layer_norm),
-        joint=(torch.cat([weight for weight, _ in parts]), torch.cat([bias for _, bias in parts])),
+        joint=(weight, bias),
         out=_both(attention.out_proj),
         norm_wide=_both(layer.final_layer_norm),
         wide=_both(layer.fc1),
@@ -125,8 +129,7 @@ class Decoder:
             self.pools[layer] = torch.cat([self.pools[layer], new])
         shape = (rows, -1, self.steps.heads, width // self.steps.heads)
         told = self.pools[layer].index_select(0, self.path.flatten())  # [R T, 2 D]
-        query, key, value = (
-            part.view(shape).transpose(1, 2) for part in (joint[:, :width].reshape(rows * count, width), told[:, :width], told[:, width:])
-        )
-        out = F.scaled_dot_product_attention(query, key, value, is_causal=count > 1)  # [R, H, T, d]
+        queries = joint[:, :width] * shape[-1] ** -0.5  # before the product, as in transformers: so both round alike
+        query, key, value = (part.view(shape).transpose(1, 2) for part in (queries, told[:, :width], told[:, width:]))
+        out = F.scaled_dot_product_attention(query, key, value, is_causal=count > 1, scale=1.0)  # [R, H, T, d]
         return out.transpose(1, 2).reshape(rows * count, width)

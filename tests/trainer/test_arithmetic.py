@@ -180,13 +180,13 @@ def test_as_many_threads_as_a_container_may_use(monkeypatch, asked, allowed, exp
 @pytest.mark.parametrize(
     "weights, given, chosen, expected",
     [
-        (machine.SMALL, {}, {}, 1),
-        (machine.SMALL + 1, {}, {}, 3),
-        (machine.SMALL, {machine.THREADS: "3"}, {}, 3),  # the user has said so
-        (machine.SMALL, {machine.THREADS: "3"}, {machine.THREADS: "3"}, 1),  # the container allows so many
+        (machine.SMALL // 8, {}, {}, 1),
+        (machine.SMALL // 8 + 1, {}, {}, 3),
+        (machine.SMALL // 8, {machine.THREADS: "3"}, {}, 3),  # the user has said so
+        (machine.SMALL // 8, {machine.THREADS: "3"}, {machine.THREADS: "3"}, 1),  # the container allows so many
     ],
 )
-def test_a_small_model_is_trained_by_one_thread(monkeypatch, weights, given, chosen, expected):
+def test_small_steps_are_made_by_one_thread(monkeypatch, weights, given, chosen, expected):
     before = torch.get_num_threads()
     monkeypatch.setattr(machine, "_chosen", chosen)
     monkeypatch.delenv(machine.THREADS, raising=False)
@@ -194,7 +194,7 @@ def test_a_small_model_is_trained_by_one_thread(monkeypatch, weights, given, cho
         monkeypatch.setenv(name, value)
     try:
         torch.set_num_threads(3)
-        with machine.suited(weights) as alone:
+        with machine.suited(weights, 8) as alone:
             assert torch.get_num_threads() == expected and alone is (expected == 1)
         assert torch.get_num_threads() == 3
     finally:
