@@ -1208,7 +1208,8 @@ def teachers(as_json: Json = False) -> None:
         show(f"{name}:MODEL, {plugins.state('teachers', name, BACKENDS)}")
     for line in plugins.refused("teachers", BACKENDS):
         show(line)
-    show("Any other: open_clip:ARCHITECTURE/TAG or transformers:HUB/ID@REVISION, or a ./folder after the colon. NAME=... gives it a name.")
+    show("Any other: open_clip:ARCHITECTURE/TAG, transformers:HUB/ID@REVISION or timm:HUB/ID@REVISION, or a ./folder after the colon.")
+    show("NAME=... gives it a name.")
 
 
 @app.command()

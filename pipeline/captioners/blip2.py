@@ -5,8 +5,8 @@ token from the cumulative distribution. So a caption does not depend on the batc
 
 A picture is encoded once for all its samples. Samples of a picture with the same tokens so far need the same next scores, so they share one
 row of the language model's batch until their tokens differ, and a caption that has ended leaves the batch. An OPT runs in fewer operations
-than in transformers (`opt.py`). The captions are those of transformers' own loop with one row for each sample, which
-`tests/pipeline/plain_captions.py` computes.
+than in transformers (`opt.py`). Up to rounding in the model, the captions are those of transformers' own loop with one row for each sample,
+which `tests/pipeline/plain_captions.py` computes.
 
 Letters: B pictures, S samples of a picture, C captions (B x S), N captions that go on, R rows of the language model, T tokens, D its width,
 W words of its vocabulary, k likeliest words.

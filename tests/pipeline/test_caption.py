@@ -13,6 +13,7 @@ from cache_schema import layout, store, validate
 from cache_schema.errors import UserError
 from cache_schema.spec import TEXT_BYTES, CaptionSpec, Server, fingerprint, from_json, to_json
 from pipeline.captioners import catalog as captioners
+from pipeline.captioners import opt
 from pipeline.captioners.blip2 import NEAR, picked
 from pipeline.models import Models
 from pipeline.ranking import rank
@@ -223,6 +224,31 @@ def test_lower_precision_runs(images):
     captioner = captioners.load(dataclasses.replace(RANDOM, precision="bfloat16"))
     assert captioner.spec.precision == "bfloat16"
     assert all(captioner.caption(images[:2], KEYS[:2], NAMES[:2])[1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_steps_of_opt_are_those_of_transformers(dtype):
+    """With a head width that is no power of two, too, whose root is a number that rounds."""
+    from transformers import OPTConfig, OPTForCausalLM
+
+    sizes = {"hidden_size": 160, "word_embed_proj_dim": 160, "num_attention_heads": 2, "ffn_dim": 96, "num_hidden_layers": 2}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = OPTForCausalLM(OPTConfig(**sizes, vocab_size=64, max_position_embeddings=32, init_std=0.2)).eval().to(dtype)
+        prefix = torch.randn(3, 5, 160).to(dtype)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    row, word = torch.tensor([0, 0, 2]), torch.tensor([5, 7, 9])
+    with torch.inference_mode():
+        decoder = opt.Steps(model).begin(prefix)
+        first = decoder.scores
+        decoder.step(row, word)
+        longer = torch.cat([prefix[row], model.model.decoder.embed_tokens(word)[:, None]], dim=1)
+        for scores, beginning in ((first, prefix), (decoder.scores, longer)):
+            expected = model(inputs_embeds=beginning).logits[:, -1].float()
+            torch.testing.assert_close(scores, expected, rtol=0, atol=1e-4 if dtype == torch.float32 else 0.01)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    attention = model.model.decoder.layers[0].self_attn
+    assert attention.q_proj.weight.untyped_storage().data_ptr() == attention.v_proj.weight.untyped_storage().data_ptr()  # kept once
 
 
 @pytest.mark.parametrize("words", [3, *(near + 1 for near in NEAR), 1000])

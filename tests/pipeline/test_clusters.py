@@ -237,7 +237,7 @@ def test_a_shard_at_which_workers_die_is_named(meshes, tmp_path, monkeypatch):
         (tmp_path / name).touch()
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 1}),
-        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, preload=[PRELOAD]) as workers,
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", preload=[PRELOAD]) as workers,
         pytest.raises(UserError) as caught,
     ):
         build(meshes, tmp_path / "c.zarr", POINTS, scheduler=workers.scheduler_address)

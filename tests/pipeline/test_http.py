@@ -569,6 +569,25 @@ def test_a_command_passes_on_what_workers_wait_for():
     assert said == [("it is full", 7.0), ("it is full", 30.0)]
 
 
+def test_a_wait_that_recurs_is_told_again_after_some_minutes(monkeypatch):
+    said, now = [], [1000.0]
+    monkeypatch.setattr(waits.time, "monotonic", lambda: now[0])
+    with waits.heard(lambda *told: said.append((now[0], *told))):
+        once = waits.Once()
+    for seconds in [6.0] * 30:
+        once.tell("too many requests", seconds)
+        now[0] += 6
+    once.tell("too many requests", 60.0)  # longer than before
+    now[0] += 60
+    once.tell("it starts", 6.0)
+    assert said == [
+        (1000.0, "too many requests", 6.0),
+        (1120.0, "too many requests", 6.0),
+        (1180.0, "too many requests", 60.0),
+        (1240.0, "it starts", 6.0),
+    ]
+
+
 def test_what_was_asked_before_a_cache_was_pulled_is_not_known(copied):
     with serving() as chat:
         shape_captions(copied, chat)
@@ -584,7 +603,7 @@ def dask():
     """The address of a dask scheduler with one worker in a process of its own."""
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, processes=True) as cluster:
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", processes=True) as cluster:
         yield cluster.scheduler_address
 
 

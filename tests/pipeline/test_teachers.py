@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import json
 import shutil
 import socket
 import subprocess
@@ -17,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from cache_schema import plugins
 from cache_schema.spec import fingerprint
-from pipeline import weights
+from pipeline import fetch, weights
 from pipeline.teachers import catalog, huggingface, openclip, timmodels
 from pipeline.weights import SHIPPED
 from tests.pipeline.checkpoints import convnext, dino, fill, mobile
@@ -264,7 +265,37 @@ def test_weights_of_a_package_give_the_features_of_their_own_library():
     torch.testing.assert_close(values, torch.tensor([5.2691, 4.7928, 4.6643, 4.2453, 3.7938]), atol=1e-3, rtol=0)
     assert where.tolist() == [113, 897, 327, 989, 689] and features.norm().item() == pytest.approx(19.18989, abs=1e-3)
     torch.testing.assert_close(teacher.embed_patches(pixels)[0].mean((0, 1)), features)
-    assert timmodels.needs(teacher.spec.model, "") == []
+    (need,) = fetch.of_teacher("efficientnet-lite0").needs
+    assert weights.present(need) and not weights.present(dataclasses.replace(need, package="nobody-s-weights"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "drop", "message"),
+    [
+        ({}, "classifier.bias", "classifier.bias"),
+        ({"num_classes": 1000, "model_args": {"num_classes": 0}}, "conv_stem.weight", "its weights lack conv_stem.weight"),
+        ({"model_args": {"nobody": 1}}, "", "TypeError: .*nobody"),
+        ({"model_args": {"in_chans": 1}}, "", "(?s)cannot load|in colour"),
+        ({"architecture": None}, "", "names no architecture, so timm has not written it"),
+    ],
+)
+def test_timm_folders_that_do_not_fit_are_refused(tmp_path, settings, drop, message):
+    """timm itself would fill missing weights with random numbers where the number of classes is another one."""
+    folder = shutil.copytree(mobile(), tmp_path / "copy")
+    config = json.loads((folder / "config.json").read_text()) | settings
+    (folder / "config.json").write_text(json.dumps({name: value for name, value in config.items() if value is not None}))
+    state = load_file(folder / "model.safetensors")
+    save_file({name: value for name, value in state.items() if name != drop}, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=message):
+        catalog.load(f"timm:{folder}")
+
+
+def test_timm_models_without_a_last_map_have_no_patch_features():
+    with torch.random.fork_rng(devices=[]):
+        teacher = timmodels.Timm(timmodels.timm.create_model("crossvit_9_240"), torch.device("cpu"), torch.float32)
+    teacher.spec = dataclasses.replace(catalog.load(f"timm:{mobile()}").spec, name="x")
+    with pytest.raises(ValueError, match="patch features of timm's CrossVit are not known"):
+        assert teacher.patch_method
 
 
 def test_weights_of_a_package_are_refused_unless_they_are_the_known_ones(monkeypatch, tmp_path):
