@@ -81,10 +81,10 @@ def versions() -> dict[str, str]:
 
 
 def commit(folder: Path) -> str:
-    """The commit of a checkout, and whether files of it were changed since."""
+    """The commit of a checkout, and whether files of it were changed since, apart from docs: a benchmark may have drawn a picture there."""
 
     def git(*words: str) -> str:
         return subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True).stdout.strip()
 
-    changed = " with changes" if git("status", "--porcelain", "--untracked-files=no") else ""
+    changed = " with changes" if git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs") else ""
     return (git("rev-parse", "--short=10", "HEAD") or "unknown") + changed
