@@ -103,7 +103,7 @@ bench: setup  ## measure against peers and limits, half an hour: ONLY=step for o
 	@for name in $(or $(ONLY),$(BENCHES)); do $(BIN)/python bench/$$name.py $(WITH) || exit 1; done
 	@echo "Measured: build/bench/*.json. To keep it and write docs/numbers.md: python bench/page.py --keep"
 
-bench-scale: setup  ## measure a cache of a million shapes: about 12 minutes on two cores, 3 GB in the temporary folder; WITH="--shapes 100000" for fewer
+bench-scale: setup  ## measure a cache of a million shapes: many minutes, 3 GB in the temporary folder; WITH="--shapes 100000" for fewer
 	$(BIN)/python bench/scale.py $(WITH)
 
 bench-gpu: setup  ## measure training, teachers, captions and drawing on a GPU, at most 8 minutes; writes build/bench/gpu.json

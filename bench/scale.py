@@ -1,6 +1,6 @@
 """What a million shapes cost: opening their cache, batches, memory, `verify`, `status` and `info`; and whether memory stays as it is.
 
-    python bench/scale.py                                     # a million shapes: about 12 minutes on two cores, 3 GB on the disk
+    python bench/scale.py                                     # a million shapes: many minutes, 3 GB on the disk
     python bench/scale.py --shapes 100000 --only data,loader
 
 data      `Data()` against reading the same files and nothing else; 1,000 batches against those of a cache of 1,000 shapes, and against the

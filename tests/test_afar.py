@@ -74,7 +74,7 @@ def test_a_mirror_that_must_drop_files_gives_the_same_losses(cache, lab, tmp_pat
 
 
 def test_data_in_memory_need_no_room_in_the_mirror(cache, lab, tmp_path):
-    """What is read once stays in memory, so a mirror has room enough that is too small for the files of a batch."""
+    """A mirror may be too small for the files of a batch: data that is held in memory is read from it only once."""
     expected = losses(cache, tmp_path / "local")
     lab.reset()
     mirror = f"data.mirror={tmp_path / 'm'}", "data.mirror_limit=9KiB"

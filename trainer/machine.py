@@ -22,8 +22,9 @@ from typing import Final
 THREADS: Final = "OMP_NUM_THREADS"
 """Environment variable with the number of threads of torch and NumPy."""
 SMALL: Final = 64_000_000
-"""Number of weights times shapes up to which a step is small. On two cores, two threads take 1.2 times as long as one for a step of stage 1
-with the tiny encoder (0.7 million weights) and 32 shapes, about as long with 256 shapes, and half as long with ViT-S (29 million)."""
+"""Number of weights times shapes up to which a step is small. On two cores, a step of stage 1 with the tiny encoder (0.7 million weights)
+and 32 shapes takes two threads 1.15 times as long as one thread (`bench/step.py --only threads`). A step of ViT-S (29 million) takes them
+half as long."""
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
 """Numbers of two settings of glibc's `mallopt` (https://man7.org/linux/man-pages/man3/mallopt.3.html)."""
 LARGEST: Final = (2**30, 2**25)

@@ -216,16 +216,17 @@ def _of_folder(folder: Path, model: str) -> Any:
 def _reported() -> Iterator[list[tuple[list[str], list[str]]]]:
     """Collect what `load_state_dict` reports in this thread within the block: missing and unexpected names."""
     reports: list[tuple[list[str], list[str]]] = []
-    original, mine = torch.nn.Module.load_state_dict, threading.get_ident()
-
-    @functools.wraps(original)
-    def load(self: torch.nn.Module, *arguments: Any, **named: Any) -> Any:
-        report = original(self, *arguments, **named)
-        if threading.get_ident() == mine:
-            reports.append((list(report.missing_keys), list(report.unexpected_keys)))
-        return report
-
+    mine = threading.get_ident()
     with _patching:
+        original = torch.nn.Module.load_state_dict
+
+        @functools.wraps(original)
+        def load(self: torch.nn.Module, *arguments: Any, **named: Any) -> Any:
+            report = original(self, *arguments, **named)
+            if threading.get_ident() == mine:
+                reports.append((list(report.missing_keys), list(report.unexpected_keys)))
+            return report
+
         torch.nn.Module.load_state_dict = load  # type: ignore[method-assign]
         try:
             yield reports
@@ -234,7 +235,7 @@ def _reported() -> Iterator[list[tuple[list[str], list[str]]]]:
 
 
 _patching: Final = threading.Lock()
-"""Held while `load_state_dict` is another function, which two threads must not make it at once."""
+"""Held while `load_state_dict` is another function: two threads that replace it at once would not both put the original back."""
 
 
 def _known(module: str) -> Carried:

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -288,6 +289,13 @@ def test_timm_folders_that_do_not_fit_are_refused(tmp_path, settings, drop, mess
     save_file({name: value for name, value in state.items() if name != drop}, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=message):
         catalog.load(f"timm:{folder}")
+
+
+def test_timm_in_several_threads_leaves_torch_as_it_was():
+    original = torch.nn.Module.load_state_dict
+    with ThreadPoolExecutor(4) as pool:
+        found = {teacher.spec.weights for teacher in pool.map(catalog.load, [f"timm:{mobile()}"] * 8)}
+    assert len(found) == 1 and torch.nn.Module.load_state_dict is original
 
 
 def test_timm_models_without_a_last_map_have_no_patch_features():
