@@ -12,6 +12,7 @@ over the ranks, as DDP does, are the gradients of that loss. All ranks need batc
 Letters: B shapes, A shapes of all ranks, Q extra negatives, P points, C channels, D encoder width, E a teacher's width, T teachers.
 """
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from cache_schema.errors import UserError
 from cache_schema.spec import added
+from trainer import reconstruction
 from trainer.batch import Batch, Draw, Features, Statistics, targets
 from trainer.distributed import gathered, mean
 from trainer.encoders.protocol import Encoder
@@ -68,6 +70,12 @@ class AlignDraw(Draw):
 
     keep: Tensor
     """[B, T] bool: whether a teacher counts for a shape."""
+    visible: Tensor | None = None
+    """[B, Gv] int64, ascending: the groups from which the others' coordinates are predicted; None without that loss."""
+    hidden: Tensor | None = None
+    """[B, Gh] int64, ascending."""
+    curve: Tensor | None = None
+    """[B] int64: the curve along which the encoder reads the visible groups; None if it has no curves."""
 
 
 class Contrast(nn.Module):
@@ -297,22 +305,40 @@ class Align(nn.Module):
         self.pool = AttentionPool(encoder.dim, options.heads) if options.pool == "attention" else MaxPool()
         self.teachers = TeacherLosses(encoder.dim, teachers, options, statistics or {})
         self.options = options
-        # Made last, so that all other weights begin as without it.
+        # Made last, so that all other weights begin as without them.
         self.local = LocalLosses(encoder.dim, patches, options.projection == "linear") if options.local_weight else None
+        self.reconstruction = None
+        if options.reconstruction_weight:
+            self.reconstruction = reconstruction.decoder(encoder, options.reconstruction_depth, options.heads, drop_path=0.0)
 
     def draw(self, count: int, generator: torch.Generator) -> AlignDraw:
         """Random choices for a step on `count` shapes, on the generator's device."""
-        return self.teachers.draw(count, generator)
+        drawn = self.teachers.draw(count, generator)
+        if self.reconstruction is None:
+            return drawn
+        shown = reconstruction.shown(self.encoder)
+        ranking = torch.rand(count, self.encoder.groups, generator=generator, device=generator.device).argsort(1)  # [B, G]
+        visible, hidden = ranking[:, :shown].sort(1).values, ranking[:, shown:].sort(1).values
+        curve = reconstruction.draw_curve(self.encoder, count, generator)
+        return dataclasses.replace(drawn, visible=visible, hidden=hidden, curve=curve)
 
     def forward(self, batch: Batch, draw: AlignDraw) -> dict[str, Tensor]:
         """Losses by product, and under "loss" their weighted sum."""
-        tokens = self.encoder(self.encoder.patchify(batch.points, batch.ordered)).tokens
+        patches = self.encoder.patchify(batch.points, batch.ordered)
+        tokens = self.encoder(patches).tokens
         losses: dict[str, Tensor] = self.teachers(self.pool(tokens), batch, draw)
-        if self.local is None:
-            return losses
-        local: dict[str, Tensor] = self.local(tokens, batch)
-        mean_loss = torch.stack(list(local.values())).mean()
-        return losses | local | {"loss": losses["loss"] + self.options.local_weight * mean_loss}
+        total = losses["loss"]
+        if self.local is not None:
+            local: dict[str, Tensor] = self.local(tokens, batch)
+            losses |= local
+            total = total + self.options.local_weight * torch.stack(list(local.values())).mean()
+        if self.reconstruction is not None:
+            assert draw.visible is not None and draw.hidden is not None
+            # A pass of its own: the teachers' losses need all groups, and from all groups there is nothing left to predict.
+            encoded = self.encoder(patches, draw.visible, **({} if draw.curve is None else {"curve": draw.curve}))
+            losses["reconstruction"] = self.reconstruction(encoded, patches, draw.hidden)
+            total = total + self.options.reconstruction_weight * losses["reconstruction"]
+        return losses | {"loss": total}
 
     @torch.no_grad()
     def features(self, points: Tensor, ordered: bool) -> Features:

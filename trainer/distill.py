@@ -22,12 +22,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cache_schema.errors import UserError
-from trainer import ops
+from trainer import ops, reconstruction
 from trainer.align import AlignDraw, PatchTeacher, TeacherLosses, patch_targets
 from trainer.batch import Batch, Draw, Features
 from trainer.distributed import mean
 from trainer.encoders.blocks import Transformer, initialise, position_mlp
-from trainer.encoders.protocol import Curved, Encoded, Encoder, OwnDecoder, Patches
+from trainer.encoders.protocol import Encoded, Encoder
 from trainer.heads import AttentionPool
 from trainer.options import DistillOptions
 from trainer.points import Convention, as_trained
@@ -93,38 +93,6 @@ class GlobalBranch(nn.Module):
         return predicted
 
 
-class Reconstruction(nn.Module):
-    """Point-MAE's objective (https://arxiv.org/abs/2203.06604): a decoder predicts the coordinates of hidden groups, without shuffling."""
-
-    def __init__(self, dim: int, group_size: int, options: DistillOptions) -> None:
-        super().__init__()
-        self.mask_token = nn.Parameter(torch.empty(1, 1, dim))
-        self.positions = position_mlp(dim)
-        self.decoder = Transformer(dim, options.reconstruction_depth, options.heads, options.drop_path)
-        self.norm = nn.LayerNorm(dim)
-        self.head = nn.Linear(dim, 3 * group_size)
-        self.apply(initialise)
-        nn.init.trunc_normal_(self.mask_token, std=0.02)
-
-    def forward(self, encoded: Encoded, patches: Patches, hidden: Tensor) -> Tensor:
-        """Chamfer-L2, a scalar, between predicted and true members of the hidden groups [B, Gh], relative to their centres."""
-        b, count = hidden.shape
-        level = patches.coarsest
-        masked = self.mask_token.to(encoded.tokens.dtype).expand(b, count, -1)
-        centres = ops.gather(level.centres, torch.cat([encoded.visible, hidden], 1))
-        decoded = self.decoder(torch.cat([encoded.tokens, masked], 1), self.positions(centres))  # [B, Gv + Gh, D]
-        predicted = self.head(self.norm(decoded[:, -count:])).unflatten(-1, (-1, 3))  # [B, Gh, K, 3]
-        true = ops.gather(level.groups[..., :3].flatten(2), hidden).unflatten(2, (-1, 3))  # [B, Gh, K, 3]
-        return ops.chamfer(predicted, true)
-
-
-def reconstruction(encoder: Encoder, options: DistillOptions) -> nn.Module:
-    """A new decoder of coordinates for an encoder: the encoder's own if it has one (`OwnDecoder`), else Point-MAE's."""
-    if isinstance(encoder, OwnDecoder):
-        return encoder.decoder(options.reconstruction_depth, options.heads, options.drop_path)
-    return Reconstruction(encoder.dim, encoder.group_size, options)
-
-
 class Distill(nn.Module):
     """The student's encoder, its branches and their losses."""
 
@@ -161,13 +129,15 @@ class Distill(nn.Module):
                 f"distill.tokens=dense predicts the patch features of one teacher, got {named}: name it by --set data.dense=NAME"
             )
         self.options, self.encoder, self.patches = options, encoder, patches
-        self.shown = encoder.groups - int((encoder.mask_ratio if options.mask_ratio is None else options.mask_ratio) * encoder.groups)
+        self.shown = reconstruction.shown(encoder, options.mask_ratio)
         if self.shown == encoder.groups and (options.masked_only or options.reconstruction_weight):
             raise UserError(f"masked_only and reconstruction need hidden groups: raise mask_ratio so that it hides one of {encoder.groups}")
         local_width = patches[0].dim if options.predicts == "dense" else width
         self.local = LocalBranch(encoder.dim, local_width, options) if options.local_weight else None
         self.summary = GlobalBranch(encoder.dim, width, options) if options.summarises else None
-        self.reconstruction = reconstruction(encoder, options) if options.reconstruction_weight else None
+        self.reconstruction = None
+        if options.reconstruction_weight:
+            self.reconstruction = reconstruction.decoder(encoder, options.reconstruction_depth, options.heads, options.drop_path)
         self.teachers = teachers
         if teachers is not None:
             teachers.requires_grad_(options.teacher_weight > 0)
@@ -188,9 +158,7 @@ class Distill(nn.Module):
             canonical = torch.arange(groups, device=generator.device).expand(count, -1)
             order = canonical.scatter(1, visible, visible.gather(1, permutations(shown)))
         teachers = self.teachers.draw(count, generator) if self.teachers is not None and self.options.teacher_weight else None
-        curve = None
-        if self.reconstruction is not None and isinstance(self.encoder, Curved):
-            curve = torch.randint(self.encoder.curves, (count,), generator=generator, device=generator.device)
+        curve = None if self.reconstruction is None else reconstruction.draw_curve(self.encoder, count, generator)
         return DistillDraw(visible=visible, hidden=hidden, order=order, teachers=teachers, curve=curve)
 
     def forward(self, batch: Batch, draw: DistillDraw) -> dict[str, Tensor]:
@@ -251,6 +219,9 @@ class Distill(nn.Module):
     def _target(self, features: Tensor | None, what: str) -> Tensor:
         """The guide's features in the form that the local and the global loss predict."""
         features = _given(features, what)
+        if self.options.standardise_targets:
+            rows = features.flatten(0, -2)
+            features = (features - rows.mean(0)) / rows.std(0, correction=0).clamp(min=1e-6)
         return F.layer_norm(features, features.shape[-1:]) if self.options.normalise_targets else features
 
     def _projected(self, summary: Tensor, batch: Batch) -> Tensor:

@@ -22,7 +22,7 @@ class AlignOptions:
     pool: Literal["attention", "max"] = "attention"
     """How tokens are pooled to one summary. `attention`: a learned query attends to them. `max`: their maximum, as in ULIP."""
     heads: int = 6
-    """Number of heads in attention pooling. `pool=max` has no heads."""
+    """Number of heads in attention pooling and in the decoder of coordinates. `pool=max` has no heads."""
     projection: Literal["mlp", "linear"] = "mlp"
     """How a summary is projected into a teacher's space: by an MLP, or by one matrix as in ULIP."""
     positives: Literal["either", "text", "category", "none"] = "either"
@@ -30,6 +30,11 @@ class AlignOptions:
     local_weight: float = added(0.0)
     """Weight of the local loss of stage 1: the encoder's tokens predict the patch features of teachers on their groups of points. With 0 it
     is not computed."""
+    reconstruction_weight: float = added(0.0)
+    """Weight of Point-MAE's loss in stage 1: in a second pass the encoder sees a part of the groups, and a decoder predicts the coordinates
+    of the others. It keeps the features of shapes that the teachers do not know. With 0 it is not computed."""
+    reconstruction_depth: int = added(2)
+    """Number of blocks in that decoder; on each level if it has several."""
     teacher_drop: float = 0.0
     """Probability that a shape ignores a teacher in a step; at least one teacher is always kept (UNIC, https://arxiv.org/abs/2408.05088)."""
 
@@ -37,10 +42,13 @@ class AlignOptions:
         check_numbers(self, prefix="align.")
         if self.heads < 1:
             raise UserError(f"align.heads must be at least 1, got {self.heads}")
-        if self.pool == "max":
+        if self.pool == "max" and not self.reconstruction_weight:
             refuse_unread(self, ["heads"], "align.pool=max", prefix="align.")
-        if self.local_weight < 0:
-            raise UserError(f"align.local_weight must not be negative, got {self.local_weight}")
+        for name in ("local_weight", "reconstruction_weight", "reconstruction_depth"):
+            if getattr(self, name) < 0:
+                raise UserError(f"align.{name} must not be negative, got {getattr(self, name)}")
+        if not self.reconstruction_weight:
+            refuse_unread(self, ["reconstruction_depth"], "align.reconstruction_weight=0", prefix="align.")
         if not 0 <= self.teacher_drop < 1:
             raise UserError(f"teacher_drop must lie in [0, 1), got {self.teacher_drop}")
 
@@ -69,6 +77,9 @@ class DistillOptions:
     """Compute the local loss on hidden groups only."""
     normalise_targets: bool = False
     """Apply LayerNorm without weights to the guide's tokens and summary. The method does not do this; its effect is not measured."""
+    standardise_targets: bool = added(False)
+    """Take the mean and the deviation of each dimension out of the guide's tokens and summary, those of the batch. Without, the direction
+    that all tokens share counts most in the cosine."""
     local_depth: int = 4
     """Number of blocks in the local decoder."""
     global_depth: int = 1
