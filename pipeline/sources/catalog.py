@@ -49,6 +49,7 @@ SOURCES: Final[dict[str, str]] = {
     "scan": "pipeline.sources.scanned",
     "starter": "pipeline.starter.shapes",
     "rooms": "pipeline.starter.rooms",
+    "forms": "pipeline.starter.forms",
     "shapenetpart": "pipeline.sources.shapenetpart",
     "partnet": "pipeline.sources.partnet",
     "s3dis": "pipeline.sources.s3dis",
@@ -68,7 +69,7 @@ SOURCES: Final[dict[str, str]] = {
 FROM_FILES: Final = "file"
 """The value of `licence` that reads what the files of shapes state."""
 
-BUILT_IN: Final = ("starter", "rooms")
+BUILT_IN: Final = ("starter", "rooms", "forms")
 """Locations that are names of built-in collections."""
 
 BESIDE: Final = 10_000
