@@ -20,7 +20,7 @@ import functools
 import itertools
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -302,7 +302,7 @@ class Data:
         return self.epochs.length
 
     def __str__(self) -> str:
-        caches = "; ".join(map(_described, self.parts))
+        caches = "; ".join(_described(part, self.teachers) for part in self.parts)
         named = [f"{name} ({_provenance(spec)})" if spec.imported else name for name, spec in self.teachers.items()]
         teachers = f"; teachers {', '.join(named)}" if named else ""
         few = "" if self.config.resample else "fewer points in farthest-point order than centres, which are therefore "
@@ -620,13 +620,16 @@ def _provenance(spec: TeacherSpec) -> str:
     return f"imported, told to be of {spec.model}{'' if spec.text else ', pictures only'}"
 
 
-def _described(part: Part) -> str:
-    """How much of a cache is used, in words, the shares of its captioners if there are several, and what it lacks."""
+def _described(part: Part, teachers: Iterable[str]) -> str:
+    """How much of a cache is used, in words, the shares of its captioners if there are several, and what it lacks. `teachers`: those of the
+    run."""
     mixed = ", ".join(f"{captions.name} {100 * captions.share:.3g} %" for captions in part.captions)
     mix = f", captions {mixed}" if len(part.captions) > 1 else ""
     lack = "".join(f", {count} without {product}" for product, count in part.lacking.items() if count)
     unsplit = f" ({part.unsplit} are in no split and are left out)" if part.unsplit else ""
-    return f"{part.cache.address}: {len(part.rows)} of {part.cache.manifest.count} shapes{unsplit}{mix}{lack}"
+    absent = ", ".join(name for name in teachers if name not in part.teachers)
+    none = f", nothing by {absent}" if absent else ""
+    return f"{part.cache.address}: {len(part.rows)} of {part.cache.manifest.count} shapes{unsplit}{mix}{none}{lack}"
 
 
 def _convention(parts: Sequence[Part], needs: Needs, grey: float) -> Convention:

@@ -31,7 +31,7 @@ from pipeline.starter import shapes
 from pipeline.starter.kinds.catalog import KINDS
 from tests.pipeline.conftest import Silent
 
-MADE = ("starter", "rooms")
+MADE = ("starter", "rooms", "forms")
 """Sources whose examples are made in code and read no files."""
 
 LICENSED = ("ulip", "objaverse")
