@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
-from cache_schema.spec import canonical
+from cache_schema.spec import canonical, did_you_mean
 from pipeline import geometry, weights
 from pipeline.sources.catalog import Entry, Labelled, Source, Textures
 from pipeline.sources.options import whole
@@ -38,7 +38,7 @@ REVISION: Final = "2"
 """Version of the shapes that the code makes."""
 
 EACH: Final = 8
-"""Number of shapes of each kind, unless a count is given."""
+"""Number of shapes of each kind, unless a count or kinds are given."""
 
 LICENCE: Final = weights.LICENCE
 """Licence of the code that makes the shapes, and so of the shapes."""
@@ -101,7 +101,13 @@ def recognises(location: str) -> bool:
 
 
 def open_source(
-    location: str, *, textures: Textures = "require", count: str = str(EACH * len(KINDS)), seed: str = "0", revision: str = REVISION
+    location: str,
+    *,
+    textures: Textures = "require",
+    count: str = str(EACH * len(KINDS)),
+    seed: str = "0",
+    classes: str = "",
+    revision: str = REVISION,
 ) -> Source:
     """The collection.
 
@@ -110,18 +116,35 @@ def open_source(
         textures: of no importance here, there are none.
         count: how many shapes.
         seed: another seed makes others.
+        classes: the kinds to make, with commas between them (`chair,table,night stand`); all if empty. A shape is the same whichever other
+            kinds are made.
         revision: of the code that makes them, recorded with a cache. Only the present one can be had.
     """
+    kinds = _kinds(classes)
     shapes, chosen = whole("count", count, 0), whole("seed", seed, 0)
     if revision != REVISION:
         raise UserError(f"option revision: this version makes the shapes of revision {REVISION}, asked for {revision!r}")
-    options = (("count", str(shapes)), ("revision", REVISION), ("seed", str(chosen)))
+    options = {"count": str(shapes), "revision": REVISION, "seed": str(chosen)} | ({"classes": ",".join(kinds)} if classes else {})
     entries = []
-    for index in range(shapes):
-        kind, number = list(KINDS)[index % len(KINDS)], index // len(KINDS)
+    for i in range(shapes):
+        kind, number = kinds[i % len(kinds)], i // len(kinds)
+        index = number * len(KINDS) + list(KINDS).index(kind)
         split = "test" if number % TEST_ONE_IN == TEST_ONE_IN - 1 else "train"
         entries.append(Entry(id=f"{kind}/{number:04d}", locator=str(index), label=kind, split=split, licence=LICENCE))
-    return Source.of(ShapeMaker(seed=chosen, options=options, textures=textures), entries, labelled=Labelled(parts=PARTS))
+    reader = ShapeMaker(seed=chosen, options=tuple(sorted(options.items())), textures=textures)
+    return Source.of(reader, entries, labelled=Labelled(parts=PARTS))
+
+
+def _kinds(text: str) -> tuple[str, ...]:
+    """The kinds that are made, in the order of `KINDS`.
+
+    Raises:
+        UserError: there is no such kind.
+    """
+    asked = {name.strip() for name in text.split(",") if name.strip()}
+    if unknown := sorted(asked - set(KINDS)):
+        raise UserError(f"option classes: there is no kind {unknown[0]!r}{did_you_mean(unknown[0], KINDS)}; there are {', '.join(KINDS)}")
+    return tuple(kind for kind in KINDS if kind in asked or not asked)
 
 
 def example(folder: Path) -> str:

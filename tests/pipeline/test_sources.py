@@ -662,6 +662,18 @@ def test_the_starter_collection_is_what_its_numbers_say():
     assert other.reader.digest(other.entries[0]) != source.reader.digest(source.entries[0])
 
 
+def test_some_kinds_of_the_starter_collection():
+    """They are the same shapes as among all kinds, and only a cache that names kinds has the option in its identity."""
+    all_kinds = open_source("starter", count=str(2 * len(KINDS)))
+    few = open_source("starter", count="4", classes="table, chair")
+    assert [entry.id for entry in few.entries] == ["chair/0000", "chair/0001", "table/0000", "table/0001"]
+    assert set(few.entries) <= set(all_kinds.entries)
+    assert dict(few.reader.options)["classes"] == "chair,table" and "classes" not in dict(all_kinds.reader.options)
+    assert few == open_source("starter", **dict(few.reader.options))
+    with pytest.raises(ValueError, match=r"option classes: there is no kind 'chiar'; did you mean 'chair'\?"):
+        open_source("starter", classes="chiar")
+
+
 @pytest.mark.parametrize(("option", "value"), [("count", "-1"), ("count", "many"), ("seed", "1.5"), ("seed", "9" * 10), ("revision", "0")])
 def test_wrong_numbers_for_the_starter_collection(option, value):
     with pytest.raises(ValueError, match=f"option {option}"):
