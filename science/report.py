@@ -13,12 +13,18 @@ from rows import ROWS, Group
 from testsets import COLLECTIONS, TESTS
 
 from cache_schema.files import write_file
+from cache_schema.spec import from_json, to_json
+from trainer.tasks.compare import LEVEL, holm, paired
+from trainer.tasks.predictions import Predictions
+from trainer.tasks.result import Result
 
 if TYPE_CHECKING:
     from study import Study
 
 BASE: Final = "point-mae"
 """The row that the others are compared with."""
+MARKS: Final = (" ▼", " ▲")
+"""Marks of a row that is significantly below or above that one."""
 TITLES: Final[dict[str, str]] = {
     "main": "The main rows",
     "teachers": "One, two and three teachers",
@@ -51,8 +57,27 @@ def gathered(study: "Study") -> dict[str, Any]:
         "collections": {name: {"about": one.about, "use": one.use, "note": one.note} for name, one in COLLECTIONS.items()},
         "ceilings": ceilings,
         "numbers": [{key: value for key, value in one.items() if key != "file"} for one in numbers],
-        "comparisons": [],
+        "comparisons": comparisons(numbers),
     }
+
+
+def comparisons(numbers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each row against Point-MAE on each test, with p corrected by Holm's method for all comparisons of the row's group."""
+    kept: dict[tuple[str, str], list[Predictions]] = {}
+    for one in numbers:
+        result = from_json(Result, json.loads(Path(one["file"]).read_text())["result"])
+        own = next(own for own in result.scores.predictions if own.metric == TESTS[one["test"]].metric)
+        kept.setdefault((one["row"], one["test"]), []).append(own)
+    found: list[dict[str, Any]] = []
+    for group in get_args(Group):
+        pairs = [(row, test) for row, test in kept if ROWS[row].group == group and row != BASE and (BASE, test) in kept]
+        outcomes = [paired(kept[row, test], kept[BASE, test]) for row, test in pairs]
+        for (row, test), outcome, adjusted in zip(pairs, outcomes, holm([outcome.p for outcome in outcomes]), strict=True):
+            mark = MARKS[outcome.difference > 0] if adjusted <= LEVEL else ""
+            found.append(
+                {"group": group, "row": row, "against": BASE, "test": test, **to_json(outcome), "adjusted": adjusted, "mark": mark}
+            )
+    return found
 
 
 def tables(data: dict[str, Any]) -> str:
