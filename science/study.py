@@ -207,6 +207,8 @@ def main() -> None:
     if arguments.data is None and not (folder / "DATA").exists() and (real := [n for n in names if "DATA" in COLLECTIONS[n].location]):
         parser.error(f"{', '.join(real)}: real meshes need --data, or name other --collections")
     chosen = [name for name, row in ROWS.items() if name in (arguments.rows or ROWS) and row.group in (arguments.groups or get_args(Group))]
+    if left := [name for name, one in COLLECTIONS.items() if one.use == "final" and name not in names and not arguments.collections]:
+        print(f"not scored without --final (science/held_out.md): {', '.join(left)}")
     study = Study(folder, asked, arguments.data)
     jobs = study.jobs(order(chosen), arguments.seeds, names)
     ledger = Ledger(folder)

@@ -49,8 +49,8 @@ LABELS: Final = ("kind", "design", "color", "material")
 COUNT: Final = "count:"
 """Beginning of the option `label` if the classes are numbers of parts; the noun follows."""
 
-NOUNS: Final = ("armrest", "bar", "button", "cushion", "door", "drawer", "engine", "leg", "pillow", "rung", "shelf", "wheel", "window")
-"""Parts that can be counted: they occur in several numbers, in shapes of several kinds."""
+NOUNS: Final = ("bar", "button", "door", "drawer", "knob", "leg", "pillow", "post", "rung", "shelf", "step", "window")
+"""Parts whose number can be the class: they occur in several numbers, in shapes of several kinds."""
 
 GREY_ONE_IN: Final = 4
 TEST_ONE_IN: Final = 4
@@ -79,12 +79,13 @@ class Description:
 
     def label(self, of: str) -> str:
         """The class of the shape if classes are kinds (`kind`), or something else (`design`, `color`, `material`, `count:leg`); empty for
-        none. Counts above `MOST` are `many`."""
+        none. A description does not say what all shapes of a kind have, so no part of the name means no class, and not 0. Counts above
+        `MOST` are `many`."""
         if of == "design":
             return self.design if self.design.endswith(self.kind) or not self.design else f"{self.design} {self.kind}"
         if of.startswith(COUNT):
             count = sum(part.count for part in self.parts if part.noun == of.removeprefix(COUNT))
-            return str(count) if count <= MOST else "many"
+            return "" if not count else str(count) if count <= MOST else "many"
         return {"kind": self.kind, "color": self.color, "material": self.material}[of]
 
     def without_colors(self) -> "Description":
