@@ -110,12 +110,12 @@ def _table(data: dict[str, Any], group: str, rows: Sequence[str], tests: Sequenc
         "|---|---|---" + "|---" * len(tests) + "|",
     ]
     for row in shown:
-        cells = [_cell(by[row, test], marks.get((row, test), "")) for test in tests]
+        cells = [cell(by[row, test], marks.get((row, test), "")) for test in tests]
         lines.append(f"| {row} | {data['rows'][row]['about']} | {data['rows'][row]['epochs']} | {' | '.join(cells)} |")
     for name in dict.fromkeys(name for test in tests for name in data["ceilings"].get(test, {}).get("values", {})):
         found = [data["ceilings"].get(test, {}).get("values", {}).get(name, []) for test in tests]
         lines.append(
-            f"| *{name}* | *ceiling: embeddings of pictures* |  | {' | '.join(_cell([statistics.fmean(v)] if v else []) for v in found)} |"
+            f"| *{name}* | *ceiling: embeddings of pictures* |  | {' | '.join(cell([statistics.fmean(v)] if v else []) for v in found)} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -125,7 +125,8 @@ def _values(data: dict[str, Any], row: str, test: str) -> list[float]:
     return [one["value"] for one in data["numbers"] if (one["row"], one["test"]) == (row, test)]
 
 
-def _cell(values: Sequence[float], mark: str = "") -> str:
+def cell(values: Sequence[float], mark: str = "") -> str:
+    """Mean and deviation of some values, and a mark; empty without values."""
     if not values:
         return ""
     spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""

@@ -84,6 +84,13 @@ ROWS: Final[dict[str, Row]] = {
     "stage 2, one": Row(group="teachers", about=f"distillation of {TEACHERS[0]} alone", stage="distill", guide=f"stage 1, {TEACHERS[0]}"),
     "stage 2, two": Row(group="teachers", about="distillation of two teachers' guide", stage="distill", guide="stage 1, two"),
     f"stage 2, {REAL}": Row(group="teachers", about=f"distillation of {REAL} alone", stage="distill", guide=f"stage 1, {REAL}"),
+    "ulip2-like": Row(
+        group="teachers",
+        about="one teacher, its captions, no class names",
+        stage="align",
+        recipe="ulip2-like",
+        settings=(f"encoder.name={ENCODER}", *TINY, of(TEACHERS[0])),
+    ),
     # ----------------------------------------------------------------------------------------------------- ablations
     "no class names": Row(
         group="ablations", about="stage 1 with captions only", stage="align", settings=(THREE, "align.positives=text", "data.templates=0")
@@ -139,6 +146,17 @@ ROWS: Final[dict[str, Row]] = {
             ),
         }.items()
     },
+    "stage 1, resampled": Row(
+        group="blocks", about="stage 1 on points that are drawn anew in each step", stage="align", settings=(THREE, "data.resample=true")
+    ),
+    "stage 2, resampled": Row(
+        group="blocks",
+        about="and distillation of that guide, online, on points drawn anew",
+        stage="distill",
+        settings=("data.resample=true",),
+        guide="stage 1, resampled",
+        online=True,
+    ),
     # ------------------------------------------------------------------------------------------------------ families
     **{
         f"{name}, {family}": row
