@@ -74,9 +74,8 @@ def comparisons(numbers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         outcomes = [paired(kept[row, test], kept[BASE, test]) for row, test in pairs]
         for (row, test), outcome, adjusted in zip(pairs, outcomes, holm([outcome.p for outcome in outcomes]), strict=True):
             mark = MARKS[outcome.difference > 0] if adjusted <= LEVEL else ""
-            found.append(
-                {"group": group, "row": row, "against": BASE, "test": test, **to_json(outcome), "adjusted": adjusted, "mark": mark}
-            )
+            about = {"group": group, "row": row, "against": BASE, "test": test, "adjusted": adjusted, "mark": mark}
+            found.append(about | {"outcome": to_json(outcome)})
     return found
 
 
