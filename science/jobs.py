@@ -83,7 +83,15 @@ class Ledger:
         return bool(found.get("done")) and found["command"] == list(job.command)
 
     def work(self, jobs: Sequence[Job], slots: int) -> list[str]:
-        """Run all jobs, the first ones first, as far as they may run. Returns the names of those that failed or had to be left out."""
+        """Run all jobs, the first ones first.
+
+        Args:
+            jobs: the jobs; what one needs is among them.
+            slots: number of threads of the jobs that run at a time.
+
+        Returns:
+            The names of those that failed, or that need one that failed.
+        """
         waiting = {job.name: job for job in jobs if not self.done(job)}
         missing = {need for job in jobs for need in job.after} - {job.name for job in jobs}
         assert not missing, f"jobs that nobody runs: {missing}"
@@ -95,7 +103,11 @@ class Ledger:
                     if any(need in failed for need in job.after):
                         failed.append(name)
                         del waiting[name]
-                    elif len(running) < slots and done.issuperset(job.after) and not any(r.job.writes == job.writes != "" for r in running):
+                    elif not done.issuperset(job.after) or any(one.job.writes == job.writes != "" for one in running):
+                        continue
+                    elif sum(min(one.job.threads, slots) for one in running) + min(job.threads, slots) > slots:
+                        break  # the jobs behind it must not keep it waiting
+                    else:
                         print(f"{_clock(began)} {len(done)}/{len(jobs)} {name}: {' '.join(job.command)}", flush=True)
                         running.append(_Running(job, self))
                         del waiting[name]

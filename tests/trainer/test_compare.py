@@ -1,11 +1,15 @@
 """Comparisons of runs by shape: against SciPy's tests and sums by hand, on made-up predictions with a known truth."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from trainer.tasks.compare import exchanged, holm, paired
+from trainer.tasks.compare import compare, exchanged, holm, paired, sides_of
 from trainer.tasks.predictions import Predictions
+from trainer.tasks.result import Data, Metric, Result, Scores
 
 
 def kept(*right, shapes="a"):
@@ -98,3 +102,72 @@ def test_other_shapes_or_repetitions_are_refused():
         paired([kept([1, 0])], [kept([1, 0], [1, 1])])
     with pytest.raises(ValueError, match="tested different shapes"):
         paired([kept([1, np.nan])], [kept([np.nan, 1])])
+
+
+# ---------------------------------------------------------------------------------------------------- results of runs
+
+
+def result(run, right, setup="", shapes="a", **more):
+    scores = Scores(
+        test=Data(cache="c", points="p", split="test", shapes=len(right)),
+        metrics=(Metric(name="accuracy", values=(100 * float(np.mean(right)),), over="blocks", headline=True),),
+        predictions=(kept(right, shapes=shapes),),
+        classes=("no", "yes"),
+    )
+    settings = (("c", more.pop("c", "1.0")),)
+    return Result(task="svm", run=run, setup=setup or run, trial=run, weights="", protocol="last epoch", settings=settings, scores=scores)
+
+
+def runs():
+    """Three runs of a setup that is right for 50 of 60 shapes, and three of one that is right for 30."""
+    rng = np.random.default_rng(2)
+    return [result(f"{name}{seed}", rng.random(60) < share, setup=name) for name, share in (("a", 0.85), ("b", 0.4)) for seed in range(3)]
+
+
+def test_runs_that_differ_only_in_their_seeds_are_one_side():
+    found = compare(sides_of(runs(), "setup"))
+    (one,) = found.found
+    assert (one.one, one.other, one.title) == ("a0", "b0", "svm, c test: accuracy") and one.differs and one.adjusted == one.outcome.p
+    assert one.outcome.runs == (3, 3) and any("the test shapes and the seeds of the runs vary" in note for note in found.notes)
+    alone = compare(sides_of(runs(), "run"))
+    assert len(alone.found) == 15 and {one.outcome.test for one in alone.found} == {"McNemar"}
+    assert len(compare(sides_of(runs(), "run"), "b1").found) == 5 and {
+        one.other for one in compare(sides_of(runs(), "setup"), "b1").found
+    } == {"b0"}
+
+
+def test_comparisons_can_be_read_by_people_and_scripts():
+    found = compare(sides_of(runs(), "setup"))
+    (one,) = json.loads(found.json())["comparisons"]
+    assert one["differs"] and one["outcome"]["shapes"] == 60 and one["outcome"]["test"] == "shapes and seeds"
+    low, high = one["outcome"]["interval"]
+    assert low < one["outcome"]["difference"] < high
+    text = found.markdown()
+    assert "| svm, c test: accuracy | a0 | b0 |" in text and "| higher |" in text and "p corrected for all 1 comparisons" in text
+
+
+def test_what_cannot_be_compared_is_refused():
+    one, other = result("a", [1, 0, 1]), result("b", [1, 1, 1])
+    for changed, words in (
+        (dataclasses.replace(other, settings=(("c", "0.1"),)), "cannot be compared: c 1.0 / 0.1"),
+        (result("b", [1, 1, 1, 1]), "other shapes or classes under the same name"),
+        (result("b", [1, 1, 1], shapes="z"), "svm, c test: the runs were measured on different test shapes"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            compare(sides_of([one, changed], "run"))
+    with pytest.raises(ValueError, match="needs two sides, got a"):
+        compare(sides_of([one], "run"))
+    with pytest.raises(ValueError, match="there is no side 'c'"):
+        compare(sides_of([one, other], "run"), "c")
+    bare = [dataclasses.replace(own, scores=dataclasses.replace(own.scores, predictions=())) for own in (one, other)]
+    with pytest.raises(ValueError, match=r"nothing to compare: .* evaluate again"):
+        compare(sides_of(bare, "run"))
+    with pytest.raises(ValueError, match="one experiment with the same seeds"):
+        compare({"a": [one, dataclasses.replace(one, run="copy")], "b": [other]})
+
+
+def test_results_and_their_predictions_come_back_from_a_file(tmp_path):
+    from trainer.tasks.result import load
+
+    own = result("a", [1, 0, 1])
+    assert load(own.save(tmp_path)) == own

@@ -259,7 +259,7 @@ def compare(sides: Mapping[str, Sequence[Result]], against: str = "") -> Compari
 
     Args:
         sides: by name of a side the results of its runs.
-        against: name of the side that the others are compared with; empty for all pairs.
+        against: name of a run of the side that the others are compared with; empty for all pairs.
 
     Raises:
         UserError: there is one side only, or none of that name; two sides were measured on different shapes or with different settings; or
@@ -270,9 +270,12 @@ def compare(sides: Mapping[str, Sequence[Result]], against: str = "") -> Compari
         raise UserError(
             f"a comparison needs two sides, got {', '.join(names) or 'none'}; runs that differ only in their seeds are one side"
         )
-    if against and against not in sides:
-        raise UserError(f"there is no side {against!r}{did_you_mean(against, names)}; there are {', '.join(names)}")
-    pairs = [(name, against) for name in names if name != against] if against else _pairs(names)
+    pairs = _pairs(names)
+    if against:
+        base = next((name for name, own in sides.items() if against in {name, *(result.run for result in own)}), None)
+        if base is None:
+            raise UserError(f"there is no side {against!r}{did_you_mean(against, names)}; there are {', '.join(names)}")
+        pairs = [(name, base) for name in names if name != base]
     measured = {name: _by_title(name, results) for name, results in sides.items()}
     raw: list[tuple[str, str, str, Outcome]] = []
     notes: dict[str, None] = {}
