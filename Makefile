@@ -117,8 +117,8 @@ docs: $(VENV)/docs  ## build the documentation, offline, into build/site; warnin
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet  # the variable only silences an advertisement
 	@echo "Look at build/site/index.html"
 
-science: setup  ## does the method work? the baseline table on made shapes, three seeds, and what stored blocks cost: a night
-	$(BIN)/python science/learn.py build/science
+science: setup  ## does the method hold where it is hard? rows x collections x seeds: a night; DATA=../data for real meshes, WITH="--rows scratch"
+	$(BIN)/python science/study.py build/study $(if $(DATA),--data $(DATA),--collections starter designs materials drawers) $(WITH)
 
 starter-teachers: setup  ## train small teachers on made shapes: hours on two cores
 	$(BIN)/python -m pipeline.starter.train build/starter-teachers

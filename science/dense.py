@@ -14,22 +14,27 @@ prints the table.
 import argparse
 import json
 import os
+import statistics
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from learn import SMALL, Row, Study, called, measured, options, table
+from jobs import options
+from report import cell
+from rows import ROWS as STUDIED
+from rows import Row
+from running import called, measured
+from study import slug
 
 ROWS: Final[dict[str, Row]] = {
-    "scratch": Row(about="random weights", stage="distill", recipe="scratch", settings=SMALL[:1]),
-    "point-mae": Row(
-        about="coordinates of hidden groups", stage="distill", recipe="point-mae", settings=(*SMALL, "distill.reconstruction_depth=2")
-    ),
-    "stage 1": Row(about="alignment of whole shapes", stage="align"),
-    "stage 1 local": Row(about="and of groups with patch features", stage="align", settings=("align.local_weight=1",)),
-    "stage 2": Row(about="distillation of the guide of stage 1", stage="distill", after="stage 1"),
-    "stage 2 local": Row(about="distillation of the guide of stage 1 local", stage="distill", after="stage 1 local"),
+    "scratch": STUDIED["scratch"],
+    "point-mae": STUDIED["point-mae"],
+    "stage 1": Row(group="main", about="alignment of whole shapes", stage="align"),
+    "stage 1 local": Row(group="main", about="and of groups with patch features", stage="align", settings=("align.local_weight=1",)),
+    "stage 2": Row(group="main", about="distillation of the guide of stage 1", stage="distill", guide="stage 1"),
+    "stage 2 local": Row(group="main", about="distillation of the guide of stage 1 local", stage="distill", guide="stage 1 local"),
 }
 
 CLASSES: Final = "bathtub,bed,chair,desk,dresser,monitor,night stand,sofa,table,toilet"
@@ -57,14 +62,22 @@ BUDGETS: Final[dict[str, Budget]] = {
 }
 
 
-class DenseStudy(Study):
+class DenseStudy:
     """A folder with caches of shapes and rooms, and the runs that were trained on the shapes."""
 
     def __init__(self, folder: Path, arguments: argparse.Namespace) -> None:
-        more = {"rooms": arguments.rooms, "patches": arguments.patches}
-        super().__init__(folder, arguments.epochs, arguments.shapes, arguments.precision, None, **more)
-        self.rooms, self.patches = arguments.rooms, arguments.patches
+        self.folder, self.epochs, self.precision, self.shapes = folder, arguments.epochs, arguments.precision, arguments.shapes
+        self.rooms, self.patches, self.cache = arguments.rooms, arguments.patches, folder / "shapes.zarr"
         self.meshes = [path.resolve() for path in arguments.meshes]
+        folder.mkdir(parents=True, exist_ok=True)
+        asked = {name: getattr(self, name) for name in ("epochs", "shapes", "precision", "rooms", "patches")}
+        kept = folder / "study.json"
+        if kept.exists() and json.loads(kept.read_text()) != asked:
+            raise SystemExit(f"{folder} holds results of {kept.read_text().strip()}, asked {json.dumps(asked)}: choose another folder")
+        kept.write_text(json.dumps(asked) + "\n")
+        self.guiding = threading.Lock()  # one writes to the cache at a time
+        self.locks: dict[tuple[str, int], threading.Lock] = {}
+        self.locking = threading.Lock()
 
     def build(self) -> None:
         shapes = [f"source.count={self.shapes}", "points.blocks=4", "views.rig=ring4", f"dense.teachers={self.patches}"]
@@ -77,16 +90,42 @@ class DenseStudy(Study):
             whole = [f"source.count={self.rooms}", "points.count=4096", "points.ordered=512", *common]
             self._built(where, self._rooms(name, "whole"), "whole-scenes", whole)
 
-    def run(self, rows: dict[str, Row], name: str, seed: int) -> dict[str, Any]:
+    def run(self, name: str, seed: int) -> dict[str, Any]:
         """Train and measure one row, after the row that it begins with. What is there already is kept."""
-        row, run = rows[name], self._run(name, seed)
-        if row.after:
-            self._guide(rows, row.after, seed, read=row.guided)
+        row, run = ROWS[name], self._run(name, seed)
+        if row.guide:
+            self._guide(row.guide, seed)
         with self._lock(name, seed):
             if not (done := run.with_suffix(".trained")).exists():
                 self._train(row, run, seed)
                 done.touch()
             return self._tasks(run)
+
+    def _train(self, row: Row, run: Path, seed: int) -> None:
+        epochs = () if row.recipe == "scratch" else (f"optim.epochs={self.epochs}",)
+        command = ["mmpd-train", row.stage, str(self.cache), str(run), "--recipe", row.recipe, "--resume"]
+        if row.guide:
+            before = self._run(row.guide, seed)
+            command += ["--init", str(before), "--guide", before.name]
+        command += options([*row.settings, *epochs, f"seed={seed}", f"precision={self.precision}"])
+        called(command, threads=1, log=run.with_suffix(".log"))
+
+    def _guide(self, name: str, seed: int) -> None:
+        """Train a row of stage 1 if it is not there, and write its features into the cache."""
+        self.run(name, seed)
+        run = self._run(name, seed)
+        written = run.with_suffix(".guided")
+        with self.guiding:
+            if not written.exists():
+                called(["mmpd-train", "guide", str(self.cache), str(run)], threads=1, log=run.with_suffix(".guide.log"))
+                written.touch()
+
+    def _run(self, name: str, seed: int) -> Path:
+        return self.folder / "runs" / slug(name, seed)
+
+    def _lock(self, name: str, seed: int) -> threading.Lock:
+        with self.locking:
+            return self.locks.setdefault((name, seed), threading.Lock())
 
     def _built(self, location: str, path: Path, recipe: str, settings: list[str]) -> None:
         command = ["mmpd-cache", "build", location, str(path), "--recipe", recipe, *options(settings)]
@@ -119,6 +158,19 @@ class DenseStudy(Study):
         return dict(zip(titles, json.loads(kept.read_text()), strict=True))
 
 
+def table(results: dict[str, list[dict[str, Any]]], epochs: int) -> str:
+    """Markdown: mean and standard deviation over seeds of each seed's mean over its values."""
+    tasks = list(dict.fromkeys(task for seeds in results.values() for one in seeds for task in one))
+    tasks.sort(key=lambda task: " on " in task)  # the first collection's tasks, then those of others
+    lines = [f"| row | what it is | epochs | {' | '.join(tasks)} |", "|---|---|---|" + "---|" * len(tasks)]
+    for name, seeds in results.items():
+        row = ROWS[name]
+        budget = f"{epochs} + {epochs}" if row.guide else str(round(epochs * row.times))
+        cells = [cell([statistics.fmean(one[task]) for one in seeds if task in one]) for task in tasks]
+        lines.append(f"| {name} | {row.about} | {budget} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -138,17 +190,17 @@ def main() -> None:
     chosen = arguments.rows or list(ROWS)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         futures = {
-            (name, seed): pool.submit(study.run, ROWS, name, seed)
+            (name, seed): pool.submit(study.run, name, seed)
             for later in (False, True)
             for seed in range(arguments.seeds)
             for name in chosen
-            if bool(ROWS[name].after) == later  # a row that waits for another one would keep a core idle
+            if bool(ROWS[name].guide) == later  # a row that waits for another one would keep a core idle
         }
         results: dict[str, list[dict[str, Any]]] = {
             name: [futures[name, seed].result() for seed in range(arguments.seeds)] for name in chosen
         }
     (study.folder / "dense.json").write_text(json.dumps(results, indent=1))
-    text = table(results, ROWS, arguments.epochs)
+    text = table(results, arguments.epochs)
     (study.folder / "dense.md").write_text(text + "\n")
     print(text)
 

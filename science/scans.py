@@ -18,7 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from learn import called, measured, options
+from jobs import options
+from running import called, measured
 
 POINTS: Final = ("points.blocks=2", "points.normals=false")
 

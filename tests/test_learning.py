@@ -1,7 +1,7 @@
 """From shapes to a number, by the commands a user types: the shipped teachers, both stages, and evaluation on unseen shapes.
 
 Floors are far below what a sound method reaches and far above chance, so that a broken loss, a broken cache or teachers that know nothing
-fail here. `science/learn.py` is the whole of it.
+fail here. `science/study.py` is the whole of it.
 """
 
 import contextlib

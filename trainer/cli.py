@@ -227,6 +227,7 @@ mmpd-train eval classify runs/imported out.zarr --as-published
 mmpd-train eval table runs/align runs/distill
 mmpd-train eval table runs/a0 runs/a1 runs/b0 runs/b1 --by setup --markdown
 mmpd-train eval table runs/* --csv > results.csv
+mmpd-train eval compare runs/a0 runs/a1 runs/b0 runs/b1 --by setup   # which differences are more than chance? shape by shape
 """
 
 
@@ -244,10 +245,11 @@ class _Eval(TyperCommand):
 @app.command("eval", help=EVAL_HELP, cls=_Eval)
 def evaluate(
     task: Annotated[
-        str, typer.Argument(metavar="TASK[,TASK]", help="What to measure, several with commas; or `table`.", show_default=False)
+        str, typer.Argument(metavar="TASK[,TASK]", help="What to measure, several with commas; or `table`, `compare`.", show_default=False)
     ],
     paths: Annotated[
-        list[Path], typer.Argument(metavar="RUN... CACHE", help="Runs and a cache; for `table` only runs.", show_default=False)
+        list[Path],
+        typer.Argument(metavar="RUN... CACHE", help="Runs and a cache; for `table` and `compare` only runs.", show_default=False),
     ],
     set_: Set = None,
     test_cache: Annotated[
@@ -279,29 +281,38 @@ def evaluate(
     by: Annotated[
         Literal["run", "setup"] | None,
         typer.Option(
-            help="table: one column for each run (the default), or for each group of runs that differ only in their seeds.",
+            help="table, compare: one column or side for each run (the default), or for each group of runs that differ only in their "
+            "seeds.",
             show_default=False,
         ),
     ] = None,
+    against: Annotated[
+        str, typer.Option(metavar="RUN", help="compare: the run that the others are compared with. Default: all pairs.", show_default=False)
+    ] = "",
     device: Device = "auto",
     as_json: Json = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="table: print it as Markdown.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="table, compare: print Markdown.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="table: print CSV, a row for each metric of each run.")] = False,
 ) -> None:
-    """Measure a run, or join the results of several into one table."""
+    """Measure a run, or join or compare the results of several."""
     of_training = {"--test-cache": test_cache, "--peer-protocol": peer_protocol, "--keep": keep}
     of_kept = {"--classifier": classifier, "--as-published": as_published}
     of_tasks = {"--set": set_, "--device": device != "auto", **of_training, **of_kept}
-    of_table = {"--by": by, "--markdown": markdown, "--csv": as_csv}
-    idle = [option for option, given in (of_tasks if task == "table" else of_table).items() if given]
+    of_joined = {"--by": by, "--markdown": markdown}
+    of_table, of_compare = {"--csv": as_csv}, {"--against": against}
+    others = {"table": of_tasks | of_compare, "compare": of_tasks | of_table}.get(task, of_joined | of_table | of_compare)
+    idle = [option for option, given in others.items() if given]
     if idle:
         raise UserError(f"{' and '.join(idle)} would have no effect on eval {task}: leave it out")
     if any(of_kept.values()) and (task != "classify" or all(of_kept.values()) or any(of_training.values())):
-        others = ", ".join(("the other of them", *of_training))
-        raise UserError(f"--classifier and --as-published measure CACHE by eval classify, without training: give neither with {others}")
+        rest = ", ".join(("the other of them", *of_training))
+        raise UserError(f"--classifier and --as-published measure CACHE by eval classify, without training: give neither with {rest}")
     if task == "table":
         forms = {"--json": as_json, "--markdown": markdown, "--csv": as_csv}
         print_joined(paths, by or "run", [form for form, given in forms.items() if given])
+        return
+    if task == "compare":
+        print_compared(paths, by or "run", against, [form for form, given in {"--json": as_json, "--markdown": markdown}.items() if given])
         return
     from trainer.tasks import catalog
 
@@ -759,6 +770,25 @@ def print_joined(runs: list[Path], by: Literal["run", "setup"], forms: list[str]
         sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
     else:
         print_wide(joined.rich(out.width if out.is_terminal else None))
+
+
+def print_compared(runs: list[Path], by: Literal["run", "setup"], against: str, forms: list[str]) -> None:
+    """Print which differences between runs are more than chance: as JSON or Markdown, or for a terminal if no form is given."""
+    from trainer.tasks.compare import compare, sides_of
+    from trainer.tasks.table import collect
+
+    if len(forms) > 1:
+        raise UserError(f"{' and '.join(forms)} are several forms of one table: choose one")
+    results = collect(runs)
+    named = against in {result.run for result in results}
+    found = compare(sides_of(results, by), against if named or not against else Path(against).resolve().name)
+    for reason in results.without:
+        say(f"{reason}: it is left out")
+    if forms:
+        text = {"--json": found.json, "--markdown": found.markdown}[forms[0]]()
+        sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
+    else:
+        print_wide(found.rich())
 
 
 def main() -> None:

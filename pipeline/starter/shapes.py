@@ -24,13 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
-from cache_schema.spec import canonical
+from cache_schema.spec import canonical, did_you_mean
 from pipeline import geometry, weights
 from pipeline.sources.catalog import Entry, Labelled, Source, Textures
-from pipeline.sources.options import whole
+from pipeline.sources.options import choice, whole
 from pipeline.starter.kinds.catalog import KINDS
 from pipeline.starter.kinds.solids import Material, Solid, unit
-from pipeline.starter.kinds.thing import PARTS, Parts
+from pipeline.starter.kinds.thing import MOST, PARTS, Parts
 
 LOOKS_FOR: Final = "its own name, for a small collection made in code"
 
@@ -38,10 +38,19 @@ REVISION: Final = "2"
 """Version of the shapes that the code makes."""
 
 EACH: Final = 8
-"""Number of shapes of each kind, unless a count is given."""
+"""Number of shapes of each kind, unless a count or kinds are given."""
 
 LICENCE: Final = weights.LICENCE
 """Licence of the code that makes the shapes, and so of the shapes."""
+
+LABELS: Final = ("kind", "design", "color", "material")
+"""What classes may be, beside counts of parts."""
+
+COUNT: Final = "count:"
+"""Beginning of the option `label` if the classes are numbers of parts; the noun follows."""
+
+NOUNS: Final = ("bar", "button", "door", "drawer", "knob", "leg", "pillow", "post", "rung", "shelf", "step", "window")
+"""Parts whose number can be the class: they occur in several numbers, in shapes of several kinds."""
 
 GREY_ONE_IN: Final = 4
 TEST_ONE_IN: Final = 4
@@ -65,6 +74,19 @@ class Description:
     style: tuple[str, ...] = ()
     parts: tuple[Parts, ...] = ()
     """Parts of the shape. They have no materials if the shape has no colours."""
+    design: str = ""
+    """Name of its design among those of its kind, such as `rowing boat`; empty if the kind names none."""
+
+    def label(self, of: str) -> str:
+        """The class of the shape if classes are kinds (`kind`), or something else (`design`, `color`, `material`, `count:leg`); empty for
+        none. A description does not say what all shapes of a kind have, so no part of the name means no class, and not 0. Counts above
+        `MOST` are `many`."""
+        if of == "design":
+            return self.design if self.design.endswith(self.kind) or not self.design else f"{self.design} {self.kind}"
+        if of.startswith(COUNT):
+            count = sum(part.count for part in self.parts if part.noun == of.removeprefix(COUNT))
+            return "" if not count else str(count) if count <= MOST else "many"
+        return {"kind": self.kind, "color": self.color, "material": self.material}[of]
 
     def without_colors(self) -> "Description":
         return replace(self, color="", material="", parts=tuple(replace(part, material=None) for part in self.parts))
@@ -86,7 +108,10 @@ def make(seed: int, index: int) -> Made:
     stretch = np.exp(rng.normal(0, STRETCH))
     thing = KINDS[kind](rng)
     solids = [replace(solid, vertices=solid.vertices * stretch, normals=unit(solid.normals / stretch)) for solid in thing.solids]
-    description = Description(kind=kind, color=thing.main.color_name, material=thing.main.substance, style=thing.style, parts=thing.parts)
+    main = thing.main
+    description = Description(
+        kind=kind, color=main.color_name, material=main.substance, style=thing.style, parts=thing.parts, design=thing.design
+    )
     if grey:
         solids = [replace(solid, material=Material(color=(geometry.GREY,) * 3, roughness=1.0)) for solid in solids]
         description = description.without_colors()
@@ -101,7 +126,14 @@ def recognises(location: str) -> bool:
 
 
 def open_source(
-    location: str, *, textures: Textures = "require", count: str = str(EACH * len(KINDS)), seed: str = "0", revision: str = REVISION
+    location: str,
+    *,
+    textures: Textures = "require",
+    count: str = str(EACH * len(KINDS)),
+    seed: str = "0",
+    classes: str = "",
+    label: str = "kind",
+    revision: str = REVISION,
 ) -> Source:
     """The collection.
 
@@ -110,18 +142,54 @@ def open_source(
         textures: of no importance here, there are none.
         count: how many shapes.
         seed: another seed makes others.
+        classes: the kinds to make, with commas between them (`chair,table,night stand`); all if empty. A shape is the same whichever other
+            kinds are made.
+        label: what the classes are: `kind`; `design` within a kind (a rowing boat, a folding chair), of the kinds that name some; `color`
+            or `material` of the main part, of shapes with colours; or `count:leg`, the number of parts of this name that can be seen. All
+            but `kind` make every shape once to list them. A shape without such a thing has no class.
         revision: of the code that makes them, recorded with a cache. Only the present one can be had.
     """
+    kinds, chooses = _kinds(classes), _label(label)
     shapes, chosen = whole("count", count, 0), whole("seed", seed, 0)
     if revision != REVISION:
         raise UserError(f"option revision: this version makes the shapes of revision {REVISION}, asked for {revision!r}")
-    options = (("count", str(shapes)), ("revision", REVISION), ("seed", str(chosen)))
+    options = {"count": str(shapes), "revision": REVISION, "seed": str(chosen)}
+    options |= ({"classes": ",".join(kinds)} if classes else {}) | ({"label": chooses} if chooses != "kind" else {})
     entries = []
-    for index in range(shapes):
-        kind, number = list(KINDS)[index % len(KINDS)], index // len(KINDS)
+    for i in range(shapes):
+        kind, number = kinds[i % len(kinds)], i // len(kinds)
+        index = number * len(KINDS) + list(KINDS).index(kind)
         split = "test" if number % TEST_ONE_IN == TEST_ONE_IN - 1 else "train"
-        entries.append(Entry(id=f"{kind}/{number:04d}", locator=str(index), label=kind, split=split, licence=LICENCE))
-    return Source.of(ShapeMaker(seed=chosen, options=options, textures=textures), entries, labelled=Labelled(parts=PARTS))
+        own = kind if chooses == "kind" else make(chosen, index).description.label(chooses)
+        entries.append(Entry(id=f"{kind}/{number:04d}", locator=str(index), label=own, split=split, licence=LICENCE))
+    reader = ShapeMaker(seed=chosen, options=tuple(sorted(options.items())), textures=textures)
+    return Source.of(reader, entries, labelled=Labelled(parts=PARTS))
+
+
+def _kinds(text: str) -> tuple[str, ...]:
+    """The kinds that are made, in the order of `KINDS`.
+
+    Raises:
+        UserError: there is no such kind.
+    """
+    asked = {name.strip() for name in text.split(",") if name.strip()}
+    if unknown := sorted(asked - set(KINDS)):
+        raise UserError(f"option classes: there is no kind {unknown[0]!r}{did_you_mean(unknown[0], KINDS)}; there are {', '.join(KINDS)}")
+    return tuple(kind for kind in KINDS if kind in asked or not asked)
+
+
+def _label(text: str) -> str:
+    """What the classes are, checked.
+
+    Raises:
+        UserError: there is no such thing, or no part of the name.
+    """
+    if not text.startswith(COUNT):
+        return choice("option label", text, LABELS)
+    noun = text.removeprefix(COUNT)
+    if noun not in NOUNS:
+        raise UserError(f"option label: nothing counts parts called {noun!r}{did_you_mean(noun, NOUNS)}; there are {', '.join(NOUNS)}")
+    return text
 
 
 def example(folder: Path) -> str:

@@ -29,6 +29,7 @@ from pipeline.sources.files import usual_up
 from pipeline.sources.folder import name_in, split_level
 from pipeline.starter import shapes
 from pipeline.starter.kinds.catalog import KINDS
+from pipeline.starter.kinds.thing import COLORS
 from tests.pipeline.conftest import Silent
 
 MADE = ("starter", "rooms", "forms")
@@ -660,6 +661,47 @@ def test_the_starter_collection_is_what_its_numbers_say():
     other = open_source("starter", seed="1")
     assert other.entries == source.entries and other.reader.options != source.reader.options
     assert other.reader.digest(other.entries[0]) != source.reader.digest(source.entries[0])
+
+
+def test_some_kinds_of_the_starter_collection():
+    """They are the same shapes as among all kinds, and only a cache that names kinds has the option in its identity."""
+    all_kinds = open_source("starter", count=str(2 * len(KINDS)))
+    few = open_source("starter", count="4", classes="table, chair")
+    assert [entry.id for entry in few.entries] == ["chair/0000", "chair/0001", "table/0000", "table/0001"]
+    assert set(few.entries) <= set(all_kinds.entries)
+    assert dict(few.reader.options)["classes"] == "chair,table" and "classes" not in dict(all_kinds.reader.options)
+    assert few == open_source("starter", **dict(few.reader.options))
+    with pytest.raises(ValueError, match=r"option classes: there is no kind 'chiar'; did you mean 'chair'\?"):
+        open_source("starter", classes="chiar")
+
+
+@pytest.mark.parametrize(
+    ("label", "classes", "known"),
+    [
+        ("design", "boat,stool", {"rowing boat", "sailing boat", "motor boat", "ship boat", "tall ship boat"}),
+        ("material", "chair,mug", {"wood", "metal", "plastic", "fabric", "leather", "ceramic", "glass", "stone"}),
+        ("color", "chair", set(COLORS)),
+        ("count:drawer", "dresser,boat", {*map(str, range(1, 7)), "many"}),
+    ],
+)
+def test_classes_of_starter_shapes_may_be_other_things_than_kinds(label, classes, known):
+    """Ids, splits and shapes stay the same; the option is part of the identity; what says nothing of the label has no class."""
+    plain, other = (open_source("starter", count="24", classes=classes, **more) for more in ({}, {"label": label}))
+    assert [(e.id, e.locator, e.split) for e in plain.entries] == [(e.id, e.locator, e.split) for e in other.entries]
+    assert dict(other.reader.options) == {**dict(plain.reader.options), "label": label}
+    found = {entry.label for entry in other.entries} - {""}
+    assert len(found) > 1 and found <= known
+    for entry in other.entries:
+        assert entry.label == shapes.make(0, int(entry.locator)).description.label(label)
+    silent = {"design": "stool", "count:drawer": "boat"}.get(label)
+    assert not silent or {entry.label for entry in other.entries if entry.id.startswith(silent)} == {""}
+
+
+def test_labels_of_starter_shapes_that_there_are_not():
+    with pytest.raises(ValueError, match=r"option label: expected one of 'kind', 'design', .*got 'colour'; did you mean 'color'\?"):
+        open_source("starter", label="colour")
+    with pytest.raises(ValueError, match=r"option label: nothing counts parts called 'drawers'; did you mean 'drawer'\?"):
+        open_source("starter", label="count:drawers")
 
 
 @pytest.mark.parametrize(("option", "value"), [("count", "-1"), ("count", "many"), ("seed", "1.5"), ("seed", "9" * 10), ("revision", "0")])

@@ -77,6 +77,10 @@ def test_from_a_cache_to_a_table(command, shapes, tmp_path, device):
     assert [(one["task"], dict(one["settings"]).get("neighbours")) for one in json.loads(out)] == [("svm", None), ("knn", "3")]
     code, out, _ = command("eval", "table", align, distill)
     assert code == 0 and "align" in out and "distill" in out
+    code, out, _ = command("eval", "compare", align, distill, "--json")
+    assert code == 0 and {one["outcome"]["test"] for one in json.loads(out)["comparisons"]} <= {"McNemar", "permutation over shapes"}
+    code, out, _ = command("eval", "compare", align, distill, "--against", align)
+    assert code == 0 and "Holm" in out
     code, out, _ = command("eval", "table", align, distill, "--json")
     assert [row[0] for row in json.loads(out)["rows"]] == ["align", "distill"]
     code, out, err = command("eval", "table", align, tmp_path / "empty", "--csv")

@@ -179,6 +179,10 @@ def test_a_task_keeps_the_contract(name, stage, cache, tmp_path):
     assert torch.equal(global_state, torch.get_rng_state())
     assert any(metric.headline for metric in scores.metrics)
     assert all(0 <= value <= 100 for metric in scores.metrics for value in metric.values)
+    if name in ("zeroshot", "svm", "knn", "fewshot", "classify"):
+        headline = {metric.name: metric.values for metric in scores.metrics if metric.headline}
+        assert {kept.metric: pytest.approx(kept.values) for kept in scores.predictions} == headline
+        assert {kept.right.shape for kept in scores.predictions} == {(len(scores.metrics[0].values), scores.test.shapes)}
     if scores.confusion:
         counts = np.array(scores.confusion)
         assert counts.shape == (len(scores.classes),) * 2

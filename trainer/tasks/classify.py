@@ -29,6 +29,7 @@ from trainer.tasks.accuracy import accuracies, confusion, counted
 from trainer.tasks.features import Body, Pool, extract, seeded, trained
 from trainer.tasks.finetune import FROZEN, Training, arithmetic, described, fit
 from trainer.tasks.mistakes import mistakes
+from trainer.tasks.predictions import predictions
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Metric, Scores
 from trainer.tasks.shapes import EVERYTHING, Shapes, matched, of_split, relabelled
@@ -108,6 +109,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         precision=arithmetic(options, next(stage.parameters()).device).precision,
         classes=test.classes,
         confusion=confusion(test.labels, last, len(test.classes)),
+        predictions=(predictions("accuracy", test, last),),
         notes=(*notes, *body.notes(test, train), *described(body, head, options)),
         trained=Trained(
             body=body,
@@ -166,6 +168,7 @@ def measure(kept: Kept, cache: Cache, test_split: str | None) -> Scores:
         variant=f"{kept.about.tune} kept as {kept.name}" if isinstance(origin, Learned) else "as published",
         classes=test.classes,
         confusion=confusion(test.labels, predicted, len(test.classes)),
+        predictions=(predictions("accuracy", test, predicted),),
         notes=(*notes, *kept.body.notes(test), *kept.notes, *_told(kept, test)),
     )
 

@@ -23,6 +23,7 @@ from trainer.tasks import svm
 from trainer.tasks.accuracy import counted
 from trainer.tasks.features import Body, Pool, extract, seeded
 from trainer.tasks.finetune import FROZEN, Training, arithmetic, described, fit
+from trainer.tasks.predictions import UNTESTED, predictions
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Scores
 from trainer.tasks.shapes import Shapes, matched, of_split, some
@@ -76,6 +77,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     tuned: Body
     head: nn.Module
     seen: set[int] = set()  # different test shapes: folds may share some
+    every: list[NDArray[np.int64]] = []
     tuning: tuple[str, ...] = ()
     for fold in range(options.folds):
         learned, asked = deal(train, test, options, fold)
@@ -90,6 +92,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
             tuning = described(tuned, head, options.training)
         seen.update(queries.rows.tolist())
         values.append(100 * float((predicted == queries.labels).mean()))
+        every.append(_among(test, asked, queries, predicted))
         if fold == 0:
             kept = _first(tuned, head, support, queries, values[0], options)
     form = f"{options.ways}-way {options.shots}-shot" + (f" {options.training.tune}" if options.by == "finetune" else "")
@@ -98,10 +101,27 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         test=test.data,
         metrics=(counted("accuracy", values, "folds", len(seen), 100 / options.ways, headline=True),),
         variant=form,
+        predictions=(predictions("accuracy", test, every),),
         precision=arithmetic(options.training, body.device).precision if options.by == "finetune" else "",
         notes=(*notes, *body.notes(test, train), *tuning),
         trained=kept,
     )
+
+
+def _among(test: Shapes, asked: NDArray[np.int64], queries: Shapes, predicted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The predicted class of each test shape, [n], of the classes of all folds; `UNTESTED` for a shape that a fold did not ask for.
+
+    Args:
+        test: all test shapes.
+        asked: indices of those that the fold asked for. [m]
+        queries: the same shapes, with the classes of the fold.
+        predicted: predicted class of each query, of the classes of the fold. [m]
+    """
+    place = np.full(len(queries.classes), UNTESTED)
+    place[queries.labels] = test.labels[asked]  # every class of a fold has a query
+    found = np.full(len(test), UNTESTED)
+    found[asked] = place[predicted]
+    return found
 
 
 def _first(body: Body, head: nn.Module, support: Shapes, queries: Shapes, accuracy: float, options: Options) -> Trained:

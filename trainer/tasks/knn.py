@@ -19,6 +19,7 @@ from trainer.stage import Stage
 from trainer.tasks.accuracy import accuracies, confusion
 from trainer.tasks.features import Body, Pool, extract, repeats
 from trainer.tasks.mistakes import mistakes
+from trainer.tasks.predictions import predictions as kept
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Scores
 from trainer.tasks.shapes import matched, of_split
@@ -65,6 +66,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         metrics=accuracies(test.labels, predictions, "blocks", len(test.classes)),
         classes=test.classes,
         confusion=confusion(test.labels, predictions, len(test.classes)),
+        predictions=(kept("accuracy", test, predictions),),
         worst=worst,
         drawing=drawing,
         notes=(*notes, *body.notes(test, train)),

@@ -19,6 +19,7 @@ from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.spec import added, fingerprint, from_json, to_json
 from cache_schema.terminal import json_text, printable
+from trainer.tasks.predictions import Predictions
 
 if TYPE_CHECKING:
     from trainer.checkpoint import Loaded
@@ -173,6 +174,8 @@ class Scores:
     points."""
     worst: tuple[Confused, ...] = added(())
     """The most confused pairs of classes, the worst first."""
+    predictions: tuple[Predictions, ...] = added(())
+    """For each headline metric of a classification the predicted class of each test shape; none in results of earlier versions."""
     notes: tuple[str, ...] = ()
     """Notes for the reader, for example on shapes that were left out or a solver that did not converge."""
     drawing: Drawing | None = field(default=None, compare=False, metadata={"added": True})

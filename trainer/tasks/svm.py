@@ -26,6 +26,7 @@ from trainer.stage import Stage
 from trainer.tasks.accuracy import accuracies, confusion, few_shapes
 from trainer.tasks.features import Body, Pool, extract, repeats
 from trainer.tasks.mistakes import mistakes
+from trainer.tasks.predictions import predictions as kept
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Scores
 from trainer.tasks.shapes import matched, of_split
@@ -92,6 +93,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         metrics=accuracies(test.labels, predictions, "blocks", len(test.classes)),
         classes=test.classes,
         confusion=confusion(test.labels, predictions, len(test.classes)),
+        predictions=(kept("accuracy", test, predictions),),
         worst=worst,
         drawing=drawing,
         notes=tuple(dict.fromkeys(doubts)),

@@ -28,6 +28,7 @@ from trainer.stage import Stage
 from trainer.tasks.accuracy import confusion, counted
 from trainer.tasks.features import Body, repeats
 from trainer.tasks.mistakes import mistakes
+from trainer.tasks.predictions import Predictions, predictions
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Metric, Scores
 from trainer.tasks.shapes import of_split, relabelled
@@ -84,6 +85,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     truth = torch.from_numpy(shapes.labels)
     metrics: list[Metric] = []
     first: list[NDArray[np.int64]] = []
+    kept: list[Predictions] = []
     for teacher in embedded:
         classes = class_embeddings(home, name, teacher)  # [K, E]
         heads: tuple[Side, ...] = ("image", "text") if options.head == "both" else (options.head,)
@@ -93,7 +95,9 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         ]  # [n, K] each
         scores = [torch.stack(scores).mean(0)] if options.average else scores
         ranked = [s.argsort(dim=1, descending=True, stable=True) for s in scores]
-        first = first or [order[:, 0].numpy() for order in ranked]
+        nearest = [order[:, 0].numpy() for order in ranked]
+        first = first or nearest
+        kept.append(predictions(f"{teacher} top-1", shapes, nearest))
         for k in (1, 3, 5):
             if k < len(label_set.classes):
                 hits = tuple(100 * float((order[:, :k] == truth[:, None]).any(1).float().mean()) for order in ranked)
@@ -106,6 +110,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         variant=_variant(name, home, test_cache),
         classes=label_set.classes,
         confusion=confusion(shapes.labels, first, len(label_set.classes)),
+        predictions=tuple(kept),
         worst=worst,
         drawing=drawing,
         notes=(*lost, *notes, *body.notes(shapes)),

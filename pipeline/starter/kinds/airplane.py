@@ -38,7 +38,7 @@ def _nacelle(radius: float, length: float, at: Point, shell: Material) -> list[S
 
 
 def airplane(rng: Rng) -> Thing:
-    return pick(rng, (_airliner, _airliner, _light_plane, _light_plane, _biplane, _fighter, _fighter, _glider))(rng)
+    return designed(rng, (_airliner, _airliner, _light_plane, _light_plane, _biplane, _fighter, _fighter, _glider))
 
 
 def _airliner(rng: Rng) -> Thing:

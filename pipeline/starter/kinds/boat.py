@@ -61,7 +61,7 @@ def _sail(corners: Sequence[Point], bulge: float, material: Material) -> Solid:
 
 
 def boat(rng: Rng) -> Thing:
-    return pick(rng, (_rowing_boat, _sailing_boat, _sailing_boat, _motor_boat, _motor_boat, _ship, _ship, _tall_ship))(rng)
+    return designed(rng, (_rowing_boat, _sailing_boat, _sailing_boat, _motor_boat, _motor_boat, _ship, _ship, _tall_ship))
 
 
 def _rowing_boat(rng: Rng) -> Thing:

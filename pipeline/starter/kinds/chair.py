@@ -476,4 +476,4 @@ def _lounge(rng: Rng) -> Thing:
 
 def chair(rng: Rng) -> Thing:
     designs = (*(_joinery,) * 6, *(_shell,) * 3, *(_swivel,) * 3, *(_armchair,) * 3, *(_tubular,) * 2, _windsor, _folding, _lounge, _lounge)
-    return pick(rng, designs)(rng)
+    return designed(rng, designs)

@@ -29,7 +29,7 @@ def _rails(tall: float, foot: float, head: float, rungs: int, flat: bool, rail: 
 def ladder(rng: Rng) -> Thing:
     rail = pick(rng, (wood(rng), metal(rng), STEEL, metal(rng, pick(rng, ("yellow", "orange", "red", "blue")))))
     rung = pick(rng, (rail, rail, STEEL, wood(rng, "beige")))
-    return pick(rng, (_straight_ladder, _straight_ladder, _step_ladder, _step_ladder, _step_ladder, _pool_ladder))(rng, rail, rung)
+    return designed(rng, (_straight_ladder, _straight_ladder, _step_ladder, _step_ladder, _step_ladder, _pool_ladder), rail, rung)
 
 
 def _straight_ladder(rng: Rng, rail: Material, rung: Material) -> Thing:

@@ -298,4 +298,4 @@ def _hanging_lamp(rng: Rng) -> Thing:
 
 
 def lamp(rng: Rng) -> Thing:
-    return pick(rng, (*(_standing_lamp,) * 4, _reading_lamp, _reading_lamp, _arc_lamp, _branched_lamp, _lantern, _hanging_lamp))(rng)
+    return designed(rng, (*(_standing_lamp,) * 4, _reading_lamp, _reading_lamp, _arc_lamp, _branched_lamp, _lantern, _hanging_lamp))

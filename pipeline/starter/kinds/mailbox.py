@@ -8,7 +8,7 @@ from pipeline.starter.kinds.kit import *
 
 
 def mailbox(rng: Rng) -> Thing:
-    return pick(rng, (_post_mailbox, _post_mailbox, _post_mailbox, _street_mailbox, _pillar_mailbox, _wall_mailbox, _cluster_mailbox))(rng)
+    return designed(rng, (_post_mailbox, _post_mailbox, _post_mailbox, _street_mailbox, _pillar_mailbox, _wall_mailbox, _cluster_mailbox))
 
 
 def _post_mailbox(rng: Rng) -> Thing:

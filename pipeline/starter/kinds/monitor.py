@@ -213,4 +213,4 @@ def _television(rng: Rng) -> Thing:
 
 
 def monitor(rng: Rng) -> Thing:
-    return pick(rng, (_flat_screen, _flat_screen, _flat_screen, _flat_screen, _tube_monitor, _television))(rng)
+    return designed(rng, (_flat_screen, _flat_screen, _flat_screen, _flat_screen, _tube_monitor, _television))

@@ -216,4 +216,4 @@ def _stage_piano(rng: Rng) -> Thing:
 
 
 def piano(rng: Rng) -> Thing:
-    return pick(rng, (_upright_piano, _upright_piano, _upright_piano, _grand_piano, _grand_piano, _grand_piano, _stage_piano))(rng)
+    return designed(rng, (_upright_piano, _upright_piano, _upright_piano, _grand_piano, _grand_piano, _grand_piano, _stage_piano))

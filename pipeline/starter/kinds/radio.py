@@ -222,4 +222,4 @@ def _receiver(rng: Rng) -> Thing:
 
 
 def radio(rng: Rng) -> Thing:
-    return pick(rng, (_portable_radio, _portable_radio, _portable_radio, _parlour_radio, _parlour_radio, _hand_radio, _receiver))(rng)
+    return designed(rng, (_portable_radio, _portable_radio, _portable_radio, _parlour_radio, _parlour_radio, _hand_radio, _receiver))

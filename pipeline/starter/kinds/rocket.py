@@ -15,7 +15,7 @@ def _ogive(radius: float, low: float, high: float, blunt: float) -> list[tuple[f
 
 
 def rocket(rng: Rng) -> Thing:
-    return pick(rng, (_toy_rocket, _launcher, _launcher, _missile, _shuttle))(rng)
+    return designed(rng, (_toy_rocket, _launcher, _launcher, _missile, _shuttle))
 
 
 def _bell(radius: float, at: Point, material: Material) -> Solid:

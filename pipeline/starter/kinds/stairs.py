@@ -37,7 +37,7 @@ def _flight(steps: int, width: float, rise: float, going: float, form: int, belo
 
 
 def stairs(rng: Rng) -> Thing:
-    return pick(rng, (_straight_stairs, _straight_stairs, _straight_stairs, _bent_stairs, _bent_stairs, _round_stairs, _round_stairs))(rng)
+    return designed(rng, (_straight_stairs, _straight_stairs, _straight_stairs, _bent_stairs, _bent_stairs, _round_stairs, _round_stairs))
 
 
 def _looks(rng: Rng) -> tuple[Material, Material, Material, Material, int]:

@@ -9,7 +9,7 @@ from pipeline.starter.kinds.kit import *
 
 
 def tent(rng: Rng) -> Thing:
-    return pick(rng, (_dome_tent, _dome_tent, _ridge_tent, _ridge_tent, _tipi, _tunnel_tent, _pavilion, _bell_tent))(rng)
+    return designed(rng, (_dome_tent, _dome_tent, _ridge_tent, _ridge_tent, _tipi, _tunnel_tent, _pavilion, _bell_tent))
 
 
 def _guys(spots: Sequence[tuple[Point, Point]], cord: Material) -> list[Solid]:

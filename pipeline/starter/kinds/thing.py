@@ -10,8 +10,9 @@ A description says only what a picture from some side shows: nothing hidden insi
 Rng is passed in; the same state gives the same thing.
 """
 
+import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -64,6 +65,8 @@ class Thing:
     """Words from `STYLES` that set this one apart from others of its kind."""
     parts: tuple[Parts, ...] = ()
     """What comes and goes or varies in number within the kind. What every one of the kind has alike is not worth saying."""
+    design: str = ""
+    """Name of its design among those of the kind, such as `rowing boat`; empty if its kind names none."""
 
     def __post_init__(self) -> None:
         unknown = {str(name) for solid in self.solids for name in np.unique(solid.part)} - set(PARTS)
@@ -99,6 +102,18 @@ FABRICS: Final = ("grey", "red", "orange", "yellow", "green", "blue", "purple", 
 
 def pick(rng: Rng, things: Sequence[T]) -> T:
     return things[int(rng.integers(len(things)))]
+
+
+def designed(rng: Rng, makers: Sequence[Callable[..., Thing]], *more: object) -> Thing:
+    """A thing of one of several designs, which is called as its maker: `_rowing_boat` makes a `rowing boat`.
+
+    Args:
+        rng: the generator, which chooses.
+        makers: functions from the generator, and from `more`, to a thing. One that is there twice is chosen twice as often.
+        more: further arguments of the makers.
+    """
+    maker = pick(rng, makers)
+    return dataclasses.replace(maker(rng, *more), design=maker.__name__.strip("_").replace("_", " "))
 
 
 def maybe(rng: Rng, chance: float) -> bool:

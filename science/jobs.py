@@ -1,0 +1,214 @@
+"""Jobs that survive any stop: commands that depend on each other, each run once, some at a time.
+
+    jobs = [Job(name="build/a", command=("mmpd-cache", ...)), Job(name="train/b", command=(...), after=("build/a",))]
+    failed = Ledger(folder).work(jobs, slots=2)
+
+Each job has a file `jobs/NAME.json` in the folder: its command, whether it is done, the processor time that it took, and the commit of the
+code. It is written when the job begins, every `EVERY` seconds, and when it ends. A job that is done is not run again, and its time adds up
+over all attempts. So after any stop, also kill -9 or a power cut, the same call goes on; at most `EVERY` seconds of processor time are then
+not counted. Commands must be able to go on from where they were stopped; all of `mmpd-cache` and `mmpd-train` are.
+
+A job that fails does not stop the others, except those that need it.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+from cache_schema.files import write_file
+
+EVERY: Final = 10.0
+"""Seconds from one note of a running job's processor time to the next."""
+LOOK: Final = 0.2
+"""Seconds from one look at the running jobs to the next."""
+DIE_WITH_PARENT: Final = 1
+"""PR_SET_PDEATHSIG of Linux: the signal that a process gets when its parent has ended."""
+BIN: Final = Path(sys.executable).parent
+"""Folder of our commands. They import from this checkout before all others."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One command."""
+
+    name: str
+    """Where its file and its log are: `train/point-mae-0`."""
+    command: tuple[str, ...]
+    """Words, run in the study's folder. The first one is a command of ours, or a script beside this one."""
+    after: tuple[str, ...] = ()
+    """Names of the jobs that must be done before."""
+    writes: str = ""
+    """A cache that it writes to. Of jobs that write to one cache, one runs at a time."""
+    threads: int = 1
+    grows: bool = False
+    """Whether its command may change: then it is run again, and must itself keep what is there."""
+
+
+class Ledger:
+    """What was done in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.commit = commit()
+
+    def read(self, name: str) -> dict[str, Any]:
+        """What is known about a job; empty if it never began."""
+        path = self._path(name)
+        return dict(json.loads(path.read_text())) if path.exists() else {}
+
+    def seconds(self, name: str) -> float:
+        """Processor time of all attempts at a job."""
+        return float(self.read(name).get("seconds", 0))
+
+    def done(self, job: Job) -> bool:
+        """Whether a job need not run any more.
+
+        Raises:
+            SystemExit: it was done, or begun, with another command.
+        """
+        found = self.read(job.name)
+        if found and found["command"] != list(job.command) and not job.grows:
+            raise SystemExit(
+                f"{self._path(job.name)} is of the command\n  {' '.join(found['command'])}\nand now it is\n  {' '.join(job.command)}\n"
+                "Choose another folder, or remove that file and what the command made"
+            )
+        return bool(found.get("done")) and found["command"] == list(job.command)
+
+    def work(self, jobs: Sequence[Job], slots: int) -> list[str]:
+        """Run all jobs, the first ones first.
+
+        Args:
+            jobs: the jobs; what one needs is among them.
+            slots: number of threads of the jobs that run at a time.
+
+        Returns:
+            The names of those that failed, or that need one that failed.
+        """
+        waiting = {job.name: job for job in jobs if not self.done(job)}
+        missing = {need for job in jobs for need in job.after} - {job.name for job in jobs}
+        assert not missing, f"jobs that nobody runs: {missing}"
+        done, failed, running = {job.name for job in jobs} - set(waiting), list[str](), list[_Running]()
+        began = time.monotonic()
+        try:
+            while waiting or running:
+                for name, job in list(waiting.items()):
+                    if any(need in failed for need in job.after):
+                        failed.append(name)
+                        del waiting[name]
+                    elif not done.issuperset(job.after) or any(one.job.writes == job.writes != "" for one in running):
+                        continue
+                    elif sum(min(one.job.threads, slots) for one in running) + min(job.threads, slots) > slots:
+                        break  # the jobs behind it must not keep it waiting
+                    else:
+                        print(f"{_clock(began)} {len(done)}/{len(jobs)} {name}: {' '.join(job.command)}", flush=True)
+                        running.append(_Running(job, self))
+                        del waiting[name]
+                for one in [one for one in running if one.look()]:
+                    running.remove(one)
+                    if one.code == 0:
+                        done.add(one.job.name)
+                    else:
+                        failed.append(one.job.name)
+                        print(f"{_clock(began)} FAILED {one.job.name}, see {one.log}", flush=True)
+                time.sleep(LOOK)
+        finally:  # after Ctrl-C the commands have got it, too, and write their state
+            for one in running:
+                one.end()
+        return failed
+
+    def note(self, job: Job, seconds: float, *, done: bool) -> None:
+        """Write what is known about a job now."""
+        found = {"command": list(job.command), "done": done, "seconds": round(seconds, 2), "commit": self.commit}
+        path = self._path(job.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, (json.dumps(found, indent=1) + "\n").encode())
+
+    def _path(self, name: str) -> Path:
+        return self.folder / "jobs" / f"{name}.json"
+
+
+class _Running:
+    """A command that runs now."""
+
+    def __init__(self, job: Job, ledger: Ledger) -> None:
+        self.job, self.ledger, self.before, self.code = job, ledger, ledger.seconds(job.name), -1
+        ledger.note(job, self.before, done=False)
+        self.log = ledger.folder / "jobs" / f"{job.name}.log"
+        self.output: IO[bytes] = self.log.open("ab")
+        environment = os.environ | {"OMP_NUM_THREADS": str(job.threads), "PYTHONPATH": os.pathsep.join(_paths())}
+        self.process = subprocess.Popen(
+            _words(job.command), cwd=ledger.folder, stdout=self.output, stderr=subprocess.STDOUT, env=environment, preexec_fn=_end_with_us
+        )
+        self.noted = time.monotonic()
+
+    def look(self) -> bool:
+        """Whether it has ended. Notes its processor time now and then."""
+        number, state, used = os.wait4(self.process.pid, os.WNOHANG)
+        if number == 0:
+            if time.monotonic() - self.noted > EVERY:
+                self.noted = time.monotonic()
+                self.ledger.note(self.job, self.before + _spent(self.process.pid), done=False)
+            return False
+        self.code = self.process.returncode = os.waitstatus_to_exitcode(state)
+        self.output.close()
+        self.ledger.note(self.job, self.before + used.ru_utime + used.ru_stime, done=self.code == 0)
+        return True
+
+    def end(self) -> None:
+        """Ask it to end in order, and wait."""
+        self.process.send_signal(signal.SIGTERM)
+        while not self.look():
+            time.sleep(LOOK)
+
+
+def commit() -> str:
+    """The commit of the code, with a plus if files have changed since."""
+    here = Path(__file__).parent
+    words = ["git", "-C", str(here)]
+    found = subprocess.run([*words, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True).stdout.strip()
+    changed = subprocess.run([*words, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True).stdout.strip()
+    return f"{found}+" if changed else found
+
+
+def options(settings: Iterable[str]) -> list[str]:
+    """Words of a command that give it some settings."""
+    return [part for setting in settings for part in ("--set", setting)]
+
+
+def _words(command: Sequence[str]) -> list[str]:
+    """The words that the system runs."""
+    first, *rest = command
+    return [sys.executable, str(Path(__file__).parent / first), *rest] if first.endswith(".py") else [str(BIN / first), *rest]
+
+
+def _paths() -> list[str]:
+    """Folders that commands import from: this checkout before all others."""
+    return [str(Path(__file__).resolve().parents[1]), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+
+
+def _end_with_us() -> None:
+    """Let the system end this process if its parent ends, even by kill -9: two processes must not write to one run. Linux alone can."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
+
+
+def _spent(process: int) -> float:
+    """Processor time of a running process and of those of its own that have ended, in seconds; 0 where the system does not tell."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def _clock(began: float) -> str:
+    minutes, seconds = divmod(int(time.monotonic() - began), 60)
+    return f"[{minutes // 60}:{minutes % 60:02d}:{seconds:02d}]"

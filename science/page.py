@@ -1,0 +1,87 @@
+"""Writes docs/study.md from the study.json of a study and the words of science/top.md, which people write.
+
+    python science/page.py build/study/study.json     # a copy of the numbers stays in science/study.json
+    python science/page.py                            # again, after a change of the words
+
+The page has the hand-written words, what the marks mean, all tables, and the command and processor time behind every number.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from report import BASE, TITLES, tables
+
+HERE: Final = Path(__file__).parent
+TOP: Final = HERE / "top.md"
+"""The hand-written beginning of the page."""
+NUMBERS: Final = HERE / "study.json"
+"""The numbers of the page."""
+PAGE: Final = HERE.parent / "docs" / "study.md"
+
+
+def page(data: dict[str, Any], top: str) -> str:
+    """The page in Markdown."""
+    return "\n".join((top.rstrip() + "\n", *_how(data), tables(data), *_commands(data)))
+
+
+def _how(data: dict[str, Any]) -> Iterator[str]:
+    """What the tables show, and what it cost."""
+    settings = data["settings"]
+    seeds: dict[str, set[int]] = {}
+    for one in data["numbers"]:
+        seeds.setdefault(one["row"], set()).add(one["seed"])
+    counts = " or ".join(map(str, sorted({len(own) for own in seeds.values()})))
+    final = ", ".join(name for name, one in data["collections"].items() if one["use"] == "final")
+    yield "## How it was measured\n"
+    yield (
+        f"Data: {settings['shapes']} starter shapes of each of 35 kinds, a quarter of them kept to test on. {settings['epochs']} epochs a "
+        f"stage in {settings['precision']}, {counts} seeds. All figures are percent: mean and deviation over the seeds. The value of a "
+        f"seed is the mean over its stored blocks or folds. All of it took {data['hours']:.1f} hours of processor time.\n"
+    )
+    yield (
+        f"▲ and ▼: significantly above and below `{BASE}` on the same test shapes, after Holm's correction for all "
+        f"comparisons of a section; there are {len(data['comparisons'])} in all. With several seeds on both sides, the test lets shapes "
+        "and seeds vary. With one seed it is a permutation over the shapes, and holds for these runs alone. `mmpd-train eval compare` does "
+        "the same for any runs.\n"
+    )
+    yield f"Nothing was chosen by looking at {final}. The other sets were looked at during development (`science/held_out.md`).\n"
+
+
+def _commands(data: dict[str, Any]) -> Iterator[str]:
+    """The command and the time behind each number: the training of each row for its first seed, and each test once."""
+    yield "## Commands and hours\n"
+    yield "Commands run in the folder of the study. Other seeds have another `--set seed=`. Minutes are processor time; in brackets with"
+    yield "that of the rows which a row needs.\n"
+    for group, title in TITLES.items():
+        rows = [name for name, one in data["rows"].items() if one["group"] == group]
+        first = {one["row"]: one for one in reversed(data["numbers"]) if one["row"] in rows}
+        if not first:
+            continue
+        yield f"### {title}\n\n| row | commit | minutes | command |\n|---|---|---|---|"
+        for row in (row for row in rows if row in first):
+            one = first[row]
+            minutes = f"{one['train_seconds'] / 60:.1f} ({one['all_seconds'] / 60:.1f})"
+            yield f"| {row} | `{one['train_commit']}` | {minutes} | `{one['train_command']}` |"
+        yield ""
+    tests = {one["test"]: one for one in reversed(data["numbers"])}
+    yield "### Tests\n\n| test | what it is | seconds | command |\n|---|---|---|---|"
+    for name in (name for name in data["tests"] if name in tests):
+        one = tests[name]
+        yield f"| {name} | {data['tests'][name]['about']} | {one['score_seconds']:.0f} | `{one['score_command']}` |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("numbers", type=Path, nargs="?", help="study.json; that of the last page without")
+    data = json.loads((parser.parse_args().numbers or NUMBERS).read_text())
+    if not TOP.exists():
+        raise SystemExit(f"{TOP} is missing: write the beginning of the page there, with a heading and what holds in plain words")
+    NUMBERS.write_text(json.dumps(data, indent=1) + "\n")
+    PAGE.write_text(page(data, TOP.read_text()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""The rows of the study: what is trained.
+
+A row is data: a stage, a recipe with settings, and the rows that it starts from or is guided by. To add one, add an entry to `ROWS`. Then
+`python science/study.py FOLDER --rows NAME` trains and scores it.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Group = Literal["main", "teachers", "ablations", "budgets", "blocks", "families"]
+
+REAL: Final = "efficientnet-lite0"
+"""The teacher with weights from photographs, which has not seen starter shapes."""
+TEACHERS: Final = ("starter-resnet", "starter-regnet", "starter-attributes")
+"""The teachers that were taught with starter shapes."""
+ENCODER: Final = "pointmae-tiny"
+TINY: Final = ("optim.batch=32", "optim.lr=1e-3", "optim.warmup=5")
+"""Optimisation of the recipe `tiny`, for rows with another recipe."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One thing that is trained, once for each seed."""
+
+    about: str
+    """What it is, for the tables."""
+    group: Group
+    """The table that it is in. The groups are worked through in the order of `Group`."""
+    stage: Literal["align", "distill"]
+    recipe: str = "tiny"
+    settings: tuple[str, ...] = ()
+    """Settings of the training, as `--set` takes them. `optim.epochs`, `seed` and `precision` are the study's."""
+    init: str = ""
+    """Row whose weights this one starts from; empty for random weights, or for the guide's if the recipe says so."""
+    guide: str = ""
+    """Row of stage 1 whose features are learned; empty for none. If `init` is empty, its weights are the first ones, too."""
+    online: bool = False
+    """Whether the guide runs in each step. Otherwise its features are written into the cache before, and removed afterwards."""
+    patches: tuple[str, ...] = ()
+    """Teachers whose patch features on points are written into the cache before."""
+    also: tuple[str, ...] = ()
+    """Other collections (`testsets.COLLECTIONS`) that it is trained on beside the starter shapes."""
+    times: float = 1
+    """Factor for the number of epochs; 0 for no training."""
+
+    def __post_init__(self) -> None:
+        assert not self.online or self.guide, "only a guide can be online"
+        assert not self.guide or self.stage == "distill", "only stage 2 has a guide"
+        taken = [one for one in self.settings if one.startswith(("optim.epochs=", "seed=", "precision=", "guide_online="))]
+        assert not taken, f"the study sets {taken}"
+
+    @property
+    def before(self) -> tuple[str, ...]:
+        """The rows that this one needs."""
+        return tuple(dict.fromkeys(filter(None, (self.init, self.guide))))
+
+
+def of(*teachers: str) -> str:
+    """The setting that names the teachers of a row."""
+    return f"data.teachers={','.join(teachers)}"
+
+
+THREE: Final = of(*TEACHERS)
+
+
+def _mae(encoder: str) -> tuple[str, ...]:
+    # Point-M2AE's own recipe has one block in its decoder of coordinates; the others have two here, as the tiny decoder of stage 2.
+    return (f"encoder.name={encoder}", *TINY, f"distill.reconstruction_depth={1 if 'm2ae' in encoder else 2}")
+
+
+ROWS: Final[dict[str, Row]] = {
+    "scratch": Row(group="main", about="random weights", stage="distill", recipe="scratch", settings=(f"encoder.name={ENCODER}",), times=0),
+    "point-mae": Row(group="main", about="coordinates of hidden groups", stage="distill", recipe="point-mae", settings=_mae(ENCODER)),
+    "stage 1": Row(group="main", about="three teachers, captions and class names", stage="align", settings=(THREE,)),
+    "stage 2": Row(group="main", about="and distillation of that guide", stage="distill", guide="stage 1"),
+    "stage 1, real": Row(group="main", about="three teachers and EfficientNet-Lite0", stage="align", settings=(of(*TEACHERS, REAL),)),
+    "stage 2, real": Row(group="main", about="and distillation of that guide", stage="distill", guide="stage 1, real"),
+    # ------------------------------------------------------------------------------------------------------ teachers
+    **{
+        f"stage 1, {teacher}": Row(group="teachers", about=f"{teacher} alone", stage="align", settings=(of(teacher),))
+        for teacher in (*TEACHERS, REAL)
+    },
+    "stage 1, two": Row(group="teachers", about="the two starter teachers with texts", stage="align", settings=(of(*TEACHERS[:2]),)),
+    "stage 2, one": Row(group="teachers", about=f"distillation of {TEACHERS[0]} alone", stage="distill", guide=f"stage 1, {TEACHERS[0]}"),
+    "stage 2, two": Row(group="teachers", about="distillation of two teachers' guide", stage="distill", guide="stage 1, two"),
+    f"stage 2, {REAL}": Row(group="teachers", about=f"distillation of {REAL} alone", stage="distill", guide=f"stage 1, {REAL}"),
+    "ulip2-like": Row(
+        group="teachers",
+        about="one teacher, its captions, no class names",
+        stage="align",
+        recipe="ulip2-like",
+        settings=(f"encoder.name={ENCODER}", *TINY, of(TEACHERS[0])),
+    ),
+    # ----------------------------------------------------------------------------------------------------- ablations
+    "no class names": Row(
+        group="ablations", about="stage 1 with captions only", stage="align", settings=(THREE, "align.positives=text", "data.templates=0")
+    ),
+    "no shuffle": Row(
+        group="ablations", about="stage 2 without shuffling", stage="distill", settings=("distill.shuffle=none",), guide="stage 1"
+    ),
+    "no global": Row(
+        group="ablations",
+        about="stage 2 without the global branch",
+        stage="distill",
+        settings=("distill.global_weight=0",),
+        guide="stage 1",
+    ),
+    "no local": Row(
+        group="ablations", about="stage 2 without the local branch", stage="distill", settings=("distill.local_weight=0",), guide="stage 1"
+    ),
+    "online": Row(group="ablations", about="stage 2, its guide computed in each step", stage="distill", guide="stage 1", online=True),
+    "dense stage 1": Row(
+        group="ablations",
+        about="stage 1 with patch features, as mmpd-dense",
+        stage="align",
+        settings=(THREE, "align.local_weight=1", f"data.dense={TEACHERS[2]}"),
+        patches=TEACHERS[2:],
+    ),
+    "dense stage 2": Row(group="ablations", about="and distillation of that guide", stage="distill", guide="dense stage 1"),
+    "reconstruction": Row(
+        group="ablations",
+        about="stage 2 with coordinates of hidden groups, at about equal shares",
+        stage="distill",
+        settings=("distill.reconstruction_weight=30", "distill.reconstruction_depth=2"),
+        guide="stage 1",
+    ),
+    # ------------------------------------------------------------------------------------------------- equal budgets
+    "twice point-mae": Row(
+        group="budgets", about="Point-MAE for as long as both stages", stage="distill", recipe="point-mae", settings=_mae(ENCODER), times=2
+    ),
+    "twice stage 1": Row(group="budgets", about="stage 1 for as long as both stages", stage="align", settings=(THREE,), times=2),
+    # -------------------------------------------------------------------------------------------------------- blocks
+    **{
+        name: row
+        for count in (1, 2, 4)
+        for name, row in {
+            f"stage 1, {count} blocks": Row(
+                group="blocks", about=f"stage 1 on {count} of 8 stored blocks", stage="align", settings=(THREE, f"data.blocks={count}")
+            ),
+            f"stage 2, {count} blocks": Row(
+                group="blocks",
+                about="and distillation of that guide on the same blocks",
+                stage="distill",
+                settings=(f"data.blocks={count}",),
+                guide=f"stage 1, {count} blocks",
+            ),
+        }.items()
+    },
+    "stage 1, resampled": Row(
+        group="blocks", about="stage 1 on points that are drawn anew in each step", stage="align", settings=(THREE, "data.resample=true")
+    ),
+    "stage 2, resampled": Row(
+        group="blocks",
+        about="and distillation of that guide, online, on points drawn anew",
+        stage="distill",
+        settings=("data.resample=true",),
+        guide="stage 1, resampled",
+        online=True,
+    ),
+    # ------------------------------------------------------------------------------------------------------ families
+    **{
+        f"{name}, {family}": row
+        for family in ("pointm2ae", "pointmamba")
+        for name, row in {
+            "scratch": Row(
+                group="families",
+                about="random weights",
+                stage="distill",
+                recipe="scratch",
+                settings=(f"encoder.name={family}-tiny",),
+                times=0,
+            ),
+            "point-mae": Row(
+                group="families", about="coordinates of hidden groups", stage="distill", recipe="point-mae", settings=_mae(f"{family}-tiny")
+            ),
+            "stage 1": Row(group="families", about="stage 1", stage="align", settings=(THREE, f"encoder.name={family}-tiny")),
+            "stage 2": Row(
+                group="families", about="stage 2", stage="distill", settings=(f"encoder.name={family}-tiny",), guide=f"stage 1, {family}"
+            ),
+        }.items()
+    },
+}
+
+
+def order(names: list[str]) -> list[str]:
+    """The named rows and those that they need, each after what it needs; otherwise as in `ROWS`."""
+    found: dict[str, None] = {}
+
+    def add(name: str) -> None:
+        for before in ROWS[name].before:
+            add(before)
+        found[name] = None
+
+    for name in ROWS:
+        if name in names:
+            add(name)
+    return list(found)

@@ -1,0 +1,31 @@
+"""Commands of ours, run one at a time, and the numbers that they print.
+
+values = measured(["svm", "runs/a", "shapes.zarr"])[0]
+"""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+from jobs import BIN
+
+
+def measured(words: list[str], metric: str = "") -> list[list[float]]:
+    """For each test cache of `mmpd-train eval`, the values of a metric, one for each seed or stored block. Without a name, it is the
+    headline metric."""
+    results = json.loads(called(["mmpd-train", "eval", *words, "--json"], threads=1, log=None))
+    every = [one["scores"]["metrics"] for one in (results if isinstance(results, list) else [results])]
+    return [list(next(one for one in own if (one["name"] == metric if metric else one["headline"]))["values"]) for own in every]
+
+
+def called(command: list[str], *, threads: int, log: Path | None) -> str:
+    """Run a command of this environment, and return what it prints. With `log`, all of its words are written there."""
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    done = subprocess.run([str(BIN / command[0]), *command[1:]], capture_output=True, text=True, env=environment)
+    if log is not None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(done.stdout + done.stderr)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
+    return done.stdout

@@ -1,0 +1,225 @@
+"""Does the method hold where it is hard? Rows x collections x seeds: what is trained (`rows.py`), and what it is tested on (`testsets.py`).
+
+    python science/study.py build/study --data ../data                          # the main rows first: hours
+    python science/study.py build/study --data ../data --rows scratch point-mae "stage 2" --seeds 5
+    python science/study.py build/look --data ../data --shapes 4 --epochs 2 --seeds 1 --rows point-mae "stage 1" --collections shrec16
+    python science/study.py build/study --tables                                # only write the tables of what is there
+
+Builds the collections, trains each row for each seed, and scores it on each test; also the teachers' own embeddings of pictures, as a
+ceiling. Jobs run side by side, `--jobs` of them, one thread each. After any stop, also kill -9, run the same command again: it goes on.
+More rows, seeds and collections may be asked for later; what is there is kept. Writes study.json (every number with its command, processor
+time and commit) and study.md (tables, with marks for what differs significantly from Point-MAE). `science/page.py` writes docs/study.md
+from study.json.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, get_args
+
+from jobs import Job, Ledger, options
+from rows import ROWS, Group, Row, order
+from testsets import COLLECTIONS, LEARN, TESTS, teachers
+
+from trainer.config import DistillConfig
+from trainer.recipes import configured
+
+KINDS: Final = 35
+"""Number of kinds that pre-training sees."""
+FILE: Final = "settings.json"
+
+
+class Study:
+    """A folder with caches, runs and scores."""
+
+    def __init__(self, folder: Path, asked: dict[str, Any], data: Path | None) -> None:
+        """`asked`: the settings that results depend on. A folder keeps to them."""
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = folder / FILE
+        found = json.loads(kept.read_text()) if kept.exists() else asked
+        if changed := {name: (found.get(name), value) for name, value in asked.items() if found.get(name) != value}:
+            told = "; ".join(f"{name} {was}, asked {now}" for name, (was, now) in changed.items())
+            raise SystemExit(f"{folder} holds results of {told}: choose another folder")
+        kept.write_text(json.dumps(found, indent=1) + "\n")
+        self.settings: dict[str, Any] = found
+        link = folder / "DATA"
+        if data is not None and (not link.is_symlink() or link.resolve() != data.resolve()):
+            link.unlink(missing_ok=True)
+            link.symlink_to(data.resolve())
+
+    # -------------------------------------------------------------------------------------------------------- jobs
+
+    def jobs(self, rows: Sequence[str], seeds: int, collections: Sequence[str]) -> list[Job]:
+        """Everything that has to be run, the main rows first. `rows` has those that others need before them."""
+        wanted = {name: None for row in rows for name in (LEARN, *ROWS[row].also)} | dict.fromkeys(collections)
+        jobs = [self._build(name) for name in wanted]
+        jobs += [self._ceiling(name) for name in collections]
+        jobs += [self._patches(teacher) for teacher in dict.fromkeys(t for row in rows for t in ROWS[row].patches)]
+        groups = get_args(Group)
+        trained = sorted(
+            ((name, seed) for seed in range(seeds) for name in rows), key=lambda one: (groups.index(ROWS[one[0]].group), one[1])
+        )
+        known: dict[str, Job] = {}
+
+        def add(name: str, seed: int) -> None:
+            row = ROWS[name]
+            for before in row.before:  # it may be of a later group
+                add(before, seed)
+            if row.guide and not row.online:
+                known.setdefault(f"guide/{slug(row.guide, seed)}", self._guide(row.guide, seed))
+            known.setdefault(f"train/{slug(name, seed)}", self._train(row, name, seed))
+            known.setdefault(f"score/{slug(name, seed)}", self._score(name, seed, collections))
+
+        for name, seed in trained:
+            add(name, seed)
+        return jobs + list(known.values())
+
+    def _build(self, name: str) -> Job:
+        one = COLLECTIONS[name]
+        count = [f"source.count={self.settings['shapes'] * KINDS}"] if name == LEARN else []
+        words = ("mmpd-cache", "build", one.location, f"caches/{name}.zarr", *options([*one.settings, *count, teachers()]))
+        return Job(name=f"build/{name}", command=words, writes=name, threads=os.cpu_count() or 1)
+
+    def _ceiling(self, name: str) -> Job:
+        tests = [test for test, one in TESTS.items() if one.collection == name]
+        return Job(
+            name=f"ceiling/{name}", command=("ceiling.py", f"caches/{name}.zarr", "ceilings", *tests), after=(f"build/{name}",), grows=True
+        )
+
+    def _patches(self, teacher: str) -> Job:
+        words = ("mmpd-cache", "add-dense", f"caches/{LEARN}.zarr", teacher)
+        return Job(name=f"patches/{teacher}", command=words, after=(f"build/{LEARN}",), writes=LEARN, threads=os.cpu_count() or 1)
+
+    def _train(self, row: Row, name: str, seed: int) -> Job:
+        words = ["mmpd-train", row.stage, f"caches/{LEARN}.zarr", f"runs/{slug(name, seed)}", "--recipe", row.recipe, "--resume"]
+        words += [word for also in row.also for word in ("--also", f"caches/{also}.zarr")]
+        epochs = () if row.recipe == "scratch" else (f"optim.epochs={max(1, round(self.settings['epochs'] * row.times))}",)
+        settings = [*row.settings, *epochs, f"seed={seed}", f"precision={self.settings['precision']}"]
+        settings += ["guide_online=true"] if row.online else []
+        settings += ["start=run"] if row.guide and row.init and row.init != row.guide else []
+        config = configured(row.recipe, row.stage, settings)  # a mistake in a row is found before hours of training
+        runs = {need: f"runs/{slug(need, seed)}" for need in row.before}
+        if row.guide and not row.online:
+            words += ["--guide", slug(row.guide, seed)]
+        if row.init:
+            words += ["--init", runs[row.init]]
+        if row.guide and row.guide != row.init and isinstance(config, DistillConfig) and config.needs_guide_run:
+            words += ["--guide-run" if row.init else "--init", runs[row.guide]]
+        after = [f"build/{LEARN}", *(f"build/{also}" for also in row.also), *(f"patches/{teacher}" for teacher in row.patches)]
+        after += [f"train/{slug(need, seed)}" for need in row.before]
+        after += [f"guide/{slug(row.guide, seed)}"] if row.guide and not row.online else []
+        return Job(name=f"train/{slug(name, seed)}", command=(*words, *options(settings)), after=tuple(after))
+
+    def _guide(self, name: str, seed: int) -> Job:
+        run = slug(name, seed)
+        words = ("mmpd-train", "guide", f"caches/{LEARN}.zarr", f"runs/{run}")
+        return Job(name=f"guide/{run}", command=words, after=(f"train/{run}",), writes=LEARN)
+
+    def _score(self, name: str, seed: int, collections: Sequence[str]) -> Job:
+        run = slug(name, seed)
+        tests = [test for test, one in TESTS.items() if one.collection in collections]
+        after = (f"train/{run}", *(f"build/{one}" for one in collections))
+        return Job(name=f"score/{run}", command=("score.py", f"runs/{run}", f"scores/{run}", *tests), after=after, grows=True)
+
+    # ------------------------------------------------------------------------------------------------------ numbers
+
+    def numbers(self) -> list[dict[str, Any]]:
+        """Every number that is there: of every row, seed and test."""
+        ledger, found = Ledger(self.folder), []
+        for name in ROWS:
+            for path in sorted((self.folder / "scores").glob(f"{slug(name, None)}-[0-9]*/*.json")):
+                seed, one = int(path.parent.name.rpartition("-")[2]), json.loads(path.read_text())
+                if path.parent.name != slug(name, seed) or path.stem not in TESTS or "skipped" in one:
+                    continue
+                test = TESTS[path.stem]
+                scores = one["result"]["scores"]
+                metric = next(m for m in scores["metrics"] if m["name"] == test.metric)
+                record = ledger.read(f"train/{slug(name, seed)}")
+                found.append(
+                    {"row": name, "seed": seed, "test": path.stem, "value": sum(metric["values"]) / len(metric["values"])}
+                    | {key: metric.get(key) for key in ("values", "over", "shapes", "chance", "largest")}
+                    | {"score_command": one["command"], "score_seconds": one["seconds"], "score_commit": one["commit"]}
+                    | {"train_command": " ".join(record["command"]), "train_seconds": record["seconds"], "train_commit": record["commit"]}
+                    | {"all_seconds": self._seconds(ledger, name, seed), "notes": scores.get("notes", []), "file": str(path)}
+                )
+        return found
+
+    def epochs(self, name: str) -> str:
+        """The epochs of a row and of those before it: `100 + 100`."""
+        row = ROWS[name]
+        before = [self.epochs(one) for one in row.before]
+        return " + ".join((*before, str(round(self.settings["epochs"] * row.times))))
+
+    def _seconds(self, ledger: Ledger, name: str, seed: int) -> float:
+        """Processor time of a training and of all trainings and guides that it needs."""
+        row, own = ROWS[name], ledger.seconds(f"train/{slug(name, seed)}")
+        guides = ledger.seconds(f"guide/{slug(row.guide, seed)}") if row.guide and not row.online else 0.0
+        return own + guides + sum(self._seconds(ledger, before, seed) for before in row.before)
+
+    def hours(self) -> float:
+        """Processor time of everything that was ever run in this folder."""
+        paths = (self.folder / "jobs").glob("*/*.json")
+        return sum(json.loads(path.read_text())["seconds"] for path in paths) / 3600
+
+
+def slug(name: str, seed: int | None) -> str:
+    """Name of the folder of a run; without a seed its beginning."""
+    text = name.replace(", ", "-").replace(" ", "-")
+    return text if seed is None else f"{text}-{seed}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--data", type=Path, help="folder with shrec16, modelnet10-sample and kaykit, for the collections of real meshes")
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), metavar="ROW", help=f"all without; {', '.join(ROWS)}")
+    parser.add_argument("--groups", nargs="+", choices=get_args(Group), help="the rows of these groups")
+    parser.add_argument("--collections", nargs="+", choices=list(COLLECTIONS), help="all for development without")
+    parser.add_argument(
+        "--final", action="store_true", help="score collections for final numbers (held_out.md), once nothing is chosen any more"
+    )
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=100, help="of each stage")
+    parser.add_argument(
+        "--shapes", type=int, default=64, help="starter shapes of each kind to pre-train and test on; a quarter is tested on"
+    )
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="bfloat16", help="of training")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="commands that run side by side")
+    parser.add_argument("--tables", action="store_true", help="run nothing, write the tables of what is there")
+    parser.add_argument("--plan", action="store_true", help="run nothing, print the commands that are still to be run")
+    arguments = parser.parse_args()
+    from report import write
+
+    folder: Path = arguments.folder.resolve()
+    if arguments.tables:
+        kept = json.loads((folder / FILE).read_text())
+        print(write(Study(folder, kept, None)))
+        return
+    asked = {"epochs": arguments.epochs, "shapes": arguments.shapes, "precision": arguments.precision}
+    names = arguments.collections or [name for name, one in COLLECTIONS.items() if one.use == "development" or arguments.final]
+    if final := [name for name in names if COLLECTIONS[name].use == "final" and not arguments.final]:
+        parser.error(
+            f"{', '.join(final)}: for final numbers alone (science/held_out.md). Choose everything on the others, then give --final"
+        )
+    if arguments.data is None and not (folder / "DATA").exists() and (real := [n for n in names if "DATA" in COLLECTIONS[n].location]):
+        parser.error(f"{', '.join(real)}: real meshes need --data, or name other --collections")
+    chosen = [name for name, row in ROWS.items() if name in (arguments.rows or ROWS) and row.group in (arguments.groups or get_args(Group))]
+    if left := [name for name, one in COLLECTIONS.items() if one.use == "final" and name not in names and not arguments.collections]:
+        print(f"not scored without --final (science/held_out.md): {', '.join(left)}")
+    study = Study(folder, asked, arguments.data)
+    jobs = study.jobs(order(chosen), arguments.seeds, names)
+    ledger = Ledger(folder)
+    if arguments.plan:
+        print("\n".join(" ".join(job.command) for job in jobs if not ledger.done(job)))
+        return
+    failed = ledger.work(jobs, arguments.jobs)
+    print(write(study))
+    if failed:
+        raise SystemExit(f"failed or left out: {', '.join(failed)}; see {folder}/jobs/NAME.log. The same command tries them again")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""The machinery of the study, with commands that do nothing: what is run when, what survives a stop, and what is refused."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SCIENCE = Path(__file__).parents[1] / "science"
+sys.path.insert(0, str(SCIENCE))
+
+import jobs  # noqa: E402
+import report  # noqa: E402
+import rows  # noqa: E402
+import study  # noqa: E402
+import testsets  # noqa: E402
+from jobs import Job, Ledger  # noqa: E402
+
+from pipeline.starter.kinds.catalog import KINDS  # noqa: E402
+from trainer.tasks import catalog  # noqa: E402
+
+
+@pytest.fixture
+def fake(tmp_path, monkeypatch):
+    """A folder of commands of ours that write their words into a file, and fail if one of them is `broken`."""
+    monkeypatch.setattr(jobs, "BIN", tmp_path / "bin")
+    monkeypatch.setattr(jobs, "LOOK", 0.01)
+    (tmp_path / "bin").mkdir()
+    for name in ("mmpd-cache", "mmpd-train"):
+        script = tmp_path / "bin" / name
+        script.write_text('#!/bin/sh\necho "$(basename $0) $*" >> said\ncase " $* " in *" broken "*) exit 3;; esac\n')
+        script.chmod(0o755)
+    return tmp_path
+
+
+def said(folder):
+    return (folder / "said").read_text().splitlines()
+
+
+def job(name, *words, after=(), **more):
+    return Job(name=name, command=("mmpd-train", *words), after=after, **more)
+
+
+def test_jobs_run_once_each_after_what_they_need(fake):
+    plan = [job("a/1", "first"), job("b/2", "second", after=("a/1",)), job("b/3", "third", after=("a/1",), writes="x")]
+    assert Ledger(fake).work(plan, slots=2) == []
+    assert said(fake)[0] == "mmpd-train first" and sorted(said(fake)) == [f"mmpd-train {word}" for word in ("first", "second", "third")]
+    assert Ledger(fake).work(plan, slots=2) == [] and len(said(fake)) == 3, "what is done is not run again"
+    kept = json.loads((fake / "jobs/b/2.json").read_text())
+    assert kept["done"] and kept["command"] == ["mmpd-train", "second"] and kept["seconds"] >= 0 and kept["commit"] == jobs.commit()
+
+
+def test_a_job_that_fails_stops_only_those_that_need_it(fake):
+    plan = [job("a", "broken"), job("b", "later", after=("a",)), job("c", "last", after=("b",)), job("d", "other")]
+    assert Ledger(fake).work(plan, slots=1) == ["a", "b", "c"]
+    assert said(fake) == ["mmpd-train broken", "mmpd-train other"]
+    assert Ledger(fake).work(plan, slots=1) == ["a", "b", "c"], "it is tried again"
+
+
+def test_another_command_of_the_same_name_is_refused(fake):
+    Ledger(fake).work([job("a", "one"), job("g", "one", grows=True)], slots=1)
+    with pytest.raises(SystemExit, match=r"is of the command\n  mmpd-train one\nand now it is\n  mmpd-train two"):
+        Ledger(fake).work([job("a", "two")], slots=1)
+    assert Ledger(fake).work([job("g", "one", "two", grows=True)], slots=1) == []
+    assert said(fake)[-1] == "mmpd-train one two"
+
+
+STUCK = """
+import sys, jobs
+from pathlib import Path
+jobs.BIN = Path(sys.argv[1]) / "bin"
+jobs.EVERY = 0.0
+print(jobs.Ledger(Path(sys.argv[1])).work([jobs.Job(name="a", command=("mmpd-train", "x"))], slots=1))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not end a process whose parent ends")
+def test_after_kill_9_nothing_runs_on_and_the_time_adds_up(fake):
+    """The command spends time and never ends; then it is replaced by one that does."""
+    script = fake / "bin" / "mmpd-train"
+    script.write_text("#!/bin/sh\necho $$ > number\nwhile :; do :; done\n")
+    parent = subprocess.Popen([sys.executable, "-c", STUCK, str(fake)], cwd=SCIENCE, stdout=subprocess.DEVNULL)
+    while not (fake / "jobs/a.json").exists() or not json.loads((fake / "jobs/a.json").read_text())["seconds"] >= 0.05:
+        assert parent.poll() is None
+        time.sleep(0.02)
+    parent.kill()
+    parent.wait()
+    number = int((fake / "number").read_text())
+    while Path(f"/proc/{number}/stat").exists() and Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.02)
+    before = json.loads((fake / "jobs/a.json").read_text())
+    assert not before["done"]
+    script.write_text("#!/bin/sh\nexit 0\n")
+    assert Ledger(fake).work([job("a", "x")], slots=1) == []
+    after = json.loads((fake / "jobs/a.json").read_text())
+    assert after["done"] and after["seconds"] >= before["seconds"]
+
+
+def test_ctrl_c_ends_what_runs(fake, monkeypatch):
+    (fake / "bin" / "mmpd-train").write_text("#!/bin/sh\nexec sleep 1000\n")
+    ledger, stops = Ledger(fake), [KeyboardInterrupt()]
+
+    def stop(_):
+        if stops:
+            raise stops.pop()
+
+    monkeypatch.setattr(jobs.time, "sleep", stop)
+    with pytest.raises(KeyboardInterrupt):
+        ledger.work([job("a", "x")], slots=1)
+    monkeypatch.undo()
+    assert not ledger.read("a")["done"]
+
+
+# ------------------------------------------------------------------------------------------------------------ the plan
+
+
+def test_every_row_can_be_planned_and_comes_after_what_it_needs(tmp_path):
+    """Settings and recipes of all rows are valid; `configured` would raise otherwise."""
+    (tmp_path / "data").mkdir()
+    names = list(testsets.COLLECTIONS)
+    plan = study.Study(tmp_path / "s", {"epochs": 2, "shapes": 4, "precision": "bfloat16"}, tmp_path / "data").jobs(
+        rows.order(list(rows.ROWS)), 2, names
+    )
+    known: set[str] = set()
+    for one in plan:
+        assert known.issuperset(one.after), f"{one.name} comes before what it needs"
+        known.add(one.name)
+    assert len(known) == len(plan)
+    assert {f"train/{study.slug(name, seed)}" for name in rows.ROWS for seed in (0, 1)} <= known
+    by_name = {one.name: " ".join(one.command) for one in plan}
+    assert "--init runs/stage-1-1 --set" in by_name["train/stage-2-1"] and "--guide stage-1-1" in by_name["train/stage-2-1"]
+    assert "guide_online=true" in by_name["train/online-0"] and "--guide " not in by_name["train/online-0"]
+    assert "optim.epochs=4" in by_name["train/twice-stage-1-0"] and "optim.epochs" not in by_name["train/scratch-0"]
+    trained = [name for name in by_name if name.startswith("train/")]
+    assert trained.index("train/stage-2-1") < trained.index("train/no-shuffle-0"), "the main rows come first, with all their seeds"
+
+
+def test_a_row_may_start_from_one_row_and_be_guided_by_another(tmp_path, monkeypatch):
+    monkeypatch.setitem(
+        rows.ROWS, "both", rows.Row(group="ablations", about="-", stage="distill", init="point-mae", guide="stage 1", also=("shrec16",))
+    )
+    (tmp_path / "data").mkdir()
+    made = study.Study(tmp_path / "s", {"epochs": 2, "shapes": 4, "precision": "float32"}, tmp_path / "data")
+    plan = {one.name: one for one in made.jobs(rows.order(["both"]), 1, ["starter"])}
+    words = " ".join(plan["train/both-0"].command)
+    assert "--also caches/shrec16.zarr --guide stage-1-0 --init runs/point-mae-0 " in words and "start=run" in words
+    assert {"build/shrec16", "train/point-mae-0", "train/stage-1-0", "guide/stage-1-0"} <= set(plan["train/both-0"].after)
+
+
+def test_kinds_and_tests_are_what_they_say():
+    seen = {name.replace("_", " ") for name in testsets.SEEN.split()}
+    assert seen | set(testsets.UNSEEN) == set(KINDS) and not seen & set(testsets.UNSEEN)
+    assert len(testsets.UNSEEN) == 10 and study.KINDS == len(seen)
+    page = (SCIENCE / "held_out.md").read_text()
+    development, _, final = page.partition("## For final numbers alone")
+    for name, one in testsets.COLLECTIONS.items():
+        assert f"`{name}`" in (final if one.use == "final" else development), f"{name} is not in its table of held_out.md"
+    for test in testsets.TESTS.values():
+        assert test.collection in testsets.COLLECTIONS
+        catalog.options(test.task, test.settings)
+
+
+def asked(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["study.py", *map(str, words)])
+    study.main()
+
+
+def test_final_sets_are_refused_before_the_end(tmp_path, monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        asked(monkeypatch, tmp_path / "s", "--collections", "unseen", "--plan")
+    assert "unseen: for final numbers alone (science/held_out.md)" in capsys.readouterr().err
+    asked(monkeypatch, tmp_path / "s", "--collections", "unseen", "--plan", "--final", "--rows", "scratch")
+    assert "caches/unseen.zarr" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        asked(monkeypatch, tmp_path / "s", "--collections", "shrec16", "--plan")
+    assert "shrec16: real meshes need --data" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match=r"holds results of epochs 100, asked 7: choose another folder"):
+        asked(monkeypatch, tmp_path / "s", "--collections", "starter", "--plan", "--epochs", 7)
+
+
+# ---------------------------------------------------------------------------------------------------------- the tables
+
+
+def scored(folder, row, seed, right):
+    """A score of a run on the test `shrec16 SVM`: one block of shapes of class 1."""
+    metric = {"name": "accuracy", "values": [100 * sum(right) / len(right)], "over": "blocks", "headline": True, "shapes": len(right)}
+    kept = {"metric": "accuracy", "shapes": "x", "truth": " ".join("1" * len(right)), "predicted": [" ".join(map(str, right))]}
+    data = {"cache": "shrec16", "points": "p", "split": "test", "shapes": len(right)}
+    scores = {"test": data, "metrics": [metric], "predictions": [kept], "notes": ["said"]}
+    result = {
+        "task": "svm",
+        "run": "r",
+        "setup": "s",
+        "trial": "t",
+        "weights": "w",
+        "protocol": "last epoch",
+        "settings": [],
+        "scores": scores,
+    }
+    path = folder / "scores" / study.slug(row, seed) / "shrec16 SVM.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"command": "mmpd-train eval svm", "weights": "w", "commit": "c", "seconds": 1.5, "result": result}))
+    Ledger(folder).note(job(f"train/{study.slug(row, seed)}", "train"), 100 + seed, done=True)
+
+
+def test_tables_have_means_deviations_and_marks(tmp_path):
+    for seed in range(3):
+        scored(tmp_path, "point-mae", seed, [1] * 30 + [0] * 30)
+        scored(tmp_path, "stage 1", seed, [1] * 50 + [0] * 10)
+        scored(tmp_path, "stage 2", seed, [1] * 31 + [0] * 29)
+    made = study.Study(tmp_path, {"epochs": 5, "shapes": 4, "precision": "float32"}, None)
+    (tmp_path / "ceilings").mkdir()
+    (tmp_path / "ceilings/shrec16 SVM.json").write_text(json.dumps({"values": {"starter-resnet": [77.0]}, "seconds": 1}))
+    text = report.write(made)
+    assert "| stage 1 | three teachers, captions and class names | 5 | 83.3 ± 0.0 ▲ |" in text
+    assert "| stage 2 | and distillation of that guide | 5 + 5 | 51.7 ± 0.0 |" in text
+    assert "| *starter-resnet* | *ceiling: embeddings of pictures* |  | 77.0 |" in text
+    data = json.loads((tmp_path / "study.json").read_text())
+    one = next(number for number in data["numbers"] if number["row"] == "stage 2" and number["seed"] == 1)
+    assert (
+        one["train_command"] == "mmpd-train train"
+        and one["train_seconds"] == 101
+        and one["all_seconds"] == 202
+        and one["notes"] == ["said"]
+    )
+    assert {(c["row"], c["test"]) for c in data["comparisons"]} == {("stage 1", "shrec16 SVM"), ("stage 2", "shrec16 SVM")}
+    assert (tmp_path / "study.md").read_text() == text and data["hours"] == round(sum(100 + s for s in range(3)) * 3 / 3600, 2)

@@ -1,0 +1,173 @@
+"""Comparisons of runs by shape: against SciPy's tests and sums by hand, on made-up predictions with a known truth."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from trainer.tasks.compare import compare, exchanged, holm, paired, sides_of
+from trainer.tasks.predictions import Predictions
+from trainer.tasks.result import Data, Metric, Result, Scores
+
+
+def kept(*right, shapes="a"):
+    """Predictions of two classes whose true one is 1 everywhere; NaN is not tested."""
+    rows = [" ".join("-1" if np.isnan(one) else str(int(one)) for one in own) for own in right]
+    return Predictions(metric="accuracy", shapes=shapes, truth=" ".join("1" for _ in right[0]), predicted=tuple(rows))
+
+
+def test_one_repetition_on_each_side_is_mcnemars_test():
+    """9 shapes that the first side alone has right, 2 that the second one alone has: 2 * (1 + 11 + 55) / 2048."""
+    one, other = np.repeat([1, 1, 0, 0], [30, 9, 2, 4]), np.repeat([1, 0, 1, 0], [30, 9, 2, 4])
+    found = paired([kept(one)], [kept(other)])
+    assert found.test == "McNemar" and found.p == pytest.approx(2 * 67 / 2048) == stats.binomtest(9, 11).pvalue
+    assert found.difference == pytest.approx(100 * 7 / 45) and found.means == pytest.approx((100 * 39 / 45, 100 * 32 / 45))
+    back = paired([kept(other)], [kept(one)])
+    assert back.p == found.p and back.difference == -found.difference
+    assert paired([kept(one)], [kept(one)]).p == 1
+
+
+def test_several_blocks_are_exchanged_together():
+    """As SciPy's permutation test of the shares of each shape; with one block nearly McNemar's p."""
+    rng = np.random.default_rng(0)
+    one, other = (rng.random((3, 60)) < chance for chance in (0.75, 0.6))
+    found = paired([kept(*one)], [kept(*other)])
+    rest = stats.permutation_test(
+        (one.sum(0), other.sum(0)),
+        lambda a, b, axis: (a - b).sum(axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=10_000,
+        rng=1,
+    )
+    assert found.test == "permutation over shapes" and found.p == pytest.approx(rest.pvalue, abs=0.01)
+    assert found.interval[0] < found.difference < found.interval[1]
+    single = np.repeat([1.0, -1.0, 0.0], [9, 2, 34])
+    assert exchanged(single, 0) == pytest.approx(stats.binomtest(9, 11).pvalue, abs=0.01)
+    assert exchanged(single, 0) == exchanged(single, 0)
+
+
+def test_folds_that_test_some_shapes_weigh_alike():
+    """The difference is that of the means over folds, also if a fold tested fewer shapes."""
+    nan = np.nan
+    one, other = [[1, 1, nan, nan], [nan, nan, 0, nan]], [[1, 0, nan, nan], [nan, nan, 1, nan]]
+    found = paired([kept(*one)], [kept(*other)])
+    assert found.means == pytest.approx((50.0, 75.0)) and found.shapes == 3 and found.difference == pytest.approx(-25.0)
+
+
+def test_several_seeds_vary_beside_the_shapes():
+    """The variance is that over shapes plus that over the seeds of each side, by hand."""
+    rng = np.random.default_rng(3)
+    one, other = (rng.random((seeds, 50)) < chance for seeds, chance in ((3, 0.75), (4, 0.6)))
+    found = paired([kept(own) for own in one], [kept(own) for own in other])
+    apart, means = one.mean(0) - other.mean(0), [side.mean(1) for side in (one, other)]
+    parts = [apart.var(ddof=1) / 50, *(mean.var(ddof=1) / len(mean) for mean in means)]
+    freedom = sum(parts) ** 2 / sum(part**2 / n for part, n in zip(parts, (49, 2, 3), strict=True))
+    assert found.test == "shapes and seeds" and found.runs == (3, 4)
+    assert found.p == pytest.approx(2 * stats.t.sf(apart.mean() / np.sqrt(sum(parts)), freedom))
+    assert paired([kept(own) for own in one], [kept(other[0])]).test == "permutation over shapes"
+
+
+def test_where_there_is_no_difference_few_are_found():
+    """120 shapes, three seeds a side that differ by luck: about 5 % at most are called different, and far more over shapes alone."""
+    rng = np.random.default_rng(5)
+    called = np.zeros(2)
+    for _ in range(300):
+        hard = rng.normal(1.0, 1.0, 120)
+        sides = [(hard + rng.normal(0, 0.3, (3, 1)) + rng.normal(0, 0.5, (3, 120)) > 0) for _ in range(2)]
+        kinds = [[kept(own) for own in side] for side in sides], [[kept(*side)] for side in sides]
+        called += [paired(*kind).p <= 0.05 for kind in kinds]
+    assert called[0] <= 0.08 * 300 and called[1] > 0.15 * 300
+
+
+def test_where_there_is_a_difference_it_is_found():
+    rng = np.random.default_rng(6)
+    hard = rng.normal(0.5, 1.0, 120)
+    sides = [[kept(hard + gain + rng.normal(0, 0.5, 120) > 0) for _ in range(3)] for gain in (0.6, 0.0)]
+    assert paired(*sides).p < 0.01
+
+
+def test_holm_by_hand():
+    """0.01 * 4, then 0.02 * 3, then 0.03 * 2, not below the one before, then 0.9."""
+    assert holm([0.03, 0.01, 0.9, 0.02]) == pytest.approx([0.06, 0.04, 0.9, 0.06])
+    assert holm([]) == [] and holm([0.7, 0.6]) == [1.0, 1.0]
+
+
+def test_other_shapes_or_repetitions_are_refused():
+    with pytest.raises(ValueError, match="different test shapes"):
+        paired([kept([1, 0])], [kept([1, 0], shapes="b")])
+    with pytest.raises(ValueError, match="different numbers of repetitions"):
+        paired([kept([1, 0])], [kept([1, 0], [1, 1])])
+    with pytest.raises(ValueError, match="tested different shapes"):
+        paired([kept([1, np.nan])], [kept([np.nan, 1])])
+
+
+# ---------------------------------------------------------------------------------------------------- results of runs
+
+
+def result(run, right, setup="", shapes="a", **more):
+    scores = Scores(
+        test=Data(cache="c", points="p", split="test", shapes=len(right)),
+        metrics=(Metric(name="accuracy", values=(100 * float(np.mean(right)),), over="blocks", headline=True),),
+        predictions=(kept(right, shapes=shapes),),
+        classes=("no", "yes"),
+    )
+    settings = (("c", more.pop("c", "1.0")),)
+    return Result(task="svm", run=run, setup=setup or run, trial=run, weights="", protocol="last epoch", settings=settings, scores=scores)
+
+
+def runs():
+    """Three runs of a setup that is right for 50 of 60 shapes, and three of one that is right for 30."""
+    rng = np.random.default_rng(2)
+    return [result(f"{name}{seed}", rng.random(60) < share, setup=name) for name, share in (("a", 0.85), ("b", 0.4)) for seed in range(3)]
+
+
+def test_runs_that_differ_only_in_their_seeds_are_one_side():
+    found = compare(sides_of(runs(), "setup"))
+    (one,) = found.found
+    assert (one.one, one.other, one.title) == ("a0", "b0", "svm, c test: accuracy") and one.differs and one.adjusted == one.outcome.p
+    assert one.outcome.runs == (3, 3) and any("the test shapes and the seeds of the runs vary" in note for note in found.notes)
+    alone = compare(sides_of(runs(), "run"))
+    assert len(alone.found) == 15 and {one.outcome.test for one in alone.found} == {"McNemar"}
+    assert len(compare(sides_of(runs(), "run"), "b1").found) == 5 and {
+        one.other for one in compare(sides_of(runs(), "setup"), "b1").found
+    } == {"b0"}
+
+
+def test_comparisons_can_be_read_by_people_and_scripts():
+    found = compare(sides_of(runs(), "setup"))
+    (one,) = json.loads(found.json())["comparisons"]
+    assert one["differs"] and one["outcome"]["shapes"] == 60 and one["outcome"]["test"] == "shapes and seeds"
+    low, high = one["outcome"]["interval"]
+    assert low < one["outcome"]["difference"] < high
+    text = found.markdown()
+    assert "| svm, c test: accuracy | a0 | b0 |" in text and "| higher |" in text and "p corrected for all 1 comparisons" in text
+
+
+def test_what_cannot_be_compared_is_refused():
+    one, other = result("a", [1, 0, 1]), result("b", [1, 1, 1])
+    for changed, words in (
+        (dataclasses.replace(other, settings=(("c", "0.1"),)), "cannot be compared: c 1.0 / 0.1"),
+        (result("b", [1, 1, 1, 1]), "other shapes or classes under the same name"),
+        (result("b", [1, 1, 1], shapes="z"), "svm, c test: the runs were measured on different test shapes"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            compare(sides_of([one, changed], "run"))
+    with pytest.raises(ValueError, match="needs two sides, got a"):
+        compare(sides_of([one], "run"))
+    with pytest.raises(ValueError, match="there is no side 'c'"):
+        compare(sides_of([one, other], "run"), "c")
+    bare = [dataclasses.replace(own, scores=dataclasses.replace(own.scores, predictions=())) for own in (one, other)]
+    with pytest.raises(ValueError, match=r"nothing to compare: .* evaluate again"):
+        compare(sides_of(bare, "run"))
+    with pytest.raises(ValueError, match="one experiment with the same seeds"):
+        compare({"a": [one, dataclasses.replace(one, run="copy")], "b": [other]})
+
+
+def test_results_and_their_predictions_come_back_from_a_file(tmp_path):
+    from trainer.tasks.result import load
+
+    own = result("a", [1, 0, 1])
+    assert load(own.save(tmp_path)) == own
