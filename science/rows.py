@@ -69,7 +69,9 @@ def _mae(encoder: str) -> tuple[str, ...]:
 
 
 ROWS: Final[dict[str, Row]] = {
-    "scratch": Row(group="main", about="random weights", stage="distill", recipe="scratch", settings=(f"encoder.name={ENCODER}",), times=0),
+    "scratch": Row(
+        group="main", about="random weights", stage="distill", recipe="scratch", settings=(f"encoder.name={ENCODER}", TINY[0]), times=0
+    ),
     "point-mae": Row(group="main", about="coordinates of hidden groups", stage="distill", recipe="point-mae", settings=_mae(ENCODER)),
     "stage 1": Row(group="main", about="three teachers, captions and class names", stage="align", settings=(THREE,)),
     "stage 2": Row(group="main", about="and distillation of that guide", stage="distill", guide="stage 1"),
@@ -167,7 +169,7 @@ ROWS: Final[dict[str, Row]] = {
                 about="random weights",
                 stage="distill",
                 recipe="scratch",
-                settings=(f"encoder.name={family}-tiny",),
+                settings=(f"encoder.name={family}-tiny", TINY[0]),
                 times=0,
             ),
             "point-mae": Row(
