@@ -9,7 +9,13 @@ regression to its image embedding. Each pair of teacher and modality has its own
 With several ranks (`torch.distributed`), the mean of a loss over the ranks is the loss of the whole batch. So gradients that are averaged
 over the ranks, as DDP does, are the gradients of that loss. All ranks need batches of the same size.
 
-Letters: B shapes, A shapes of all ranks, Q extra negatives, P points, C channels, D encoder width, E a teacher's width, T teachers.
+A step may have several views and texts of each shape (`data.views`), for one pass of the encoder. Then a loss is the mean over them. In
+contrast each view is the right answer of a softmax of its own, in which the views of other shapes are the wrong answers, all V of each.
+In one softmax with V right answers these would compete: the loss would be least where all have one V-th of the probability, and would pull
+apart what is nearer, instead of attending to the wrong answers (HOLA, https://arxiv.org/abs/2606.01334, calls this crowding).
+
+Letters: B shapes, V views of each, A shapes of all ranks, Q extra negatives, P points, C channels, D encoder width, E a teacher's width,
+T teachers.
 """
 
 import dataclasses
@@ -94,28 +100,35 @@ class Contrast(nn.Module):
         # On the parameter itself: a clamp in the graph would leave it without gradient beyond the limit.
         self.log_scale.clamp_(max=self.largest)
 
-    def forward(self, summary: Tensor, target: Tensor, rows: Tensor, valid: Tensor, positive: Tensor, extra: Tensor | None) -> Tensor:
+    def forward(self, summary: Tensor, target: Tensor, rows: Tensor, valid: Tensor, right: "Answers", extra: Tensor | None) -> Tensor:
         """The loss, a scalar.
 
         Args:
             summary: [B, D], of each shape.
-            target: [B, E], the teacher's embedding of each shape.
+            target: [B, V, E], the teacher's embeddings of each shape.
             rows: [B] bool, shapes whose loss counts.
-            valid: [B] bool, shapes that have a target. Those without are no wrong answers either.
-            positive: [B, A + Q] bool, right answers among all ranks' shapes and the extra rows.
+            valid: [B, V] bool, targets that are there. Others are no wrong answers either.
+            right: the right answers among all ranks' shapes and the extra rows.
             extra: [Q, E], more wrong answers.
         """
+        views = target.shape[1]
         if self.training:
             self.limit()
         scale = self.log_scale.float().exp()
-        points, target = self.head(summary), F.normalize(target.float(), dim=-1)  # [B, E] each
-        all_points, all_targets, all_valid = gathered(points), gathered(target), gathered(valid)
+        points, target = self.head(summary), F.normalize(target.float(), dim=-1).flatten(0, 1)  # [B, E], [B * V, E]
+        all_points, all_targets, all_valid = gathered(points), gathered(target), gathered(valid.flatten())
         if extra is not None:
             all_targets = torch.cat([all_targets, F.normalize(extra.float(), dim=-1)])
             all_valid = torch.cat([all_valid, all_valid.new_ones(len(extra))])
-        to_target = _cross_entropy(scale, points, all_targets, positive & all_valid, all_valid)
-        to_points = _cross_entropy(scale, target, all_points, positive[:, : len(all_points)], torch.ones_like(all_valid[: len(all_points)]))
-        return mean((to_target + to_points) / 2, rows)
+        logits, apart = scale * points @ all_targets.T, []  # [B, A * V + Q]
+        for view in range(views):
+            # Right answers of other views stay out of the softmax of this one.
+            own = right.of_shapes & _of_view(view, views, len(all_points), logits.shape[1], logits.device)
+            apart.append(_cross_entropy(logits, own & all_valid, all_valid & (own | ~right.of_shapes)))
+        to_target = torch.stack(apart, 1)  # [B, V]
+        everyone = torch.ones_like(right.of_targets[:1])
+        to_points = _cross_entropy(scale * target @ all_points.T, right.of_targets, everyone).unflatten(0, (-1, views))  # [B, V]
+        return mean(over_views((to_target + to_points) / 2, valid), rows)
 
 
 class Regression(nn.Module):
@@ -132,11 +145,17 @@ class Regression(nn.Module):
         self.register_buffer("average", average.float().clone())
         self.register_buffer("deviation", variance.float().sqrt().where(variance > 1e-12, 1.0))  # a constant has no scale to take out
 
-    def forward(self, summary: Tensor, target: Tensor, rows: Tensor) -> Tensor:
-        """The loss, a scalar, given summary [B, D], target [B, E] and the shapes that count, rows [B] bool."""
-        out, target = self.head(summary), (target.float() - self.average) / self.deviation
+    def forward(self, summary: Tensor, target: Tensor, rows: Tensor, valid: Tensor) -> Tensor:
+        """The loss, a scalar, given summary [B, D], target [B, V, E], the shapes that count, rows [B] bool, and the targets that are there,
+        valid [B, V] bool.
+
+        Of several views it is the mean of the losses, and not the loss to the mean of their embeddings: it is then the loss of one view,
+        with less noise, and the weights of teachers mean the same for any number of views.
+        """
+        target = (target.float() - self.average) / self.deviation
+        out = self.head(summary).unsqueeze(1).expand_as(target)
         cosine = 1 - F.cosine_similarity(out, target, dim=-1)
-        return mean(0.9 * cosine + 0.1 * F.smooth_l1_loss(out, target, reduction="none").mean(-1), rows)
+        return mean(over_views(0.9 * cosine + 0.1 * F.smooth_l1_loss(out, target, reduction="none").mean(-1), valid), rows)
 
 
 class TeacherLosses(nn.Module):
@@ -196,8 +215,8 @@ class TeacherLosses(nn.Module):
             return self._losses(summary.float(), batch, draw)
 
     def _losses(self, summary: Tensor, batch: Batch, draw: AlignDraw) -> dict[str, Tensor]:
-        positive = positives(batch, self.options.positives)
-        everyone = torch.ones_like(batch.label, dtype=torch.bool)
+        right = answers(batch, self.options.positives)
+        everyone = torch.ones_like(batch.label, dtype=torch.bool).unsqueeze(1).expand(-1, batch.views)
         losses, total = {}, summary.new_zeros(())
         for column, teacher in enumerate(self.teachers):
             products = targets(teacher.name, teacher.text)
@@ -206,14 +225,15 @@ class TeacherLosses(nn.Module):
                 embedded = batch.text if text else batch.image
                 if teacher.name not in embedded:
                     raise UserError(f"the batch has no target {product}, only {sorted(embedded)}")
-                valid = (batch.text_valid if text else batch.image_valid).get(teacher.name, everyone)
-                rows = valid & draw.keep[:, column]
+                target = _by_view(embedded[teacher.name], 3)
+                valid = _by_view((batch.text_valid if text else batch.image_valid).get(teacher.name, everyone), 2)
+                rows = valid.any(1) & draw.keep[:, column]
                 loss_of = self._of(product)
                 if isinstance(loss_of, Contrast):
                     extra = batch.negatives and (batch.negatives.text if text else batch.negatives.image)[teacher.name]
-                    loss = loss_of(summary, embedded[teacher.name], rows, valid, positive, extra)
+                    loss = loss_of(summary, target, rows, valid, right, extra)
                 else:
-                    loss = loss_of(summary, embedded[teacher.name], rows)
+                    loss = loss_of(summary, target, rows, valid)
                 weight = 1 / len(self.teachers) if teacher.weight is None else teacher.weight
                 losses[product] = loss
                 total = total + weight * loss / len(products)
@@ -351,31 +371,66 @@ class Align(nn.Module):
         return Features(tokens=tokens, summary=self.pool(tokens))
 
 
-def positives(batch: Batch, mode: Literal["either", "text", "category", "none"]) -> Tensor:
-    """Right answers for each shape of the batch among the shapes of all ranks and the extra rows, [B, A + Q] bool.
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """The right answers of a step."""
+
+    of_shapes: Tensor
+    """[B, A * V + Q] bool: which targets are right for a shape, among those of all ranks' shapes, view by view of each, and the extra
+    rows."""
+    of_targets: Tensor
+    """[B * V, A] bool: which shapes are right for a target."""
+
+
+def answers(batch: Batch, mode: Literal["either", "text", "category", "none"]) -> Answers:
+    """Right answers for the shapes of the batch and their targets.
 
     A shape is always its own right answer, also if it comes twice in a batch: batches are cut across epochs, and `data.passes` may repeat
-    shapes.
+    shapes. Of several texts one that is equal is enough.
     """
-    more = batch.negatives
-    positive = batch.index.unsqueeze(1) == gathered(batch.index)  # [B, A]
-    if more is not None:
-        positive = F.pad(positive, (0, len(more.label)))  # [B, A + Q]
-    pairs: list[tuple[Tensor | None, Tensor | None]] = []
-    if mode in ("either", "text"):
-        pairs.append((batch.text_key, more.text_key if more else None))
+    more, views = batch.negatives, batch.views
+    same = batch.index.unsqueeze(1) == gathered(batch.index)  # [B, A]
     if mode in ("either", "category"):
-        pairs.append((batch.label, more.label if more else None))
-    for here, extra in pairs:
-        if here is not None:
-            everywhere = gathered(here) if extra is None else torch.cat([gathered(here), extra])
-            positive = positive | ((here.unsqueeze(1) == everywhere) & (here.unsqueeze(1) >= 0))
-    return positive
+        same = same | _equal(batch.label, gathered(batch.label))
+    of_shapes, of_targets = same.repeat_interleave(views, 1), same.repeat_interleave(views, 0)
+    if more is not None:
+        beyond = torch.zeros_like(of_shapes[:, :1]).expand(-1, len(more.label))  # [B, Q]
+        if mode in ("either", "category"):
+            beyond = beyond | _equal(batch.label, more.label)
+        of_shapes = torch.cat([of_shapes, beyond], 1)
+    if mode in ("either", "text") and batch.text_key is not None:
+        keys = _by_view(batch.text_key, 2)  # [B, V]
+        everywhere = gathered(keys)  # [A, V]
+        targets = everywhere.flatten() if more is None else torch.cat([everywhere.flatten(), more.text_key])
+        for view in range(views):  # one after the other: all pairs of views at once would be V times as large
+            of_shapes = of_shapes | _equal(keys[:, view], targets)
+            of_targets = of_targets | _equal(keys.flatten(), everywhere[:, view])
+    return Answers(of_shapes=of_shapes, of_targets=of_targets)
 
 
-def _cross_entropy(scale: Tensor, query: Tensor, keys: Tensor, positive: Tensor, usable: Tensor) -> Tensor:
-    """Cross-entropy [B] of each query [B, E] against keys [A, E] with the truth spread evenly over its positives [B, A]."""
-    logits = scale * query @ keys.T  # [B, A]
+def over_views(losses: Tensor, valid: Tensor) -> Tensor:
+    """Mean over the views of each shape that are there, losses [B, V] to [B]; 0 without any. valid: [B, V] bool."""
+    return losses.where(valid, 0).sum(1) / valid.sum(1).clamp(min=1)
+
+
+def _equal(here: Tensor, there: Tensor) -> Tensor:
+    """Which numbers [n] equal which others [m], [n, m] bool. Negative ones stand for nothing, and equal none."""
+    return (here.unsqueeze(1) == there) & (here.unsqueeze(1) >= 0)
+
+
+def _by_view(tensor: Tensor, axes: int) -> Tensor:
+    """A tensor of a batch with an axis for views, [B, V, ...], which it has not if there is one view. `axes`: how many it then has."""
+    return tensor if tensor.dim() == axes else tensor.unsqueeze(1)
+
+
+def _of_view(view: int, views: int, shapes: int, columns: int, device: torch.device) -> Tensor:
+    """Which columns of logits are one view of the A shapes, or extra rows, which have one view. [A * V + Q] bool"""
+    column = torch.arange(columns, device=device)
+    return (column % views == view) | (column >= shapes * views)
+
+
+def _cross_entropy(logits: Tensor, positive: Tensor, usable: Tensor) -> Tensor:
+    """Cross-entropy [n] of logits [n, m] with the truth spread evenly over the positives [n, m]. Only usable columns count, [n, m]."""
     truth = (logits * positive).sum(1) / positive.sum(1).clamp(min=1)
     return logits.masked_fill(~usable, -1e4).logsumexp(1) - truth  # exp(-1e4) is 0, and a row with no usable key stays finite
 
