@@ -20,8 +20,9 @@ T teachers.
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +34,7 @@ from trainer import reconstruction
 from trainer.batch import Batch, Draw, Features, Statistics, targets
 from trainer.distributed import gathered, mean
 from trainer.encoders.protocol import Encoder
-from trainer.heads import AttentionPool, MaxPool, Projection
+from trainer.heads import AttentionPool, EachQuery, MaxPool, Projection
 from trainer.options import AlignOptions
 from trainer.points import Convention, as_trained
 
@@ -158,8 +159,71 @@ class Regression(nn.Module):
         return mean(over_views(0.9 * cosine + 0.1 * F.smooth_l1_loss(out, target, reduction="none").mean(-1), valid), rows)
 
 
+class Balance(nn.Module):
+    """Brings losses to a common scale, by what they were or by learned numbers. They keep their order, which is that of `products`."""
+
+    def __init__(self, products: Sequence[str]) -> None:
+        super().__init__()
+        self.products = tuple(products)
+
+    def forward(self, product: str, loss: Tensor, heard: Tensor, contrast: bool) -> Tensor:
+        """A loss on the common scale.
+
+        Args:
+            product: its name.
+            loss: the loss, a scalar, on one rank.
+            heard: bool, whether it counts any shape on any rank.
+            contrast: whether it is a cross-entropy. Otherwise it is a distance.
+        """
+        raise NotImplementedError
+
+
+class Uncertainty(Balance):
+    """Homoscedastic uncertainty (https://arxiv.org/abs/1705.07115): a loss is divided by a learned variance, or twice that if it is a
+    distance, and the logarithm of the deviation is added, without which the variance would grow for ever.
+
+    Both kinds of loss come to rest where they are multiplied by half of their inverse. The sum may become negative.
+    """
+
+    def __init__(self, products: Sequence[str]) -> None:
+        super().__init__(products)
+        self.log_variance = nn.Parameter(torch.zeros(len(self.products)))
+
+    def forward(self, product: str, loss: Tensor, heard: Tensor, contrast: bool) -> Tensor:
+        own = self.log_variance[self.products.index(product)]
+        # A loss of no shape is 0, and would pull its variance to 0.
+        return torch.where(heard, (-own).exp() * loss / (1 if contrast else 2) + own / 2, loss)
+
+
+class RunningMean(Balance):
+    """A loss is divided by its own running mean, over all ranks, as in AdaLoss (https://arxiv.org/abs/1708.06832). So all count the same,
+    whatever their scale, and a loss that falls keeps its share. The sum of the losses says little: it stays near 1."""
+
+    mean: Tensor
+    decay: float = 0.99
+
+    def __init__(self, products: Sequence[str]) -> None:
+        super().__init__(products)
+        self.register_buffer("mean", torch.zeros(len(self.products)))
+
+    def forward(self, product: str, loss: Tensor, heard: Tensor, contrast: bool) -> Tensor:
+        place = self.products.index(product)
+        before, now = self.mean[place].clone(), gathered(loss.detach().reshape(1)).mean()
+        if self.training:
+            moved = torch.where(before > 0, self.decay * before + (1 - self.decay) * now, now)
+            self.mean[place] = before = torch.where(heard, moved, before)
+        return loss / before.where(before > 0, 1)
+
+
+BALANCES: Final = {"uncertainty": Uncertainty, "running": RunningMean}
+
+
 class TeacherLosses(nn.Module):
-    """The losses of all teachers, given a summary."""
+    """The losses of all teachers, given a summary.
+
+    With `queries="teacher"` every teacher's heads read a summary of its own. What is called the summary here is then all of them, one
+    behind the other in the order of the teachers, [B, T * D], as `Align.summaries` gives them.
+    """
 
     def __init__(self, dim: int, teachers: tuple[Teacher, ...], options: AlignOptions, statistics: Statistics) -> None:
         """
@@ -176,6 +240,10 @@ class TeacherLosses(nn.Module):
         if not teachers or len({t.name for t in teachers}) < len(teachers):
             raise UserError(f"expected one or more teachers of different names, got {[t.name for t in teachers]}")
         self.teachers, self.options = teachers, options
+        self.own = options.queries == "teacher"
+        """Whether each teacher has a summary of its own."""
+        if self.own and len(teachers) == 1:
+            raise UserError("align.queries=teacher has no effect with one teacher: leave it out")
         self.targets = nn.ModuleDict()
         linear = options.projection == "linear"
         for teacher in teachers:
@@ -189,6 +257,9 @@ class TeacherLosses(nn.Module):
                         f"{product}: regression needs the mean and variance of its embeddings, got them for {sorted(statistics)}"
                     )
 
+        products = [product for teacher in teachers for product in _products(teacher)]
+        self.balance = BALANCES[options.balance](products) if options.balance != "none" else None
+
     def draw(self, count: int, generator: torch.Generator) -> AlignDraw:
         """Random choices for `count` shapes, on the generator's device."""
         chance = torch.rand(count, len(self.teachers), generator=generator, device=generator.device)
@@ -197,7 +268,15 @@ class TeacherLosses(nn.Module):
 
     def embed(self, summary: Tensor) -> dict[str, Tensor]:
         """The summary [B, D] in every teacher's space: product to [B, E]. It has unit length where the objective is contrast."""
-        return {product: self._of(product).head(summary) for teacher in self.teachers for product in _products(teacher)}
+        return {product: self.project(product, summary) for teacher in self.teachers for product in _products(teacher)}
+
+    def project(self, product: str, summary: Tensor) -> Tensor:
+        """The summary [B, D] in the space of a teacher by the head of one product, such as `text/clip`, [B, E]."""
+        head: nn.Module = self._of(product).head
+        for column, teacher in enumerate(self.teachers):
+            if product in _products(teacher):
+                embedded: Tensor = head(self._read(summary, column))
+        return embedded
 
     def contrast(self, product: str) -> Contrast:
         """The head and the temperature of a product, such as `text/clip`, whose objective is contrast."""
@@ -219,7 +298,7 @@ class TeacherLosses(nn.Module):
         everyone = torch.ones_like(batch.label, dtype=torch.bool).unsqueeze(1).expand(-1, batch.views)
         losses, total = {}, summary.new_zeros(())
         for column, teacher in enumerate(self.teachers):
-            products = targets(teacher.name, teacher.text)
+            products, own = targets(teacher.name, teacher.text), self._read(summary, column)
             for side, product in products.items():
                 text = side == "text"
                 embedded = batch.text if text else batch.image
@@ -231,13 +310,19 @@ class TeacherLosses(nn.Module):
                 loss_of = self._of(product)
                 if isinstance(loss_of, Contrast):
                     extra = batch.negatives and (batch.negatives.text if text else batch.negatives.image)[teacher.name]
-                    loss = loss_of(summary, target, rows, valid, right, extra)
+                    loss = loss_of(own, target, rows, valid, right, extra)
                 else:
-                    loss = loss_of(summary, target, rows, valid)
+                    loss = loss_of(own, target, rows, valid)
                 weight = 1 / len(self.teachers) if teacher.weight is None else teacher.weight
                 losses[product] = loss
+                if self.balance is not None:
+                    loss = self.balance(product, loss, gathered(rows).any(), isinstance(loss_of, Contrast))
                 total = total + weight * loss / len(products)
         return losses | {"loss": total}
+
+    def _read(self, summary: Tensor, column: int) -> Tensor:
+        """What a teacher's heads read of the summary. [B, D]"""
+        return summary.unflatten(-1, (len(self.teachers), -1))[..., column, :] if self.own else summary
 
     def _of(self, product: str) -> Contrast | Regression:
         module = self.targets[module_name(product)]
@@ -322,7 +407,8 @@ class Align(nn.Module):
         """
         super().__init__()
         self.encoder = encoder
-        self.pool = AttentionPool(encoder.dim, options.heads) if options.pool == "attention" else MaxPool()
+        queries = len(teachers) if options.queries == "teacher" else 1
+        self.pool = AttentionPool(encoder.dim, options.heads, queries) if options.pool == "attention" else MaxPool()
         self.teachers = TeacherLosses(encoder.dim, teachers, options, statistics or {})
         self.options = options
         # Made last, so that all other weights begin as without them.
@@ -346,7 +432,7 @@ class Align(nn.Module):
         """Losses by product, and under "loss" their weighted sum."""
         patches = self.encoder.patchify(batch.points, batch.ordered)
         tokens = self.encoder(patches).tokens
-        losses: dict[str, Tensor] = self.teachers(self.pool(tokens), batch, draw)
+        losses: dict[str, Tensor] = self.teachers(self.summaries(tokens), batch, draw)
         total = losses["loss"]
         if self.local is not None:
             local: dict[str, Tensor] = self.local(tokens, batch)
@@ -359,6 +445,16 @@ class Align(nn.Module):
             losses["reconstruction"] = self.reconstruction(encoded, patches, draw.hidden)
             total = total + self.options.reconstruction_weight * losses["reconstruction"]
         return losses | {"loss": total}
+
+    @property
+    def reader(self) -> nn.Module:
+        """What makes the summary that the teachers' heads read: the pooling, or the summaries of its queries if each teacher has one."""
+        return EachQuery(self.pool) if self.teachers.own and isinstance(self.pool, AttentionPool) else self.pool
+
+    def summaries(self, tokens: Tensor) -> Tensor:
+        """What the teachers' heads read, from tokens [B, G, D]: the summary [B, D], or one for each teacher, [B, T * D]."""
+        found: Tensor = self.pool.each(tokens).flatten(1) if self.teachers.own else self.pool(tokens)
+        return found
 
     @torch.no_grad()
     def features(self, points: Tensor, ordered: bool) -> Features:

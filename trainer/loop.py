@@ -508,6 +508,11 @@ def _build(config: AlignConfig | DistillConfig, data: Data, guide: Loaded | None
             tokens, dim = guide.model.encoder.groups, guide.model.encoder.dim
         if isinstance(config, DistillConfig) and config.distill.projected_weight:
             met = guide.header.facts.teachers
+            if guide.header.config.align.queries != "shared":
+                raise UserError(
+                    f"distill.projected_weight: the heads of {guide.run} read summaries of their own (align.queries=teacher), of which a "
+                    "guide tells only the mean: take a guide with align.queries=shared, or --set distill.projected_weight=0"
+                )
             projection = guide.header.config.align.projection
             if config.align.projection != projection:
                 raise UserError(f"the heads of {guide.run} are of another form: --set align.projection={projection}")

@@ -118,13 +118,17 @@ class _Model:
             found.setdefault(_part(name), {})[name] = value
         # The mean and deviation of a teacher's embeddings are facts of the data, and no weights.
         learnt = {name for name, _ in self.stage.named_parameters()}
-        return {part: {n: v for n, v in own.items() if n in learnt or part in WIDE} for part, own in found.items()}
+        kept = {part: {n: v for n, v in own.items() if n in learnt or part in WIDE} for part, own in found.items()}
+        return {part: own for part, own in kept.items() if own}  # not the running means of losses, either
 
     def meaning(self, part: str) -> object:
         """What a part needs to have in common with another one, beyond names and shapes."""
         if part == "pool":
-            return ("align.heads", self.config.align.heads)
-        if part in ("local", "summary", "reconstruction") and isinstance(self.config, DistillConfig):
+            asked = tuple(t.name for t in self.facts.teachers) if self.config.align.queries == "teacher" else ()  # whose each query is
+            return ("align.heads", self.config.align.heads, asked)
+        if part == "reconstruction":
+            return ("heads", (self.config.distill if isinstance(self.config, DistillConfig) else self.config.align).heads)
+        if part in ("local", "summary") and isinstance(self.config, DistillConfig):
             return ("distill.heads", self.config.distill.heads)
         if part in ("local.head", "summary.head") and isinstance(self.config, DistillConfig):
             if part == "local.head" and self.config.distill.predicts == "dense":
