@@ -4,7 +4,8 @@ A stage is called as `stage(batch, stage.draw(count, generator))` and returns lo
 choices are drawn outside of the forward pass, so that the stage compiles as one graph, and so that each of several ranks can draw for the
 whole batch from an equal generator and then keep its own rows (`Draw.rows`).
 
-Letters: B shapes, V views of a shape, P points, C channels (xyz, or xyz and rgb), E a teacher's width, G tokens, D encoder width, Q extra rows.
+Letters: B shapes, V views of a shape, P points, C channels (xyz, or xyz and rgb), E a teacher's width, G tokens, D encoder width, Q extra
+rows.
 """
 
 import dataclasses

@@ -224,7 +224,9 @@ class DistillConfig(StageConfig):
         if self.align.queries != "shared":
             raise UserError("align.queries is a setting of stage 1, and stage 2 pools by one query: leave it out")
         if self.align.balance != "none" and not self.distill.teacher_weight:
-            raise UserError("align.balance has no effect without losses on teachers' embeddings: leave it out, or set distill.teacher_weight")
+            raise UserError(
+                "align.balance has no effect without losses on teachers' embeddings: leave it out, or set distill.teacher_weight"
+            )
 
     @property
     def needs_guide(self) -> bool:

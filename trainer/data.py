@@ -11,8 +11,8 @@ from which batches are cut; only shapes that do not fill the last batch of a run
 Several caches form one data set: classes are matched by name, teachers by name and weights. `trainer.part` reads one cache. A place is a
 position in the list of all selected shapes of all caches (`Pool`).
 
-Letters: B shapes in a batch, S places, N shapes of a cache, P points, C channels, V views in a step, M templates, E a teacher's width, G tokens,
-D the guide's width, R blocks, Q extra rows.
+Letters: B shapes in a batch, S places, N shapes of a cache, P points, C channels, V views in a step, M templates, E a teacher's width,
+G tokens, D the guide's width, R blocks, Q extra rows.
 """
 
 import contextlib

@@ -129,7 +129,7 @@ class Graph(nn.Module):
 
 
 def spaces(teachers: TeacherLosses, vector: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """What the heads of teachers read, a summary [B, F], in each teacher's own space: name, such as `image/clip`, and [B, E] of unit length.
+    """What teachers' heads read, [B, F], in each teacher's own space: name, such as `image/clip`, and [B, E] of unit length.
 
     A head that was trained by regression gives standardised embeddings, from which those of the teacher are made.
     """

@@ -71,8 +71,8 @@ def info_nce(points: Tensor, targets: Tensor, extra: Tensor, scale: float, right
         to_target = {j: math.exp(scale * F.cosine_similarity(points[i], candidates[j], dim=0).item()) for j in columns}
         to_points = {j: math.exp(scale * F.cosine_similarity(targets[i], points[j], dim=0).item()) for j in range(len(points))}
         parts = []
-        for likely, answers in ((to_target, right[i] & set(columns)), (to_points, {j for j in right[i] if j < len(points)})):
-            parts.append(-sum(math.log(likely[j] / sum(likely.values())) for j in answers) / len(answers))
+        for likely, good in ((to_target, right[i] & set(columns)), (to_points, {j for j in right[i] if j < len(points)})):
+            parts.append(-sum(math.log(likely[j] / sum(likely.values())) for j in good) / len(good))
         out.append(sum(parts) / 2)
     return out
 
