@@ -215,7 +215,7 @@ class RunningMean(Balance):
         return loss / before.where(before > 0, 1)
 
 
-BALANCES: Final = {"uncertainty": Uncertainty, "running": RunningMean}
+BALANCES: Final[dict[str, type[Balance]]] = {"uncertainty": Uncertainty, "running": RunningMean}
 
 
 class TeacherLosses(nn.Module):
@@ -272,10 +272,8 @@ class TeacherLosses(nn.Module):
 
     def project(self, product: str, summary: Tensor) -> Tensor:
         """The summary [B, D] in the space of a teacher by the head of one product, such as `text/clip`, [B, E]."""
-        head: nn.Module = self._of(product).head
-        for column, teacher in enumerate(self.teachers):
-            if product in _products(teacher):
-                embedded: Tensor = head(self._read(summary, column))
+        column = next(i for i, teacher in enumerate(self.teachers) if product in _products(teacher))
+        embedded: Tensor = self._of(product).head(self._read(summary, column))
         return embedded
 
     def contrast(self, product: str) -> Contrast:
@@ -453,8 +451,11 @@ class Align(nn.Module):
 
     def summaries(self, tokens: Tensor) -> Tensor:
         """What the teachers' heads read, from tokens [B, G, D]: the summary [B, D], or one for each teacher, [B, T * D]."""
-        found: Tensor = self.pool.each(tokens).flatten(1) if self.teachers.own else self.pool(tokens)
-        return found
+        if self.teachers.own:
+            assert isinstance(self.pool, AttentionPool)
+            return self.pool.each(tokens).flatten(1)
+        summary: Tensor = self.pool(tokens)
+        return summary
 
     @torch.no_grad()
     def features(self, points: Tensor, ordered: bool) -> Features:

@@ -402,11 +402,11 @@ class Data:
             index=torch.from_numpy(self._first_index[drawn.part] + drawn.row),
             label=torch.from_numpy(drawn.label),
             ordered=self.ordered,
-            image=self._by_shape(image),
-            text=self._by_shape(text),
-            text_key=self._by_shape({"": self._text_keys(seen)})[""],
-            image_valid=self._by_shape(image_valid),
-            text_valid=self._by_shape(text_valid),
+            image={name: self._by_shape(values) for name, values in image.items()},
+            text={name: self._by_shape(values) for name, values in text.items()},
+            text_key=self._by_shape(self._text_keys(seen)),
+            image_valid={name: self._by_shape(there) for name, there in image_valid.items()},
+            text_valid={name: self._by_shape(there) for name, there in text_valid.items()},
             guide_tokens=None if guide is None else self._guided("tokens", drawn, guide.tokens, guide.dim),
             guide_summary=None if guide is None else self._guided("summary", drawn, guide.dim),
             dense={name: self._dense(name, drawn) for name in self.patches},
@@ -559,10 +559,9 @@ class Data:
         """Flags where the targets of the batch are. [B] bool"""
         return torch.from_numpy(flags)
 
-    def _by_shape(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Tensors of views [B * V, ...], by shape and view [B, V, ...] if there are several views."""
-        views = self.config.views
-        return {name: tensor.unflatten(0, (-1, views)) if views > 1 else tensor for name, tensor in tensors.items()}
+    def _by_shape(self, tensor: Tensor) -> Tensor:
+        """What views have, [B * V, ...], by shape and view, [B, V, ...], if there are several."""
+        return tensor.unflatten(0, (-1, self.config.views)) if self.config.views > 1 else tensor
 
     def _text_keys(self, drawn: Drawn) -> Tensor:
         """A number for each drawn text. Equal texts have equal numbers, also in different caches. [B]"""

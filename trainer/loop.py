@@ -267,7 +267,8 @@ def _take(stage: Stage, config: AlignConfig | DistillConfig, facts: Facts, sourc
         taken = start.take(stage, config, facts, digest, other, heads=not projected)
         taken = dataclasses.replace(taken, notes=(*taken.notes, *_other_points(other, data)))
     if projected and guide is not None:
-        heads = guide.model.get_submodule("teachers").state_dict()
+        # The heads alone: how a guide's losses were balanced is of no use here.
+        heads = {name: value for name, value in guide.model.get_submodule("teachers").state_dict().items() if name.startswith("targets.")}
         checkpoint.assign(stage.get_submodule("teachers"), heads, f"the heads of {guide.run}")
     return taken
 

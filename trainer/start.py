@@ -41,6 +41,7 @@ NAMES: Final = {
     "summary": "global decoder",
     "summary.head": "last layer of the global decoder",
     "reconstruction": "decoder of coordinates",
+    "teachers": "scales of the teachers' losses",
 }
 """Parts in words."""
 OPTIMISER: Final = "the state of the optimiser is not taken: the schedule begins anew"
@@ -126,6 +127,8 @@ class _Model:
         if part == "pool":
             asked = tuple(t.name for t in self.facts.teachers) if self.config.align.queries == "teacher" else ()  # whose each query is
             return ("align.heads", self.config.align.heads, asked)
+        if part == "teachers":  # a number for each loss
+            return tuple((t.name, t.text, t.fingerprint) for t in self.facts.teachers)
         if part == "reconstruction":
             return ("heads", (self.config.distill if isinstance(self.config, DistillConfig) else self.config.align).heads)
         if part in ("local", "summary") and isinstance(self.config, DistillConfig):
@@ -209,7 +212,8 @@ def _unfit(part: str, mine: _Model, theirs: _Model, own: dict[str, Tensor] | Non
     if any(own[name].shape != given[name].shape for name in own):
         return "of another shape"
     if mine.meaning(part) != theirs.meaning(part):
-        teacher = part.startswith(("teachers.", "local.heads."))
+        heads = mine.config.align.heads, theirs.config.align.heads
+        teacher = part.startswith(("teachers", "local.heads.")) or (part == "pool" and heads[0] == heads[1])
         return "of another teacher" if teacher else "of another guide" if part.endswith(".head") else "of another number of heads"
     return ""
 

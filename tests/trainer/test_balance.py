@@ -41,7 +41,7 @@ def test_several_queries_are_several_poolings_with_the_same_weights(generator):
         one.load_state_dict(pool.state_dict() | {"query": pool.query[..., 12 * i : 12 * i + 12]})
         torch.testing.assert_close(pool.each(tokens)[:, i], one(tokens))
     torch.testing.assert_close(pool(tokens), pool.each(tokens).mean(1))
-    assert not torch.allclose(pool.each(tokens)[:, 0], pool.each(tokens)[:, 1], atol=1e-3)
+    assert (pool.each(tokens)[:, 0] != pool.each(tokens)[:, 1]).all()
 
 
 def test_a_teachers_losses_reach_its_own_query_only(two, batch, generator):
@@ -50,7 +50,8 @@ def test_a_teachers_losses_reach_its_own_query_only(two, batch, generator):
     for product, own in (("text/clip", slice(0, 12)), ("image/dino.v2", slice(12, 24))):
         (reached,) = torch.autograd.grad(found[product], two.pool.query, retain_graph=True)
         assert reached[..., own].abs().max() > 0
-        assert reached.abs().sum() == reached[..., own].abs().sum()
+        reached[..., own] = 0
+        assert reached.abs().max() == 0
     found["loss"].backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in two.parameters())
 
@@ -93,6 +94,12 @@ def test_everything_works_on_a_run_with_queries_of_teachers(cache_path, tmp_path
         named = graphs.Graph(stage, "points").named(points)
     torch.testing.assert_close(named["text/random-a"], wanted[:3])
     assert named["summary"].shape == (3, 48)
+
+    student = config_of("distill", "guide_online=true", "distill.projected_weight=1", "optim.epochs=0")
+    with pytest.raises(ValueError, match=r"read summaries of their own \(align\.queries=teacher\), of which a guide tells only the mean"):
+        train(student, [cache_path], tmp_path / "student", guide_run=tmp_path / "run", device="cpu")
+    train(config_of("align", "align.balance=uncertainty", "optim.epochs=0"), [cache_path], tmp_path / "shared", device="cpu")
+    train(student, [cache_path], tmp_path / "student", guide_run=tmp_path / "shared", device="cpu")
 
     shared = dataclasses.replace(loaded.header.facts, teachers=loaded.header.facts.teachers[:1])
     with pytest.raises(ValueError, match=r"align\.queries=teacher has no effect with one teacher"):
