@@ -16,6 +16,7 @@ from cache_schema import store
 from tests.trainer.conftest import config_of
 from tests.trainer.test_align import CLIP, DINO, EVERYONE, STATISTICS, B, D, batch, generator, losses, summary  # noqa: F401  # noqa: F401
 from tests.trainer.test_data import TEACHERS, flat, mixed, opened, other, same  # noqa: F401  # noqa: F401
+from tests.trainer.test_loop import Killed, die_at, same_tensors
 from trainer import checkpoint
 from trainer.align import AlignDraw, TeacherLosses, answers
 from trainer.batch import Batch
@@ -256,12 +257,16 @@ def test_two_ranks_are_one(several, summary, tmp_path):
         torch.testing.assert_close(rank["mean"], losses.balance.mean)
 
 
-def test_a_run_with_several_views_in_bf16_goes_on(cache_path, tmp_path):
-    """The encoder reads each shape once: as many tokens as with one view."""
-    settings = ("data.views=3", "data.negatives=4", "precision=bfloat16", "align.balance=uncertainty", "align.queries=teacher")
-    config = config_of("align", *settings, "optim.epochs=1")
-    train(config, [cache_path], tmp_path / "run", device="cpu")
-    loaded = checkpoint.load(tmp_path / "run")
-    assert loaded.config.data.views == 3 and loaded.model.teachers.balance.log_variance.abs().max() > 0
+def test_a_run_with_several_views_in_bf16_goes_on_as_if_it_had_not_stopped(cache_path, tmp_path, monkeypatch):
+    settings = ("data.views=3", "data.negatives=4", "precision=bfloat16", "align.queries=teacher", "align.reconstruction_weight=1")
+    config = config_of("align", *settings, "align.balance=running", "align.teacher_drop=0.3", "optim.epochs=1", "save_every=2")
+    train(config, [cache_path], tmp_path / "whole", device="cpu")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        die_at(patch, 3)
+        train(config, [cache_path], tmp_path / "cut", device="cpu")
+    train(config, [cache_path], tmp_path / "cut", resume=True, device="cpu")
+    assert same_tensors(tmp_path / "whole", tmp_path / "cut")
+    assert checkpoint.load(tmp_path / "cut").model.teachers.balance.mean.min() > 0
+    fewer = dataclasses.replace(config, data=dataclasses.replace(config.data, views=2))
     with pytest.raises(ValueError, match=r"data\.views is 3, asked 2"):
-        train(dataclasses.replace(config, data=dataclasses.replace(config.data, views=2)), [cache_path], tmp_path / "run", resume=True)
+        train(fewer, [cache_path], tmp_path / "cut", resume=True, device="cpu")
