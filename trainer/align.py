@@ -160,7 +160,7 @@ class Regression(nn.Module):
 
 
 class Balance(nn.Module):
-    """Brings losses to a common scale, by what they were or by learned numbers. They keep their order, which is that of `products`."""
+    """Brings losses to a common scale. What it remembers of each is in the order of `products`."""
 
     def __init__(self, products: Sequence[str]) -> None:
         super().__init__()
