@@ -9,13 +9,20 @@ regression to its image embedding. Each pair of teacher and modality has its own
 With several ranks (`torch.distributed`), the mean of a loss over the ranks is the loss of the whole batch. So gradients that are averaged
 over the ranks, as DDP does, are the gradients of that loss. All ranks need batches of the same size.
 
-Letters: B shapes, A shapes of all ranks, Q extra negatives, P points, C channels, D encoder width, E a teacher's width, T teachers.
+A step may have several views and texts of each shape (`data.views`), for one pass of the encoder. Then a loss is the mean over them. In
+contrast each view is the right answer of a softmax of its own, in which the views of other shapes are the wrong answers, all V of each.
+In one softmax with V right answers these would compete: the loss would be least where all have one V-th of the probability, and would pull
+apart what is nearer, instead of attending to the wrong answers (HOLA, https://arxiv.org/abs/2606.01334, calls this crowding).
+
+Letters: B shapes, V views of each, A shapes of all ranks, Q extra negatives, P points, C channels, D encoder width, E a teacher's width,
+T teachers.
 """
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +34,7 @@ from trainer import reconstruction
 from trainer.batch import Batch, Draw, Features, Statistics, targets
 from trainer.distributed import gathered, mean
 from trainer.encoders.protocol import Encoder
-from trainer.heads import AttentionPool, MaxPool, Projection
+from trainer.heads import AttentionPool, EachQuery, MaxPool, Projection
 from trainer.options import AlignOptions
 from trainer.points import Convention, as_trained
 
@@ -94,28 +101,35 @@ class Contrast(nn.Module):
         # On the parameter itself: a clamp in the graph would leave it without gradient beyond the limit.
         self.log_scale.clamp_(max=self.largest)
 
-    def forward(self, summary: Tensor, target: Tensor, rows: Tensor, valid: Tensor, positive: Tensor, extra: Tensor | None) -> Tensor:
+    def forward(self, summary: Tensor, target: Tensor, rows: Tensor, valid: Tensor, right: "Answers", extra: Tensor | None) -> Tensor:
         """The loss, a scalar.
 
         Args:
             summary: [B, D], of each shape.
-            target: [B, E], the teacher's embedding of each shape.
+            target: [B, V, E], the teacher's embeddings of each shape.
             rows: [B] bool, shapes whose loss counts.
-            valid: [B] bool, shapes that have a target. Those without are no wrong answers either.
-            positive: [B, A + Q] bool, right answers among all ranks' shapes and the extra rows.
+            valid: [B, V] bool, targets that are there. Others are no wrong answers either.
+            right: the right answers among all ranks' shapes and the extra rows.
             extra: [Q, E], more wrong answers.
         """
+        views = target.shape[1]
         if self.training:
             self.limit()
         scale = self.log_scale.float().exp()
-        points, target = self.head(summary), F.normalize(target.float(), dim=-1)  # [B, E] each
-        all_points, all_targets, all_valid = gathered(points), gathered(target), gathered(valid)
+        points, target = self.head(summary), F.normalize(target.float(), dim=-1).flatten(0, 1)  # [B, E], [B * V, E]
+        all_points, all_targets, all_valid = gathered(points), gathered(target), gathered(valid.flatten())
         if extra is not None:
             all_targets = torch.cat([all_targets, F.normalize(extra.float(), dim=-1)])
             all_valid = torch.cat([all_valid, all_valid.new_ones(len(extra))])
-        to_target = _cross_entropy(scale, points, all_targets, positive & all_valid, all_valid)
-        to_points = _cross_entropy(scale, target, all_points, positive[:, : len(all_points)], torch.ones_like(all_valid[: len(all_points)]))
-        return mean((to_target + to_points) / 2, rows)
+        logits, apart = scale * points @ all_targets.T, []  # [B, A * V + Q]
+        for view in range(views):
+            # Right answers of other views stay out of the softmax of this one.
+            own = right.of_shapes & _of_view(view, views, len(all_points), logits.shape[1], logits.device)
+            apart.append(_cross_entropy(logits, own & all_valid, all_valid & (own | ~right.of_shapes)))
+        to_target = torch.stack(apart, 1)  # [B, V]
+        everyone = torch.ones_like(right.of_targets[:1])
+        to_points = _cross_entropy(scale * target @ all_points.T, right.of_targets, everyone).unflatten(0, (-1, views))  # [B, V]
+        return mean(over_views((to_target + to_points) / 2, valid), rows)
 
 
 class Regression(nn.Module):
@@ -132,15 +146,84 @@ class Regression(nn.Module):
         self.register_buffer("average", average.float().clone())
         self.register_buffer("deviation", variance.float().sqrt().where(variance > 1e-12, 1.0))  # a constant has no scale to take out
 
-    def forward(self, summary: Tensor, target: Tensor, rows: Tensor) -> Tensor:
-        """The loss, a scalar, given summary [B, D], target [B, E] and the shapes that count, rows [B] bool."""
-        out, target = self.head(summary), (target.float() - self.average) / self.deviation
+    def forward(self, summary: Tensor, target: Tensor, rows: Tensor, valid: Tensor) -> Tensor:
+        """The loss, a scalar, given summary [B, D], target [B, V, E], the shapes that count, rows [B] bool, and the targets that are there,
+        valid [B, V] bool.
+
+        Of several views it is the mean of the losses, and not the loss to the mean of their embeddings: it is then the loss of one view,
+        with less noise, and the weights of teachers mean the same for any number of views.
+        """
+        target = (target.float() - self.average) / self.deviation
+        out = self.head(summary).unsqueeze(1).expand_as(target)
         cosine = 1 - F.cosine_similarity(out, target, dim=-1)
-        return mean(0.9 * cosine + 0.1 * F.smooth_l1_loss(out, target, reduction="none").mean(-1), rows)
+        return mean(over_views(0.9 * cosine + 0.1 * F.smooth_l1_loss(out, target, reduction="none").mean(-1), valid), rows)
+
+
+class Balance(nn.Module):
+    """Brings losses to a common scale. What it remembers of each is in the order of `products`."""
+
+    def __init__(self, products: Sequence[str]) -> None:
+        super().__init__()
+        self.products = tuple(products)
+
+    def forward(self, product: str, loss: Tensor, heard: Tensor, contrast: bool) -> Tensor:
+        """A loss on the common scale.
+
+        Args:
+            product: its name.
+            loss: the loss, a scalar, on one rank.
+            heard: bool, whether it counts any shape on any rank.
+            contrast: whether it is a cross-entropy. Otherwise it is a distance.
+        """
+        raise NotImplementedError
+
+
+class Uncertainty(Balance):
+    """Homoscedastic uncertainty (https://arxiv.org/abs/1705.07115): a loss is divided by a learned variance, or twice that if it is a
+    distance, and the logarithm of the deviation is added, without which the variance would grow for ever.
+
+    Both kinds of loss come to rest where they are multiplied by half of their inverse. The sum may become negative.
+    """
+
+    def __init__(self, products: Sequence[str]) -> None:
+        super().__init__(products)
+        self.log_variance = nn.Parameter(torch.zeros(len(self.products)))
+
+    def forward(self, product: str, loss: Tensor, heard: Tensor, contrast: bool) -> Tensor:
+        own = self.log_variance[self.products.index(product)]
+        # A loss of no shape is 0, and would pull its variance to 0.
+        return torch.where(heard, (-own).exp() * loss / (1 if contrast else 2) + own / 2, loss)
+
+
+class RunningMean(Balance):
+    """A loss is divided by its own running mean, over all ranks, as in AdaLoss (https://arxiv.org/abs/1708.06832). So all count the same,
+    whatever their scale, and a loss that falls keeps its share. The sum of the losses says little: it stays near 1."""
+
+    mean: Tensor
+    decay: float = 0.99
+
+    def __init__(self, products: Sequence[str]) -> None:
+        super().__init__(products)
+        self.register_buffer("mean", torch.zeros(len(self.products)))
+
+    def forward(self, product: str, loss: Tensor, heard: Tensor, contrast: bool) -> Tensor:
+        place = self.products.index(product)
+        before, now = self.mean[place].clone(), gathered(loss.detach().reshape(1)).mean()
+        if self.training:
+            moved = torch.where(before > 0, self.decay * before + (1 - self.decay) * now, now)
+            self.mean[place] = before = torch.where(heard, moved, before)
+        return loss / before.where(before > 0, 1)
+
+
+BALANCES: Final[dict[str, type[Balance]]] = {"uncertainty": Uncertainty, "running": RunningMean}
 
 
 class TeacherLosses(nn.Module):
-    """The losses of all teachers, given a summary."""
+    """The losses of all teachers, given a summary.
+
+    With `queries="teacher"` every teacher's heads read a summary of its own. What is called the summary here is then all of them, one
+    behind the other in the order of the teachers, [B, T * D], as `Align.summaries` gives them.
+    """
 
     def __init__(self, dim: int, teachers: tuple[Teacher, ...], options: AlignOptions, statistics: Statistics) -> None:
         """
@@ -157,6 +240,10 @@ class TeacherLosses(nn.Module):
         if not teachers or len({t.name for t in teachers}) < len(teachers):
             raise UserError(f"expected one or more teachers of different names, got {[t.name for t in teachers]}")
         self.teachers, self.options = teachers, options
+        self.own = options.queries == "teacher"
+        """Whether each teacher has a summary of its own."""
+        if self.own and len(teachers) == 1:
+            raise UserError("align.queries=teacher has no effect with one teacher: leave it out")
         self.targets = nn.ModuleDict()
         linear = options.projection == "linear"
         for teacher in teachers:
@@ -170,6 +257,9 @@ class TeacherLosses(nn.Module):
                         f"{product}: regression needs the mean and variance of its embeddings, got them for {sorted(statistics)}"
                     )
 
+        products = [product for teacher in teachers for product in _products(teacher)]
+        self.balance = BALANCES[options.balance](products) if options.balance != "none" else None
+
     def draw(self, count: int, generator: torch.Generator) -> AlignDraw:
         """Random choices for `count` shapes, on the generator's device."""
         chance = torch.rand(count, len(self.teachers), generator=generator, device=generator.device)
@@ -178,7 +268,13 @@ class TeacherLosses(nn.Module):
 
     def embed(self, summary: Tensor) -> dict[str, Tensor]:
         """The summary [B, D] in every teacher's space: product to [B, E]. It has unit length where the objective is contrast."""
-        return {product: self._of(product).head(summary) for teacher in self.teachers for product in _products(teacher)}
+        return {product: self.project(product, summary) for teacher in self.teachers for product in _products(teacher)}
+
+    def project(self, product: str, summary: Tensor) -> Tensor:
+        """The summary [B, D] in the space of a teacher by the head of one product, such as `text/clip`, [B, E]."""
+        column = next(i for i, teacher in enumerate(self.teachers) if product in _products(teacher))
+        embedded: Tensor = self._of(product).head(self._read(summary, column))
+        return embedded
 
     def contrast(self, product: str) -> Contrast:
         """The head and the temperature of a product, such as `text/clip`, whose objective is contrast."""
@@ -196,28 +292,35 @@ class TeacherLosses(nn.Module):
             return self._losses(summary.float(), batch, draw)
 
     def _losses(self, summary: Tensor, batch: Batch, draw: AlignDraw) -> dict[str, Tensor]:
-        positive = positives(batch, self.options.positives)
-        everyone = torch.ones_like(batch.label, dtype=torch.bool)
+        right = answers(batch, self.options.positives)
+        everyone = torch.ones_like(batch.label, dtype=torch.bool).unsqueeze(1).expand(-1, batch.views)
         losses, total = {}, summary.new_zeros(())
         for column, teacher in enumerate(self.teachers):
-            products = targets(teacher.name, teacher.text)
+            products, own = targets(teacher.name, teacher.text), self._read(summary, column)
             for side, product in products.items():
                 text = side == "text"
                 embedded = batch.text if text else batch.image
                 if teacher.name not in embedded:
                     raise UserError(f"the batch has no target {product}, only {sorted(embedded)}")
-                valid = (batch.text_valid if text else batch.image_valid).get(teacher.name, everyone)
-                rows = valid & draw.keep[:, column]
+                target = _by_view(embedded[teacher.name], 3)
+                valid = _by_view((batch.text_valid if text else batch.image_valid).get(teacher.name, everyone), 2)
+                rows = valid.any(1) & draw.keep[:, column]
                 loss_of = self._of(product)
                 if isinstance(loss_of, Contrast):
                     extra = batch.negatives and (batch.negatives.text if text else batch.negatives.image)[teacher.name]
-                    loss = loss_of(summary, embedded[teacher.name], rows, valid, positive, extra)
+                    loss = loss_of(own, target, rows, valid, right, extra)
                 else:
-                    loss = loss_of(summary, embedded[teacher.name], rows)
+                    loss = loss_of(own, target, rows, valid)
                 weight = 1 / len(self.teachers) if teacher.weight is None else teacher.weight
                 losses[product] = loss
+                if self.balance is not None:
+                    loss = self.balance(product, loss, gathered(rows).any(), isinstance(loss_of, Contrast))
                 total = total + weight * loss / len(products)
         return losses | {"loss": total}
+
+    def _read(self, summary: Tensor, column: int) -> Tensor:
+        """What a teacher's heads read of the summary. [B, D]"""
+        return summary.unflatten(-1, (len(self.teachers), -1))[..., column, :] if self.own else summary
 
     def _of(self, product: str) -> Contrast | Regression:
         module = self.targets[module_name(product)]
@@ -302,7 +405,8 @@ class Align(nn.Module):
         """
         super().__init__()
         self.encoder = encoder
-        self.pool = AttentionPool(encoder.dim, options.heads) if options.pool == "attention" else MaxPool()
+        queries = len(teachers) if options.queries == "teacher" else 1
+        self.pool = AttentionPool(encoder.dim, options.heads, queries) if options.pool == "attention" else MaxPool()
         self.teachers = TeacherLosses(encoder.dim, teachers, options, statistics or {})
         self.options = options
         # Made last, so that all other weights begin as without them.
@@ -326,7 +430,7 @@ class Align(nn.Module):
         """Losses by product, and under "loss" their weighted sum."""
         patches = self.encoder.patchify(batch.points, batch.ordered)
         tokens = self.encoder(patches).tokens
-        losses: dict[str, Tensor] = self.teachers(self.pool(tokens), batch, draw)
+        losses: dict[str, Tensor] = self.teachers(self.summaries(tokens), batch, draw)
         total = losses["loss"]
         if self.local is not None:
             local: dict[str, Tensor] = self.local(tokens, batch)
@@ -340,6 +444,19 @@ class Align(nn.Module):
             total = total + self.options.reconstruction_weight * losses["reconstruction"]
         return losses | {"loss": total}
 
+    @property
+    def reader(self) -> nn.Module:
+        """What makes the summary that the teachers' heads read: the pooling, or the summaries of its queries if each teacher has one."""
+        return EachQuery(self.pool) if self.teachers.own and isinstance(self.pool, AttentionPool) else self.pool
+
+    def summaries(self, tokens: Tensor) -> Tensor:
+        """What the teachers' heads read, from tokens [B, G, D]: the summary [B, D], or one for each teacher, [B, T * D]."""
+        if self.teachers.own:
+            assert isinstance(self.pool, AttentionPool)
+            return self.pool.each(tokens).flatten(1)
+        summary: Tensor = self.pool(tokens)
+        return summary
+
     @torch.no_grad()
     def features(self, points: Tensor, ordered: bool) -> Features:
         """Tokens and summary of whole shapes, points [B, P, C], without gradient. A guide writes these. The model must be in evaluation
@@ -351,31 +468,66 @@ class Align(nn.Module):
         return Features(tokens=tokens, summary=self.pool(tokens))
 
 
-def positives(batch: Batch, mode: Literal["either", "text", "category", "none"]) -> Tensor:
-    """Right answers for each shape of the batch among the shapes of all ranks and the extra rows, [B, A + Q] bool.
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """The right answers of a step."""
+
+    of_shapes: Tensor
+    """[B, A * V + Q] bool: which targets are right for a shape, among those of all ranks' shapes, view by view of each, and the extra
+    rows."""
+    of_targets: Tensor
+    """[B * V, A] bool: which shapes are right for a target."""
+
+
+def answers(batch: Batch, mode: Literal["either", "text", "category", "none"]) -> Answers:
+    """Right answers for the shapes of the batch and their targets.
 
     A shape is always its own right answer, also if it comes twice in a batch: batches are cut across epochs, and `data.passes` may repeat
-    shapes.
+    shapes. Of several texts one that is equal is enough.
     """
-    more = batch.negatives
-    positive = batch.index.unsqueeze(1) == gathered(batch.index)  # [B, A]
-    if more is not None:
-        positive = F.pad(positive, (0, len(more.label)))  # [B, A + Q]
-    pairs: list[tuple[Tensor | None, Tensor | None]] = []
-    if mode in ("either", "text"):
-        pairs.append((batch.text_key, more.text_key if more else None))
+    more, views = batch.negatives, batch.views
+    same = batch.index.unsqueeze(1) == gathered(batch.index)  # [B, A]
     if mode in ("either", "category"):
-        pairs.append((batch.label, more.label if more else None))
-    for here, extra in pairs:
-        if here is not None:
-            everywhere = gathered(here) if extra is None else torch.cat([gathered(here), extra])
-            positive = positive | ((here.unsqueeze(1) == everywhere) & (here.unsqueeze(1) >= 0))
-    return positive
+        same = same | _equal(batch.label, gathered(batch.label))
+    of_shapes, of_targets = same.repeat_interleave(views, 1), same.repeat_interleave(views, 0)
+    if more is not None:
+        beyond = torch.zeros_like(of_shapes[:, :1]).expand(-1, len(more.label))  # [B, Q]
+        if mode in ("either", "category"):
+            beyond = beyond | _equal(batch.label, more.label)
+        of_shapes = torch.cat([of_shapes, beyond], 1)
+    if mode in ("either", "text") and batch.text_key is not None:
+        keys = _by_view(batch.text_key, 2)  # [B, V]
+        everywhere = gathered(keys)  # [A, V]
+        targets = everywhere.flatten() if more is None else torch.cat([everywhere.flatten(), more.text_key])
+        for view in range(views):  # one after the other: all pairs of views at once would be V times as large
+            of_shapes = of_shapes | _equal(keys[:, view], targets)
+            of_targets = of_targets | _equal(keys.flatten(), everywhere[:, view])
+    return Answers(of_shapes=of_shapes, of_targets=of_targets)
 
 
-def _cross_entropy(scale: Tensor, query: Tensor, keys: Tensor, positive: Tensor, usable: Tensor) -> Tensor:
-    """Cross-entropy [B] of each query [B, E] against keys [A, E] with the truth spread evenly over its positives [B, A]."""
-    logits = scale * query @ keys.T  # [B, A]
+def over_views(losses: Tensor, valid: Tensor) -> Tensor:
+    """Mean over the views of each shape that are there, losses [B, V] to [B]; 0 without any. valid: [B, V] bool."""
+    return losses.where(valid, 0).sum(1) / valid.sum(1).clamp(min=1)
+
+
+def _equal(here: Tensor, there: Tensor) -> Tensor:
+    """Which numbers [n] equal which others [m], [n, m] bool. Negative ones stand for nothing, and equal none."""
+    return (here.unsqueeze(1) == there) & (here.unsqueeze(1) >= 0)
+
+
+def _by_view(tensor: Tensor, axes: int) -> Tensor:
+    """A tensor of a batch with an axis for views, [B, V, ...], which it has not if there is one view. `axes`: how many it then has."""
+    return tensor if tensor.dim() == axes else tensor.unsqueeze(1)
+
+
+def _of_view(view: int, views: int, shapes: int, columns: int, device: torch.device) -> Tensor:
+    """Which columns of logits are one view of the A shapes, or extra rows, which have one view. [A * V + Q] bool"""
+    column = torch.arange(columns, device=device)
+    return (column % views == view) | (column >= shapes * views)
+
+
+def _cross_entropy(logits: Tensor, positive: Tensor, usable: Tensor) -> Tensor:
+    """Cross-entropy [n] of logits [n, m] with the truth spread evenly over the positives [n, m]. Only usable columns count, [n, m]."""
     truth = (logits * positive).sum(1) / positive.sum(1).clamp(min=1)
     return logits.masked_fill(~usable, -1e4).logsumexp(1) - truth  # exp(-1e4) is 0, and a row with no usable key stays finite
 

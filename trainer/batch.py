@@ -4,7 +4,8 @@ A stage is called as `stage(batch, stage.draw(count, generator))` and returns lo
 choices are drawn outside of the forward pass, so that the stage compiles as one graph, and so that each of several ranks can draw for the
 whole batch from an equal generator and then keep its own rows (`Draw.rows`).
 
-Letters: B shapes, P points, C channels (xyz, or xyz and rgb), E a teacher's width, G tokens, D encoder width, Q extra rows.
+Letters: B shapes, V views of a shape, P points, C channels (xyz, or xyz and rgb), E a teacher's width, G tokens, D encoder width, Q extra
+rows.
 """
 
 import dataclasses
@@ -90,13 +91,13 @@ class Batch(Tensors):
     ordered: bool = True
     """Whether the points are in farthest-point order, as the blocks of a cache are."""
     image: dict[str, Tensor] = field(default_factory=dict)
-    """Teacher to [B, E]: the embedding of one view."""
+    """Teacher to [B, E]: the embedding of one view. This and the next four are [B, V, ...] if a step has several views of each shape."""
     text: dict[str, Tensor] = field(default_factory=dict)
     """Teacher to [B, E]: the embedding of one text."""
     text_key: Tensor | None = None
     """[B] int64: equal for equal texts, -1 for none."""
     image_valid: dict[str, Tensor] = field(default_factory=dict)
-    """Teacher to [B] bool: whether the shape has an image target; otherwise its row in `image` has any finite numbers. A teacher without an
+    """Teacher to [B] bool: whether there is an image target; otherwise its row in `image` has any finite numbers. A teacher without an
     entry has all its image targets."""
     text_valid: dict[str, Tensor] = field(default_factory=dict)
     """Teacher to [B] bool: the same for `text`."""
@@ -109,6 +110,12 @@ class Batch(Tensors):
     dense_seen: dict[str, Tensor] = field(default_factory=dict)
     """Teacher to [B, G] bool: whether a view of the shape sees the group. Otherwise its row in `dense` has any finite numbers."""
     negatives: Negatives | None = None
+
+    @property
+    def views(self) -> int:
+        """Number of views, and of texts, of each shape, V."""
+        found = next(iter((*self.image.values(), *self.text.values())), None)
+        return 1 if found is None or found.dim() == 2 else found.shape[1]
 
 
 def regrouped(batch: Batch, source: Tensor | None) -> Batch:

@@ -216,6 +216,17 @@ class DistillConfig(StageConfig):
                 "align.local_weight is a loss of stage 1 and has no effect in stage 2: leave it out, or predict patch features by --set "
                 "distill.tokens=dense"
             )
+        if self.align.reconstruction_weight:
+            raise UserError(
+                "align.reconstruction_weight is a loss of stage 1 and has no effect in stage 2: leave it out, or reconstruct by --set "
+                "distill.reconstruction_weight=1"
+            )
+        if self.align.queries != "shared":
+            raise UserError("align.queries is a setting of stage 1, and stage 2 pools by one query: leave it out")
+        if self.align.balance != "none" and not self.distill.teacher_weight:
+            raise UserError(
+                "align.balance has no effect without losses on teachers' embeddings: leave it out, or set distill.teacher_weight"
+            )
 
     @property
     def needs_guide(self) -> bool:

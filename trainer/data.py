@@ -11,8 +11,8 @@ from which batches are cut; only shapes that do not fill the last batch of a run
 Several caches form one data set: classes are matched by name, teachers by name and weights. `trainer.part` reads one cache. A place is a
 position in the list of all selected shapes of all caches (`Pool`).
 
-Letters: B shapes in a batch, S places, N shapes of a cache, P points, C channels, V views, M templates, E a teacher's width, G tokens,
-D the guide's width, R blocks, Q extra rows.
+Letters: B shapes in a batch, S places, N shapes of a cache, P points, C channels, V views in a step, M templates, E a teacher's width,
+G tokens, D the guide's width, R blocks, Q extra rows.
 """
 
 import contextlib
@@ -123,7 +123,8 @@ class Choices(Arrays):
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn(Shapes):
-    """The shapes of a batch and the random choices for them. Every array has the shape [B]."""
+    """The shapes of a batch and the random choices for them. Every array has the shape [B]; or [B * V], the V views of one shape after
+    those of the one before, which differ in nothing but view and text."""
 
     block: Ints
     look: NDArray[np.float64]
@@ -234,6 +235,8 @@ class Data:
             raise UserError(
                 "data.captions has no effect: no captions are read. Leave it out (--set data.captions=), or lower data.templates"
             )
+        if config.views > 1 and not any(part.varied for part in self.parts):
+            raise UserError("data.views has no effect: every shape has one view and one text. Leave it out (--set data.views=1)")
         guides = _united({part.cache.path: {"guide": part.guide} for part in self.parts if part.guide})
         self.guide: GuideSpec | None = guides.get("guide")
         self.patches = self._united_patches()
@@ -307,9 +310,10 @@ class Data:
         teachers = f"; teachers {', '.join(named)}" if named else ""
         few = "" if self.config.resample else "fewer points in farthest-point order than centres, which are therefore "
         patches = f"; patch features of {', '.join(self.patches)} on the first {self._blocks_used()}" if self.patches else ""
+        views = f"; {self.config.views} views and texts of a shape in a step" if self.config.views > 1 else ""
         order = "" if self.ordered else f"; {few or 'points and centres '}sampled at every step"
         cut = f"; {self.points} points a shape, as the smallest blocks have" if len({p.points.count for p in self.parts}) > 1 else ""
-        return f"{caches}{teachers}{patches}{cut}{order}"
+        return f"{caches}{teachers}{views}{patches}{cut}{order}"
 
     def _blocks_used(self) -> str:
         """Number of blocks of a shape that are used, in words."""
@@ -360,43 +364,49 @@ class Data:
 
     def reads(self, number: int, share: slice = slice(None)) -> Iterator[tuple[Part, Rows, Ints]]:
         """Tell what `batch` reads from files: for each array, its cache and the rows that are read. [n]"""
-        drawn, others = self._drawn(number, share)
+        drawn, seen, others = self._drawn(number, share)
         for i, part in enumerate(self.parts):
-            mine = drawn.of(np.flatnonzero(drawn.part == i))
+            mine, looks = (some.of(np.flatnonzero(some.part == i)) for some in (drawn, seen))
             theirs = None if others is None else others.of(np.flatnonzero(others.part == i))
             for rows in (*self.points_of(part), *part.guided.values(), *itertools.chain(*part.dense.values())):
                 yield part, rows, mine.row
-            both = mine.row if theirs is None else np.concatenate([mine.row, theirs.row])
-            captioner = mine.captioner if theirs is None else np.concatenate([mine.captioner, theirs.captioner])
+            both = looks.row if theirs is None else np.concatenate([looks.row, theirs.row])
+            captioner = looks.captioner if theirs is None else np.concatenate([looks.captioner, theirs.captioner])
             for rows in part.images.values():
                 yield part, rows, both
             for arrays in part.texts.values():
                 for place, rows in enumerate(arrays):
                     yield part, rows, both[captioner == place]
 
-    def _drawn(self, number: int, share: slice) -> tuple[Drawn, Drawn | None]:
-        """The shapes of rows `share` of a batch with their random choices, and those of its other shapes, if there are any."""
+    def _drawn(self, number: int, share: slice) -> tuple[Drawn, Drawn, Drawn | None]:
+        """The shapes of rows `share` of a batch with their random choices [B], the same for each of their views [B * V], and those of the
+        batch's other shapes, if there are any [Q]."""
         rng, captioners = (np.random.default_rng((self.seed, stream, number)) for stream in (DRAW, CAPTIONER))
         # Draw for the whole batch first, then take this rank's rows: the choices must not depend on the number of ranks.
-        drawn = self._draw(self.epochs.batch(number), rng, captioners).of(share)
+        views = self.config.views
+        start, stop, _ = share.indices(self.size)
+        seen = self._draw(self.epochs.batch(number), rng, captioners, views).of(slice(start * views, stop * views))
+        drawn = seen.of(slice(None, None, views))
         wanted = self.config.negatives if self.teachers else 0
-        return drawn, self._draw(self.epochs.following(number, wanted), rng, captioners) if wanted else None  # the same for all ranks
+        others = self._draw(self.epochs.following(number, wanted), rng, captioners) if wanted else None  # the same for all ranks
+        return drawn, seen, others
 
     def batch(self, number: int, share: slice = slice(None)) -> Batch:
         """Rows `share` of batch `number`."""
-        drawn, others = self._drawn(number, share)
-        image, text = self._images(drawn), self._texts(drawn)
+        drawn, seen, others = self._drawn(number, share)
+        image, text = self._images(seen), self._texts(seen)
+        image_valid, text_valid = self._valid("image", image, seen), self._valid("text", text, seen)
         guide = self.guide
         return Batch(
             points=self._resampled(drawn, number, share) if self.config.resample else self._points(drawn, drawn.block),
             index=torch.from_numpy(self._first_index[drawn.part] + drawn.row),
             label=torch.from_numpy(drawn.label),
             ordered=self.ordered,
-            image=image,
-            text=text,
-            text_key=self._text_keys(drawn),
-            image_valid=self._valid("image", image, drawn),
-            text_valid=self._valid("text", text, drawn),
+            image={name: self._by_shape(values) for name, values in image.items()},
+            text={name: self._by_shape(values) for name, values in text.items()},
+            text_key=self._by_shape(self._text_keys(seen)),
+            image_valid={name: self._by_shape(there) for name, there in image_valid.items()},
+            text_valid={name: self._by_shape(there) for name, there in text_valid.items()},
             guide_tokens=None if guide is None else self._guided("tokens", drawn, guide.tokens, guide.dim),
             guide_summary=None if guide is None else self._guided("summary", drawn, guide.dim),
             dense={name: self._dense(name, drawn) for name in self.patches},
@@ -406,16 +416,21 @@ class Data:
 
     # ---- random choices
 
-    def _draw(self, places: PlaceNumbers, rng: np.random.Generator, captioners: np.random.Generator) -> Drawn:
-        """Draw the choices for the shapes at these places: the captioner from `captioners`, everything else from `rng`."""
-        shapes = self.pool.at(places)
+    def _draw(self, places: PlaceNumbers, rng: np.random.Generator, captioners: np.random.Generator, views: int = 1) -> Drawn:
+        """Draw the choices for some views and texts of the shapes at these places: the captioner from `captioners`, everything else from
+        `rng`."""
         # Always draw all random numbers, needed or not. So the view of a shape does not change if, for example, templates are turned off,
         # and runs that differ in one setting make the same other choices.
-        block, view, caption, template, kind = rng.random((5, len(places)))
+        block, *chances = rng.random((5, len(places)))
+        # A separate stream: a run with one captioner draws the same as in versions without several captioners.
+        chances.append(captioners.random(len(places)))
+        # Chances that are 1 / V apart choose V different ones of V or more, in arrays of any size, and each of these as often as any other
+        # does. The first view is the one that a run with one view draws.
+        view, caption, template, kind, captioner = (((c[:, None] + np.arange(views) / views) % 1).ravel() for c in chances)
+        shapes, block = self.pool.at(np.repeat(places, views)), np.repeat(block, views)
         choices = self._choices.of(shapes.part)
         filled = (kind < self.config.templates) & (choices.templates > 0) & (shapes.own_class >= 0)
-        # A separate stream: a run with one captioner draws the same as in versions without several captioners.
-        captioner = self._mix.captioner(shapes.part, shapes.row, captioners.random(len(places)))
+        captioner = self._mix.captioner(shapes.part, shapes.row, captioner)
         return Drawn(
             **vars(shapes),
             block=_below(choices.blocks, block),
@@ -543,6 +558,10 @@ class Data:
     def _there(self, flags: NDArray[np.bool_]) -> Tensor:
         """Flags where the targets of the batch are. [B] bool"""
         return torch.from_numpy(flags)
+
+    def _by_shape(self, tensor: Tensor) -> Tensor:
+        """What views have, [B * V, ...], by shape and view, [B, V, ...], if there are several."""
+        return tensor.unflatten(0, (-1, self.config.views)) if self.config.views > 1 else tensor
 
     def _text_keys(self, drawn: Drawn) -> Tensor:
         """A number for each drawn text. Equal texts have equal numbers, also in different caches. [B]"""

@@ -25,7 +25,7 @@ from cache_schema.errors import UserError
 from trainer import ops, reconstruction
 from trainer.align import AlignDraw, PatchTeacher, TeacherLosses, patch_targets
 from trainer.batch import Batch, Draw, Features
-from trainer.distributed import mean
+from trainer.distributed import mean, moments
 from trainer.encoders.blocks import Transformer, initialise, position_mlp
 from trainer.encoders.protocol import Encoded, Encoder
 from trainer.heads import AttentionPool
@@ -220,8 +220,8 @@ class Distill(nn.Module):
         """The guide's features in the form that the local and the global loss predict."""
         features = _given(features, what)
         if self.options.standardise_targets:
-            rows = features.flatten(0, -2)
-            features = (features - rows.mean(0)) / rows.std(0, correction=0).clamp(min=1e-6)
+            average, variance, _ = moments(features.flatten(0, -2))
+            features = (features - average) / variance.sqrt().clamp(min=1e-6)
         return F.layer_norm(features, features.shape[-1:]) if self.options.normalise_targets else features
 
     def _projected(self, summary: Tensor, batch: Batch) -> Tensor:

@@ -257,6 +257,18 @@ def mean(values: Tensor, rows: Tensor) -> Tensor:
     return ranks * values.where(rows, 0).sum() / count.clamp(min=1)
 
 
+def moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and variance over the rows [n, C] of all ranks, [C] each, and the number of these rows, [C]. Ranks may have different numbers
+    of rows. The gradients are those of the whole batch."""
+    variance, average = torch.var_mean(x, 0, correction=0)
+    own = torch.full_like(average, len(x))
+    averages, variances, counts = gathered(torch.stack([average, variance, own]).unsqueeze(0)).unbind(1)  # [R, C] each
+    rows = counts.sum(0)
+    average = (counts * averages).sum(0) / rows
+    variance = (counts * (variances + (averages - average).square())).sum(0) / rows
+    return average, variance, rows
+
+
 def gathered(x: Tensor) -> Tensor:
     """Rows of all ranks in rank order, [B, ...] to [A, ...]. Each rank gets the gradients of its own rows."""
     if not _distributed():
@@ -304,12 +316,7 @@ class SyncBatchNorm(nn.BatchNorm1d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
-        variance, mean = torch.var_mean(x.float(), 0, correction=0)
-        own = torch.full_like(mean, len(x))
-        means, variances, counts = gathered(torch.stack([mean, variance, own]).unsqueeze(0)).unbind(1)  # [R, C] each
-        rows = counts.sum(0)
-        mean = (counts * means).sum(0) / rows
-        variance = (counts * (variances + (means - mean).square())).sum(0) / rows
+        mean, variance, rows = moments(x.float())
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None and self.momentum
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)

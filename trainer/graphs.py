@@ -93,6 +93,7 @@ class Graph(nn.Module):
             self.encoder: Encoder = model.encoder
             self.pool: nn.Module | None = model.pool if isinstance(model, Align) else model.summary
             self.teachers: TeacherLosses | None = model.teachers if self.pool is not None else None
+            self.reader = model.reader if isinstance(model, Align) and model.teachers.own else None
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The outputs, by position, for the inputs by position."""
@@ -111,7 +112,7 @@ class Graph(nn.Module):
         if self.pool is not None:
             found["summary"] = self.pool(tokens).float()
         if self.teachers is not None:
-            found |= dict(spaces(self.teachers, found["summary"]))
+            found |= dict(spaces(self.teachers, found["summary"] if self.reader is None else self.reader(tokens).float()))
         return found
 
     def _patches(self, inputs: Sequence[Tensor]) -> Patches:
@@ -128,7 +129,7 @@ class Graph(nn.Module):
 
 
 def spaces(teachers: TeacherLosses, vector: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """A summary [B, F] in each teacher's own space: name, such as `image/clip`, and [B, E] of unit length.
+    """What teachers' heads read, [B, F], in each teacher's own space: name, such as `image/clip`, and [B, E] of unit length.
 
     A head that was trained by regression gives standardised embeddings, from which those of the teacher are made.
     """

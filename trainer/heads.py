@@ -1,6 +1,6 @@
 """Heads: modules that map tokens to one summary, or a summary to a teacher's space.
 
-Letters: B shapes, N tokens, D encoder width, H heads, E a teacher's width.
+Letters: B shapes, N tokens, D encoder width, H heads, Q queries, E a teacher's width.
 """
 
 import torch
@@ -14,15 +14,16 @@ from trainer.encoders.blocks import Mlp, attend, initialise
 class AttentionPool(nn.Module):
     """Multi-head attention pooling with one learned query, then an MLP with a residual: [B, N, D] to [B, D].
 
-    The "MAP head" of https://arxiv.org/abs/2106.04560; the same for every encoder.
+    The "MAP head" of https://arxiv.org/abs/2106.04560; the same for every encoder. With several queries, which share everything else, the
+    result is the mean of their summaries: one vector, as wide as with one query, in which no query counts more than another.
     """
 
-    def __init__(self, dim: int, heads: int) -> None:
+    def __init__(self, dim: int, heads: int, queries: int = 1) -> None:
         super().__init__()
         if dim % heads:
             raise UserError(f"attention pooling: the width must be a multiple of the number of heads, got {dim} and {heads}")
-        self.heads = heads
-        self.query = nn.Parameter(torch.empty(1, 1, dim))
+        self.heads, self.queries = heads, queries
+        self.query = nn.Parameter(torch.empty(1, 1, queries * dim))  # one row, so that several do not decay, either
         self.norm1 = nn.LayerNorm(dim)
         self.kv = nn.Linear(dim, 2 * dim, bias=False)
         self.proj = nn.Linear(dim, dim)
@@ -32,12 +33,29 @@ class AttentionPool(nn.Module):
         nn.init.trunc_normal_(self.query, std=0.02)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        found = self.each(tokens)
+        return found.squeeze(1) if self.queries == 1 else found.mean(1)
+
+    def each(self, tokens: Tensor) -> Tensor:
+        """The summary of each query, tokens [B, N, D] to [B, Q, D]."""
         k, v = self.kv(self.norm1(tokens)).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)  # [B, H, N, D / H] each
         # Not `len`, here and in the encoders: it would fix the number of shapes in an exported graph.
-        q = self.query.to(k.dtype).expand(tokens.shape[0], -1, -1).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, H, 1, D / H]
-        x = self.proj(attend(q, k, v).transpose(1, 2).flatten(2))  # [B, 1, D]
-        out: Tensor = (x + self.mlp(self.norm2(x))).squeeze(1)
+        query = self.query.unflatten(-1, (self.queries, -1)).squeeze(1)  # [1, Q, D]
+        q = query.to(k.dtype).expand(tokens.shape[0], -1, -1).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, H, Q, D / H]
+        x = self.proj(attend(q, k, v).transpose(1, 2).flatten(2))  # [B, Q, D]
+        out: Tensor = x + self.mlp(self.norm2(x))
         return out
+
+
+class EachQuery(nn.Module):
+    """The summaries of all queries of a pooling, one behind the other: [B, N, D] to [B, Q * D]. It shares the weights of the pooling."""
+
+    def __init__(self, pool: AttentionPool) -> None:
+        super().__init__()
+        self.pool = pool
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.pool.each(tokens).flatten(1)
 
 
 class MaxPool(nn.Module):

@@ -267,7 +267,8 @@ def _take(stage: Stage, config: AlignConfig | DistillConfig, facts: Facts, sourc
         taken = start.take(stage, config, facts, digest, other, heads=not projected)
         taken = dataclasses.replace(taken, notes=(*taken.notes, *_other_points(other, data)))
     if projected and guide is not None:
-        heads = guide.model.get_submodule("teachers").state_dict()
+        # The heads alone: how a guide's losses were balanced is of no use here.
+        heads = {name: value for name, value in guide.model.get_submodule("teachers").state_dict().items() if name.startswith("targets.")}
         checkpoint.assign(stage.get_submodule("teachers"), heads, f"the heads of {guide.run}")
     return taken
 
@@ -508,6 +509,11 @@ def _build(config: AlignConfig | DistillConfig, data: Data, guide: Loaded | None
             tokens, dim = guide.model.encoder.groups, guide.model.encoder.dim
         if isinstance(config, DistillConfig) and config.distill.projected_weight:
             met = guide.header.facts.teachers
+            if guide.header.config.align.queries != "shared":
+                raise UserError(
+                    f"distill.projected_weight: the heads of {guide.run} read summaries of their own (align.queries=teacher), of which a "
+                    "guide tells only the mean: take a guide with align.queries=shared, or --set distill.projected_weight=0"
+                )
             projection = guide.header.config.align.projection
             if config.align.projection != projection:
                 raise UserError(f"the heads of {guide.run} are of another form: --set align.projection={projection}")

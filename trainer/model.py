@@ -34,7 +34,6 @@ from cache_schema.spec import did_you_mean, short
 from cache_schema.store import Cache, open_cache
 from cache_schema.terminal import counted
 from trainer import checkpoint, classifiers, labels, ops
-from trainer.align import Contrast
 from trainer.batch import SIDES, Side, target
 from trainer.checkpoint import Loaded
 from trainer.classifiers import Kept
@@ -261,7 +260,7 @@ class Model:
         """
         self._heads(teacher, head)
         given = taken(clouds)
-        return _form(given)(self._project(self._vectors(given, self._body("summary")), teacher, head))
+        return _form(given)(self._project(self._vectors(given, self._space()), teacher, head))
 
     def teacher_space_cache(
         self, cache: Cache | str | os.PathLike[str], teacher: str, head: Head = "both", rows: Rows | None = None, block: BlockNumbers = 0
@@ -269,7 +268,7 @@ class Model:
         """Embeddings of shapes of a cache in the space of a teacher, [n, E] of unit length. Arguments and errors as in `teacher_space` and
         `embed_cache`."""
         self._heads(teacher, head)
-        return self._project(self._of_cache(self._body("summary"), cache, rows, block), teacher, head).cpu().numpy()
+        return self._project(self._of_cache(self._space(), cache, rows, block), teacher, head).cpu().numpy()
 
     @overload
     def classify(self, clouds: NDArray[Any] | Sequence[NDArray[Any]], labels: str | os.PathLike[str]) -> Prediction[Floats]: ...
@@ -317,6 +316,10 @@ class Model:
     def _body(self, pool: Pool | None) -> Body:
         _choose("pool", pool or self.pool, get_args(Pool))
         return Body.of(self._stage, pool or self.pool)
+
+    def _space(self) -> Body:
+        """The body that gives what the heads of teachers read."""
+        return Body.for_teachers(self._stage)
 
     def _convention(self, convention: Convention | None = None) -> Convention:
         found = convention or self.convention
@@ -379,19 +382,19 @@ class Model:
         ]
         return torch.cat(parts).where(seen[:, None], torch.nan)
 
-    def _heads(self, teacher: str, head: Head) -> tuple[Contrast, ...]:
-        """The heads into a teacher's space, by side. Raises UserError if there are none."""
+    def _heads(self, teacher: str, head: Head) -> tuple[str, ...]:
+        """The names of the heads into a teacher's space, such as `image/clip`. Raises UserError if there are none."""
         _choose("head", head, get_args(Head))
         found = contrasted(self._stage, (teacher,), text=head == "text")[0]
         sides: tuple[Side, ...] = SIDES if head == "both" and found.text else ("image",) if head == "both" else (head,)
-        assert self._stage.teachers is not None
-        return tuple(self._stage.teachers.contrast(target(side, teacher)) for side in sides)
+        return tuple(target(side, teacher) for side in sides)
 
     @torch.no_grad()
     def _project(self, summaries: Tensor, teacher: str, head: Head) -> Tensor:
         """Summaries [n, D] in the space of a teacher, [n, E] of unit length."""
-        summaries = summaries.to(self.device)
-        return F.normalize(torch.stack([module.head(summaries) for module in self._heads(teacher, head)]).mean(0), dim=-1)
+        teachers, summaries = self._stage.teachers, summaries.to(self.device)
+        assert teachers is not None
+        return F.normalize(torch.stack([teachers.project(name, summaries) for name in self._heads(teacher, head)]).mean(0), dim=-1)
 
     def _predicted(
         self, name: str, features: Callable[[Body, nn.Module | None], Tensor], form: Callable[[Tensor], Any], kind: Kind = "either"
@@ -416,7 +419,7 @@ class Model:
             logits = features(found.body, found.head)
             scores = form(found.scores(logits))
             return Prediction(classes=found.classes, probabilities=scores, about=f"classifier {name}", votes=found.votes)
-        return self._zero_shot(known, features(self._body("summary"), None), form)
+        return self._zero_shot(known, features(self._space(), None), form)
 
     def _classifier(self, name: str) -> Kept:
         """A kept classifier, from its file if it is not the one that was used last. Raises as `classifiers.load`."""
@@ -429,12 +432,13 @@ class Model:
     def _zero_shot(self, file: LabelFile, summaries: Tensor, form: Callable[[Tensor], Any]) -> Prediction[Any]:
         """Probabilities of the classes of a label file, of shapes by their summaries [n, D]."""
         teacher = file.teacher.name
-        heads = self._heads(teacher, "both")
+        heads, teachers = self._heads(teacher, "both"), self._stage.teachers
+        assert teachers is not None
         classes = class_means(file.embeddings).to(self.device)  # [K, E]
         summaries = summaries.to(self.device)
         with torch.no_grad():
-            cosines = torch.stack([head.head(summaries) @ classes.T for head in heads]).mean(0)  # [n, K]
-            scale = torch.stack([head.log_scale.float() for head in heads]).mean().exp()
+            cosines = torch.stack([teachers.project(name, summaries) @ classes.T for name in heads]).mean(0)  # [n, K]
+            scale = torch.stack([teachers.contrast(name).log_scale.float() for name in heads]).mean().exp()
         about = f"label set {file.labels.name} of {counted(len(classes), 'class')} by {teacher}, temperature {1 / float(scale):.3g}"
         return Prediction(classes=file.labels.classes, probabilities=form((scale * cosines).softmax(-1)), about=about)
 

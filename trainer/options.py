@@ -23,6 +23,10 @@ class AlignOptions:
     """How tokens are pooled to one summary. `attention`: a learned query attends to them. `max`: their maximum, as in ULIP."""
     heads: int = 6
     """Number of heads in attention pooling and in the decoder of coordinates. `pool=max` has no heads."""
+    queries: Literal["shared", "teacher"] = added("shared")
+    """Queries of attention pooling. `shared`: one, whose summary goes to all teachers. `teacher`: one for each teacher, as each teacher has
+    a token of its own in AM-RADIO (https://arxiv.org/abs/2312.06709). The summary of the model, which is embedded, written by a guide and
+    exported, is then their mean, and a teacher's heads read the summary of its own query, also in zero-shot classification."""
     projection: Literal["mlp", "linear"] = "mlp"
     """How a summary is projected into a teacher's space: by an MLP, or by one matrix as in ULIP."""
     positives: Literal["either", "text", "category", "none"] = "either"
@@ -35,6 +39,10 @@ class AlignOptions:
     of the others. It keeps the features of shapes that the teachers do not know. With 0 it is not computed."""
     reconstruction_depth: int = added(2)
     """Number of blocks in that decoder; on each level if it has several."""
+    balance: Literal["none", "uncertainty", "running"] = added("none")
+    """How losses of teachers are brought to a common scale, before their weights. `none`: not. `uncertainty`: each has a learned noise, by
+    which it is divided (https://arxiv.org/abs/1705.07115). `running`: each is divided by its own running mean, as in AdaLoss
+    (https://arxiv.org/abs/1708.06832)."""
     teacher_drop: float = 0.0
     """Probability that a shape ignores a teacher in a step; at least one teacher is always kept (UNIC, https://arxiv.org/abs/2408.05088)."""
 
@@ -42,8 +50,8 @@ class AlignOptions:
         check_numbers(self, prefix="align.")
         if self.heads < 1:
             raise UserError(f"align.heads must be at least 1, got {self.heads}")
-        if self.pool == "max" and not self.reconstruction_weight:
-            refuse_unread(self, ["heads"], "align.pool=max", prefix="align.")
+        if self.pool == "max":
+            refuse_unread(self, ["queries", *([] if self.reconstruction_weight else ["heads"])], "align.pool=max", prefix="align.")
         for name in ("local_weight", "reconstruction_weight", "reconstruction_depth"):
             if getattr(self, name) < 0:
                 raise UserError(f"align.{name} must not be negative, got {getattr(self, name)}")
@@ -78,8 +86,8 @@ class DistillOptions:
     normalise_targets: bool = False
     """Apply LayerNorm without weights to the guide's tokens and summary. The method does not do this; its effect is not measured."""
     standardise_targets: bool = added(False)
-    """Take the mean and the deviation of each dimension out of the guide's tokens and summary, those of the batch. Without, the direction
-    that all tokens share counts most in the cosine."""
+    """Take the mean and the deviation of each dimension out of the guide's tokens and summary: those of the batch, over all ranks. Without,
+    the direction that all tokens share counts most in the cosine."""
     local_depth: int = 4
     """Number of blocks in the local decoder."""
     global_depth: int = 1

@@ -71,6 +71,9 @@ class DataConfig:
     resample: bool = False
     """At every step, sample points from all used blocks together and find new centres, instead of reading one block. This is slow; it
     serves to measure the effect of stored blocks."""
+    views: int = added(1)
+    """Number of views of a shape, and of texts, that a step draws: all are right answers. The encoder runs once on each shape. Views do not
+    repeat where a shape has as many (HOLA, https://arxiv.org/abs/2606.01334)."""
     negatives: int = 0
     """Number of other shapes whose embeddings serve as additional wrong answers in the contrastive loss."""
     threads: int = label(2)
@@ -95,7 +98,7 @@ class DataConfig:
             raise UserError(f"data.templates must lie in [0, 1], got {self.templates}")
         if self.resident != "no" and self.resample:
             raise UserError(f"data.resident={self.resident} has no effect with data.resample, which samples from files: leave one out")
-        for name, least in {"negatives": 0, "blocks": 0, "threads": 1}.items():
+        for name, least in {"negatives": 0, "views": 1, "blocks": 0, "threads": 1}.items():
             if getattr(self, name) < least:
                 raise UserError(f"data.{name} must be at least {least}, got {getattr(self, name)}")
         if any(p <= 0 for p in self.passes):
@@ -203,6 +206,12 @@ class Part:
     def template_count(self) -> int:
         """Number of templates, M; 0 for none."""
         return 0 if self.template_key is None else self.template_key.shape[1]
+
+    @property
+    def varied(self) -> bool:
+        """Whether shapes have more than one view or text to draw from."""
+        captions = sum(c.keep * (c.views if c.by_view else 1) for c in self.captions)
+        return max([*self.views.values(), captions + self.template_count], default=0) > 1
 
     @property
     def opened(self) -> Iterator[Rows]:
@@ -361,10 +370,10 @@ def check_names(caches: Sequence[Cache], config: DataConfig, needs: Needs) -> No
             raise UserError(f"data.classes: no cache has a class {name!r}{did_you_mean(name, classes)}")
     if needs.teachers:
         _check_teachers(caches, config.teachers)
-    elif config.teachers or config.negatives:
+    elif config.teachers or config.negatives or config.views > 1:
         raise UserError(
-            "data.teachers and data.negatives have no effect: no loss uses a teacher. Leave them out (--set data.teachers= "
-            "--set data.negatives=0), or use the teachers by --set distill.teacher_weight=1"
+            "data.teachers, data.negatives and data.views have no effect: no loss uses a teacher. Leave them out (--set data.teachers= "
+            "--set data.negatives=0 --set data.views=1), or use the teachers by --set distill.teacher_weight=1"
         )
     if needs.groups:
         _check_dense(caches, config.dense)

@@ -65,11 +65,13 @@ def _check_heads(config: StageConfig, encoder: Encoder) -> None:
         UserError: they do not. The message says which number does.
     """
     used = {}
-    if isinstance(config, AlignConfig) and config.align.pool == "attention":
-        used["align.heads"] = config.align.heads
+    if isinstance(config, AlignConfig):
+        decoded = config.align.reconstruction_weight and not isinstance(encoder, OwnDecoder)
+        if config.align.pool == "attention" or decoded:
+            used["align.heads"] = config.align.heads
     if isinstance(config, DistillConfig):
-        decoded = config.distill.local_weight or config.distill.summarises
-        if decoded or (config.distill.reconstruction_weight and not isinstance(encoder, OwnDecoder)):
+        predicted = config.distill.local_weight or config.distill.summarises
+        if predicted or (config.distill.reconstruction_weight and not isinstance(encoder, OwnDecoder)):
             used["distill.heads"] = config.distill.heads
     for setting, heads in used.items():
         width = encoder.dim

@@ -41,6 +41,7 @@ NAMES: Final = {
     "summary": "global decoder",
     "summary.head": "last layer of the global decoder",
     "reconstruction": "decoder of coordinates",
+    "teachers": "scales of the teachers' losses",
 }
 """Parts in words."""
 OPTIMISER: Final = "the state of the optimiser is not taken: the schedule begins anew"
@@ -118,13 +119,19 @@ class _Model:
             found.setdefault(_part(name), {})[name] = value
         # The mean and deviation of a teacher's embeddings are facts of the data, and no weights.
         learnt = {name for name, _ in self.stage.named_parameters()}
-        return {part: {n: v for n, v in own.items() if n in learnt or part in WIDE} for part, own in found.items()}
+        kept = {part: {n: v for n, v in own.items() if n in learnt or part in WIDE} for part, own in found.items()}
+        return {part: own for part, own in kept.items() if own}  # not the running means of losses, either
 
     def meaning(self, part: str) -> object:
         """What a part needs to have in common with another one, beyond names and shapes."""
         if part == "pool":
-            return ("align.heads", self.config.align.heads)
-        if part in ("local", "summary", "reconstruction") and isinstance(self.config, DistillConfig):
+            asked = tuple(t.name for t in self.facts.teachers) if self.config.align.queries == "teacher" else ()  # whose each query is
+            return ("align.heads", self.config.align.heads, asked)
+        if part == "teachers":  # a number for each loss
+            return tuple((t.name, t.text, t.fingerprint) for t in self.facts.teachers)
+        if part == "reconstruction":
+            return ("heads", (self.config.distill if isinstance(self.config, DistillConfig) else self.config.align).heads)
+        if part in ("local", "summary") and isinstance(self.config, DistillConfig):
             return ("distill.heads", self.config.distill.heads)
         if part in ("local.head", "summary.head") and isinstance(self.config, DistillConfig):
             if part == "local.head" and self.config.distill.predicts == "dense":
@@ -205,7 +212,8 @@ def _unfit(part: str, mine: _Model, theirs: _Model, own: dict[str, Tensor] | Non
     if any(own[name].shape != given[name].shape for name in own):
         return "of another shape"
     if mine.meaning(part) != theirs.meaning(part):
-        teacher = part.startswith(("teachers.", "local.heads."))
+        heads = mine.config.align.heads, theirs.config.align.heads
+        teacher = part.startswith(("teachers", "local.heads.")) or (part == "pool" and heads[0] == heads[1])
         return "of another teacher" if teacher else "of another guide" if part.endswith(".head") else "of another number of heads"
     return ""
 

@@ -11,7 +11,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.align import Align, AlignDraw, Contrast, Regression, Teacher, TeacherLosses, positives
+from trainer.align import Align, AlignDraw, Contrast, Regression, Teacher, TeacherLosses, answers
 from trainer.batch import Batch, Negatives
 from trainer.distributed import gathered, mean
 from trainer.encoders import catalog
@@ -71,8 +71,8 @@ def info_nce(points: Tensor, targets: Tensor, extra: Tensor, scale: float, right
         to_target = {j: math.exp(scale * F.cosine_similarity(points[i], candidates[j], dim=0).item()) for j in columns}
         to_points = {j: math.exp(scale * F.cosine_similarity(targets[i], points[j], dim=0).item()) for j in range(len(points))}
         parts = []
-        for likely, answers in ((to_target, right[i] & set(columns)), (to_points, {j for j in right[i] if j < len(points)})):
-            parts.append(-sum(math.log(likely[j] / sum(likely.values())) for j in answers) / len(answers))
+        for likely, good in ((to_target, right[i] & set(columns)), (to_points, {j for j in right[i] if j < len(points)})):
+            parts.append(-sum(math.log(likely[j] / sum(likely.values())) for j in good) / len(good))
         out.append(sum(parts) / 2)
     return out
 
@@ -82,7 +82,7 @@ RIGHT = [{0, 1}, {0, 1}, {2, 3}, {2, 3}, {4}, {5, 6, 7}]
 
 def test_right_answers_share_the_text_or_the_category(batch):
     def found(mode: str) -> list[set[int]]:
-        return [set(row.nonzero().flatten().tolist()) for row in positives(batch, mode)]
+        return [set(row.nonzero().flatten().tolist()) for row in answers(batch, mode).of_shapes]
 
     assert found("either") == RIGHT
     assert found("text") == [{0, 1}, {0, 1}, {2}, {3}, {4}, {5, 6}]
@@ -111,7 +111,7 @@ def test_shapes_without_a_target_are_neither_asked_nor_wrong_answers(batch, summ
     embedded = losses.embed(summary)["image/clip"].detach()
     expected = info_nce(embedded, batch.image["clip"], batch.negatives.image["clip"], 5, RIGHT, [0, 2, 3, 4])
     assert found["image/clip"].item() == pytest.approx(sum(expected) / 4, rel=1e-5)
-    one = losses.targets["image/dino_v2"](summary, batch.image["dino.v2"], ~valid)
+    one = losses.targets["image/dino_v2"](summary, batch.image["dino.v2"].unsqueeze(1), ~valid, ~valid.unsqueeze(1))
     assert found["image/dino.v2"].item() == one.item()
 
 
@@ -308,5 +308,5 @@ def test_a_mean_leaves_rows_out():
 
 def test_a_constant_dimension_does_not_blow_a_regression_up(summary):
     regression = Regression(D, 2, torch.zeros(2), torch.tensor([0.0, 1.0]))
-    rounded = torch.zeros(B, 2).index_fill(1, torch.tensor(0), 1e-4)
-    assert regression(summary, rounded, torch.ones(B, dtype=torch.bool)) < 3
+    rounded, there = torch.zeros(B, 1, 2).index_fill(2, torch.tensor(0), 1e-4), torch.ones(B, 1, dtype=torch.bool)
+    assert regression(summary, rounded, there[:, 0], there) < 3

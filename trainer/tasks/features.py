@@ -70,6 +70,18 @@ class Body(nn.Module):
             raise UserError(f"this model was trained without a summary: set pool to mean_max, got {pool}")
         return cls(stage.encoder, summary, pool)._like(stage).eval()
 
+    @classmethod
+    def for_teachers(cls, stage: Stage) -> "Body":
+        """The body that gives what the heads of teachers read: the model's summary, or those of all queries if each teacher has its own.
+
+        Raises:
+            UserError: the model has no summary.
+        """
+        found = cls.of(stage, "summary")
+        if isinstance(stage, Align):
+            found.summary = stage.reader
+        return found.eval()
+
     def _like(self, stage: Stage) -> "Body":
         self.convention = stage.convention
         return self

@@ -64,7 +64,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         for teacher in teachers
         for side in targets(teacher.name, teacher.text)
     }
-    body = Body.of(stage, "summary")
+    body = Body.for_teachers(stage)
     blocks = range(repeats(options.repeats, body, shapes))
     seen = [embeddings(stage, body, shapes, block) for block in blocks]
     metrics, notes = [], [*body.notes(shapes)]

@@ -1,7 +1,7 @@
 """Embeddings of shapes in the spaces of a model's teachers, which also embed pictures and sentences.
 
     teachers = contrasted(stage, ("clip",), text=True)
-    embedded = embeddings(stage, Body.of(stage, "summary"), shapes, block=0)["text/clip"]     # [n, E], of unit length
+    embedded = embeddings(stage, Body.for_teachers(stage), shapes, block=0)["text/clip"]      # [n, E], of unit length
 
 Letters: n shapes, E a teacher's width.
 """
@@ -49,7 +49,7 @@ def contrasted(stage: Stage, names: Sequence[str], *, text: bool) -> tuple[Teach
 def embeddings(stage: Stage, body: Body, shapes: Shapes, block: int) -> dict[str, Tensor]:
     """Embeddings of one block of every shape in every teacher's space, [n, E] float32 on the CPU, by target (`trainer.batch.target`).
 
-    `body` must pool tokens to the model's summary."""
+    `body` is `Body.for_teachers`."""
     assert stage.teachers is not None
     summaries = extract(body, shapes, block).to(next(stage.parameters()).device)
     return {product: embedding.cpu() for product, embedding in stage.teachers.embed(summaries).items()}

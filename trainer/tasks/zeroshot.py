@@ -79,7 +79,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     own = name == SOURCE and home.home == test_cache.home
     shapes, lost = relabelled(of_split(test_cache, options.test_split), label_set.classes, f"label set {name!r} of {home.path}", own=own)
 
-    body = Body.of(stage, "summary")
+    body = Body.for_teachers(stage)
     blocks = range(body.blocks(shapes).blocks if options.average else repeats(options.repeats, body, shapes))
     seen = [embeddings(stage, body, shapes, block) for block in blocks]
     truth = torch.from_numpy(shapes.labels)

@@ -165,7 +165,7 @@ def by_points(stage: Align, task: Task, names: Tensor, teacher: str) -> tuple[ND
         own = interpolated(points[..., :3], patches.coarsest.centres, embedded @ names.to(device).T)  # [b, Q, K]
         near.append(parts.allowed(own.cpu(), task, chosen).argmax(-1).numpy())
         if teacher in aligned:
-            summary = stage.teachers.embed(stage.pool(tokens))[target("image", teacher)]  # [b, E]
+            summary = stage.teachers.embed(stage.summaries(tokens))[target("image", teacher)]  # [b, E]
             scores = (summary @ names.to(device).T)[:, None].expand(-1, points.shape[1], -1)
             whole.append(parts.allowed(scores.cpu(), task, chosen).argmax(-1).numpy())
     data.full.settle()
