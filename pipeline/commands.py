@@ -128,6 +128,7 @@ def _made_with_models(
     """Load the models of a build, and make or complete its cache; see `build_cache`. `task` is what the shape processes do."""
     loaded, captioner = _load(config, source.reader.kind, models, terminal)
     views, judge = _with_judge(config.views, models, terminal)
+    models.places |= judge
     task = dataclasses.replace(task, views=views, judge=models.judge(views))
     wanted = build_records(
         described_source(source),
@@ -275,9 +276,9 @@ def _with_judge(views: ViewSpec | None, models: Models, terminal: Terminal) -> t
     judge = teachers.load(policy.teacher).spec  # on a CPU, as in the shape processes
     if policy.judge is not None and spec.fingerprint(policy.judge) != spec.fingerprint(judge):
         raise UserError(f"views.policy.judge: {policy.teacher} is another teacher here ({'; '.join(differences(policy.judge, judge))})")
-    return dataclasses.replace(views, policy=dataclasses.replace(policy, judge=judge)), place_of(
-        judge.weights, teachers.choice(policy.teacher)[1].model
-    )
+    place = place_of(judge.weights, teachers.choice(policy.teacher)[1].model)
+    known = judge.name if place else policy.teacher  # no folder of this machine goes into a record
+    return dataclasses.replace(views, policy=dataclasses.replace(policy, teacher=known, judge=judge)), place
 
 
 def _tell_of(teacher: Teacher, terminal: Terminal) -> None:
@@ -493,12 +494,11 @@ def _depth_task(
         source, config = source_again(cache, location)
     except UserError as error:
         raise UserError(f"{error}. {build.AGAIN}") from error
-    points, described, _ = described_shapes(cache.records())
-    # Cameras that were chosen for each shape are stored. They are not chosen again.
-    drawn = None if described is None else dataclasses.replace(described, policy=None)
-    task = Task(reader=source.reader, points=points, views=drawn, limits=config.limits)
+    points, _, _ = described_shapes(cache.records())
+    # Cameras that were chosen for each shape are stored, and not chosen again.
+    task = Task(reader=source.reader, points=points, views=dataclasses.replace(views.spec, policy=None), limits=config.limits)
     renderer = executors.renderer(task, machine)
-    if changes := software_changes(dataclasses.replace(views, spec=task.views), renderer=renderer, device=""):
+    if changes := software_changes(views, renderer=renderer, device=""):
         terminal.say(f"Note: other software draws the depth than drew the views ({', '.join(changes)}); they may differ by rounding")
     return task, source.entries, renderer
 

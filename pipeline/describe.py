@@ -156,6 +156,11 @@ def describe(record: spec.Record) -> str:
             return "; ".join(map(describe_source, (s, *s.also)))
 
 
+def chosen_views(records: Mapping[str, spec.Record]) -> str:
+    """Describe the views of a cache if they were chosen for each shape; else an empty text. `records`: its products by name."""
+    return next((describe(r) for r in records.values() if isinstance(r.spec, spec.ViewSpec) and r.spec.policy is not None), "")
+
+
 def _chosen_by(v: spec.ViewSpec) -> str:
     """Say by what views are chosen for each shape; empty if all cameras see every shape."""
     if v.policy is None:

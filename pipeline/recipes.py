@@ -233,7 +233,8 @@ def changed(before: BuildConfig, assignments: Sequence[str]) -> BuildConfig:
     known = {name: choice.spec for name, choice in CAPTIONERS.items()}
     config = override(before, assignments, {CameraRig: RIGS, CaptionSpec: known, Coverage: POLICIES})
     config = dataclasses.replace(config, captions=_named(before.captions, config.captions))
-    for where, part in (("points", config.points), ("views", config.views), ("captions", config.captions)):
+    policy = None if config.views is None else config.views.policy
+    for where, part in (("points", config.points), ("views", config.views), ("views.policy", policy), ("captions", config.captions)):
         name = "revision_of_code" if where == "captions" else "revision"
         asked, here = getattr(part, name, None), getattr(type(part), name, None)
         if part is not None and asked != here:

@@ -154,13 +154,14 @@ class Renderer:
         low, high = vertices.min(axis=0), vertices.max(axis=0)
         center, size = (low + high) / 2, float(np.linalg.norm(high - low)) / 2 + radius
         with _uploaded(splats if isinstance(geometry, Cloud) else geometry.parts) as drawables:
-            start = time.perf_counter()
+            choosing = 0.0
             if pose is None:
                 rig = self.spec.rig
                 if self._sketch is not None:
+                    start = time.perf_counter()
                     rig = self._chosen(geometry, poses(rig, vertices, radius), drawables, center, size)
+                    choosing = time.perf_counter() - start
                 pose = poses(rig, vertices, radius)
-            choosing = 0.0 if self._sketch is None else time.perf_counter() - start
             views = list(self._views(pose, drawables, center, size, faint))
         depths = [depth.astype(np.float16) for _, depth in views if depth is not None]
         warned = (f"the shape cannot be told from the background in {len(faint)} of {len(pose)} views",) if faint else ()
