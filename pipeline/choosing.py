@@ -106,4 +106,5 @@ def likeness(embedded: NDArray[np.float32], usable: NDArray[np.bool_]) -> NDArra
     unit = long / np.maximum(np.linalg.norm(long, axis=1, keepdims=True), 1e-12)
     far = 1 - unit @ unit.T
     scale = max(float(far[np.ix_(usable, usable)].max(initial=0.0)), APART)
-    return np.clip(1 - far / scale, 0, 1)
+    found: NDArray[np.float64] = np.clip(1 - far / scale, 0, 1)
+    return found

@@ -19,20 +19,25 @@ from pipeline import commands, estimate
 from pipeline.append import Wanted, append
 from pipeline.cameras import RIGS
 from pipeline.choosing import Candidates, likeness
-from pipeline.describe import describe
+from pipeline.describe import chosen_views, describe
 from pipeline.geometry import Cloud, Mesh, Part, normalized
+from pipeline.opening import open_config_source
 from pipeline.recipes import DenseConfig, configured
 from pipeline.render import Renderer
 from pipeline.repair import repair
 from pipeline.snapshot import Snapshot
+from pipeline.teachers import catalog
 from pipeline.work import Machine
+from pipeline.worker import Task, _judge, make
 from tests.boxes import box_off, write_meshes
 from tests.harm import flip
 from tests.pipeline.conftest import Silent, build, contents, small
 
 CPU = Machine(workers=1, device="cpu")
-POLICY = Coverage(count=3, size=32, points=128)
-CHOSEN = small(views=ViewSpec(rig=RIGS["dome30"], size=48, policy=POLICY), teachers=("starter-resnet",), captions=None, labels=(), shard=4)
+BARE = Coverage(count=3, size=32, points=128, teacher="", likeness=0.0)
+"""A policy without a teacher: shape processes need not import torch, which takes most of the time of a small build."""
+POLICY = dataclasses.replace(BARE, teacher="starter-resnet", likeness=1.0)
+CHOSEN = small(views=ViewSpec(rig=RIGS["dome30"], size=48, policy=BARE), teachers=(), captions=None, labels=(), shard=4)
 
 
 # ------------------------------------------------------------------------------------------------------ what it is worth
@@ -109,7 +114,7 @@ def test_likeness_is_0_to_1_and_does_not_stretch_rounding():
 def plates(*plates: np.ndarray) -> Mesh:
     """A mesh of rectangles, each given by its four corners."""
     parts = [Part(vertices=np.asarray(corners, np.float32), faces=np.array([[0, 1, 2], [0, 2, 3]])) for corners in plates]
-    shape = normalized(Mesh(parts=tuple(parts)), "unit_sphere")
+    shape = normalized(Mesh(parts=tuple(parts), colored=False), "unit_sphere")
     assert isinstance(shape, Mesh)
     return shape
 
@@ -200,14 +205,39 @@ def test_a_cache_has_poses_of_its_own_for_each_shape(chosen):
     assert validate.problems(chosen) == []
     assert list(cache.ok()).count(False) == 2
     poses = cache.array("views/pose")[:][cache.ok()]
-    assert poses.shape[1:] == (3, 4, 4) and cache.array("image/starter-resnet").shape[1] == 3
+    assert poses.shape[1:] == (3, 4, 4) and cache.array("views/rgb").shape[1] == 3
     assert len({directions(pose).round(3).tobytes() for pose in poses}) > 1
-    views = cache.record("views").spec
-    assert views.policy.judge.weights and views.count == 3
     said = describe(cache.record("views"))
-    assert "3 views" in said and "30 cameras" in said and "starter-resnet weights " in said
+    assert "3 views" in said and "30 cameras" in said and "visible surface" in said and "teacher" not in said
+    assert chosen_views(cache.records()) == said
     assert Snapshot(cache).views == [0, 1, 2] and Snapshot(cache).points_view == 0
-    assert {"timm", "torch", "renderer"} <= dict(cache.record("views").made_by).keys() | {"timm"}
+
+
+def test_a_cheap_teacher_chooses_in_the_shape_process(shapes, tmp_path):
+    """The record has the digest of its weights and the versions of its packages, and another teacher is not taken for it."""
+    (tmp_path / "two" / "slab" / "train").mkdir(parents=True)
+    for name in ("box_0.off", "box_2.off"):
+        shutil.copy(shapes / "slab" / "train" / name, tmp_path / "two" / "slab" / "train" / name)
+    views = ViewSpec(rig=RIGS["dome30"], size=48, policy=POLICY)
+    config = dataclasses.replace(CHOSEN, views=views)
+    cache = build(tmp_path / "two", tmp_path / "two.zarr", config)
+    record = cache.record("views")
+    made = record.spec
+    assert isinstance(made, ViewSpec) and made.policy is not None and made.policy.judge is not None and cache.ok().all()
+    judge = made.policy.judge
+    assert spec.fingerprint(judge) == spec.fingerprint(catalog.load("starter-resnet").spec)
+    assert {"torch", "open_clip_torch", "renderer"} <= dict(record.made_by).keys()
+    assert f"starter-resnet weights {judge.weights[:12]}" in describe(record)
+    source = open_config_source(str(tmp_path / "two"), config)
+    task = Task(reader=source.reader, points=config.points, views=made, judge="starter-resnet")
+    with closing(Renderer(made, judge=_judge(task))) as renderer:
+        for row in (1, 0):  # in another order and another process
+            assert np.array_equal(make(task, source.entries[row], renderer).pose, cache.array("views/pose")[row])
+    with pytest.raises(UserError, match="not the teacher that chooses views"):
+        _judge(dataclasses.replace(task, judge="starter-regnet"))
+    other = dataclasses.replace(config, views=dataclasses.replace(views, policy=dataclasses.replace(POLICY, teacher="starter-regnet")))
+    with pytest.raises(UserError, match=r"views\.policy\.teacher=starter-resnet"):
+        build(tmp_path / "two", tmp_path / "two.zarr", other)
 
 
 def test_two_processes_and_a_stop_give_the_same_bytes(chosen, shapes, tmp_path, monkeypatch):
@@ -257,26 +287,22 @@ def test_repair_retry_and_append_choose_alike(chosen, copy_of, shapes, tmp_path)
 def test_a_teacher_and_patch_features_come_later(chosen, copy_of, shapes, tmp_path):
     """Depth is drawn again from the stored poses: the features are those of stored depth."""
     before = contents(copy_of)
-    commands.add_teacher(copy_of, "starter-regnet", None, 16, CPU, Silent())
+    image = commands.add_teacher(copy_of, "starter-resnet", None, 16, CPU, Silent())
+    assert store.open_cache(copy_of).array("image/starter-resnet").shape[1] == image.per_shape == 3
     how = DenseConfig(teachers=("starter-resnet",), groups=8, group_size=4)
     commands.add_dense(copy_of, "starter-resnet", how, None, 16, CPU, Silent())
     after = contents(copy_of)
     assert all(after[name] == data for name, data in before.items() if name != "zarr.json")
-    deep = dataclasses.replace(CHOSEN, views=dataclasses.replace(CHOSEN.views, depth=True), dense=how)
+    deep = dataclasses.replace(CHOSEN, views=dataclasses.replace(CHOSEN.views, depth=True), teachers=("starter-resnet",), dense=how)
     stored = build(shapes, tmp_path / "deep.zarr", deep)
     cache = store.open_cache(copy_of)
     for array in ("features", "seen"):
         assert np.array_equal(cache.array(f"dense/starter-resnet/{array}")[:], stored.array(f"dense/starter-resnet/{array}")[:])
 
 
-def test_another_policy_or_teacher_is_refused_with_the_settings_that_fit(chosen, shapes):
-    other = dataclasses.replace(CHOSEN, views=dataclasses.replace(CHOSEN.views, policy=dataclasses.replace(POLICY, surface=2.0)))
+def test_another_policy_is_refused_with_the_settings_that_fit(chosen, shapes):
+    other = dataclasses.replace(CHOSEN, views=dataclasses.replace(CHOSEN.views, policy=dataclasses.replace(BARE, surface=2.0)))
     with pytest.raises(UserError, match=r"views\.policy\.surface=1\.0"):
-        build(shapes, chosen, other)
-    other = dataclasses.replace(
-        CHOSEN, views=dataclasses.replace(CHOSEN.views, policy=dataclasses.replace(POLICY, teacher="starter-regnet"))
-    )
-    with pytest.raises(UserError, match=r"views\.policy\.teacher=starter-resnet"):
         build(shapes, chosen, other)
 
 
