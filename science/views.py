@@ -77,6 +77,7 @@ class Study:
 
     def __init__(self, asked: argparse.Namespace) -> None:
         self.folder: Path = asked.folder
+        self.size: int = asked.size
         self.rig, self.where = union()
         self.source = open_source(asked.location, kind="auto", textures="require", **dict(text.split("=", 1) for text in asked.set))
         self.entries = listed(self.source, asked.train, asked.test)
@@ -88,7 +89,7 @@ class Study:
     def draw(self) -> None:
         """Draw and embed every shape that is not there yet. A shape that fails is said, and left out."""
         small = ViewSpec(rig=RIGS[FROM], size=Coverage().size, depth=True)
-        with closing(Renderer(ViewSpec(rig=self.rig, depth=True))) as large, closing(Renderer(small)) as sketch:
+        with closing(Renderer(ViewSpec(rig=self.rig, size=self.size, depth=True))) as large, closing(Renderer(small)) as sketch:
             for number, entry in enumerate(self.entries):
                 file = self._file(entry)
                 if file.exists():
@@ -269,6 +270,7 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=0, help="shapes of each class to learn from; 0 for all")
     parser.add_argument("--test", type=int, default=0, help="shapes of each class to test on; 0 for all")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of the source, such as count=360")
+    parser.add_argument("--size", type=int, default=224, help="height and width of the pictures for the teachers")
     parser.add_argument("--pictures", type=int, default=0, help="number of shapes to draw that gain most")
     asked = parser.parse_args()
     study = Study(asked)

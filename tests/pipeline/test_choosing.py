@@ -1,9 +1,11 @@
 """Views that are chosen for each shape: what the choice is worth, that it is always the same, and that every command keeps to it."""
 
+import contextlib
 import dataclasses
 import itertools
 import math
 import shutil
+from concurrent.futures import Future
 from contextlib import closing
 
 import numpy as np
@@ -15,11 +17,12 @@ from cache_schema import spec, store, validate
 from cache_schema.errors import UserError
 from cache_schema.records import differences, restoring
 from cache_schema.spec import Camera, CameraRig, Coverage, ViewSpec
-from pipeline import commands, estimate
+from pipeline import commands, complete, estimate
 from pipeline.append import Wanted, append
 from pipeline.cameras import RIGS
 from pipeline.choosing import Candidates, likeness
 from pipeline.describe import chosen_views, describe
+from pipeline.executors import here
 from pipeline.geometry import Cloud, Mesh, Part, normalized
 from pipeline.opening import open_config_source
 from pipeline.recipes import DenseConfig, configured
@@ -28,7 +31,7 @@ from pipeline.repair import repair
 from pipeline.snapshot import Snapshot
 from pipeline.teachers import catalog
 from pipeline.work import Machine
-from pipeline.worker import Task, _judge, make
+from pipeline.worker import Made, Task, _judge, _renderer, make
 from tests.boxes import box_off, write_meshes
 from tests.harm import flip
 from tests.pipeline.conftest import Silent, build, contents, small
@@ -173,6 +176,40 @@ def test_points_without_faces_choose_by_what_their_discs_hide():
 # ------------------------------------------------------------------------------------------------ what commands make of it
 
 
+class InProcess:
+    """Shape processes that are none: the same function in this process. Each process of its own would take longer than all it makes."""
+
+    def __init__(self, task: Task, count: int, environment: object = None) -> None:
+        self.task, self.drawer = task, _renderer(task, _judge(task))
+
+    def __enter__(self) -> "InProcess":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.drawer is not None:
+            self.drawer.close()
+
+    def submit(self, entry, pose=None) -> "Future[Made]":
+        future: Future[Made] = Future()
+        future.set_result(make(self.task, entry, self.drawer, pose=pose))
+        return future
+
+
+@contextlib.contextmanager
+def in_process():
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (here, commands, complete):
+            patch.setattr(module, "Workers", InProcess)
+        patch.setattr(commands, "started", lambda count, environment: contextlib.nullcontext())
+        yield
+
+
+@pytest.fixture
+def quick():
+    with in_process():
+        yield
+
+
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory):
     """Boxes, a cloud without faces, and files that are no shapes."""
@@ -186,7 +223,8 @@ def shapes(tmp_path_factory):
 def chosen(shapes, tmp_path_factory):
     """A complete cache with views that are chosen for each shape. Tests do not change it."""
     path = tmp_path_factory.mktemp("cache") / "chosen.zarr"
-    build(shapes, path, CHOSEN)
+    with in_process():
+        build(shapes, path, CHOSEN)
     return path
 
 
@@ -252,15 +290,16 @@ def test_two_processes_and_a_stop_give_the_same_bytes(chosen, shapes, tmp_path, 
 
     with monkeypatch.context() as patch:
         patch.setattr(store.Cache, "write", stopped)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt), in_process():
             build(shapes, path, CHOSEN)
     build(shapes, path, CHOSEN, workers=2)
     assert contents(path) == contents(chosen)
-    build(shapes, path, CHOSEN)  # all is there
+    with in_process():
+        build(shapes, path, CHOSEN)  # all is there
     assert contents(path) == contents(chosen)
 
 
-def test_repair_retry_and_append_choose_alike(chosen, copy_of, shapes, tmp_path):
+def test_repair_retry_and_append_choose_alike(chosen, copy_of, shapes, tmp_path, quick):
     flip(copy_of / "views" / "pose" / "c" / "0" / "0" / "0" / "0")
     repair(copy_of, "", CPU, Silent())
     assert contents(copy_of) == contents(chosen)
@@ -284,7 +323,7 @@ def test_repair_retry_and_append_choose_alike(chosen, copy_of, shapes, tmp_path)
     assert np.array_equal(grown.array("views/pose")[at["slab/train/late.off"]], grown.array("views/pose")[twin])
 
 
-def test_a_teacher_and_patch_features_come_later(chosen, copy_of, shapes, tmp_path):
+def test_a_teacher_and_patch_features_come_later(copy_of, shapes, tmp_path, quick):
     """Depth is drawn again from the stored poses: the features are those of stored depth."""
     before = contents(copy_of)
     image = commands.add_teacher(copy_of, "starter-resnet", None, 16, CPU, Silent())
@@ -300,13 +339,13 @@ def test_a_teacher_and_patch_features_come_later(chosen, copy_of, shapes, tmp_pa
         assert np.array_equal(cache.array(f"dense/starter-resnet/{array}")[:], stored.array(f"dense/starter-resnet/{array}")[:])
 
 
-def test_another_policy_is_refused_with_the_settings_that_fit(chosen, shapes):
+def test_another_policy_is_refused_with_the_settings_that_fit(chosen, shapes, quick):
     other = dataclasses.replace(CHOSEN, views=dataclasses.replace(CHOSEN.views, policy=dataclasses.replace(BARE, surface=2.0)))
     with pytest.raises(UserError, match=r"views\.policy\.surface=1\.0"):
         build(shapes, chosen, other)
 
 
-def test_a_plan_measures_what_choosing_costs(shapes, tmp_path):
+def test_a_plan_measures_what_choosing_costs(shapes, tmp_path, quick):
     found = estimate.estimate(str(shapes), tmp_path / "planned.zarr", CHOSEN, CPU, Silent(), sample=4)
     steps = {step.name: step.hours for step in found.steps}
     assert steps["choose views"] > 0 and steps["views"] > 0
