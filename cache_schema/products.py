@@ -150,7 +150,7 @@ def label_array(name: str) -> str:
 def _views(to: _Shapes, record: Record) -> tuple[ArraySpec, ...]:
     spec = record.spec
     assert isinstance(spec, ViewSpec)
-    v, size, dims = len(spec.rig.cameras), spec.size, ("view", "row", "column")
+    v, size, dims = spec.count, spec.size, ("view", "row", "column")
     picture = to.pictures("views/rgb", "uint8", (v, size, size, 3), (*dims, "channel"), spec.level)
     pose = to.rows("views/pose", "float32", (v, 4, 4), ("view", "to", "from"))
     depth = to.pictures("views/depth", "float16", (v, size, size), dims, spec.level)

@@ -226,7 +226,7 @@ def differences(there: Any, asked: Any, where: str = "") -> list[str]:
     return [] if there == asked else [f"{where} is {spec.short(there)}, asked {spec.short(asked)}"]
 
 
-UNSETTABLE: Final = frozenset({"revision", "revision_of_code", "weights"})
+UNSETTABLE: Final = frozenset({"revision", "revision_of_code", "weights", "judge"})
 """Fields of specifications that no `--set` changes: the software or the model decides them."""
 
 
@@ -245,10 +245,21 @@ def restoring(there: Any, asked: Any, prefix: str) -> list[str]:
     found = []
     for field in dataclasses.fields(there):
         value = getattr(there, field.name)
+        other = getattr(asked, field.name)
         identity = field.metadata.get("identity", True) and field.name not in UNSETTABLE
-        if identity and differences(value, getattr(asked, field.name), field.name):
+        if isinstance(value, spec.Coverage):
+            found += _restoring_policy(value, other, f"{prefix}{field.name}")
+        elif identity and differences(value, other, field.name):
             found.append(f"--set {shlex.quote(f'{prefix}{field.name}={_setting(value)}')}")
     return found
+
+
+def _restoring_policy(there: spec.Coverage, asked: spec.Coverage | None, name: str) -> list[str]:
+    """List the options that turn a policy for views into the recorded one. `name` is what `--set` calls it."""
+    first = [] if asked is not None else [f"--set {name}=coverage"]
+    other = spec.Coverage() if asked is None else asked
+    teacher = [f"--set {shlex.quote(f'{name}.teacher={there.teacher}')}"] if differences(there.judge, other.judge) else []
+    return [*first, *teacher, *restoring(there, other, f"{name}.")]
 
 
 def _setting(value: Any) -> str:

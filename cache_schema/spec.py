@@ -165,29 +165,6 @@ class CameraRig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViewSpec:
-    """The `views` product: V pictures of each shape."""
-
-    rig: CameraRig
-    size: int = 224
-    """Height and width in pixels."""
-    background: tuple[int, int, int] = (255, 255, 255)
-    """RGB behind the shape, 0..255."""
-    depth: bool = False
-    """Whether `views/depth` is stored: distance along the optical axis in units of the normalised shape, 0 where nothing is."""
-    level: int = label(3)
-    """zstd level of the stored pixels. It changes no result, because zstd loses nothing."""
-    revision: int = 2
-    """Version of the results of our shading and framing."""
-
-    def __post_init__(self) -> None:
-        within("views.size", self.size, 16, 4096)
-        within("views.level", self.level, 1, 22)
-        for value in self.background:
-            within("views.background (red, green and blue)", value, 0, 255)
-
-
-@dataclass(frozen=True, kw_only=True)
 class TeacherSpec:
     """A frozen foundation model. It makes `image/<name>` and, if it reads text, `text/<captions>/<name>` and `labels/<set>/<name>`."""
 
@@ -218,6 +195,83 @@ class TeacherSpec:
     def imported(self) -> bool:
         """Whether its embeddings were brought from a file, and no model is known that makes them."""
         return self.backend == IMPORTED
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """How views are chosen for each shape. A small picture is drawn from each camera of the rig. Those cameras are taken that together see
+    most of the surface, and whose pictures stand best for those of all cameras. `pipeline.choosing` says how."""
+
+    count: int = 4
+    """Number of cameras that are chosen for a shape, V."""
+    size: int = 64
+    """Height and width of the small pictures in pixels."""
+    teacher: str = label("starter-resnet")
+    """Name or reference of the cheap teacher that compares the small pictures; empty for none. It runs on a CPU, beside the drawing."""
+    judge: TeacherSpec | None = None
+    """The cheap teacher, once it is loaded. A build fills this in."""
+    surface: float = 1.0
+    """Weight of the share of the surface that the chosen cameras see, of what any camera of the rig sees."""
+    likeness: float = 1.0
+    """Weight of how well the chosen pictures stand for all: the mean over the cameras of the likeness, 0 to 1, of each picture to the
+    nearest chosen one. It needs a teacher."""
+    spread: float = 0.1
+    """Weight of how near each camera of the rig is to a chosen one, 0 to 1. It decides where a shape looks alike from all sides."""
+    points: int = 1024
+    """Number of points of the surface that are looked for in the small pictures."""
+    revision: int = 1
+    """Version of the results of our choosing."""
+
+    def __post_init__(self) -> None:
+        within("views.policy.count", self.count, 1, 1000)
+        within("views.policy.size", self.size, 16, 1024)
+        within("views.policy.points", self.points, 16, 2**20)
+        for name in ("surface", "likeness", "spread"):
+            within(f"views.policy.{name}", getattr(self, name), 0.0, 1e6)
+        if not self.surface + self.likeness + self.spread > 0:
+            raise UserError("views.policy: one of surface, likeness and spread must be more than 0, or there is nothing to choose by")
+        if self.likeness and not self.teacher:
+            raise UserError(
+                "views.policy.likeness: there is no teacher to compare pictures with. Set it to 0, or name one in views.policy.teacher"
+            )
+        if self.teacher and not self.likeness:
+            raise UserError("views.policy.teacher: nobody would read it where likeness is 0. Set it to nothing, or likeness to more than 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewSpec:
+    """The `views` product: V pictures of each shape."""
+
+    rig: CameraRig
+    """The cameras. With a `policy` they are candidates."""
+    size: int = 224
+    """Height and width in pixels."""
+    background: tuple[int, int, int] = (255, 255, 255)
+    """RGB behind the shape, 0..255."""
+    depth: bool = False
+    """Whether `views/depth` is stored: distance along the optical axis in units of the normalised shape, 0 where nothing is."""
+    level: int = label(3)
+    """zstd level of the stored pixels. It changes no result, because zstd loses nothing."""
+    revision: int = 2
+    """Version of the results of our shading and framing."""
+    policy: Coverage | None = added(None)
+    """How cameras of the rig are chosen for each shape. None: all of them see every shape."""
+
+    @property
+    def count(self) -> int:
+        """Number of views of a shape, V."""
+        return len(self.rig.cameras) if self.policy is None else self.policy.count
+
+    def __post_init__(self) -> None:
+        if self.policy is not None and self.policy.count > len(self.rig.cameras):
+            raise UserError(
+                f"views.policy.count: {self.policy.count} views cannot be chosen from the {len(self.rig.cameras)} cameras of "
+                f"{self.rig.name}: lower it, or set views.rig to a rig with more cameras"
+            )
+        within("views.size", self.size, 16, 4096)
+        within("views.level", self.level, 1, 22)
+        for value in self.background:
+            within("views.background (red, green and blue)", value, 0, 255)
 
 
 @dataclass(frozen=True, kw_only=True)

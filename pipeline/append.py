@@ -184,7 +184,7 @@ def _planned(cache: Cache, location: str, wanted: Wanted, models: Models, machin
     for text in told_new(cache.manifest, manifest):
         terminal.say(f"Note: {text}")
     lacking = _lacking(there, manifest, wanted.products, terminal)
-    task = Task(reader=source.reader, points=points, views=views, boxes=boxes, limits=config.limits)
+    task = Task(reader=source.reader, points=points, views=views, boxes=boxes, limits=config.limits, judge=models.judge(views))
     if entries:
         _check_makers(cache, (*carried, *lacking), there, task, wanted, models, machine)
     return _Plan(

@@ -360,6 +360,23 @@ def rows_drawn(cache: Cache, todo: Todo, shard: int) -> Sequence[int]:
     return [rows.start + row for row in usable_rows(cache, shard)] if todo.draws_again(shard) else ()
 
 
+def stored_poses(cache: Cache, todo: Todo, shard: int, rows: Sequence[int]) -> list[NDArray[np.float32] | None]:
+    """Return the cameras from which the shape processes are to draw some rows of a cache. [V, 4, 4] each
+
+    They are those of the stored views, if these were chosen for each shape and are drawn again for their depth. None: the shape processes
+    find them.
+    """
+    for views in todo.plan.of_kind(products.VIEWS):
+        described = views.spec
+        assert isinstance(described, ViewSpec)
+        if described.policy is not None and shard not in todo.lacking[views.product]:
+            node = next(node for node in cache.arrays(views) if node.path == "views/pose")
+            poses = cache.shard_rows(node, shard, views)  # [n, V, 4, 4]
+            first = cache.manifest.rows(shard).start
+            return [pose if pose.any() else None for pose in (poses[row - first].copy() for row in rows)]  # a failed shape has zeros
+    return [None] * len(rows)
+
+
 def by_row(cache: Cache, shard: int, rows: Sequence[int], made: Sequence[Made]) -> dict[int, Made]:
     """Return what was made of some rows of a cache, by row of the shard."""
     first = cache.manifest.rows(shard).start

@@ -32,9 +32,12 @@ RIGS: Final[dict[str, CameraRig]] = {
         # OpenShape: polar angles 60, 90 and 120 degrees, four views each, turned against each other.
         CameraRig(name="openshape12", cameras=_ring(4, 30, 30) + _ring(4, 0, 60) + _ring(4, -30, 0)),
         CameraRig(name="ring4", cameras=_ring(4, 30, 30)),
+        CameraRig(name="ring8", cameras=_ring(8, 30)),
+        # Candidates for `views.policy`: at the height of the shape, from above, and from high above.
+        CameraRig(name="dome30", cameras=_ring(12, 30) + _ring(12, 0) + _ring(6, 60)),
     )
 }
-"""Rigs by name. `ring12` is the default."""
+"""Rigs by name. `ring12` is the default. With `views.policy` the cameras of a rig are candidates."""
 
 
 def poses(rig: CameraRig, vertices: np.ndarray, radius: float = 0.0) -> np.ndarray:

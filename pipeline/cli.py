@@ -38,6 +38,7 @@ from cache_schema.selection import UNASKED
 from cache_schema.terminal import counted, json_text, printable, version_line
 from pipeline.describe import (
     asked_in_words,
+    chosen_views,
     describe,
     failures_and_remarks,
     human,
@@ -832,6 +833,7 @@ def status(cache: CachePath, as_json: Json = False) -> None:
     repeated = int(opened.repeated().sum()) if done else 0
     counts = status_counts(opened)
     lacking = lacking_ids(opened) if done else {}
+    chosen = chosen_views(records)
     states = {}
     for name, record in records.items():
         # To look for every file of a complete product takes a while, and the table does not show the number.
@@ -840,6 +842,7 @@ def status(cache: CachePath, as_json: Json = False) -> None:
     if as_json:
         body = {**origin(opened), "shapes": counts, "remarked": len(noted), "repeated": repeated}
         body |= {"failed": [{"id": i, "reason": r} for i, r in failed], "remarks": [{"id": i, "remark": r} for i, r in noted]}
+        body |= {"chosen_views": chosen} if chosen else {}
         print_json(body | {"lacking": lacking, "asked": questions, "products": states})
         return
     show(", ".join(f"{count} {name}" for name, count in counts.items()))
@@ -848,6 +851,8 @@ def status(cache: CachePath, as_json: Json = False) -> None:
         show(f"{len(noted)} of the ok shapes have a remark; see below")
     if repeated:
         show(f"{repeated} of the ok shapes have fewer points in their file than a block holds: points are repeated in their blocks")
+    if chosen:
+        show(f"views: {chosen}")
     for name, ids in lacking.items():
         show(f"{len(ids)} of the ok shapes lack something in {name}: {', '.join(ids[:LISTED])}{' ...' if len(ids) > LISTED else ''}")
     table = Table("product", "state", box=None)

@@ -98,10 +98,11 @@ def build_cache(
     else:
         source = opened
     points, boxes = labelled(config, source, path)
-    task = Task(reader=source.reader, points=points, views=config.views, boxes=boxes, limits=config.limits)
     open_again(path, source, config.shard)
     models = Models(devices[0], places(path))
     if not (config.given and source.given) and _all_there(path, config):
+        _, views, _ = described_shapes(store.open_cache(path).records())  # with the digest of the teacher that chose them
+        task = Task(reader=source.reader, points=points, views=views, boxes=boxes, limits=config.limits, judge=models.judge(views))
         with held(path, terminal) as file:
             work = Work(
                 cache=store.open_cache(path), entries=source.entries, models=models, machine=machine, terminal=terminal, journal=file
@@ -114,6 +115,7 @@ def build_cache(
             complete(work, [], task, config, every=False)
             work.note(journal.Done())
         return work.cache
+    task = Task(reader=source.reader, points=points, views=config.views, boxes=boxes, limits=config.limits)
     # Loading models takes one core for seconds. Meanwhile shape processes start on the others, if they are this process's own.
     early = config.views is not None and not machine.scheduler and len(devices) == 1
     with started(machine.processes(), graphics.environment(models.device)) if early else contextlib.nullcontext():
@@ -125,14 +127,17 @@ def _made_with_models(
 ) -> Cache:
     """Load the models of a build, and make or complete its cache; see `build_cache`. `task` is what the shape processes do."""
     loaded, captioner = _load(config, source.reader.kind, models, terminal)
+    views, judge = _with_judge(config.views, models, terminal)
+    models.places |= judge
+    task = dataclasses.replace(task, views=views, judge=models.judge(views))
     wanted = build_records(
         described_source(source),
         task.points,
-        config.views,
+        views,
         task.boxes,
         loaded,
         [captioner] if captioner is not None else [],
-        renderer="" if config.views is None or has_views(path) else executors.renderer(task, machine),
+        renderer="" if views is None or has_views(path) else executors.renderer(task, machine),
         device=models.device,
         image_batch=config.image_batch,
         caption_batch=config.caption_batch,
@@ -146,7 +151,7 @@ def _made_with_models(
         _check_given(cache, wanted, given)
         for teacher in loaded:
             _same_teacher(cache, teacher.spec)
-        used = _folders(config, loaded, captioner)
+        used = _folders(config, loaded, captioner) | judge
         models.places |= used
         work = Work(cache=cache, entries=source.entries, models=models, machine=machine, terminal=terminal, journal=file)
         _note_build(work, source, config, used)
@@ -252,6 +257,30 @@ def _load(config: BuildConfig, kind: str, models: Models, terminal: Terminal) ->
     return loaded, captioner
 
 
+def _with_judge(views: ViewSpec | None, models: Models, terminal: Terminal) -> tuple[ViewSpec | None, dict[str, str]]:
+    """Load the teacher that chooses the views of each shape, if one does, and put its digest into their specification.
+
+    Returns:
+        The specification, and the folder of a local teacher by the digest of its weights.
+
+    Raises:
+        UserError: no such teacher, or its weights are missing.
+    """
+    if views is None or views.policy is None:
+        return views, {}
+    policy = views.policy
+    by = f", by {policy.teacher}" if policy.teacher else ""
+    terminal.say(f"for each shape, {policy.count} of the {len(views.rig.cameras)} cameras of {views.rig.name} are chosen{by}")
+    if not policy.teacher:
+        return views, {}
+    judge = teachers.load(policy.teacher).spec  # on a CPU, as in the shape processes
+    if policy.judge is not None and spec.fingerprint(policy.judge) != spec.fingerprint(judge):
+        raise UserError(f"views.policy.judge: {policy.teacher} is another teacher here ({'; '.join(differences(policy.judge, judge))})")
+    place = place_of(judge.weights, teachers.choice(policy.teacher)[1].model)
+    known = judge.name if place else policy.teacher  # no folder of this machine goes into a record
+    return dataclasses.replace(views, policy=dataclasses.replace(policy, teacher=known, judge=judge)), place
+
+
 def _tell_of(teacher: Teacher, terminal: Terminal) -> None:
     """Say what a teacher cannot do. Back ends of other packages may have no notes."""
     for note in getattr(teacher, "notes", ()):
@@ -345,7 +374,7 @@ def retry(
     same_labels(cache, source)
     models = Models(devices[0], places(path))
     models.moved(servers, cache)
-    task = Task(reader=source.reader, points=points, views=views, boxes=boxes, limits=config.limits)
+    task = Task(reader=source.reader, points=points, views=views, boxes=boxes, limits=config.limits, judge=models.judge(views))
     with held(path, terminal) as file:
         work = Work(cache=store.open_cache(path), entries=source.entries, models=models, machine=machine, terminal=terminal, journal=file)
         work.note(journal.Retry(source=source.reader.location, kind=source.reader.kind, config=spec.to_json(config)))
@@ -465,8 +494,9 @@ def _depth_task(
         source, config = source_again(cache, location)
     except UserError as error:
         raise UserError(f"{error}. {build.AGAIN}") from error
-    points, described, _ = described_shapes(cache.records())
-    task = Task(reader=source.reader, points=points, views=described, limits=config.limits)
+    points, _, _ = described_shapes(cache.records())
+    # Cameras that were chosen for each shape are stored, and not chosen again.
+    task = Task(reader=source.reader, points=points, views=dataclasses.replace(views.spec, policy=None), limits=config.limits)
     renderer = executors.renderer(task, machine)
     if changes := software_changes(views, renderer=renderer, device=""):
         terminal.say(f"Note: other software draws the depth than drew the views ({', '.join(changes)}); they may differ by rounding")
@@ -544,9 +574,10 @@ def _drawn_once(work: Work, plan: Plan, shard: int, row: int) -> dict[int, Made]
     if plan.task is None:
         return {}
     with Workers(plan.task, 1) as pool:
-        entry = work.entries[work.cache.manifest.rows(shard).start + row]
-        pool.submit(entry).result()  # the first one compiles shaders
-        return {row: pool.submit(entry).result()}
+        at = work.cache.manifest.rows(shard).start + row
+        (pose,) = build.stored_poses(work.cache, Todo(work.cache, plan, {}), shard, [at])
+        pool.submit(work.entries[at], pose).result()  # the first one compiles shaders
+        return {row: pool.submit(work.entries[at], pose).result()}
 
 
 def _duration(seconds: float) -> str:

@@ -13,13 +13,15 @@ K points of a group, h patches a side, E width of a patch feature.
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.spec import DenseSpec
-from pipeline.teachers.patches import Grid
+
+if TYPE_CHECKING:
+    from pipeline.teachers.patches import Grid  # it imports torch, which shape processes do without
 
 Floats = NDArray[np.float64]
 
@@ -46,7 +48,7 @@ class Sight:
     """Whether the point lies in the picture and no surface hides it."""
 
 
-def sight(points: NDArray[np.floating], pose: NDArray[np.float32], depth: NDArray[np.float16], fov: float) -> Sight:
+def sight(points: NDArray[np.floating], pose: NDArray[np.float32], depth: NDArray[np.floating], fov: float) -> Sight:
     """Project points into views and test them against the views' depth.
 
     Args:
@@ -118,7 +120,7 @@ def members(xyz: NDArray[np.floating], groups: int, group_size: int) -> NDArray[
     return np.argsort(dx * dx + dy * dy + dz * dz, axis=1, kind="stable")[:, :group_size]
 
 
-def carried(seen: Sight, groups: NDArray[np.int64], grid: Grid) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+def carried(seen: Sight, groups: NDArray[np.int64], grid: "Grid") -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Compute how much each patch counts for the feature of each group.
 
     Args:
@@ -153,7 +155,7 @@ def carried(seen: Sight, groups: NDArray[np.int64], grid: Grid) -> tuple[NDArray
 
 
 def weights(
-    xyz: NDArray[np.floating], pose: NDArray[np.float32], depth: NDArray[np.float16], fov: float, grid: Grid, spec: DenseSpec
+    xyz: NDArray[np.floating], pose: NDArray[np.float32], depth: NDArray[np.float16], fov: float, grid: "Grid", spec: DenseSpec
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Compute how much each patch of the views counts for each group of a shape.
 

@@ -141,7 +141,7 @@ def describe(record: spec.Record) -> str:
         case spec.CaptionSpec() as c:
             return ", ".join(filter(None, _captions_in_words(c)))
         case spec.ViewSpec() as v:
-            return f"rig {v.rig.name}, {len(v.rig.cameras)} views of {v.size} pixels"
+            return f"rig {v.rig.name}, {v.count} views of {v.size} pixels{_chosen_by(v)}"
         case spec.PointSpec() as p:
             few = ", ".join(p.parts[:PARTS]) + (" ..." if len(p.parts) > PARTS else "")
             parts = f", {len(p.parts)} parts ({few})" if p.parts else ""
@@ -154,6 +154,22 @@ def describe(record: spec.Record) -> str:
             return f"up to {b.most} boxes of {len(b.names)} classes"
         case spec.SourceSpec() as s:
             return "; ".join(map(describe_source, (s, *s.also)))
+
+
+def chosen_views(records: Mapping[str, spec.Record]) -> str:
+    """Describe the views of a cache if they were chosen for each shape; else an empty text. `records`: its products by name."""
+    return next((describe(r) for r in records.values() if isinstance(r.spec, spec.ViewSpec) and r.spec.policy is not None), "")
+
+
+def _chosen_by(v: spec.ViewSpec) -> str:
+    """Say by what views are chosen for each shape; empty if all cameras see every shape."""
+    if v.policy is None:
+        return ""
+    p, judge = v.policy, v.policy.judge
+    by = [(p.surface, "visible surface"), (p.likeness, f"pictures as {p.teacher} sees them"), (p.spread, "directions")]
+    weighed = ", ".join(f"{words} (weight {weight:g})" for weight, words in by if weight)
+    weights = f", {p.teacher} weights {judge.weights[:12]}" if judge else ""
+    return f", chosen for each shape among its {len(v.rig.cameras)} cameras by {weighed} on {p.size} pixels{weights}"
 
 
 def _captions_in_words(c: spec.CaptionSpec) -> list[str]:

@@ -212,7 +212,7 @@ def _pictures(config: BuildConfig) -> int:
     """Return the number of pictures of a shape that a captioner describes. Those of a shard are described at the same time."""
     captions, views = config.captions, config.views
     assert captions is not None and views is not None
-    return 1 if captions.per == "shape" else len(views.rig.cameras)
+    return 1 if captions.per == "shape" else views.count
 
 
 def reduced(config: BuildConfig, missing: Sequence[str]) -> tuple[BuildConfig, list[str]]:
@@ -226,9 +226,13 @@ def reduced(config: BuildConfig, missing: Sequence[str]) -> tuple[BuildConfig, l
     if captions is not None and (fetch.of_captioner(captions).name in missing or (captions.rank_by and captions.rank_by not in names)):
         without.append(f"captions {captions.name}")
         captions = None
+    views = config.views
+    if views is not None and views.policy is not None and views.policy.teacher in missing:
+        without.append("choosing views")
+        views = dataclasses.replace(views, policy=dataclasses.replace(views.policy, teacher="", likeness=0.0))
     dense = dataclasses.replace(config.dense, teachers=tuple(name for name in config.dense.teachers if name in names))
     licences = tuple(one for one in config.licences if one.partition("=")[0] in names)
-    return dataclasses.replace(config, teachers=kept, captions=captions, dense=dense, licences=licences), without
+    return dataclasses.replace(config, views=views, teachers=kept, captions=captions, dense=dense, licences=licences), without
 
 
 def chosen(source: Source, count: int) -> Source:

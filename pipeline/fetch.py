@@ -55,9 +55,11 @@ def of_captioner(captions: CaptionSpec) -> Model:
 
 
 def of_build(config: BuildConfig) -> list[Model]:
-    """Return what the models of a build need: the teachers, then the captioner."""
+    """Return what the models of a build need: the teachers, that which chooses views, then the captioner."""
     captions = [] if config.captions is None else [of_captioner(config.captions)]
-    return [*map(of_teacher, config.teachers), *captions]
+    policy = None if config.views is None else config.views.policy
+    choosing = [policy.teacher] if policy is not None and policy.teacher else []
+    return [*map(of_teacher, dict.fromkeys([*config.teachers, *choosing])), *captions]
 
 
 def needed(names: Iterable[str], assignments: Sequence[str] = ()) -> list[Model]:

@@ -23,7 +23,7 @@ from cache_schema import products, spec
 from cache_schema.errors import UserError
 from cache_schema.records import differences
 from cache_schema.settings import override
-from cache_schema.spec import CaptionSpec, Record, Server, TeacherSpec
+from cache_schema.spec import CaptionSpec, Record, Server, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners.catalog import Asking, Captioner
@@ -120,12 +120,19 @@ class Models:
         _refuse_imported(described)
         key = spec.fingerprint(described)
         if key not in self._teachers:
-            revision = f"@{described.revision}" if described.revision else ""
-            reference = f"{described.name}={described.backend}:{self.places.get(described.weights, described.model)}{revision}"
-            model = teachers.load(reference, device=self.here, precision=described.precision)
+            model = teachers.load(self.reference(described), device=self.here, precision=described.precision)
             self._check(model.spec, described)
             self._teachers[key] = model
         return self._teachers[key]
+
+    def reference(self, described: TeacherSpec) -> str:
+        """Return what `pipeline.teachers.catalog.load` takes for the teacher that a record describes, as it is found on this machine."""
+        revision = f"@{described.revision}" if described.revision else ""
+        return f"{described.name}={described.backend}:{self.places.get(described.weights, described.model)}{revision}"
+
+    def judge(self, views: ViewSpec | None) -> str:
+        """Return the reference of the teacher that chooses the views of each shape; empty if none does."""
+        return "" if views is None or views.policy is None or views.policy.judge is None else self.reference(views.policy.judge)
 
     def patch_grid(self, described: TeacherSpec, size: int) -> Grid:
         """Where a teacher's patches lie in pictures of `size` pixels. It is found out at the first call. Raises the errors of `teacher` and

@@ -91,6 +91,15 @@ def sample(geometry: Geometry, spec: PointSpec, shape_id: str) -> Samples:
     return Samples(np.take_along_axis(stored, orders, axis=1), np.take_along_axis(colors, orders, axis=1), normals, labels)
 
 
+def surface(geometry: Geometry, count: int) -> np.ndarray:
+    """Return random places of a shape `[n, 3]`, as `sample` draws them but in no order: `count` of a surface, at most that many of a cloud.
+    The same shape gives the same places, whatever it is called. Raises the second error of `sample`."""
+    rng = np.random.default_rng(0)
+    if isinstance(geometry, Cloud):
+        return geometry.points[rng.permutation(len(geometry.points))[:count]]
+    return _from_mesh(geometry, PointSpec(count=count, blocks=1, ordered=1), rng).xyz
+
+
 def farthest_first(points: np.ndarray, ordered: int) -> np.ndarray:
     """Return a permutation `[P]` of `points` `[P, 3]`. Its first `ordered` indices follow farthest-point sampling from index 0. The rest
     keep

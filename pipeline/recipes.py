@@ -12,7 +12,7 @@ from typing import Final, Literal
 from cache_schema.checks import within
 from cache_schema.errors import UserError
 from cache_schema.settings import override, settings_of_choice
-from cache_schema.spec import CameraRig, CaptionSpec, PointSpec, ViewSpec, added, did_you_mean
+from cache_schema.spec import CameraRig, CaptionSpec, Coverage, PointSpec, ViewSpec, added, did_you_mean
 from pipeline.cameras import RIGS
 from pipeline.captioners.catalog import CAPTIONERS
 from pipeline.worker import Limits
@@ -168,6 +168,11 @@ def smoke() -> BuildConfig:
     )
 
 
+def adaptive() -> BuildConfig:
+    """The default with 4 views of each shape, which are chosen among 30 cameras by what they show. Offline."""
+    return dataclasses.replace(default(), views=ViewSpec(rig=RIGS["dome30"], policy=Coverage()))
+
+
 def clip_dino() -> BuildConfig:
     """For one GPU: CLIP ViT-B/32 and DINOv2-S, BLIP-2 captions ranked by CLIP. Downloads about 16 GB of weights."""
     return BuildConfig(
@@ -195,10 +200,14 @@ def ulip2() -> BuildConfig:
     )
 
 
+POLICIES: Final[dict[str, Coverage | None]] = {"rig": None, "coverage": Coverage(), "surface": Coverage(teacher="", likeness=0.0)}
+"""What `views.policy` can be, by name: all cameras of the rig; some, chosen with a cheap teacher; or by surface and direction alone."""
+
 RECIPES: Final[dict[str, Callable[[], BuildConfig]]] = {
     "default": default,
     "dense": dense,
     "smoke": smoke,
+    "adaptive": adaptive,
     "points": points,
     "scenes": scenes,
     "whole-scenes": whole_scenes,
@@ -222,9 +231,10 @@ def configured(recipe: str, assignments: Sequence[str]) -> BuildConfig:
 def changed(before: BuildConfig, assignments: Sequence[str]) -> BuildConfig:
     """Return settings with `--set` assignments applied. Raises the errors of `configured`."""
     known = {name: choice.spec for name, choice in CAPTIONERS.items()}
-    config = override(before, assignments, {CameraRig: RIGS, CaptionSpec: known})
+    config = override(before, assignments, {CameraRig: RIGS, CaptionSpec: known, Coverage: POLICIES})
     config = dataclasses.replace(config, captions=_named(before.captions, config.captions))
-    for where, part in (("points", config.points), ("views", config.views), ("captions", config.captions)):
+    policy = None if config.views is None else config.views.policy
+    for where, part in (("points", config.points), ("views", config.views), ("views.policy", policy), ("captions", config.captions)):
         name = "revision_of_code" if where == "captions" else "revision"
         asked, here = getattr(part, name, None), getattr(type(part), name, None)
         if part is not None and asked != here:

@@ -65,7 +65,7 @@ def build_records(
     shapes = [status, blocks, *([] if boxes is None else [_record(products.BOXES, boxes, inputs=inputs, made_by=files)])]
     if views is None:
         return tuple(shapes)
-    drawn = _record(products.VIEWS, views, inputs=inputs, made_by=software(products.VIEWS, renderer=renderer))
+    drawn = _record(products.VIEWS, views, inputs=inputs, made_by=software(products.VIEWS, renderer=renderer, backend=judging(views)))
     images = image_records(drawn, with_teachers, device, image_batch)
     made = [*products.in_order([*shapes, drawn]), *images]
     for captioner in with_captioners:
@@ -238,11 +238,14 @@ def software(kind: Kind, *, renderer: str = "", device: str = "", backend: str =
         kind: the kind of product.
         renderer: name of the driver, for views, and for patch features if depth is drawn for them.
         device: torch device, for products of models.
-        backend: backend of the teacher or captioner.
+        backend: backend of the teacher or captioner; for views, of the teacher that chooses them, if there is one.
     """
     if kind.origin == "files":
         files = _versions("numpy", "scipy", "pillow", "mapbox_earcut", "fpsample")
-        return (*files, *_versions("pyrender", "PyOpenGL"), ("renderer", renderer)) if kind is products.VIEWS else files
+        if kind is not products.VIEWS:
+            return files
+        chosen = [one for one in _versions(*teachers.packages(backend)) if one not in files] if backend else []
+        return (*files, *_versions("pyrender", "PyOpenGL"), *chosen, ("renderer", renderer))
     packages = captioners.packages(backend) if kind is products.CAPTIONS else teachers.packages(backend)
     if kind is products.DENSE:
         packages = (*packages, "numpy")  # it tells which points are seen
@@ -262,6 +265,8 @@ def software_changes(record: Record, *, renderer: str, device: str) -> list[str]
             backend = record.spec.teacher.backend
         case CaptionSpec():
             backend = record.spec.captioner
+        case ViewSpec():
+            backend = judging(record.spec)
         case _:
             backend = ""
     there = {name: value for name, value in record.made_by if not name.endswith("_batch") and name != spec.LACKING}
@@ -298,7 +303,12 @@ def batch_size(record: Record, name: str, otherwise: int) -> int:
 def view_count(views: Record) -> int:
     """Number of views of a shape, V."""
     assert isinstance(views.spec, ViewSpec)
-    return len(views.spec.rig.cameras)
+    return views.spec.count
+
+
+def judging(views: ViewSpec) -> str:
+    """Backend of the teacher that chooses the views of each shape; empty if none does."""
+    return views.policy.judge.backend if views.policy is not None and views.policy.judge is not None else ""
 
 
 def _versions(*packages: str) -> tuple[tuple[str, str], ...]:

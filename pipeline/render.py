@@ -19,6 +19,7 @@ import ctypes
 import functools
 import math
 import os
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -26,13 +27,16 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from cache_schema.errors import UserError
-from cache_schema.spec import ViewSpec
+from cache_schema.spec import CameraRig, ViewSpec
 from pipeline.cameras import poses
+from pipeline.choosing import Judge, candidates
 from pipeline.coincident import BOTH
 from pipeline.geometry import FAINT, FINE, GREY, Cloud, Geometry, Mesh, Part, extent
+from pipeline.points import surface
 from pipeline.smooth import smooth
 
 os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
@@ -69,6 +73,8 @@ class Pictures(NamedTuple):
     """[V, H, W] float16, distance along the optical axis, 0 where nothing is. None if the specification asks for no depth."""
     warnings: tuple[str, ...] = ()
     """Problems of pictures that could be drawn."""
+    choosing: float = 0.0
+    """Seconds that it took to choose the cameras, if they were chosen."""
 
 
 class Shot(NamedTuple):
@@ -104,25 +110,35 @@ class Drawable:
 class Renderer:
     """Draws shapes with one specification. `render` deletes all buffers and textures of a shape before it returns."""
 
-    def __init__(self, spec: ViewSpec, oversampling: int = OVERSAMPLING) -> None:
+    def __init__(self, spec: ViewSpec, oversampling: int = OVERSAMPLING, judge: Judge | None = None) -> None:
         """Make a renderer.
 
         Args:
-            spec: size, background and field of view.
+            spec: size, background, field of view, and how cameras are chosen.
             oversampling: factor by which pictures are drawn larger before they are averaged. With 1 each pixel sees one exact ray, which
                 `shots` needs.
+            judge: the cheap teacher of `spec.policy`, if that names one.
 
         Raises:
             UserError: no OpenGL context can be made.
         """
         _context()
         self.spec = spec
+        self._judge = judge
+        self._sketch = (
+            None if spec.policy is None else Renderer(replace(spec, size=spec.policy.size, depth=True, policy=None), oversampling)
+        )
+        """Draws the small pictures by which cameras are chosen."""
         self._large = _framebuffer(spec.size * oversampling)
         self._small = _framebuffer(spec.size)
         self._programs: dict[frozenset[str], Program] = {}
 
-    def render(self, geometry: Geometry) -> Pictures:
+    def render(self, geometry: Geometry, pose: NDArray[np.float32] | None = None) -> Pictures:
         """Draw all views of a shape.
+
+        Args:
+            geometry: the shape.
+            pose: cameras to draw from. [V, 4, 4]. None: those of the rig, or those that `ViewSpec.policy` chooses among them.
 
         Raises:
             UserError: nothing can be seen in a view.
@@ -134,14 +150,41 @@ class Renderer:
             vertices, radius = np.concatenate([extent(part) for part in geometry.parts]), 0.0
             if any(part.outline is not None for part in geometry.parts):
                 radius = float(np.linalg.norm(np.ptp(vertices, axis=0))) / FINE  # outlines are this precise
-        pose = poses(self.spec.rig, vertices, radius)
         faint: list[int] = []
         low, high = vertices.min(axis=0), vertices.max(axis=0)
+        center, size = (low + high) / 2, float(np.linalg.norm(high - low)) / 2 + radius
         with _uploaded(splats if isinstance(geometry, Cloud) else geometry.parts) as drawables:
-            views = list(self._views(pose, drawables, (low + high) / 2, float(np.linalg.norm(high - low)) / 2 + radius, faint))
+            choosing = 0.0
+            if pose is None:
+                rig = self.spec.rig
+                if self._sketch is not None:
+                    start = time.perf_counter()
+                    rig = self._chosen(geometry, poses(rig, vertices, radius), drawables, center, size)
+                    choosing = time.perf_counter() - start
+                pose = poses(rig, vertices, radius)
+            views = list(self._views(pose, drawables, center, size, faint))
         depths = [depth.astype(np.float16) for _, depth in views if depth is not None]
         warned = (f"the shape cannot be told from the background in {len(faint)} of {len(pose)} views",) if faint else ()
-        return Pictures(np.stack([color for color, _ in views]), pose, np.stack(depths) if depths else None, warned)
+        return Pictures(np.stack([color for color, _ in views]), pose, np.stack(depths) if depths else None, warned, choosing)
+
+    def _chosen(
+        self, geometry: Geometry, pose: NDArray[np.float32], drawables: list[Drawable], center: np.ndarray, size: float
+    ) -> CameraRig:
+        """Choose cameras of the rig for a shape. They are framed anew afterwards, as a rig of their own.
+
+        Args:
+            geometry: the shape.
+            pose: all cameras. [C, 4, 4]
+            drawables: the shape, uploaded. It lies within `size` around `center`.
+        """
+        sketch, policy, rig = self._sketch, self.spec.policy, self.spec.rig
+        assert sketch is not None and policy is not None
+        drawn = [sketch._picture(matrix, drawables, center, size) for matrix in pose.astype(np.float64)]
+        depth = np.stack([depth for _, depth in drawn])  # [C, H, W]
+        shown = np.array([picture[..., 3].any() for picture, _ in drawn])
+        embedded = None if self._judge is None else self._judge(np.stack([_opaque(picture) for picture, _ in drawn]))
+        found = candidates(surface(geometry, policy.points), pose, depth, rig.fov, shown, embedded)
+        return replace(rig, cameras=tuple(rig.cameras[camera] for camera in found.greedy(policy)))
 
     def shots(self, mesh: Mesh, pose: np.ndarray, colors: bool) -> Iterator[Shot]:
         """Yield what is seen from given poses. The renderer must draw depth, without oversampling.
@@ -180,6 +223,8 @@ class Renderer:
         for program in self._programs.values():
             GL.glDeleteProgram(program.id)
         self._programs.clear()
+        if self._sketch is not None:
+            self._sketch.close()
 
     def _views(
         self, pose: np.ndarray, drawables: list[Drawable], center: np.ndarray, size: float, faint: list[int]
@@ -187,20 +232,26 @@ class Renderer:
         """Yield colour `[H, W, 3]` and depth `[H, W]` of each view. The shape lies within `size` around `center`. Numbers of views in which
         the shape looks like the background are added to `faint`."""
         for index, matrix in enumerate(pose.astype(np.float64)):
-            near, far, projection = self._range(matrix, center, size)
-            self._draw(drawables, np.linalg.inv(matrix), projection)
-            picture = self._colors()
-            if not picture[..., 3].any():
-                # A thin sheet seen from its edge may cover no centre of a pixel. Its outline does.
-                GL.glPolygonMode(GL.GL_FRONT_AND_BACK, GL.GL_LINE)
-                self._draw(drawables, np.linalg.inv(matrix), projection, outlines=True)
-                GL.glPolygonMode(GL.GL_FRONT_AND_BACK, GL.GL_FILL)
-                picture = self._colors()
+            picture, depth = self._picture(matrix, drawables, center, size)
             if not picture[..., 3].any():
                 raise UserError(f"view {index} has nothing in it: the shape is invisible (transparent, or too thin to be seen)")
             if _faint(picture, self.spec.background):
                 faint.append(index)
-            yield _opaque(picture), self._depth(near, far) if self.spec.depth else None
+            yield _opaque(picture), depth if self.spec.depth else None
+
+    def _picture(self, matrix: np.ndarray, drawables: list[Drawable], center: np.ndarray, size: float) -> tuple[np.ndarray, np.ndarray]:
+        """Draw one view. Returns colour `[H, W, 4]`, whose alpha is 0 where nothing is, and depth `[H, W]`, which is all 0 unless the
+        specification asks for it. Arguments as in `_views`."""
+        near, far, projection = self._range(matrix, center, size)
+        self._draw(drawables, np.linalg.inv(matrix), projection)
+        picture = self._colors()
+        if not picture[..., 3].any():
+            # A thin sheet seen from its edge may cover no centre of a pixel. Its outline does.
+            GL.glPolygonMode(GL.GL_FRONT_AND_BACK, GL.GL_LINE)
+            self._draw(drawables, np.linalg.inv(matrix), projection, outlines=True)
+            GL.glPolygonMode(GL.GL_FRONT_AND_BACK, GL.GL_FILL)
+            picture = self._colors()
+        return picture, self._depth(near, far) if self.spec.depth else np.zeros((self.spec.size, self.spec.size))
 
     def _range(self, matrix: np.ndarray, center: np.ndarray, size: float) -> tuple[float, float, np.ndarray]:
         """Return the nearest and farthest distance that a camera draws, and its projection `[4, 4]`. All lies within `size` of `center`."""

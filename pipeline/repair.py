@@ -243,7 +243,7 @@ class _Mender:
         if gone or asked <= blocked:
             raise UserError(f"it is made of {' and '.join(gone or needs)}, which cannot be mended")
         drawn = (record, self.records[products.VIEWS.name]) if products.of(record) is products.DENSE else ()
-        self._run({record.product: asked - blocked}, self._task(drawn) if depth_again(drawn) else None)
+        self._run({record.product: asked - blocked}, self._task(drawn, stored=True) if depth_again(drawn) else None)
         if asked & blocked:
             raise UserError(f"it is made of {' and '.join(needs)}, of which shard {min(asked & blocked)} cannot be mended")
 
@@ -251,11 +251,19 @@ class _Mender:
         task = self._task([record for record in self.records.values() if products.from_files(record)])
         self._run({product: set(self.bad[product]) for product in made}, task)
 
-    def _task(self, records: Sequence[Record]) -> Task:
-        """Make the task of the shape processes for some products, and the views. Raises the errors of `source`."""
+    def _task(self, records: Sequence[Record], *, stored: bool = False) -> Task:
+        """Make the task of the shape processes for some products, and the views. Raises the errors of `source`.
+
+        Args:
+            records: the products, and the views.
+            stored: whether the views are drawn again as they are stored, so that no cameras are chosen.
+        """
         source = self.source()
         points, views, boxes = described_shapes(self.records)
-        task = Task(reader=source.reader, points=points, views=views, boxes=boxes, limits=self.config.limits)
+        if stored and views is not None:
+            views = dataclasses.replace(views, policy=None)
+        judge = self.work.models.judge(views)
+        task = Task(reader=source.reader, points=points, views=views, boxes=boxes, limits=self.config.limits, judge=judge)
         return drawing(task, self.cache, records)
 
     def _run(self, only: dict[str, set[int]], task: Task | None) -> None:

@@ -45,7 +45,7 @@ class Snapshot:
         self.views: list[int] = []
         """The views that are shown, evenly spread."""
         if products.VIEWS.name in self.records:
-            self.views = spread(np.arange(len(self.rig.cameras)), VIEWS).tolist()
+            self.views = spread(np.arange(self._described.count), VIEWS).tolist()
 
     def _written(self, missing: list[int]) -> NDArray[np.bool_]:
         shards = np.ones(self.manifest.shards, bool)
@@ -59,11 +59,15 @@ class Snapshot:
         return {name: int((self.status[self.held] == value).sum()) for name, value in names.items()}
 
     @property
-    def rig(self) -> CameraRig:
-        """The cameras of the views."""
+    def _described(self) -> ViewSpec:
         described = self.records[products.VIEWS.name].spec
         assert isinstance(described, ViewSpec)
-        return described.rig
+        return described
+
+    @property
+    def rig(self) -> CameraRig:
+        """The cameras of the views, or those that they were chosen among."""
+        return self._described.rig
 
     def done(self, product: str) -> NDArray[np.bool_]:
         """Which rows of a product are written. [N]"""
@@ -80,7 +84,9 @@ class Snapshot:
 
     @property
     def points_view(self) -> int:
-        """The shown view that is nearest to a three-quarter one."""
+        """The shown view that is nearest to a three-quarter one, or the best one if views were chosen for each shape."""
+        if self._described.policy is not None:
+            return self.views[0]
         return min(self.views, key=lambda v: abs((self.rig.cameras[v].azimuth - 45 + 180) % 360 - 180))
 
     def mapped(self, path: str) -> Rows:

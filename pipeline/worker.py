@@ -33,11 +33,12 @@ from cache_schema.checks import within
 from cache_schema.errors import UserError
 from cache_schema.layout import ArraySpec, encode_chunk
 from cache_schema.products import label_array
-from cache_schema.spec import BoxSpec, PointSpec, ViewSpec
+from cache_schema.spec import BoxSpec, PointSpec, ViewSpec, fingerprint
 from cache_schema.terminal import one_line
 from pipeline.sources.catalog import Entry, Reader
 
 if TYPE_CHECKING:
+    from pipeline.choosing import Judge
     from pipeline.geometry import Geometry
 
 _MEMORY: Final = "GiB of memory"
@@ -71,6 +72,8 @@ class Task:
     """The compressed arrays of the views to make: `views/rgb`, perhaps `views/depth`; see `pipeline.plan.drawing`."""
     sampled: bool = True
     """Whether to sample points. False: shapes are only drawn."""
+    judge: str = ""
+    """Reference of the cheap teacher that `views.policy` chooses cameras by, as found on this machine; empty for none."""
     limits: Limits = Limits()
 
 
@@ -152,9 +155,14 @@ class Workers:
         for process in self._processes:
             process.close()
 
-    def submit(self, entry: Entry) -> "Future[Made]":
-        """Make one shape. A fault of the shape becomes the `reason` of the result, not an exception."""
-        return self._threads.submit(self._make, entry)
+    def submit(self, entry: Entry, pose: NDArray[np.float32] | None = None) -> "Future[Made]":
+        """Make one shape. A fault of the shape becomes the `reason` of the result, not an exception.
+
+        Args:
+            entry: the shape.
+            pose: cameras to draw it from. [V, 4, 4]. None: those of the rig, or those that are chosen among them.
+        """
+        return self._threads.submit(self._make, entry, pose)
 
     def renderer(self) -> str:
         """Name the driver that draws the pictures; empty without views."""
@@ -171,10 +179,10 @@ class Workers:
                 self._processes = {p for p in self._processes if not p.closed} | {process}
         return process
 
-    def _make(self, entry: Entry) -> Made:
-        made, digest = self._attempt(entry)
+    def _make(self, entry: Entry, pose: NDArray[np.float32] | None) -> Made:
+        made, digest = self._attempt(entry, pose)
         if made is None and not self._closed:
-            made, digest = self._attempt(entry)  # the process may have been damaged by an earlier shape
+            made, digest = self._attempt(entry, pose)  # the process may have been damaged by an earlier shape
         if made is not None:
             return made
         if self._closed:
@@ -184,13 +192,13 @@ class Workers:
         hint = "it ran out of memory" if code == -signal.SIGKILL else "the loader or the GL driver crashed"
         return Made(reason=f"the process that read it died ({name}), twice: {hint}", source_sha256=digest)
 
-    def _attempt(self, entry: Entry) -> tuple[Made | None, bytes]:
+    def _attempt(self, entry: Entry, pose: NDArray[np.float32] | None) -> tuple[Made | None, bytes]:
         """Return the answer, or None if the process died, and the digest of the shape's file if the process had sent it."""
         process = self._process()
         digest = bytes(32)
         end = time.monotonic() + self.task.limits.seconds
         try:
-            process.send(entry)
+            process.send((entry, pose))
             while not isinstance(answer := process.receive(max(end - time.monotonic(), 0.0)), Made):
                 digest = answer
             return answer, digest
@@ -345,7 +353,9 @@ def _read(pipe: IO[bytes], size: int) -> bytes:
 # ----------------------------------------------------------------------------------------------------- in the process
 
 
-def make(task: Task, entry: Entry, renderer: Any, read: Callable[[bytes], None] = lambda digest: None) -> Made:
+def make(
+    task: Task, entry: Entry, renderer: Any, read: Callable[[bytes], None] = lambda digest: None, pose: NDArray[np.float32] | None = None
+) -> Made:
     """Read, sample and draw one shape. A fault of the shape becomes its `reason`.
 
     Args:
@@ -353,6 +363,7 @@ def make(task: Task, entry: Entry, renderer: Any, read: Callable[[bytes], None] 
         entry: the shape.
         renderer: a `pipeline.render.Renderer`; None for no views.
         read: called with the digest of the shape's file, before anything that may crash.
+        pose: cameras to draw it from; see `Workers.submit`.
     """
     from pipeline import geometry as shapes
     from pipeline import points
@@ -375,7 +386,10 @@ def make(task: Task, entry: Entry, renderer: Any, read: Callable[[bytes], None] 
             made |= {"xyz": samples.xyz, "rgb": samples.rgb, "normal": samples.normal, "labels": labels}
         if renderer is not None:
             with _timed(seconds, "views"):
-                pictures = renderer.render(geometry)
+                pictures = renderer.render(geometry, pose)
+            if pictures.choosing:
+                seconds["choose views"] = pictures.choosing
+                seconds["views"] -= pictures.choosing
             with _timed(seconds, "encode"):
                 by_path = {"views/rgb": pictures.rgb, "views/depth": pictures.depth}
                 made["pictures"] = {node.path: [encode_chunk(node, view) for view in by_path[node.path]] for node in task.pictures}
@@ -434,13 +448,40 @@ def _timed(seconds: dict[str, float], step: str) -> Any:
         seconds[step] = time.perf_counter() - start
 
 
-def _renderer(task: Task) -> Any:
-    """Return what draws the views of a task; None without views."""
+def _renderer(task: Task, judge: "Judge | None") -> Any:
+    """Return what draws the views of a task; None without views. `judge` is the cheap teacher that chooses cameras, if there is one."""
     if task.views is None:
         return None
     from pipeline.render import Renderer
 
-    return Renderer(task.views)
+    return Renderer(task.views, judge=judge)
+
+
+def _judge(task: Task) -> "Judge | None":
+    """Load the cheap teacher that chooses views; None if the task needs none.
+
+    Raises:
+        UserError: it is not on this machine, or is another one here.
+    """
+    policy = None if task.views is None else task.views.policy
+    if policy is None or policy.judge is None:
+        return None
+    import torch
+
+    from pipeline.teachers import catalog
+
+    torch.set_num_threads(1)  # rounding depends on how many threads share one sum
+    teacher = catalog.load(task.judge, precision=policy.judge.precision)
+    if fingerprint(teacher.spec) != fingerprint(policy.judge):
+        raise UserError(f"{task.judge} on this machine is not the teacher that chooses views in this cache")
+
+    def judge(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        embedded: NDArray[np.float32] = teacher.embed_images(torch.stack([teacher.preprocess(picture) for picture in pictures])).numpy()
+        if not np.isfinite(embedded).all():
+            raise UserError(f"the teacher that chooses views, {policy.teacher}, gives values that are not finite")
+        return embedded
+
+    return judge
 
 
 def serve(receive: Callable[[], Any], send: Callable[[Any], None]) -> None:
@@ -455,9 +496,14 @@ def serve(receive: Callable[[], Any], send: Callable[[Any], None]) -> None:
         if isinstance(message, Task):
             task = message
             try:
+                judge = _judge(task)
+            except Exception as error:
+                send(UserError(f"the teacher that chooses views cannot be used: {error}"))
+                return
+            try:
                 if renderer is not None:
                     renderer.close()
-                renderer = _renderer(task)
+                renderer = _renderer(task, judge)
                 send(renderer.describe() if renderer else "")
             except Exception as error:
                 send(UserError(f"cannot draw: {error}. `make setup` checks EGL; on Debian: apt-get install libegl1 libgl1-mesa-dri"))
@@ -466,7 +512,8 @@ def serve(receive: Callable[[], Any], send: Callable[[Any], None]) -> None:
             resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))
         else:
             assert task is not None
-            made = make(task, message, renderer, send)
+            entry, pose = message
+            made = make(task, entry, renderer, send, pose)
             send(made)
             if _MEMORY in made.reason:
                 return  # a new process starts with free memory

@@ -63,7 +63,10 @@ class Pictures:
 
 
 def _angled(spec: ViewSpec) -> int:
-    """The view that shows most of a shape: the one nearest to a camera at `AZIMUTH` and `ELEVATION`."""
+    """The view that shows most of a shape: the one nearest to a camera at `AZIMUTH` and `ELEVATION`, or the first if views were chosen for
+    each shape, the best first."""
+    if spec.policy is not None:
+        return 0
     off = [abs((one.azimuth - AZIMUTH + 180) % 360 - 180) + abs(one.elevation - ELEVATION) for one in spec.rig.cameras]
     return int(np.argmin(off))
 

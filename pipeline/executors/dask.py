@@ -20,6 +20,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Final, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cache_schema import products, store
 from cache_schema.errors import UserError
 from cache_schema.files import claim, claims, held_token, is_held, leftovers
@@ -437,8 +440,8 @@ def _check_machine(plan: Plan, device: str) -> None:
                 raise UserError(f"{me} has other software than the machine of this command, for {record.product}: {', '.join(changes)}")
 
 
-def _made(plan: Plan, entries: Sequence[Entry], share: Share) -> list[Made]:
-    """Make some shapes with the shape processes of this worker."""
+def _made(plan: Plan, entries: Sequence[Entry], share: Share, poses: Sequence[NDArray[np.float32] | None]) -> list[Made]:
+    """Make some shapes with the shape processes of this worker, seen from some cameras; see `Workers.submit`."""
     import distributed
 
     models, pools = _keep(plan, share)
@@ -449,7 +452,7 @@ def _made(plan: Plan, entries: Sequence[Entry], share: Share) -> list[Made]:
             pools.append(Workers(plan.task, count, graphics.environment(models.device)))
             _check_driver(plan, pools[0])
     try:
-        return [future.result() for future in [pools[0].submit(entry) for entry in entries]]
+        return [future.result() for future in [pools[0].submit(*one) for one in zip(entries, poses, strict=True)]]
     except (Stopped, CancelledError) as stopped:
         raise distributed.Reschedule from stopped  # this worker ends; another one makes the shard
 
@@ -482,7 +485,8 @@ def _shapes_task(
     if not records and all(cache.has(record, shard) for record in again):
         return [], {}
     start = time.perf_counter()
-    made = _made(plan, entries, share)
+    todo = Todo(cache, plan, {record.product: {shard} for record in (*records, *again)})
+    made = _made(plan, entries, share, build.stored_poses(cache, todo, shard, rows))
     waited = time.perf_counter() - start
     lost = build.make_shapes(cache, records, shard, made) if records else []
     events, counts = _embedded(cache, plan, again, shard, share, build.by_row(cache, shard, rows, made))
@@ -493,7 +497,7 @@ def _retry_task(plan: Plan, shard: int, rows: list[int], entries: list[Entry], s
     models, _ = _keep(plan, share)
     cache = _claimed(plan, shard)
     start = time.perf_counter()
-    made = _made(plan, entries, share)
+    made = _made(plan, entries, share, [None] * len(entries))
     waited = time.perf_counter() - start
     with _noting(plan, share) as (events, note):
         by_row = build.by_row(cache, shard, rows, made)

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cache_schema.spec import Record
 from cache_schema.store import Cache
 from pipeline import build, graphics
@@ -32,7 +35,7 @@ def run(work: Work, todo: Todo) -> None:
         return
     assert todo.plan.task is not None
     with Workers(todo.plan.task, work.machine.processes(), graphics.environment(work.models.device)) as pool:
-        ahead = _submitted(work, drawn, pool)
+        ahead = _submitted(work, drawn, pool, lambda shard: build.stored_poses(cache, todo, shard, drawn[shard]))
         for shard in todo.shards:
             by_row: dict[int, Made] = {}
             if shard in drawn:
@@ -51,7 +54,7 @@ def retry(work: Work, plan: Plan, again: Again) -> int:
     assert plan.task is not None
     mended = 0
     with Workers(plan.task, work.machine.processes(), graphics.environment(work.models.device)) as pool:
-        ahead = _submitted(work, again, pool)
+        ahead = _submitted(work, again, pool, lambda shard: [None] * len(again[shard]))
         for shard, rows in again.items():
             start = time.perf_counter()
             made = [future.result() for future in next(ahead)]
@@ -146,13 +149,22 @@ def _embed_here(work: Work, todo: Todo, shard: int, drawn: Mapping[int, Made]) -
     embed(work.cache, todo.plan, todo.from_cache(shard), shard, work.models, work.terminal.advance, work.note, drawn)
 
 
-def _submitted(work: Work, shards: Mapping[int, Sequence[int]], pool: Workers) -> Iterator[list["Future[Made]"]]:
-    """Yield the futures of the shapes of one shard after another. `AHEAD` more shards are always in the pool already."""
+def _submitted(
+    work: Work, shards: Mapping[int, Sequence[int]], pool: Workers, poses: Callable[[int], Sequence[NDArray[np.float32] | None]]
+) -> Iterator[list["Future[Made]"]]:
+    """Yield the futures of the shapes of one shard after another. `AHEAD` more shards are always in the pool already.
+
+    Args:
+        work: what the command works with.
+        shards: rows to make, by shard.
+        pool: the shape processes.
+        poses: gives the cameras of the rows of a shard; see `Workers.submit`.
+    """
     waiting: deque[list[Future[Made]]] = deque()
     todo = iter(shards)
     while True:
         for shard in itertools.islice(todo, 1 + AHEAD - len(waiting)):
-            futures = [pool.submit(work.entries[row]) for row in shards[shard]]
+            futures = [pool.submit(work.entries[row], pose) for row, pose in zip(shards[shard], poses(shard), strict=True)]
             for future in futures:
                 future.add_done_callback(lambda _: work.terminal.advance("shapes", 1))
             waiting.append(futures)
