@@ -118,8 +118,8 @@ def attach(sites: Sequence[Site], options: Options, name: str) -> Told | None:
         UserError: the blocks do not divide a width.
     """
     levels: list[list[nn.Module]] = [[] for _ in range(1 + max(site.level for site in sites))]
-    found = [(site, path, site.block.get_submodule(path)) for site in sites for path in site.linears]
-    wider = [(*one, linear) for *one, linear in found if isinstance(linear, nn.Linear) and linear.out_features > linear.in_features]
+    found = [(site, path, _linear(site, path)) for site in sites for path in site.linears]
+    wider = [one for one in found if one[2].out_features > one[2].in_features]
     if not wider:
         raise UserError(f"tune=most: {name} has no linear layer that is wider at its output; take lora or adapter")
     for _, path, linear in wider:
@@ -135,6 +135,13 @@ def attach(sites: Sequence[Site], options: Options, name: str) -> Told | None:
     if not options.neighbours:
         return None
     return Told("most: the neighbours are", "mixing", levels, functools.partial(mixing, options=options))
+
+
+def _linear(site: Site, path: str) -> nn.Linear:
+    """The linear layer of a site at a path."""
+    linear = site.block.get_submodule(path)
+    assert isinstance(linear, nn.Linear), f"a site offers {path} as a linear layer"
+    return linear
 
 
 @torch.no_grad()
