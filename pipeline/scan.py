@@ -274,13 +274,13 @@ def standing(mesh: Mesh, side: float, heading: float = 0.0) -> Mesh:
         side: length in metres.
         heading: angle in degrees by which it is turned about the vertical axis first.
     """
-    turn = _turn(math.radians(heading))
-    low, high = bounds(_moved(mesh, turn))
+    turn = rotation(math.radians(heading))
+    low, high = bounds(moved(mesh, turn))
     scale = side / float((high - low).max())
     matrix = np.eye(4)
     matrix[:3, :3] = scale * turn
     matrix[:3, 3] = -scale * np.array([(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2])
-    return _moved(mesh, matrix[:3, :3], matrix[:3, 3])
+    return moved(mesh, matrix[:3, :3], matrix[:3, 3])
 
 
 def room(mesh: Mesh, neighbour: Mesh | None, rng: np.random.Generator) -> Room:
@@ -298,8 +298,8 @@ def room(mesh: Mesh, neighbour: Mesh | None, rng: np.random.Generator) -> Room:
     wall_gap, side_gap, size, heading, along = rng.uniform(0, 0.2), rng.uniform(0.02, 0.3), *rng.random(3)
     left = rng.random() < 0.5
     tones = rng.uniform(0.45, 0.9, 2)[:, None] + rng.uniform(-0.08, 0.08, (2, 3))
-    turn = _turn(math.radians(front))  # from axes of the room, where the wall is at -Z, to those of the object
-    low, high = bounds(_moved(mesh, turn.T))
+    turn = rotation(math.radians(front))  # from axes of the room, where the wall is at -Z, to those of the object
+    low, high = bounds(moved(mesh, turn.T))
     back = low[2] - wall_gap
     parts = list(mesh.parts)
     if neighbour is not None:
@@ -307,7 +307,7 @@ def room(mesh: Mesh, neighbour: Mesh | None, rng: np.random.Generator) -> Room:
         at, end = bounds(other)
         deep = max(back + 0.01 - at[2], low[2] + along * (high[2] - low[2]) - (end[2] - at[2]) / 2 - at[2])
         beside = low[0] - side_gap - end[0] if left else high[0] + side_gap - at[0]
-        parts += _moved(_moved(other, np.eye(3), np.array([beside, 0.0, deep])), turn).parts
+        parts += moved(moved(other, np.eye(3), np.array([beside, 0.0, deep])), turn).parts
     corners = np.array([[-4, 0, back], [4, 0, back], [4, 0, back + 8], [-4, 0, back + 8], [4, 2.5, back], [-4, 2.5, back]]) @ turn.T
     for faces, tone in (([[0, 3, 2], [0, 2, 1]], tones[0]), ([[0, 1, 4], [0, 4, 5]], tones[1])):
         color = (float(tone[0]), float(tone[1]), float(tone[2]), 1.0)
@@ -315,13 +315,13 @@ def room(mesh: Mesh, neighbour: Mesh | None, rng: np.random.Generator) -> Room:
     return Room(dataclasses.replace(mesh, parts=tuple(parts)), len(mesh.parts), front)
 
 
-def _turn(angle: float) -> np.ndarray:
+def rotation(angle: float) -> np.ndarray:
     """Return the rotation `[3, 3]` by an angle in radians about +Y, counter-clockwise seen from above."""
     c, s = math.cos(angle), math.sin(angle)
     return np.array([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
 
 
-def _moved(mesh: Mesh, matrix: np.ndarray, shift: np.ndarray | None = None) -> Mesh:
+def moved(mesh: Mesh, matrix: np.ndarray, shift: np.ndarray | None = None) -> Mesh:
     """Return a mesh whose places are multiplied by a matrix `[3, 3]`, and then shifted."""
     whole = np.eye(4)
     whole[:3, :3], whole[:3, 3] = matrix, 0.0 if shift is None else shift
@@ -356,11 +356,11 @@ def perturbed(box: Crop, rng: np.random.Generator) -> Crop:
     """
     shift = rng.uniform(-0.5, 0.5, 3) * box.size
     angle, scale = rng.uniform(-math.pi, math.pi), rng.uniform(0.75, 1.25)
-    return Crop(box.center + _turn(box.angle) @ shift, box.size * scale, box.angle + angle)
+    return Crop(box.center + rotation(box.angle) @ shift, box.size * scale, box.angle + angle)
 
 
 def cropped(scan: Scan, box: Crop) -> Scan:
     """Return the points inside a box, in the axes of the box, with the origin in its middle."""
-    points = (scan.points - box.center) @ _turn(box.angle)
+    points = (scan.points - box.center) @ rotation(box.angle)
     inside = (np.abs(points) <= box.size / 2).all(axis=1)
     return scan.rows(inside)._replace(points=points[inside])

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 SOURCES: Final[dict[str, str]] = {
     "scan": "pipeline.sources.scanned",
+    "lidar": "pipeline.sources.lidar",
     "starter": "pipeline.starter.shapes",
     "rooms": "pipeline.starter.rooms",
     "forms": "pipeline.starter.forms",
@@ -55,6 +56,8 @@ SOURCES: Final[dict[str, str]] = {
     "s3dis": "pipeline.sources.s3dis",
     "scannet": "pipeline.sources.scannet",
     "sunrgbd": "pipeline.sources.sunrgbd",
+    "kitti": "pipeline.sources.kitti",
+    "semantickitti": "pipeline.sources.semantickitti",
     "openshape": "pipeline.sources.openshape",
     "ulip": "pipeline.sources.ulip",
     "objaverse": "pipeline.sources.objaverse",

@@ -202,7 +202,7 @@ def test_a_room_holds_the_object_the_neighbour_beside_it_and_a_wall_behind():
     assert np.allclose(low, [-0.5, 0, -0.25]) and np.allclose(high, [0.5, 0.5, 0.25])
     for seed in range(30):
         room = scan.room(shape, other, np.random.default_rng(seed))
-        turn = scan._turn(np.radians(room.front))
+        turn = scan.rotation(np.radians(room.front))
         places = [part.vertices @ turn for part in room.mesh.parts]  # in axes of the room: the wall is at -Z
         mine, beside, floor, wall = places
         assert room.own == 1 and (room.mesh.parts[0].vertices == shape.parts[0].vertices).all()

@@ -14,7 +14,9 @@ from trainer import checkpoint
 from trainer.encoders.catalog import build
 from trainer.tasks import catalog, classify, finetune
 from trainer.tuning.catalog import MODES, Efficient, adapt, learned, sizes
+from trainer.tuning.most import Monarch, Updated, fold, mixing
 from trainer.tuning.pointgst import Spectral, basis, spectra, z_order
+from trainer.tuning.pointlora import Looking, doubled
 
 SIZES = {
     "pointmae-tiny": {"groups": 8, "group_size": 8, "embed": (16, 16, 32), "dim": 24, "depth": 2, "heads": 2},
@@ -23,8 +25,20 @@ SIZES = {
     "pointm2ae-tiny": {"counts": (32, 16, 8), "sizes": (8, 4, 4), "embed": (16, 16, 32), "widths": (12, 24, 48), "depths": (1, 1, 2)},
     "pointmamba-tiny": {"groups": 8, "group_size": 8, "embed": (16, 16, 32), "dim": 24, "depth": 2, "state": 4},
 }
-OPTIONS = Efficient(lora_rank=2, adapter_width=3, prompts=5, spectral_width=4, window=4)
-CASES = [case for case in itertools.product(SIZES, MODES) if case != ("pointmamba-tiny", "prompt")]
+OPTIONS = Efficient(
+    lora_rank=2,
+    adapter_width=3,
+    prompts=5,
+    spectral_width=4,
+    window=4,
+    monarch_blocks=4,
+    pointlora_rank=2,
+    shared_width=5,
+    selected=3,
+    selected_large=2,
+)
+REFUSED = [("pointmamba-tiny", "prompt"), ("pointmamba-tiny", "pointlora"), ("pointm2ae-tiny", "pointlora")]
+CASES = [case for case in itertools.product(SIZES, MODES) if case not in REFUSED]
 
 
 @pytest.fixture(autouse=True)
@@ -112,6 +126,12 @@ def test_the_number_of_learned_parameters_is_as_by_hand():
     inner = 2 * d
     assert count("pointmamba-tiny", "lora") == depth * 2 * ((d + 2 * inner) + (inner + d))
     assert count("pointmamba-tiny", "pointgst") == count("pointmae-tiny", "pointgst")
+    factors = (d * d + d * 3 * d) / 4 + (d * d + d * 4 * d) / 4  # of qkv and of the first MLP layer, in 4 blocks
+    assert count("pointmae-tiny", "most") == depth * (factors + 3 * d + 4 * d)
+    assert count("pointmamba-tiny", "most") == depth * ((d * d + d * 2 * inner) / 4 + 2 * inner)
+    narrow = (5 * d + 5) + (5 * 3 * d + 3 * d) + 2 * ((5 * d + 5) + (5 * d + d))  # beside qkv, beside proj, and of selected tokens
+    score = (d * d // 2 + d // 2) + (d // 2 + 1)
+    assert count("pointmae-tiny", "pointlora") == depth * (2 * ((d + 3 * d) + (d + d)) + heads) + narrow + score
 
 
 def test_published_sizes():
@@ -121,6 +141,31 @@ def test_published_sizes():
     assert learned(adapt(build("pointmamba-s").eval(), "lora", Efficient())) == 294_912
     head = finetune.head(768, 15, finetune.Training())
     assert counts["pointgst"] + learned(head) == 622_063, "published as 0.6 M"
+
+
+@pytest.mark.parametrize(("blocks", "published"), [(32, 0.8), (16, 1.3), (8, 2.3)])
+def test_most_learns_as_many_parameters_as_published(blocks, published):
+    """The published counts, in millions, are of Point-MAE with a class token of 2 D numbers and the head of a classifier."""
+    inside = learned(adapt(build("pointmae-s").eval(), "most", Efficient(monarch_blocks=blocks)))
+    above = learned(finetune.head(768, 15, finetune.Training()))
+    assert round((inside + 2 * 384 + above) / 1e6, 1) == published
+    if blocks == 32:
+        assert inside == 529_920 and round(100 * (inside + 2 * 384 + above) / 22.1e6, 1) == 3.6, "published as 3.6 %"
+
+
+def test_pointlora_differs_from_the_published_count_by_what_its_page_names():
+    encoder = build("pointmae-s").eval()
+    own = sum(parameter.numel() for parameter in encoder.parameters())
+    frozen = {name: sum(p.numel() for p in getattr(encoder, name).parameters()) for name in ("positions",)}
+    frozen["embed"] = sum(p.numel() for part in (encoder.embed.lift, encoder.embed.norm1, encoder.embed.widen) for p in part.parameters())
+    inside = learned(adapt(encoder, "pointlora", Efficient()))
+    above = learned(finetune.head(768, 15, finetune.Training()))
+    assert inside == 395_689
+    gates, token, narrow = 12 * 6, 2 * 384, (384 * 32 + 32) + (32 * 384 + 384)
+    published = inside + above - gates + token + narrow + sum(frozen.values())
+    assert published == 772_752, "published as 0.77 M"
+    model = own + token + above + inside - gates + narrow
+    assert round(100 * published / model, 2) == 3.43, "published as 3.43 %"
 
 
 def test_what_does_not_apply_is_refused():
@@ -136,6 +181,19 @@ def test_what_does_not_apply_is_refused():
         adapted(adapted.patchify(points(), ordered=False), torch.arange(4).expand(4, -1))
     with pytest.raises(ValueError, match="prompts must be at least 1, got 0"):
         Efficient(prompts=0)
+    with pytest.raises(ValueError, match="pointlora: it tunes attention, and PointMamba has no attention"):
+        adapt(encoder_of("pointmamba-tiny"), "pointlora", OPTIONS)
+    with pytest.raises(ValueError, match="pointlora: PointM2AE has no embedding that makes tokens of any groups"):
+        adapt(encoder_of("pointm2ae-tiny"), "pointlora", OPTIONS)
+    with pytest.raises(ValueError, match=r"5 blocks do not divide attn.qkv of PointMAE, which maps 24 to 72; set efficient"):
+        adapt(encoder_of("pointmae-tiny"), "most", Efficient(monarch_blocks=5))
+    for wrong, message in (({"neighbours": -1}, "neighbours must not be negative"), ({"strength": 0.0}, "strength must lie in")):
+        with pytest.raises(ValueError, match=message):
+            Efficient(**wrong)
+    for mode in ("most", "pointlora"):
+        adapted = adapt(encoder_of("pointmae-tiny"), mode, OPTIONS)
+        with pytest.raises(ValueError, match="no group can be hidden"):
+            adapted(adapted.patchify(points(), ordered=False), torch.arange(4).expand(4, -1))
 
 
 @pytest.mark.parametrize("mode", ["lora", "adapter", "prompt"])
@@ -247,6 +305,150 @@ def test_along_curves_the_waves_are_those_of_the_centres():
     serial = signal.squeeze(-1).unsqueeze(1).expand(-1, 2, -1).gather(2, rows).unsqueeze(-1)
     waves = basis(level.centres, "sample") @ signal
     assert torch.allclose(along[0] @ serial, waves.unsqueeze(1).expand(-1, 2, -1, -1), atol=1e-5)
+
+
+# ------------------------------------------------------------------------------------------------- Monarch matrices
+
+
+def shuffle(rows, columns):
+    """The permutation matrix that reads a table [rows, columns] column by column."""
+    order = torch.arange(rows * columns).view(rows, columns).mT.flatten()
+    return torch.eye(rows * columns)[order]
+
+
+def dense(part):
+    """The matrix of a Monarch layer as a product of full matrices: permutation, left blocks, permutation, right blocks."""
+    blocks, rank, _ = part.right.shape
+    outputs = part.left.shape[1]
+    return shuffle(blocks, outputs) @ torch.block_diag(*part.left) @ shuffle(rank, blocks) @ torch.block_diag(*part.right)
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "blocks"), [(24, 24, 4), (24, 72, 6), (24, 96, 12), (72, 24, 4), (12, 48, 1)])
+def test_a_monarch_layer_is_the_product_of_its_factors(inputs, outputs, blocks):
+    part, x = Monarch(inputs, outputs, blocks), torch.randn(3, 5, inputs)
+    assert not part(x).any(), "zero at first"
+    nn.init.normal_(part.left)
+    nn.init.normal_(part.bias)
+    assert part.right.numel() + part.left.numel() == min(inputs, outputs) * (inputs + outputs) // blocks
+    assert torch.allclose(part.dense(), dense(part), atol=1e-5)
+    assert torch.allclose(part(x), x @ dense(part).mT + part.bias, atol=1e-4)
+    if blocks > 1 and blocks <= part.left.shape[2]:
+        assert dense(part).bool().all(), "every output depends on every input"
+        assert torch.linalg.matrix_rank(dense(part)) == min(inputs, outputs), "where a product as small by LoRA has a low rank"
+
+
+def randomised(adapted):
+    """With updates that do something."""
+    with torch.no_grad():
+        for part in adapted.modules():
+            if isinstance(part, Monarch):
+                part.left.normal_(std=0.2)
+                part.bias.normal_(std=0.2)
+    return adapted
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_folded_updates_give_the_same_features(name):
+    adapted = randomised(adapt(encoder_of(name), "most", Efficient(monarch_blocks=4, neighbours=0)))
+    own, xyz = encoder_of(name), points()
+    before = tokens(adapted, xyz)
+    fold(adapted)
+    assert torch.allclose(tokens(adapted, xyz), before, atol=1e-4)
+    assert learned(adapted) == 0 and not any(isinstance(part, Monarch) for part in adapted.modules())
+    biases = sum(layer.numel() for key, layer in adapted.encoder.state_dict().items() if key not in own.state_dict())
+    assert sum(p.numel() for p in adapted.parameters()) == sum(p.numel() for p in own.parameters()) + biases, "nothing but biases is new"
+    visible = torch.tensor([[0, 3, 5]]).expand(4, -1)
+    assert torch.isfinite(adapted(adapted.patchify(xyz, ordered=False), visible).tokens).all(), "without neighbours groups can be hidden"
+    with pytest.raises(ValueError, match=r"look at neighbours cannot be folded into weights; tune with efficient.neighbours=0"):
+        fold(adapt(encoder_of(name), "most", OPTIONS))
+
+
+@pytest.mark.parametrize(("name", "learnt"), [("pointmae-tiny", 0), ("pointbert-tiny", 1), ("pointmamba-tiny", 0)])
+def test_an_update_of_most_is_what_it_is_published_as(name, learnt):
+    level = level_of(name, points())
+    part = Updated(nn.Linear(24, 72), 4, mixes=True)
+    nn.init.normal_(part.update.left)
+    part.mixing = mixing(level, OPTIONS)
+    sequences = part.mixing.shape[1]
+    x = torch.randn(4, learnt + 8 * sequences, 24)
+    out, matrix = part(x), dense(part.update)
+    for b in range(4):
+        gaps = torch.cdist(level.centres[b], level.centres[b])
+        once = torch.eye(8)
+        for i in range(8):
+            near = gaps[i].argsort()[1 : 1 + OPTIONS.neighbours]
+            shares = 1 / (gaps[i, near] + 0.05)
+            once[i, near] += OPTIONS.strength * shares / shares.sum()
+        assert torch.allclose(once.sum(1), torch.full((8,), 1 + OPTIONS.strength))
+        for s in range(sequences):
+            order = torch.arange(8) if level.order is None else level.order[b, s]
+            here = slice(learnt + 8 * s, learnt + 8 * s + 8)
+            signal = torch.empty(8, 24)
+            signal[order] = x[b, here]  # in the order of the centres
+            expected = (once @ ((once @ signal) @ matrix.mT))[order]
+            assert torch.allclose(out[b, here] - part.base(x[b, here]), expected, atol=1e-3, rtol=1e-3)
+        assert torch.allclose(out[b, :learnt], part.base(x[b, :learnt]) + x[b, :learnt] @ matrix.mT, atol=1e-4)
+
+
+def test_neighbours_of_a_shape_do_not_depend_on_the_others():
+    xyz = torch.cat([points(), 0.1 * points(1)])
+    adapted = randomised(adapt(encoder_of("pointm2ae-tiny"), "most", OPTIONS))
+    assert torch.allclose(tokens(adapted, xyz[:1]), tokens(adapted, xyz)[:1], atol=1e-4)
+
+
+# ------------------------------------------------------------------------------------------------- selected tokens
+
+
+def test_large_groups_are_two_groups_around_one_centre():
+    xyz = points()
+    level = level_of("pointmae-tiny", xyz)
+    large = doubled(level)
+    assert large.groups.shape == (4, 4, 16, 3) and torch.equal(large.centres, level.centres[:, :4])
+    for b in range(4):
+        for i in range(4):
+            other = torch.cdist(level.centres[b, i : i + 1], level.centres[b])[0].argsort()[1]
+            expected = torch.cat([xyz[b, level.members[b, i]], xyz[b, level.members[b, other]]])
+            assert torch.allclose(large.groups[b, i] + large.centres[b, i], expected, atol=1e-6)
+            assert torch.allclose(xyz[b, large.members[b, i]], expected, atol=1e-6)
+
+
+def test_the_best_scored_groups_are_selected_and_attended_to():
+    encoder, xyz = encoder_of("pointmae-tiny"), points()
+    adapted = adapt(copy.deepcopy(encoder), "pointlora", OPTIONS)
+    selection = adapted.around
+    with torch.no_grad():
+        for part in adapted.modules():
+            if isinstance(part, Looking):
+                part.gates.fill_(1.0)
+        nn.init.normal_(selection.score[2].weight, std=3)
+    level = encoder.patchify(xyz, ordered=False).coarsest
+    found = selection.chosen(level)
+    assert found.shape == (4, 3 + 2, 24)
+    embedded = F.layer_norm(encoder.embed(level.groups) + encoder.positions(level.centres), (24,))
+    scores = selection.score(embedded).squeeze(-1)
+    for b in range(4):
+        best = scores[b].argsort(descending=True)[:3]
+        assert torch.allclose(found[b, :3], embedded[b, best] * scores[b, best, None], atol=1e-5)
+    # Attention by hand: a softmax over the tokens, plus one over the selected tokens.
+    looking, x = adapted.encoder.transformer.blocks[0].attn, torch.randn(4, 8, 24)
+    looking.selected = found
+    wq, wk, wv = looking.attention.qkv.updated.base.weight.chunk(3)
+    proj = looking.attention.proj.updated.base
+    expected = []
+    for head in range(2):
+        rows = slice(12 * head, 12 * head + 12)
+        q = x @ wq[rows].T
+        expected.append(sum((q @ (y @ wk[rows].T).mT / 12**0.5).softmax(-1) @ (y @ wv[rows].T) for y in (x, found)))
+    assert torch.allclose(looking(x), proj(torch.cat(expected, -1)), atol=1e-5)
+
+
+def test_blocks_share_their_narrow_mlps_which_are_stored_once():
+    adapted = adapt(encoder_of("pointmae-tiny"), "pointlora", OPTIONS)
+    for one in (adapted, copy.deepcopy(adapted)):
+        first, second = (block.attn.attention for block in one.encoder.transformer.blocks)
+        assert first.qkv.shared[0] is second.qkv.shared[0] is one.around.shared[0]
+        assert first.proj.shared[0] is second.proj.shared[0] is one.around.shared[1]
+        assert len({tensor.data_ptr() for tensor in one.state_dict().values()}) == len(one.state_dict())
 
 
 # ------------------------------------------------------------------------------------------------- as a task

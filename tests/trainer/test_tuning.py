@@ -24,7 +24,18 @@ from trainer.tuning.adapted import Adapted
 from trainer.tuning.catalog import METHODS, MODES, Efficient, adapt, learned, sizes
 
 ENCODERS = sorted(name for name in catalog.ENCODERS if name.endswith("-tiny"))
-OPTIONS = Efficient(lora_rank=2, adapter_width=3, prompts=2, spectral_width=4, window=8)
+OPTIONS = Efficient(
+    lora_rank=2,
+    adapter_width=3,
+    prompts=2,
+    spectral_width=4,
+    window=8,
+    monarch_blocks=12,
+    pointlora_rank=2,
+    shared_width=3,
+    selected=4,
+    selected_large=2,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -74,12 +85,23 @@ def holds(encoder, mode):
         assert torch.equal(copy.deepcopy(adapted)(patches).tokens, adapted(patches).tokens), "a copy has parts of its own"
 
 
+def refusal(encoder, mode):
+    """What the message of a method that asks for attention says, if the encoder has not what it asks for."""
+    if any(site.attention is None for site in encoder.sites()):
+        return "has no attention; take lora, adapter"
+    return (
+        "no embedding that makes tokens of any groups"
+        if mode == "pointlora" and any(site.embed is None for site in encoder.sites())
+        else ""
+    )
+
+
 @pytest.mark.parametrize(("name", "mode"), list(itertools.product(ENCODERS, MODES)))
 def test_every_method_tunes_every_encoder_or_says_why_not(name, mode):
     encoder = encoder_of(name)
     assert isinstance(encoder, Tunable)
-    if mode == "prompt" and any(site.attention is None for site in encoder.sites()):
-        with pytest.raises(UserError, match="has no attention; take lora, adapter or pointgst"):
+    if mode in ("prompt", "pointlora") and (refused := refusal(encoder, mode)):
+        with pytest.raises(UserError, match=refused):
             adapt(encoder, mode, OPTIONS)
         assert all(parameter.requires_grad for parameter in encoder.parameters()), "nothing was done"
         return
@@ -97,6 +119,8 @@ def test_sites_are_what_they_say(name):
         assert isinstance(site.block.get_submodule(site.branch), nn.Module)
         assert site.attention is None or isinstance(site.block.get_submodule(site.attention), blocks.Attention)
         assert getattr(site.block, site.beside) is None
+        if site.embed is not None:
+            assert site.embed(patches.levels[site.level]).shape == (2, encoder.groups, site.dim)
 
         class Beside(nn.Module):
             def __init__(self, place):
@@ -202,6 +226,10 @@ def sweep(monkeypatch):
 def test_a_new_encoder_with_two_curves_can_be_tuned(mode, sweep):
     encoder = catalog.build("sweep-tiny").eval()
     assert isinstance(encoder, Curved) and isinstance(encoder, Tunable)
+    if mode == "pointlora":
+        with pytest.raises(UserError, match="no embedding that makes tokens of any groups"):
+            adapt(encoder, mode, OPTIONS)
+        return
     holds(encoder, mode)
 
 

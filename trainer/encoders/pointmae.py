@@ -153,7 +153,12 @@ class PointMAE(nn.Module):
 
     def sites(self) -> list[Site]:
         """See `trainer.encoders.protocol.Tunable`."""
-        return self.transformer.sites()
+        return [dataclasses.replace(site, embed=self.embedded) for site in self.transformer.sites()]
+
+    def embedded(self, level: Level) -> Tensor:
+        """See `trainer.encoders.protocol.Site.embed`."""
+        tokens: Tensor = self.reduce(self.embed(level.groups)) + self.positions(level.centres)
+        return tokens
 
 
 def build(config: PointMAEConfig) -> PointMAE:

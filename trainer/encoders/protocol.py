@@ -10,7 +10,7 @@ Code outside this package uses encoders only through these types, never by their
 Letters: B shapes, P points, C channels, G groups (tokens), K points per group, S sequences in which a shape is read, D width.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -226,6 +226,9 @@ class Site:
     tokens [B, S * G, D], in `Level.order`. The block adds the branch's output to its own output for these tokens."""
     level: int = 0
     """Index in `Patches.levels` of the level to whose groups the tokens belong."""
+    embed: Callable[[Level], Tensor] | None = None
+    """Embeds any groups of points, of any size, as the encoder embeds its own: tokens with their positions [B, G, D], as the first block
+    reads them. None if the tokens are not made of points, as on coarser levels."""
 
 
 @runtime_checkable

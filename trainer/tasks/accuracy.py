@@ -4,6 +4,8 @@ Letters: n shapes, K classes, F features.
 """
 
 import contextlib
+import itertools
+import math
 import statistics
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -13,11 +15,14 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cache_schema.distances import distance_in
 from cache_schema.intervals import SIDE, wilson
 from trainer.tasks.result import Metric
 
 PRIOR: Final = 4
 """Number of made-up shapes added to those counted, half of them right, so that a variance is never zero (Agresti and Coull)."""
+RANGES: Final = (0.0, 10.0, 20.0, 40.0, math.inf)
+"""Limits in metres of the ranges of distances that results of laser scans tell apart."""
 RESAMPLES: Final = 1000
 """Number of times that the test shapes or scenes are drawn again for an interval."""
 
@@ -117,6 +122,33 @@ def accuracies(
         counted("accuracy", overall, over, len(labels), chance, headline=True, largest=largest),
         counted("class accuracy", by_class, over, len(labels), chance, worth=_worth(labels, np.mean(right, axis=0))),
     )
+
+
+def by_distance(
+    names: Sequence[str],
+    labels: NDArray[np.int64],
+    predictions: Sequence[NDArray[np.int64]],
+    over: Literal["seeds", "folds", "blocks"],
+    classes: int,
+    what: str = "accuracy",
+) -> tuple[Metric, ...]:
+    """Accuracy over the shapes of each range of distances; none if no id says a distance (`cache_schema.distances`).
+
+    Args:
+        names: id of each shape, [n].
+        labels, predictions, over, classes: as for `accuracies`.
+        what: beginning of the names of the metrics.
+    """
+    said = np.array([np.nan if (metres := distance_in(name)) is None else metres for name in names])  # [n]
+    found = []
+    for near, far in itertools.pairwise(RANGES):
+        here = (said >= near) & (said < far)
+        if here.any():
+            values = [float(100 * (prediction[here] == labels[here]).mean()) for prediction in predictions]
+            end = f"from {near:g} m" if math.isinf(far) else f"{near:g}-{far:g} m"
+            largest = 100 * float(np.bincount(labels[here]).max()) / int(here.sum())
+            found.append(counted(f"{what} at {end}", values, over, int(here.sum()), 100 / classes, largest=largest))
+    return tuple(found)
 
 
 def _worth(labels: NDArray[np.int64], right: NDArray[np.float64]) -> float:

@@ -53,6 +53,11 @@ class Shapes:
         return dataclasses.replace(self, rows=self.rows[chosen], labels=self.labels[chosen])
 
     @property
+    def ids(self) -> list[str]:
+        """Id of each shape, [n]."""
+        return [str(name) for name in self.cache.ids()[self.rows]]
+
+    @property
     def name(self) -> str:
         return f"split {self.split!r} of {self.cache.path}"
 

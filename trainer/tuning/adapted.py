@@ -1,7 +1,7 @@
 """An encoder with new parts in its blocks."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from torch import Tensor, nn
 
@@ -21,6 +21,36 @@ def check_positive(options: object, *names: str) -> None:
     for name in names:
         if getattr(options, name) < 1:
             raise UserError(f"{name} must be at least 1, got {getattr(options, name)}")
+
+
+class Told:
+    """Tells the new parts what they need to know of a batch, while an encoder runs. It is a class, so that a copy of the model refers to
+    its own parts."""
+
+    def __init__(self, why: str, field: str, levels: Sequence[Sequence[nn.Module]], tell: Callable[[Level], object]) -> None:
+        """
+        Args:
+            why: what needs whole shapes, for messages: "most: the neighbours are".
+            field: the attribute of a part that is set; None at other times.
+            levels: the parts of each level of `Patches.levels`.
+            tell: what the parts of a level are told.
+        """
+        self.why, self.field, self.levels, self.tell = why, field, levels, tell
+
+    @contextmanager
+    def __call__(self, patches: Patches, visible: Tensor | None) -> Iterator[None]:
+        if visible is not None:
+            raise UserError(f"{self.why} of whole shapes, so no group can be hidden")
+        for level, parts in zip(patches.levels, self.levels, strict=True):
+            found = self.tell(level)
+            for part in parts:
+                setattr(part, self.field, found)
+        try:
+            yield
+        finally:
+            for parts in self.levels:
+                for part in parts:
+                    setattr(part, self.field, None)  # the autograd graph keeps what the backward pass needs
 
 
 class Adapted(nn.Module):

@@ -17,10 +17,10 @@ from torch import nn
 from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
 from trainer.encoders.protocol import Encoder, Site, Tunable
-from trainer.tuning import adapter, lora, pointgst, prompt
+from trainer.tuning import adapter, lora, most, pointgst, pointlora, prompt
 from trainer.tuning.adapted import Adapted, Around
 
-Mode = Literal["lora", "adapter", "prompt", "pointgst"]
+Mode = Literal["lora", "adapter", "prompt", "pointgst", "most", "pointlora"]
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
 """Names of the methods. `--set tune=NAME` chooses one."""
 
@@ -50,16 +50,23 @@ class Method(Protocol):
         ...
 
 
-METHODS: Final[Mapping[Mode, Method]] = {"lora": lora, "adapter": adapter, "prompt": prompt, "pointgst": pointgst}
+METHODS: Final[Mapping[Mode, Method]] = {
+    "lora": lora,
+    "adapter": adapter,
+    "prompt": prompt,
+    "pointgst": pointgst,
+    "most": most,
+    "pointlora": pointlora,
+}
 """The module of each method."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Efficient(pointgst.Options, prompt.Options, adapter.Options, lora.Options):
+class Efficient(pointlora.Options, most.Options, pointgst.Options, prompt.Options, adapter.Options, lora.Options):
     """Sizes of the new parts of all methods. Each method reads its own.
 
-    In a Transformer of width 384 and depth 12, the defaults give about 0.6 M parameters for `lora` and for `adapter`. `pointgst` has 0.6 M
-    parameters together with the head, as published. `prompt` has fewer.
+    In a Transformer of width 384 and depth 12, the defaults give about 0.6 M parameters for `lora` and for `adapter`. Together with the
+    head, `pointgst` has 0.6 M, `most` 0.8 M (both as published) and `pointlora` 0.7 M. `prompt` has fewer.
     """
 
     def __post_init__(self) -> None:

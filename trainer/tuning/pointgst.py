@@ -8,8 +8,8 @@ Letters: B shapes, G groups, N tokens of all sequences, S sequences of a shape, 
 L centres.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from cache_schema.errors import UserError
 from trainer import ops
-from trainer.encoders.protocol import Level, Patches, Site
-from trainer.tuning.adapted import Around, check_positive
+from trainer.encoders.protocol import Level, Site
+from trainer.tuning.adapted import Told, check_positive
 
 CELLS: Final = 100
 """Number of grid cells per unit of length, for sorting the centres into windows; as published."""
@@ -71,7 +71,7 @@ class Spectral(nn.Module):
         return added
 
 
-def attach(sites: Sequence[Site], options: Options, name: str) -> Around:
+def attach(sites: Sequence[Site], options: Options, name: str) -> Told:
     """Add an adapter parallel to the last branch of every block, in place. See `trainer.tuning.catalog.Method`.
 
     The adapters need the spectra of every batch. The returned context manager sets them for each forward pass. It raises UserError for
@@ -83,30 +83,7 @@ def attach(sites: Sequence[Site], options: Options, name: str) -> Around:
         adapter = Spectral(site.dim, options.spectral_width)
         setattr(site.block, site.beside, adapter)
         levels[site.level].append(adapter)
-    return _Told(levels, options)
-
-
-class _Told:
-    """Sets the spectra of the batch in the adapters while an encoder runs. It is a class, so that a copy of the model refers to its own
-    adapters."""
-
-    def __init__(self, levels: list[list[Spectral]], options: Options) -> None:
-        self.levels, self.options = levels, options
-
-    @contextmanager
-    def __call__(self, patches: Patches, visible: Tensor | None) -> Iterator[None]:
-        if visible is not None:
-            raise UserError("pointgst: the graphs are of whole shapes, so no group can be hidden")
-        for level, adapters in zip(patches.levels, self.levels, strict=True):
-            found = spectra(level, self.options)
-            for adapter in adapters:
-                adapter.spectra = found
-        try:
-            yield
-        finally:
-            for adapters in self.levels:
-                for adapter in adapters:
-                    adapter.spectra = None  # the autograd graph keeps what the backward pass needs
+    return Told("pointgst: the graphs are", "spectra", levels, functools.partial(spectra, options=options))
 
 
 # ------------------------------------------------------------------------------------------------------------- the spectrum

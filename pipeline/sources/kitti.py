@@ -1,0 +1,278 @@
+"""KITTI's objects (https://www.cvlibs.net/datasets/kitti/eval_object.php): the laser points in each labelled box, as a shape.
+
+    open_source("kitti/")                     # training/{velodyne/000000.bin, label_2/000000.txt, calib/000000.txt}, as downloaded
+    open_source("kitti/training/")            # the same
+    open_source("kitti/", margin="0.1")       # boxes 10 cm larger on each side
+
+A row of `velodyne` is x (forward), y (left), z (up) in metres and the reflectance, float32. A line of `label_2` is a class, how far the
+object is cut off and hidden, its box in the picture, height, width and length, the middle of its bottom in the axes of the rectified camera
+(x right, y down, z forward), and its turn about the camera's y axis. `calib` leads from the laser to that camera: R0_rect * Tr_velo_to_cam.
+Labels `DontCare` are no objects. The downloaded `testing` has no labels, so it has no shapes.
+
+Split: `ImageSets/train.txt` and `val.txt` beside `training`, as other projects divide the labelled scans. Without them there is none.
+Id: `000012/Car_3@23.4m`, the fourth line of label_2/000012.txt, and the distance from the camera over the ground. A box with fewer than
+`least` points (8) is recorded as failed.
+"""
+
+import hashlib
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache_schema.distances import at_distance
+from cache_schema.errors import UserError
+from pipeline.geometry import Cloud, finished_cloud
+from pipeline.sources.catalog import Entry, Source, Textures
+from pipeline.sources.crops import remembered
+from pipeline.sources.files import folder_at
+from pipeline.sources.options import number, whole
+from pipeline.sources.scenes import present, upright
+
+LOOKS_FOR: Final = "training/velodyne/000000.bin, training/label_2/000000.txt and training/calib/000000.txt (KITTI object detection)"
+
+CLASSES: Final = ("Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc")
+"""The classes of labels that are objects."""
+NO_OBJECT: Final = "DontCare"
+
+OWN: Final = re.compile(r"\d{6}\.txt")
+
+
+class Labelled(NamedTuple):
+    """A line of `label_2`."""
+
+    kind: str
+    size: NDArray[np.float64]
+    """[3] length, height and width."""
+    bottom: NDArray[np.float64]
+    """[3] middle of the bottom, in the axes of the rectified camera."""
+    turn: float
+    """Radians about the camera's y axis."""
+
+    @property
+    def distance(self) -> float:
+        """Distance in metres from the camera, over the ground."""
+        return float(np.hypot(self.bottom[0], self.bottom[2]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class KittiReader:
+    """Reads objects. See `catalog.Reader`. A locator is the number of a scan and that of a line: `000012#3`."""
+
+    kind: str = "kitti"
+    location: str
+    options: tuple[tuple[str, str], ...]
+    textures: Textures
+    margin: float
+    least: int
+
+    def read(self, entry: Entry) -> Cloud:
+        scan, line = entry.locator.split("#")
+        label = labels_in(self._path("label_2", scan, "txt"))[int(line)]
+        if label is None:
+            raise UserError(f"line {int(line) + 1} of label_2/{scan}.txt was an object when it was listed, and is none now")
+        points = laser_points(self._path("velodyne", scan, "bin"))
+        seen = points[inside(points, label, calibration(self._path("calib", scan, "txt")), self.margin)]
+        return object_seen(seen, self.least)
+
+    def digest(self, entry: Entry) -> bytes:
+        scan, line = entry.locator.split("#")
+        done = hashlib.sha256(file_digest(self._path("velodyne", scan, "bin")) + file_digest(self._path("calib", scan, "txt")))
+        rows = self._path("label_2", scan, "txt").read_bytes().splitlines()
+        done.update(rows[int(line)] if int(line) < len(rows) else b"")
+        return done.digest()
+
+    def _path(self, folder: str, scan: str, extension: str) -> Path:
+        return present(Path(self.location, folder, f"{scan}.{extension}"))
+
+
+# ------------------------------------------------------------------------------------------------- shared with SemanticKITTI
+
+
+def laser_points(path: Path) -> NDArray[np.float64]:
+    """The places `[n, 3]` in a file of float32 x, y, z and reflectance; z is up.
+
+    Raises:
+        UserError: the file is cut short.
+    """
+    return remembered("laser", state_of(path), lambda: _laser_points(path))
+
+
+def _laser_points(path: Path) -> NDArray[np.float64]:
+    raw = path.read_bytes()
+    if len(raw) % 16 or not raw:
+        raise UserError(f"{path.parent.name}/{path.name} has {len(raw):,} bytes, expected 16 for each point: cut short?")
+    return np.frombuffer(raw, "<f4").reshape(-1, 4)[:, :3].astype(np.float64)
+
+
+def file_digest(path: Path) -> bytes:
+    """sha256 of a file; that of the last one is kept, because objects of a scan follow each other."""
+    return remembered(f"digest of {path.suffix}", state_of(path), lambda: hashlib.sha256(path.read_bytes()).digest())
+
+
+def state_of(path: Path) -> tuple[str, int, int]:
+    """Name, size and time of a file, which change when it is mended."""
+    state = path.stat()
+    return str(path), state.st_size, state.st_mtime_ns
+
+
+def object_seen(points: NDArray[np.float64], least: int) -> Cloud:
+    """The cloud of an object from its laser points `[n, 3]`, z up.
+
+    Raises:
+        UserError: they are fewer than `least`.
+    """
+    if len(points) < least:
+        raise UserError(f"{len(points)} laser points are in it, which are fewer than {least} (--set source.least)")
+    return finished_cloud(upright(points), None)
+
+
+# ------------------------------------------------------------------------------------------------------------ the files
+
+
+def labels_in(path: Path) -> list[Labelled | None]:
+    """The objects of a file of labels, line by line; None for what is no object.
+
+    Raises:
+        UserError: a line is damaged, or names an unknown class.
+    """
+    found: list[Labelled | None] = []
+    for count, line in enumerate(path.read_text("ascii", errors="replace").splitlines(), 1):
+        words = line.split()
+        where = f"label_2/{path.name}, line {count}"
+        if not words or words[0] == NO_OBJECT:
+            found.append(None)
+            continue
+        if words[0] not in CLASSES or len(words) not in (15, 16):  # results of detectors have a score, too
+            raise UserError(f"{where}: expected a class of {', '.join(CLASSES)} or {NO_OBJECT}, and 14 numbers, got {line[:80]!r}")
+        values = _numbers(words[1:], where)
+        height, width, length = values[7:10]
+        if min(height, width, length) <= 0:
+            raise UserError(f"{where}: a size is not positive: {height:g} {width:g} {length:g}")
+        found.append(Labelled(words[0], np.array([length, height, width]), values[10:13], float(values[13])))
+    return found
+
+
+def calibration(path: Path) -> NDArray[np.float64]:
+    """The matrix `[3, 4]` from the laser to the rectified camera.
+
+    Raises:
+        UserError: the file lacks one of the two matrices that it is made of.
+    """
+    rows = {name: _numbers(text.split(), f"calib/{path.name}, {name}") for name, text in _rows(path)}
+    for name, count in (("R0_rect", 9), ("Tr_velo_to_cam", 12)):
+        if name not in rows or len(rows[name]) != count:
+            raise UserError(f"calib/{path.name}: expected {name} with {count} numbers, got {len(rows[name]) if name in rows else 'none'}")
+    done: NDArray[np.float64] = rows["R0_rect"].reshape(3, 3) @ rows["Tr_velo_to_cam"].reshape(3, 4)
+    return done
+
+
+def _rows(path: Path) -> list[tuple[str, str]]:
+    lines = path.read_text("ascii", errors="replace").splitlines()
+    return [(name.strip(), text) for name, colon, text in (line.partition(":") for line in lines) if colon]
+
+
+def _numbers(words: list[str], where: str) -> NDArray[np.float64]:
+    try:
+        values = np.array([float(word) for word in words])
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from error
+    if not np.isfinite(values).all():
+        raise UserError(f"{where}: a number is not finite")
+    return values
+
+
+def inside(points: NDArray[np.float64], label: Labelled, to_camera: NDArray[np.float64], margin: float) -> NDArray[np.bool_]:
+    """Whether each laser point `[n, 3]` is in the box of a label, made larger by `margin` metres on each side."""
+    seen = points @ to_camera[:, :3].T + to_camera[:, 3] - label.bottom
+    c, s = np.cos(label.turn), np.sin(label.turn)
+    # At turn 0 the length of an object lies along x. A positive turn about y, which points down, takes x towards -z.
+    along, across = c * seen[:, 0] - s * seen[:, 2], s * seen[:, 0] + c * seen[:, 2]
+    half = label.size / 2 + margin
+    places = np.column_stack([along, seen[:, 1] + label.size[1] / 2, across])
+    found: NDArray[np.bool_] = (np.abs(places) <= half).all(axis=1)
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------------ listing
+
+
+def _home(root: Path) -> Path:
+    """The folder with the labelled scans."""
+    return root / "training" if (root / "training").is_dir() else root
+
+
+def recognises(location: str) -> bool:
+    """Whether there are labels and laser scans as KITTI gives them."""
+    if not os.path.isdir(location):
+        return False
+    home = _home(Path(location))
+    return all((home / name).is_dir() for name in ("velodyne", "label_2", "calib"))
+
+
+def open_source(location: str, *, textures: Textures = "require", margin: str = "0", least: str = "8") -> Source:
+    """Lists the labelled objects of all scans.
+
+    Args:
+        location: the folder with `training`, or `training` itself.
+        textures: of no importance here, there are none.
+        margin: length in metres by which boxes are larger on each side.
+        least: fewest laser points of an object.
+    """
+    wider, fewest = number("margin", margin, 0, 5, "metres"), whole("least", least, 2, 100_000)
+    home = _home(folder_at(location))
+    folder = home / "label_2"
+    if not folder.is_dir():
+        raise UserError(f"{location!r} has no folder label_2; KITTI's labels of objects are downloaded apart (data_object_label_2.zip)")
+    splits, notes = _splits(home.parent)
+    entries, skipped = [], Counter[str]()
+    for name in sorted(os.listdir(folder)):
+        if not OWN.fullmatch(name):
+            skipped["hidden" if name.startswith(".") else Path(name).suffix.lower() or "no extension"] += 1
+            continue
+        scan = name.removesuffix(".txt")
+        for line, label in enumerate(labels_in(folder / name)):
+            if label is None:
+                skipped[NO_OBJECT] += 1
+            else:
+                known = at_distance(f"{scan}/{label.kind}_{line}", label.distance)
+                entries.append(Entry(id=known, locator=f"{scan}#{line}", label=label.kind, split=splits.get(scan, "")))
+    options = (("least", str(fewest)), ("margin", f"{wider:g}"))
+    reader = KittiReader(location=str(home), options=options, textures=textures, margin=wider, least=fewest)
+    return Source.of(reader, entries, skipped, notes)
+
+
+def _splits(root: Path) -> tuple[dict[str, str], list[str]]:
+    """By number of a scan: its split, from lists in `ImageSets`; and a note if there are none."""
+    found: dict[str, str] = {}
+    for split in ("train", "val"):
+        listed = root / "ImageSets" / f"{split}.txt"
+        if listed.is_file():
+            for scan in listed.read_text("ascii", errors="replace").split():
+                if found.setdefault(scan, split) != split:
+                    raise UserError(f"scan {scan} is in both ImageSets/train.txt and ImageSets/val.txt")
+    note = "there are no ImageSets/train.txt and ImageSets/val.txt beside training, so no object has a split (--set source.split=0.8)"
+    return found, [] if found else [note]
+
+
+def example(folder: Path) -> str:
+    """Two scans with a car each: its sides are at 10 m before the laser, and 20 m."""
+    home = folder / "training"
+    for number_, ahead in enumerate((10.0, 20.0)):
+        rng = np.random.default_rng(number_)
+        places = rng.uniform((ahead - 2, 0.2, -1.7), (ahead + 2, 1.8, -0.2), (300, 3))
+        ground = np.column_stack([rng.uniform(5, 30, 300), rng.uniform(-10, 10, 300), np.full(300, -1.75)])
+        scan = np.column_stack([np.concatenate([places, ground]), np.full(600, 0.3)]).astype("<f4")
+        calib = {"R0_rect": np.eye(3), "Tr_velo_to_cam": np.array([[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0]])}
+        rows = [f"{name}: {' '.join(f'{value:g}' for value in matrix.ravel())}" for name, matrix in calib.items()]
+        car = f"Car 0.00 0 0.00 100 100 200 200 1.5 1.6 4.0 -1.0 1.7 {ahead:g} {-np.pi / 2:.6f}"
+        label = f"{car}\nDontCare -1 -1 -10 1 2 3 4 -1 -1 -1 -1000 -1000 -1000 -10\n"
+        for name, data in (("velodyne", scan.tobytes()), ("label_2", label.encode()), ("calib", "\n".join(rows).encode())):
+            (home / name).mkdir(parents=True, exist_ok=True)
+            (home / name / f"{number_:06d}.{'bin' if name == 'velodyne' else 'txt'}").write_bytes(data)
+    return str(folder)

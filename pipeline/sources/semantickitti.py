@@ -1,0 +1,178 @@
+"""SemanticKITTI's objects (http://semantic-kitti.org): the laser points of each labelled thing in a scan, as a shape.
+
+    open_source("dataset/")                   # sequences/00/{velodyne/000000.bin, labels/000000.label}, as downloaded
+    open_source("dataset/", every="1")        # every scan; scans are 0.1 s apart, so neighbours show the same things
+
+A file of labels has an unsigned 32-bit number for each point of the scan: the class in the low half, and in the high half the number of the
+thing, 0 for none. Things that move have classes of their own, which become those of things that stand (as in the authors' learning_map).
+
+Split: sequence 08 is val, the others are train, as the authors divide them. Sequences from 11 have no labels, so they have no shapes.
+Id: `08/000120/car_17@23.4m`, thing 17 of the scan, and the distance of the middle of its points from the laser over the ground. Things with
+fewer than `least` points (8) are left out. Listing reads every chosen scan once.
+"""
+
+import hashlib
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache_schema.distances import at_distance
+from cache_schema.errors import UserError
+from pipeline.geometry import Cloud
+from pipeline.sources.catalog import Entry, Source, Textures
+from pipeline.sources.crops import remembered
+from pipeline.sources.files import folder_at
+from pipeline.sources.kitti import file_digest, laser_points, object_seen, state_of
+from pipeline.sources.options import whole
+from pipeline.sources.scenes import present
+
+LOOKS_FOR: Final = "sequences/00/velodyne/000000.bin and sequences/00/labels/000000.label (SemanticKITTI)"
+
+THINGS: Final = {
+    10: "car",
+    11: "bicycle",
+    13: "bus",
+    15: "motorcycle",
+    16: "on-rails",
+    18: "truck",
+    20: "other-vehicle",
+    30: "person",
+    31: "bicyclist",
+    32: "motorcyclist",
+    252: "car",
+    253: "bicyclist",
+    254: "person",
+    255: "motorcyclist",
+    256: "on-rails",
+    257: "bus",
+    258: "truck",
+    259: "other-vehicle",
+}
+"""Classes of things by number. From 252 they move."""
+
+VALIDATION: Final = "08"
+"""The sequence that the authors validate on."""
+
+OWN: Final = re.compile(r"\d{6}\.label")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstanceReader:
+    """Reads things. See `catalog.Reader`. A locator is sequence, scan, and the 32-bit label of the thing's points: `08/000120#1114122`."""
+
+    kind: str = "semantickitti"
+    location: str
+    options: tuple[tuple[str, str], ...]
+    textures: Textures
+    least: int
+
+    def read(self, entry: Entry) -> Cloud:
+        points, labels = self._files(entry)
+        return object_seen(laser_points(points)[labels_of(labels, points) == int(entry.locator.partition("#")[2])], self.least)
+
+    def digest(self, entry: Entry) -> bytes:
+        points, labels = self._files(entry)
+        mark = entry.locator.partition("#")[2].encode()
+        return hashlib.sha256(file_digest(points) + file_digest(labels) + mark).digest()
+
+    def _files(self, entry: Entry) -> tuple[Path, Path]:
+        sequence, _, scan = entry.locator.partition("#")[0].partition("/")
+        home = Path(self.location, "sequences", sequence)
+        return present(home / "velodyne" / f"{scan}.bin"), present(home / "labels" / f"{scan}.label")
+
+
+def labels_of(path: Path, points: Path) -> NDArray[np.uint32]:
+    """The label of each point of a scan `[n]`.
+
+    Raises:
+        UserError: there is not one for each point.
+    """
+    return remembered("labels of a scan", (state_of(path), state_of(points)), lambda: _labels_of(path, points))
+
+
+def _labels_of(path: Path, points: Path) -> NDArray[np.uint32]:
+    raw, count = path.read_bytes(), len(laser_points(points))
+    if len(raw) != 4 * count:
+        raise UserError(f"labels/{path.name} has {len(raw):,} bytes for {count:,} points, expected 4 for each: is it of another scan?")
+    return np.frombuffer(raw, "<u4")
+
+
+def recognises(location: str) -> bool:
+    """Whether there are sequences, and one of them has labels."""
+    return os.path.isdir(location) and any((home / "labels").is_dir() for home in _sequences(Path(location)))
+
+
+def _sequences(root: Path) -> list[Path]:
+    home = root / "sequences"
+    return sorted(path for path in home.iterdir() if re.fullmatch(r"\d\d", path.name)) if home.is_dir() else []
+
+
+def open_source(location: str, *, textures: Textures = "require", every: str = "10", least: str = "8") -> Source:
+    """Lists the things of labelled scans.
+
+    Args:
+        location: the folder with `sequences`.
+        textures: of no importance here, there are none.
+        every: take each scan whose number is a multiple of this.
+        least: fewest laser points of a thing.
+    """
+    step, fewest = whole("every", every, 1, 100_000), whole("least", least, 2, 100_000)
+    root = folder_at(location)
+    entries, skipped, unlabelled = list[Entry](), Counter[str](), 0
+    for home in _sequences(root):
+        if not (home / "labels").is_dir():
+            unlabelled += 1
+            continue
+        for name in sorted(os.listdir(home / "labels")):
+            if not OWN.fullmatch(name):
+                skipped["hidden" if name.startswith(".") else Path(name).suffix.lower() or "no extension"] += 1
+            elif int(name[:6]) % step == 0:
+                entries += _things(home, name[:6], fewest, skipped)
+    notes = [f"{unlabelled} sequences have no labels and are left out"] if unlabelled else []
+    if step > 1:
+        notes.append(f"every {step}th scan is taken, because neighbouring scans show the same things; choose with --set source.every=1")
+    options = (("every", str(step)), ("least", str(fewest)))
+    return Source.of(InstanceReader(location=str(root), options=options, textures=textures, least=fewest), entries, skipped, notes)
+
+
+def _things(home: Path, scan: str, least: int, skipped: Counter[str]) -> list[Entry]:
+    """The things of a scan. Counts those that are left out."""
+    points = present(home / "velodyne" / f"{scan}.bin")
+    places, labels = laser_points(points), labels_of(home / "labels" / f"{scan}.label", points)
+    marks, which, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    sums = np.column_stack([np.bincount(which, places[:, axis]) for axis in (0, 1)])
+    entries = []
+    for mark, count, total in zip(marks.tolist(), counts.tolist(), sums, strict=True):
+        kind, thing = THINGS.get(mark & 0xFFFF), mark >> 16
+        if kind is None or not thing:
+            continue
+        if count < least:
+            skipped["thing with too few points"] += 1
+            continue
+        # The class of a moving thing is in its name, too: a thing may have points of both.
+        moving = "moving-" if mark & 0xFFFF >= 252 else ""
+        known = at_distance(f"{home.name}/{scan}/{moving}{kind}_{thing}", float(np.hypot(*(total / count))))
+        split = "val" if home.name == VALIDATION else "train"
+        entries.append(Entry(id=known, locator=f"{home.name}/{scan}#{mark}", label=kind, split=split))
+    return entries
+
+
+def example(folder: Path) -> str:
+    """A scan of each of two sequences: a car that stands, a person who walks, and the road."""
+    for sequence in ("00", "08"):
+        rng = np.random.default_rng(int(sequence))
+        car, person = rng.uniform((8, -1, -1.7), (12, 1, 0), (200, 3)), rng.uniform((5, 3, -1.7), (5.5, 3.5, 0), (40, 3))
+        road = np.column_stack([rng.uniform(2, 20, 300), rng.uniform(-5, 5, 300), np.full(300, -1.75)])
+        places = np.column_stack([np.concatenate([car, person, road]), np.full(540, 0.2)])
+        labels = np.repeat(np.array([10 | 1 << 16, 254 | 2 << 16, 40], "<u4"), (200, 40, 300))
+        for name, data in (("velodyne/000000.bin", places.astype("<f4").tobytes()), ("labels/000000.label", labels.tobytes())):
+            path = folder / "sequences" / sequence / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+    return str(folder)

@@ -1,0 +1,271 @@
+"""The laser scanner on a car: rays, rings, noise and distances; and the sources of laser scans, on miniature data in official layouts."""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+
+from cache_schema.distances import at_distance, distance_in
+from cache_schema.errors import UserError
+from pipeline import lidar
+from pipeline.geometry import Cloud, Mesh, Part
+from pipeline.lidar import Lidar, cast, directions, on_street, placed, scanned
+from pipeline.sources import kitti, semantickitti
+from pipeline.sources import lidar as source
+from pipeline.sources.catalog import open_source
+
+EXACT = Lidar(rings=32, noise=0, drop=0)
+
+
+def box(x: float, y: float, z: float) -> Mesh:
+    """A box that stands on the origin."""
+    corners = np.array([(a, b, c) for a in (-x / 2, x / 2) for b in (0, y) for c in (-z / 2, z / 2)], np.float32)
+    faces = [
+        (0, 1, 3),
+        (0, 3, 2),
+        (4, 6, 7),
+        (4, 7, 5),
+        (0, 4, 5),
+        (0, 5, 1),
+        (2, 3, 7),
+        (2, 7, 6),
+        (0, 2, 6),
+        (0, 6, 4),
+        (1, 5, 7),
+        (1, 7, 3),
+    ]
+    return Mesh(parts=(Part(vertices=corners, faces=np.array(faces, np.int32)),), colored=False)
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+# ------------------------------------------------------------------------------------------------------------ the rays
+
+
+def test_the_nearest_triangle_is_hit_as_by_a_plain_loop():
+    triangles = rng().normal(0, 3, (30, 1, 3)) + rng().normal(0, 1, (30, 3, 3)) + (0, 0, 4)
+    elevations, azimuths = np.linspace(-0.8, 0.8, 9), np.linspace(-1.5, 1.5, 20)
+    distance, which = cast(triangles, elevations, azimuths)
+    rays = directions(elevations[:, None], azimuths[None]).reshape(-1, 3)
+    assert np.allclose(np.linalg.norm(rays, axis=1), 1)
+    hits = 0
+    for ray, far, number in zip(rays, distance, which, strict=True):
+        best, first = np.inf, -1
+        for i, (a, b, c) in enumerate(triangles):  # a + u (b - a) + v (c - a) = t ray
+            u, v, t = np.linalg.solve(np.column_stack([b - a, c - a, -ray]), -a)
+            if u >= 0 and v >= 0 and u + v <= 1 and 0 < t < best:
+                best, first = t, i
+        assert number == first and (far == best or abs(far - best) < 1e-9)
+        hits += first >= 0
+    assert hits > 20
+
+
+def test_a_batch_of_pairs_changes_nothing(monkeypatch):
+    mesh = placed(box(2, 2, 2), 8, 0.3)
+    whole = scanned(mesh, EXACT, rng())
+    monkeypatch.setattr(lidar, "PAIRS", 50)
+    assert np.array_equal(scanned(mesh, EXACT, rng()).points, whole.points)
+
+
+def test_exact_points_lie_on_the_surface_and_on_rings():
+    seen = scanned(placed(box(1.8, 1.5, 4.2), 10, 0.7), EXACT, rng())
+    assert len(seen.points) > 200
+    turned = (seen.points - np.array([np.sin(0.7) * 10, 0, np.cos(0.7) * 10])) / (0.9, 0.75, 2.1) - (0, 1, 0)
+    assert np.allclose(np.abs(turned).max(axis=1), 1, atol=1e-5)
+    from_sensor = seen.points - (0, EXACT.height, 0)
+    elevation = np.arcsin(from_sensor[:, 1] / np.linalg.norm(from_sensor, axis=1))
+    assert np.allclose(elevation, EXACT.elevations[seen.ring], atol=1e-9)
+    azimuth = np.degrees(np.arctan2(from_sensor[:, 0], from_sensor[:, 2])) / EXACT.step
+    assert np.allclose((azimuth - azimuth[0] + 0.5) % 1, 0.5, atol=1e-6), "shots are one step apart"
+
+
+def test_only_the_side_that_faces_the_sensor_is_seen():
+    seen = scanned(placed(box(2, 1, 2), 12, 0.0), EXACT, rng())
+    assert (seen.points[:, 2] < 13 - 1e-6).all() and (seen.points[:, 1] > -1e-6).all()
+    assert np.isclose(seen.points[:, 2], 11).any() and np.isclose(seen.points[:, 1], 1).any(), "the front and the top"
+
+
+def test_fewer_points_come_back_from_afar():
+    counts = [len(scanned(placed(box(1.8, 1.5, 4.2), far, 0.2), EXACT, rng()).points) for far in (6, 12, 24, 48)]
+    assert counts[0] > 3 * counts[1] > 9 * counts[2] > 27 * counts[3] > 0
+    twice = dataclasses.replace(EXACT, rings=64)
+    assert len(scanned(placed(box(1.8, 1.5, 4.2), 12, 0.2), twice, rng()).points) > 1.8 * counts[1]
+
+
+def test_noise_is_along_the_ray_and_rays_are_lost():
+    mesh = placed(box(3, 2, 3), 9, 0.2)
+    exact = scanned(mesh, EXACT, rng())
+    noisy = scanned(mesh, dataclasses.replace(EXACT, noise=0.05), rng())
+    sensor = np.array([0, EXACT.height, 0])
+    one, two = exact.points - sensor, noisy.points - sensor
+    assert np.allclose(np.cross(one, two), 0, atol=1e-6), "the directions are the same"
+    assert np.std(np.linalg.norm(two, axis=1) - np.linalg.norm(one, axis=1)) == pytest.approx(0.05, rel=0.1)
+    lossy = scanned(mesh, dataclasses.replace(EXACT, drop=0.4), rng())
+    assert len(lossy.points) == pytest.approx(0.6 * len(exact.points), rel=0.1)
+    assert {tuple(p) for p in lossy.points.round(6)} < {tuple(p) for p in exact.points.round(6)}
+
+
+def test_a_laser_sees_no_glass():
+    parts = box(2, 2, 2).parts
+    glass = dataclasses.replace(parts[0], alpha_mode="BLEND")
+    with pytest.raises(UserError, match="a laser sees no glass"):
+        scanned(placed(Mesh(parts=(glass,), colored=False), 9, 0), EXACT, rng())
+
+
+def test_the_size_of_a_shape_does_not_depend_on_its_heading():
+    for heading in (0.0, 0.6, 2.0):
+        standing = on_street(box(1, 1, 2), 4.4, heading)
+        places = standing.parts[0].vertices @ lidar.rotation(heading)
+        assert np.allclose(np.ptp(places, axis=0), (2.2, 2.2, 4.4), atol=1e-5)
+        assert np.isclose(standing.parts[0].vertices[:, 1].min(), 0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"), [({"rings": 0}, "rings"), ({"drop": 1.0}, "drop"), ({"lowest": 3.0}, "lowest must be below highest")]
+)
+def test_a_sensor_that_cannot_be_is_refused(wrong, message):
+    with pytest.raises(UserError, match=message):
+        Lidar(**wrong)
+    with pytest.raises(UserError, match="would reach the sensor"):
+        placed(box(4, 1, 4), 2, 0)
+
+
+# ---------------------------------------------------------------------------------------------------------- the source
+
+
+def test_the_street_is_scanned_in_the_sizes_of_its_things():
+    found = open_source("lidar:street", count="45", copies="1", far="12", ground="true")
+    assert {entry.label for entry in found.entries} == set(source.SIZES)
+    assert found.labelled.parts == source.PARTS
+    for label in ("car", "person", "pole", "tree"):
+        entry = next(entry for entry in found.entries if entry.label == label)
+        cloud = found.reader.read(entry)
+        assert isinstance(cloud, Cloud) and cloud.part is not None
+        mine, street = cloud.points[cloud.part == 1], cloud.points[cloud.part == 0]
+        assert 0.3 * source.SIZES[label] < np.ptp(mine, axis=0).max() < 1.5 * source.SIZES[label]
+        assert len(street) and np.ptp(street[:, 1]) < 0.2, "the street is flat"
+    assert np.array_equal(found.reader.read(entry).points, cloud.points), "a scan depends on its settings and its id alone"
+
+
+def test_ids_tell_the_distance_and_settings_change_the_scan(tmp_path):
+    location = source.example(tmp_path)
+    found = open_source(location, size="4", far="20")
+    entry = found.entries[0]
+    metres = distance_in(entry.id)
+    assert metres is not None and 5 <= metres <= 20 and entry.id == at_distance(entry.id.rpartition("@")[0], metres)
+    points = found.reader.read(entry).points
+    assert len(points) < 3000
+    other = open_source(location, size="4", far="20", noise="0.1")
+    assert other.entries[0].id == entry.id, "the place does not depend on the sensor"
+    assert other.reader.digest(other.entries[0]) != found.reader.digest(entry)
+    assert not np.array_equal(other.reader.read(other.entries[0]).points, points)
+    assert open_source(location, size="4", far="20", lidar_seed="1").entries[0].id != entry.id
+    with pytest.raises(UserError, match=r"points came back from it at .* fewer than 50000"):
+        open_source(location, size="4", least="50000").reader.read(entry)
+    for wrong, message in (({"near": "80"}, "near"), ({"rings": "0"}, "rings"), ({"lowest": "5"}, "lowest"), ({"ground": "yes"}, "ground")):
+        with pytest.raises(UserError, match=message):
+            open_source(location, **wrong)
+    with pytest.raises(UserError, match="scans cannot be scanned again"):
+        open_source("lidar:x", inner="scan")
+
+
+def test_a_distance_is_said_by_ids_of_laser_scans_alone():
+    assert distance_in(at_distance("car/1", 7.25)) == pytest.approx(7.2, abs=0.06)
+    assert distance_in("car/0001#0") is None and distance_in("me@7m") is None and distance_in("@12.5m/car") is None
+
+
+# ------------------------------------------------------------------------------------------------- KITTI, SemanticKITTI
+
+
+def test_objects_of_kitti_are_the_points_in_their_boxes(tmp_path):
+    found = open_source(kitti.example(tmp_path))
+    assert [(entry.id, entry.label, entry.split) for entry in found.entries] == [
+        ("000000/Car_0@10.0m", "Car", ""),
+        ("000001/Car_0@20.0m", "Car", ""),
+    ]
+    assert found.skipped == {"DontCare": 2} and any("ImageSets" in note for note in found.notes)
+    cloud = found.reader.read(found.entries[1])
+    scan = np.fromfile(tmp_path / "training/velodyne/000001.bin", "<f4").reshape(-1, 4)[:, :3]
+    mine = (np.abs(scan - (20, 1, -0.95)) <= (2, 0.8, 0.75)).all(axis=1)
+    assert mine.sum() == len(cloud.points) == 300, "none of the ground"
+    assert np.allclose(np.ptp(cloud.points, axis=0), np.ptp(scan[mine], axis=0)[[0, 2, 1]], atol=1e-4), "+Y is up"
+
+
+def test_a_turned_box_of_kitti_is_where_its_corners_are():
+    """The corners of the authors' devkit: the box in its own axes, turned about the camera's y axis, and moved."""
+    label = kitti.Labelled("Car", np.array([4.0, 1.5, 1.6]), np.array([3.0, 1.6, 20.0]), 0.7)
+    own = np.array([(x, y, z) for x in (-2, 2) for y in (-1.5, 0) for z in (-0.8, 0.8)])
+    turn = np.array([[np.cos(0.7), 0, np.sin(0.7)], [0, 1, 0], [-np.sin(0.7), 0, np.cos(0.7)]])
+    to_camera = np.array([[0.0, -1, 0, 0.1], [0, 0, -1, -0.2], [1, 0, 0, -0.3]])
+    for scale, expected in ((0.999, True), (1.001, False)):
+        middle = np.array([0, -0.75, 0])
+        corners = (middle + scale * (own - middle)) @ turn.T + label.bottom
+        laser = (corners - to_camera[:, 3]) @ np.linalg.inv(to_camera[:, :3]).T
+        assert (kitti.inside(laser, label, to_camera, 0.0) == expected).all()
+        assert kitti.inside(laser, label, to_camera, 0.1).all()
+
+
+def test_splits_and_faults_of_kitti(tmp_path):
+    location = kitti.example(tmp_path)
+    (tmp_path / "ImageSets").mkdir()
+    (tmp_path / "ImageSets/train.txt").write_text("000000\n")
+    (tmp_path / "ImageSets/val.txt").write_text("000001\n")
+    found = open_source(location)
+    assert [entry.split for entry in found.entries] == ["train", "val"] and not found.notes
+    assert open_source(str(tmp_path / "training")).entries == found.entries
+    before = found.reader.digest(found.entries[0])
+    with pytest.raises(UserError, match="300 laser points are in it, which are fewer than 301"):
+        open_source(location, least="301").reader.read(found.entries[0])
+    cut = tmp_path / "training/velodyne/000000.bin"
+    cut.write_bytes(cut.read_bytes()[:-3])
+    with pytest.raises(UserError, match="expected 16 for each point"):
+        found.reader.read(found.entries[0])
+    assert found.reader.digest(found.entries[0]) != before
+    calib = tmp_path / "training/calib/000001.txt"
+    calib.write_text(calib.read_text().replace("R0_rect", "R1_rect"))
+    with pytest.raises(UserError, match="expected R0_rect with 9 numbers, got none"):
+        found.reader.read(found.entries[1])
+    label = tmp_path / "training/label_2/000000.txt"
+    for line, message in (
+        ("Cat 0 0 0 1 2 3 4 1 1 1 0 0 5 0", "expected a class of Car"),
+        ("Car 0 0 0 1 2 3 4 1 -1 1 0 0 5 0", "not positive"),
+    ):
+        label.write_text(line)
+        with pytest.raises(UserError, match=message):
+            open_source(location)
+    shutil.rmtree(tmp_path / "training/label_2")
+    with pytest.raises(UserError, match="label_2"):
+        open_source(location, kind="kitti")
+
+
+def test_things_of_semantickitti_are_the_points_with_their_number(tmp_path):
+    location = semantickitti.example(tmp_path)
+    found = open_source(location)
+    told = [(entry.id.partition("@")[0], entry.label, entry.split) for entry in found.entries]
+    assert told == [
+        ("00/000000/car_1", "car", "train"),
+        ("00/000000/moving-person_2", "person", "train"),
+        ("08/000000/car_1", "car", "val"),
+        ("08/000000/moving-person_2", "person", "val"),
+    ]
+    scan = np.fromfile(tmp_path / "sequences/00/velodyne/000000.bin", "<f4").reshape(-1, 4)
+    cloud = found.reader.read(found.entries[1])
+    assert len(cloud.points) == 40
+    expected = np.column_stack([scan[200:240, 0], scan[200:240, 2], -scan[200:240, 1]])
+    assert np.allclose(cloud.points - cloud.points.mean(0), expected - expected.mean(0), atol=1e-5)
+    assert distance_in(found.entries[1].id) == pytest.approx(np.hypot(*scan[200:240, :2].mean(0)), abs=0.06)
+    few = open_source(location, least="100")
+    assert [entry.label for entry in few.entries] == ["car", "car"] and few.skipped == {"thing with too few points": 2}
+    for name in ("000007", "000020"):
+        for folder, ending in (("velodyne", "bin"), ("labels", "label")):
+            home = tmp_path / "sequences/00" / folder
+            shutil.copy(home / f"000000.{ending}", home / f"{name}.{ending}")
+    assert {entry.id[:9] for entry in open_source(location).entries} == {"00/000000", "00/000020", "08/000000"}
+    assert len(open_source(location, every="1").entries) == 8
+    label = tmp_path / "sequences/08/labels/000000.label"
+    label.write_bytes(label.read_bytes()[:-4])
+    with pytest.raises(UserError, match="expected 4 for each: is it of another scan"):
+        found.reader.read(found.entries[2])
