@@ -117,7 +117,7 @@ def test_recipes_tasks_and_encoders_exist(page):
             known = build_configured(recipe, []) if stage in ("build", "plan") else train_configured(recipe, stage, [])
             assert known, where
         if words[:2] == ["mmpd-train", "eval"]:
-            assert set(words[2].split(",")) <= {*TASKS, "table"}, f"{where}: there is no task {words[2]}"
+            assert set(words[2].split(",")) <= {*TASKS, "table", "compare"}, f"{where}: there is no task {words[2]}"
 
 
 @every_page

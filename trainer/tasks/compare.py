@@ -290,9 +290,9 @@ def compare(sides: Mapping[str, Sequence[Result]], against: str = "") -> Compari
                 if "out of date" in note
             }
             for kept in first[0].scores.predictions:
-                found = [[_of_metric(result, kept.metric) for result in side] for side in (first, second)]
+                mine, theirs = ([_of_metric(result, kept.metric) for result in side] for side in (first, second))
                 try:
-                    raw.append((f"{title}: {kept.metric}", one, other, paired(*found)))
+                    raw.append((f"{title}: {kept.metric}", one, other, paired(mine, theirs)))
                 except UserError as error:
                     raise UserError(f"{title}: {error}") from error
     if not raw:
