@@ -22,7 +22,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -245,6 +245,8 @@ def driver(task: Task, environment: Mapping[str, str]) -> str:
     Raises:
         UserError: no process can make a GL context.
     """
+    if task.views is not None:  # a cheap teacher draws nothing, and takes long to load
+        task = replace(task, views=replace(task.views, policy=None), judge="")
     process = _Process(task, _renderer_threads(1), environment)
     if process.popen in _started:
         _ahead.append(process.popen)  # it can do another task
@@ -292,12 +294,14 @@ class _Process:
     """One shape process, and the pipes to it."""
 
     START_SECONDS = 120.0
+    MODEL_SECONDS = 900.0
+    """Seconds for a start with a cheap teacher: on a busy machine torch alone takes minutes."""
 
     def __init__(self, task: Task, threads: int, more: Mapping[str, str]) -> None:
         self.popen = _taken(more) or _popen(threads, more)
         try:
             self.send(task)
-            hello = self.receive(self.START_SECONDS)
+            hello = self.receive(self.MODEL_SECONDS if task.judge else self.START_SECONDS)
         except (TimeoutError, EOFError, BrokenPipeError) as error:
             self.close()
             raise UserError(f"a shape process did not start: {error or 'it died at once'}") from error

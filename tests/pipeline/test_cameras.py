@@ -18,7 +18,14 @@ def frame(rig: CameraRig, vertices: np.ndarray, matrices: np.ndarray) -> np.ndar
 
 
 def test_rigs():
-    assert {name: len(rig.cameras) for name, rig in RIGS.items()} == {"ring12": 12, "ring30": 30, "openshape12": 12, "ring4": 4}
+    assert {name: len(rig.cameras) for name, rig in RIGS.items()} == {
+        "ring12": 12,
+        "ring30": 30,
+        "openshape12": 12,
+        "ring4": 4,
+        "ring8": 8,
+        "dome30": 30,
+    }
     assert all(name == rig.name for name, rig in RIGS.items())
     assert [c.elevation for c in RIGS["openshape12"].cameras] == [30] * 4 + [0] * 4 + [-30] * 4
     assert RIGS["ring30"].cameras[1].azimuth == 12
