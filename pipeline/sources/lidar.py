@@ -181,7 +181,7 @@ def open_source(
     found = "starter" if street else catalog.recognised(within_it) if inner == "auto" else inner
     if found in ("scan", "lidar"):
         raise UserError(f"{location!r}: scans cannot be scanned again; give meshes")
-    catalog.check_options("lidar", (), inner=found)
+    catalog.check_options("lidar", more, inner=found)
     source = catalog.open_source("starter" if street else within_it, kind=found, textures=textures, **more)
     if source.labelled.boxes or source.labelled.origins:
         raise UserError(f"{location!r}: a laser scan is made of single objects, and {found} gives scenes")
@@ -208,9 +208,13 @@ def open_source(
 
 
 def example(folder: Path) -> str:
+    """Two houses and a car, in boxes: large enough to be seen from anywhere."""
     from pipeline.sources import scanned
 
-    return f"{PREFIX}{scanned.example(folder).removeprefix(scanned.PREFIX)}"
+    made_ = scanned.example(folder)
+    for old, new in (("box_A", "house_A"), ("box_B", "house_B"), ("shelf", "car")):
+        (folder / f"{old}.off").rename(folder / f"{new}.off")
+    return PREFIX + made_.removeprefix(scanned.PREFIX)
 
 
 @dataclass(frozen=True, kw_only=True)

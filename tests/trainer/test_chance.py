@@ -14,7 +14,7 @@ from tests.trainer.test_points import run, write  # noqa: F401
 from trainer import checkpoint
 from trainer.tasks import catalog, features, finetune, picture, result
 from trainer.tasks import table as tables
-from trainer.tasks.accuracy import accuracies, counted
+from trainer.tasks.accuracy import accuracies, by_distance, counted
 from trainer.tasks.result import Metric
 from trainer.tasks.shapes import of_split
 
@@ -24,6 +24,19 @@ from trainer.tasks.shapes import of_split
 )
 def test_the_interval_is_wilsons(percent, count, low, high):
     assert wilson(percent, count) == pytest.approx((low, high), abs=0.02)
+
+
+def test_laser_scans_are_told_by_distance():
+    names = ["car/0#0@7.5m", "car/1#0@10.0m", "pole/0#0@19.9m", "pole/1#0@55.0m", "pole/2"]
+    labels, guesses = np.array([0, 0, 1, 1, 1]), [np.array([0, 1, 1, 0, 1]), np.array([0, 1, 0, 0, 1])]
+    told = by_distance(names, labels, guesses, "blocks", 2)
+    assert [(one.name, one.values, one.shapes) for one in told] == [
+        ("accuracy at 0-10 m", (100.0, 100.0), 1),
+        ("accuracy at 10-20 m", (50.0, 0.0), 2),
+        ("accuracy at 40 m and more", (0.0, 0.0), 1),
+    ]
+    assert all(one.chance == 50 and not one.headline for one in told)
+    assert by_distance(["a", "b#1", "c@far", "d", "e"], labels, guesses, "blocks", 2) == (), "other shapes have no distance"
 
 
 def test_accuracies_say_chance_shapes_and_interval():

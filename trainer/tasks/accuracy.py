@@ -145,7 +145,7 @@ def by_distance(
         here = (said >= near) & (said < far)
         if here.any():
             values = [float(100 * (prediction[here] == labels[here]).mean()) for prediction in predictions]
-            end = f"from {near:g} m" if math.isinf(far) else f"{near:g}-{far:g} m"
+            end = f"{near:g} m and more" if math.isinf(far) else f"{near:g}-{far:g} m"
             largest = 100 * float(np.bincount(labels[here]).max()) / int(here.sum())
             found.append(counted(f"{what} at {end}", values, over, int(here.sum()), 100 / classes, largest=largest))
     return tuple(found)
