@@ -186,7 +186,9 @@ def main() -> None:
     parser.add_argument(
         "--shapes", type=int, default=64, help="starter shapes of each kind to pre-train and test on; a quarter is tested on"
     )
-    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="bfloat16", help="of training")
+    parser.add_argument(
+        "--precision", choices=["float32", "bfloat16"], default="float32", help="of training; bfloat16 where the processor computes it"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="commands that run side by side")
     parser.add_argument("--tables", action="store_true", help="run nothing, write the tables of what is there")
     parser.add_argument("--plan", action="store_true", help="run nothing, print the commands that are still to be run")

@@ -16,6 +16,7 @@ G tokens, D the guide's width, R blocks, Q extra rows.
 """
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 import threading
@@ -237,7 +238,8 @@ class Data:
             )
         if config.views > 1 and not any(part.varied for part in self.parts):
             raise UserError("data.views has no effect: every shape has one view and one text. Leave it out (--set data.views=1)")
-        guides = _united({part.cache.path: {"guide": part.guide} for part in self.parts if part.guide})
+        # Caches may have features of different numbers of blocks: each draws from its own.
+        guides = _united({part.cache.path: {"guide": dataclasses.replace(part.guide, blocks=1)} for part in self.parts if part.guide})
         self.guide: GuideSpec | None = guides.get("guide")
         self.patches = self._united_patches()
         """The teachers whose patch features are read, by name."""
@@ -269,7 +271,8 @@ class Data:
 
     def _united_patches(self) -> dict[str, DenseSpec]:
         """The teachers of patch features by name, in the order of `data.dense`."""
-        found = _united({part.cache.path: part.patches for part in self.parts})
+        own = {part.cache.path: {name: dataclasses.replace(spec, blocks=1) for name, spec in part.patches.items()} for part in self.parts}
+        found = _united(own)
         return {name: found[name] for name in self.config.dense} if self.config.dense else found
 
     def _open_blocks(self) -> list[Blocks]:

@@ -159,6 +159,21 @@ def test_guided_blocks_only_with_the_guides_features(cache_path):
     assert batch.image == {} and data.guide.dim == 96
 
 
+def test_caches_may_have_features_of_different_numbers_of_blocks(tmp_path):
+    made = []
+    for blocks in (1, 2):
+        guide = spec.GuideSpec(name="random", encoder="none", weights="none", tokens=32, dim=8, blocks=blocks)
+        made.append(synthetic.write(tmp_path / f"{blocks}.zarr", shapes=12, shard=6, guide=guide, seed=blocks))
+    data = Data(made, DataConfig(), batch=16, seed=0, needs=Needs(guide="", centres=32))
+    for number in range(3):
+        batch = data.batch(number)
+        for i, index in enumerate(batch.index.tolist()):
+            cache, row = made[index // 12], index % 12
+            known = cache.array("guide/random/tokens")[row]  # [R, G, D]
+            assert (known == batch.guide_tokens[i].numpy()).all(axis=(1, 2)).any(), (number, i)
+        assert {index // 12 for index in batch.index.tolist()} == {0, 1}
+
+
 def test_fewer_blocks_are_the_first_ones(cache_path):
     xyz = store.open_cache(cache_path).array("points/xyz")[:].astype(np.float32)
     data = opened(cache_path, blocks=1)
