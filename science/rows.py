@@ -7,7 +7,7 @@ A row is data: a stage, a recipe with settings, and the rows that it starts from
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Group = Literal["main", "teachers", "ablations", "budgets", "blocks", "families"]
+Group = Literal["main", "recipes", "teachers", "ablations", "budgets", "blocks", "families"]
 
 REAL: Final = "efficientnet-lite0"
 """The teacher with weights from photographs, which has not seen starter shapes."""
@@ -61,6 +61,10 @@ def of(*teachers: str) -> str:
 
 
 THREE: Final = of(*TEACHERS)
+KEPT: Final = ("distill.reconstruction_weight=30", "distill.reconstruction_depth=2")
+"""Settings of stage 2 that also predicts coordinates of hidden groups, at about equal shares."""
+FORMS: Final = ("forms",)
+"""The collection of bodies without names."""
 
 
 def _mae(encoder: str) -> tuple[str, ...]:
@@ -77,6 +81,57 @@ ROWS: Final[dict[str, Row]] = {
     "stage 2": Row(group="main", about="and distillation of that guide", stage="distill", guide="stage 1"),
     "stage 1, real": Row(group="main", about="three teachers and EfficientNet-Lite0", stage="align", settings=(of(*TEACHERS, REAL),)),
     "stage 2, real": Row(group="main", about="and distillation of that guide", stage="distill", guide="stage 1, real"),
+    # ------------------------------------------------------------------------------------------------------- recipes
+    "kept stage 1": Row(
+        group="recipes",
+        about="three teachers, and coordinates of hidden groups",
+        stage="align",
+        settings=(THREE, "align.reconstruction_weight=100"),
+    ),
+    "kept stage 2": Row(
+        group="recipes", about="distillation of that guide, and coordinates", stage="distill", settings=KEPT, guide="kept stage 1"
+    ),
+    "forms point-mae": Row(
+        group="recipes",
+        about="Point-MAE also on bodies without names",
+        stage="distill",
+        recipe="point-mae",
+        settings=_mae(ENCODER),
+        also=FORMS,
+    ),
+    "forms stage 1": Row(
+        group="recipes",
+        about="four teachers and coordinates, also on bodies without names",
+        stage="align",
+        settings=(of(*TEACHERS, REAL), "align.reconstruction_weight=100"),
+        also=FORMS,
+    ),
+    "forms stage 2": Row(
+        group="recipes",
+        about="distillation of that guide, and coordinates",
+        stage="distill",
+        settings=KEPT,
+        guide="forms stage 1",
+        also=FORMS,
+    ),
+    "forms stage 2, from point-mae": Row(
+        group="recipes",
+        about="the same, from the weights of forms point-mae",
+        stage="distill",
+        settings=KEPT,
+        init="forms point-mae",
+        guide="forms stage 1",
+        also=FORMS,
+    ),
+    "forms point-mae, three times": Row(
+        group="recipes",
+        about="Point-MAE for as long as the row above and all that it needs",
+        stage="distill",
+        recipe="point-mae",
+        settings=_mae(ENCODER),
+        also=FORMS,
+        times=3,
+    ),
     # ------------------------------------------------------------------------------------------------------ teachers
     **{
         f"stage 1, {teacher}": Row(group="teachers", about=f"{teacher} alone", stage="align", settings=(of(teacher),))

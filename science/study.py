@@ -29,6 +29,8 @@ from trainer.recipes import configured
 KINDS: Final = 35
 """Number of kinds that pre-training sees."""
 FILE: Final = "settings.json"
+TESTED: Final = [name for name, one in COLLECTIONS.items() if one.tested]
+"""Names of the collections that rows are tested on."""
 
 
 class Study:
@@ -68,8 +70,8 @@ class Study:
             row = ROWS[name]
             for before in row.before:  # it may be of a later group
                 add(before, seed)
-            if row.guide and not row.online:
-                known.setdefault(f"guide/{slug(row.guide, seed)}", self._guide(row.guide, seed))
+            for job in self._guides(row, seed):
+                known.setdefault(job.name, job)
             known.setdefault(f"train/{slug(name, seed)}", self._train(row, name, seed))
             known.setdefault(f"score/{slug(name, seed)}", self._score(name, seed, collections))
 
@@ -80,7 +82,7 @@ class Study:
     def _build(self, name: str) -> Job:
         one = COLLECTIONS[name]
         count = [f"source.count={self.settings['shapes'] * KINDS}"] if name == LEARN else []
-        words = ("mmpd-cache", "build", one.location, f"caches/{name}.zarr", *options([*one.settings, *count, teachers()]))
+        words = ("mmpd-cache", "build", one.location, f"caches/{name}.zarr", *options([*one.settings, *count, teachers(name)]))
         return Job(name=f"build/{name}", command=words, writes=name, threads=os.cpu_count() or 1)
 
     def _ceiling(self, name: str) -> Job:
@@ -110,13 +112,19 @@ class Study:
             words += ["--guide-run" if row.init else "--init", runs[row.guide]]
         after = [f"build/{LEARN}", *(f"build/{also}" for also in row.also), *(f"patches/{teacher}" for teacher in row.patches)]
         after += [f"train/{slug(need, seed)}" for need in row.before]
-        after += [f"guide/{slug(row.guide, seed)}"] if row.guide and not row.online else []
+        after += [job.name for job in self._guides(row, seed)]
         return Job(name=f"train/{slug(name, seed)}", command=(*words, *options(settings)), after=tuple(after))
 
-    def _guide(self, name: str, seed: int) -> Job:
-        run = slug(name, seed)
-        words = ("mmpd-train", "guide", f"caches/{LEARN}.zarr", f"runs/{run}")
-        return Job(name=f"guide/{run}", command=words, after=(f"train/{run}",), writes=LEARN)
+    def _guides(self, row: Row, seed: int) -> list[Job]:
+        """The jobs that write the features of a row's guide into every cache that the row is trained on."""
+        if not row.guide or row.online:
+            return []
+        run, found = slug(row.guide, seed), []
+        for cache in (LEARN, *row.also):
+            words = ("mmpd-train", "guide", f"caches/{cache}.zarr", f"runs/{run}")
+            name = f"guide/{run}" if cache == LEARN else f"guide/{run}-{cache}"
+            found.append(Job(name=name, command=words, after=(f"build/{cache}", f"train/{run}"), writes=cache))
+        return found
 
     def _score(self, name: str, seed: int, collections: Sequence[str]) -> Job:
         run = slug(name, seed)
@@ -177,7 +185,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with shrec16, modelnet10-sample and kaykit, for the collections of real meshes")
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), metavar="ROW", help=f"all without; {', '.join(ROWS)}")
     parser.add_argument("--groups", nargs="+", choices=get_args(Group), help="the rows of these groups")
-    parser.add_argument("--collections", nargs="+", choices=list(COLLECTIONS), help="all for development without")
+    parser.add_argument("--collections", nargs="+", choices=TESTED, help="all for development without")
     parser.add_argument(
         "--final", action="store_true", help="score collections for final numbers (held_out.md), once nothing is chosen any more"
     )
@@ -201,7 +209,7 @@ def main() -> None:
         print(write(Study(folder, kept, None)))
         return
     asked = {"epochs": arguments.epochs, "shapes": arguments.shapes, "precision": arguments.precision}
-    names = arguments.collections or [name for name, one in COLLECTIONS.items() if one.use == "development" or arguments.final]
+    names = arguments.collections or [name for name in TESTED if COLLECTIONS[name].use == "development" or arguments.final]
     if final := [name for name in names if COLLECTIONS[name].use == "final" and not arguments.final]:
         parser.error(
             f"{', '.join(final)}: for final numbers alone (science/held_out.md). Choose everything on the others, then give --final"

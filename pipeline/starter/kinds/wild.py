@@ -98,7 +98,7 @@ def creature(rng: Rng) -> list[Solid]:
     return [*body, *pairs, *map(mirrored, pairs)]
 
 
-def star(rng: Rng) -> list[Solid]:
+def rayed(rng: Rng) -> list[Solid]:
     """A middle with the same arms all around."""
     main, other = stuff(rng), stuff(rng)
     radius, count = rng.uniform(0.1, 0.45), int(rng.integers(3, 11))
@@ -204,7 +204,10 @@ def frame_of_bars(rng: Rng) -> list[Solid]:
         solids.append(piped([near, middle, places[one + 1]], radius, main, bend=0.0))
     if maybe(rng, 0.5):
         solids += [ball(radius * rng.uniform(1.5, 3), tuple(place), other, rings=6, sides=12) for place in places]
-    solids += [primitive(rng, rng.uniform(0.15, 0.5), other).moved(tuple(pick(rng, places)))] if maybe(rng, 0.5) else []
+    if maybe(rng, 0.5):
+        block = primitive(rng, rng.uniform(0.15, 0.5), other)
+        x, y, z = pick(rng, places.tolist())
+        solids.append(block.moved((x, y, z)))
     if maybe(rng, 0.6):
         return [*solids, *map(mirrored, solids)]
     return repeated(solids, int(rng.integers(2, 5)))
@@ -234,7 +237,7 @@ RULES: Final[tuple[Callable[[Rng], list[Solid]], ...]] = (
     creature,
     creature,
     creature,
-    star,
+    rayed,
     pot,
     assembly,
     assembly,
@@ -270,7 +273,7 @@ def bent(rng: Rng, solids: Sequence[Solid]) -> list[Solid]:
             out[:, u], out[:, v] = c * out[:, u] - s * out[:, v], s * out[:, u] + c * out[:, v]
         else:
             out[:, [u, v]] *= np.exp(amount * at)[:, None]
-        return out * size + middle
+        return np.asarray(out * size + middle)
 
     return list(solids) if kind == "none" else [warped(solid, change) for solid in solids]
 
