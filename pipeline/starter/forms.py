@@ -3,7 +3,7 @@
     open_source("forms", count="3000")            # mmpd-cache build forms forms.zarr --set source.count=3000
     made = make(0, 8)                             # the ninth form of seed 0, a mesh
 
-A form is made from (seed, index) alone: a rule of `kinds.wild`, random proportions, limbs and colours, and perhaps a bend of the whole. One
+A form is made from (seed, index) alone: a rule of `wild`, random proportions, limbs and colours, and perhaps a bend of the whole. One
 in four has no colour, as CAD models do. Forms have no class, so that nothing is named after them, and all are in the split train.
 Pre-training on shapes by random rules carries over to real ones (https://arxiv.org/abs/2411.17467).
 """
@@ -21,8 +21,8 @@ from pipeline import geometry, weights
 from pipeline.sources.catalog import Entry, Source, Textures
 from pipeline.sources.options import whole
 from pipeline.starter.kinds.solids import Material
-from pipeline.starter.kinds.wild import body
 from pipeline.starter.shapes import GREY_ONE_IN, parts_of
+from pipeline.starter.wild import body
 
 LOOKS_FOR: Final = "its own name, for bodies without classes that are made in code"
 
