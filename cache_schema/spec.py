@@ -234,6 +234,8 @@ class Coverage:
             raise UserError(
                 "views.policy.likeness: there is no teacher to compare pictures with. Set it to 0, or name one in views.policy.teacher"
             )
+        if not self.surface and self.points != Coverage.points:
+            raise UserError("views.policy.points: nobody would read it where surface is 0. Leave it out, or set surface to more than 0")
         if self.teacher and not self.likeness:
             raise UserError("views.policy.teacher: nobody would read it where likeness is 0. Set it to nothing, or likeness to more than 0")
 

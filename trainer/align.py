@@ -413,6 +413,8 @@ class Align(nn.Module):
         self.local = LocalLosses(encoder.dim, patches, options.projection == "linear") if options.local_weight else None
         self.reconstruction = None
         if options.reconstruction_weight:
+            if reconstruction.shown(encoder) == encoder.groups:
+                raise UserError(f"align.reconstruction_weight needs hidden groups: the encoder hides none of {encoder.groups}")
             self.reconstruction = reconstruction.decoder(encoder, options.reconstruction_depth, options.heads, drop_path=0.0)
 
     def draw(self, count: int, generator: torch.Generator) -> AlignDraw:

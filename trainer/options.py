@@ -114,7 +114,11 @@ class DistillOptions:
         if not self.local_weight:
             refuse_unread(self, ["tokens"], "distill.local_weight=0", prefix="distill.")
         if self.predicts == "dense" and not self.global_weight:
-            refuse_unread(self, ["normalise_targets"], "distill.tokens=dense without a global loss", prefix="distill.")
+            refuse_unread(
+                self, ["normalise_targets", "standardise_targets"], "distill.tokens=dense without a global loss", prefix="distill."
+            )
+        if self.predicts != "guide" and not self.global_weight:
+            refuse_unread(self, ["standardise_targets"], "no loss is on the guide's tokens or summary", prefix="distill.")
         if self.projected_weight and self.teacher_weight:
             raise UserError("projected_weight uses the teachers' heads frozen, teacher_weight trains them: set one of them to 0")
 

@@ -9,6 +9,7 @@ Pre-training on shapes by random rules carries over to real ones (https://arxiv.
 """
 
 import hashlib
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -50,7 +51,8 @@ def make(seed: int, index: int) -> geometry.Mesh:
 
 
 def recognises(location: str) -> bool:
-    return location == "forms"
+    """Whether these forms are meant. A file or folder of this name goes first: unlike `starter`, it is a word that people give to folders."""
+    return location == "forms" and not os.path.exists(location)
 
 
 def open_source(

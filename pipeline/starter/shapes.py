@@ -55,6 +55,11 @@ NOUNS: Final = ("bar", "button", "door", "drawer", "knob", "leg", "pillow", "pos
 GREY_ONE_IN: Final = 4
 TEST_ONE_IN: Final = 4
 
+SELF_EXPLAINING: Final = frozenset(
+    ("airliner", "biplane", "glider", "lantern", "missile", "pavilion", "receiver", "ship", "shuttle", "tall ship", "television", "tipi")
+)
+"""Names of designs that need no name of the kind behind them."""
+
 STRETCH: Final = (0.06, 0.10, 0.06)
 """Standard deviations of the logarithm by which a shape is stretched along x, y and z."""
 
@@ -82,7 +87,8 @@ class Description:
         none. A description does not say what all shapes of a kind have, so no part of the name means no class, and not 0. Counts above
         `MOST` are `many`."""
         if of == "design":
-            return self.design if self.design.endswith(self.kind) or not self.design else f"{self.design} {self.kind}"
+            whole = not self.design or self.design.endswith(self.kind) or self.design in SELF_EXPLAINING
+            return self.design if whole else f"{self.design} {self.kind}"
         if of.startswith(COUNT):
             count = sum(part.count for part in self.parts if part.noun == of.removeprefix(COUNT))
             return "" if not count else str(count) if count <= MOST else "many"
@@ -154,7 +160,7 @@ def open_source(
     if revision != REVISION:
         raise UserError(f"option revision: this version makes the shapes of revision {REVISION}, asked for {revision!r}")
     options = {"count": str(shapes), "revision": REVISION, "seed": str(chosen)}
-    options |= ({"classes": ",".join(kinds)} if classes else {}) | ({"label": chooses} if chooses != "kind" else {})
+    options |= ({"classes": ",".join(kinds)} if len(kinds) < len(KINDS) else {}) | ({"label": chooses} if chooses != "kind" else {})
     entries = []
     for i in range(shapes):
         kind, number = kinds[i % len(kinds)], i // len(kinds)
@@ -162,8 +168,12 @@ def open_source(
         split = "test" if number % TEST_ONE_IN == TEST_ONE_IN - 1 else "train"
         own = kind if chooses == "kind" else make(chosen, index).description.label(chooses)
         entries.append(Entry(id=f"{kind}/{number:04d}", locator=str(index), label=own, split=split, licence=LICENCE))
+    without = sum(not entry.label for entry in entries)
+    if without and without == len(entries):
+        raise UserError(f"option label: none of {without} shapes has a class by label={label}: choose other classes or another label")
+    notes = (f"{without} of {len(entries)} shapes have no class by label={label}",) if without else ()
     reader = ShapeMaker(seed=chosen, options=tuple(sorted(options.items())), textures=textures)
-    return Source.of(reader, entries, labelled=Labelled(parts=PARTS))
+    return Source.of(reader, entries, labelled=Labelled(parts=PARTS), notes=notes)
 
 
 def _kinds(text: str) -> tuple[str, ...]:
@@ -174,7 +184,9 @@ def _kinds(text: str) -> tuple[str, ...]:
     """
     asked = {name.strip() for name in text.split(",") if name.strip()}
     if unknown := sorted(asked - set(KINDS)):
-        raise UserError(f"option classes: there is no kind {unknown[0]!r}{did_you_mean(unknown[0], KINDS)}; there are {', '.join(KINDS)}")
+        raise UserError(f"option classes: there is no kind {unknown[0]!r}{did_you_mean(unknown[0], KINDS)}")
+    if text and not asked:
+        raise UserError(f"option classes: expected names of kinds with commas between them, got {text!r}; leave it out for all kinds")
     return tuple(kind for kind in KINDS if kind in asked or not asked)
 
 
@@ -188,7 +200,7 @@ def _label(text: str) -> str:
         return choice("option label", text, LABELS)
     noun = text.removeprefix(COUNT)
     if noun not in NOUNS:
-        raise UserError(f"option label: nothing counts parts called {noun!r}{did_you_mean(noun, NOUNS)}; there are {', '.join(NOUNS)}")
+        raise UserError(f"option label: nothing counts parts called {noun!r}{did_you_mean(noun, NOUNS)}")
     return text
 
 

@@ -49,3 +49,10 @@ def test_a_form_depends_on_its_seed_and_index_alone():
     assert other.reader.digest(other.entries[0]) != source.reader.digest(source.entries[0])
     with pytest.raises(ValueError, match="revision"):
         open_source("forms", revision="0")
+
+
+def test_a_folder_of_that_name_goes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert forms.recognises("forms")
+    (tmp_path / "forms").mkdir()
+    assert not forms.recognises("forms") and open_source("forms", kind="forms", count="3").reader.kind == "forms"

@@ -678,7 +678,7 @@ def test_some_kinds_of_the_starter_collection():
 @pytest.mark.parametrize(
     ("label", "classes", "known"),
     [
-        ("design", "boat,stool", {"rowing boat", "sailing boat", "motor boat", "ship boat", "tall ship boat"}),
+        ("design", "boat,stool", {"rowing boat", "sailing boat", "motor boat", "ship", "tall ship"}),
         ("material", "chair,mug", {"wood", "metal", "plastic", "fabric", "leather", "ceramic", "glass", "stone"}),
         ("color", "chair", set(COLORS)),
         ("count:drawer", "dresser,boat", {*map(str, range(1, 7)), "many"}),
@@ -702,6 +702,13 @@ def test_labels_of_starter_shapes_that_there_are_not():
         open_source("starter", label="colour")
     with pytest.raises(ValueError, match=r"option label: nothing counts parts called 'drawers'; did you mean 'drawer'\?"):
         open_source("starter", label="count:drawers")
+    with pytest.raises(ValueError, match="none of 6 shapes has a class by label=design: choose other classes"):
+        open_source("starter", count="6", classes="car", label="design")
+    some = open_source("starter", count="6", classes="boat,stool", label="design")
+    assert "3 of 6 shapes have no class by label=design" in some.notes
+    with pytest.raises(ValueError, match="option classes: expected names of kinds"):
+        open_source("starter", classes=" ,")
+    assert open_source("starter", classes=",".join(KINDS)) == open_source("starter")
 
 
 @pytest.mark.parametrize(("option", "value"), [("count", "-1"), ("count", "many"), ("seed", "1.5"), ("seed", "9" * 10), ("revision", "0")])

@@ -318,6 +318,9 @@ def test_mistakes_are_named(batch, generator):
             DistillOptions(**wrong)
     with pytest.raises(ValueError, match=r"drop_path must lie in \[0, 1\), got 1"):
         DistillOptions(drop_path=1)
+    for unread in ({"tokens": "dense"}, {"local_weight": 0, "reconstruction_weight": 1}):
+        with pytest.raises(ValueError, match=r"distill\.standardise_targets would have no effect where"):
+            DistillOptions(standardise_targets=True, global_weight=0, **unread)
     with pytest.raises(ValueError, match="need the teachers' heads: give `teachers`"):
         student(projected_weight=1)
     with pytest.raises(ValueError, match="need hidden groups: raise mask_ratio so that it hides one of 16"):

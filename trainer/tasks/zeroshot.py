@@ -103,8 +103,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
                 hits = tuple(100 * float((order[:, :k] == truth[:, None]).any(1).float().mean()) for order in ranked)
                 chance = 100 * k / len(label_set.classes)
                 metrics.append(counted(f"{teacher} top-{k}", hits, "blocks", len(shapes), chance, headline=k == 1))
-        top = [order[:, 0].numpy() for order in ranked]
-        metrics += by_distance(shapes.ids, shapes.labels, top, "blocks", len(label_set.classes), f"{teacher} top-1")
+        metrics += by_distance(shapes.ids, shapes.labels, nearest, "blocks", len(label_set.classes), f"{teacher} top-1")
     worst, drawing = mistakes(shapes, first)
     return Scores(
         test=shapes.data,

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from cache_schema.errors import UserError
+from cache_schema.settings import refuse_unread
 from cache_schema.spec import added
 from trainer import ops
 from trainer.encoders.protocol import Level, Site
@@ -56,6 +57,8 @@ class Options:
             raise UserError(f"neighbours must not be negative, got {self.neighbours}")
         if not 0 < self.strength <= 10:
             raise UserError(f"strength must lie in (0, 10], got {self.strength}; neighbours=0 leaves neighbours out")
+        if not self.neighbours:
+            refuse_unread(self, ["strength"], "neighbours=0")
 
 
 class Monarch(nn.Module):
