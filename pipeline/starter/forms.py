@@ -51,7 +51,7 @@ def make(seed: int, index: int) -> geometry.Mesh:
 
 
 def recognises(location: str) -> bool:
-    """Whether these forms are meant. A file or folder of this name goes first: unlike `starter`, it is a word that people give to folders."""
+    """Whether these forms are meant. A folder of this name goes first: unlike `starter`, it is a word that people give to folders."""
     return location == "forms" and not os.path.exists(location)
 
 
