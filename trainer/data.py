@@ -239,8 +239,8 @@ class Data:
         if config.views > 1 and not any(part.varied for part in self.parts):
             raise UserError("data.views has no effect: every shape has one view and one text. Leave it out (--set data.views=1)")
         # Caches may have features of different numbers of blocks: each draws from its own.
-        guides = _united({part.cache.path: {"guide": dataclasses.replace(part.guide, blocks=1)} for part in self.parts if part.guide})
-        self.guide: GuideSpec | None = guides.get("guide")
+        _united({part.cache.path: {"guide": dataclasses.replace(part.guide, blocks=1)} for part in self.parts if part.guide})
+        self.guide: GuideSpec | None = next((part.guide for part in self.parts if part.guide), None)
         self.patches = self._united_patches()
         """The teachers whose patch features are read, by name."""
         self.convention = _convention(self.parts, needs, grey)
@@ -271,8 +271,10 @@ class Data:
 
     def _united_patches(self) -> dict[str, DenseSpec]:
         """The teachers of patch features by name, in the order of `data.dense`."""
-        own = {part.cache.path: {name: dataclasses.replace(spec, blocks=1) for name, spec in part.patches.items()} for part in self.parts}
-        found = _united(own)
+        _united(
+            {part.cache.path: {name: dataclasses.replace(spec, blocks=1) for name, spec in part.patches.items()} for part in self.parts}
+        )
+        found = {name: spec for part in reversed(self.parts) for name, spec in part.patches.items()}  # as the first cache has it
         return {name: found[name] for name in self.config.dense} if self.config.dense else found
 
     def _open_blocks(self) -> list[Blocks]:
