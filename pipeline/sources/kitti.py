@@ -242,7 +242,7 @@ def open_source(location: str, *, textures: Textures = "require", margin: str = 
             else:
                 known = at_distance(f"{scan}/{label.kind}_{line}", label.distance)
                 entries.append(Entry(id=known, locator=f"{scan}#{line}", label=label.kind, split=splits.get(scan, "")))
-    options = (("least", str(fewest)), ("margin", f"{wider:g}"))
+    options = (("least", str(fewest)), ("margin", str(wider).removesuffix(".0")))
     reader = KittiReader(location=str(home), options=options, textures=textures, margin=wider, least=fewest)
     return Source.of(reader, entries, skipped, notes)
 

@@ -108,10 +108,10 @@ class Settings:
 
     @property
     def options(self) -> tuple[tuple[str, str], ...]:
-        """The settings as options of the source."""
-        named = dataclasses.asdict(self) | {"ground": str(self.ground).lower(), "size": f"{self.size:g}" if self.size else ""}
+        """The settings as options of the source: texts that read as the same numbers, however many digits they have."""
+        named = dataclasses.asdict(self) | {"ground": str(self.ground).lower(), "size": self.size or ""}
         named["lidar_seed"] = named.pop("seed")
-        done = {name: value if isinstance(value, str) else f"{value:g}" for name, value in named.items()}
+        done = {name: str(value).removesuffix(".0") for name, value in named.items()}
         return tuple((done | {"lidar_revision": REVISION}).items())
 
     @property
@@ -122,7 +122,7 @@ class Settings:
         return Lidar(**own)
 
     def place(self, name: str, copy: int) -> tuple[float, float, float, float]:
-        """Distance in metres (to a decimetre), bearing, heading, and factor of size of a scan of the object with a name."""
+        """Distance in metres (to a decimetre), bearing, heading, and factor of size of a scan of the object with a name (`name_of`)."""
         rng = _random(self.seed, f"place {copy}", name)
         distance = round(math.exp(rng.uniform(math.log(self.near), math.log(self.far))), 1)
         bearing, heading = float(rng.uniform(-math.pi, math.pi)), float(rng.uniform(-math.pi, math.pi))
@@ -195,15 +195,15 @@ def open_source(
     unknown = sorted({entry.label for entry in listed} - SIZES.keys())
     if unknown and not settings.size:
         notes.append(f"no size is known of {len(unknown)} classes, so their longest side is 1 m; choose with --set source.size=METRES")
+    options = (*settings.options, ("inner", found), *source.reader.options)
+    reader = LidarReader(inner=source.reader, street=street, settings=settings, options=tuple(sorted(options)))
     entries = []
     for entry in listed:
         for copy in range(settings.copies):
-            distance = settings.place(entry.id, copy)[0]
+            distance = settings.place(reader.name_of(entry), copy)[0]
             name = shape_id(at_distance(f"{entry.id}#{copy}", distance))
             place = json.dumps([copy, entry.id, entry.locator, entry.label, entry.split, entry.up], ensure_ascii=True)
             entries.append(dataclasses.replace(entry, id=name, locator=place, up=""))
-    options = (*settings.options, ("inner", found), *source.reader.options)
-    reader = LidarReader(inner=source.reader, location=location, settings=settings, options=tuple(sorted(options)))
     return Source.of(reader, entries, source.skipped, notes, Labelled(parts=PARTS if settings.ground else ()))
 
 
@@ -223,8 +223,9 @@ class LidarReader:
     entry of the other source."""
 
     kind: str = "lidar"
-    location: str
     inner: Reader
+    street: bool
+    """Whether there are people, poles and trees, too."""
     settings: Settings
     options: tuple[tuple[str, str], ...]
 
@@ -232,19 +233,31 @@ class LidarReader:
         return hash((self.location, self.options))  # the inner reader may have none
 
     @property
+    def location(self) -> str:
+        return PREFIX + (STREET if self.street else self.inner.location)
+
+    @property
     def textures(self) -> Textures:
         return self.inner.textures
 
+    def name_of(self, entry: Entry) -> str:
+        """The name that all random numbers of an object depend on: its id, and for what is made here, the seed of the collection."""
+        seed = dict(self.inner.options).get("seed", "0")
+        return f"{entry.id}, seed {seed}" if self._is_made(entry) and seed != "0" else entry.id
+
+    def _is_made(self, entry: Entry) -> bool:
+        return self.street and entry.locator in MADE
+
     def digest(self, entry: Entry) -> bytes:
         copy, inside = _parted(entry)
-        mine = "" if inside.locator in MADE else self.inner.digest(inside).hex()
-        made = {"object": mine, "id": inside.id, "copy": copy, "label": inside.label, "options": self.settings.options}
+        mine = "" if self._is_made(inside) else self.inner.digest(inside).hex()
+        made = {"object": mine, "id": self.name_of(inside), "copy": copy, "label": inside.label, "options": self.settings.options}
         return hashlib.sha256(canonical(made)).digest()
 
     def read(self, entry: Entry) -> Cloud:
         copy, inside = _parted(entry)
-        if inside.locator in MADE:
-            mesh = normalized(made(inside.locator, _random(self.settings.seed, "made", inside.id)), "none")
+        if self._is_made(inside):
+            mesh = normalized(made(inside.locator, _random(self.settings.seed, "made", self.name_of(inside))), "none")
         else:
             mesh = normalized(self.inner.read(inside), "none")
         if isinstance(mesh, Cloud):
@@ -261,7 +274,7 @@ class LidarReader:
         from pipeline.scan import bounds
 
         settings = self.settings
-        distance, bearing, heading, length = settings.place(entry.id, copy)
+        distance, bearing, heading, length = settings.place(self.name_of(entry), copy)
         # A house next to the road is farther from its middle than a car: the object begins at the distance.
         standing = lidar.on_street(mesh, (settings.size or SIZES.get(entry.label, 1.0)) * length, heading)
         low, high = bounds(standing)
@@ -270,7 +283,7 @@ class LidarReader:
         own = len(there.parts)
         if settings.ground:
             there = dataclasses.replace(there, parts=(*there.parts, _street(there)))
-        seen = lidar.scanned(there, settings.lidar, _random(settings.seed, f"sensor {copy}", entry.id))
+        seen = lidar.scanned(there, settings.lidar, _random(settings.seed, f"sensor {copy}", self.name_of(entry)))
         mine = seen.part < own
         if np.count_nonzero(mine) < settings.least:
             raise UserError(

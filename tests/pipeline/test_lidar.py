@@ -172,6 +172,37 @@ def test_ids_tell_the_distance_and_settings_change_the_scan(tmp_path):
         open_source("lidar:x", inner="scan")
 
 
+def test_numbers_of_many_digits_open_the_same_source_again(tmp_path):
+    (tmp_path / "scans").mkdir()
+    scans = source.example(tmp_path / "scans")
+    asked = {"lidar_seed": "123456789", "noise": "0.0123456789", "size": "4.123456789"}
+    for location, options in ((scans, asked), (kitti.example(tmp_path / "kitti"), {"margin": "0.1234567891"})):
+        found = open_source(location, **options)
+        assert options.items() <= dict(found.reader.options).items()
+        assert open_source(found.reader.location, **dict(found.reader.options)) == found
+
+
+def test_the_location_is_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source.example(tmp_path)
+    found = open_source("lidar:.", size="4")
+    assert found.reader.location == f"lidar:{tmp_path}"
+    monkeypatch.chdir("/")
+    assert open_source(found.reader.location, **dict(found.reader.options)) == found
+    assert open_source("lidar:street", count="45").reader.location == "lidar:street"
+
+
+def test_another_seed_makes_other_people_poles_and_trees():
+    one, two = (open_source("lidar:street", count="45", copies="1", far="10", seed=seed) for seed in ("0", "7"))
+    for label in source.MADE:
+        mine, other = (next(entry for entry in found.entries if entry.label == label) for found in (one, two))
+        assert mine.id != other.id and mine.locator == other.locator, "another place"
+        assert one.reader.digest(mine) != two.reader.digest(mine)
+        assert not np.array_equal(one.reader.read(mine).points, two.reader.read(other).points)
+    again = open_source("lidar:street", **dict(two.reader.options))
+    assert again == two and np.array_equal(again.reader.read(other).points, two.reader.read(other).points)
+
+
 def test_a_distance_is_said_by_ids_of_laser_scans_alone():
     assert distance_in(at_distance("car/1", 7.25)) == pytest.approx(7.2, abs=0.06)
     assert distance_in("car/0001#0") is None and distance_in("me@7m") is None and distance_in("@12.5m/car") is None
