@@ -9,16 +9,17 @@ object is cut off and hidden, its box in the picture, height, width and length, 
 (x right, y down, z forward), and its turn about the camera's y axis. `calib` leads from the laser to that camera: R0_rect * Tr_velo_to_cam.
 Labels `DontCare` are no objects. The downloaded `testing` has no labels, so it has no shapes.
 
-Split: `ImageSets/train.txt` and `val.txt` beside `training`, as other projects divide the labelled scans. Without them there is none.
-Id: `000012/Car_3@23.4m`, the fourth line of label_2/000012.txt, and the distance from the camera over the ground. A box with fewer than
-`least` points (8) is recorded as failed.
+Split: `ImageSets/train.txt` and `val.txt` beside `training`, as other projects divide the labelled scans. Without them there is none;
+`split=0.8` makes one by a hash of the number of the scan, so that no scan is in two splits (`splits.made`).
+Id: `000012/Car_3@23.4m`, the fourth line of label_2/000012.txt, and the distance of the middle of the box from the camera over the
+ground. A box with fewer than `least` points (8) is recorded as failed. Damaged lines are left out, and a note names them.
 """
 
 import hashlib
 import os
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -28,6 +29,7 @@ from numpy.typing import NDArray
 from cache_schema.distances import at_distance
 from cache_schema.errors import UserError
 from pipeline.geometry import Cloud, finished_cloud
+from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures
 from pipeline.sources.crops import remembered
 from pipeline.sources.files import folder_at
@@ -41,6 +43,12 @@ CLASSES: Final = ("Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclis
 NO_OBJECT: Final = "DontCare"
 
 OWN: Final = re.compile(r"\d{6}\.txt")
+
+SOME: Final = 3
+"""Most damaged lines that a note names."""
+
+ARCHIVES: Final = {"velodyne": "data_object_velodyne.zip", "label_2": "data_object_label_2.zip", "calib": "data_object_calib.zip"}
+"""By name of a folder of `training`: the download that it comes from."""
 
 
 class Labelled(NamedTuple):
@@ -73,7 +81,8 @@ class KittiReader:
 
     def read(self, entry: Entry) -> Cloud:
         scan, line = entry.locator.split("#")
-        label = labels_in(self._path("label_2", scan, "txt"))[int(line)]
+        rows = lines_of(self._path("label_2", scan, "txt"))
+        label = label_in(rows[int(line)], f"label_2/{scan}.txt, line {int(line) + 1}") if int(line) < len(rows) else None
         if label is None:
             raise UserError(f"line {int(line) + 1} of label_2/{scan}.txt was an object when it was listed, and is none now")
         points = laser_points(self._path("velodyne", scan, "bin"))
@@ -135,27 +144,31 @@ def object_seen(points: NDArray[np.float64], least: int) -> Cloud:
 # ------------------------------------------------------------------------------------------------------------ the files
 
 
-def labels_in(path: Path) -> list[Labelled | None]:
-    """The objects of a file of labels, line by line; None for what is no object.
+def lines_of(path: Path) -> list[str]:
+    """The lines of a file of labels."""
+    return path.read_text("ascii", errors="replace").splitlines()
+
+
+def label_in(line: str, where: str) -> Labelled | None:
+    """The object of a line of labels; None for what is no object.
+
+    Args:
+        line: the line.
+        where: its file and number, for messages.
 
     Raises:
-        UserError: a line is damaged, or names an unknown class.
+        UserError: it is damaged, or names an unknown class.
     """
-    found: list[Labelled | None] = []
-    for count, line in enumerate(path.read_text("ascii", errors="replace").splitlines(), 1):
-        words = line.split()
-        where = f"label_2/{path.name}, line {count}"
-        if not words or words[0] == NO_OBJECT:
-            found.append(None)
-            continue
-        if words[0] not in CLASSES or len(words) not in (15, 16):  # results of detectors have a score, too
-            raise UserError(f"{where}: expected a class of {', '.join(CLASSES)} or {NO_OBJECT}, and 14 numbers, got {line[:80]!r}")
-        values = _numbers(words[1:], where)
-        height, width, length = values[7:10]
-        if min(height, width, length) <= 0:
-            raise UserError(f"{where}: a size is not positive: {height:g} {width:g} {length:g}")
-        found.append(Labelled(words[0], np.array([length, height, width]), values[10:13], float(values[13])))
-    return found
+    words = line.split()
+    if not words or words[0] == NO_OBJECT:
+        return None
+    if words[0] not in CLASSES or len(words) not in (15, 16):  # results of detectors have a score, too
+        raise UserError(f"{where}: expected a class of {', '.join(CLASSES)} or {NO_OBJECT}, and 14 numbers, got {line[:80]!r}")
+    values = _numbers(words[1:], where)
+    height, width, length = values[7:10]
+    if min(height, width, length) <= 0:
+        raise UserError(f"{where}: a size is not positive: {height:g} {width:g} {length:g}")
+    return Labelled(words[0], np.array([length, height, width]), values[10:13], float(values[13]))
 
 
 def calibration(path: Path) -> NDArray[np.float64]:
@@ -173,8 +186,7 @@ def calibration(path: Path) -> NDArray[np.float64]:
 
 
 def _rows(path: Path) -> list[tuple[str, str]]:
-    lines = path.read_text("ascii", errors="replace").splitlines()
-    return [(name.strip(), text) for name, colon, text in (line.partition(":") for line in lines) if colon]
+    return [(name.strip(), text) for name, colon, text in (line.partition(":") for line in lines_of(path)) if colon]
 
 
 def _numbers(words: list[str], where: str) -> NDArray[np.float64]:
@@ -208,14 +220,19 @@ def _home(root: Path) -> Path:
 
 
 def recognises(location: str) -> bool:
-    """Whether there are labels and laser scans as KITTI gives them."""
+    """Whether there are two of the three folders of KITTI, or laser scans in `training` or `testing`. `open_source` says what lacks."""
     if not os.path.isdir(location):
         return False
-    home = _home(Path(location))
-    return all((home / name).is_dir() for name in ("velodyne", "label_2", "calib"))
+    root = Path(location)
+    homes = (root, root / "training", root / "testing")
+    return any((home / "velodyne").is_dir() for home in homes[1:]) or any(
+        sum((home / name).is_dir() for name in ARCHIVES) > 1 for home in homes
+    )
 
 
-def open_source(location: str, *, textures: Textures = "require", margin: str = "0", least: str = "8") -> Source:
+def open_source(
+    location: str, *, textures: Textures = "require", margin: str = "0", least: str = "8", split: str = "", split_seed: str = "0"
+) -> Source:
     """Lists the labelled objects of all scans.
 
     Args:
@@ -223,32 +240,69 @@ def open_source(location: str, *, textures: Textures = "require", margin: str = 
         textures: of no importance here, there are none.
         margin: length in metres by which boxes are larger on each side.
         least: fewest laser points of an object.
+        split: parts for training and validation, as 0.8 or 0.8,0.1; all objects of a scan get the same split. Empty for ImageSets.
+        split_seed: another number makes another split.
     """
     wider, fewest = number("margin", margin, 0, 5, "metres"), whole("least", least, 2, 100_000)
-    home = _home(folder_at(location))
+    recorded = splits.settings(split, split_seed)
+    root = folder_at(location)
+    home = _home(root)
+    if home == root and (root.name == "testing" or (root / "testing").is_dir()):
+        raise UserError(f"{location!r} has only `testing`, whose scans have no labels; download `training`, too")
+    for name, archive in ARCHIVES.items():
+        if not (home / name).is_dir():
+            raise UserError(f"{location!r} has no folder {name}; it is downloaded apart ({archive})")
     folder = home / "label_2"
-    if not folder.is_dir():
-        raise UserError(f"{location!r} has no folder label_2; KITTI's labels of objects are downloaded apart (data_object_label_2.zip)")
-    splits, notes = _splits(home.parent)
-    entries, skipped = [], Counter[str]()
+    entries, skipped, broken = list[Entry](), Counter[str](), list[str]()
     for name in sorted(os.listdir(folder)):
         if not OWN.fullmatch(name):
             skipped["hidden" if name.startswith(".") else Path(name).suffix.lower() or "no extension"] += 1
             continue
         scan = name.removesuffix(".txt")
-        for line, label in enumerate(labels_in(folder / name)):
+        for line, text in enumerate(lines_of(folder / name)):
+            try:
+                label = label_in(text, f"label_2/{name}, line {line + 1}")
+            except UserError as error:
+                broken.append(str(error))
+                continue
             if label is None:
                 skipped[NO_OBJECT] += 1
             else:
                 known = at_distance(f"{scan}/{label.kind}_{line}", label.distance)
-                entries.append(Entry(id=known, locator=f"{scan}#{line}", label=label.kind, split=splits.get(scan, "")))
-    options = (("least", str(fewest)), ("margin", f"{wider:g}"))
+                entries.append(Entry(id=known, locator=f"{scan}#{line}", label=label.kind))
+    entries, notes = _with_splits(entries, home.parent, split, split_seed)
+    if broken:
+        skipped["line that is no label"] = len(broken)
+        more = f"; and {len(broken) - SOME} more" * (len(broken) > SOME)
+        notes.append(f"{len(broken)} lines of labels are damaged and left out: {'; '.join(broken[:SOME])}{more}")
+        if not entries:
+            raise UserError(f"{location!r}: {notes[-1]}")
+    options = tuple(sorted((("least", str(fewest)), ("margin", str(wider).removesuffix(".0")), *recorded)))
     reader = KittiReader(location=str(home), options=options, textures=textures, margin=wider, least=fewest)
     return Source.of(reader, entries, skipped, notes)
 
 
-def _splits(root: Path) -> tuple[dict[str, str], list[str]]:
-    """By number of a scan: its split, from lists in `ImageSets`; and a note if there are none."""
+def _with_splits(entries: list[Entry], root: Path, split: str, split_seed: str) -> tuple[list[Entry], list[str]]:
+    """Entries with their splits, all those of a scan with the same, and notes. `ImageSets` tells them, unless a split is asked for."""
+    by_scan = _splits(root)
+    told = bool(by_scan)
+    if split:
+        scans = sorted({entry.locator.partition("#")[0] for entry in entries})
+        by_scan = {one.id: one.split for one in splits.made([Entry(id=scan, locator=scan) for scan in scans], split, split_seed)}
+    done = [replace(entry, split=by_scan.get(entry.locator.partition("#")[0], "")) for entry in entries]
+    if split:
+        replaced = f"; that of ImageSets is replaced by source.split={split}" if told else ""
+        return done, [f"split made by a hash of the number of the scan: {splits.counted(Counter(one.split for one in done))}{replaced}"]
+    if told:
+        return done, []
+    return done, [
+        "there are no ImageSets/train.txt and ImageSets/val.txt beside training, so no object has a split; "
+        "--set source.split=0.8 makes one, by scans"
+    ]
+
+
+def _splits(root: Path) -> dict[str, str]:
+    """By number of a scan: its split, from lists in `ImageSets`."""
     found: dict[str, str] = {}
     for split in ("train", "val"):
         listed = root / "ImageSets" / f"{split}.txt"
@@ -256,8 +310,7 @@ def _splits(root: Path) -> tuple[dict[str, str], list[str]]:
             for scan in listed.read_text("ascii", errors="replace").split():
                 if found.setdefault(scan, split) != split:
                     raise UserError(f"scan {scan} is in both ImageSets/train.txt and ImageSets/val.txt")
-    note = "there are no ImageSets/train.txt and ImageSets/val.txt beside training, so no object has a split (--set source.split=0.8)"
-    return found, [] if found else [note]
+    return found
 
 
 def example(folder: Path) -> str:

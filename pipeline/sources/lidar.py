@@ -5,7 +5,8 @@
     open_source("lidar:../cars", size="4.5")          # any meshes; the longest side is 4.5 m
 
 The location is `lidar:` and the location of the other source. Its options pass through, and its splits and licences hold. Each object is
-seen `copies` times, from a distance of its own. Ids end in that distance: `car/0003#0@23.4m`, so that results can be told by distance.
+seen `copies` times, from a distance of its own. Ids end in that distance: `car/0003#0@23.4m`, so that results can be told by distance. It
+is the distance at which the object begins, over the ground; its middle is farther by half the diagonal of its box.
 
 Options:
   copies          number of scans of each object, 2; ids are `car/0003#0@23.4m`, `car/0003#1@7.9m` ...
@@ -29,6 +30,7 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -36,12 +38,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from cache_schema.classes import spelling
 from cache_schema.distances import at_distance
 from cache_schema.errors import UserError
 from cache_schema.spec import canonical
 from pipeline.geometry import Cloud, Mesh, Part, beside, finished_cloud, normalized
 from pipeline.sources import catalog
-from pipeline.sources.catalog import Entry, Labelled, Reader, Source, Textures, shape_id
+from pipeline.sources.catalog import Entry, Labelled, Reader, Source, Textures
 from pipeline.sources.options import choice, number, whole
 
 if TYPE_CHECKING:
@@ -72,6 +75,9 @@ SIZES: Final = {
 
 OUTDOORS: Final = tuple(name for name in SIZES if name not in ("person", "pole", "tree"))
 """Kinds of the starter that stand on a street."""
+
+SOME: Final = 3
+"""Most classes that a note names."""
 
 MADE: Final = ("person", "pole", "tree")
 """Kinds that are made here."""
@@ -108,21 +114,25 @@ class Settings:
 
     @property
     def options(self) -> tuple[tuple[str, str], ...]:
-        """The settings as options of the source."""
-        named = dataclasses.asdict(self) | {"ground": str(self.ground).lower(), "size": f"{self.size:g}" if self.size else ""}
+        """The settings as options of the source: texts that read as the same numbers, however many digits they have."""
+        named = dataclasses.asdict(self) | {"ground": str(self.ground).lower(), "size": self.size or ""}
         named["lidar_seed"] = named.pop("seed")
-        done = {name: value if isinstance(value, str) else f"{value:g}" for name, value in named.items()}
+        done = {name: str(value).removesuffix(".0") for name, value in named.items()}
         return tuple((done | {"lidar_revision": REVISION}).items())
 
-    @property
     def lidar(self) -> "Lidar":
+        """The scanner.
+
+        Raises:
+            UserError: its angles cannot be.
+        """
         from pipeline.lidar import Lidar
 
         own = {name: getattr(self, name) for name in ("rings", "lowest", "highest", "step", "noise", "drop")}
         return Lidar(**own)
 
     def place(self, name: str, copy: int) -> tuple[float, float, float, float]:
-        """Distance in metres (to a decimetre), bearing, heading, and factor of size of a scan of the object with a name."""
+        """Distance in metres (to a decimetre), bearing, heading, and factor of size of a scan of the object with a name (`name_of`)."""
         rng = _random(self.seed, f"place {copy}", name)
         distance = round(math.exp(rng.uniform(math.log(self.near), math.log(self.far))), 1)
         bearing, heading = float(rng.uniform(-math.pi, math.pi)), float(rng.uniform(-math.pi, math.pi))
@@ -176,12 +186,14 @@ def open_source(
         least=whole("least", least, 2, 100_000),
         seed=whole("lidar_seed", lidar_seed, 0, 10**9),
     )
-    assert settings.lidar  # creating it checks the angles
+    settings.lidar()  # refuses angles that cannot be
     street = within_it == STREET
     found = "starter" if street else catalog.recognised(within_it) if inner == "auto" else inner
     if found in ("scan", "lidar"):
         raise UserError(f"{location!r}: scans cannot be scanned again; give meshes")
     catalog.check_options("lidar", more, inner=found)
+    if found == "starter":
+        _check_kinds(more)
     source = catalog.open_source("starter" if street else within_it, kind=found, textures=textures, **more)
     if source.labelled.boxes or source.labelled.origins:
         raise UserError(f"{location!r}: a laser scan is made of single objects, and {found} gives scenes")
@@ -191,20 +203,48 @@ def open_source(
         listed = tuple(entry for entry in listed if entry.label in OUTDOORS)
         notes.append(f"of the starter kinds only those that stand outdoors are scanned: {', '.join(OUTDOORS)}")
     if street:
-        listed += tuple(_made(listed))
-    unknown = sorted({entry.label for entry in listed} - SIZES.keys())
+        made_ = _made(listed)
+        listed += tuple(made_)
+        if not made_:
+            notes.append(
+                "no people, poles and trees are made: there are as many of each as cars, and no car is among source.classes and count"
+            )
+    unknown = sorted({entry.label for entry in listed if size_of(entry.label) is None})
     if unknown and not settings.size:
-        notes.append(f"no size is known of {len(unknown)} classes, so their longest side is 1 m; choose with --set source.size=METRES")
+        named = ", ".join(name or "no class" for name in unknown[:SOME]) + f" and {len(unknown) - SOME} more" * (len(unknown) > SOME)
+        notes.append(
+            f"no size is known of {len(unknown)} classes ({named}), so their longest side is 1 m; choose with --set source.size=METRES"
+        )
+    options = (*settings.options, ("inner", found), *source.reader.options)
+    reader = LidarReader(inner=source.reader, street=street, settings=settings, options=tuple(sorted(options)))
     entries = []
     for entry in listed:
         for copy in range(settings.copies):
-            distance = settings.place(entry.id, copy)[0]
-            name = shape_id(at_distance(f"{entry.id}#{copy}", distance))
+            distance = settings.place(reader.name_of(entry), copy)[0]
+            name = at_distance(f"{entry.id}#{copy}", distance)
             place = json.dumps([copy, entry.id, entry.locator, entry.label, entry.split, entry.up], ensure_ascii=True)
             entries.append(dataclasses.replace(entry, id=name, locator=place, up=""))
-    options = (*settings.options, ("inner", found), *source.reader.options)
-    reader = LidarReader(inner=source.reader, location=location, settings=settings, options=tuple(sorted(options)))
     return Source.of(reader, entries, source.skipped, notes, Labelled(parts=PARTS if settings.ground else ()))
+
+
+def size_of(label: str) -> float | None:
+    """Usual length in metres of the longest side of a class, in any spelling (`Traffic_Cone`); None if it is unknown."""
+    return SIZES.get(spelling(label))
+
+
+def _check_kinds(options: Mapping[str, str]) -> None:
+    """Refuses options of the starter collection that would leave shapes out without a word.
+
+    Raises:
+        UserError: classes are no kinds, or a kind that was asked for does not stand outdoors.
+    """
+    if options.get("label", "kind") != "kind":
+        raise UserError(f"option label: sizes go by kinds, so classes of laser scans are kinds alone; got {options['label']!r}")
+    from pipeline.starter.kinds.catalog import KINDS
+
+    asked = [name.strip() for name in options.get("classes", "").split(",")]
+    if indoors := [name for name in asked if name in KINDS and name not in OUTDOORS]:
+        raise UserError(f"option classes: {indoors[0]!r} does not stand outdoors; of the starter kinds these do: {', '.join(OUTDOORS)}")
 
 
 def example(folder: Path) -> str:
@@ -223,8 +263,9 @@ class LidarReader:
     entry of the other source."""
 
     kind: str = "lidar"
-    location: str
     inner: Reader
+    street: bool
+    """Whether there are people, poles and trees, too."""
     settings: Settings
     options: tuple[tuple[str, str], ...]
 
@@ -232,19 +273,31 @@ class LidarReader:
         return hash((self.location, self.options))  # the inner reader may have none
 
     @property
+    def location(self) -> str:
+        return PREFIX + (STREET if self.street else self.inner.location)
+
+    @property
     def textures(self) -> Textures:
         return self.inner.textures
 
+    def name_of(self, entry: Entry) -> str:
+        """The name that all random numbers of an object depend on: its id, and for what is made here, the seed of the collection."""
+        seed = dict(self.inner.options).get("seed", "0")
+        return f"{entry.id}, seed {seed}" if self._is_made(entry) and seed != "0" else entry.id
+
+    def _is_made(self, entry: Entry) -> bool:
+        return self.street and entry.locator in MADE
+
     def digest(self, entry: Entry) -> bytes:
         copy, inside = _parted(entry)
-        mine = "" if inside.locator in MADE else self.inner.digest(inside).hex()
-        made = {"object": mine, "id": inside.id, "copy": copy, "label": inside.label, "options": self.settings.options}
+        mine = "" if self._is_made(inside) else self.inner.digest(inside).hex()
+        made = {"object": mine, "id": self.name_of(inside), "copy": copy, "label": inside.label, "options": self.settings.options}
         return hashlib.sha256(canonical(made)).digest()
 
     def read(self, entry: Entry) -> Cloud:
         copy, inside = _parted(entry)
-        if inside.locator in MADE:
-            mesh = normalized(made(inside.locator, _random(self.settings.seed, "made", inside.id)), "none")
+        if self._is_made(inside):
+            mesh = normalized(made(inside.locator, _random(self.settings.seed, "made", self.name_of(inside))), "none")
         else:
             mesh = normalized(self.inner.read(inside), "none")
         if isinstance(mesh, Cloud):
@@ -261,16 +314,16 @@ class LidarReader:
         from pipeline.scan import bounds
 
         settings = self.settings
-        distance, bearing, heading, length = settings.place(entry.id, copy)
+        distance, bearing, heading, length = settings.place(self.name_of(entry), copy)
         # A house next to the road is farther from its middle than a car: the object begins at the distance.
-        standing = lidar.on_street(mesh, (settings.size or SIZES.get(entry.label, 1.0)) * length, heading)
+        standing = lidar.on_street(mesh, (settings.size or size_of(entry.label) or 1.0) * length, heading)
         low, high = bounds(standing)
         reach = math.hypot(*np.maximum(np.abs(low), np.abs(high))[[0, 2]])
         there = lidar.placed(standing, distance + reach, bearing)
         own = len(there.parts)
         if settings.ground:
             there = dataclasses.replace(there, parts=(*there.parts, _street(there)))
-        seen = lidar.scanned(there, settings.lidar, _random(settings.seed, f"sensor {copy}", entry.id))
+        seen = lidar.scanned(there, settings.lidar(), _random(settings.seed, f"sensor {copy}", self.name_of(entry)))
         mine = seen.part < own
         if np.count_nonzero(mine) < settings.least:
             raise UserError(

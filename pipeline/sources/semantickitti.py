@@ -4,11 +4,12 @@
     open_source("dataset/", every="1")        # every scan; scans are 0.1 s apart, so neighbours show the same things
 
 A file of labels has an unsigned 32-bit number for each point of the scan: the class in the low half, and in the high half the number of the
-thing, 0 for none. Things that move have classes of their own, which become those of things that stand (as in the authors' learning_map).
+thing, 0 for none. Things that move have classes of their own, which become those of things that stand, as in the authors' learning_map.
+That map also makes other-vehicle of bus and on-rails, which stay classes of their own here.
 
 Split: sequence 08 is val, the others are train, as the authors divide them. Sequences from 11 have no labels, so they have no shapes.
-Id: `08/000120/car_17@23.4m`, thing 17 of the scan, and the distance of the middle of its points from the laser over the ground. Things with
-fewer than `least` points (8) are left out. Listing reads every chosen scan once.
+Id: `08/000120/car_17@23.4m`, thing 17 of the scan, and the distance of the mean of its points from the laser over the ground. Things with
+fewer than `least` points (8) are left out. Listing reads every chosen scan once. Broken scans are left out, and a note names them.
 """
 
 import hashlib
@@ -61,6 +62,12 @@ VALIDATION: Final = "08"
 
 OWN: Final = re.compile(r"\d{6}\.label")
 
+SOME: Final = 3
+"""Most scans that a note names."""
+
+ARCHIVES: Final = {"velodyne": "data_odometry_velodyne.zip of KITTI's odometry benchmark", "labels": "data_odometry_labels.zip"}
+"""By name of a folder of a sequence: the download that it comes from."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceReader:
@@ -104,8 +111,22 @@ def _labels_of(path: Path, points: Path) -> NDArray[np.uint32]:
 
 
 def recognises(location: str) -> bool:
-    """Whether there are sequences, and one of them has labels."""
-    return os.path.isdir(location) and any((home / "labels").is_dir() for home in _sequences(Path(location)))
+    """Whether there are sequences with labels or laser scans, or it is one of them. `open_source` says what is not there."""
+    if not os.path.isdir(location):
+        return False
+    root = Path(location).absolute()
+    homes = [root] if _alone(root) else _sequences(_home(root))
+    return any((home / name).is_dir() for home in homes for name in ARCHIVES)
+
+
+def _home(root: Path) -> Path:
+    """The folder with `sequences`, which may be given itself."""
+    return root.parent if root.name == "sequences" else root
+
+
+def _alone(root: Path) -> bool:
+    """Whether a folder is a single sequence."""
+    return root.parent.name == "sequences" and bool(re.fullmatch(r"\d\d", root.name))
 
 
 def _sequences(root: Path) -> list[Path]:
@@ -117,14 +138,20 @@ def open_source(location: str, *, textures: Textures = "require", every: str = "
     """Lists the things of labelled scans.
 
     Args:
-        location: the folder with `sequences`.
+        location: the folder with `sequences`, or `sequences` itself.
         textures: of no importance here, there are none.
         every: take each scan whose number is a multiple of this.
         least: fewest laser points of a thing.
     """
     step, fewest = whole("every", every, 1, 100_000), whole("least", least, 2, 100_000)
     root = folder_at(location)
-    entries, skipped, unlabelled = list[Entry](), Counter[str](), 0
+    if _alone(root):
+        raise UserError(f"{location!r} is one sequence; give the folder with `sequences`, because the split goes by sequences")
+    root = _home(root)
+    for name, archive in ARCHIVES.items():
+        if not any((home / name).is_dir() for home in _sequences(root)):
+            raise UserError(f"{location!r}: no sequence has a folder {name}; it is downloaded apart ({archive})")
+    entries, skipped, unlabelled, broken = list[Entry](), Counter[str](), 0, list[str]()
     for home in _sequences(root):
         if not (home / "labels").is_dir():
             unlabelled += 1
@@ -133,8 +160,18 @@ def open_source(location: str, *, textures: Textures = "require", every: str = "
             if not OWN.fullmatch(name):
                 skipped["hidden" if name.startswith(".") else Path(name).suffix.lower() or "no extension"] += 1
             elif int(name[:6]) % step == 0:
-                entries += _things(home, name[:6], fewest, skipped)
+                try:
+                    entries += _things(home, name[:6], fewest, skipped)
+                except (UserError, OSError) as error:
+                    reason = error.strerror if isinstance(error, OSError) else str(error)
+                    broken.append(f"sequences/{home.name}, scan {name[:6]}: {reason}")
     notes = [f"{unlabelled} sequences have no labels and are left out"] if unlabelled else []
+    if broken:
+        skipped["scan that cannot be read"] = len(broken)
+        more = f"; and {len(broken) - SOME} more" * (len(broken) > SOME)
+        notes.append(f"{len(broken)} scans cannot be read and are left out: {'; '.join(broken[:SOME])}{more}")
+        if not entries:
+            raise UserError(f"{location!r}: {notes[-1]}")
     if step > 1:
         notes.append(f"every {step}th scan is taken, because neighbouring scans show the same things; choose with --set source.every=1")
     options = (("every", str(step)), ("least", str(fewest)))

@@ -172,6 +172,72 @@ def test_ids_tell_the_distance_and_settings_change_the_scan(tmp_path):
         open_source("lidar:x", inner="scan")
 
 
+def test_numbers_of_many_digits_open_the_same_source_again(tmp_path):
+    (tmp_path / "scans").mkdir()
+    scans = source.example(tmp_path / "scans")
+    asked = {"lidar_seed": "123456789", "noise": "0.0123456789", "size": "4.123456789"}
+    for location, options in ((scans, asked), (kitti.example(tmp_path / "kitti"), {"margin": "0.1234567891"})):
+        found = open_source(location, **options)
+        assert options.items() <= dict(found.reader.options).items()
+        assert open_source(found.reader.location, **dict(found.reader.options)) == found
+
+
+def test_the_location_is_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source.example(tmp_path)
+    found = open_source("lidar:.", size="4")
+    assert found.reader.location == f"lidar:{tmp_path}"
+    monkeypatch.chdir("/")
+    assert open_source(found.reader.location, **dict(found.reader.options)) == found
+    assert open_source("lidar:street", count="45").reader.location == "lidar:street"
+
+
+def test_another_seed_makes_other_people_poles_and_trees():
+    one, two = (open_source("lidar:street", count="45", copies="1", far="10", seed=seed) for seed in ("0", "7"))
+    for label in source.MADE:
+        mine, other = (next(entry for entry in found.entries if entry.label == label) for found in (one, two))
+        assert mine.id != other.id and mine.locator == other.locator, "another place"
+        assert one.reader.digest(mine) != two.reader.digest(mine)
+        assert not np.array_equal(one.reader.read(mine).points, two.reader.read(other).points)
+    again = open_source("lidar:street", **dict(two.reader.options))
+    assert again == two and np.array_equal(again.reader.read(other).points, two.reader.read(other).points)
+
+
+def test_options_that_leave_nothing_outdoors_are_explained():
+    for location in ("lidar:starter", "lidar:street"):
+        with pytest.raises(UserError, match=r"option label: .* kinds alone"):
+            open_source(location, label="material")
+        with pytest.raises(UserError, match=r"option classes: 'chair' does not stand outdoors; .* tent"):
+            open_source(location, classes="car,chair")
+    street = open_source("lidar:street", classes="tent", count="4")
+    assert {entry.label for entry in street.entries} == {"tent"}
+    assert any("no people, poles and trees" in note for note in street.notes)
+    assert not any("no people" in note for note in open_source("lidar:street", classes="car", count="1").notes)
+    with pytest.raises(UserError, match="lowest must be below highest"):
+        open_source("lidar:starter", lowest="5")
+
+
+def test_sizes_are_known_in_any_spelling_and_unknown_classes_are_named(tmp_path):
+    source.example(tmp_path)
+    (tmp_path / "car.off").rename(tmp_path / "CAR.off")
+    for name in ("urn", "vase", "yurt", "zebra"):
+        shutil.copy(tmp_path / "house_A.off", tmp_path / f"{name}.off")
+    found = open_source(f"lidar:{tmp_path}", label="file")
+    assert source.size_of("Traffic_Cone") == source.SIZES["traffic cone"] and source.size_of("CAR") == source.SIZES["car"]
+    assert any("no size is known of 4 classes (urn, vase, yurt and 1 more)" in note for note in found.notes)
+
+
+def test_a_long_id_keeps_its_distance(tmp_path):
+    source.example(tmp_path)
+    names = ["house " + "a" * 240, "house " + "a" * 239 + "b"]
+    for name in names:
+        shutil.copy(tmp_path / "house_A.off", tmp_path / f"{name}.off")
+    found = open_source(f"lidar:{tmp_path}", size="4", copies="9")
+    assert len({entry.id for entry in found.entries}) == 45
+    assert all(distance_in(entry.id) is not None and len(entry.id.encode()) <= 256 for entry in found.entries)
+    assert at_distance("é" * 200, 7.0) != at_distance("é" * 201, 7.0) and len(at_distance("é" * 200, 7.0).encode()) in (255, 256)
+
+
 def test_a_distance_is_said_by_ids_of_laser_scans_alone():
     assert distance_in(at_distance("car/1", 7.25)) == pytest.approx(7.2, abs=0.06)
     assert distance_in("car/0001#0") is None and distance_in("me@7m") is None and distance_in("@12.5m/car") is None
@@ -233,12 +299,67 @@ def test_splits_and_faults_of_kitti(tmp_path):
         ("Cat 0 0 0 1 2 3 4 1 1 1 0 0 5 0", "expected a class of Car"),
         ("Car 0 0 0 1 2 3 4 1 -1 1 0 0 5 0", "not positive"),
     ):
-        label.write_text(line)
+        label.write_text(line + "\n" + label.read_text().splitlines()[-1])
+        left = open_source(location)
+        assert [entry.id for entry in left.entries] == ["000001/Car_0@20.0m"] and left.skipped["line that is no label"] == 1
+        assert any("label_2/000000.txt, line 1: " in note and message in note for note in left.notes)
         with pytest.raises(UserError, match=message):
+            found.reader.read(found.entries[0])
+    (tmp_path / "training/label_2/000001.txt").write_text("Cat\n")
+    with pytest.raises(UserError, match="2 lines of labels are damaged"):
+        open_source(location)
+
+
+def test_a_split_of_kitti_is_made_by_scans(tmp_path):
+    location = kitti.example(tmp_path)
+    home = tmp_path / "training"
+    car = (home / "label_2/000000.txt").read_text().splitlines()[0]
+    for number in range(20):
+        for folder, ending in (("velodyne", "bin"), ("calib", "txt")):
+            if number > 1:
+                shutil.copy(home / folder / f"000000.{ending}", home / folder / f"{number:06d}.{ending}")
+        (home / f"label_2/{number:06d}.txt").write_text(f"{car}\n{car}\n")
+    found = open_source(location, split="0.5")
+    pairs = {(entry.id[:6], entry.split) for entry in found.entries}
+    assert len(found.entries) == 40 and len(pairs) == 20 and {split for _, split in pairs} == {"train", "test"}
+    assert open_source(found.reader.location, **dict(found.reader.options)) == found
+    assert open_source(location, split="0.5", split_seed="1").entries != found.entries
+
+
+def test_what_was_not_downloaded_is_named(tmp_path):
+    location = kitti.example(tmp_path / "kitti")
+    for folder in ("label_2", "calib", "velodyne"):
+        (tmp_path / "kitti/training" / folder).rename(tmp_path / "away")
+        with pytest.raises(UserError, match=f"has no folder {folder}; .*data_object_{folder}.zip"):
             open_source(location)
-    shutil.rmtree(tmp_path / "training/label_2")
-    with pytest.raises(UserError, match="label_2"):
-        open_source(location, kind="kitti")
+        (tmp_path / "away").rename(tmp_path / "kitti/training" / folder)
+    (tmp_path / "kitti/training").rename(tmp_path / "kitti/testing")
+    for root in ("kitti", "kitti/testing"):
+        with pytest.raises(UserError, match="has only `testing`"):
+            open_source(str(tmp_path / root))
+    location = semantickitti.example(tmp_path / "dataset")
+    assert open_source(location + "/sequences") == open_source(location)
+    with pytest.raises(UserError, match="is one sequence"):
+        open_source(location + "/sequences/00")
+    for folder in ("labels", "velodyne"):
+        for sequence in ("00", "08"):
+            (tmp_path / "dataset/sequences" / sequence / folder).rename(tmp_path / sequence)
+        with pytest.raises(UserError, match=f"no sequence has a folder {folder}; .*data_odometry_{folder}.zip"):
+            open_source(location)
+        for sequence in ("00", "08"):
+            (tmp_path / sequence).rename(tmp_path / "dataset/sequences" / sequence / folder)
+
+
+def test_a_broken_scan_of_semantickitti_is_left_out_alone(tmp_path):
+    location = semantickitti.example(tmp_path)
+    (tmp_path / "sequences/08/velodyne/000000.bin").unlink()
+    found = open_source(location)
+    assert [entry.id[:2] for entry in found.entries] == ["00", "00"] and found.skipped["scan that cannot be read"] == 1
+    assert any("sequences/08, scan 000000: no such file: velodyne/000000.bin" in note for note in found.notes)
+    cut = tmp_path / "sequences/00/labels/000000.label"
+    cut.write_bytes(cut.read_bytes()[:-3])
+    with pytest.raises(UserError, match=r"2 scans cannot be read and are left out: sequences/00, scan 000000: labels/000000\.label has"):
+        open_source(location)
 
 
 def test_things_of_semantickitti_are_the_points_with_their_number(tmp_path):
