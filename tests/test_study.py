@@ -162,6 +162,22 @@ def test_kinds_and_tests_are_what_they_say():
         catalog.options(test.task, test.settings)
 
 
+def test_no_set_that_is_looked_at_before_the_end_has_an_unseen_kind():
+    """Starter shapes that are trained on or developed with name their kinds, and none of the ten is among them."""
+    early = {name: one for name, one in testsets.COLLECTIONS.items() if one.use == "development" and "starter" in one.location}
+    assert {"starter", "designs", "materials", "drawers"} <= set(early)
+    for name, one in early.items():
+        (kinds,) = (text.partition("=")[2].split(",") for text in one.settings if text.startswith("source.classes="))
+        assert not set(kinds) & set(testsets.UNSEEN) and set(kinds) <= set(KINDS), name
+
+
+def test_a_tested_scan_is_the_only_one_of_its_object():
+    """Two scans of one object would count as two independent shapes in a paired test."""
+    for name, one in testsets.COLLECTIONS.items():
+        if one.location.startswith("scan:") and one.tested:
+            assert "source.copies=1" in one.settings, name
+
+
 def asked(monkeypatch, *words):
     monkeypatch.setattr(sys, "argv", ["study.py", *map(str, words)])
     study.main()
