@@ -18,8 +18,9 @@ which one, and a result says which:
   Satterthwaite's degrees of freedom. What shapes and seeds do together is in both parts, which makes the test careful.
 - Several runs on one side and one on the other are refused: a single seed says nothing about the luck of seeds.
 
-Few-shot results are left out, with a note: each fold chooses other training shapes. A test over test shapes would take these choices as fixed,
-and call their luck a difference. Fewer than five test shapes are refused, and so are results of weights that are no longer the run's.
+Few-shot results are left out, with a note: each fold chooses other training shapes. A test over test shapes would take these choices as
+fixed, and call their luck a difference. Fewer than five test shapes are refused, and so are
+results of weights that are no longer the run's.
 
 All p values of one call are corrected by Holm's method (https://www.jstor.org/stable/4615733): at most 5 % of such calls name any
 difference that is not there.
@@ -164,8 +165,8 @@ def paired(one: Sequence[Predictions], other: Sequence[Predictions], seed: int =
         seed: seed of the random exchanges of the permutation test.
 
     Raises:
-        UserError: they are of different test shapes, of different repetitions, or of fewer than `LEAST` shapes; or one side has several runs
-            and the other one.
+        UserError: they are of different test shapes, of different repetitions, or of fewer than `LEAST` shapes; or one side has several
+            runs and the other one.
     """
     every = [*one, *other]
     if len({kept.shapes for kept in every}) > 1:
@@ -174,8 +175,8 @@ def paired(one: Sequence[Predictions], other: Sequence[Predictions], seed: int =
         )
     if (len(one) > 1) != (len(other) > 1):
         raise UserError(
-            f"one side has {len(one)} run{'s' * (len(one) > 1)} and the other {len(other)}: with a single seed the luck of the seed cannot be told "
-            "from a difference. Give one run on each side, or several (runs that differ only in their seeds, with --by setup)"
+            f"one side has {len(one)} run{'s' * (len(one) > 1)} and the other {len(other)}: with a single seed the luck of the seed "
+            "cannot be told from a difference. Give one run on each side, or several that differ in their seeds (--by setup)"
         )
     right = [kept.right for kept in every]  # [R, n] each
     tested = ~np.isnan(right[0])  # [R, n]
