@@ -142,8 +142,11 @@ def test_every_row_can_be_planned_and_comes_after_what_it_needs(tmp_path):
 def test_rows_are_compared_with_rows_of_their_family():
     for name, row in rows.ROWS.items():
         if row.against:
-            encoder = [[one for one in rows.ROWS[own].settings if one.startswith("encoder.name=")] for own in (name, row.against)]
-            assert row.against != name and (not encoder[0] or encoder[0] == encoder[1]), name
+            encoder = [
+                [one for one in rows.ROWS[own].settings if one.startswith("encoder.name=")][:1] or ["encoder.name=" + rows.ENCODER]
+                for own in (name, row.against)
+            ]
+            assert row.against != name and encoder[0] == encoder[1], name
     assert rows.ROWS["stage 2, pointmamba"].against == "point-mae, pointmamba" and rows.ROWS["no shuffle"].against == "stage 2"
 
 
