@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jobs import commit
+from jobs import commit, told
 from numpy.typing import NDArray
 from testsets import TESTS, Test
 
@@ -88,7 +88,7 @@ def main() -> None:
         return
     for name in arguments.tests:
         began = time.process_time()
-        command = f"python science/ceiling.py {arguments.cache} {arguments.folder} '{name}'"
+        command = told(["ceiling.py", str(arguments.cache), str(arguments.folder), name])
         found = {"command": command, "commit": commit(), "values": measured(cache, TESTS[name])}
         text = json.dumps(found | {"seconds": round(time.process_time() - began, 2)}, indent=1)
         arguments.folder.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ A job that fails does not stop the others, except those that need it.
 import ctypes
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -77,7 +78,7 @@ class Ledger:
         found = self.read(job.name)
         if found and found["command"] != list(job.command) and not job.grows:
             raise SystemExit(
-                f"{self._path(job.name)} is of the command\n  {' '.join(found['command'])}\nand now it is\n  {' '.join(job.command)}\n"
+                f"{self._path(job.name)} is of the command\n  {told(found['command'])}\nand now it is\n  {told(job.command)}\n"
                 "Choose another folder, or remove that file and what the command made"
             )
         return bool(found.get("done")) and found["command"] == list(job.command)
@@ -108,7 +109,7 @@ class Ledger:
                     elif sum(min(one.job.threads, slots) for one in running) + min(job.threads, slots) > slots:
                         break  # the jobs behind it must not keep it waiting
                     else:
-                        print(f"{_clock(began)} {len(done)}/{len(jobs)} {name}: {' '.join(job.command)}", flush=True)
+                        print(f"{_clock(began)} {len(done)}/{len(jobs)} {name}: {told(job.command)}", flush=True)
                         running.append(_Running(job, self))
                         del waiting[name]
                 for one in [one for one in running if one.look()]:
@@ -181,6 +182,12 @@ def commit() -> str:
 def options(settings: Iterable[str]) -> list[str]:
     """Words of a command that give it some settings."""
     return [part for setting in settings for part in ("--set", setting)]
+
+
+def told(command: Sequence[str], scripts: str = "science") -> str:
+    """A command as a line for a shell. `scripts`: the folder of the scripts beside this one, from where it is run."""
+    first, *rest = command
+    return shlex.join(["python", f"{scripts}/{first}", *rest] if first.endswith(".py") else command)
 
 
 def _words(command: Sequence[str]) -> list[str]:

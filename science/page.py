@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from report import BASE, TITLES, tables
+from report import TITLES, TRAINED, tables
 
 HERE: Final = Path(__file__).parent
 TOP: Final = HERE / "top.md"
@@ -42,10 +42,12 @@ def _how(data: dict[str, Any]) -> Iterator[str]:
         f"seed is the mean over its stored blocks or folds. All of it took {data['hours']:.1f} hours of processor time.\n"
     )
     yield (
-        f"▲ and ▼: significantly above and below `{BASE}` on the same test shapes, after Holm's correction for all "
-        f"comparisons of a section; there are {len(data['comparisons'])} in all. With several seeds on both sides, the test lets shapes "
-        "and seeds vary. With one seed it is a permutation over the shapes, and holds for these runs alone. `mmpd-train eval compare` does "
-        "the same for any runs.\n"
+        "▲ and ▼: significantly above and below the row that the column `against` names, on the same test shapes, after Holm's "
+        f"correction for all comparisons of a section; there are {len(data['comparisons'])} in all. A number without a mark does not "
+        "differ significantly, or was not compared: then a sentence below the table says why. "
+        f"{TRAINED.strip()}: trained also on shapes of that collection. With several seeds on both sides, the test lets shapes and seeds "
+        "vary. With one seed it is a permutation over the shapes, and holds for these runs alone. `mmpd-train eval compare` does the same "
+        "for any runs.\n"
     )
     yield f"Nothing was chosen by looking at {final}. The other sets were looked at during development (`science/held_out.md`).\n"
 
@@ -76,7 +78,10 @@ def _commands(data: dict[str, Any]) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("numbers", type=Path, nargs="?", help="study.json; that of the last page without")
-    data = json.loads((parser.parse_args().numbers or NUMBERS).read_text())
+    numbers: Path = parser.parse_args().numbers or NUMBERS
+    if not numbers.is_file():
+        raise SystemExit(f"{numbers} is missing: give the study.json that `python science/study.py FOLDER` writes")
+    data = json.loads(numbers.read_text())
     if not TOP.exists():
         raise SystemExit(f"{TOP} is missing: write the beginning of the page there, with a heading and what holds in plain words")
     NUMBERS.write_text(json.dumps(data, indent=1) + "\n")

@@ -9,24 +9,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
 
+from jobs import told
 from rows import ROWS, Group
 from testsets import COLLECTIONS, TESTS
 
+from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.spec import from_json, to_json
-from trainer.tasks.compare import LEVEL, holm, paired
+from trainer.tasks.compare import LEVEL, UNTESTED_TASKS, Outcome, holm, paired, refuse_unlike
 from trainer.tasks.predictions import Predictions
 from trainer.tasks.result import Result
 
 if TYPE_CHECKING:
     from study import Study
 
-BASE: Final = "point-mae"
-"""The row that the others are compared with."""
 MARKS: Final = (" ▼", " ▲")
-"""Marks of a row that is significantly below or above that one."""
+"""Marks of a row that is significantly below or above the one that it is compared with (`Row.against`)."""
+TRAINED: Final = " †"
+"""Mark of a row that was trained on a collection, beside its scores on it."""
 TITLES: Final[dict[str, str]] = {
     "main": "The main rows",
+    "recipes": "Recipes for shapes that the teachers do not know",
     "teachers": "One, two and three teachers",
     "ablations": "Parts of the method",
     "budgets": "The same number of epochs",
@@ -49,34 +52,74 @@ def gathered(study: "Study") -> dict[str, Any]:
     folder: Path = study.folder
     ceilings = {path.stem: json.loads(path.read_text()) for path in sorted((folder / "ceilings").glob("*.json")) if path.stem in TESTS}
     numbers = study.numbers()
+    found, left = comparisons(numbers)
     return {
         "settings": study.settings,
         "hours": round(study.hours(), 2),
-        "rows": {name: {"about": row.about, "group": row.group, "epochs": study.epochs(name)} for name, row in ROWS.items()},
+        "rows": {
+            name: {"about": row.about, "group": row.group, "epochs": study.epochs(name), "against": row.against, "also": list(row.also)}
+            for name, row in ROWS.items()
+        },
         "tests": {name: {"about": one.about, "collection": one.collection} for name, one in TESTS.items()},
         "collections": {name: {"about": one.about, "use": one.use, "note": one.note} for name, one in COLLECTIONS.items()},
         "ceilings": ceilings,
         "numbers": [{key: value for key, value in one.items() if key != "file"} for one in numbers],
-        "comparisons": comparisons(numbers),
+        "comparisons": found,
+        "not_compared": left,
+        "jobs": {
+            name: {"command": told(one["command"]), "done": one["done"], "seconds": one["seconds"], "commit": one["commit"]}
+            for name, one in study.ran().items()
+        },
     }
 
 
-def comparisons(numbers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each row against Point-MAE on each test, with p corrected by Holm's method for all comparisons of the row's group."""
-    kept: dict[tuple[str, str], list[Predictions]] = {}
+def comparisons(numbers: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Each row against the one that it names (`Row.against`) on each test, with p corrected by Holm's method for all comparisons of the
+    row's group; and what was not compared, each with the reason."""
+    kept: dict[tuple[str, str], list[Result]] = {}
     for one in numbers:
         result = from_json(Result, json.loads(Path(one["file"]).read_text())["result"])
-        own = next(own for own in result.scores.predictions if own.metric == TESTS[one["test"]].metric)
-        kept.setdefault((one["row"], one["test"]), []).append(own)
+        kept.setdefault((one["row"], one["test"]), []).append(result)
     found: list[dict[str, Any]] = []
+    left: list[dict[str, Any]] = []
     for group in get_args(Group):
-        pairs = [(row, test) for row, test in kept if ROWS[row].group == group and row != BASE and (BASE, test) in kept]
-        outcomes = [paired(kept[row, test], kept[BASE, test]) for row, test in pairs]
-        for (row, test), outcome, adjusted in zip(pairs, outcomes, holm([outcome.p for outcome in outcomes]), strict=True):
-            mark = MARKS[outcome.difference > 0] if adjusted <= LEVEL else ""
-            about = {"group": group, "row": row, "against": BASE, "test": test, "adjusted": adjusted, "mark": mark}
-            found.append(about | {"outcome": to_json(outcome)})
-    return found
+        outcomes: list[tuple[dict[str, Any], Outcome]] = []
+        for row, test in [(row, test) for row, test in kept if ROWS[row].group == group and ROWS[row].against]:
+            about = {"group": group, "row": row, "against": ROWS[row].against, "test": test}
+            other = kept.get((ROWS[row].against, test), [])
+            try:
+                outcomes.append((about, _outcome(test, kept[row, test], other)))
+            except UserError as error:
+                left.append(about | {"reason": str(error)})
+        adjusted = holm([outcome.p for _, outcome in outcomes])
+        for (about, outcome), own in zip(outcomes, adjusted, strict=True):
+            mark = MARKS[outcome.difference > 0] if own <= LEVEL else ""
+            found.append(about | {"adjusted": own, "mark": mark, "outcome": to_json(outcome)})
+    return found, left
+
+
+def _outcome(test: str, one: Sequence[Result], other: Sequence[Result]) -> Outcome:
+    """Two rows on a test.
+
+    Raises:
+        UserError: they cannot be compared.
+    """
+    if reason := UNTESTED_TASKS.get(TESTS[test].task):
+        raise UserError(f"not tested: {reason}")
+    if not other:
+        raise UserError("not tested: the other row has no score here")
+    try:
+        refuse_unlike(test, [*one, *other])
+        return paired([_own(test, result) for result in one], [_own(test, result) for result in other])
+    except UserError as error:
+        raise UserError(f"not comparable: {error}") from error
+
+
+def _own(test: str, result: Result) -> Predictions:
+    for own in result.scores.predictions:
+        if own.metric == TESTS[test].metric:
+            return own
+    raise UserError(f"a result has no predictions for {TESTS[test].metric}")
 
 
 def tables(data: dict[str, Any]) -> str:
@@ -92,31 +135,46 @@ def tables(data: dict[str, Any]) -> str:
             tests = [name for name, one in data["tests"].items() if one["collection"] == collection]
             if table := _table(data, group, there, tests):
                 note = f" {about['note'][:1].upper()}{about['note'][1:]}." if about["note"] else ""
-                parts.append(f"### {collection}: {about['about']}\n\n{table}{note}\n")
+                parts.append(f"### {collection}: {about['about']}\n\n{table}" + (f"\n{note.strip()}\n" if note else ""))
     return "\n".join(parts)
 
 
 def _table(data: dict[str, Any], group: str, rows: Sequence[str], tests: Sequence[str]) -> str:
-    """A table of some rows on some tests; empty if nothing is there."""
-    by = {(row, test): _values(data, row, test) for row in (*rows, BASE) for test in tests}
+    """A table of some rows on some tests, with sentences below on what was not compared; empty if nothing is there."""
+    bases = dict.fromkeys(data["rows"][row]["against"] for row in rows)
+    every = [*(base for base in bases if base and base not in rows), *rows]
+    by = {(row, test): _values(data, row, test) for row in every for test in tests}
     tests = [test for test in tests if any(by[row, test] for row in rows)]
     if not tests:
         return ""
     marks = {(one["row"], one["test"]): one["mark"] for one in data["comparisons"] if one["group"] == group}
-    shown = list(rows) if BASE in rows or not any(by[BASE, test] for test in tests) else [BASE, *rows]
+    own = {data["tests"][test]["collection"] for test in tests}
     lines = [
-        f"| row | what it is | epochs | {' | '.join(test.partition(' ')[2] for test in tests)} |",
-        "|---|---|---" + "|---" * len(tests) + "|",
+        f"| row | what it is | epochs | against | {' | '.join(test.partition(' ')[2] for test in tests)} |",
+        "|---|---|---|---" + "|---" * len(tests) + "|",
     ]
+    shown = [row for row in every if any(by[row, test] for test in tests)]
     for row in shown:
+        about = data["rows"][row]
+        name = row + TRAINED * bool(own & set(about["also"]))
         cells = [cell(by[row, test], marks.get((row, test), "")) for test in tests]
-        lines.append(f"| {row} | {data['rows'][row]['about']} | {data['rows'][row]['epochs']} | {' | '.join(cells)} |")
+        against = about["against"] if row in rows else ""
+        lines.append(f"| {name} | {about['about']} | {about['epochs']} | {against} | {' | '.join(cells)} |")
     for name in dict.fromkeys(name for test in tests for name in data["ceilings"].get(test, {}).get("values", {})):
         found = [data["ceilings"].get(test, {}).get("values", {}).get(name, []) for test in tests]
-        lines.append(
-            f"| *{name}* | *ceiling: embeddings of pictures* |  | {' | '.join(cell([statistics.fmean(v)] if v else []) for v in found)} |"
-        )
-    return "\n".join(lines) + "\n"
+        cells = [cell([statistics.fmean(one)] if one else []) for one in found]
+        lines.append(f"| *{name}* | *ceiling: embeddings of pictures* |  |  | {' | '.join(cells)} |")
+    said = (
+        [f"{TRAINED.strip()} Trained also on shapes of this collection."]
+        if any(own & set(data["rows"][row]["also"]) for row in shown)
+        else []
+    )
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for one in data["not_compared"]:
+        if one["group"] == group and one["test"] in tests:
+            reasons.setdefault((one["test"].partition(" ")[2], one["reason"]), []).append(f"{one['row']} with {one['against']}")
+    said += [f"{test}, {'; '.join(pairs)}: {reason}." for (test, reason), pairs in reasons.items()]
+    return "\n".join(lines) + "\n" + "".join(f"\n{one}\n" for one in said)
 
 
 def _values(data: dict[str, Any], row: str, test: str) -> list[float]:

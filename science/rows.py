@@ -35,13 +35,16 @@ class Row:
     guide: str = ""
     """Row of stage 1 whose features are learned; empty for none. If `init` is empty, its weights are the first ones, too."""
     online: bool = False
-    """Whether the guide runs in each step. Otherwise its features are written into the cache before, and removed afterwards."""
+    """Whether the guide runs in each step. Otherwise its features are written into the cache before. They stay there: about 110 MB for each
+    guide at full size."""
     patches: tuple[str, ...] = ()
     """Teachers whose patch features on points are written into the cache before."""
     also: tuple[str, ...] = ()
-    """Other collections (`testsets.COLLECTIONS`) that it is trained on beside the starter shapes."""
+    """Other collections (`testsets.COLLECTIONS`) that it is trained on beside the starter shapes; none for final numbers."""
     times: float = 1
     """Factor for the number of epochs; 0 for no training."""
+    against: str = "point-mae"
+    """Row that it is compared with, of the same family of encoders; empty for none."""
 
     def __post_init__(self) -> None:
         assert not self.online or self.guide, "only a guide can be online"
@@ -51,7 +54,7 @@ class Row:
 
     @property
     def before(self) -> tuple[str, ...]:
-        """The rows that this one needs."""
+        """The rows that must be trained before this one."""
         return tuple(dict.fromkeys(filter(None, (self.init, self.guide))))
 
 
@@ -76,7 +79,9 @@ ROWS: Final[dict[str, Row]] = {
     "scratch": Row(
         group="main", about="random weights", stage="distill", recipe="scratch", settings=(f"encoder.name={ENCODER}", TINY[0]), times=0
     ),
-    "point-mae": Row(group="main", about="coordinates of hidden groups", stage="distill", recipe="point-mae", settings=_mae(ENCODER)),
+    "point-mae": Row(
+        group="main", about="coordinates of hidden groups", stage="distill", recipe="point-mae", settings=_mae(ENCODER), against=""
+    ),
     "stage 1": Row(group="main", about="three teachers, captions and class names", stage="align", settings=(THREE,)),
     "stage 2": Row(group="main", about="and distillation of that guide", stage="distill", guide="stage 1"),
     "stage 1, real": Row(group="main", about="three teachers and EfficientNet-Lite0", stage="align", settings=(of(*TEACHERS, REAL),)),
@@ -105,6 +110,7 @@ ROWS: Final[dict[str, Row]] = {
         stage="align",
         settings=(of(*TEACHERS, REAL), "align.reconstruction_weight=100"),
         also=FORMS,
+        against="forms point-mae",
     ),
     "forms stage 2": Row(
         group="recipes",
@@ -113,6 +119,7 @@ ROWS: Final[dict[str, Row]] = {
         settings=KEPT,
         guide="forms stage 1",
         also=FORMS,
+        against="forms point-mae",
     ),
     "forms stage 2, from point-mae": Row(
         group="recipes",
@@ -122,6 +129,7 @@ ROWS: Final[dict[str, Row]] = {
         init="forms point-mae",
         guide="forms stage 1",
         also=FORMS,
+        against="forms point-mae, three times",
     ),
     "forms point-mae, three times": Row(
         group="recipes",
@@ -131,29 +139,48 @@ ROWS: Final[dict[str, Row]] = {
         settings=_mae(ENCODER),
         also=FORMS,
         times=3,
+        against="forms point-mae",
     ),
     # ------------------------------------------------------------------------------------------------------ teachers
     **{
-        f"stage 1, {teacher}": Row(group="teachers", about=f"{teacher} alone", stage="align", settings=(of(teacher),))
+        f"stage 1, {teacher}": Row(group="teachers", about=f"{teacher} alone", stage="align", settings=(of(teacher),), against="stage 1")
         for teacher in (*TEACHERS, REAL)
     },
-    "stage 1, two": Row(group="teachers", about="the two starter teachers with texts", stage="align", settings=(of(*TEACHERS[:2]),)),
-    "stage 2, one": Row(group="teachers", about=f"distillation of {TEACHERS[0]} alone", stage="distill", guide=f"stage 1, {TEACHERS[0]}"),
-    "stage 2, two": Row(group="teachers", about="distillation of two teachers' guide", stage="distill", guide="stage 1, two"),
-    f"stage 2, {REAL}": Row(group="teachers", about=f"distillation of {REAL} alone", stage="distill", guide=f"stage 1, {REAL}"),
+    "stage 1, two": Row(
+        group="teachers", about="the two starter teachers with texts", stage="align", settings=(of(*TEACHERS[:2]),), against="stage 1"
+    ),
+    "stage 2, one": Row(
+        group="teachers", about=f"distillation of {TEACHERS[0]} alone", stage="distill", guide=f"stage 1, {TEACHERS[0]}", against="stage 2"
+    ),
+    "stage 2, two": Row(
+        group="teachers", about="distillation of two teachers' guide", stage="distill", guide="stage 1, two", against="stage 2"
+    ),
+    f"stage 2, {REAL}": Row(
+        group="teachers", about=f"distillation of {REAL} alone", stage="distill", guide=f"stage 1, {REAL}", against="stage 2"
+    ),
     "ulip2-like": Row(
         group="teachers",
         about="one teacher, its captions, no class names",
         stage="align",
         recipe="ulip2-like",
         settings=(f"encoder.name={ENCODER}", *TINY, of(TEACHERS[0])),
+        against="stage 1",
     ),
     # ----------------------------------------------------------------------------------------------------- ablations
     "no class names": Row(
-        group="ablations", about="stage 1 with captions only", stage="align", settings=(THREE, "align.positives=text", "data.templates=0")
+        group="ablations",
+        about="stage 1 with captions only",
+        stage="align",
+        settings=(THREE, "align.positives=text", "data.templates=0"),
+        against="stage 1",
     ),
     "no shuffle": Row(
-        group="ablations", about="stage 2 without shuffling", stage="distill", settings=("distill.shuffle=none",), guide="stage 1"
+        group="ablations",
+        about="stage 2 without shuffling",
+        stage="distill",
+        settings=("distill.shuffle=none",),
+        guide="stage 1",
+        against="stage 2",
     ),
     "no global": Row(
         group="ablations",
@@ -161,38 +188,67 @@ ROWS: Final[dict[str, Row]] = {
         stage="distill",
         settings=("distill.global_weight=0",),
         guide="stage 1",
+        against="stage 2",
     ),
     "no local": Row(
-        group="ablations", about="stage 2 without the local branch", stage="distill", settings=("distill.local_weight=0",), guide="stage 1"
+        group="ablations",
+        about="stage 2 without the local branch",
+        stage="distill",
+        settings=("distill.local_weight=0",),
+        guide="stage 1",
+        against="stage 2",
     ),
-    "online": Row(group="ablations", about="stage 2, its guide computed in each step", stage="distill", guide="stage 1", online=True),
+    "online": Row(
+        group="ablations",
+        about="stage 2, its guide computed in each step",
+        stage="distill",
+        guide="stage 1",
+        online=True,
+        against="stage 2",
+    ),
     "dense stage 1": Row(
         group="ablations",
         about="stage 1 with patch features, as mmpd-dense",
         stage="align",
         settings=(THREE, "align.local_weight=1", f"data.dense={TEACHERS[2]}"),
         patches=TEACHERS[2:],
+        against="stage 1",
     ),
-    "dense stage 2": Row(group="ablations", about="and distillation of that guide", stage="distill", guide="dense stage 1"),
+    "dense stage 2": Row(
+        group="ablations", about="and distillation of that guide", stage="distill", guide="dense stage 1", against="stage 2"
+    ),
     "reconstruction": Row(
         group="ablations",
         about="stage 2 with coordinates of hidden groups, at about equal shares",
         stage="distill",
         settings=("distill.reconstruction_weight=30", "distill.reconstruction_depth=2"),
         guide="stage 1",
+        against="stage 2",
     ),
     # ------------------------------------------------------------------------------------------------- equal budgets
     "twice point-mae": Row(
-        group="budgets", about="Point-MAE for as long as both stages", stage="distill", recipe="point-mae", settings=_mae(ENCODER), times=2
+        group="budgets",
+        about="Point-MAE for as long as both stages",
+        stage="distill",
+        recipe="point-mae",
+        settings=_mae(ENCODER),
+        times=2,
+        against="stage 2",
     ),
-    "twice stage 1": Row(group="budgets", about="stage 1 for as long as both stages", stage="align", settings=(THREE,), times=2),
+    "twice stage 1": Row(
+        group="budgets", about="stage 1 for as long as both stages", stage="align", settings=(THREE,), times=2, against="stage 2"
+    ),
     # -------------------------------------------------------------------------------------------------------- blocks
     **{
         name: row
         for count in (1, 2, 4)
         for name, row in {
             f"stage 1, {count} blocks": Row(
-                group="blocks", about=f"stage 1 on {count} of 8 stored blocks", stage="align", settings=(THREE, f"data.blocks={count}")
+                group="blocks",
+                about=f"stage 1 on {count} of 8 stored blocks",
+                stage="align",
+                settings=(THREE, f"data.blocks={count}"),
+                against="stage 1",
             ),
             f"stage 2, {count} blocks": Row(
                 group="blocks",
@@ -200,11 +256,16 @@ ROWS: Final[dict[str, Row]] = {
                 stage="distill",
                 settings=(f"data.blocks={count}",),
                 guide=f"stage 1, {count} blocks",
+                against="stage 2",
             ),
         }.items()
     },
     "stage 1, resampled": Row(
-        group="blocks", about="stage 1 on points that are drawn anew in each step", stage="align", settings=(THREE, "data.resample=true")
+        group="blocks",
+        about="stage 1 on points that are drawn anew in each step",
+        stage="align",
+        settings=(THREE, "data.resample=true"),
+        against="stage 1",
     ),
     "stage 2, resampled": Row(
         group="blocks",
@@ -213,6 +274,7 @@ ROWS: Final[dict[str, Row]] = {
         settings=("data.resample=true",),
         guide="stage 1, resampled",
         online=True,
+        against="stage 2",
     ),
     # ------------------------------------------------------------------------------------------------------ families
     **{
@@ -226,13 +288,30 @@ ROWS: Final[dict[str, Row]] = {
                 recipe="scratch",
                 settings=(f"encoder.name={family}-tiny", TINY[0]),
                 times=0,
+                against=f"point-mae, {family}",
             ),
             "point-mae": Row(
-                group="families", about="coordinates of hidden groups", stage="distill", recipe="point-mae", settings=_mae(f"{family}-tiny")
+                group="families",
+                about="coordinates of hidden groups",
+                stage="distill",
+                recipe="point-mae",
+                settings=_mae(f"{family}-tiny"),
+                against="",
             ),
-            "stage 1": Row(group="families", about="stage 1", stage="align", settings=(THREE, f"encoder.name={family}-tiny")),
+            "stage 1": Row(
+                group="families",
+                about="stage 1",
+                stage="align",
+                settings=(THREE, f"encoder.name={family}-tiny"),
+                against=f"point-mae, {family}",
+            ),
             "stage 2": Row(
-                group="families", about="stage 2", stage="distill", settings=(f"encoder.name={family}-tiny",), guide=f"stage 1, {family}"
+                group="families",
+                about="stage 2",
+                stage="distill",
+                settings=(f"encoder.name={family}-tiny",),
+                guide=f"stage 1, {family}",
+                against=f"point-mae, {family}",
             ),
         }.items()
     },

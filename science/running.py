@@ -5,6 +5,7 @@ values = measured(["svm", "runs/a", "shapes.zarr"])[0]
 
 import json
 import os
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -27,5 +28,5 @@ def called(command: list[str], *, threads: int, log: Path | None) -> str:
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(done.stdout + done.stderr)
     if done.returncode:
-        raise SystemExit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
+        raise SystemExit(f"{shlex.join(command)}\n{done.stderr[-2000:]}")
     return done.stdout

@@ -3,12 +3,13 @@
     python science/score.py runs/stage-1-0 scores/stage-1-0 "shrec16 SVM" "modelnet10 SVM"
 
 Run in the folder of a study. Writes a file for each test: the whole result with the predicted classes, the command that gives the same
-result, its processor time and the commit. What is there already for the same weights is kept. A test that the run cannot do (zero-shot
-without a head for texts) is written down with the reason.
+result, its processor time and the commit. What is there already for the same weights and the same points is kept. A test that the run
+cannot do (zero-shot without a head for texts) is written down with the reason.
 """
 
 import argparse
 import json
+import shlex
 import time
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from trainer import machine
 
 machine.suit()
 
+from cache_schema import products  # noqa: E402
 from cache_schema.errors import UserError  # noqa: E402 (NumPy reads the number of threads when it is imported)
 from cache_schema.files import write_file  # noqa: E402
 from cache_schema.store import open_cache  # noqa: E402
@@ -38,8 +40,9 @@ def main() -> None:
     run, weights, loaded = arguments.run, saved.weights(arguments.run), None
     by_collection: dict[str, list[str]] = {}
     for name in arguments.tests:
-        if not there(arguments.folder / f"{name}.json", command(TESTS[name], run), weights):
-            by_collection.setdefault(TESTS[name].collection, []).append(name)
+        collection = TESTS[name].collection
+        if not there(arguments.folder / f"{name}.json", command(TESTS[name], run), weights, points(collection)):
+            by_collection.setdefault(collection, []).append(name)
     for names in by_collection.values():
         loaded = loaded or checkpoint.load(run)
         with once(features=True):
@@ -51,15 +54,27 @@ def main() -> None:
 def command(test: Test, run: Path) -> str:
     """The command that gives the same result."""
     words = ["mmpd-train", "eval", test.task, str(run), f"caches/{test.collection}.zarr", *options(test.settings)]
-    return " ".join(f"'{word}'" if " " in word else word for word in words)
+    return shlex.join(words)
 
 
-def there(path: Path, asked: str, weights: str) -> bool:
-    """Whether a test is scored already, of these weights and by this command."""
+def points(collection: str) -> str:
+    """Fingerprint of the points of a collection."""
+    return str(open_cache(cache(collection)).record(products.POINTS.name).fingerprint)
+
+
+def cache(collection: str) -> Path:
+    """Where the cache of a collection is."""
+    return Path("caches") / f"{collection}.zarr"
+
+
+def there(path: Path, asked: str, weights: str, points: str) -> bool:
+    """Whether a test is scored already, of these weights, on these points and by this command."""
     if not path.exists():
         return False
     found = json.loads(path.read_text())
-    return bool(found["command"] == asked and found["weights"] == weights)
+    scores = found.get("result", {"scores": {}})["scores"]  # a test that was skipped has used no points
+    used = {scores[name]["points"] for name in ("train", "test") if scores.get(name)}
+    return bool(found["command"] == asked and found["weights"] == weights and used <= {points})
 
 
 def score(loaded: Loaded, test: Test, path: Path) -> None:
@@ -72,8 +87,7 @@ def score(loaded: Loaded, test: Test, path: Path) -> None:
     except UserError as error:
         found["skipped"] = str(error)
     else:
-        cache = open_cache(Path("caches") / f"{test.collection}.zarr")
-        result = catalog.evaluate(test.task, loaded, cache, catalog.options(test.task, test.settings))
+        result = catalog.evaluate(test.task, loaded, open_cache(cache(test.collection)), catalog.options(test.task, test.settings))
         found |= {"seconds": round(time.process_time() - began, 2), "result": json.loads(result.json())}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, (json.dumps(found, indent=1) + "\n").encode())

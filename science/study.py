@@ -8,18 +8,20 @@
 Builds the collections, trains each row for each seed, and scores it on each test; also the teachers' own embeddings of pictures, as a
 ceiling. Jobs run side by side, `--jobs` of them, one thread each. After any stop, also kill -9, run the same command again: it goes on.
 More rows, seeds and collections may be asked for later; what is there is kept. Writes study.json (every number with its command, processor
-time and commit) and study.md (tables, with marks for what differs significantly from Point-MAE). `science/page.py` writes docs/study.md
-from study.json.
+time and commit, and every job) and study.md (tables, with marks for what differs significantly from the row that it is compared with).
+`science/page.py` writes docs/study.md from study.json.
 """
 
 import argparse
 import json
 import os
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from jobs import Job, Ledger, options
+from jobs import Job, Ledger, options, told
 from rows import ROWS, Group, Row, order
 from testsets import COLLECTIONS, LEARN, TESTS, teachers
 
@@ -36,17 +38,19 @@ TESTED: Final = [name for name, one in COLLECTIONS.items() if one.tested]
 class Study:
     """A folder with caches, runs and scores."""
 
-    def __init__(self, folder: Path, asked: dict[str, Any], data: Path | None) -> None:
-        """`asked`: the settings that results depend on. A folder keeps to them."""
+    def __init__(self, folder: Path, asked: dict[str, Any], data: Path | None, *, keep: bool = True) -> None:
+        """`asked`: the settings that results depend on. A folder keeps to them. `keep`: whether to write them down; a plan does not."""
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
         kept = folder / FILE
         found = json.loads(kept.read_text()) if kept.exists() else asked
         if changed := {name: (found.get(name), value) for name, value in asked.items() if found.get(name) != value}:
-            told = "; ".join(f"{name} {was}, asked {now}" for name, (was, now) in changed.items())
-            raise SystemExit(f"{folder} holds results of {told}: choose another folder")
-        kept.write_text(json.dumps(found, indent=1) + "\n")
+            said = "; ".join(f"{name} {was}, asked {now}" for name, (was, now) in changed.items())
+            raise SystemExit(f"{folder} holds results of {said}: choose another folder")
         self.settings: dict[str, Any] = found
+        if not keep:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(found, indent=1) + "\n")
         link = folder / "DATA"
         if data is not None and (not link.is_symlink() or link.resolve() != data.resolve()):
             link.unlink(missing_ok=True)
@@ -56,6 +60,9 @@ class Study:
 
     def jobs(self, rows: Sequence[str], seeds: int, collections: Sequence[str]) -> list[Job]:
         """Everything that has to be run, the main rows first. `rows` has those that others need before them."""
+        for row in rows:
+            final = [name for name in ROWS[row].also if COLLECTIONS[name].use == "final"]
+            assert not final, f"row {row} is trained on {', '.join(final)}, which is kept for final numbers (held_out.md)"
         wanted = {name: None for row in rows for name in (LEARN, *ROWS[row].also)} | dict.fromkeys(collections)
         jobs = [self._build(name) for name in wanted]
         jobs += [self._ceiling(name) for name in collections]
@@ -150,7 +157,7 @@ class Study:
                     {"row": name, "seed": seed, "test": path.stem, "value": sum(metric["values"]) / len(metric["values"])}
                     | {key: metric.get(key) for key in ("values", "over", "shapes", "chance", "largest")}
                     | {"score_command": one["command"], "score_seconds": one["seconds"], "score_commit": one["commit"]}
-                    | {"train_command": " ".join(record["command"]), "train_seconds": record["seconds"], "train_commit": record["commit"]}
+                    | {"train_command": told(record["command"]), "train_seconds": record["seconds"], "train_commit": record["commit"]}
                     | {"all_seconds": self._seconds(ledger, name, seed), "notes": scores.get("notes", []), "file": str(path)}
                 )
         return found
@@ -164,13 +171,20 @@ class Study:
     def _seconds(self, ledger: Ledger, name: str, seed: int) -> float:
         """Processor time of a training and of all trainings and guides that it needs."""
         row, own = ROWS[name], ledger.seconds(f"train/{slug(name, seed)}")
-        guides = ledger.seconds(f"guide/{slug(row.guide, seed)}") if row.guide and not row.online else 0.0
-        return own + guides + sum(self._seconds(ledger, before, seed) for before in row.before)
+        return (
+            own
+            + sum(ledger.seconds(job.name) for job in self._guides(row, seed))
+            + sum(self._seconds(ledger, before, seed) for before in row.before)
+        )
+
+    def ran(self) -> dict[str, dict[str, Any]]:
+        """Every job that ever began in this folder, by name: its command, whether it is done, its processor time and the commit."""
+        jobs = self.folder / "jobs"
+        return {str(path.relative_to(jobs).with_suffix("")): json.loads(path.read_text()) for path in sorted(jobs.glob("*/*.json"))}
 
     def hours(self) -> float:
         """Processor time of everything that was ever run in this folder."""
-        paths = (self.folder / "jobs").glob("*/*.json")
-        return sum(json.loads(path.read_text())["seconds"] for path in paths) / 3600
+        return sum(float(one["seconds"]) for one in self.ran().values()) / 3600
 
 
 def slug(name: str, seed: int | None) -> str:
@@ -205,6 +219,10 @@ def main() -> None:
 
     folder: Path = arguments.folder.resolve()
     if arguments.tables:
+        if not (folder / FILE).exists():
+            raise SystemExit(
+                f"{folder} is no folder of a study: it has no {FILE}. Give the folder of one, or run it first, without --tables"
+            )
         kept = json.loads((folder / FILE).read_text())
         print(write(Study(folder, kept, None)))
         return
@@ -218,12 +236,14 @@ def main() -> None:
         parser.error(f"{', '.join(real)}: real meshes need --data, or name other --collections")
     chosen = [name for name, row in ROWS.items() if name in (arguments.rows or ROWS) and row.group in (arguments.groups or get_args(Group))]
     if left := [name for name, one in COLLECTIONS.items() if one.use == "final" and name not in names and not arguments.collections]:
-        print(f"not scored without --final (science/held_out.md): {', '.join(left)}")
-    study = Study(folder, asked, arguments.data)
+        print(f"not scored without --final (science/held_out.md): {', '.join(left)}", file=sys.stderr)
+    study = Study(folder, asked, arguments.data, keep=not arguments.plan)
     jobs = study.jobs(order(chosen), arguments.seeds, names)
     ledger = Ledger(folder)
     if arguments.plan:
-        print("\n".join(" ".join(job.command) for job in jobs if not ledger.done(job)))
+        scripts = str(Path(__file__).resolve().parent)
+        todo = [told(job.command, scripts) for job in jobs if not ledger.done(job)]
+        print("\n".join([shlex.join(["cd", str(folder)]), *todo]))
         return
     failed = ledger.work(jobs, arguments.jobs)
     print(write(study))

@@ -1,6 +1,7 @@
 """The machinery of the study, with commands that do nothing: what is run when, what survives a stop, and what is refused."""
 
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ SCIENCE = Path(__file__).parents[1] / "science"
 sys.path.insert(0, str(SCIENCE))
 
 import jobs  # noqa: E402
+import page  # noqa: E402
 import report  # noqa: E402
 import rows  # noqa: E402
 import study  # noqa: E402
@@ -137,6 +139,24 @@ def test_every_row_can_be_planned_and_comes_after_what_it_needs(tmp_path):
     assert trained.index("train/stage-2-1") < trained.index("train/no-shuffle-0"), "the main rows come first, with all their seeds"
 
 
+def test_rows_are_compared_with_rows_of_their_family():
+    for name, row in rows.ROWS.items():
+        if row.against:
+            encoder = [
+                [one for one in rows.ROWS[own].settings if one.startswith("encoder.name=")][:1] or ["encoder.name=" + rows.ENCODER]
+                for own in (name, row.against)
+            ]
+            assert row.against != name and encoder[0] == encoder[1], name
+    assert rows.ROWS["stage 2, pointmamba"].against == "point-mae, pointmamba" and rows.ROWS["no shuffle"].against == "stage 2"
+
+
+def test_a_row_must_not_be_trained_on_a_final_set(tmp_path, monkeypatch):
+    monkeypatch.setitem(rows.ROWS, "bad", rows.Row(group="ablations", about="-", stage="distill", also=("unseen",)))
+    made = study.Study(tmp_path / "s", {"epochs": 2, "shapes": 4, "precision": "float32"}, None, keep=False)
+    with pytest.raises(AssertionError, match="row bad is trained on unseen, which is kept for final numbers"):
+        made.jobs(["bad"], 1, ["starter"])
+
+
 def test_a_row_may_start_from_one_row_and_be_guided_by_another(tmp_path, monkeypatch):
     monkeypatch.setitem(
         rows.ROWS, "both", rows.Row(group="ablations", about="-", stage="distill", init="point-mae", guide="stage 1", also=("shrec16",))
@@ -162,6 +182,22 @@ def test_kinds_and_tests_are_what_they_say():
         catalog.options(test.task, test.settings)
 
 
+def test_no_set_that_is_looked_at_before_the_end_has_an_unseen_kind():
+    """Starter shapes that are trained on or developed with name their kinds, and none of the ten is among them."""
+    early = {name: one for name, one in testsets.COLLECTIONS.items() if one.use == "development" and "starter" in one.location}
+    assert {"starter", "designs", "materials", "drawers"} <= set(early)
+    for name, one in early.items():
+        (kinds,) = (text.partition("=")[2].split(",") for text in one.settings if text.startswith("source.classes="))
+        assert not set(kinds) & set(testsets.UNSEEN) and set(kinds) <= set(KINDS), name
+
+
+def test_a_tested_scan_is_the_only_one_of_its_object():
+    """Two scans of one object would count as two independent shapes in a paired test."""
+    for name, one in testsets.COLLECTIONS.items():
+        if one.location.startswith("scan:") and one.tested:
+            assert "source.copies=1" in one.settings, name
+
+
 def asked(monkeypatch, *words):
     monkeypatch.setattr(sys, "argv", ["study.py", *map(str, words)])
     study.main()
@@ -172,10 +208,15 @@ def test_final_sets_are_refused_before_the_end(tmp_path, monkeypatch, capsys):
         asked(monkeypatch, tmp_path / "s", "--collections", "unseen", "--plan")
     assert "unseen: for final numbers alone (science/held_out.md)" in capsys.readouterr().err
     asked(monkeypatch, tmp_path / "s", "--collections", "unseen", "--plan", "--final", "--rows", "scratch")
-    assert "caches/unseen.zarr" in capsys.readouterr().out
+    lines = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["cd", str(tmp_path / "s")] and lines[1][:2] == ["mmpd-cache", "build"], "every line can be pasted"
+    scores = next(line for line in lines if "unseen 5-shot" in line and "runs/scratch-0" in line)
+    assert scores[0] == "python" and Path(scores[1]).name == "score.py" and Path(scores[1]).is_file()
+    assert not (tmp_path / "s").exists(), "a plan writes nothing"
     with pytest.raises(SystemExit):
         asked(monkeypatch, tmp_path / "s", "--collections", "shrec16", "--plan")
     assert "shrec16: real meshes need --data" in capsys.readouterr().err
+    study.Study(tmp_path / "s", {"epochs": 100, "shapes": 64, "precision": "float32"}, None)
     with pytest.raises(SystemExit, match=r"holds results of epochs 100, asked 7: choose another folder"):
         asked(monkeypatch, tmp_path / "s", "--collections", "starter", "--plan", "--epochs", 7)
 
@@ -183,14 +224,14 @@ def test_final_sets_are_refused_before_the_end(tmp_path, monkeypatch, capsys):
 # ---------------------------------------------------------------------------------------------------------- the tables
 
 
-def scored(folder, row, seed, right):
-    """A score of a run on the test `shrec16 SVM`: one block of shapes of class 1."""
+def scored(folder, row, seed, right, points="p", test="shrec16 SVM", task="svm"):
+    """A score of a run on a test: one block of shapes of class 1."""
     metric = {"name": "accuracy", "values": [100 * sum(right) / len(right)], "over": "blocks", "headline": True, "shapes": len(right)}
     kept = {"metric": "accuracy", "shapes": "x", "truth": " ".join("1" * len(right)), "predicted": [" ".join(map(str, right))]}
-    data = {"cache": "shrec16", "points": "p", "split": "test", "shapes": len(right)}
+    data = {"cache": "shrec16", "points": points, "split": "test", "shapes": len(right)}
     scores = {"test": data, "metrics": [metric], "predictions": [kept], "notes": ["said"]}
     result = {
-        "task": "svm",
+        "task": task,
         "run": "r",
         "setup": "s",
         "trial": "t",
@@ -199,8 +240,8 @@ def scored(folder, row, seed, right):
         "settings": [],
         "scores": scores,
     }
-    path = folder / "scores" / study.slug(row, seed) / "shrec16 SVM.json"
-    path.parent.mkdir(parents=True)
+    path = folder / "scores" / study.slug(row, seed) / f"{test}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"command": "mmpd-train eval svm", "weights": "w", "commit": "c", "seconds": 1.5, "result": result}))
     Ledger(folder).note(job(f"train/{study.slug(row, seed)}", "train"), 100 + seed, done=True)
 
@@ -214,9 +255,9 @@ def test_tables_have_means_deviations_and_marks(tmp_path):
     (tmp_path / "ceilings").mkdir()
     (tmp_path / "ceilings/shrec16 SVM.json").write_text(json.dumps({"values": {"starter-resnet": [77.0]}, "seconds": 1}))
     text = report.write(made)
-    assert "| stage 1 | three teachers, captions and class names | 5 | 83.3 ± 0.0 ▲ |" in text
-    assert "| stage 2 | and distillation of that guide | 5 + 5 | 51.7 ± 0.0 |" in text
-    assert "| *starter-resnet* | *ceiling: embeddings of pictures* |  | 77.0 |" in text
+    assert "| stage 1 | three teachers, captions and class names | 5 | point-mae | 83.3 ± 0.0 ▲ |" in text
+    assert "| stage 2 | and distillation of that guide | 5 + 5 | point-mae | 51.7 ± 0.0 |" in text
+    assert "| *starter-resnet* | *ceiling: embeddings of pictures* |  |  | 77.0 |" in text
     data = json.loads((tmp_path / "study.json").read_text())
     one = next(number for number in data["numbers"] if number["row"] == "stage 2" and number["seed"] == 1)
     assert (
@@ -226,4 +267,46 @@ def test_tables_have_means_deviations_and_marks(tmp_path):
         and one["notes"] == ["said"]
     )
     assert {(c["row"], c["test"]) for c in data["comparisons"]} == {("stage 1", "shrec16 SVM"), ("stage 2", "shrec16 SVM")}
+    assert data["jobs"]["train/stage-2-1"] == {"command": "mmpd-train train", "done": True, "seconds": 101, "commit": jobs.commit()}
     assert (tmp_path / "study.md").read_text() == text and data["hours"] == round(sum(100 + s for s in range(3)) * 3 / 3600, 2)
+
+
+def test_what_cannot_be_compared_stops_no_report_and_is_told(tmp_path, monkeypatch):
+    """Other points, a missing row of the same family, and few-shot folds each leave a number without a mark, and a sentence."""
+    monkeypatch.setitem(rows.ROWS, "own", rows.Row(group="main", about="-", stage="distill", also=("shrec16",)))
+    right = [1] * 50 + [0] * 10
+    scored(tmp_path, "point-mae", 0, [1] * 30 + [0] * 30)
+    scored(tmp_path, "stage 1", 0, right, points="q")
+    scored(tmp_path, "own", 0, right)
+    scored(tmp_path, "stage 2, pointmamba", 0, right)
+    for row in ("point-mae", "stage 1"):
+        scored(tmp_path, row, 0, right, test="shrec16 5-shot", task="fewshot")
+    text = report.write(study.Study(tmp_path, {"epochs": 5, "shapes": 4, "precision": "float32"}, None))
+    data = json.loads((tmp_path / "study.json").read_text())
+    assert [one["row"] for one in data["comparisons"]] == ["own"]
+    left = {(one["row"], one["test"]): one["reason"] for one in data["not_compared"]}
+    assert left.keys() == {("stage 1", "shrec16 SVM"), ("stage 1", "shrec16 5-shot"), ("stage 2, pointmamba", "shrec16 SVM")}
+    assert (
+        left["stage 1", "shrec16 SVM"].startswith("not comparable: ")
+        and "other shapes, points or classes" in left["stage 1", "shrec16 SVM"]
+    )
+    assert "\n5-shot, stage 1 with point-mae: not tested: each fold chooses other training shapes" in text
+    assert "\nSVM, stage 2, pointmamba with point-mae, pointmamba: not tested: the other row has no score here.\n" in text
+    assert "| own † | - | 5 | point-mae |" in text and "† Trained also on shapes of this collection." in text
+
+
+def test_a_score_is_stale_on_other_points_or_weights(tmp_path):
+    import score
+
+    scored(tmp_path, "point-mae", 0, [1] * 6)
+    path = tmp_path / "scores/point-mae-0/shrec16 SVM.json"
+    assert score.there(path, "mmpd-train eval svm", "w", "p")
+    assert not score.there(path, "mmpd-train eval svm", "w", "q") and not score.there(path, "mmpd-train eval svm", "v", "p")
+
+
+def test_missing_files_are_told_in_a_line(tmp_path, monkeypatch):
+    with pytest.raises(SystemExit, match=r"is no folder of a study: it has no settings\.json"):
+        asked(monkeypatch, tmp_path / "none", "--tables")
+    monkeypatch.setattr(sys, "argv", ["page.py", str(tmp_path / "study.json")])
+    with pytest.raises(SystemExit, match=r"study\.json is missing: give the study\.json"):
+        page.main()

@@ -53,8 +53,9 @@ def test_folds_that_test_some_shapes_weigh_alike():
     """The difference is that of the means over folds, also if a fold tested fewer shapes."""
     nan = np.nan
     one, other = [[1, 1, nan, nan], [nan, nan, 0, nan]], [[1, 0, nan, nan], [nan, nan, 1, nan]]
+    one, other = np.repeat(one, 2, axis=1), np.repeat(other, 2, axis=1)
     found = paired([kept(*one)], [kept(*other)])
-    assert found.means == pytest.approx((50.0, 75.0)) and found.shapes == 3 and found.difference == pytest.approx(-25.0)
+    assert found.means == pytest.approx((50.0, 75.0)) and found.shapes == 6 and found.difference == pytest.approx(-25.0)
 
 
 def test_several_seeds_vary_beside_the_shapes():
@@ -67,7 +68,23 @@ def test_several_seeds_vary_beside_the_shapes():
     freedom = sum(parts) ** 2 / sum(part**2 / n for part, n in zip(parts, (49, 2, 3), strict=True))
     assert found.test == "shapes and seeds" and found.runs == (3, 4)
     assert found.p == pytest.approx(2 * stats.t.sf(apart.mean() / np.sqrt(sum(parts)), freedom))
-    assert paired([kept(own) for own in one], [kept(other[0])]).test == "permutation over shapes"
+    for sides in ((one, other[:1]), (one[:1], other)):
+        with pytest.raises(ValueError, match="with a single seed the luck of the seed cannot be told"):
+            paired(*([kept(own) for own in side] for side in sides))
+
+
+def test_without_any_spread_p_is_that_of_the_permutation():
+    """All seeds of one side have all shapes right, and all of the other one have none: Student's t would divide by 0. 8 shapes have 256
+    exchanges, of which two are as far apart."""
+    found = paired([kept([1] * 8)] * 3, [kept([0] * 8)] * 3)
+    assert found.test == "permutation over shapes" and found.p == pytest.approx(2 / 256, abs=0.003) and found.difference == 100
+    assert paired([kept([1] * 8)] * 3, [kept([1] * 8)] * 3).p == 1
+
+
+def test_a_handful_of_shapes_is_refused():
+    for sides in ([kept([1] * 4)], [kept([0] * 4)]), ([kept([1])] * 3, [kept([0])] * 3):
+        with pytest.raises(ValueError, match="expected at least 5 test shapes, got"):
+            paired(*sides)
 
 
 def test_where_there_is_no_difference_few_are_found():
@@ -150,7 +167,7 @@ def test_what_cannot_be_compared_is_refused():
     one, other = result("a", [1, 0, 1]), result("b", [1, 1, 1])
     for changed, words in (
         (dataclasses.replace(other, settings=(("c", "0.1"),)), "cannot be compared: c 1.0 / 0.1"),
-        (result("b", [1, 1, 1, 1]), "other shapes or classes under the same name"),
+        (result("b", [1, 1, 1, 1]), "other shapes, points or classes under the same name"),
         (result("b", [1, 1, 1], shapes="z"), "svm, c test: the runs were measured on different test shapes"),
     ):
         with pytest.raises(ValueError, match=words):
@@ -164,6 +181,34 @@ def test_what_cannot_be_compared_is_refused():
         compare(sides_of(bare, "run"))
     with pytest.raises(ValueError, match="one experiment with the same seeds"):
         compare({"a": [one, dataclasses.replace(one, run="copy")], "b": [other]})
+
+
+def test_results_on_other_points_are_refused():
+    one, other = result("a", [1, 0, 1]), result("b", [1, 1, 1])
+    moved = dataclasses.replace(other.scores, test=dataclasses.replace(other.scores.test, points="q"))
+    with pytest.raises(ValueError, match="other shapes, points or classes under the same name"):
+        compare(sides_of([one, dataclasses.replace(other, scores=moved)], "run"))
+
+
+def test_few_shot_results_are_left_out_with_the_reason():
+    every = [*runs(), *(dataclasses.replace(own, task="fewshot") for own in runs())]
+    found = compare(sides_of(every, "setup"))
+    assert [one.title for one in found.found] == ["svm, c test: accuracy"]
+    assert any(note.startswith("fewshot, c test: not compared, because each fold chooses other training shapes") for note in found.notes)
+    with pytest.raises(ValueError, match=r"nothing to compare: .* fewshot, c test: not compared"):
+        compare(sides_of(every[6:], "setup"))
+
+
+def test_results_of_other_weights_than_the_runs_are_refused(tmp_path, monkeypatch):
+    from trainer.tasks import table
+
+    for own in (result("a", [1, 0, 1]), result("b", [1, 1, 1])):
+        own.save(tmp_path / own.run)
+        (tmp_path / own.run / "weights").touch()
+    monkeypatch.setattr(table.saved, "path", lambda run: run / "weights")
+    monkeypatch.setattr(table.saved, "weights", lambda run: "new")
+    with pytest.raises(ValueError, match=r"svm, c test of a cannot be compared: out of date, .*evaluate again"):
+        compare(sides_of(table.collect([tmp_path / "a", tmp_path / "b"]), "run"))
 
 
 def test_results_and_their_predictions_come_back_from_a_file(tmp_path):

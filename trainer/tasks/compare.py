@@ -8,7 +8,7 @@ which one, and a result says which:
 
 - One repetition on each side (one stored block, one seed): McNemar's exact test (https://doi.org/10.1007/BF02295996). It counts the shapes
   that only one side has right, and asks for the chance of a split as uneven among them.
-- Several repetitions (blocks, folds) of one run on each side: a permutation test over shapes. The repetitions share the shapes, so a shape
+- Several repetitions (blocks) of one run on each side: a permutation test over shapes. The repetitions share the shapes, so a shape
   counts once, with its share of right predictions. The two shares of a shape are exchanged at random, all those of a shape together. With
   one repetition this is McNemar's test.
 - Several runs on each side: shapes and seeds both vary. A test over shapes alone would hold for these very runs and call the luck of a seed
@@ -16,7 +16,11 @@ which one, and a result says which:
   draws from three values as if they were all there are. So the variance of the difference is estimated from both: that over shapes, plus
   that over the seeds of each side, as in studies with several readers and cases. The difference is compared with Student's t with
   Satterthwaite's degrees of freedom. What shapes and seeds do together is in both parts, which makes the test careful.
-- Several runs on one side alone: a permutation test over shapes, which holds for these runs. The result says so.
+- Several runs on one side and one on the other are refused: a single seed says nothing about the luck of seeds.
+
+Few-shot results are left out, with a note: each fold chooses other training shapes. A test over test shapes would take these choices as
+fixed, and call their luck a difference. Fewer than five test shapes are refused, and so are
+results of weights that are no longer the run's.
 
 All p values of one call are corrected by Holm's method (https://www.jstor.org/stable/4615733): at most 5 % of such calls name any
 difference that is not there.
@@ -48,6 +52,15 @@ DRAWS: Final = 19_999
 """Number of random exchanges in the permutation test. No p is below 1 / 10,000."""
 PORTION: Final = 4_000_000
 """Number of exchanged shapes that are held in memory at a time. It changes no result."""
+
+LEAST: Final = 5
+"""Smallest number of test shapes that are compared: with fewer, no spread over shapes can be estimated, and no test finds anything."""
+UNTESTED_TASKS: Final[dict[str, str]] = {
+    "fewshot": "each fold chooses other training shapes, and a test over test shapes would speak of these choices alone"
+}
+"""By name of a task that is not compared: the reason."""
+STALE: Final = "out of date, "
+"""How a note of `trainer.tasks.table.collect` begins on a result of other weights than the run's."""
 
 Kind = Literal["McNemar", "permutation over shapes", "shapes and seeds"]
 
@@ -152,12 +165,18 @@ def paired(one: Sequence[Predictions], other: Sequence[Predictions], seed: int =
         seed: seed of the random exchanges of the permutation test.
 
     Raises:
-        UserError: they are of different test shapes, or of different repetitions.
+        UserError: they are of different test shapes, of different repetitions, or of fewer than `LEAST` shapes; or one side has several
+            runs and the other one.
     """
     every = [*one, *other]
     if len({kept.shapes for kept in every}) > 1:
         raise UserError(
             "the runs were measured on different test shapes, or on shapes with other classes: they cannot be compared by shape"
+        )
+    if (len(one) > 1) != (len(other) > 1):
+        raise UserError(
+            f"one side has {len(one)} run{'s' * (len(one) > 1)} and the other {len(other)}: with a single seed the luck of the seed "
+            "cannot be told from a difference. Give one run on each side, or several that differ in their seeds (--by setup)"
         )
     right = [kept.right for kept in every]  # [R, n] each
     tested = ~np.isnan(right[0])  # [R, n]
@@ -170,7 +189,9 @@ def paired(one: Sequence[Predictions], other: Sequence[Predictions], seed: int =
     first, second = credit[: len(one)], credit[len(one) :]
     apart = first.mean(0) - second.mean(0)  # [n]; their sum is the difference of the means
     shapes = int(kept.sum())
-    parts = [(shapes * float(apart.var(ddof=1)) if shapes > 1 else 0.0, shapes - 1)]  # variances, and degrees of freedom
+    if shapes < LEAST:
+        raise UserError(f"expected at least {LEAST} test shapes, got {shapes}: measure on more shapes, this says nothing about others")
+    parts = [(shapes * float(apart.var(ddof=1)), shapes - 1)]  # variances, and degrees of freedom
     kind: Kind
     if len(one) > 1 and len(other) > 1:
         kind = "shapes and seeds"
@@ -178,8 +199,10 @@ def paired(one: Sequence[Predictions], other: Sequence[Predictions], seed: int =
     else:
         kind = "McNemar" if len(every) == 2 and len(tested) == 1 else "permutation over shapes"
     difference, (spread, freedom) = float(apart.sum()), _joined(parts)
+    if kind == "shapes and seeds" and spread < 1e-12:
+        kind = "permutation over shapes"  # each shape and seed differs by the same: Student's t would say p = 0
     if kind == "shapes and seeds":
-        p = float(2 * stats.t.sf(abs(difference) / spread, freedom)) if spread else float(abs(difference) < 1e-12)
+        p = float(2 * stats.t.sf(abs(difference) / spread, freedom))
     elif kind == "McNemar":
         ahead, behind = int((apart > 0).sum()), int((apart < 0).sum())
         p = float(stats.binomtest(ahead, ahead + behind).pvalue) if ahead + behind else 1.0
@@ -262,8 +285,8 @@ def compare(sides: Mapping[str, Sequence[Result]], against: str = "") -> Compari
         against: name of a run of the side that the others are compared with; empty for all pairs.
 
     Raises:
-        UserError: there is one side only, or none of that name; two sides were measured on different shapes or with different settings; or
-            there is nothing to compare.
+        UserError: there is one side only, or none of that name; two sides were measured on different shapes or with different settings; a
+            result is out of date; or there is nothing to compare.
     """
     names = list(sides)
     if len(names) < 2:
@@ -282,13 +305,10 @@ def compare(sides: Mapping[str, Sequence[Result]], against: str = "") -> Compari
     for one, other in pairs:
         for title in [title for title in measured[one] if title in measured[other]]:
             first, second = measured[one][title], measured[other][title]
-            _refuse_unlike(title, [*first, *second])
-            notes |= {
-                f"{result.run}: {note} ({title})": None
-                for result in (*first, *second)
-                for note in result.scores.notes
-                if "out of date" in note
-            }
+            if reason := UNTESTED_TASKS.get(first[0].task):
+                notes[f"{title}: not compared, because {reason}."] = None
+                continue
+            refuse_unlike(title, [*first, *second])
             for kept in first[0].scores.predictions:
                 mine, theirs = ([_of_metric(result, kept.metric) for result in side] for side in (first, second))
                 try:
@@ -297,8 +317,8 @@ def compare(sides: Mapping[str, Sequence[Result]], against: str = "") -> Compari
                     raise UserError(f"{title}: {error}") from error
     if not raw:
         raise UserError(
-            "there is nothing to compare: the runs have no task in common with a predicted class for each test shape (svm, knn, fewshot, "
-            "zeroshot, classify). Results of earlier versions lack these: evaluate again"
+            "there is nothing to compare: the runs have no task in common with a predicted class for each test shape (svm, knn, zeroshot, "
+            f"classify). Results of earlier versions lack these: evaluate again{''.join(f'. {note}' for note in notes).removesuffix('.')}"
         )
     corrected = holm([outcome.p for *_, outcome in raw])
     found_ = tuple(
@@ -336,17 +356,21 @@ def _by_title(name: str, results: Sequence[Result]) -> dict[str, list[Result]]:
     return found
 
 
-def _refuse_unlike(title: str, results: Sequence[Result]) -> None:
+def refuse_unlike(title: str, results: Sequence[Result]) -> None:
     """Refuse results that were not measured in the same way.
 
     Raises:
-        UserError: the settings, the training or test shapes, or the classes differ.
+        UserError: the settings, the training or test shapes or their points, or the classes differ; or a result is of other weights than
+            the run's.
     """
+    for result in results:
+        if old := [note for note in result.scores.notes if note.startswith(STALE)]:
+            raise UserError(f"{title} of {result.run} cannot be compared: {old[0]}")
     first = results[0]
     for result in results[1:]:
         mine, theirs = dict(result.settings), dict(first.settings)
         changed = [f"{k} {theirs.get(k)} / {mine.get(k)}" for k in sorted(mine.keys() | theirs) if mine.get(k) != theirs.get(k)]
-        changed += ["other shapes or classes under the same name"] if result.basis != first.basis else []
+        changed += ["other shapes, points or classes under the same name"] if result.basis != first.basis else []
         changed += (
             [f"precision {first.scores.precision} / {result.scores.precision}"] if result.scores.precision != first.scores.precision else []
         )
