@@ -274,7 +274,9 @@ class Data:
         _united(
             {part.cache.path: {name: dataclasses.replace(spec, blocks=1) for name, spec in part.patches.items()} for part in self.parts}
         )
-        found = {name: spec for part in reversed(self.parts) for name, spec in part.patches.items()}  # as the first cache has it
+        found: dict[str, DenseSpec] = {}
+        for part in self.parts:
+            found |= {name: spec for name, spec in part.patches.items() if name not in found}  # as the first cache has it
         return {name: found[name] for name in self.config.dense} if self.config.dense else found
 
     def _open_blocks(self) -> list[Blocks]:
