@@ -22,6 +22,7 @@ Letters: P polygons, F triangles, n points.
 """
 
 import dataclasses
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -371,7 +372,8 @@ def raw_labels(path: Path, how: Labels) -> set[str]:
 
 def beside(path: Path) -> str | None:
     """The file of labels of a shape, relative to the shape's folder; None where there is none. The ways of `BESIDE` are tried in order."""
-    return next((name for one in BESIDE if (path.parent / (name := one.format(path.stem))).is_file()), None)
+    # Not `Path.is_file`, which raises where such a name would be longer than names of files may be.
+    return next((name for one in BESIDE if os.path.isfile(path.parent / (name := one.format(path.stem)))), None)
 
 
 def named(name: str) -> str:

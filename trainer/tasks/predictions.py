@@ -8,18 +8,25 @@ Letters: n test shapes, R repetitions.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.spec import fingerprint
 
-if TYPE_CHECKING:
-    from trainer.tasks.shapes import Shapes
-
 UNTESTED: Final = -1
 """Stands for the predicted class of a shape that a repetition did not test."""
+
+
+class Tested(Protocol):
+    """Test shapes: `trainer.tasks.shapes.Shapes` is one."""
+
+    @property
+    def ids(self) -> tuple[str, ...]: ...
+
+    @property
+    def labels(self) -> NDArray[np.int64]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +59,7 @@ class Predictions:
         return tuple(float(100 * np.nanmean(own)) for own in self.right)
 
 
-def predictions(metric: str, test: "Shapes", predicted: Sequence[NDArray[np.int64]]) -> Predictions:
+def predictions(metric: str, test: Tested, predicted: Sequence[NDArray[np.int64]]) -> Predictions:
     """Keep what was predicted.
 
     Args:
