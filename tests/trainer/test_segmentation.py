@@ -204,7 +204,7 @@ def test_both_tasks_run_with_every_encoder_and_every_way_of_tuning(name: str, tu
     for task, cache in zip((parts, scenes), few, strict=True):
         options = dataclasses.replace(task.SMOKE, tune=tune, **({"efficient": efficient} if efficient else {}))
         if (name, tune) in REFUSED:
-            with pytest.raises(UserError, match="attention|has no embedding"):
+            with pytest.raises(UserError, match=r"attention|has no embedding"):
                 task.run(stage, cache, cache, options)
             continue
         scores = task.run(stage, cache, cache, options)

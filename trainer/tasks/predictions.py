@@ -23,10 +23,13 @@ class Tested(Protocol):
     """Test shapes: `trainer.tasks.shapes.Shapes` is one."""
 
     @property
-    def ids(self) -> tuple[str, ...]: ...
+    def ids(self) -> Sequence[str]: ...
 
     @property
     def labels(self) -> NDArray[np.int64]: ...
+
+    @property
+    def classes(self) -> Sequence[str]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +70,7 @@ def predictions(metric: str, test: Tested, predicted: Sequence[NDArray[np.int64]
         test: the n test shapes, with labels.
         predicted: predicted class of each shape, [n], once for each repetition; `UNTESTED` for a shape that was not tested.
     """
-    ids = test.cache.ids()[test.rows]
-    names = [(str(name), test.classes[label]) for name, label in zip(ids, test.labels, strict=True)]
+    names = [(name, test.classes[label]) for name, label in zip(test.ids, test.labels, strict=True)]
     return Predictions(metric=metric, shapes=fingerprint(names), truth=_text(test.labels), predicted=tuple(map(_text, predicted)))
 
 
