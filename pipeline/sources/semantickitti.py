@@ -106,7 +106,8 @@ def labels_of(path: Path, points: Path) -> NDArray[np.uint32]:
 def _labels_of(path: Path, points: Path) -> NDArray[np.uint32]:
     raw, count = path.read_bytes(), len(laser_points(points))
     if len(raw) != 4 * count:
-        raise UserError(f"labels/{path.name} has {len(raw):,} bytes for {count:,} points, expected 4 for each: is it of another scan?")
+        name = f"{path.parent.name}/{path.name}"
+        raise UserError(f"{name} has {len(raw):,} bytes for {count:,} points, expected 4 for each: is it of another scan?")
     return np.frombuffer(raw, "<u4")
 
 

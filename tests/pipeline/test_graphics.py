@@ -72,7 +72,7 @@ def test_a_shape_process_gets_the_variable(monkeypatch):
     script = "import os, sys; from pipeline import worker; worker._send(sys.stdout.buffer, os.environ['EGL_DEVICE_ID'])"
     popen = worker.subprocess.Popen
     monkeypatch.setattr(worker.subprocess, "Popen", lambda command, **options: popen([sys.executable, "-c", script], **options))
-    process = worker._Process(None, 1, {graphics.VARIABLE: "5"})
+    process = worker._Process(SimpleNamespace(judge=""), 1, {graphics.VARIABLE: "5"})
     assert process.renderer == "5"
     process.close()
 
