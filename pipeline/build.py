@@ -62,6 +62,10 @@ POSE: Final = 1e-4
 
 # ---------------------------------------------------------------------------------------------------- from files
 
+FEWEST: Final = 16
+"""Smallest number of pictures that a teacher is given at a time, unless batches are smaller. On some processors, products of matrices with
+fewer rows round otherwise; then a shape at the end of a shard would not have the bytes that it has elsewhere."""
+
 
 def make_shapes(cache: Cache, records: Iterable[Record], shard: int, made: Sequence[Made]) -> list[str]:
     """Write one shard of products that are made from files.
@@ -387,7 +391,7 @@ def _embed_views(work: _Shard, teacher: Teacher, size: int, out: NDArray[np.floa
     """Write one teacher's embeddings of stored views into `out` [n, V, E], in batches of `size` views.
 
     Batches are cut from the views of all shapes of the shard, even of failed ones. So each picture has the same place in a batch of the
-    same size, whether or not other shapes failed, and rounding does not change.
+    same size, whether or not other shapes failed, and rounding does not change. The last batch of a shard is filled up to `FEWEST`.
     """
     stored = _pictures(work.cache, work.plan.views(), work.number)
     count, per_shape = out.shape[:2]
@@ -401,8 +405,9 @@ def _embed_views(work: _Shard, teacher: Teacher, size: int, out: NDArray[np.floa
         places = [divmod(int(slot), per_shape) for slot in batch]
         pixels = {i: prepare(int(slot)) for i, slot in enumerate(batch) if wanted[slot // per_shape]}
         filler = next(iter(pixels.values()))  # stands for views that are not wanted; any picture of the right size will do
+        several = max(len(places), min(size, FEWEST))
         with work.models.turn:
-            values = teacher.embed_images(torch.stack([pixels.get(i, filler) for i in range(len(places))]))
+            values = teacher.embed_images(torch.stack([pixels.get(i, filler) for i in range(several)]))
         kept = list(pixels)
         return [places[i] for i in kept], values[kept]
 
