@@ -69,7 +69,8 @@ def is_field(dotted: str) -> bool:
     first, *rest = dotted.split(".")
     if first == "source" and any(rest == [option] for _, options in about().values() for option in options):
         return True
-    bodies = [build_configured("default", []), *(train_configured("mmpd", stage, []) for stage in STAGES), *map(task_options, TASKS)]
+    builds = [build_configured(recipe, []) for recipe in ("default", "adaptive")]  # a rig has no settings of a policy
+    bodies = [*builds, *(train_configured("mmpd", stage, []) for stage in STAGES), *map(task_options, TASKS)]
     found = [dataclasses.asdict(body) for body in bodies]
     for part in (first, *rest):
         found = [body[part] for body in found if isinstance(body, dict) and part in body]
