@@ -96,6 +96,23 @@ ROWS: Final[dict[str, Row]] = {
     "kept stage 2": Row(
         group="recipes", about="distillation of that guide, and coordinates", stage="distill", settings=KEPT, guide="kept stage 1"
     ),
+    "kept stage 2, from point-mae": Row(
+        group="recipes",
+        about="the same, from the weights of point-mae",
+        stage="distill",
+        settings=KEPT,
+        init="point-mae",
+        guide="kept stage 1",
+        against="point-mae, three times",
+    ),
+    "point-mae, three times": Row(
+        group="recipes",
+        about="Point-MAE for as long as the row above and all that it needs",
+        stage="distill",
+        recipe="point-mae",
+        settings=_mae(ENCODER),
+        times=3,
+    ),
     "forms point-mae": Row(
         group="recipes",
         about="Point-MAE also on bodies without names",
