@@ -26,7 +26,7 @@ from cache_schema.classes import SOURCE
 from cache_schema.files import write_file
 from cache_schema.store import Cache, open_cache
 from trainer.part import teachers_of
-from trainer.tasks import catalog, fewshot, svm
+from trainer.tasks import catalog, crossval, fewshot, svm
 from trainer.tasks.shapes import Shapes, matched, of_split
 from trainer.tasks.zeroshot import class_embeddings
 
@@ -43,8 +43,10 @@ def values(cache: Cache, teachers: list[str], test: Test) -> list[float]:
     """The accuracy in percent, for each fold if there are folds. Empty for a test that these teachers cannot do."""
     if test.task == "zeroshot":
         return _named(cache, teachers, test)
-    assert test.task in ("svm", "fewshot"), f"there is no ceiling for {test.task}"
+    assert test.task in ("svm", "crossval", "fewshot"), f"there is no ceiling for {test.task}"
     chosen: Any = catalog.options(test.task, test.settings)
+    if isinstance(chosen, crossval.Options):
+        return [_crossed(cache, teachers, chosen)]
     train, asked, _ = matched(of_split(cache, chosen.train_split), of_split(cache, chosen.test_split))
     known, new = _features(train, teachers), _features(asked, teachers)
     if isinstance(chosen, svm.Options):
@@ -53,6 +55,16 @@ def values(cache: Cache, teachers: list[str], test: Test) -> list[float]:
     dealt = [fewshot.deal(train, asked, chosen, fold) for fold in range(chosen.folds)]
     probes = [svm.fit(known[support], train.labels[support], chosen.c) for support, _ in dealt]
     return [100 * float(probe.score(new[queries], asked.labels[queries])) for probe, (_, queries) in zip(probes, dealt, strict=True)]
+
+
+def _crossed(cache: Cache, teachers: list[str], chosen: crossval.Options) -> float:
+    shapes = of_split(cache, chosen.test_split)
+    shapes, _, _ = matched(shapes, shapes)
+    every, right = _features(shapes, teachers), 0.0
+    for known, asked in crossval.dealt(shapes, chosen.folds, chosen.seed):
+        c = chosen.c or svm.choose(every[known], shapes.labels[known], chosen.seed)
+        right += len(asked) * float(svm.fit(every[known], shapes.labels[known], c).score(every[asked], shapes.labels[asked]))
+    return 100 * right / len(shapes)
 
 
 def _features(shapes: Shapes, teachers: list[str]) -> NDArray[np.float32]:

@@ -123,7 +123,7 @@ class Test:
 
     about: str
     collection: str
-    task: Literal["svm", "fewshot", "zeroshot", "knn"] = "svm"
+    task: Literal["svm", "crossval", "fewshot", "zeroshot", "knn"] = "svm"
     settings: tuple[str, ...] = ()
     metric: str = "accuracy"
 
@@ -154,6 +154,12 @@ def _zeroshot(collection: str, *settings: str) -> dict[str, Test]:
 
 TESTS: Final[dict[str, Test]] = {
     **{f"{name} SVM": Test(about="linear SVM", collection=name) for name, one in COLLECTIONS.items() if one.tested},
+    **{
+        f"{name} crossval": Test(
+            about="linear SVM, each shape tested in one of five folds", collection=name, task="crossval"
+        )
+        for name in ("shrec16", "modelnet10", "scan-modelnet10")
+    },
     **_zeroshot(LEARN),
     **_shots("unseen", 10, 1, 5),
     **_zeroshot("unseen"),

@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,7 +28,22 @@ from trainer.distill import Distill, DistillOptions
 from trainer.encoders.catalog import build
 from trainer.points import Convention
 from trainer.stage import Facts
-from trainer.tasks import catalog, classify, features, fewshot, finetune, knn, mistakes, picture, result, retrieval, svm, teachers, zeroshot
+from trainer.tasks import (
+    catalog,
+    classify,
+    crossval,
+    features,
+    fewshot,
+    finetune,
+    knn,
+    mistakes,
+    picture,
+    result,
+    retrieval,
+    svm,
+    teachers,
+    zeroshot,
+)
 from trainer.tasks import table as tables
 from trainer.tasks.result import Metric
 from trainer.tasks.shapes import matched, of_split, relabelled
@@ -179,7 +195,7 @@ def test_a_task_keeps_the_contract(name, stage, cache, tmp_path):
     assert torch.equal(global_state, torch.get_rng_state())
     assert any(metric.headline for metric in scores.metrics)
     assert all(0 <= value <= 100 for metric in scores.metrics for value in metric.values)
-    if name in ("zeroshot", "svm", "knn", "fewshot", "classify"):
+    if name in ("zeroshot", "svm", "crossval", "knn", "fewshot", "classify"):
         headline = {metric.name: metric.values for metric in scores.metrics if metric.headline}
         assert {kept.metric: pytest.approx(kept.values) for kept in scores.predictions} == headline
         assert {kept.right.shape for kept in scores.predictions} == {(len(scores.metrics[0].values), scores.test.shapes)}
@@ -352,6 +368,35 @@ def test_classes_with_one_training_shape_can_still_choose_c():
     labels = np.array([0] * 8 + [1] * 8 + [2])
     inputs = np.random.default_rng(0).standard_normal((17, 4)).astype(np.float32) + 4 * labels[:, None]
     assert set(svm.fit(inputs, labels, svm.choose(inputs, labels, 0))[-1].classes_) == {0, 1, 2}
+
+
+def test_cross_validation_tests_every_shape_without_its_object(stage, cache, tmp_path):
+    shapes = of_split(cache, "all")
+    parts = list(crossval.dealt(shapes, 4, 0))
+    assert sorted(np.concatenate([asked for _, asked in parts])) == list(range(len(shapes)))
+    assert all(sorted(np.concatenate(part)) == list(range(len(shapes))) for part in parts)
+    assert [list(asked) for _, asked in parts] != [list(asked) for _, asked in crossval.dealt(shapes, 4, 1)]
+
+    scores = crossval.run(stage, cache, cache, crossval.Options(folds=4, c=0.01, repeats=1))
+    body, right = features.Body.of(stage, "mean_max"), []
+    x = features.extract(body, shapes, 0).numpy()
+    for known, asked in parts:
+        right += (svm.fit(x[known], shapes.labels[known], 0.01).predict(x[asked]) == shapes.labels[asked]).tolist()
+    assert scores.metrics[0].mean == pytest.approx(100 * np.mean(right)) and scores.metrics[0].shapes == 46
+    assert "cross-validation in 4 folds over all 46 shapes of the split" in scores.notes
+
+    names = np.array([f"{row // 8}#{row}" for row in range(48)])  # scans of one object stay together
+    twins = dataclasses.replace(shapes, cache=SimpleNamespace(ids=lambda: names, path="x"), classes=("a", "b"), labels=shapes.labels % 2)
+    objects = np.array([name.split("#")[0] for name in names[shapes.rows]])
+    for known, asked in crossval.dealt(twins, 3, 0):
+        assert len(asked) and not set(objects[known]) & set(objects[asked])
+
+    with pytest.raises(ValueError, match=r"has 46 objects, and folds=50 needs as many: set fewer folds"):
+        list(crossval.dealt(shapes, 50, 0))
+    with pytest.raises(ValueError, match=r"needs two objects of each class, and .* has one of: Cube"):
+        list(crossval.dealt(shapes.of((shapes.labels != 1) | (np.arange(46) == np.flatnonzero(shapes.labels == 1)[0])), 2, 0))
+    with pytest.raises(ValueError, match=r"crossval fits and tests on the same shapes of one cache: leave --test-cache out"):
+        crossval.run(stage, cache, write(tmp_path / "other.zarr", shapes=12), crossval.SMOKE)
 
 
 def test_a_probe_learned_on_one_cache_is_tested_on_another(stage, cache, tmp_path):

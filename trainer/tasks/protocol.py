@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 TASKS: Final = {
     "zeroshot": "trainer.tasks.zeroshot",
     "svm": "trainer.tasks.svm",
+    "crossval": "trainer.tasks.crossval",
     "knn": "trainer.tasks.knn",
     "retrieval": "trainer.tasks.retrieval",
     "fewshot": "trainer.tasks.fewshot",
