@@ -8,10 +8,13 @@ code. It is written when the job begins, every `EVERY` seconds, and when it ends
 over all attempts. So after any stop, also kill -9 or a power cut, the same call goes on; at most `EVERY` seconds of processor time are then
 not counted. Commands must be able to go on from where they were stopped; all of `mmpd-cache` and `mmpd-train` are.
 
-A job that fails does not stop the others, except those that need it.
+A job that fails does not stop the others, except those that need it. One ledger works in a folder at a time. A job keeps the fingerprints
+of the caches that it read: if one was built anew with other shapes or points since, the ledger refuses to go on with numbers of the old one.
 """
 
+import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import shlex
@@ -19,12 +22,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
+from cache_schema import products
 from cache_schema.files import write_file
+from cache_schema.store import open_cache
 
 EVERY: Final = 10.0
 """Seconds from one note of a running job's processor time to the next."""
@@ -46,6 +51,8 @@ class Job:
     """Words, run in the study's folder. The first one is a command of ours, or a script beside this one."""
     after: tuple[str, ...] = ()
     """Names of the jobs that must be done before."""
+    reads: tuple[str, ...] = ()
+    """Caches that it reads, as paths in the folder."""
     writes: str = ""
     """A cache that it writes to. Of jobs that write to one cache, one runs at a time."""
     threads: int = 1
@@ -73,9 +80,15 @@ class Ledger:
         """Whether a job need not run any more.
 
         Raises:
-            SystemExit: it was done, or begun, with another command.
+            SystemExit: it was done, or begun, with another command, or on other shapes or points.
         """
         found = self.read(job.name)
+        there = self._state(job)
+        if other := [cache for cache, state in found.get("reads", {}).items() if cache in there and there[cache] != state]:
+            raise SystemExit(
+                f"{self._path(job.name)} is of {', '.join(other)} as it was before it was built anew: choose another folder, or remove that "
+                "file and what the command made"
+            )
         if found and found["command"] != list(job.command) and not job.grows:
             raise SystemExit(
                 f"{self._path(job.name)} is of the command\n  {told(found['command'])}\nand now it is\n  {told(job.command)}\n"
@@ -92,7 +105,14 @@ class Ledger:
 
         Returns:
             The names of those that failed, or that need one that failed.
+
+        Raises:
+            SystemExit: another process works in the folder; or a job was done by another command, or on other shapes.
         """
+        with self._alone():
+            return self._work(jobs, slots)
+
+    def _work(self, jobs: Sequence[Job], slots: int) -> list[str]:
         waiting = {job.name: job for job in jobs if not self.done(job)}
         missing = {need for job in jobs for need in job.after} - {job.name for job in jobs}
         assert not missing, f"jobs that nobody runs: {missing}"
@@ -127,10 +147,28 @@ class Ledger:
 
     def note(self, job: Job, seconds: float, *, done: bool) -> None:
         """Write what is known about a job now."""
-        found = {"command": list(job.command), "done": done, "seconds": round(seconds, 2), "commit": self.commit}
+        found = {"command": list(job.command), "done": done, "seconds": round(seconds, 2), "commit": self.commit, "reads": self._state(job)}
         path = self._path(job.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, (json.dumps(found, indent=1) + "\n").encode())
+
+    def _state(self, job: Job) -> dict[str, str]:
+        """Fingerprint of the points of each cache that a job reads and that is there: it changes with the shapes, and with nothing that is
+        added to them."""
+        there = [cache for cache in job.reads if (self.folder / cache / "zarr.json").exists()]
+        return {cache: open_cache(self.folder / cache).record(products.POINTS.name).fingerprint for cache in there}
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other ledgers out of the folder."""
+        path = self.folder / "jobs" / "lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise SystemExit(f"another command is at work in {self.folder}: wait until it has ended, or stop it") from None
+            yield
 
     def _path(self, name: str) -> Path:
         return self.folder / "jobs" / f"{name}.json"

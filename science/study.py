@@ -95,7 +95,11 @@ class Study:
     def _ceiling(self, name: str) -> Job:
         tests = [test for test, one in TESTS.items() if one.collection == name]
         return Job(
-            name=f"ceiling/{name}", command=("ceiling.py", f"caches/{name}.zarr", "ceilings", *tests), after=(f"build/{name}",), grows=True
+            name=f"ceiling/{name}",
+            command=("ceiling.py", f"caches/{name}.zarr", "ceilings", *tests),
+            after=(f"build/{name}",),
+            grows=True,
+            reads=(f"caches/{name}.zarr",),
         )
 
     def _patches(self, teacher: str) -> Job:
@@ -120,7 +124,8 @@ class Study:
         after = [f"build/{LEARN}", *(f"build/{also}" for also in row.also), *(f"patches/{teacher}" for teacher in row.patches)]
         after += [f"train/{slug(need, seed)}" for need in row.before]
         after += [job.name for job in self._guides(row, seed)]
-        return Job(name=f"train/{slug(name, seed)}", command=(*words, *options(settings)), after=tuple(after))
+        reads = tuple(f"caches/{cache}.zarr" for cache in (LEARN, *row.also))
+        return Job(name=f"train/{slug(name, seed)}", command=(*words, *options(settings)), after=tuple(after), reads=reads)
 
     def _guides(self, row: Row, seed: int) -> list[Job]:
         """The jobs that write the features of a row's guide into every cache that the row is trained on."""

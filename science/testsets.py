@@ -155,9 +155,7 @@ def _zeroshot(collection: str, *settings: str) -> dict[str, Test]:
 TESTS: Final[dict[str, Test]] = {
     **{f"{name} SVM": Test(about="linear SVM", collection=name) for name, one in COLLECTIONS.items() if one.tested},
     **{
-        f"{name} crossval": Test(
-            about="linear SVM, each shape tested in one of five folds", collection=name, task="crossval"
-        )
+        f"{name} crossval": Test(about="linear SVM, each shape tested in one of five folds", collection=name, task="crossval")
         for name in ("shrec16", "modelnet10", "scan-modelnet10")
     },
     **_zeroshot(LEARN),

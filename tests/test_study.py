@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -20,6 +21,8 @@ import study  # noqa: E402
 import testsets  # noqa: E402
 from jobs import Job, Ledger  # noqa: E402
 
+from cache_schema import synthetic  # noqa: E402
+from cache_schema.spec import PointSpec  # noqa: E402
 from pipeline.starter.kinds.catalog import KINDS  # noqa: E402
 from trainer.tasks import catalog  # noqa: E402
 
@@ -67,6 +70,25 @@ def test_another_command_of_the_same_name_is_refused(fake):
         Ledger(fake).work([job("a", "two")], slots=1)
     assert Ledger(fake).work([job("g", "one", "two", grows=True)], slots=1) == []
     assert said(fake)[-1] == "mmpd-train one two"
+
+
+def test_a_cache_that_was_built_anew_is_noticed(fake):
+    plan = [job("a", "one", reads=("c.zarr",))]
+    assert Ledger(fake).work(plan, slots=1) == []
+    synthetic.write(fake / "c.zarr", shapes=4, points=PointSpec(count=64, blocks=1, ordered=32))
+    assert Ledger(fake).done(plan[0]), "there was no cache when it ran"
+    plan = [job("b", "one", reads=("c.zarr",))]
+    assert Ledger(fake).work(plan, slots=1) == [] and Ledger(fake).done(plan[0])
+    shutil.rmtree(fake / "c.zarr")
+    synthetic.write(fake / "c.zarr", shapes=4, points=PointSpec(count=64, blocks=2, ordered=32))
+    with pytest.raises(SystemExit, match=r"b\.json is of c\.zarr as it was before it was built anew"):
+        Ledger(fake).work(plan, slots=1)
+
+
+def test_one_ledger_works_in_a_folder_at_a_time(fake):
+    with Ledger(fake)._alone(), pytest.raises(SystemExit, match="another command is at work in"):
+        Ledger(fake).work([job("a", "one")], slots=1)
+    assert Ledger(fake).work([job("a", "one")], slots=1) == []
 
 
 STUCK = """
