@@ -9,7 +9,7 @@ over all attempts. So after any stop, also kill -9 or a power cut, the same call
 not counted. Commands must be able to go on from where they were stopped; all of `mmpd-cache` and `mmpd-train` are.
 
 A job that fails does not stop the others, except those that need it. One ledger works in a folder at a time. A job keeps the fingerprints
-of the caches that it read: if one was built anew with other shapes or points since, the ledger refuses to go on with numbers of the old one.
+of the caches that it read: if one was built anew with other shapes or points since, the ledger refuses to go on.
 """
 
 import contextlib
@@ -86,8 +86,8 @@ class Ledger:
         there = self._state(job)
         if other := [cache for cache, state in found.get("reads", {}).items() if cache in there and there[cache] != state]:
             raise SystemExit(
-                f"{self._path(job.name)} is of {', '.join(other)} as it was before it was built anew: choose another folder, or remove that "
-                "file and what the command made"
+                f"{self._path(job.name)} is of {', '.join(other)} as it was before it was built anew: choose another folder, or remove "
+                "that file and what the command made"
             )
         if found and found["command"] != list(job.command) and not job.grows:
             raise SystemExit(
