@@ -35,7 +35,7 @@ from trainer.batch import Batch, Draw, Features, Statistics, targets
 from trainer.distributed import gathered, mean
 from trainer.encoders.protocol import Encoder
 from trainer.heads import AttentionPool, EachQuery, MaxPool, Projection
-from trainer.options import AlignOptions
+from trainer.options import UNBALANCED, AlignOptions
 from trainer.points import Convention, as_trained
 
 
@@ -197,7 +197,8 @@ class Uncertainty(Balance):
 
 class RunningMean(Balance):
     """A loss is divided by its own running mean, over all ranks, as in AdaLoss (https://arxiv.org/abs/1708.06832). So all count the same,
-    whatever their scale, and a loss that falls keeps its share. The sum of the losses says little: it stays near 1."""
+    whatever their scale, and a loss that falls keeps its share. The sum of the losses says little: it stays near 1, also if a training
+    diverges. `unbalanced` is watched instead."""
 
     mean: Tensor
     decay: float = 0.99
@@ -283,7 +284,7 @@ class TeacherLosses(nn.Module):
         return module
 
     def forward(self, summary: Tensor, batch: Batch, draw: AlignDraw) -> dict[str, Tensor]:
-        """Losses by product, and under "loss" their weighted sum.
+        """Losses by product, and under "loss" their weighted sum. If the losses are balanced, under "unbalanced" the sum without that.
 
         Raises:
             UserError: the batch lacks a teacher's targets.
@@ -294,7 +295,7 @@ class TeacherLosses(nn.Module):
     def _losses(self, summary: Tensor, batch: Batch, draw: AlignDraw) -> dict[str, Tensor]:
         right = answers(batch, self.options.positives)
         everyone = torch.ones_like(batch.label, dtype=torch.bool).unsqueeze(1).expand(-1, batch.views)
-        losses, total = {}, summary.new_zeros(())
+        losses, total, unbalanced = {}, summary.new_zeros(()), summary.new_zeros(())
         for column, teacher in enumerate(self.teachers):
             products, own = targets(teacher.name, teacher.text), self._read(summary, column)
             for side, product in products.items():
@@ -314,9 +315,10 @@ class TeacherLosses(nn.Module):
                 weight = 1 / len(self.teachers) if teacher.weight is None else teacher.weight
                 losses[product] = loss
                 if self.balance is not None:
+                    unbalanced = unbalanced + weight * loss.detach() / len(products)
                     loss = self.balance(product, loss, gathered(rows).any(), isinstance(loss_of, Contrast))
                 total = total + weight * loss / len(products)
-        return losses | {"loss": total}
+        return losses | {"loss": total} | ({UNBALANCED: unbalanced} if self.balance is not None else {})
 
     def _read(self, summary: Tensor, column: int) -> Tensor:
         """What a teacher's heads read of the summary. [B, D]"""

@@ -26,6 +26,7 @@ from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.terminal import printable
 from trainer.log import CHANCE, records
+from trainer.options import UNBALANCED
 
 X = Literal["step", "epoch", "samples", "hours"]
 """What the horizontal axis shows."""
@@ -67,7 +68,7 @@ class Kind:
 PARTS: Final = ("local", "global", "projected", "reconstruction")
 """Keys of the losses of stage 2."""
 KINDS: Final = (
-    Kind("Total loss", "weighted sum of losses", lambda name: name == "loss"),
+    Kind("Total loss", "weighted sum of losses", lambda name: name in ("loss", UNBALANCED)),
     Kind("Losses against teachers", "contrast in nats, regression without unit", lambda name: name.startswith(("image/", "text/"))),
     Kind("Losses against patch features", "1 - cosine", lambda name: name.startswith("local/")),
     Kind("Parts of the loss of stage 2", "distance, without unit", lambda name: name in PARTS),

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from cache_schema.errors import UserError
+from trainer.options import UNBALANCED
 
 SETTLING: Final = 20
 """Number of steps over which the loss is averaged, both at the start and now, to detect divergence."""
@@ -46,9 +47,10 @@ class Watch:
         infinite = [name for name, value in found.items() if not math.isfinite(value)]
         if infinite:
             raise UserError(f"step {step}: {', '.join(infinite)} not finite ({found[infinite[0]]}). {self.explain(step)}")
+        loss = found.get(UNBALANCED, found["loss"])
         if len(self.first) < SETTLING:
-            self.first.append(found["loss"])
-        self.recent.append(found["loss"])
+            self.first.append(loss)
+        self.recent.append(loss)
         start, now = sum(self.first) / len(self.first), sum(self.recent) / len(self.recent)
         if now > self.limit * start:
             raise UserError(f"step {step}: diverged; the loss was {start:.4g} at the start and is {now:.4g} now. {self.explain(step)}")

@@ -7,12 +7,15 @@ This module does not import the losses, so that a configuration (`trainer.config
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
 from cache_schema.spec import added
+
+UNBALANCED: Final = "unbalanced"
+"""Name of the sum of a stage's losses before `AlignOptions.balance` changes them. If there is one, divergence shows in it alone."""
 
 
 @dataclass(frozen=True, kw_only=True)

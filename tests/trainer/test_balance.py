@@ -14,8 +14,9 @@ from trainer.align import Align, AlignDraw, TeacherLosses
 from trainer.encoders import catalog
 from trainer.heads import AttentionPool
 from trainer.loop import train
+from trainer.meter import Watch
 from trainer.model import Model
-from trainer.options import AlignOptions
+from trainer.options import UNBALANCED, AlignOptions
 from trainer.stage import build
 from trainer.tasks import zeroshot
 from trainer.tasks.features import Body
@@ -155,6 +156,20 @@ def test_running_means_bring_losses_to_one(batch, summary):
     assert found["loss"].item() == pytest.approx((((now / mean)[:2].mean() + (now / mean)[2]) / 2).item(), rel=1e-5)
     running.eval()(summary, batch, EVERYONE)
     torch.testing.assert_close(running.balance.mean, mean)
+
+
+@pytest.mark.parametrize("how", ["uncertainty", "running"])
+def test_divergence_shows_in_the_losses_before_they_are_balanced(batch, summary, how):
+    plain, found = balanced("none")(summary, batch, EVERYONE), balanced(how)(summary, batch, EVERYONE)
+    assert UNBALANCED not in plain
+    torch.testing.assert_close(found[UNBALANCED], plain["loss"])
+    assert not found[UNBALANCED].requires_grad
+    watch = Watch(3.0, str)
+    for step in range(30):
+        watch.read(step, ("loss", UNBALANCED), torch.tensor([1.0, 2.0]))
+    with pytest.raises(ValueError, match="diverged; the loss was 2 at the start"):
+        for step in range(30):
+            watch.read(step, ("loss", UNBALANCED), torch.tensor([1.0, 9.0]))
 
 
 @pytest.mark.parametrize("how", ["uncertainty", "running"])
