@@ -158,6 +158,24 @@ ROWS: Final[dict[str, Row]] = {
         times=3,
         against="forms point-mae",
     ),
+    "forms stage 1, real": Row(
+        group="recipes",
+        about="EfficientNet-Lite0 alone and coordinates, also on bodies without names",
+        stage="align",
+        settings=(of(REAL), "align.reconstruction_weight=100"),
+        also=FORMS,
+        against="forms point-mae",
+    ),
+    "forms stage 2, real, from point-mae": Row(
+        group="recipes",
+        about="distillation of that guide, and coordinates, from the weights of forms point-mae",
+        stage="distill",
+        settings=KEPT,
+        init="forms point-mae",
+        guide="forms stage 1, real",
+        also=FORMS,
+        against="forms point-mae, three times",
+    ),
     # ------------------------------------------------------------------------------------------------------ teachers
     **{
         f"stage 1, {teacher}": Row(group="teachers", about=f"{teacher} alone", stage="align", settings=(of(teacher),), against="stage 1")
