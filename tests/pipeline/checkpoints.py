@@ -7,6 +7,7 @@ Weights are drawn from fixed seeds. Processes that a test starts find the same f
 
 import atexit
 import functools
+import json
 import os
 import shutil
 import tempfile
@@ -54,6 +55,12 @@ def convnext(share: float, seed: int = 4) -> Path:
 def mobile() -> Path:
     """timm: a small EfficientNet that pads as TensorFlow does, on 96 x 96 pixels."""
     return _made("random-mobile", _mobile)
+
+
+@functools.cache
+def conse() -> Path:
+    """timm: that EfficientNet with names of its classes; in `text`, a BERT of 2 layers, 64 wide, as sentence-transformers saves it."""
+    return _made("random-conse", _conse)
 
 
 @functools.cache
@@ -115,14 +122,59 @@ def _convnext(folder: Path, share: float, seed: int) -> None:
     ConvNextImageProcessor(size={"shortest_edge": 64}, crop_pct=share).save_pretrained(folder)
 
 
-def _mobile(folder: Path) -> None:
+def _mobile(folder: Path, names: tuple[str, ...] = ()) -> None:
     import timm
     from timm.models import save_for_hf
 
     with torch.random.fork_rng(devices=[]):
-        model = timm.create_model("test_efficientnet", pad_type="same", pretrained_cfg_overlay={"input_size": (3, 96, 96)})
+        classes = {"num_classes": len(names)} if names else {}
+        model = timm.create_model("test_efficientnet", pad_type="same", pretrained_cfg_overlay={"input_size": (3, 96, 96)}, **classes)
     fill(model, seed=6)
-    save_for_hf(model, folder, safe_serialization=True)
+    if names:
+        model.get_classifier().weight.data.mul_(30)  # so that it is sure of something
+    save_for_hf(model, folder, model_config={"label_names": list(names)} if names else None, safe_serialization=True)
+
+
+def _conse(folder: Path) -> None:
+    _mobile(folder, tuple(f"{word}, thing" for word in _WORDS[40:80]))
+    _sentences(folder / "text")
+
+
+def _sentences(folder: Path) -> None:
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    from pipeline.torchvision_ops import declare_missing
+
+    declare_missing()
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    vocabulary = {word: i for i, word in enumerate([*special, *dict.fromkeys(_WORDS)])}
+    tokens = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokens.normalizer, tokens.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.Whitespace()
+    tokens.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    named = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token"), special, strict=True))
+    PreTrainedTokenizerFast(tokenizer_object=tokens, **named).save_pretrained(folder)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=128,
+        max_position_embeddings=48,
+    )
+    with torch.random.fork_rng(devices=[]):
+        model = BertModel(config)
+    fill(model, seed=7)
+    model.save_pretrained(folder)
+    steps = [{"idx": i, "type": f"sentence_transformers.models.{step}"} for i, step in enumerate(("Transformer", "Pooling", "Normalize"))]
+    (folder / "1_Pooling").mkdir()
+    for file, content in {
+        "modules.json": steps,
+        "sentence_bert_config.json": {"max_seq_length": 32},
+        "1_Pooling/config.json": {"word_embedding_dimension": 64, "pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False},
+    }.items():
+        (folder / file).write_text(json.dumps(content))
 
 
 def _blip2(folder: Path) -> None:

