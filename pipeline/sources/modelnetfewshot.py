@@ -237,7 +237,7 @@ def write_example(folder: Path, ways: int = 2, shots: int = 1, queries: int = 1,
         def shape(kind: np.int32) -> NDArray[np.float32]:
             rays = rng.normal(size=(points, 3))
             normals = rays / np.linalg.norm(rays, axis=1, keepdims=True)
-            return np.hstack([normals * [1 + kind % 3, 1, 1], normals]).astype(np.float32)  # noqa: B023 (called in this round alone)
+            return np.hstack([normals * [1 + kind % 3, 1, 1], normals]).astype(np.float32)
 
         sides = {
             side: [(shape(kind), i, kind) for i, kind in enumerate(chosen) for _ in range(each)]

@@ -97,7 +97,8 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     known = folds_of(train_cache.manifest.splits)
     if known and not options.stored:
         raise UserError(
-            f"{train_cache.path} stores the folds of a data set, and folds that are dealt here would mix them: take them by --set stored=true"
+            f"{train_cache.path} stores the folds of a data set, and folds that are dealt here would mix them: take them by --set "
+            "stored=true"
         )
     body = Body.of(stage, options.pool)
     if options.stored:
@@ -171,8 +172,8 @@ def _stored(body: Body, train_cache: Cache, test_cache: Cache, options: Options)
         sizes = sorted({(fold.ways, fold.shots) for fold in known})
         there = ", ".join(f"{sum((f.ways, f.shots) == size for f in known)} of {size[0]}-way {size[1]}-shot" for size in sizes) or "none"
         raise UserError(
-            f"{train_cache.path} stores {len(fitting)} folds of {options.ways}-way {options.shots}-shot, and {options.folds} are asked for; "
-            f"it has {there}: set ways, shots and folds to what is there, or stored=false to deal folds from the splits of another cache"
+            f"{train_cache.path} stores {len(fitting)} folds of {options.ways}-way {options.shots}-shot, and {options.folds} are asked "
+            f"for; it has {there}: set ways, shots and folds to what is there, or stored=false to deal folds from the splits of another cache"
         )
     pairs = [(of_split(train_cache, fold.train), of_split(train_cache, fold.test)) for fold in fitting]
     for fold, (support, _) in zip(fitting, pairs, strict=True):
