@@ -11,14 +11,13 @@ import dataclasses
 import json
 import subprocess
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from jobs import BIN, Job, Ledger
-from official import DATA_SETS, LEARN, TESTS, Test
+from official import DATA_SETS, LEARN, LINK, Test
 
 from trainer.arithmetic import of_task
 from trainer.distributed import device_of
@@ -31,6 +30,8 @@ ABOVE: Final = 2.0
 """Largest time of a training over that of its encoder's passes."""
 SECONDS: Final = 10.0
 """Time of the measurement, about."""
+STEPS: Final = 50
+"""Largest number of steps of the measurement."""
 SAMPLE: Final = 8
 """Number of shapes of each cache that are built to tell its hours."""
 FORWARD: Final = 1 / 3
@@ -119,8 +120,8 @@ def _build(paper: "Paper", job: Job, data: Path, *, done: bool) -> tuple[Line | 
     """The hours of a build, None if it is done; and the number of its rows."""
     cache = paper.folder / "caches" / f"{job.writes}.zarr"
     words = [word if word != f"caches/{job.writes}.zarr" else str(cache) for word in job.command]
-    words[1:3] = ["plan", str(data / Path(words[2]).relative_to("DATA"))]
-    words = [word.replace("source.lists=DATA", f"source.lists={data}") for word in words]
+    words[1:3] = ["plan", str(data / Path(words[2]).relative_to(LINK))]
+    words = [word.replace(f"source.lists={LINK}", f"source.lists={data}") for word in words]
     if done:
         from cache_schema.store import open_cache
 
@@ -157,7 +158,7 @@ def measured(encoder: str, points: int) -> tuple[float, str]:
 
     step()
     began, count = time.monotonic(), 0
-    while time.monotonic() - began < SECONDS and count < 50:
+    while not count or (time.monotonic() - began < SECONDS and count < STEPS):
         step()
         count += 1
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"the CPU, {torch.get_num_threads()} threads"
@@ -173,11 +174,3 @@ def told(found: Hours) -> str:
     low, high = (sum(values) for values in ([line.low for line in found.lines], [line.high for line in found.lines]))
     lines.append(f"{low:9.2f} to {high:9.2f}  together, one after the other: {low / 24:.1f} to {high / 24:.1f} days")
     return "\n".join(lines)
-
-
-def unknown(lines: Sequence[Line]) -> list[str]:
-    """Names of the jobs whose hours nobody knows."""
-    return [line.name for line in lines if line.note.startswith("unknown")]
-
-
-assert all(test.weight > 0 for test in TESTS.values())

@@ -91,7 +91,7 @@ class Test:
     """How the papers' evaluation differs from ours, apart from what holds for all tests."""
 
     def __post_init__(self) -> None:
-        assert self.task in TASKS and bool(self.epochs) == bool(self.usual) and self.columns
+        assert self.task in TASKS and bool(self.epochs) == bool(self.usual) and self.columns and self.weight > 0
 
 
 @dataclass(frozen=True, kw_only=True)

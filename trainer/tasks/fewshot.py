@@ -173,7 +173,7 @@ def _stored(body: Body, train_cache: Cache, test_cache: Cache, options: Options)
         there = ", ".join(f"{sum((f.ways, f.shots) == size for f in known)} of {size[0]}-way {size[1]}-shot" for size in sizes) or "none"
         raise UserError(
             f"{train_cache.path} stores {len(fitting)} folds of {options.ways}-way {options.shots}-shot, and {options.folds} are asked "
-            f"for; it has {there}: set ways, shots and folds to what is there, or stored=false to deal folds from the splits of another cache"
+            f"for; it has {there}: set ways, shots and folds to what is there, or stored=false to deal folds from another cache"
         )
     pairs = [(of_split(train_cache, fold.train), of_split(train_cache, fold.test)) for fold in fitting]
     for fold, (support, _) in zip(fitting, pairs, strict=True):
