@@ -1,5 +1,6 @@
 """The paper's table by one command, on miniatures of the official files; and what it finds, plans, estimates and writes."""
 
+import itertools
 import json
 import shlex
 import shutil
@@ -190,7 +191,7 @@ def test_every_recipe_can_be_planned_for_every_encoder(tmp_path, found, encoder)
     for row in made.rows.values():
         for test in made.tests(row):
             words = shlex.split(made.eval(test, row, 0))
-            settings = [value for key, value in zip(words, words[1:], strict=False) if key == "--set"]
+            settings = [value for key, value in itertools.pairwise(words) if key == "--set"]
             catalog.options(test.task, settings)  # a setting that nobody reads is refused
             assert ("scratch=true" in settings) == (row.name == "scratch" and test.scratch)
         assert any(test.labels for test in made.tests(row)) == (row.stage == "align")
@@ -325,11 +326,7 @@ def test_cells_have_mean_deviation_and_number_of_values(tmp_path, found, monkeyp
     scored(made, "mmpd", 0, "ShapeNetPart", 84.0, 85.0)
     text = paper_table.write(made, {"s3dis": "expected a folder"})
     assert "| row | epochs | PB_T50_RS | MN40 zero-shot | Part mIoU_C | Part mIoU_I |" in text
-    assert (
-        "alignment, then distillation of its guide with token shuffling | 250 + 300 | 91.0 ± 1.0 (3) |  | 84.5 ± 0.7 (2) |"
-        in text.replace("The method, ViT-S, three teachers: ", "")
-        or "| 250 + 300 | 91.0 ± 1.0 (3) |  | 84.5 ± 0.7 (2) | 84.5 ± 0.7 (2) |" in text
-    )
+    assert "| 250 + 300 | 91.0 ± 1.0 (3) |  | 84.5 ± 0.7 (2) | 84.5 ± 0.7 (2) |" in text
     assert "| 0 | 84.0 (1) |  |  |  |" in text and "70.5 ± 0.7 (2)" in text
     assert "| *MMPD, Point-M2AE (published, not ours)* |  | *91.2* |  |  |  |" in text
     assert "| *Point-M2AE (published, not ours)* |  | *88.1* |" in text and "- s3dis: expected a folder." in text
