@@ -9,7 +9,7 @@ below it; whether one really is the data set is asked of the source that will re
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -117,7 +117,7 @@ class Found:
     settings: tuple[str, ...] = ()
     """Settings of the build that depend on what lies beside it."""
     notes: tuple[str, ...] = ()
-    lacking: Mapping[str, str] | None = None
+    lacking: dict[str, str] = field(default_factory=dict)
     """By test that cannot be done: what it lacks."""
 
     @property
@@ -478,7 +478,4 @@ def build(one: Build, found: Found, settings: tuple[str, ...]) -> tuple[str, ...
     """The command that builds a cache."""
     words = ("mmpd-cache", "build", found.location, f"caches/{one.name}.zarr", "--recipe", one.recipe)
     kind = f"source.kind={found.place.kind}"
-    return (
-        *words,
-        *options([kind, *one.settings, *found.place.settings, *(s for s in found.settings if s not in found.place.settings), *settings]),
-    )
+    return (*words, *options([kind, *one.settings, *found.settings, *settings]))

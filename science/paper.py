@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from jobs import Job, Ledger, options, told
-from official import DATA_SETS, LEARN, LINK, TESTS, Build, Found, Test, build, look
+from official import DATA_SETS, LEARN, LINK, Build, Found, Test, build, look
 
 from cache_schema.errors import UserError
 from cache_schema.spec import did_you_mean
@@ -219,7 +219,7 @@ class Paper:
 
     def tests(self, row: Row | None = None) -> list[Test]:
         """The tests on what is there; with a row, those that its runs can do."""
-        there = [test for name, found in self.found.items() for test in DATA_SETS[name].tests if test.name not in (found.lacking or {})]
+        there = [test for name, found in self.found.items() for test in DATA_SETS[name].tests if test.name not in found.lacking]
         return [test for test in there if row is None or row.stage == "align" or not test.labels]
 
     def eval(self, test: Test, row: Row, seed: int) -> str:
@@ -400,21 +400,12 @@ def found_in(data: Path, only: Sequence[str] | None) -> tuple[dict[str, Found], 
         raise UserError(f"{data} is no folder: give the folder that holds the data sets")
     found, left = look(data, None if only is None else dict.fromkeys((LEARN, *only)))
     if LEARN not in found or len(found) < 2:
-        lines = [f"{name}: {why}" for name, why in left.items()]
-        raise UserError(
-            "\n".join(
-                [
-                    f"{data} lacks {'ShapeNet-55, which every row is trained on' if LEARN not in found else 'every data set to test on'}:",
-                    *lines,
-                ]
-            )
-        )
-    for name, one in found.items():
-        left |= {test: why for test, why in (one.lacking or {}).items() if name in DATA_SETS}
+        what = "every data set to test on" if LEARN in found else "ShapeNet-55, which every row is trained on"
+        raise UserError("\n".join([f"{data} lacks {what}:", *(f"{name}: {why}" for name, why in left.items())]))
+    for one in found.values():
+        left |= one.lacking
     return found, left
 
-
-assert set(TESTS) == {test.name for one in DATA_SETS.values() for test in one.tests}, "two tests have one name"
 
 if __name__ == "__main__":
     main()
