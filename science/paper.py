@@ -131,7 +131,7 @@ def rows(names: Sequence[str]) -> dict[str, Row]:
     with the same stage 1 share its run."""
     found: dict[str, Row] = {}
     for name in names:
-        both, about = experiment(name), (RECIPES[name].__doc__ or "").split(". ")[0].split(":")[0].strip().rstrip(".")
+        both, about = experiment(name), _about(name)
         if both.align is None or both.distill is None:
             found[name] = Row(name=name, about=about, stage="align" if both.align else "distill", recipe=name)
             continue
@@ -140,6 +140,13 @@ def rows(names: Sequence[str]) -> dict[str, Row]:
         found.setdefault(first.name, first)
         found[name] = Row(name=name, about=about, stage="distill", recipe=name, first=first.name)
     return found
+
+
+def _about(recipe: str) -> str:
+    """A recipe in words. That of the method names an encoder, which is another one here."""
+    if recipe == MAIN:
+        return "The method: both stages, all teachers"
+    return re.split(r"\.\s|: ", (RECIPES[recipe].__doc__ or "").strip())[0].rstrip(".")
 
 
 class Paper:
@@ -245,7 +252,7 @@ class Paper:
                 settings += ["captions.samples=10", f"captions.rank_by={asked.teachers[0]}"]
             if asked.captioner == LARGE:
                 settings += ["captions.precision=bfloat16", "precision=bfloat16"]
-        return build(one, found, tuple(settings))
+        return build(one, found, tuple(settings)) + ("--workers", "1") * asked.small
 
     def _training(self, row: Row) -> list[str]:
         """The settings of a row's training, apart from its seed."""
