@@ -113,7 +113,7 @@ def passes(paper: "Paper", test: Test, shapes: float) -> float:
     """
     if not test.epochs:
         return FORWARD * 3 * shapes  # three blocks
-    return test.weight * shapes * paper.asked.times(test.usual) * (10 if test.task == "fewshot" else paper.asked.seeds)
+    return test.weight * (test.shapes or shapes * paper.asked.seeds) * paper.asked.times(test.usual)
 
 
 def _build(paper: "Paper", job: Job, data: Path, *, done: bool) -> tuple[Line | None, float]:

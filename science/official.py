@@ -77,6 +77,8 @@ class Test:
     """The setting that says how long it trains; empty if it trains nothing."""
     usual: int = 0
     """Number of epochs in the papers."""
+    shapes: int = 0
+    """Number of training shapes of all its trainings together; 0 for those of the cache, once for each seed."""
     seeds: bool = False
     """Whether it is repeated with several seeds."""
     scratch: bool = False
@@ -189,6 +191,7 @@ def _few(ways: int, shots: int) -> Test:
         ),
         epochs="training.epochs",
         usual=150,
+        shapes=ways * shots * FOLDS,
         small=("stored=true", f"ways={ways}", f"shots={shots}", f"folds={FOLDS}", "by=finetune", "training.batch=8"),
         differs="the published folds are taken as they are. The papers keep a head for all 40 classes; here it has those of the fold",
     )
@@ -279,7 +282,6 @@ DATA_SETS: Final[dict[str, DataSet]] = {
         ),
         builds=(Build(name="fewshot"),),
         tests=tuple(_few(ways, shots) for ways in (5, 10) for shots in (10, 20)),
-        learned=0.04,  # a test learns from one of four kinds of folds, and ten of them one after the other
     ),
     "shapenetpart": DataSet(
         about="ShapeNetPart, part segmentation",

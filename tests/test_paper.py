@@ -252,6 +252,13 @@ def test_a_plan_prints_lines_to_paste_and_writes_nothing(tmp_path, monkeypatch, 
     assert float(train[0]) == pytest.approx(1000 * 0.8 / 100 / 3600, abs=0.01) and train[1] == "to"
 
 
+def test_passes_are_those_of_the_papers(tmp_path, found):
+    made = paper.Paper(tmp_path, found, paper.Asked(seeds=2, epochs="0.5x"))
+    assert hours.passes(made, official.TESTS["PB_T50_RS"], 11416) == 11416 * 150 * 2
+    assert hours.passes(made, official.TESTS["10-way 20-shot"], 10500) == 10 * 20 * 10 * 75
+    assert hours.passes(made, official.TESTS["ModelNet40 SVM"], 9843) == 9843
+
+
 def test_a_build_that_cannot_be_estimated_is_told(tmp_path, found, monkeypatch):
     one = paper.Paper(tmp_path, {name: found[name] for name in ("shapenet55", "fewshot")}, paper.Asked(recipes=("scratch",)))
     failed = subprocess.CompletedProcess([], 2, "", "mmpd-cache: no such place\n")
