@@ -1,5 +1,6 @@
 """Miniatures of data sets in their official layouts: the folders, names and file formats of the real ones, with a few made shapes."""
 
+import shutil
 from pathlib import Path
 
 import h5py
@@ -80,8 +81,10 @@ def parts(folder: Path, points: int = 256) -> None:
 
 
 def rooms(folder: Path) -> None:
-    """S3DIS's folders of annotations, in two areas."""
-    s3dis.example(_made(folder / "Stanford3dDataset_v1.2_Aligned_Version"))
+    """S3DIS's folders of annotations, in three areas."""
+    home = _made(folder / "Stanford3dDataset_v1.2_Aligned_Version")
+    s3dis.example(home)
+    shutil.copytree(home / "Area_1", home / "Area_2")  # a training needs two crops
 
 
 def scans(folder: Path) -> None:
