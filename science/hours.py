@@ -7,7 +7,6 @@ another machine. Heads, decoders, losses and the reading of batches come on top,
 own time. The hours of builds are those of `mmpd-cache plan`, on this machine. What is done already counts nothing.
 """
 
-import dataclasses
 import json
 import subprocess
 import time
@@ -32,6 +31,8 @@ SECONDS: Final = 10.0
 """Time of the measurement, about."""
 STEPS: Final = 50
 """Largest number of steps of the measurement."""
+UNKNOWN: Final = "not counted"
+"""Beginning of the note of a job whose hours are not known."""
 SAMPLE: Final = 8
 """Number of shapes of each cache that are built to tell its hours."""
 FORWARD: Final = 1 / 3
@@ -81,17 +82,21 @@ def estimate(paper: "Paper", data: Path, rate: float | None) -> Hours:
             lines += [line] if line is not None else []
     for job in paper.trainings():
         if not ledger.done(job):
-            line = _line(job.name, _passes(paper, job, rows[LEARN]), rate)
-            lines.append(line if job.name.startswith(("train/", "guide/")) else dataclasses.replace(line, note="not counted"))
+            known = rows[LEARN] if job.name.startswith(("train/", "guide/")) else 0.0  # labels and patch features are not estimated
+            lines.append(_line(job.name, _passes(paper, job, rows[LEARN]), known, rate))
     for row, seed in paper.runs:
         for test in paper.tests(row):
             file = paper.folder / "scores" / row.run(seed) / f"{test.name}.json"
             if not file.exists():
-                lines.append(_line(f"{row.run(seed)}, {test.name}", passes(paper, test, rows[test.cache]), rate))
+                shapes = rows[test.cache]
+                lines.append(_line(f"{row.run(seed)}, {test.name}", passes(paper, test, shapes), shapes, rate))
     return Hours(lines=tuple(lines), rate=rate, told=where)
 
 
-def _line(name: str, count: float, rate: float) -> Line:
+def _line(name: str, count: float, shapes: float, rate: float) -> Line:
+    """The hours of `count` passes; not counted if the number of shapes is not known."""
+    if not shapes:
+        return Line(name=name, low=0, high=0, note=UNKNOWN)
     return Line(name=name, low=count / rate / 3600, high=ABOVE * count / rate / 3600)
 
 
@@ -131,7 +136,7 @@ def _build(paper: "Paper", job: Job, data: Path, *, done: bool) -> tuple[Line | 
         found: dict[str, Any] = json.loads(called.stdout)
     except ValueError:
         reason = (called.stderr.strip().splitlines() or ["no answer"])[-1]
-        return Line(name=job.name, low=0, high=0, note=f"unknown: {reason[:200]}"), 0.0
+        return Line(name=job.name, low=0, high=0, note=f"{UNKNOWN}: {reason[:200]}"), 0.0
     lacking = f"without {', '.join(found['missing'])}, whose weights are not here" if found.get("missing") else ""
     return Line(name=job.name, low=float(found["low"]), high=float(found["high"]), note=lacking), float(found["shapes"])
 
@@ -172,5 +177,7 @@ def told(found: Hours) -> str:
     lines = ["# Hours", f"{found.rate:.1f} shapes a second, there and back through the encoder, {found.told}."]
     lines += [f"{line.low:9.2f} to {line.high:9.2f}  {line.name}{'  (' + line.note + ')' if line.note else ''}" for line in found.lines]
     low, high = (sum(values) for values in ([line.low for line in found.lines], [line.high for line in found.lines]))
-    lines.append(f"{low:9.2f} to {high:9.2f}  together, one after the other: {low / 24:.1f} to {high / 24:.1f} days")
+    lost = sum(line.note.startswith(UNKNOWN) for line in found.lines)
+    without = f"; {lost} jobs are not counted" if lost else ""
+    lines.append(f"{low:9.2f} to {high:9.2f}  together, one after the other: {low / 24:.1f} to {high / 24:.1f} days{without}")
     return "\n".join(lines)
