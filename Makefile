@@ -11,7 +11,7 @@ HALF = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$($(BIN)/python -c 'from trainer.mac
 # One test process a core, one thread each.
 PARALLEL ?= -n auto --dist worksteal
 
-.PHONY: help setup egl built cache train train-distill train-compared dense dense-true dense-false test torture slurm check bench bench-scale bench-gpu docs science starter-teachers starter-encoder clean
+.PHONY: help setup egl built cache train train-distill train-compared dense dense-true dense-false test torture slurm check bench bench-scale bench-gpu docs science paper starter-teachers starter-encoder clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -119,6 +119,10 @@ docs: $(VENV)/docs  ## build the documentation, offline, into build/site; warnin
 
 science: setup  ## does the method hold where it is hard? rows x collections x seeds: a night; DATA=../data for real meshes, WITH="--rows scratch"
 	$(BIN)/python science/study.py build/study $(if $(DATA),--data $(DATA),--collections starter designs materials drawers) $(WITH)
+
+paper: setup  ## the table of the paper from the official files: DATA=/data; WITH="--plan" tells hours first; MODELS=hub, OUT=build/paper
+	@test -n "$(DATA)" || { echo 'Type: make paper DATA=/folder/with/the/data/sets; docs/howto/official-data.md says how they must lie'; exit 1; }
+	$(BIN)/python science/paper.py $(or $(OUT),build/paper) --data $(DATA) $(if $(MODELS),--models $(MODELS)) $(WITH)
 
 starter-teachers: setup  ## train small teachers on made shapes: hours on two cores
 	$(BIN)/python -m pipeline.starter.train build/starter-teachers

@@ -11,7 +11,9 @@ import argparse
 import json
 import shlex
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from jobs import commit, options
 from testsets import TESTS, Test
@@ -28,6 +30,7 @@ from trainer import checkpoint, saved  # noqa: E402
 from trainer.checkpoint import Loaded  # noqa: E402
 from trainer.tasks import catalog  # noqa: E402
 from trainer.tasks.features import once  # noqa: E402
+from trainer.tasks.result import Result  # noqa: E402
 from trainer.tasks.teachers import contrasted  # noqa: E402
 
 
@@ -41,7 +44,7 @@ def main() -> None:
     by_collection: dict[str, list[str]] = {}
     for name in arguments.tests:
         collection = TESTS[name].collection
-        if not there(arguments.folder / f"{name}.json", command(TESTS[name], run), weights, points(collection)):
+        if not there(arguments.folder / f"{name}.json", command(TESTS[name], run), weights, points(cache(collection))):
             by_collection.setdefault(collection, []).append(name)
     for names in by_collection.values():
         loaded = loaded or checkpoint.load(run)
@@ -57,9 +60,9 @@ def command(test: Test, run: Path) -> str:
     return shlex.join(words)
 
 
-def points(collection: str) -> str:
-    """Fingerprint of the points of a collection."""
-    return str(open_cache(cache(collection)).record(products.POINTS.name).fingerprint)
+def points(path: Path) -> str:
+    """Fingerprint of the points of a cache."""
+    return str(open_cache(path).record(products.POINTS.name).fingerprint)
 
 
 def cache(collection: str) -> Path:
@@ -67,30 +70,42 @@ def cache(collection: str) -> Path:
     return Path("caches") / f"{collection}.zarr"
 
 
-def there(path: Path, asked: str, weights: str, points: str) -> bool:
+def there(path: Path, asked: str, weights: str, *points: str) -> bool:
     """Whether a test is scored already, of these weights, on these points and by this command."""
     if not path.exists():
         return False
     found = json.loads(path.read_text())
     scores = found.get("result", {"scores": {}})["scores"]  # a test that was skipped has used no points
     used = {scores[name]["points"] for name in ("train", "test") if scores.get(name)}
-    return bool(found["command"] == asked and found["weights"] == weights and used <= {points})
+    return bool(found["command"] == asked and found["weights"] == weights and used <= set(points))
 
 
 def score(loaded: Loaded, test: Test, path: Path) -> None:
     """Measure, and write the file."""
-    began = time.process_time()
-    found = {"command": command(test, loaded.run), "weights": loaded.weights, "commit": commit()}
+    asked = command(test, loaded.run)
     try:
         if test.task == "zeroshot":
             contrasted(loaded.model, test.metric.split()[:1], text=True)
     except UserError as error:
-        found["skipped"] = str(error)
+        write(path, asked, loaded, {"skipped": str(error)})
     else:
-        result = catalog.evaluate(test.task, loaded, open_cache(cache(test.collection)), catalog.options(test.task, test.settings))
-        found |= {"seconds": round(time.process_time() - began, 2), "result": json.loads(result.json())}
+        options = catalog.options(test.task, test.settings)
+        measure(path, asked, loaded, lambda: catalog.evaluate(test.task, loaded, open_cache(cache(test.collection)), options))
+
+
+def measure(path: Path, asked: str, loaded: Loaded, evaluate: Callable[[], Result]) -> None:
+    """Measure, and write the result with the command that gives the same, and its time."""
+    processor, wall = time.process_time(), time.monotonic()
+    result = evaluate()
+    seconds = {"seconds": round(time.process_time() - processor, 2), "wall_seconds": round(time.monotonic() - wall, 2)}
+    write(path, asked, loaded, {**seconds, "result": json.loads(result.json())})
+
+
+def write(path: Path, asked: str, loaded: Loaded, found: dict[str, Any]) -> None:
+    """Write the file of a test."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, (json.dumps(found, indent=1) + "\n").encode())
+    whole = {"command": asked, "weights": loaded.weights, "commit": commit(), **found}
+    write_file(path, (json.dumps(whole, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

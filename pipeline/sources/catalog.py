@@ -61,6 +61,7 @@ SOURCES: Final[dict[str, str]] = {
     "openshape": "pipeline.sources.openshape",
     "ulip": "pipeline.sources.ulip",
     "objaverse": "pipeline.sources.objaverse",
+    "modelnetfewshot": "pipeline.sources.modelnetfewshot",
     "list": "pipeline.sources.listing",
     "hdf5": "pipeline.sources.hdf5",
     "modelnet": "pipeline.sources.modelnet",

@@ -33,16 +33,19 @@ def write_cache(
     arrays: dict[str, NDArray[np.generic]],
     labels: Sequence[int] | None = None,
     classes: tuple[str, ...] = (),
+    names: tuple[str, ...] = ("train", "test"),
+    digests: NDArray[np.uint8] | None = None,
+    failed: Sequence[int] = (),
 ) -> Cache:
-    """A cache of points alone. `arrays` holds `points/xyz` and labels."""
+    """A cache of points alone. `arrays` holds `points/xyz` and labels, `names` the names of the splits, `failed` rows that failed."""
     count = len(ids)
     source = SourceSpec(kind="synthetic", ids=spec.ids_digest(list(ids)))
-    manifest = Manifest(shapes=count, shard=16, source=source, classes=classes, splits=("train", "test"))
+    manifest = Manifest(shapes=count, shard=16, source=source, classes=classes, splits=names)
     cache = store.create(path, manifest, list(ids), list(labels) if labels else [-1] * count, list(splits))
     status = {
-        "status": np.full(count, spec.OK, np.uint8),
+        "status": np.where(np.isin(np.arange(count), failed), spec.FAILED, spec.OK).astype(np.uint8),
         "reason": np.zeros((count, spec.TEXT_BYTES), np.uint8),
-        "source_sha256": np.zeros((count, 32), np.uint8),
+        "source_sha256": np.zeros((count, 32), np.uint8) if digests is None else digests,
         "colored": np.zeros(count, np.uint8),
         "repeated": np.zeros(count, np.uint8),
     }

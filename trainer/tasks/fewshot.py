@@ -1,10 +1,15 @@
 """Few-shot classification: a classifier learns a few classes from a few shapes each, in several folds.
 
     scores = run(stage, train_cache, test_cache, Options(ways=5, shots=10))
+    scores = run(stage, cache, cache, Options(ways=5, shots=10, stored=True))           # the folds that a data set has fixed
 
 Training shapes come from the training split, queries from the test split. The seed and the fold's number decide its classes and shapes.
+Folds that the cache stores (`cache_schema.folds`), as the published ones of ModelNet40, are taken as they are: a fold has two splits of
+its own, and nothing else is read for it.
 """
 
+import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -14,6 +19,8 @@ from torch import nn
 
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
+from cache_schema.folds import Fold
+from cache_schema.folds import folds as folds_of
 from cache_schema.settings import refuse_unread
 from cache_schema.store import Cache
 from trainer.classifiers import Trained
@@ -25,7 +32,7 @@ from trainer.tasks.features import Body, Pool, extract, seeded
 from trainer.tasks.finetune import FROZEN, Training, arithmetic, described, fit
 from trainer.tasks.predictions import UNTESTED, predictions
 from trainer.tasks.protocol import told
-from trainer.tasks.result import Scores
+from trainer.tasks.result import Data, Scores
 from trainer.tasks.shapes import Shapes, matched, of_split, some
 
 
@@ -43,6 +50,10 @@ class Options:
     queries: int = 20
     """Number of test shapes of each class; all if a class has fewer."""
     folds: int = 10
+    """Number of folds."""
+    stored: bool = told(False)
+    """Take the first `folds` folds of `ways` classes and `shots` shapes that the cache stores, with all of their queries, instead of
+    dealing folds here. The source `modelnetfewshot` stores the published ones of ModelNet40."""
     by: Literal["svm", "finetune"] = told("svm")
     """Classifier: a linear SVM on frozen features, or fine-tuning with the settings of `training`."""
     c: float = 1.0
@@ -59,6 +70,9 @@ class Options:
         if self.c <= 0:
             raise UserError(f"c must be positive, got {self.c}")
         refuse_unread(self, ["training" if self.by == "svm" else "c"], f"by={self.by}")
+        if self.stored:
+            refuse_unread(self, ["train_split", "test_split", "queries"], "stored=true, where each fold has its own splits")
+            refuse_unread(self, ["seed"] if self.by == "svm" else [], "stored=true and by=svm, where nothing is drawn")
 
 
 SMOKE: Final = Options(ways=2, shots=1, queries=2, folds=2)
@@ -66,12 +80,33 @@ KEEPS: Final = True
 """Whether `--keep` can keep a classifier of this task."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """One fold: its training shapes and its queries, which have the same classes."""
+
+    support: Shapes
+    queries: Shapes
+    features: tuple[NDArray[np.float32], NDArray[np.float32]] | None
+    """Features of the training shapes and of the queries, [m, F] each, which only the SVM needs."""
+    asked: NDArray[np.int64]
+    """Index of each query among all test shapes. [m]"""
+
+
 def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -> Scores:
     """Accuracy in each fold."""
-    train, test, notes = matched(of_split(train_cache, options.train_split), of_split(test_cache, options.test_split))
+    known = folds_of(train_cache.manifest.splits)
+    if known and not options.stored:
+        raise UserError(
+            f"{train_cache.path} stores the folds of a data set, and folds that are dealt here would mix them: take them by --set "
+            "stored=true"
+        )
     body = Body.of(stage, options.pool)
-    if options.by == "svm":
-        of_train, of_test = extract(body, train, 0).numpy(), extract(body, test, 0).numpy()
+    if options.stored:
+        train, test, notes, given = _stored(body, train_cache, test_cache, options)
+        of_train, shapes, tested = _whole(train, options, "train"), test, _whole(test, options, "test")
+    else:
+        train, shapes, notes = matched(of_split(train_cache, options.train_split), of_split(test_cache, options.test_split))
+        of_train, tested, given = train.data, shapes.data, _dealt(body, train, shapes, options)
     values: list[float] = []
     kept: Trained | None = None
     tuned: Body
@@ -79,12 +114,12 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     seen: set[int] = set()  # different test shapes: folds may share some
     every: list[NDArray[np.int64]] = []
     tuning: tuple[str, ...] = ()
-    for fold in range(options.folds):
-        learned, asked = deal(train, test, options, fold)
-        support, queries, _ = matched(train.of(learned), test.of(asked))
+    for fold, one in enumerate(given):
+        support, queries = one.support, one.queries
         if options.by == "svm":
-            probe = svm.fit(of_train[learned], support.labels, options.c)
-            predicted, tuned, head = probe.predict(of_test[asked]), body, svm.voting(probe, options.ways)
+            assert one.features is not None
+            probe = svm.fit(one.features[0], support.labels, options.c)
+            predicted, tuned, head = probe.predict(one.features[1]), body, svm.voting(probe, options.ways)
         else:
             with seeded(options.seed + fold, body.device):
                 *_, (tuned, head) = fit(body, support, options.training, options.seed + fold)
@@ -92,20 +127,96 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
             tuning = described(tuned, head, options.training)
         seen.update(queries.rows.tolist())
         values.append(100 * float((predicted == queries.labels).mean()))
-        every.append(_among(test, asked, queries, predicted))
+        every.append(_among(shapes, one.asked, queries, predicted))
         if fold == 0:
             kept = _first(tuned, head, support, queries, values[0], options)
     form = f"{options.ways}-way {options.shots}-shot" + (f" {options.training.tune}" if options.by == "finetune" else "")
     return Scores(
-        train=train.data,
-        test=test.data,
+        train=of_train,
+        test=tested,
         metrics=(counted("accuracy", values, "folds", len(seen), 100 / options.ways, headline=True),),
-        variant=form,
-        predictions=(predictions("accuracy", test, every),),
+        variant=form + " in stored folds" * options.stored,
+        predictions=(predictions("accuracy", shapes, every),),
         precision=arithmetic(options.training, body.device).precision if options.by == "finetune" else "",
-        notes=(*notes, *body.notes(test, train), *tuning),
+        notes=(*notes, *body.notes(shapes, train), *tuning),
         trained=kept,
     )
+
+
+# ------------------------------------------------------------------------------------------------------------------ folds
+
+
+def _dealt(body: Body, train: Shapes, test: Shapes, options: Options) -> Iterator[Given]:
+    """Folds that are dealt here, one after the other."""
+    features = None
+    if options.by == "svm":
+        features = extract(body, train, 0).numpy(), extract(body, test, 0).numpy()
+    for fold in range(options.folds):
+        learned, asked = deal(train, test, options, fold)
+        support, queries, _ = matched(train.of(learned), test.of(asked))
+        own = None if features is None else (features[0][learned], features[1][asked])
+        yield Given(support=support, queries=queries, features=own, asked=asked)
+
+
+def _stored(body: Body, train_cache: Cache, test_cache: Cache, options: Options) -> tuple[Shapes, Shapes, tuple[str, ...], Iterator[Given]]:
+    """The folds that a cache stores: all their training shapes and queries, notes, and the folds one after the other.
+
+    Raises:
+        UserError: the test cache is another one, there are too few folds, or shapes of a fold are missing.
+    """
+    if train_cache.home != test_cache.home:
+        raise UserError(f"stored=true takes training shapes and queries of one cache: leave out the test cache {test_cache.path}")
+    known = folds_of(train_cache.manifest.splits)
+    fitting = [fold for fold in known if (fold.ways, fold.shots) == (options.ways, options.shots)][: options.folds]
+    if len(fitting) < options.folds:
+        sizes = sorted({(fold.ways, fold.shots) for fold in known})
+        there = ", ".join(f"{sum((f.ways, f.shots) == size for f in known)} of {size[0]}-way {size[1]}-shot" for size in sizes) or "none"
+        raise UserError(
+            f"{train_cache.path} stores {len(fitting)} folds of {options.ways}-way {options.shots}-shot, and {options.folds} are asked "
+            f"for; it has {there}: set ways, shots and folds to what is there, or stored=false to deal folds from another cache"
+        )
+    pairs = [(of_split(train_cache, fold.train), of_split(train_cache, fold.test)) for fold in fitting]
+    for fold, (support, _) in zip(fitting, pairs, strict=True):
+        counts = np.bincount(support.labels)
+        if sorted(counts[counts > 0].tolist()) != [options.shots] * options.ways:
+            raise UserError(
+                f"{support.name} has {len(support)} usable shapes of {np.count_nonzero(counts)} classes, and fold {fold.number} needs "
+                f"{options.shots} of each of {options.ways}: some failed; `mmpd-cache status {train_cache.path}` says why"
+            )
+    train, test = (
+        dataclasses.replace(shapes[0], rows=np.concatenate([s.rows for s in shapes]), labels=np.concatenate([s.labels for s in shapes]))
+        for shapes in zip(*pairs, strict=True)
+    )
+
+    def folds() -> Iterator[Given]:
+        start = 0
+        for own in pairs:
+            support, queries, _ = matched(*own)
+            asked = np.arange(start, start := start + len(queries))
+            features = (extract(body, support, 0).numpy(), extract(body, queries, 0).numpy()) if options.by == "svm" else None
+            yield Given(support=support, queries=queries, features=features, asked=asked)
+
+    return train, test, _doubts(fitting, pairs), folds()
+
+
+def _doubts(fitting: list[Fold], pairs: list[tuple[Shapes, Shapes]]) -> tuple[str, ...]:
+    """Notes on folds of which a query is the same data as a training shape, or could not be built."""
+    cache = pairs[0][0].cache
+    digests, split, known = cache.column("source_sha256"), cache.column("split"), cache.manifest.splits
+    repeated, lacking = [], []
+    for fold, (support, queries) in zip(fitting, pairs, strict=True):
+        learned = {digests[row].tobytes() for row in support.rows}
+        if count := sum(digests[row].tobytes() in learned for row in queries.rows):
+            repeated.append(f"{count} of {len(queries)} in fold {fold.number}")
+        if count := int((split == known.index(fold.test)).sum()) - len(queries):
+            lacking.append(f"{count} of {len(queries) + count} in fold {fold.number}")
+    said = {"that are also training shapes of their fold": repeated, "that could not be built and are left out": lacking}
+    return tuple(f"queries {what}: {', '.join(told)}" for what, told in said.items() if told)
+
+
+def _whole(shapes: Shapes, options: Options, side: Literal["train", "test"]) -> Data:
+    """The description of all training shapes, or all queries, of the stored folds."""
+    return dataclasses.replace(shapes.data, split=f"{options.ways}way{options.shots}shot-folds-{side}")
 
 
 def _among(test: Shapes, asked: NDArray[np.int64], queries: Shapes, predicted: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,0 +1,483 @@
+"""The data sets of the paper's table in their official layouts: how they are found in a folder, what is built of each, and its tests.
+
+    found, left = look(Path("/data"))            # {"modelnet40": Found(...)}, and a sentence for each data set that is not there
+
+To add a data set or a test, add an entry to `DATA_SETS`. Folders are known by their official names, at the location and up to two folders
+below it; whether one really is the data set is asked of the source that will read it.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from jobs import options
+
+from pipeline.sources import modelnetfewshot
+from pipeline.sources.catalog import SOURCES
+from trainer.tasks.protocol import TASKS
+
+LINK: Final = "DATA"
+"""Name of the link to the folder of the data sets, in the folder of the results. All commands are run beside it."""
+DEPTH: Final = 2
+"""Number of folders below the location that are looked into."""
+LEARN: Final = "shapenet55"
+"""The data set that every row is trained on."""
+LISTS: Final = "ShapeNet-55"
+"""Folder with the usual lists of ShapeNet's training and test shapes."""
+FOLDS: Final = 10
+"""Number of published few-shot folds of each kind."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """One official layout of a data set."""
+
+    kind: str
+    """The source that reads it."""
+    folder: str
+    """Pattern of the folder's name, in small letters."""
+    expected: str
+    """How it looks, for people."""
+    files: tuple[str, ...] = ()
+    """Patterns of files below the folder, each of which must be there."""
+    settings: tuple[str, ...] = ()
+    """Settings of the build that this layout needs."""
+    note: str = ""
+    """What a reader of numbers on it must know."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build:
+    """One cache of a data set."""
+
+    name: str
+    """Name of the cache: `caches/NAME.zarr`."""
+    recipe: str = "points"
+    settings: tuple[str, ...] = ()
+    objects: bool = True
+    """Whether its rows are single objects, which get as many points as the encoder reads. Scenes have their recipe's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Test:
+    """An evaluation: `mmpd-train eval TASK RUN caches/CACHE.zarr --set ...`. It gives one or two columns."""
+
+    name: str
+    cache: str
+    task: str
+    columns: tuple[tuple[str, str], ...]
+    """(title of a column, name of the metric in the result). An empty name is that of the headline metric."""
+    settings: tuple[str, ...] = ()
+    by_family: Mapping[str, tuple[str, ...]] | None = None
+    """More settings by the family of the encoder; those of the key `` for all others."""
+    epochs: str = ""
+    """The setting that says how long it trains; empty if it trains nothing."""
+    usual: int = 0
+    """Number of epochs in the papers."""
+    shapes: int = 0
+    """Number of training shapes of all its trainings together; 0 for those of the cache, once for each seed."""
+    seeds: bool = False
+    """Whether it is repeated with several seeds."""
+    scratch: bool = False
+    """Whether the task can begin with new random weights for each seed, as the row without pre-training should."""
+    labels: bool = False
+    """Whether it compares with class names, which only runs of stage 1 can."""
+    small: tuple[str, ...] = ()
+    """Settings that take the place of `settings` and `by_family` in a trial of the commands."""
+    weight: float = 1.0
+    """How much more than a pre-training pass a pass over one shape or scene costs, about: tokens over tokens."""
+    differs: str = ""
+    """How the papers' evaluation differs from ours, apart from what holds for all tests."""
+
+    def __post_init__(self) -> None:
+        assert self.task in TASKS and bool(self.epochs) == bool(self.usual) and self.columns and self.weight > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """A data set of the table."""
+
+    about: str
+    places: tuple[Place, ...]
+    """Its layouts, the best one first."""
+    builds: tuple[Build, ...]
+    tests: tuple[Test, ...] = ()
+    learned: float = 1.0
+    """Share of its rows that is trained on, for the estimate of time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A data set that is there."""
+
+    place: Place
+    path: Path
+    """Its folder, relative to the location."""
+    settings: tuple[str, ...] = ()
+    """Settings of the build that depend on what lies beside it."""
+    notes: tuple[str, ...] = ()
+    lacking: dict[str, str] = field(default_factory=dict)
+    """By test that cannot be done: what it lacks."""
+
+    @property
+    def location(self) -> str:
+        """The argument of a build."""
+        return str(Path(LINK, self.path))
+
+
+SCALED: Final = ("rotate=false", "scale=0.6667,1.5", "shift=0.2")
+"""The augmentation with which the papers fine-tune on ModelNet40, as in Point-MAE."""
+BEST: Final = (
+    "the papers take the epoch and often the seed that are best on the test shapes, and some let votes decide; here it is the last epoch, "
+    "and the mean over all seeds. `--peer-protocol` of `mmpd-train eval` gives both"
+)
+TOKENS: Final = "the papers read 2,048 points in 128 groups with a plain Transformer; here it reads as many as in its pre-training"
+
+
+def _classified(name: str, title: str, cache: str, differs: str, *augment: str) -> Test:
+    return Test(
+        name=name,
+        cache=cache,
+        task="classify",
+        columns=((title, "accuracy"),),
+        settings=tuple(f"augment.{one}" for one in augment),
+        epochs="epochs",
+        usual=300,
+        seeds=True,
+        scratch=True,
+        small=("batch=4",),
+        differs=differs,
+    )
+
+
+def _scanned(variant: str) -> DataSet:
+    nobg = "_nobg" * (variant == "OBJ_ONLY")
+    ending = "_augmentedrot_scale75" * (variant == "PB_T50_RS")
+    files = tuple(f"main_split{nobg}/{side}_objectdataset{ending}.h5" for side in ("training", "test"))
+    name = variant.lower()
+    place = Place(
+        kind="hdf5",
+        folder=r"scanobjectnn|h5_files",
+        expected=f"ScanObjectNN/ or h5_files/ with {' and '.join(files)}",
+        files=files,
+        settings=(f"source.variant={variant}",),
+    )
+    differs = f"{TOKENS}. Fine-tuning rotates about the vertical, as ReCon's and its followers' does and Point-MAE's does not"
+    return DataSet(
+        about=f"ScanObjectNN, {variant}",
+        places=(place,),
+        builds=(Build(name=name),),
+        tests=(_classified(variant, variant, name, differs),),
+        learned=0.8,
+    )
+
+
+def _few(ways: int, shots: int) -> Test:
+    return Test(
+        name=f"{ways}-way {shots}-shot",
+        cache="fewshot",
+        task="fewshot",
+        columns=((f"MN40 {ways}w{shots}s", "accuracy"),),
+        settings=(
+            "stored=true",
+            f"ways={ways}",
+            f"shots={shots}",
+            f"folds={FOLDS}",
+            "by=finetune",
+            *(f"training.augment.{one}" for one in SCALED),
+        ),
+        epochs="training.epochs",
+        usual=150,
+        shapes=ways * shots * FOLDS,
+        small=("stored=true", f"ways={ways}", f"shots={shots}", f"folds={FOLDS}", "by=finetune", "training.batch=8"),
+        differs="the published folds are taken as they are. The papers keep a head for all 40 classes; here it has those of the fold",
+    )
+
+
+DATA_SETS: Final[dict[str, DataSet]] = {
+    LEARN: DataSet(
+        about="ShapeNet-55, for pre-training",
+        places=(
+            Place(
+                kind="shapenet",
+                folder=r"shapenetcore\.?v[12]",
+                expected="ShapeNetCore.v2/SYNSET/MODEL/models/model_normalized.obj, with ShapeNet55-34/ShapeNet-55/{train,test}.txt",
+                settings=("source.textures=grey",),
+            ),
+            Place(
+                kind="shapenet",
+                folder=r"shapenet[-_]?55.*",
+                expected="ShapeNet55-34/shapenet_pc/SYNSET-MODEL.npy and ShapeNet55-34/ShapeNet-55/{train,test}.txt",
+                files=("shapenet_pc/*.npy", f"{LISTS}/*.txt"),
+                note="the teachers saw pictures of clouds, not of meshes: there were no meshes (ShapeNetCore.v2)",
+            ),
+        ),
+        builds=(Build(name=LEARN, recipe="pictures"),),
+        learned=0.8,
+    ),
+    "obj_bg": _scanned("OBJ_BG"),
+    "obj_only": _scanned("OBJ_ONLY"),
+    "pb_t50_rs": _scanned("PB_T50_RS"),
+    "modelnet40": DataSet(
+        about="ModelNet40",
+        places=(
+            Place(
+                kind="hdf5",
+                folder=r"modelnet40_ply_hdf5_2048",
+                expected="modelnet40_ply_hdf5_2048/ply_data_{train,test}*.h5 with shape_names.txt",
+                files=("ply_data_train*.h5", "ply_data_test*.h5", "shape_names.txt"),
+            ),
+            Place(
+                kind="folder",
+                folder=r"modelnet40_normal_resampled",
+                expected="modelnet40_normal_resampled/CLASS/*.txt with modelnet40_{train,test}.txt",
+                files=("*/*.txt", "modelnet40_train.txt", "modelnet40_test.txt"),
+            ),
+            Place(
+                kind="modelnet",
+                folder=r"modelnet40",
+                expected="ModelNet40/CLASS/{train,test}/*.off",
+                files=("*/train/*.off", "*/test/*.off"),
+            ),
+        ),
+        builds=(Build(name="modelnet40"),),
+        tests=(
+            Test(
+                name="ModelNet40 SVM",
+                cache="modelnet40",
+                task="svm",
+                columns=(("MN40 SVM", "accuracy"),),
+                small=("c=0.1", "repeats=1"),
+                differs="the papers choose C on the test shapes; here cross-validation on training shapes does. The value is the mean over "
+                "stored blocks",
+            ),
+            _classified(
+                "ModelNet40 fine-tuned", "MN40 fine-tuned", "modelnet40", "single pass; the papers' higher numbers are votes", *SCALED
+            ),
+            Test(
+                name="ModelNet40 zero-shot",
+                cache="modelnet40",
+                task="zeroshot",
+                columns=(("MN40 zero-shot", ""),),
+                settings=("labels=modelnet40",),
+                labels=True,
+                small=("labels=modelnet40", "repeats=1"),
+                differs="64 sentences for each class name, in the words of the first teacher that reads text, mean of both heads, which "
+                "stage 1 alone has",
+            ),
+        ),
+        learned=0.8,
+    ),
+    "fewshot": DataSet(
+        about="the published few-shot folds of ModelNet40",
+        places=(
+            Place(
+                kind="modelnetfewshot",
+                folder=r"modelnet_?few_?shot",
+                expected="ModelNetFewshot/5way_10shot/{0..9}.pkl, and 5way_20shot, 10way_10shot, 10way_20shot",
+            ),
+        ),
+        builds=(Build(name="fewshot"),),
+        tests=tuple(_few(ways, shots) for ways in (5, 10) for shots in (10, 20)),
+    ),
+    "shapenetpart": DataSet(
+        about="ShapeNetPart, part segmentation",
+        places=(
+            Place(
+                kind="shapenetpart",
+                folder=r"shapenetcore_partanno\w*|hdf5_data|shapenet_?part\w*",
+                expected="shapenetcore_partanno_segmentation_benchmark_v0_normal/ with train_test_split/, or hdf5_data/ply_data_*.h5",
+            ),
+        ),
+        builds=(Build(name="shapenetpart"),),
+        tests=(
+            Test(
+                name="ShapeNetPart",
+                cache="shapenetpart",
+                task="parts",
+                columns=(("Part mIoU_C", "mIoU over categories"), ("Part mIoU_I", "mIoU over shapes")),
+                by_family={"": ("groups=128", "group_size=32", "points=2048"), "pointm2ae": ("points=2048",)},
+                epochs="epochs",
+                usual=300,
+                seeds=True,
+                scratch=True,
+                small=("batch=4",),
+                weight=2.0,
+                differs="the published loops step the optimiser twice for each batch, ours once; they draw 2,048 points with repetition",
+            ),
+        ),
+        learned=0.83,
+    ),
+    "s3dis": DataSet(
+        about="S3DIS, segmentation of Area 5",
+        places=(
+            Place(
+                kind="s3dis",
+                folder=r"stanford3ddataset_v1\.2\w*|stanford_indoor3d|s3dis\w*|trainval_fullarea",
+                expected="Stanford3dDataset_v1.2_Aligned_Version/Area_1/... or stanford_indoor3d/Area_1_office_1.npy",
+            ),
+        ),
+        builds=(Build(name="s3dis", recipe="scenes", objects=False),),
+        tests=(
+            Test(
+                name="S3DIS Area 5",
+                cache="s3dis",
+                task="scenes",
+                columns=(("S3DIS mAcc", "mAcc"), ("S3DIS mIoU", "mIoU")),
+                by_family={"": ("groups=128", "group_size=32", "points=2048"), "pointm2ae": ("points=2048",)},
+                epochs="epochs",
+                usual=60,
+                seeds=True,
+                scratch=True,
+                small=("batch=4",),
+                weight=2.0,
+                differs="the papers average over random blocks of Area 5; here every point of a room counts once, with the mean of its "
+                "probabilities. Both see coordinates without colours",
+            ),
+        ),
+        learned=0.75,
+    ),
+    "scannet": DataSet(
+        about="ScanNet, detection and segmentation",
+        places=(
+            Place(
+                kind="scannet",
+                folder=r"scannet\w*|scans",
+                expected="scannet/scans/SCENE/SCENE_vh_clean_2.ply or scannet_train_detection_data/SCENE_vert.npy, and "
+                "scannetv2_{train,val}.txt",
+            ),
+        ),
+        builds=(Build(name="scannet", recipe="whole-scenes", objects=False), Build(name="scannet-columns", recipe="scenes", objects=False)),
+        tests=(
+            Test(
+                name="ScanNet detection",
+                cache="scannet",
+                task="detect",
+                columns=(("ScanNet AP25", "AP25"), ("ScanNet AP50", "AP50")),
+                by_family={"": ("groups=1024",), "pointm2ae": ("groups=256",)},
+                epochs="epochs",
+                usual=1080,
+                seeds=True,
+                scratch=True,
+                small=("queries=16", "model.layers=1", "model.dim=24", "model.heads=2", "augment.turn=0"),
+                weight=16.0,
+                differs="Point-M2AE pre-trains on ScanNet itself, and others set a network before the encoder (`model.pre_encoder`); here "
+                "the encoder of the row reads the scene",
+            ),
+            Test(
+                name="ScanNet segmentation",
+                cache="scannet-columns",
+                task="scenes",
+                columns=(("ScanNet mIoU", "mIoU"),),
+                by_family={"": ("groups=128", "group_size=32", "points=2048"), "pointm2ae": ("points=2048",)},
+                epochs="epochs",
+                usual=60,
+                seeds=True,
+                scratch=True,
+                small=("batch=4",),
+                weight=2.0,
+                differs="on the split val, and on columns of one metre; no paper of the table gives it",
+            ),
+        ),
+        learned=0.8,
+    ),
+}
+
+TESTS: Final = {test.name: test for one in DATA_SETS.values() for test in one.tests}
+
+
+# ----------------------------------------------------------------------------------------------------------------- finding
+
+
+def look(location: Path, only: Mapping[str, object] | None = None) -> tuple[dict[str, Found], dict[str, str]]:
+    """Look for the data sets.
+
+    Args:
+        location: the folder that holds them.
+        only: names of the data sets to look for; None for all.
+
+    Returns:
+        The data sets that are there; and for each other one what is expected, or what the folder that was found lacks.
+    """
+    folders = list(_folders(location, DEPTH))
+    found: dict[str, Found] = {}
+    left: dict[str, str] = {}
+    for name, data_set in DATA_SETS.items():
+        if only is not None and name not in only:
+            continue
+        reasons: list[str] = []
+        for place in data_set.places:
+            for path in (path for path in folders if re.fullmatch(place.folder, path.name.lower())):
+                if reason := _lacks(path, place):
+                    reasons.append(f"{path.relative_to(location)} {reason}")
+                elif name not in found:
+                    found[name] = _found(name, path, place, location, folders)
+        if name not in found:
+            expected = "; or ".join(place.expected for place in data_set.places)
+            left[name] = "; ".join((f"expected {expected}", *reasons))
+    return found, left
+
+
+def _folders(location: Path, depth: int) -> Iterator[Path]:
+    """Folders at a location and below it, the upper ones first, each level by name. The location itself comes first."""
+    level = [location]
+    for below in range(depth + 1):
+        yield from level
+        if below < depth:
+            level = [Path(item.path) for folder in level for item in sorted(os.scandir(folder), key=lambda one: one.name) if _enters(item)]
+
+
+def _enters(item: "os.DirEntry[str]") -> bool:
+    return item.is_dir() and not item.name.startswith(".")
+
+
+def _lacks(path: Path, place: Place) -> str:
+    """Why a folder with the right name is not this layout; empty if it is."""
+    missing = [pattern for pattern in place.files if next(path.glob(pattern), None) is None]
+    if missing:
+        more = "; pickles (.dat) are not read" if next(path.glob("*.dat"), None) else ""
+        return f"lacks {', '.join(missing)}{more}"
+    module = __import__(SOURCES[place.kind], fromlist=["recognises"])
+    return "" if module.recognises(str(path)) else f"is not what the source {place.kind} reads: {module.LOOKS_FOR}"
+
+
+def _found(name: str, path: Path, place: Place, location: Path, folders: list[Path]) -> Found:
+    """A data set, with the settings that depend on what lies beside it."""
+    settings, notes, lacking = list(place.settings), [place.note] * bool(place.note), dict[str, str]()
+    if name == LEARN and not place.files:  # meshes: the lists are of other people
+        lists = next((one for one in folders if one.name == LISTS and next(one.glob("train*.txt"), None)), None)
+        lists = lists or next((one / LISTS for one in folders if next((one / LISTS).glob("train*.txt"), None)), None)
+        if lists is not None:
+            settings.append(f"source.lists={Path(LINK, lists.relative_to(location))}")
+        else:
+            settings.append("source.split=0.8")
+            notes.append(
+                f"no {LISTS}/train.txt was found, so 80 % of the meshes were trained on, chosen by a hash; the papers train on the list of "
+                "Point-BERT (41,952 shapes)"
+            )
+    if name == "fewshot":
+        for test in DATA_SETS[name].tests:
+            if len(_folds(path, test.name)) < FOLDS:
+                lacking[test.name] = f"{len(_folds(path, test.name))} of {FOLDS} folds in {path.relative_to(location)}"
+    return Found(place=place, path=path.relative_to(location), settings=tuple(settings), notes=tuple(notes), lacking=lacking)
+
+
+def _folds(path: Path, test: str) -> list[Path]:
+    """The files of the folds of a few-shot test."""
+    ways, shots = re.findall(r"\d+", test)
+    return [
+        file for file in path.glob("*/*.pkl") if (way := modelnetfewshot.FILE.fullmatch(str(file))) and way.groups()[:2] == (ways, shots)
+    ]
+
+
+# ----------------------------------------------------------------------------------------------------------------- commands
+
+
+def build(one: Build, found: Found, settings: tuple[str, ...]) -> tuple[str, ...]:
+    """The command that builds a cache."""
+    words = ("mmpd-cache", "build", found.location, f"caches/{one.name}.zarr", "--recipe", one.recipe)
+    kind = f"source.kind={found.place.kind}"
+    return (*words, *options([kind, *one.settings, *found.settings, *settings]))

@@ -1,0 +1,249 @@
+"""The paper's table from the results that are there: paper.json with everything, paper.md with the table and what a reader must know.
+
+    text = write(paper, {"s3dis": "expected ..."})
+
+A number counts only if it comes from the command that is planned now, and from the weights that its run has now. All are of the last epoch.
+"""
+
+import json
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from jobs import Ledger, commit, told
+from official import BEST, DATA_SETS, TESTS, Test
+
+from cache_schema.errors import UserError
+from cache_schema.files import write_file
+from cache_schema.spec import from_json
+from trainer import saved
+from trainer.tasks.result import Metric, Result
+
+if TYPE_CHECKING:
+    from paper import Paper, Row
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A row of somebody's paper."""
+
+    name: str
+    values: Mapping[str, float]
+    """By column, in percent."""
+    source: str
+
+
+PUBLISHED: Final = (
+    Published(
+        name="MMPD, Point-M2AE",
+        values={"OBJ_BG": 96.1, "OBJ_ONLY": 94.2, "PB_T50_RS": 91.2},
+        source="abstract of Multimodal Masked Point Distillation (https://openreview.net/forum?id=Gxb3z4VlM7)",
+    ),
+    Published(
+        name="ReCon",
+        values={"OBJ_BG": 95.2, "OBJ_ONLY": 93.6, "PB_T50_RS": 90.6},
+        source="https://arxiv.org/abs/2302.02318, best epoch of the best of eight seeds",
+    ),
+    Published(
+        name="Point-M2AE",
+        values={"PB_T50_RS": 88.1},
+        source="about this much under the same rotation augmentation, which its own paper does not use",
+    ),
+)
+"""Rows of papers. They were measured by their authors, not here."""
+COLUMNS: Final = {title: (test.name, metric) for test in TESTS.values() for title, metric in test.columns}
+"""By title of a column: its test, and the name of its metric."""
+
+
+def write(paper: "Paper", left: Mapping[str, str]) -> str:
+    """Write paper.json and paper.md. `left`: what was left out, with the reason. Returns the table."""
+    data = gathered(paper, left)
+    write_file(paper.folder / "paper.json", (json.dumps(data, indent=1) + "\n").encode())
+    text = markdown(data)
+    write_file(paper.folder / "paper.md", text.encode())
+    return text
+
+
+def gathered(paper: "Paper", left: Mapping[str, str]) -> dict[str, Any]:
+    """Everything that a reader of the numbers needs."""
+    ledger, asked = Ledger(paper.folder), paper.asked
+    numbers, stale = list[dict[str, Any]](), list[str]()
+    for row in paper.rows.values():
+        for test in paper.tests(row):
+            scores = list(_scores(paper, row, test, stale))
+            numbers += [_number(row.name, title, metric, test, scores) for title, metric in test.columns if scores]
+    rows = {
+        name: {
+            "about": row.about,
+            "recipe": row.recipe,
+            "stage": row.stage,
+            "epochs": paper.configs[name].optim.epochs,
+            "guide": row.first,
+            "commands": [told(record["command"]) for seed in range(asked.runs) if (record := ledger.read(f"train/{row.run(seed)}"))],
+            "processor_seconds": [ledger.seconds(f"train/{row.run(seed)}") for seed in range(asked.runs)],
+        }
+        for name, row in paper.rows.items()
+    }
+    return {
+        "settings": {
+            "encoder": asked.encoder,
+            "points": asked.points,
+            "teachers": list(asked.teachers),
+            "captioner": asked.captioner,
+            "seeds": asked.seeds,
+            "runs": asked.runs,
+            "epochs": asked.epochs,
+            "small": asked.small,
+        },
+        "protocol": "last epoch",
+        "commit": commit(),
+        "data": {
+            name: {"about": DATA_SETS[name].about, "folder": str(found.path), "source": found.place.kind, "notes": list(found.notes)}
+            for name, found in paper.found.items()
+        },
+        "left_out": dict(left),
+        "not_current": stale,
+        "rows": rows,
+        "numbers": numbers,
+        "published": [{"row": one.name, "values": dict(one.values), "source": one.source} for one in PUBLISHED],
+    }
+
+
+def _scores(paper: "Paper", row: "Row", test: Test, stale: list[str]) -> Iterator[tuple[dict[str, Any], Result]]:
+    """The results of a test that are there, one for each pre-training. `stale` gets the files of other commands or weights."""
+    for seed in range(paper.asked.runs):
+        path = paper.folder / "scores" / row.run(seed) / f"{test.name}.json"
+        if not path.exists():
+            continue
+        record = json.loads(path.read_text())
+        run = paper.folder / "runs" / row.run(seed)
+        if record["command"] != paper.eval(test, row, seed) or record["weights"] != saved.weights(run):
+            stale.append(str(path.relative_to(paper.folder)))
+            continue
+        yield record, from_json(Result, record["result"])
+
+
+def _metric(name: str, result: Result) -> Metric:
+    """A metric of a result by name; without one, the first headline metric."""
+    for one in result.scores.metrics:
+        if one.name == name or (not name and one.headline):
+            return one
+    raise UserError(f"the result of {result.title} has no metric {name!r}: it has {', '.join(one.name for one in result.scores.metrics)}")
+
+
+def _number(row: str, title: str, name: str, test: Test, scores: Sequence[tuple[dict[str, Any], Result]]) -> dict[str, Any]:
+    """One cell. With one pre-training, its values are those of the fine-tunings, folds or blocks; with several, the means of the runs."""
+    metrics = [_metric(name, result) for _, result in scores]
+    several = len(metrics) > 1
+    values = [metric.mean for metric in metrics] if several else list(metrics[0].values)
+    first = metrics[0]
+    return {
+        "row": row,
+        "column": title,
+        "test": test.name,
+        "metric": first.name,
+        "values": values,
+        "over": "pre-trainings" if several else first.over,
+        "each": [list(metric.values) for metric in metrics],
+        "mean": statistics.fmean(values),
+        "deviation": statistics.stdev(values) if len(values) > 1 else None,
+        "test_shapes": first.shapes,
+        "chance": first.chance,
+        "precision": scores[0][1].scores.precision,
+        "commands": [record["command"] for record, _ in scores],
+        "processor_seconds": [record["seconds"] for record, _ in scores],
+        "commits": [record["commit"] for record, _ in scores],
+        "weights": [record["weights"] for record, _ in scores],
+        "notes": list(dict.fromkeys(note for _, result in scores for note in result.scores.notes)),
+    }
+
+
+# -------------------------------------------------------------------------------------------------------------------- text
+
+
+def markdown(data: Mapping[str, Any]) -> str:
+    """The table in Markdown, and below it what a reader must know."""
+    return "\n".join([*_head(data), "", *_table(data), "", *_below(data), ""])
+
+
+def _head(data: Mapping[str, Any]) -> Iterator[str]:
+    own = data["settings"]
+    yield "# The table of the paper\n"
+    if own["small"]:
+        yield "**A trial of the commands at sizes that mean nothing.**\n"
+    words = (
+        f"Encoder `{own['encoder']}`, {own['points']} points a shape, teachers {', '.join(own['teachers'])}, captions by {own['captioner']}"
+    )
+    yield f"{words}; epochs {own['epochs']} of the usual ones." if own["epochs"].endswith("x") else f"{words}; {own['epochs']} epochs."
+    yield (
+        "Percent, after the last epoch: mean ± deviation (number of values). The values are fine-tunings with different seeds, the ten "
+        "folds of few-shot tests, or stored blocks of points"
+        + (
+            f"; with {own['runs']} pre-trainings of each row, they are the means of these."
+            if own["runs"] > 1
+            else ", all of one pre-training."
+        )
+    )
+    yield "Rows in italics are published by their authors; they were not measured here."
+
+
+def _table(data: Mapping[str, Any]) -> Iterator[str]:
+    cells = {(one["row"], one["column"]): _cell(one) for one in data["numbers"]}
+    published = {(one["row"], column): f"{value:.1f}" for one in data["published"] for column, value in one["values"].items()}
+    columns = [title for title in COLUMNS if any(column == title for _, column in cells)]
+    if not columns:
+        yield "There is no number yet."
+        return
+    yield f"| row | epochs | {' | '.join(columns)} |"
+    yield "|---|---" + "|---" * len(columns) + "|"
+    for name, row in data["rows"].items():
+        if any((name, title) in cells for title in columns):
+            epochs = _epochs(data, name)
+            yield f"| {name}: {row['about']} | {epochs} | {' | '.join(cells.get((name, title), '') for title in columns)} |"
+    for one in data["published"]:
+        if any((one["row"], title) in published for title in columns):
+            values = [f"*{value}*" if (value := published.get((one["row"], title))) else "" for title in columns]
+            yield f"| *{one['row']} (published, not ours)* |  | {' | '.join(values)} |"
+
+
+def _epochs(data: Mapping[str, Any], name: str) -> str:
+    """The epochs of a row and of its guide: `250 + 300`."""
+    row = data["rows"][name]
+    return f"{data['rows'][row['guide']]['epochs']} + {row['epochs']}" if row["guide"] else str(row["epochs"])
+
+
+def _cell(one: Mapping[str, Any]) -> str:
+    spread = "" if one["deviation"] is None else f" ± {one['deviation']:.1f}"
+    return f"{one['mean']:.1f}{spread} ({len(one['values'])})"
+
+
+def _below(data: Mapping[str, Any]) -> Iterator[str]:
+    yield "## How the papers measure, and we\n"
+    yield f"- Everywhere: {BEST}."
+    there = {one["test"] for one in data["numbers"]}
+    for name, test in TESTS.items():
+        if name in there and test.differs:
+            yield f"- {name}: {test.differs}."
+    yield "\n## Published rows\n"
+    for one in data["published"]:
+        yield f"- {one['row']}: {one['source']}."
+    notes = [f"{name}: {note}" for name, one in data["data"].items() for note in one["notes"]]
+    if notes:
+        yield "\n## Data\n"
+        yield from (f"- {note}." for note in notes)
+    if data["left_out"] or data["not_current"]:
+        yield "\n## Left out\n"
+        yield from (f"- {name}: {why}." for name, why in data["left_out"].items())
+        yield from (f"- {path}: of another command or of other weights; run the same command again." for path in data["not_current"])
+    said: dict[str, list[str]] = {}
+    for one in data["numbers"]:
+        for note in one["notes"]:
+            said.setdefault(f"{one['test']}: {note}", []).append(one["row"])
+    if said:
+        yield "\n## Notes of the results\n"
+        yield from (f"- {note} ({', '.join(dict.fromkeys(rows))})" for note, rows in said.items())
+    yield "\n## Commands\n\nEach is run in the folder of this table.\n\n```sh"
+    yield from dict.fromkeys(command for row in data["rows"].values() for command in row["commands"])
+    yield from dict.fromkeys(command for one in data["numbers"] for command in one["commands"])
+    yield "```"

@@ -1,0 +1,368 @@
+"""The paper's table by one command, on miniatures of the official files; and what it finds, plans, estimates and writes."""
+
+import itertools
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+SCIENCE = Path(__file__).parents[1] / "science"
+sys.path.insert(0, str(SCIENCE))
+
+import hours  # noqa: E402
+import jobs  # noqa: E402
+import official  # noqa: E402
+import paper  # noqa: E402
+import paper_table  # noqa: E402
+from jobs import Job, Ledger  # noqa: E402
+
+import pipeline.cli  # noqa: E402
+import trainer.cli  # noqa: E402
+from cache_schema.errors import UserError  # noqa: E402
+from tests import official as miniature  # noqa: E402
+from trainer.recipes import RECIPES, configured  # noqa: E402
+from trainer.tasks import catalog  # noqa: E402
+
+TRIAL = ("--small", "--epochs", "1", "--seeds", "1", "--teachers", "starter-resnet", "--captioner", "template", "--recipes", "ulip2-like")
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Run jobs in this process, where everything is imported already. Gives the names of those that ran."""
+    ran = []
+
+    class Here:
+        """Stands for a process that has ended."""
+
+        def __init__(self, job: Job, ledger: Ledger) -> None:
+            ledger.note(job, 0, done=False)
+            ran.append(job.name)
+            self.job, self.log = job, ledger.folder / "jobs" / f"{job.name}.log"
+            first, *words = job.command
+            with monkeypatch.context() as inside:
+                inside.chdir(ledger.folder)
+                if first == "evals.py":
+                    inside.setattr(sys, "argv", [first, *words])
+                    self.code = self._evals()
+                else:
+                    app = {"mmpd-cache": pipeline.cli.app, "mmpd-train": trainer.cli.app}[first]
+                    done = CliRunner().invoke(app, words)
+                    self.log.write_text(done.output + str(done.exception or ""))
+                    self.code = done.exit_code
+            ledger.note(job, 1, done=self.code == 0)
+
+        def _evals(self) -> int:
+            import evals
+
+            try:
+                evals.main()
+            except SystemExit as error:
+                return int(str(error.code))
+            return 0
+
+        def look(self) -> bool:
+            return True
+
+        def end(self) -> None: ...
+
+    monkeypatch.setattr(jobs, "_Running", Here)
+    monkeypatch.setattr(jobs, "LOOK", 0.0)
+    return ran
+
+
+def asked(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["paper.py", *map(str, words)])
+    paper.main()
+
+
+def test_every_data_set_in_its_official_layout_gives_a_number(tmp_path, monkeypatch, here, capsys):
+    data, folder = tmp_path / "data", tmp_path / "out"
+    miniature.all_of_them(data, points=128)
+    shutil.rmtree(data / "ScanObjectNN" / "main_split_nobg")
+    asked(monkeypatch, folder, "--data", data, *TRIAL)
+    text = capsys.readouterr().out
+    found = json.loads((folder / "paper.json").read_text())
+    lacking = {"OBJ_ONLY", *(f"{ways}-way {shots}-shot" for ways, shots in ((5, 20), (10, 10), (10, 20)))}
+    tests = {name: test for name, test in official.TESTS.items() if name not in lacking}
+    assert {(one["row"], one["column"]) for one in found["numbers"]} == {
+        ("ulip2-like", title) for test in tests.values() for title, _ in test.columns
+    }
+    for one in found["numbers"]:
+        assert all(0 <= value <= 100 for value in one["values"]) and one["commands"][0].startswith("mmpd-train eval ")
+        score = json.loads((folder / "scores" / "ulip2-like-0" / f"{one['test']}.json").read_text())
+        assert one["values"] == next(m for m in score["result"]["scores"]["metrics"] if m["name"] == one["metric"])["values"]
+        assert score["result"]["protocol"] == "last epoch"
+    few = next(one for one in found["numbers"] if one["test"] == "5-way 10-shot")
+    assert (few["over"], len(few["values"]), few["test_shapes"]) == ("folds", 10, 50)
+    assert found["left_out"].keys() == {"obj_only", "5-way 20-shot", "10-way 10-shot", "10-way 20-shot"}
+    assert "ScanObjectNN lacks main_split_nobg/training_objectdataset.h5" in found["left_out"]["obj_only"]
+    assert (folder / "paper.md").read_text() in text
+    assert "- obj_only: expected ScanObjectNN/" in text and "0 of 10 folds in ModelNetFewshot" in text
+    assert "| *MMPD, Point-M2AE (published, not ours)* |  | *96.1* | *91.2* |" in text
+    before = len(here)
+    asked(monkeypatch, folder, "--data", data, *TRIAL)
+    assert len(here) == before, "a second run does nothing"
+    assert capsys.readouterr().out == text
+
+
+# ---------------------------------------------------------------------------------------------------------------- finding
+
+
+def touch(root, *names):
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_a_folder_without_data_sets_is_told_what_is_expected(tmp_path, monkeypatch):
+    with pytest.raises(SystemExit) as error:
+        asked(monkeypatch, tmp_path / "out", "--data", tmp_path, "--plan")
+    said = str(error.value)
+    assert "lacks ShapeNet-55, which every row is trained on" in said
+    assert all(f"\n{name}: expected {one.places[0].expected}" in said for name, one in official.DATA_SETS.items())
+    miniature.shapenet55(tmp_path)
+    with pytest.raises(SystemExit, match=r"lacks every data set to test on:\nobj_bg: expected ScanObjectNN/"):
+        asked(monkeypatch, tmp_path / "out", "--data", tmp_path, "--plan")
+    with pytest.raises(SystemExit, match="nowhere is no folder"):
+        asked(monkeypatch, tmp_path / "out", "--data", tmp_path / "nowhere")
+
+
+def test_meshes_of_shapenet_take_the_lists_that_lie_beside_them(tmp_path):
+    miniature.shapenet55(tmp_path / "clouds")
+    assert official.look(tmp_path)[0]["shapenet55"].place.note.startswith("the teachers saw pictures of clouds")
+    touch(tmp_path, "meshes/ShapeNetCore.v2/03001627/1a/models/model_normalized.obj")
+    found = official.look(tmp_path)[0]["shapenet55"]
+    assert found.location == "DATA/meshes/ShapeNetCore.v2" and not found.notes
+    assert "source.lists=DATA/clouds/ShapeNet55-34/ShapeNet-55" in found.settings
+    shutil.rmtree(tmp_path / "clouds")
+    found = official.look(tmp_path)[0]["shapenet55"]
+    assert "source.split=0.8" in found.settings and "41,952" in found.notes[0]
+
+
+def test_what_is_there_in_part_is_told(tmp_path):
+    touch(
+        tmp_path, "ModelNet/modelnet40_normal_resampled/modelnet40_train_8192pts_fps.dat", "ScanObjectNN/main_split/test_objectdataset.h5"
+    )
+    found, left = official.look(tmp_path)
+    assert not found
+    assert "modelnet40_normal_resampled lacks */*.txt" in left["modelnet40"] and "pickles (.dat) are not read" in left["modelnet40"]
+    assert "ScanObjectNN lacks main_split/training_objectdataset.h5" in left["obj_bg"]
+
+
+# ------------------------------------------------------------------------------------------------------------------- plan
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """Everything there is, as if it were found."""
+    return {
+        name: official.Found(place=one.places[0], path=Path(name), settings=one.places[0].settings)
+        for name, one in official.DATA_SETS.items()
+    }
+
+
+@pytest.mark.parametrize("encoder", ["pointm2ae-s", "pointmae-s"])
+def test_every_recipe_can_be_planned_for_every_encoder(tmp_path, found, encoder):
+    """Commands have valid settings, jobs come after what they need, and rows with one stage 1 share it."""
+    every = tuple(name for name in RECIPES if name not in paper.OWN)
+    made = paper.Paper(tmp_path, found, paper.Asked(encoder=encoder, recipes=every, runs=2))
+    plan = [job for several in made.builds().values() for job in several] + made.trainings() + made.scores()
+    known: set[str] = set()
+    for job in plan:
+        assert known.issuperset(job.after), f"{job.name} comes before what it needs"
+        known.add(job.name)
+    assert len(known) == len(plan)
+    by_name = {job.name: shlex.join(job.command) for job in plan}
+    assert [name for name in by_name if name.startswith("train/mmpd") and "stage-1-0" in name] == [
+        f"train/{name}-stage-1-0" for name in ("mmpd", "mmpd-2-teachers", "mmpd-1-teacher", "mmpd-dense")
+    ]
+    assert "--guide mmpd-stage-1-1 --init runs/mmpd-stage-1-1 " in by_name["train/mmpd-no-shuffle-1"]
+    assert "--guide mmpd-stage-1-0 " in by_name["train/act-like-0"] and "--init" not in by_name["train/act-like-0"]
+    assert "data.teachers=openclip-bigg14,siglip-so400m " in by_name["train/mmpd-2-teachers-stage-1-0"]
+    assert "optim.epochs" not in by_name["train/scratch-0"] and "seed=1" in by_name["train/scratch-1"]
+    assert all(f"points.count={2048 if 'm2ae' in encoder else 1024}" in by_name[f"build/{name}"] for name in ("shapenet55", "obj_bg"))
+    for row in made.rows.values():
+        for test in made.tests(row):
+            words = shlex.split(made.eval(test, row, 0))
+            settings = [value for key, value in itertools.pairwise(words) if key == "--set"]
+            catalog.options(test.task, settings)  # a setting that nobody reads is refused
+            assert ("scratch=true" in settings) == (row.name == "scratch" and test.scratch)
+        assert any(test.labels for test in made.tests(row)) == (row.stage == "align")
+
+
+def test_epochs_seeds_and_teachers_are_those_that_are_asked_for(tmp_path, found):
+    few = paper.Paper(tmp_path, found, paper.Asked(epochs="0.1x", seeds=5, teachers=("a", "b")))
+    by_name = {job.name: shlex.join(job.command) for job in few.trainings()}
+    assert "optim.epochs=25 " in by_name["train/mmpd-stage-1-0"] and "data.teachers=a,b" in by_name["train/mmpd-stage-1-0"]
+    assert "optim.epochs=30 " in by_name["train/mmpd-0"] and "train/point-m2ae-0" in by_name
+    row = few.rows["mmpd"]
+    assert "epochs=30 " in few.eval(official.TESTS["PB_T50_RS"], row, 0) and "seeds=5" in few.eval(official.TESTS["PB_T50_RS"], row, 0)
+    assert "training.epochs=15" in few.eval(official.TESTS["5-way 10-shot"], row, 0)
+    usual = paper.Paper(tmp_path, found, paper.Asked())
+    assert "epochs" not in usual.eval(official.TESTS["PB_T50_RS"], row, 0)
+    assert paper.Asked(epochs="7").times(300) == 7 and paper.Asked(epochs="7").times(0) == 0 and paper.Asked(epochs="0.001x").times(60) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"encoder": "pointm2ae"}, "no encoder 'pointm2ae'; did you mean"),
+        ({"recipes": ("mmpd-no-shufle",)}, "did you mean 'mmpd-no-shuffle'"),
+        ({"recipes": ("tiny",)}, "no recipe 'tiny' for a row of the table"),
+        ({"epochs": "0x"}, "epochs must be a number"),
+        ({"epochs": "-1"}, "epochs must be a number"),
+        ({"seeds": 0}, "seeds and runs must be at least 1"),
+    ],
+)
+def test_a_wish_that_cannot_be_is_refused(settings, said):
+    with pytest.raises(UserError, match=said):
+        paper.Asked(**settings)
+
+
+def test_a_recipe_that_needs_more_teachers_is_refused(tmp_path, found):
+    with pytest.raises(UserError, match="needs 2 teachers, and 1 are given"):
+        paper.Paper(tmp_path, found, paper.Asked(recipes=("mmpd-2-teachers",), teachers=("a",)))
+
+
+def test_a_plan_prints_lines_to_paste_and_writes_nothing(tmp_path, monkeypatch, capsys):
+    miniature.shapenet55(tmp_path / "data")
+    miniature.fewshot(tmp_path / "data", points=8)
+    answer = {"shapes": 1000, "low": 1.0, "high": 2.0, "missing": ["clip"]}
+    monkeypatch.setattr(hours.subprocess, "run", lambda words, **more: subprocess.CompletedProcess(words, 0, json.dumps(answer), ""))
+    monkeypatch.setattr(hours, "SECONDS", 0.0)
+    asked(monkeypatch, tmp_path / "out", "--data", tmp_path / "data", "--plan", *TRIAL)
+    lines = capsys.readouterr().out.splitlines()
+    assert f"mkdir -p {tmp_path}/out" in lines and f"ln -sfn {tmp_path}/data DATA" in lines
+    assert any(line.startswith("mmpd-cache build DATA/ModelNetFewshot caches/fewshot.zarr") for line in lines)
+    assert any(line.startswith("mmpd-train eval fewshot runs/ulip2-like-0 caches/fewshot.zarr --set stored=true") for line in lines)
+    assert any("build/fewshot  (without clip, whose weights are not here)" in line for line in lines)
+    assert any("there and back through the encoder, measured here" in line for line in lines)
+    assert not (tmp_path / "out").exists()
+    asked(monkeypatch, tmp_path / "out", "--data", tmp_path / "data", "--plan", *TRIAL, "--rate", "100")
+    lines = capsys.readouterr().out.splitlines()
+    assert "100.0 shapes a second, there and back through the encoder, as told by --rate." in lines
+    (train,) = [line.split() for line in lines if line.endswith("train/ulip2-like-0")]
+    assert float(train[0]) == pytest.approx(1000 * 0.8 / 100 / 3600, abs=0.01) and train[1] == "to"
+
+
+def test_passes_are_those_of_the_papers(tmp_path, found):
+    made = paper.Paper(tmp_path, found, paper.Asked(seeds=2, epochs="0.5x"))
+    assert hours.passes(made, official.TESTS["PB_T50_RS"], 11416) == 11416 * 150 * 2
+    assert hours.passes(made, official.TESTS["10-way 20-shot"], 10500) == 10 * 20 * 10 * 75
+    assert hours.passes(made, official.TESTS["ModelNet40 SVM"], 9843) == 9843
+
+
+def test_a_build_that_cannot_be_estimated_is_told(tmp_path, found, monkeypatch):
+    one = paper.Paper(tmp_path, {name: found[name] for name in ("shapenet55", "fewshot")}, paper.Asked(recipes=("scratch",)))
+    failed = subprocess.CompletedProcess([], 2, "", "mmpd-cache: no such place\n")
+    monkeypatch.setattr(hours.subprocess, "run", lambda words, **more: failed)
+    told = hours.told(hours.estimate(one, tmp_path, 10.0))
+    assert "build/shapenet55  (not counted: mmpd-cache: no such place)" in told
+    assert "train/scratch-0  (not counted)" in told and "scratch-0, 5-way 10-shot  (not counted)" in told
+    assert told.endswith("; 7 jobs are not counted")
+
+
+# ---------------------------------------------------------------------------------------------------------------- running
+
+
+def test_a_data_set_that_cannot_be_built_costs_its_own_columns_alone(tmp_path, found, monkeypatch):
+    ran = []
+
+    def work(self, several, slots):
+        ran.extend(job.name for job in several)
+        return [job.name for job in several if job.name == "build/s3dis"]
+
+    monkeypatch.setattr(Ledger, "work", work)
+    there = {name: found[name] for name in ("shapenet55", "obj_bg", "s3dis")}
+    made = paper.Paper(tmp_path, there, paper.Asked(recipes=("scratch",)))
+    assert paper.run(made, 1) == {"s3dis": "could not be built: see jobs/build/s3dis.log"}
+    assert ran == ["build/shapenet55", "build/obj_bg", "build/s3dis", "train/scratch-0", "score/scratch-0"]
+    monkeypatch.setattr(Ledger, "work", lambda self, several, slots: [job.name for job in several])
+    with pytest.raises(SystemExit, match="shapenet55 could not be built"):
+        paper.run(made, 1)
+
+
+def test_a_test_that_fails_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
+    import evals
+
+    def measured(one, loaded, folder):
+        if one.task == "svm":
+            raise UserError("too few shapes")
+
+    monkeypatch.setattr(evals, "measured", measured)
+    monkeypatch.setattr(evals.Eval, "done", lambda self, folder: self.task == "knn")
+    loaded = SimpleNamespace(run=Path("runs/a"), model=SimpleNamespace(to=lambda device: None))
+    monkeypatch.setattr(evals.checkpoint, "load", lambda run: loaded)
+    lines = [f"{task}: mmpd-train eval {task} runs/a caches/b.zarr --set x=1" for task in ("svm", "knn", "classify")]
+    monkeypatch.setattr(sys, "argv", ["evals.py", str(tmp_path), *lines])
+    with pytest.raises(SystemExit) as error:
+        evals.main()
+    said = capsys.readouterr()
+    assert error.value.code == 1 and said.out == "classify\n" and "FAILED svm: too few shapes" in said.err
+
+
+# -------------------------------------------------------------------------------------------------------------- the table
+
+
+def scored(made, row, seed, test, *values, command=None, weights="w"):
+    """A result of a test."""
+    metrics = [
+        {"name": name or "first top-1", "values": values, "over": "seeds", "headline": True, "shapes": 9}
+        for _, name in official.TESTS[test].columns
+    ]
+    data = {"cache": "c", "points": "p", "split": "test", "shapes": 9}
+    result = {"task": "t", "run": "r", "setup": "s", "trial": "t", "weights": weights, "protocol": "last epoch", "settings": []}
+    result |= {"scores": {"test": data, "metrics": metrics, "notes": ["said"]}}
+    own = made.eval(official.TESTS[test], made.rows[row], seed) if command is None else command
+    path = made.folder / "scores" / made.rows[row].run(seed) / f"{test}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"command": own, "weights": weights, "commit": "c", "seconds": 1, "result": result}))
+
+
+def test_cells_have_mean_deviation_and_number_of_values(tmp_path, found, monkeypatch):
+    monkeypatch.setattr(paper_table.saved, "weights", lambda run: "w")
+    made = paper.Paper(tmp_path, found, paper.Asked())
+    scored(made, "mmpd", 0, "PB_T50_RS", 90.0, 91.0, 92.0)
+    scored(made, "scratch", 0, "PB_T50_RS", 84.0)
+    scored(made, "mmpd-stage-1", 0, "ModelNet40 zero-shot", 70.0, 71.0)
+    scored(made, "mmpd", 0, "ShapeNetPart", 84.0, 85.0)
+    text = paper_table.write(made, {"s3dis": "expected a folder"})
+    assert "| row | epochs | PB_T50_RS | MN40 zero-shot | Part mIoU_C | Part mIoU_I |" in text
+    assert "| 250 + 300 | 91.0 ± 1.0 (3) |  | 84.5 ± 0.7 (2) | 84.5 ± 0.7 (2) |" in text
+    assert "| 0 | 84.0 (1) |  |  |  |" in text and "70.5 ± 0.7 (2)" in text
+    assert "| *MMPD, Point-M2AE (published, not ours)* |  | *91.2* |  |  |  |" in text
+    assert "| *Point-M2AE (published, not ours)* |  | *88.1* |" in text and "- s3dis: expected a folder." in text
+    assert "- PB_T50_RS: " in text and "- ShapeNetPart: the published loops" in text and "- S3DIS" not in text
+    assert "- PB_T50_RS: said (scratch, mmpd)" in text
+
+
+def test_several_pre_trainings_count_as_one_value_each(tmp_path, found, monkeypatch):
+    monkeypatch.setattr(paper_table.saved, "weights", lambda run: "w")
+    made = paper.Paper(tmp_path, found, paper.Asked(runs=2))
+    scored(made, "mmpd", 0, "OBJ_BG", 90.0, 92.0)
+    scored(made, "mmpd", 1, "OBJ_BG", 93.0, 93.0)
+    (one,) = paper_table.gathered(made, {})["numbers"]
+    assert one["values"] == [91.0, 93.0] and one["over"] == "pre-trainings" and one["each"] == [[90.0, 92.0], [93.0, 93.0]]
+
+
+def test_a_result_of_other_weights_or_another_command_is_no_number(tmp_path, found, monkeypatch):
+    monkeypatch.setattr(paper_table.saved, "weights", lambda run: "w")
+    made = paper.Paper(tmp_path, found, paper.Asked())
+    scored(made, "mmpd", 0, "OBJ_BG", 90.0, weights="v")
+    scored(made, "mmpd", 0, "PB_T50_RS", 90.0, command="mmpd-train eval classify")
+    text = paper_table.write(made, {})
+    assert "There is no number yet." in text
+    assert "- scores/mmpd-0/OBJ_BG.json: of another command or of other weights" in text and "scores/mmpd-0/PB_T50_RS.json" in text
+
+
+def test_published_figures_have_a_column_and_a_source():
+    for one in paper_table.PUBLISHED:
+        assert one.source and set(one.values) <= set(paper_table.COLUMNS)
+    assert configured("mmpd", "align").data.teachers == paper.Asked().teachers
