@@ -34,6 +34,7 @@ from trainer.config import AlignConfig, DistillConfig
 from trainer.data import Data, feed
 from trainer.distributed import Ranks
 from trainer.encoders.catalog import check_grouping
+from trainer.encoders.protocol import MISSING, missing
 from trainer.meter import Meter, Watch
 from trainer.part import Needs
 from trainer.probes import Probes, check
@@ -522,6 +523,14 @@ def _build(config: AlignConfig | DistillConfig, data: Data, guide: Loaded | None
     groups = config.encoder.resolved().groups
     if tokens not in (0, groups) and isinstance(config, DistillConfig) and config.distill.predicts == "guide":
         raise UserError(f"the guide has {tokens} tokens, the student {groups} groups: --set encoder.groups={tokens}")
+    if isinstance(config, DistillConfig) and config.needs_guide:
+        treated = missing(guide.model.encoder) if guide is not None and online(config) else data.guide.missing if data.guide else "repeat"
+        own = getattr(config.encoder.resolved(), MISSING, "repeat")
+        if treated != own:
+            raise UserError(
+                f"the guide was made with encoder.missing={treated}, the student has {own}, so that they do not agree on which groups there "
+                f"are: --set encoder.missing={treated}, or take another guide"
+            )
     facts = Facts(teachers=met, guide_dim=dim, patches=patch_teachers(data.patches))
     with torch.random.fork_rng([]):
         torch.manual_seed(_seed(config.seed, MODEL))
