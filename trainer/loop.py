@@ -411,6 +411,13 @@ def _announce(training: Training, before: Header, ranks: Ranks, alone: bool, con
     told += f" in {chosen.precision} ({chosen.why})" if steps else ""
     console.print(Text(printable(told)), soft_wrap=True)
     guide, lines = training.guide, []
+    if training.data.repeated:
+        how = (
+            "and no others are given"
+            if missing(training.stage.encoder) == "mask"
+            else "some are repeated; encoder.missing=mask leaves those out"
+        )
+        lines.append(f"{training.data.repeated} of the shapes have fewer points than a block, {how}")
     if training.config.distributed == "fsdp" and ranks.count == 1:
         lines.append("distributed=fsdp has no effect in one process, which keeps the whole model: start several by torchrun")
     if training.header.init and before.step == 0:

@@ -244,7 +244,9 @@ class Model:
                 for i, number in enumerate(batch.which.tolist()):
                     points[number] = self._at_points(batch, i, given.clouds[number], middles[i][there[i]], tokens[i][there[i]])
         form = _form(given)
-        return Tokens(features=form(features), centres=form(centres), real=form(real), points=tuple(form(points[i]) for i in sorted(points)))
+        return Tokens(
+            features=form(features), centres=form(centres), real=form(real), points=tuple(form(points[i]) for i in sorted(points))
+        )
 
     # --------------------------------------------------------------------------------------------------- with teachers
 
@@ -384,7 +386,9 @@ class Model:
         xyz = batch.forth(number, cloud[:, :3].to(batch.centre)).to(self.device)
         seen = xyz.isfinite().all(1)
         parts = [
-            ops.interpolate(part[None], centres[None], tokens[None], min(3, len(centres)))[0]  # at most so many rows, since distances to all centres are kept
+            ops.interpolate(part[None], centres[None], tokens[None], min(3, len(centres)))[
+                0
+            ]  # at most so many rows, since distances to all centres are kept
             for part in xyz.where(seen[:, None], 0).split(_POINTS)
         ]
         return torch.cat(parts).where(seen[:, None], torch.nan)

@@ -1,21 +1,30 @@
 """Points that repeat others (`encoder.missing`): nothing changes where there are none, and nothing depends on which ones repeat."""
 
 import dataclasses
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from cache_schema import store
 from cache_schema.errors import UserError
-from trainer import ops, reconstruction
+from tests.trainer.conftest import config_of, write_small
+from trainer import checkpoint, graphs, guide, log, ops, reconstruction
 from trainer.align import Align, PatchTeacher, Teacher
 from trainer.augment import AugmentOptions, augment, draw
 from trainer.batch import Batch
 from trainer.distill import Distill
 from trainer.encoders import catalog, protocol
 from trainer.encoders.blocks import grouped
+from trainer.loop import train
+from trainer.model import Model
 from trainer.options import AlignOptions, DistillOptions
+from trainer.published.exporting import export_encoder
+from trainer.tasks import catalog as tasks
 from trainer.tasks.features import Body
+from trainer.tuning.catalog import MODES, Efficient, adapt
 
 B, P, G, D = 4, 64, 16, 24
 REAL = (9, 64, 30, 5)
@@ -291,3 +300,87 @@ def test_what_cannot_leave_points_out_refuses(name, generator):
 def test_the_authors_padding_and_a_mask_exclude_each_other():
     with pytest.raises(UserError, match="leave one out"):
         encoder("pointm2ae-tiny", authors_padding=True)
+
+
+def test_methods_that_look_at_all_groups_refuse_and_others_do_not(generator):
+    points = blocks(clouds(generator), 1)
+    sizes = Efficient(monarch_blocks=4)
+    for mode in MODES:
+        made = encoder("pointmae-tiny").eval()
+        before = Body(made, None, "mean_max").eval()(points, True)
+        if mode in ("pointgst", "most", "pointlora"):
+            with pytest.raises(UserError, match=f"tune={mode} cannot leave out points"):
+                adapt(made, mode, sizes)
+        else:
+            after = Body(adapt(made, mode, sizes), None, "mean_max").eval()(points, True)
+            assert torch.equal(before, after)
+
+
+def test_every_family_is_tested_here():
+    assert {catalog.ENCODERS[name] for name in ENCODERS} == set(catalog.ENCODERS.values())
+
+
+# ------------------------------------------------------------------------------------------------------------ whole runs
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small cache, with shapes of 9, 64, 30 and 5 different points in turn in blocks of 64."""
+    path = tmp_path_factory.mktemp("caches") / "few.zarr"
+    write_small(path, real=REAL)
+    return path
+
+
+@pytest.fixture(scope="module")
+def masked(few: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of stage 1 that leaves repeats out, with its guide in the cache."""
+    run = tmp_path_factory.mktemp("runs") / "masked"
+    train(config_of("align", "encoder.missing=mask"), [few], run, device="cpu")
+    guide.write(store.open_cache(few), checkpoint.load(run), "own", device="cpu")
+    return run
+
+
+def test_a_guide_tells_that_it_leaves_points_out(few, masked):
+    cache, loaded = store.open_cache(few), checkpoint.load(masked)
+    record = cache.record("guide/own")
+    assert record.spec.missing == "mask"
+    plain = dataclasses.replace(record, spec=dataclasses.replace(record.spec, missing="repeat"))
+    assert plain.fingerprint != record.fingerprint
+    tokens, ok = cache.array("guide/own/tokens")[:], cache.ok()
+    there = tokens.any(-1).sum(-1)  # [N, R]
+    assert (there[ok] == np.minimum(np.resize(REAL, len(ok)), 32)[ok, None]).all()
+    assert guide.spread(cache, "own")[1] > 0
+    repeated = loaded.model.encoder.config
+    assert repeated.missing == "mask" and loaded.config.encoder.resolved().missing == "mask"
+
+
+def test_online_and_cached_guides_agree_on_what_is_missing(few, masked, tmp_path):
+    losses = []
+    for online in ("false", "true"):
+        config = config_of("distill", "guide=own", "encoder.missing=mask", f"guide_online={online}")
+        train(config, [few], tmp_path / online, guide_run=masked, device="cpu")
+        losses.append([record["loss"] for record in log.records(tmp_path / online)])
+    assert losses[0] == pytest.approx(losses[1], rel=2e-3) and np.isfinite(losses[0]).all()
+    for online in ("false", "true"):
+        with pytest.raises(UserError, match="--set encoder.missing=mask"):
+            train(config_of("distill", "guide=own", f"guide_online={online}"), [few], tmp_path / "no", guide_run=masked, device="cpu")
+    # Tasks run on it; the shapes with few points count as all others do.
+    options = dataclasses.replace(tasks.task("svm").SMOKE, train_split="all", test_split="all")
+    result = tasks.evaluate("svm", checkpoint.load(tmp_path / "true"), store.open_cache(few), options)
+    assert "43 of 58 test shapes have fewer points than a block, and no others are given (encoder.missing=mask)" in result.scores.notes
+
+
+def test_tokens_of_a_cloud_tell_which_groups_there_are(masked, generator):
+    model = Model(checkpoint.load(masked), "cpu")
+    clouds_ = [torch.rand(n, 3, generator=generator).numpy() for n in (20, 64)]
+    with pytest.warns(UserWarning, match="repeated"):
+        found = model.tokens(clouds_, per_point=True)
+    assert found.real.sum(1).tolist() == [20, 32] and not found.features[~found.real].any()
+    assert np.isfinite(found.points[0]).all() and found.features[0][found.real[0]].any(1).all()
+
+
+def test_an_exported_model_would_not_leave_points_out(masked, tmp_path):
+    with pytest.raises(UserError, match="a graph cannot leave out points"):
+        graphs.write(masked, tmp_path / "model.onnx")
+    with pytest.raises(UserError, match="authors' code cannot leave out points"):
+        export_encoder(masked, tmp_path / "model.safetensors")

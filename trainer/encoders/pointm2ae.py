@@ -89,7 +89,9 @@ class PointM2AEConfig:
         if min(self.radii) < 0:
             raise UserError(f"radii must not be negative, got {self.radii}")
         if self.authors_padding and self.missing == "mask":
-            raise UserError("missing=mask has no effect on padding as the authors have it, which shows every shape to others: leave one out")
+            raise UserError(
+                "missing=mask has no effect on padding as the authors have it, which shows every shape to others: leave one out"
+            )
 
     @property
     def groups(self) -> int:

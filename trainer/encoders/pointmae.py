@@ -119,9 +119,7 @@ class PointMAE(nn.Module):
             UserError: the points have another number of channels than the encoder reads, or are too few for the groups.
         """
         config = self.config
-        level = grouped(
-            points, ordered, groups=self.groups, group_size=self.group_size, channels=config.channels, missing=config.missing
-        )
+        level = grouped(points, ordered, groups=self.groups, group_size=self.group_size, channels=config.channels, missing=config.missing)
         return Patches(levels=(level,))
 
     def forward(self, patches: Patches, visible: Tensor | None = None) -> Encoded:

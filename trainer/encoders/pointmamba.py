@@ -307,9 +307,7 @@ class PointMamba(nn.Module):
             UserError: the points have another number of channels than the encoder reads, or are too few for the groups.
         """
         config = self.config
-        level = grouped(
-            points, ordered, groups=self.groups, group_size=self.group_size, channels=config.channels, missing=config.missing
-        )
+        level = grouped(points, ordered, groups=self.groups, group_size=self.group_size, channels=config.channels, missing=config.missing)
         return Patches(levels=(self.along(level),))
 
     def along(self, level: Level) -> SerialLevel:

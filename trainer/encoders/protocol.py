@@ -269,7 +269,9 @@ def refuse_masked(encoder: Encoder, what: str) -> None:
         UserError: `encoder.missing` is `mask`.
     """
     if missing(encoder) == "mask":
-        raise UserError(f"{what} cannot leave out points that repeat others, as this encoder does (encoder.missing=mask): train with repeat")
+        raise UserError(
+            f"{what} cannot leave out points that repeat others, as this encoder does (encoder.missing=mask): train with repeat"
+        )
 
 
 class Family(Protocol):

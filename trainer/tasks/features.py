@@ -22,7 +22,7 @@ from cache_schema.errors import UserError
 from cache_schema.spec import GREY
 from cache_schema.store import Cache
 from trainer.align import Align
-from trainer.encoders.protocol import Encoded, Encoder
+from trainer.encoders.protocol import Encoded, Encoder, missing
 from trainer.heads import average, largest
 from trainer.points import Blocks, Convention
 from trainer.stage import Stage
@@ -140,7 +140,9 @@ class Body(nn.Module):
     def notes(self, test: Shapes, train: Shapes | None = None) -> tuple[str, ...]:
         """Notes for the reader of a result: how these shapes' points differ from those in training (`trainer.points.Blocks.notes`)."""
         other = train is not None and train.cache.home != test.cache.home
-        return (*self.blocks(test).notes(test.rows), *(self.blocks(train).notes(train.rows, "training") if train and other else ()))
+        masked = missing(self.encoder) == "mask"
+        notes = self.blocks(test).notes(test.rows, masked=masked)
+        return (*notes, *(self.blocks(train).notes(train.rows, "training", masked=masked) if train and other else ()))
 
 
 def encoder_of(stage: Stage, *, scratch: bool) -> Encoder:
