@@ -84,7 +84,7 @@ class AlignDraw(Draw):
     curve: Tensor | None = None
     """[B] int64: the curve along which the encoder reads the visible groups; None if it has no curves."""
     ranking: Tensor | None = None
-    """[B, G] int64: the random order of groups by which `visible` and `hidden` were chosen; None if the encoder takes all groups as real."""
+    """[B, G] int64: the random order of groups by which `visible` and `hidden` were chosen; None if the encoder leaves none out."""
 
 
 class Contrast(nn.Module):

@@ -50,7 +50,7 @@ class DistillDraw(Draw):
     """[B] int64: the curve along which encoder and coordinate decoder read a shape; None if the encoder has no curves (`Curved`)."""
     ranking: Tensor | None = None
     """[B, G] int64: the random order of groups by which `visible` and `hidden` were chosen. This and `turns` are kept for shapes of which
-    groups are missing; None if the encoder takes all groups as real."""
+    groups are missing; None if the encoder leaves none out."""
     turns: Tensor | None = None
     """[B, G] or [B, Gv] int64: the permutation that `order` was made of; None for no shuffling."""
 

@@ -535,8 +535,8 @@ def _build(config: AlignConfig | DistillConfig, data: Data, guide: Loaded | None
         own = getattr(config.encoder.resolved(), MISSING, "repeat")
         if treated != own:
             raise UserError(
-                f"the guide was made with encoder.missing={treated}, the student has {own}, so that they do not agree on which groups there "
-                f"are: --set encoder.missing={treated}, or take another guide"
+                f"the guide was made with encoder.missing={treated}, the student has {own}: they do not agree on which groups there are. "
+                f"Add --set encoder.missing={treated}, or take another guide"
             )
     facts = Facts(teachers=met, guide_dim=dim, patches=patch_teachers(data.patches))
     with torch.random.fork_rng([]):

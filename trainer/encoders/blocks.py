@@ -82,8 +82,8 @@ def cleared(tokens: Tensor, real: Tensor | None) -> Tensor:
 def on_rows(module: Callable[[Tensor], Tensor], x: Tensor, rows: Tensor | None) -> Tensor:
     """What a module makes of the rows of x [B, N, ...] that count, rows [B, N] bool; zeros for the others. [B, N, D]
 
-    The module gets one shape with all rows that count, [1, n, ...], so that batch norms see each of them once and no other. A compiled graph
-    has fixed sizes: there the module gets all rows.
+    The module gets one shape with all rows that count, [1, n, ...], so that batch norms see each of them once and no other. A compiled
+    graph has fixed sizes: there the module gets all rows.
     """
     if rows is None or torch.compiler.is_compiling():
         return module(x)
@@ -122,7 +122,7 @@ def grouped_around(centres: Tensor, points: Tensor, group_size: int, real: Tenso
 
     If `real` [B, P] bool is given, only these points are members. A shape with fewer than K of them has all in every group, some of them
     several times. That changes no token: a group's points are embedded one by one and then pooled by a maximum, twice (`PatchEmbed`), and a
-    maximum over a set does not depend on how often a member is in it. Only batch norms in training count points by how often they are there.
+    maximum does not depend on how often a member is there. Only batch norms in training count points as often as they are there.
     """
     if real is None:
         members = ops.nearest(centres, points[..., :3], group_size)

@@ -209,8 +209,8 @@ class PointM2AE(nn.Module):
             # No token attends to slots that only fill up the batch. Their own results are computed and not used.
             mask, radius = keys(seen.filled), self.config.radii[i]  # [B, 1, 1, L]
             if whole and radius:
-                # Local attention, for whole shapes only. They fill all slots, except for groups that are missing. The centre of such a group
-                # is that of another one, so it has something to attend to, too.
+                # Local attention, for whole shapes only. They fill all slots but those of missing groups. The centre of such a group is
+                # that of another one, so it has something to attend to, too.
                 mask = near(centres, radius) if mask is None else near(centres, radius) & mask
             # The coarsest level of masked shapes is always filled, so the authors' padding changes only the levels below.
             if self.config.authors_padding and seen.filled is not None:
