@@ -215,7 +215,7 @@ def test_with_repeats_a_mask_makes_a_difference(name, generator):
     assert different[[0, 3]].all() and not different[1]
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", ["pointmae-tiny", "pointm2ae-tiny", "pointmamba-tiny"])
 @torch.no_grad()
 def test_a_compiled_graph_is_whole_and_says_the_same(name, generator):
     """Both for a batch with repeats and for one without: a graph cannot look at values, and always has the mask."""
@@ -224,14 +224,13 @@ def test_a_compiled_graph_is_whole_and_says_the_same(name, generator):
     visible = torch.rand(B, G, generator=generator).argsort(1)[:, :6].sort(1).values
     visible[:, 0] = 0  # which is always there
 
-    def whole(points: Tensor, shown: Tensor | None) -> Tensor:
-        return made(made.patchify(points, True), shown).tokens
+    def tokens(points: Tensor) -> Tensor:
+        return made(made.patchify(points, True), visible).tokens
 
+    compiled = torch.compile(tokens, backend="eager", fullgraph=True)
     for counts in (REAL, (P, P, P, P)):
         points = blocks(clouds(generator, counts), 1)
-        for shown in (None, visible):
-            compiled = torch.compile(whole, backend="eager", fullgraph=True)(points, shown)
-            assert torch.allclose(compiled, whole(points, shown), rtol=1e-4, atol=1e-5)
+        assert torch.allclose(compiled(points), tokens(points), rtol=1e-4, atol=1e-5)
 
 
 def align(name: str, missing: protocol.Missing = "mask", **options: object) -> Align:
