@@ -386,6 +386,8 @@ def test_online_and_cached_guides_agree_on_what_is_missing(few, masked, tmp_path
     options = dataclasses.replace(tasks.task("svm").SMOKE, train_split="all", test_split="all")
     result = tasks.evaluate("svm", checkpoint.load(tmp_path / "true"), store.open_cache(few), options)
     assert "44 of 58 test shapes have fewer points than a block, and no others are given (encoder.missing=mask)" in result.scores.notes
+    told = {metric.name: metric.shapes for metric in result.scores.metrics}
+    assert told["accuracy of 0-31 points"] == 44 and told["accuracy of 32-127 points"] == 14
 
 
 def test_tokens_of_a_cloud_tell_which_groups_there_are(masked, generator):
