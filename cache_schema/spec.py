@@ -423,6 +423,8 @@ class GuideSpec:
     blocks: int
     """Number of leading blocks of each shape that have features."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    missing: Literal["repeat", "mask"] = added("repeat")
+    """What the encoder makes of points that repeat others. `mask`: it leaves them out, and tokens around them are zeros."""
     setup: str = label("")
     """Fingerprint of the training of the guide without its seed. The trainer finds repetitions of one experiment by it. Empty: unknown."""
 

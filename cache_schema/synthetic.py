@@ -38,6 +38,7 @@ def write(
     format_version: int = spec.FORMAT_VERSION,
     seed: int = 0,
     licence: str = "",
+    real: tuple[int, ...] = (),
 ) -> Cache:
     """Write a complete cache of random numbers, with every product but the pictures.
 
@@ -53,6 +54,7 @@ def write(
         format_version: format of the cache. Format 1 has room for one set of captions, without a name.
         seed: of everything random.
         licence: of all shapes; empty for unknown.
+        real: number of different points of a block, for shapes in turn. The other points of a block repeat these. Empty: all differ.
     """
     points = points or PointSpec(count=64, blocks=2, ordered=32)
     teachers = teachers or (teacher("random-a"), teacher("random-b", 16, text=False))
@@ -74,10 +76,11 @@ def write(
     alive = np.isin(np.arange(shapes), failed, invert=True)
     words = [labels.classes[c] for c in classes]
     base = _ordered_sphere(points.count, points.ordered, rng)
+    there = np.minimum(np.resize(real or points.count, shapes), points.count)
     for record in _records(source, points, views, teachers, guide, captions):
         begun = cache.begin(record)
         for number in range(manifest.shards):
-            cache.write(begun, number, _values(cache, begun, manifest.rows(number), alive, words, base, rng))
+            cache.write(begun, number, _values(cache, begun, manifest.rows(number), alive, words, base, there, rng))
         cache.finish(begun)
     for t in (t for t in teachers if t.text):
         product = products.LABELS.product(set=labels.name, teacher=t.name)
@@ -113,6 +116,7 @@ def _values(
     alive: NDArray[np.bool_],
     words: list[str],
     base: NDArray[np.float32],
+    real: NDArray[np.int64],
     rng: np.random.Generator,
 ) -> dict[str, NDArray[Any]]:
     """Random values of one shard of a product, by array. Shapes that are not alive have zeros and a reason.
@@ -122,6 +126,7 @@ def _values(
         alive: which shapes are. [N]
         words: name of each shape's class. [N]
         base: the block of points that every block is, turned. [P, 3]
+        real: number of different points in a block of each shape. [N]
         rng: of everything random.
     """
     keep = alive[rows.start : rows.stop]
@@ -135,6 +140,8 @@ def _values(
                 full = text_cells(["" if ok else "synthetic failure" for ok in keep])
             case "xyz", PointSpec() as points:
                 full = (base @ _rotations(len(rows) * points.blocks, rng)).reshape(size).astype(node.dtype)
+                for i, there in enumerate(real[rows.start : rows.stop]):
+                    full[i] = full[i][:, np.arange(points.count) % there]
             case "normal", PointSpec():
                 full = np.zeros(size, np.float16)
                 full[..., 1] = 1
@@ -144,7 +151,7 @@ def _values(
                 said = [f"a random {words[r]}, view {v}" for r in rows for v in range(size[1] * size[2])]
                 full = text_cells(said).reshape(size)
             case "repeated", _:
-                full = np.zeros(size, np.uint8)
+                full = (real[rows.start : rows.stop] < len(base)).astype(np.uint8)
             case "colored", _:
                 rng.integers(0, 256, size, np.uint8)  # other values of a seed stay what they were
                 full = np.ones(size, np.uint8)

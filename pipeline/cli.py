@@ -50,6 +50,7 @@ from pipeline.describe import (
 )
 
 if TYPE_CHECKING:
+    from pipeline.findings import Scarce
     from pipeline.recipes import BuildConfig
     from pipeline.work import Machine
 
@@ -831,6 +832,7 @@ def status(cache: CachePath, as_json: Json = False) -> None:
     questions = asked(opened)
     failed, noted = failures_and_remarks(opened) if done else ([], [])
     repeated = int(opened.repeated().sum()) if done else 0
+    counted = scarce_of(opened) if repeated else None
     counts = status_counts(opened)
     lacking = lacking_ids(opened) if done else {}
     chosen = chosen_views(records)
@@ -843,6 +845,7 @@ def status(cache: CachePath, as_json: Json = False) -> None:
         body = {**origin(opened), "shapes": counts, "remarked": len(noted), "repeated": repeated}
         body |= {"failed": [{"id": i, "reason": r} for i, r in failed], "remarks": [{"id": i, "remark": r} for i, r in noted]}
         body |= {"chosen_views": chosen} if chosen else {}
+        body |= {"scarce": dataclasses.asdict(counted)} if counted else {}
         print_json(body | {"lacking": lacking, "asked": questions, "products": states})
         return
     show(", ".join(f"{count} {name}" for name, count in counts.items()))
@@ -851,6 +854,8 @@ def status(cache: CachePath, as_json: Json = False) -> None:
         show(f"{len(noted)} of the ok shapes have a remark; see below")
     if repeated:
         show(f"{repeated} of the ok shapes have fewer points in their file than a block holds: points are repeated in their blocks")
+    if counted:
+        show(f"    {counted.told}")
     if chosen:
         show(f"views: {chosen}")
     for name, ids in lacking.items():
@@ -874,6 +879,14 @@ def status(cache: CachePath, as_json: Json = False) -> None:
         show(f"and {len(noted) - LISTED} more with a remark; --json lists all")
     if failed:
         show(f"After you repair their files: mmpd-cache retry {cache}")
+
+
+def scarce_of(cache: store.Cache) -> "Scarce | None":
+    """Tell how many points the shapes have that have fewer than a block; None if there are none, or the points are not finished."""
+    from pipeline.findings import scarce
+
+    points = cache.records().get(products.POINTS.name)
+    return scarce(cache, cache.ok(), cache.rows("points/xyz", "off")) if points is not None and points.complete else None
 
 
 @app.command()
@@ -915,9 +928,13 @@ def info(cache: CachePath, as_json: Json = False) -> None:
     opened = store.open_cache(cache)
     records = opened.records()
     sizes = {name: product_bytes(opened, record) for name, record in records.items()}
+    status = records.get(products.STATUS.name)
+    scarce = scarce_of(opened) if status is not None and status.complete else None
     if as_json:
         body = {name: {**spec.to_json(record), "fingerprint": record.fingerprint, "bytes": sizes[name]} for name, record in records.items()}
         more = {"licence": dataclasses.asdict(told(opened)), "costs": measured(opened)}
+        if scarce is not None:
+            more["scarce"] = dataclasses.asdict(scarce)
         print_json({"path": str(cache), **origin(opened), **more, "manifest": spec.to_json(opened.manifest), "products": body})
         return
     m = opened.manifest
@@ -933,6 +950,8 @@ def info(cache: CachePath, as_json: Json = False) -> None:
             show(f"    {made_of}")
         for node in opened.arrays(record):
             show(f"    {node.path} {list(node.shape)} {node.dtype}")
+        if name == products.POINTS.name and scarce is not None:
+            show(f"    {counted(scarce.shapes, 'shape')} with fewer points than a block: {scarce.told}")
     show_licences(opened)
     show_costs(opened)
 

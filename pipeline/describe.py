@@ -147,7 +147,7 @@ def describe(record: spec.Record) -> str:
             parts = f", {len(p.parts)} parts ({few})" if p.parts else ""
             return f"{p.blocks} blocks of {p.count}, first {p.ordered} in farthest-point order, seed {p.seed}{parts}"
         case spec.GuideSpec() as g:
-            return f"{g.encoder} weights {g.weights[:12]}"
+            return f"{g.encoder} weights {g.weights[:12]}{', repeated points left out' if g.missing == 'mask' else ''}"
         case spec.DenseSpec() as d:
             return f"patches of {d.teacher.name} on {d.groups} groups of {d.group_size} points, {d.blocks} blocks"
         case spec.BoxSpec() as b:

@@ -23,6 +23,7 @@ from cache_schema.errors import UserError
 from cache_schema.intervals import wilson
 from cache_schema.rows import Rows
 from cache_schema.spec import CaptionSpec, Record, TeacherSpec
+from cache_schema.store import Cache
 from pipeline.snapshot import Snapshot
 
 SAMPLE: Final = 2000
@@ -148,6 +149,30 @@ class Duplicates:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Scarce:
+    """Usable shapes with fewer points than a block, and how many they have: the different points of their first block."""
+
+    shapes: int
+    """Number of these shapes."""
+    block: int
+    """Number of points of a block."""
+    counted: int
+    """Number of these shapes whose points were counted."""
+    quantiles: tuple[int, int, int, int, int]
+    """Least, first quartile, median, third quartile, greatest number of points."""
+    below: tuple[tuple[int, int], ...]
+    """Numbers of points, doubled from one to the next, and how many of the counted shapes have fewer than that, but not fewer than the one
+    before. The last one is `block` + 1."""
+
+    @property
+    def told(self) -> str:
+        """The numbers in words."""
+        least, first, median, third, greatest = self.quantiles
+        of = "" if self.counted == self.shapes else f"; of {self.counted} that were looked at"
+        return f"in blocks of {self.block}, {least} to {greatest} differ, {median} in the median, {first} to {third} in the middle half{of}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Findings:
     """Everything that a report computes."""
 
@@ -157,6 +182,8 @@ class Findings:
     neighbours: tuple[Neighbours, ...]
     scores: tuple[Scores, ...]
     duplicates: Duplicates
+    scarce: Scarce | None
+    """None if every usable shape has enough points for a block."""
 
 
 def findings(snapshot: Snapshot) -> Findings:
@@ -167,6 +194,7 @@ def findings(snapshot: Snapshot) -> Findings:
         neighbours=tuple(neighbours(snapshot, record) for record in compared(snapshot)),
         scores=tuple(found for record in kept(snapshot, products.CAPTIONS) if (found := scores(snapshot, record)) is not None),
         duplicates=duplicates(snapshot),
+        scarce=_scarce(snapshot),
     )
 
 
@@ -189,6 +217,40 @@ def usable(snapshot: Snapshot, record: Record) -> NDArray[np.bool_]:
 def sampled(rows: NDArray[Any], most: int) -> NDArray[np.int64]:
     """At most `most` of the rows, in order. They are not evenly spaced, because classes may come round in turn."""
     return np.sort(np.random.default_rng(0).permutation(rows)[:most])
+
+
+# ------------------------------------------------------------------------------------------------------------- points
+
+
+def scarce(cache: Cache, there: NDArray[np.bool_], stored: Rows) -> Scarce | None:
+    """Count the points of shapes that have fewer than a block, out of those that are there [N]; None if there is none. `stored` is
+    points/xyz.
+
+    The number is not stored. It is that of different places in the first block, which holds all points of such a shape: each of them
+    equally often, give or take one.
+    """
+    found = np.flatnonzero(cache.repeated() & there)
+    if not len(found):
+        return None
+    rows = sampled(found, SAMPLE)
+    counts = np.array([different(stored.gather(row[None], 0 * row[None])[0]) for row in rows])
+    block = stored.node.shape[2]
+    least, first, median, third, greatest = np.quantile(counts, (0, 0.25, 0.5, 0.75, 1), method="lower").astype(int).tolist()
+    limits = [limit for limit in (8 << i for i in range(32)) if limit <= block]
+    place = np.searchsorted(limits, counts, side="right")
+    below = zip([*limits, block + 1], np.bincount(place, minlength=len(limits) + 1).tolist(), strict=True)
+    return Scarce(shapes=len(found), block=block, counted=len(rows), quantiles=(least, first, median, third, greatest), below=tuple(below))
+
+
+def different(points: NDArray[Any]) -> int:
+    """Number of different places among points [P, 3]."""
+    in_order = points[np.lexsort(points.T)]
+    return 1 + int((in_order[1:] != in_order[:-1]).any(1).sum())
+
+
+def _scarce(snapshot: Snapshot) -> Scarce | None:
+    record = snapshot.records.get(products.POINTS.name)
+    return None if record is None else scarce(snapshot.cache, usable(snapshot, record), snapshot.mapped("points/xyz"))
 
 
 # --------------------------------------------------------------------------------------------------------- embeddings

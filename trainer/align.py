@@ -33,7 +33,7 @@ from cache_schema.spec import added
 from trainer import reconstruction
 from trainer.batch import Batch, Draw, Features, Statistics, targets
 from trainer.distributed import gathered, mean
-from trainer.encoders.protocol import Encoder
+from trainer.encoders.protocol import Encoded, Encoder, missing
 from trainer.heads import AttentionPool, EachQuery, MaxPool, Projection
 from trainer.options import UNBALANCED, AlignOptions
 from trainer.points import Convention, as_trained
@@ -83,6 +83,8 @@ class AlignDraw(Draw):
     """[B, Gh] int64, ascending."""
     curve: Tensor | None = None
     """[B] int64: the curve along which the encoder reads the visible groups; None if it has no curves."""
+    ranking: Tensor | None = None
+    """[B, G] int64: the random order of groups by which `visible` and `hidden` were chosen; None if the encoder leaves none out."""
 
 
 class Contrast(nn.Module):
@@ -357,8 +359,8 @@ class LocalLosses(nn.Module):
         """Tokens [..., D] in the space of each teacher's patches: name of the teacher to [..., E]."""
         return {teacher.name: self.heads[module_name(teacher.name)](tokens) for teacher in self.teachers}
 
-    def forward(self, tokens: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Losses by name, such as `local/clip`, given tokens [B, G, D].
+    def forward(self, tokens: Tensor, batch: Batch, real: Tensor | None = None) -> dict[str, Tensor]:
+        """Losses by name, such as `local/clip`, given tokens [B, G, D] and which of them are not missing, [B, G] bool.
 
         Raises:
             UserError: the batch lacks a teacher's patch features.
@@ -367,6 +369,7 @@ class LocalLosses(nn.Module):
         with torch.autocast(tokens.device.type, enabled=False):
             for name, predicted in self.embed(tokens.float()).items():
                 features, seen = patch_targets(batch, name, tokens.shape[1])
+                seen = seen if real is None else seen & real
                 apart = 1 - F.cosine_similarity(predicted, features, dim=-1)  # [B, G]
                 losses[f"local/{name}"] = mean(apart.flatten(), seen.flatten())
         return losses
@@ -424,27 +427,31 @@ class Align(nn.Module):
         drawn = self.teachers.draw(count, generator)
         if self.reconstruction is None:
             return drawn
-        shown = reconstruction.shown(self.encoder)
         ranking = torch.rand(count, self.encoder.groups, generator=generator, device=generator.device).argsort(1)  # [B, G]
-        visible, hidden = ranking[:, :shown].sort(1).values, ranking[:, shown:].sort(1).values
+        visible, hidden = reconstruction.divided(ranking, self.encoder)
         curve = reconstruction.draw_curve(self.encoder, count, generator)
-        return dataclasses.replace(drawn, visible=visible, hidden=hidden, curve=curve)
+        kept = ranking if missing(self.encoder) == "mask" else None
+        return dataclasses.replace(drawn, visible=visible, hidden=hidden, curve=curve, ranking=kept)
 
     def forward(self, batch: Batch, draw: AlignDraw) -> dict[str, Tensor]:
         """Losses by product, and under "loss" their weighted sum."""
         patches = self.encoder.patchify(batch.points, batch.ordered)
-        tokens = self.encoder(patches).tokens
-        losses: dict[str, Tensor] = self.teachers(self.summaries(tokens), batch, draw)
+        whole = self.encoder(patches)
+        losses: dict[str, Tensor] = self.teachers(self.summaries(whole), batch, draw)
         total = losses["loss"]
         if self.local is not None:
-            local: dict[str, Tensor] = self.local(tokens, batch)
+            local: dict[str, Tensor] = self.local(whole.tokens, batch, whole.real)
             losses |= local
             total = total + self.options.local_weight * torch.stack(list(local.values())).mean()
         if self.reconstruction is not None:
-            assert draw.visible is not None and draw.hidden is not None
+            visible, hidden = draw.visible, draw.hidden
+            if whole.real is not None:
+                assert draw.ranking is not None
+                visible, hidden = reconstruction.divided(draw.ranking, self.encoder, real=whole.real)
+            assert hidden is not None
             # A pass of its own: the teachers' losses need all groups, and from all groups there is nothing left to predict.
-            encoded = self.encoder(patches, draw.visible, **({} if draw.curve is None else {"curve": draw.curve}))
-            losses["reconstruction"] = self.reconstruction(encoded, patches, draw.hidden)
+            encoded = self.encoder(patches, visible, **({} if draw.curve is None else {"curve": draw.curve}))
+            losses["reconstruction"] = self.reconstruction(encoded, patches, hidden)
             total = total + self.options.reconstruction_weight * losses["reconstruction"]
         return losses | {"loss": total}
 
@@ -453,12 +460,12 @@ class Align(nn.Module):
         """What makes the summary that the teachers' heads read: the pooling, or the summaries of its queries if each teacher has one."""
         return EachQuery(self.pool) if self.teachers.own and isinstance(self.pool, AttentionPool) else self.pool
 
-    def summaries(self, tokens: Tensor) -> Tensor:
-        """What the teachers' heads read, from tokens [B, G, D]: the summary [B, D], or one for each teacher, [B, T * D]."""
+    def summaries(self, whole: Encoded) -> Tensor:
+        """What the teachers' heads read, from the tokens of whole shapes: the summary [B, D], or one for each teacher, [B, T * D]."""
         if self.teachers.own:
             assert isinstance(self.pool, AttentionPool)
-            return self.pool.each(tokens).flatten(1)
-        summary: Tensor = self.pool(tokens)
+            return self.pool.each(whole.tokens, whole.real).flatten(1)
+        summary: Tensor = self.pool(whole.tokens, whole.real)
         return summary
 
     @torch.no_grad()
@@ -468,8 +475,8 @@ class Align(nn.Module):
         """
         assert not self.training, "batch norms would take their statistics from this batch"
         points = as_trained(points, self.convention, self.encoder.centres if ordered else 0)
-        tokens = self.encoder(self.encoder.patchify(points, ordered)).tokens
-        return Features(tokens=tokens, summary=self.pool(tokens))
+        whole = self.encoder(self.encoder.patchify(points, ordered))
+        return Features(tokens=whole.tokens, summary=self.pool(whole.tokens, whole.real))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -307,6 +307,11 @@ class Data:
         return tuple(Used(path=part.cache.address, products=part.fingerprints, rows=part.selection) for part in self.parts)
 
     @property
+    def repeated(self) -> int:
+        """Number of selected shapes that have fewer different points than a block."""
+        return sum(int(part.cache.repeated()[part.rows].sum()) for part in self.parts)
+
+    @property
     def epoch(self) -> int:
         """Shapes in an epoch."""
         return self.epochs.length

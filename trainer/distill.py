@@ -15,6 +15,7 @@ predicts the embeddings of the teachers in the same stage: `local_weight=0, glob
 Letters: B shapes, P points, C channels, G groups (Gv visible, Gh hidden), K points per group, D student width, Dg guide width.
 """
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -26,8 +27,8 @@ from trainer import ops, reconstruction
 from trainer.align import AlignDraw, PatchTeacher, TeacherLosses, patch_targets
 from trainer.batch import Batch, Draw, Features
 from trainer.distributed import mean, moments
-from trainer.encoders.blocks import Transformer, initialise, position_mlp
-from trainer.encoders.protocol import Encoded, Encoder
+from trainer.encoders.blocks import Transformer, initialise, keys, position_mlp
+from trainer.encoders.protocol import Encoded, Encoder, missing
 from trainer.heads import AttentionPool
 from trainer.options import DistillOptions
 from trainer.points import Convention, as_trained
@@ -47,6 +48,11 @@ class DistillDraw(Draw):
     """Random choices of the teachers' losses; None if their heads are not trained."""
     curve: Tensor | None = None
     """[B] int64: the curve along which encoder and coordinate decoder read a shape; None if the encoder has no curves (`Curved`)."""
+    ranking: Tensor | None = None
+    """[B, G] int64: the random order of groups by which `visible` and `hidden` were chosen. This and `turns` are kept for shapes of which
+    groups are missing; None if the encoder leaves none out."""
+    turns: Tensor | None = None
+    """[B, G] or [B, Gv] int64: the permutation that `order` was made of; None for no shuffling."""
 
 
 class LocalBranch(nn.Module):
@@ -62,8 +68,12 @@ class LocalBranch(nn.Module):
         self.apply(initialise)
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 
-    def forward(self, encoded: Encoded, centres: Tensor, order: Tensor | None) -> Tensor:
-        """Predictions [B, G, Dg] for the groups at centres [B, G, 3]. Slot i has token `order[i]` and the position of group i."""
+    def forward(self, encoded: Encoded, centres: Tensor, order: Tensor | None, real: Tensor | None = None) -> Tensor:
+        """Predictions [B, G, Dg] for the groups at centres [B, G, 3]. Slot i has token `order[i]` and the position of group i.
+
+        Of groups that are missing, where `real` [B, G] bool is False, predictions mean nothing, and they change no other one. `order` must
+        not bring their tokens to other slots.
+        """
         b, visible, _ = encoded.tokens.shape
         tokens = torch.cat([encoded.tokens, self.mask_token.to(encoded.tokens.dtype).expand(b, -1, -1)], 1)  # [B, Gv + 1, D]
         rows = torch.arange(visible, device=centres.device).expand(b, -1)
@@ -71,7 +81,7 @@ class LocalBranch(nn.Module):
         if order is not None:
             source = source.gather(1, order)
         # Tokens are permuted, positions are not: this is the jigsaw.
-        decoded = self.decoder(ops.gather(tokens, source), self.positions(centres))  # [B, G, D]
+        decoded = self.decoder(ops.gather(tokens, source), self.positions(centres), keys(real))  # [B, G, D]
         predicted: Tensor = self.head(self.norm(decoded))
         return predicted
 
@@ -87,9 +97,9 @@ class GlobalBranch(nn.Module):
         self.decoder.apply(initialise)
         self.head.apply(initialise)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Predicted summaries [B, Dg] from visible tokens [B, Gv, D]."""
-        predicted: Tensor = self.head(self.pool(self.decoder(tokens)))
+    def forward(self, tokens: Tensor, real: Tensor | None = None) -> Tensor:
+        """Predicted summaries [B, Dg] from visible tokens [B, Gv, D], of which those count that are real [B, Gv] bool; None for all."""
+        predicted: Tensor = self.head(self.pool(self.decoder(tokens, None, keys(real)), real))
         return predicted
 
 
@@ -148,18 +158,33 @@ class Distill(nn.Module):
         def permutations(length: int) -> Tensor:
             return torch.rand(count, length, generator=generator, device=generator.device).argsort(1)
 
-        groups, shown = self.encoder.groups, self.shown
-        ranking = permutations(groups)
-        visible, hidden = ranking[:, :shown].sort(1).values, ranking[:, shown:].sort(1).values
-        order = None
+        ranking = permutations(self.encoder.groups)
+        visible, hidden = reconstruction.divided(ranking, self.encoder, self.options.mask_ratio)
+        turns = None
         if self.local is not None and self.options.shuffle == "all":
-            order = permutations(groups)
+            turns = permutations(self.encoder.groups)
         elif self.local is not None and self.options.shuffle == "visible_only":
-            canonical = torch.arange(groups, device=generator.device).expand(count, -1)
-            order = canonical.scatter(1, visible, visible.gather(1, permutations(shown)))
+            turns = permutations(self.shown)
         teachers = self.teachers.draw(count, generator) if self.teachers is not None and self.options.teacher_weight else None
         curve = None if self.reconstruction is None else reconstruction.draw_curve(self.encoder, count, generator)
-        return DistillDraw(visible=visible, hidden=hidden, order=order, teachers=teachers, curve=curve)
+        drawn = DistillDraw(visible=visible, hidden=hidden, order=self._order(visible, turns), teachers=teachers, curve=curve)
+        return dataclasses.replace(drawn, ranking=ranking, turns=turns) if missing(self.encoder) == "mask" else drawn
+
+    def _order(self, visible: Tensor, turns: Tensor | None) -> Tensor | None:
+        """`DistillDraw.order` of a permutation of all groups, or of the visible ones."""
+        if turns is None or self.options.shuffle == "all":
+            return turns
+        canonical = torch.arange(self.encoder.groups, device=visible.device).expand(len(visible), -1)
+        return canonical.scatter(1, visible, visible.gather(1, turns))
+
+    def _among(self, draw: DistillDraw, real: Tensor) -> DistillDraw:
+        """The same random choices among the groups that are not missing, real [B, G] bool."""
+        assert draw.ranking is not None
+        visible, hidden = reconstruction.divided(draw.ranking, self.encoder, self.options.mask_ratio, real)
+        turns = draw.turns
+        if turns is not None:
+            turns = reconstruction.within(turns, real if self.options.shuffle == "all" else real.gather(1, visible))
+        return dataclasses.replace(draw, visible=visible, hidden=hidden, order=self._order(visible, turns))
 
     def forward(self, batch: Batch, draw: DistillDraw) -> dict[str, Tensor]:
         """Losses by name, and under "loss" their weighted sum.
@@ -169,15 +194,17 @@ class Distill(nn.Module):
         """
         options = self.options
         patches = self.encoder.patchify(batch.points, batch.ordered)
+        real = patches.coarsest.real
+        draw = draw if real is None else self._among(draw, real)
         chosen = {} if draw.curve is None else {"curve": draw.curve}
         encoded = self.encoder(patches, draw.visible, **chosen)
         losses: dict[str, Tensor] = {}
         total = batch.points.new_zeros(())
         if self.local is not None:
-            losses["local"] = self._local(self.local(encoded, patches.coarsest.centres, draw.order), batch, draw)
+            losses["local"] = self._local(self.local(encoded, patches.coarsest.centres, draw.order, real), batch, draw, real)
             total = total + options.local_weight * losses["local"]
         if self.summary is not None:
-            summary = self.summary(encoded.tokens).float()  # [B, Dg]
+            summary = self.summary(encoded.tokens, encoded.real).float()  # [B, Dg]
             if options.global_weight:
                 losses["global"] = distance(summary, self._target(batch.guide_summary, "summary"))
                 total = total + options.global_weight * losses["global"]
@@ -199,16 +226,17 @@ class Distill(nn.Module):
         """Tokens and summary of whole shapes, points [B, P, C], without gradient. The model must be in evaluation mode."""
         assert not self.training, "batch norms would take their statistics from this batch"
         points = as_trained(points, self.convention, self.encoder.centres if ordered else 0)
-        tokens = self.encoder(self.encoder.patchify(points, ordered)).tokens
-        return Features(tokens=tokens, summary=None if self.summary is None else self.summary(tokens))
+        whole = self.encoder(self.encoder.patchify(points, ordered))
+        return Features(tokens=whole.tokens, summary=None if self.summary is None else self.summary(whole.tokens, whole.real))
 
-    def _local(self, predicted: Tensor, batch: Batch, draw: DistillDraw) -> Tensor:
-        """The local loss, a scalar, of what is predicted for each group [B, G, E]."""
-        seen = None
+    def _local(self, predicted: Tensor, batch: Batch, draw: DistillDraw, real: Tensor | None) -> Tensor:
+        """The local loss, a scalar, of what is predicted for each group [B, G, E]. Groups count that are real [B, G] bool; None for all."""
+        seen = real
         if self.options.predicts == "dense":
             target, seen = patch_targets(batch, self.patches[0].name, predicted.shape[1])
+            seen = seen if real is None else seen & real
         else:
-            target = self._target(batch.guide_tokens, "tokens")
+            target = self._target(batch.guide_tokens, "tokens", real)
         if self.options.masked_only:
             predicted, target = ops.gather(predicted, draw.hidden), ops.gather(target, draw.hidden)
             seen = None if seen is None else seen.gather(1, draw.hidden)
@@ -216,11 +244,11 @@ class Distill(nn.Module):
             return distance(predicted, target)
         return mean((1 - F.cosine_similarity(predicted.float(), target, dim=-1)).flatten(), seen.flatten())
 
-    def _target(self, features: Tensor | None, what: str) -> Tensor:
-        """The guide's features in the form that the local and the global loss predict."""
+    def _target(self, features: Tensor | None, what: str, real: Tensor | None = None) -> Tensor:
+        """The guide's features in the form that the local and the global loss predict. real: which tokens are not missing, [B, G] bool."""
         features = _given(features, what)
         if self.options.standardise_targets:
-            average, variance, _ = moments(features.flatten(0, -2))
+            average, variance, _ = moments(features.flatten(0, -2) if real is None else features[real])
             features = (features - average) / variance.sqrt().clamp(min=1e-6)
         return F.layer_norm(features, features.shape[-1:]) if self.options.normalise_targets else features
 

@@ -32,7 +32,7 @@ from cache_schema.terminal import version_line
 from trainer import card, checkpoint, classifiers, ops
 from trainer.align import Align, Regression, TeacherLosses
 from trainer.checkpoint import Loaded
-from trainer.encoders.protocol import Arranged, Encoder, Level, Patches
+from trainer.encoders.protocol import Arranged, Encoder, Level, Patches, refuse_masked
 from trainer.points import Convention
 from trainer.stage import Stage
 
@@ -203,14 +203,15 @@ def write(run: Path, out: Path, takes: Takes = "points", classifier: str = "") -
         classifier: name of a classifier that is kept with the run, whose logits are then the output. Empty for the run's features.
 
     Raises:
-        UserError: there is no run, or it does not say what points it was trained on; the file exists or has another end; a package is
-            missing; or the graph gives something else than torch.
+        UserError: there is no run, or it does not say what points it was trained on; its encoder leaves points out; the file exists or has
+            another end; a package is missing; or the graph gives something else than torch.
     """
     if out.suffix not in ENDS:
         raise UserError(f"{out} must end in {' or '.join(ENDS)}")
     if out.exists():
         raise UserError(f"{out} exists: give another name")
     loaded = checkpoint.load(run)
+    refuse_masked(loaded.model.encoder, "a graph")
     convention = loaded.model.convention
     if convention is None:
         raise UserError(f"{run} does not say how many points a shape it was trained on, and the graph needs that: train or import it again")

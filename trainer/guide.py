@@ -25,6 +25,7 @@ from cache_schema.store import Cache
 from trainer.checkpoint import Loaded, setup, trained_on
 from trainer.distributed import device_of
 from trainer.encoders.catalog import ENCODERS
+from trainer.encoders.protocol import missing
 from trainer.points import Blocks
 
 BATCH: Final = 64
@@ -111,6 +112,7 @@ def describe(
         dim=model.encoder.dim,
         blocks=blocks or read.blocks,
         precision=precision,
+        missing=missing(model.encoder),
         setup=setup(loaded.header),
     )
     inputs = [("points", points.fingerprint)]
@@ -180,6 +182,7 @@ def spread(cache: Cache, name: str) -> tuple[float, float]:
 def _apart(features: NDArray[np.float16]) -> float:
     """Mean of 1 - cosine over all pairs of features [n, D]; 0 if there is no pair."""
     values = features.astype(np.float64)
+    values = values[values.any(-1)]  # tokens of groups that are missing are zeros
     unit = values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-12)
     count = len(unit)
     return float(((unit - unit.mean(0)) ** 2).sum() / (count - 1)) if count > 1 else 0.0

@@ -34,6 +34,7 @@ from trainer.config import AlignConfig, DistillConfig
 from trainer.data import Data, feed
 from trainer.distributed import Ranks
 from trainer.encoders.catalog import check_grouping
+from trainer.encoders.protocol import MISSING, missing
 from trainer.meter import Meter, Watch
 from trainer.part import Needs
 from trainer.probes import Probes, check
@@ -410,6 +411,13 @@ def _announce(training: Training, before: Header, ranks: Ranks, alone: bool, con
     told += f" in {chosen.precision} ({chosen.why})" if steps else ""
     console.print(Text(printable(told)), soft_wrap=True)
     guide, lines = training.guide, []
+    if training.data.repeated:
+        how = (
+            "and no others are given"
+            if missing(training.stage.encoder) == "mask"
+            else "some are repeated; encoder.missing=mask leaves those out"
+        )
+        lines.append(f"{training.data.repeated} of the shapes have fewer points than a block, {how}")
     if training.config.distributed == "fsdp" and ranks.count == 1:
         lines.append("distributed=fsdp has no effect in one process, which keeps the whole model: start several by torchrun")
     if training.header.init and before.step == 0:
@@ -522,6 +530,14 @@ def _build(config: AlignConfig | DistillConfig, data: Data, guide: Loaded | None
     groups = config.encoder.resolved().groups
     if tokens not in (0, groups) and isinstance(config, DistillConfig) and config.distill.predicts == "guide":
         raise UserError(f"the guide has {tokens} tokens, the student {groups} groups: --set encoder.groups={tokens}")
+    if isinstance(config, DistillConfig) and config.needs_guide:
+        treated = missing(guide.model.encoder) if guide is not None and online(config) else data.guide.missing if data.guide else "repeat"
+        own = getattr(config.encoder.resolved(), MISSING, "repeat")
+        if treated != own:
+            raise UserError(
+                f"the guide was made with encoder.missing={treated}, the student has {own}: they do not agree on which groups there are. "
+                f"Add --set encoder.missing={treated}, or take another guide"
+            )
     facts = Facts(teachers=met, guide_dim=dim, patches=patch_teachers(data.patches))
     with torch.random.fork_rng([]):
         torch.manual_seed(_seed(config.seed, MODEL))

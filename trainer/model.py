@@ -66,9 +66,12 @@ class Tokens(Generic[Result]):
     """Features of the parts of clouds."""
 
     features: Result
-    """[b, G, D]: one for each group of points."""
+    """[b, G, D]: one for each group of points; zeros for one that is not `real`."""
     centres: Result
     """[b, G, 3]: where each group is, in the coordinates of the given cloud."""
+    real: Result
+    """[b, G] bool: which groups there are. A cloud of fewer points than groups has others only with a run that takes repeated points as any
+    (`encoder.missing`)."""
     points: tuple[Result, ...] = ()
     """[n, D] for each cloud: features at each of its points, NaN at points that are not finite. Empty unless asked for."""
 
@@ -227,17 +230,23 @@ class Model:
         given, encoder = taken(clouds), self._stage.encoder
         features = torch.empty(len(given), encoder.groups, encoder.dim, device=self.device)
         centres = torch.empty(len(given), encoder.groups, 3, device=self.device)
+        real = torch.ones(len(given), encoder.groups, dtype=torch.bool, device=self.device)
         points: dict[int, Tensor] = {}
         for batch in self._prepared(given, self._convention(), encoder.config.channels):
             patches = encoder.patchify(batch.points, False)
-            tokens, middles = finite(encoder(patches).tokens.float()), patches.coarsest.centres
+            encoded = encoder(patches)
+            tokens, middles = finite(encoded.tokens.float()), patches.coarsest.centres
+            there = torch.ones_like(real[batch.which]) if encoded.real is None else encoded.real
+            real[batch.which] = there
             features[batch.which] = tokens
             centres[batch.which] = batch.back(middles).to(self.device)
             if per_point:
                 for i, number in enumerate(batch.which.tolist()):
-                    points[number] = self._at_points(batch, i, given.clouds[number], middles[i], tokens[i])
+                    points[number] = self._at_points(batch, i, given.clouds[number], middles[i][there[i]], tokens[i][there[i]])
         form = _form(given)
-        return Tokens(features=form(features), centres=form(centres), points=tuple(form(points[i]) for i in sorted(points)))
+        return Tokens(
+            features=form(features), centres=form(centres), real=form(real), points=tuple(form(points[i]) for i in sorted(points))
+        )
 
     # --------------------------------------------------------------------------------------------------- with teachers
 
@@ -377,7 +386,9 @@ class Model:
         xyz = batch.forth(number, cloud[:, :3].to(batch.centre)).to(self.device)
         seen = xyz.isfinite().all(1)
         parts = [
-            ops.interpolate(part[None], centres[None], tokens[None])[0]  # at most so many rows, since distances to all centres are kept
+            ops.interpolate(part[None], centres[None], tokens[None], min(3, len(centres)))[
+                0
+            ]  # at most so many rows, since distances to all centres are kept
             for part in xyz.where(seen[:, None], 0).split(_POINTS)
         ]
         return torch.cat(parts).where(seen[:, None], torch.nan)

@@ -31,6 +31,7 @@ from cache_schema.store import Cache
 from trainer import search
 from trainer.align import Teacher
 from trainer.checkpoint import Loaded
+from trainer.encoders.protocol import missing
 from trainer.given import INSTALL, call_pipeline, lacking
 from trainer.model import DRAWS, Model
 from trainer.points import Blocks
@@ -244,6 +245,7 @@ def _facts(loaded: Loaded, cache: Cache, space: Space, blocks: int) -> dict[str,
         "convention": None if run is None else dataclasses.asdict(run),
         "points": [points.fingerprint, points.content],
         "status": status.content,
+        **({"missing": "mask"} if missing(loaded.model.encoder) == "mask" else {}),
     }
 
 
@@ -266,7 +268,7 @@ def notes(loaded: Loaded, cache: Cache, rows: Ints, what: str = "embedded") -> t
     said = [loaded.header.unfinished] if loaded.header.unfinished else []
     if loaded.model.convention is None:
         said.append("it is not known what points the run was trained on, so the points of the cache are taken as they are")
-    return (*said, *blocks.notes(rows, what))
+    return (*said, *blocks.notes(rows, what, masked=missing(encoder) == "mask"))
 
 
 # ------------------------------------------------------------------------------------------------------------- queries

@@ -86,6 +86,31 @@ def squared_distances(a: Tensor, b: Tensor) -> Tensor:
     return dx * dx + dy * dy + dz * dz
 
 
+@torch.no_grad()
+def first_in_place(xyz: Tensor) -> Tensor:
+    """Which points of xyz [B, P, 3] have no point before them in the same place, [B, P] bool: all but repeats. The first one always is.
+
+    Coordinates are compared exactly. A repeat that was moved, turned or scaled together with its original is still in the same place, since
+    equal numbers go through the same arithmetic.
+    """
+    order = xyz[..., 2].argsort(dim=1, stable=True)  # [B, P]
+    for axis in (1, 0):  # stable sorts, the most important axis last: points in one place become neighbours, in the order of their indices
+        order = order.gather(1, xyz[..., axis].gather(1, order).argsort(dim=1, stable=True))
+    in_order = gather(xyz, order)
+    differs = (in_order[:, 1:] != in_order[:, :-1]).any(-1)  # [B, P - 1]
+    first = torch.cat([torch.ones_like(differs[:, :1]), differs], 1)
+    return torch.empty_like(first).scatter(1, order, first)
+
+
+@torch.no_grad()
+def nearest_among(query: Tensor, xyz: Tensor, count: int, real: Tensor) -> Tensor:
+    """As `nearest`, but only among the points that are real [B, P] bool. If a shape has n of these, and n is less than `count`, its results
+    begin again after n: every real point is there equally often, give or take one. At least one point of each shape must be real."""
+    found = nearest(query, xyz.float().masked_fill(~real.unsqueeze(-1), torch.inf), count)  # the real ones first
+    place = torch.arange(count, device=found.device) % real.sum(1).view(-1, 1, 1)  # [B, 1, K]
+    return found.gather(2, place.expand_as(found))
+
+
 def gather(values: Tensor, index: Tensor) -> Tensor:
     """Rows of values [B, P, C] at index [B, ...]: [B, ..., C]."""
     flat = index.flatten(1).unsqueeze(-1).expand(-1, -1, values.shape[-1])

@@ -228,13 +228,14 @@ class Blocks:
             values = np.concatenate([array.gather(rows, blocks * self.joined + i) for i in range(self.joined)], 1)
         return values if self.kept is None else values[:, self.kept]
 
-    def notes(self, rows: Ints, what: str = "test", *, asked: bool = False) -> tuple[str, ...]:
+    def notes(self, rows: Ints, what: str = "test", *, asked: bool = False, masked: bool = False) -> tuple[str, ...]:
         """Notes for the reader of a result on the shapes in these rows, in sentences.
 
         Args:
             rows: rows of the cache.
             what: the role of the shapes, `test` or `training`.
             asked: whether the number of points is one that a user asked for, and not that of the run.
+            masked: whether the encoder leaves out points that repeat others.
         """
         run, notes, shapes = self.convention, [], f"of {len(rows)} {what} shapes"
         if run and self.short:
@@ -246,7 +247,8 @@ class Blocks:
             why = "as asked" if asked else "as many as the run was trained on"
             notes.append(f"the {what} shapes are given by {run.count} points, {why}: {how}")
         if repeated := int(self.cache.repeated()[rows].sum()):
-            notes.append(f"{repeated} {shapes} have fewer points than a block, some are repeated")
+            made = "and no others are given (encoder.missing=mask)" if masked else "some are repeated"
+            notes.append(f"{repeated} {shapes} have fewer points than a block, {made}")
         if self.rgb is not None:
             assert self.colored is not None
             colored = int(self.colored[rows].sum())

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer import ops
-from trainer.encoders.blocks import Transformer, initialise, position_mlp
+from trainer.encoders.blocks import Transformer, initialise, keys, position_mlp
 from trainer.encoders.protocol import Curved, Encoded, Encoder, OwnDecoder, Patches
 
 
@@ -28,15 +28,17 @@ class Reconstruction(nn.Module):
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 
     def forward(self, encoded: Encoded, patches: Patches, hidden: Tensor) -> Tensor:
-        """Chamfer-L2, a scalar, between predicted and true members of the hidden groups [B, Gh], relative to their centres."""
+        """Chamfer-L2, a scalar, between predicted and true members of the hidden groups [B, Gh], relative to their centres. Groups that are
+        missing do not count."""
         b, count = hidden.shape
         level = patches.coarsest
         masked = self.mask_token.to(encoded.tokens.dtype).expand(b, count, -1)
-        centres = ops.gather(level.centres, torch.cat([encoded.visible, hidden], 1))
-        decoded = self.decoder(torch.cat([encoded.tokens, masked], 1), self.positions(centres))  # [B, Gv + Gh, D]
+        groups = torch.cat([encoded.visible, hidden], 1)
+        centres, real = ops.gather(level.centres, groups), None if level.real is None else level.real.gather(1, groups)
+        decoded = self.decoder(torch.cat([encoded.tokens, masked], 1), self.positions(centres), keys(real))  # [B, Gv + Gh, D]
         predicted = self.head(self.norm(decoded[:, -count:])).unflatten(-1, (-1, 3))  # [B, Gh, K, 3]
         true = ops.gather(level.groups[..., :3].flatten(2), hidden).unflatten(2, (-1, 3))  # [B, Gh, K, 3]
-        return ops.chamfer(predicted, true)
+        return ops.chamfer(predicted, true, None if real is None else real[:, -count:])
 
 
 def decoder(encoder: Encoder, depth: int, heads: int, drop_path: float) -> nn.Module:
@@ -60,7 +62,34 @@ def shown(encoder: Encoder, mask_ratio: float | None = None) -> int:
         encoder: the encoder.
         mask_ratio: share of groups that are hidden; None for the encoder's own share.
     """
-    return encoder.groups - int((encoder.mask_ratio if mask_ratio is None else mask_ratio) * encoder.groups)
+    return _shown(encoder.groups, encoder, mask_ratio)
+
+
+def _shown(groups: int, encoder: Encoder, mask_ratio: float | None) -> int:
+    return groups - int((encoder.mask_ratio if mask_ratio is None else mask_ratio) * groups)
+
+
+def divided(ranking: Tensor, encoder: Encoder, mask_ratio: float | None = None, real: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The groups that are visible, [B, Gv], and those that are hidden, [B, Gh], ascending, by a random order of the groups [B, G].
+
+    Without `real`, the first `shown` groups of the order are visible. With `real` [B, G] bool, the same share of the groups that are not
+    missing is hidden. The missing ones fill both up to the same sizes, and who reads either looks at `real` again.
+    """
+    count = shown(encoder, mask_ratio)
+    if real is not None:
+        shares = torch.tensor([_shown(groups, encoder, mask_ratio) for groups in range(encoder.groups + 1)], device=ranking.device)
+        there = real.gather(1, ranking)
+        late = there.cumsum(1) > shares[real.sum(1)].unsqueeze(1)  # [B, G]: beyond the share that is visible
+        # With one group more, at most one more is visible, so there are enough missing groups to fill up.
+        ranking = ranking.gather(1, torch.where(there, 2 * late, 1).argsort(dim=1, stable=True))
+    return ranking[:, :count].sort(1).values, ranking[:, count:].sort(1).values
+
+
+def within(permutation: Tensor, real: Tensor) -> Tensor:
+    """A permutation [B, n] that moves the entries which are real [B, n] bool among themselves, in the order of the given one."""
+    places = (~real).byte().argsort(dim=1, stable=True)
+    sources = permutation.gather(1, (~real.gather(1, permutation)).byte().argsort(dim=1, stable=True))
+    return torch.empty_like(permutation).scatter(1, places, sources)
 
 
 def draw_curve(encoder: Encoder, count: int, generator: torch.Generator) -> Tensor | None:

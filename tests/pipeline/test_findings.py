@@ -166,3 +166,14 @@ def test_rows_between_segments_are_no_shapes(tmp_path):
     snapshot.held[[5, 6]] = False
     snapshot.status[[5, 6]] = spec.PENDING
     assert snapshot.counts == {"ok": 9, "failed": 1, "pending": 0}
+
+
+def test_points_are_counted_where_blocks_repeat_some(tmp_path):
+    cache = synthetic.write(tmp_path / "c.zarr", shapes=10, failed=(0,), real=(9, 64, 30, 5))
+    found = findings.findings(Snapshot(cache)).scarce
+    assert found is not None  # rows 4 and 8 have 9 points, 2 and 6 have 30, 3 and 7 have 5
+    assert (found.shapes, found.counted, found.block, found.quantiles) == (6, 6, 64, (5, 5, 9, 9, 30))
+    assert found.below == ((8, 2), (16, 2), (32, 2), (64, 0), (65, 0))
+    assert findings.findings(Snapshot(synthetic.write(tmp_path / "full.zarr", shapes=3))).scarce is None
+    points = np.array([[0, 0, 0], [0.5, 0, 0], [-0.0, 0, 0], [0, 0.5, 0], [0.5, 0, 0]], np.float16)
+    assert findings.different(points) == 3

@@ -14,7 +14,7 @@ from tests.trainer.test_points import run, write  # noqa: F401
 from trainer import checkpoint
 from trainer.tasks import catalog, features, finetune, picture, result
 from trainer.tasks import table as tables
-from trainer.tasks.accuracy import accuracies, by_distance, counted
+from trainer.tasks.accuracy import accuracies, by_distance, by_points, counted
 from trainer.tasks.result import Metric
 from trainer.tasks.shapes import of_split
 
@@ -37,6 +37,18 @@ def test_laser_scans_are_told_by_distance():
     ]
     assert all(one.chance == 50 and not one.headline for one in told)
     assert by_distance(["a", "b#1", "c@far", "d", "e"], labels, guesses, "blocks", 2) == (), "other shapes have no distance"
+
+
+def test_shapes_of_few_points_are_told_by_their_number():
+    labels, guesses = np.array([0, 0, 1, 1, 1]), [np.array([0, 1, 1, 0, 1]), np.array([0, 1, 0, 0, 1])]
+    told = by_points(np.array([8, 31, 32, 511, 1024]), labels, guesses, "blocks", 2)
+    assert [(one.name, one.values, one.shapes) for one in told] == [
+        ("accuracy of 0-31 points", (50.0, 50.0), 2),
+        ("accuracy of 32-127 points", (100.0, 0.0), 1),
+        ("accuracy of 128-511 points", (0.0, 0.0), 1),
+        ("accuracy of 512 points and more", (100.0, 100.0), 1),
+    ]
+    assert by_points(None, labels, guesses, "blocks", 2) == ()
 
 
 def test_accuracies_say_chance_shapes_and_interval():

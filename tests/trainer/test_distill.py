@@ -115,7 +115,7 @@ def test_slots_hold_permuted_tokens_under_canonical_positions(generator):
     seen = []
 
     class Spy(nn.Module):
-        def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        def forward(self, tokens: Tensor, positions: Tensor, mask: None) -> Tensor:
             seen.extend([tokens, positions])
             return tokens
 
@@ -172,7 +172,7 @@ def test_a_copy_of_the_guide_passes_unshuffled_and_fails_shuffled(batch, generat
 
 
 class Identity(nn.Module):
-    def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, positions: Tensor, mask: None) -> Tensor:
         return tokens + positions
 
 

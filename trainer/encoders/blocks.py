@@ -5,7 +5,7 @@ Linear layers on flat rows replace the 1x1 convolutions of the published code. T
 Letters: B shapes, P points, N tokens, S learnt tokens, D width, H heads, G groups, K points per group, C channels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from cache_schema.errors import UserError
 from trainer import ops
 from trainer.encoders.pooled import linear_max
-from trainer.encoders.protocol import EncoderSettings, Level, Site
+from trainer.encoders.protocol import EncoderSettings, Level, Missing, Site
 
 
 def check_sizes(config: EncoderSettings, *sizes: str) -> None:
@@ -68,7 +68,31 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
     return logits.softmax(-1).to(v.dtype) @ v
 
 
-def grouped(points: Tensor, ordered: bool, *, groups: int, group_size: int, channels: int) -> Level:
+def keys(real: Tensor | None, learnt: int = 0) -> Tensor | None:
+    """The attention mask [B, 1, 1, S + N] of tokens [B, S + N, D], of which the first S are learnt: no token attends to missing groups.
+    real: [B, N] bool, `Level.real`; None if no group is missing, and then there is no mask."""
+    return None if real is None else F.pad(real, (learnt, 0), value=True)[:, None, None]
+
+
+def cleared(tokens: Tensor, real: Tensor | None) -> Tensor:
+    """Tokens [B, N, D] with zeros for missing groups, real [B, N] bool as in `keys`."""
+    return tokens if real is None else tokens.masked_fill(~real.unsqueeze(-1), 0)
+
+
+def on_rows(module: Callable[[Tensor], Tensor], x: Tensor, rows: Tensor | None) -> Tensor:
+    """What a module makes of the rows of x [B, N, ...] that count, rows [B, N] bool; zeros for the others. [B, N, D]
+
+    The module gets one shape with all rows that count, [1, n, ...], so that batch norms see each of them once and no other. A compiled
+    graph has fixed sizes: there the module gets all rows.
+    """
+    if rows is None or torch.compiler.is_compiling():
+        return module(x)
+    index = rows.flatten().nonzero().squeeze(1)
+    found = module(x.flatten(0, 1)[index].unsqueeze(0)).squeeze(0)  # [n, D]
+    return found.new_zeros(rows.numel(), found.shape[1]).index_copy(0, index, found).unflatten(0, rows.shape)
+
+
+def grouped(points: Tensor, ordered: bool, *, groups: int, group_size: int, channels: int, missing: Missing = "repeat") -> Level:
     """Group the points [B, P, C] around centres, for the finest or only level of an encoder. Coordinates are relative to the centre.
 
     Args:
@@ -77,6 +101,7 @@ def grouped(points: Tensor, ordered: bool, *, groups: int, group_size: int, chan
         groups: number of groups, G.
         group_size: points per group, K.
         channels: number of channels that the encoder reads.
+        missing: what is made of points that repeat others.
 
     Raises:
         UserError: the points have another number of channels, or are too few for the groups.
@@ -88,15 +113,30 @@ def grouped(points: Tensor, ordered: bool, *, groups: int, group_size: int, chan
         raise UserError(f"{groups} groups of {group_size} need at least {max(groups, group_size)} points, got {count}")
     xyz = points[..., :3]
     first = xyz if ordered else ops.gather(xyz, ops.farthest_points(xyz, groups))
-    return grouped_around(first[:, :groups], points, group_size)
+    real = _some_missing(ops.first_in_place(xyz)) if missing == "mask" else None
+    return grouped_around(first[:, :groups], points, group_size, real)
 
 
-def grouped_around(centres: Tensor, points: Tensor, group_size: int) -> Level:
-    """A level whose groups are the `group_size` points, out of [B, P, C], nearest to each of the centres [B, G, 3]."""
-    members = ops.nearest(centres, points[..., :3], group_size)
+def grouped_around(centres: Tensor, points: Tensor, group_size: int, real: Tensor | None = None) -> Level:
+    """A level whose groups are the `group_size` points, out of [B, P, C], nearest to each of the centres [B, G, 3].
+
+    If `real` [B, P] bool is given, only these points are members. A shape with fewer than K of them has all in every group, some of them
+    several times. That changes no token: a group's points are embedded one by one and then pooled by a maximum, twice (`PatchEmbed`), and a
+    maximum does not depend on how often a member is there. Only batch norms in training count points as often as they are there.
+    """
+    if real is None:
+        members = ops.nearest(centres, points[..., :3], group_size)
+    else:
+        members = ops.nearest_among(centres, points[..., :3], group_size, real)
     found = ops.gather(points, members)  # [B, G, K, C]
     found = torch.cat([found[..., :3] - centres.unsqueeze(2), found[..., 3:]], -1)
-    return Level(groups=found, centres=centres, members=members)
+    return Level(groups=found, centres=centres, members=members, real=None if real is None else _some_missing(ops.first_in_place(centres)))
+
+
+def _some_missing(real: Tensor) -> Tensor | None:
+    """The same [B, N] bool; None if all of it is true, so that nothing is computed otherwise than without a mask. A compiled graph cannot
+    look at values, and always gets the mask."""
+    return None if not torch.compiler.is_compiling() and bool(real.all()) else real
 
 
 def thirds(depth: int) -> tuple[int, int, int]:

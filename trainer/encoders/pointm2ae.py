@@ -25,11 +25,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cache_schema.errors import UserError
+from cache_schema.spec import added
 from trainer import ops
 from trainer.batch import Tensors
-from trainer.encoders.blocks import PatchEmbed, Transformer, check_sizes, grouped, grouped_around, initialise, position_mlp
+from trainer.encoders.blocks import (
+    PatchEmbed,
+    Transformer,
+    check_sizes,
+    cleared,
+    grouped,
+    grouped_around,
+    initialise,
+    keys,
+    on_rows,
+    position_mlp,
+)
 from trainer.encoders.names import from_names, to_names
-from trainer.encoders.protocol import Encoded, Finer, Patches, Scale, Site
+from trainer.encoders.protocol import Encoded, Finer, Missing, Patches, Scale, Site, refuse_masked
 
 Three = tuple[int, int, int]
 
@@ -61,6 +73,9 @@ class PointM2AEConfig:
     authors_padding: bool = False
     """Encode masked shapes as the authors' code does (`padded`): a shape then depends on the other shapes of its batch. Only for
     comparison."""
+    missing: Missing = added("repeat")
+    """What is made of points that repeat others, because a shape has fewer than a block. `repeat`: they are points as any. `mask`: they are
+    left out of neighbourhoods, and groups around them out of everything."""
 
     def __post_init__(self) -> None:
         check_sizes(self, "counts", "sizes", "embed", "widths", "depths")
@@ -73,6 +88,10 @@ class PointM2AEConfig:
                 raise UserError(f"sizes must not exceed the groups of the level below, got {size} of {below}")
         if min(self.radii) < 0:
             raise UserError(f"radii must not be negative, got {self.radii}")
+        if self.authors_padding and self.missing == "mask":
+            raise UserError(
+                "missing=mask has no effect on padding as the authors have it, which shows every shape to others: leave one out"
+            )
 
     @property
     def groups(self) -> int:
@@ -106,7 +125,8 @@ class Shown(Tensors):
     slot: Tensor
     """[B, G] int64: the slot of each group; -1 for groups that are hidden."""
     filled: Tensor | None
-    """[B, L] bool: False for slots that only repeat a group, because another shape has more visible groups. None: all slots are filled."""
+    """[B, L] bool: False for slots that only repeat a group, because another shape has more visible groups, or that hold a missing one
+    (`protocol.Level.real`). None: all slots are filled."""
 
 
 class Tier(nn.Module):
@@ -146,10 +166,11 @@ class PointM2AE(nn.Module):
             UserError: the points have another number of channels than the encoder reads, or are too few for the groups.
         """
         config = self.config
-        levels = [grouped(points, ordered, groups=config.counts[0], group_size=config.sizes[0], channels=config.channels)]
+        finest = {"groups": config.counts[0], "group_size": config.sizes[0], "channels": config.channels}
+        levels = [grouped(points, ordered, **finest, missing=config.missing)]
         for count, size in zip(config.counts[1:], config.sizes[1:], strict=True):
             # The first centres in farthest-point order are a sample of fewer centres: one sampling is enough for all levels.
-            levels.append(grouped_around(levels[0].centres[:, :count], levels[-1].centres, size))
+            levels.append(grouped_around(levels[0].centres[:, :count], levels[-1].centres, size, levels[-1].real))
         return Patches(levels=tuple(levels))
 
     def forward(self, patches: Patches, visible: Tensor | None = None) -> Encoded:
@@ -157,10 +178,13 @@ class PointM2AE(nn.Module):
         encoded = self._levels(patches, shown, whole=visible is None)
         # Only the last level has a norm here: the decoder has its own norm for the tokens of the middle level.
         finer = tuple(Finer(tokens=tokens, slot=seen.slot) for tokens, seen in zip(encoded[:-1], shown[:-1], strict=True))
-        return Encoded(tokens=self.norm(encoded[-1]), visible=shown[-1].group, finer=finer)
+        real = shown[-1].filled
+        shown_groups = shown[-1].group if visible is None else visible
+        return Encoded(tokens=cleared(self.norm(encoded[-1]), real), visible=shown_groups, finer=finer, real=real)
 
     def layers(self, patches: Patches) -> tuple[Scale, ...]:
         """See `trainer.encoders.protocol.Layered`. The levels below the coarsest have no norm of their own, so theirs has no weights."""
+        refuse_masked(self, "features of several depths")
         *finer, last = self._levels(patches, everything(patches), whole=True)
         tokens = [*(F.layer_norm(level, level.shape[-1:]) for level in finer), self.norm(last)]
         return tuple(Scale(tokens=own, centres=level.centres) for own, level in zip(tokens, patches.levels, strict=True))
@@ -179,13 +203,15 @@ class PointM2AE(nn.Module):
                 members = ops.gather(encoded[-1], shown[i - 1].slot.gather(1, members.flatten(1)).view_as(members))  # [B, L, K, D below]
             else:
                 members = ops.gather(level.groups.flatten(2), seen.group).unflatten(2, level.groups.shape[2:])  # [B, L, K, C]
-            tokens = embedded(tier.embed, members, seen.filled)
+            # In training the batch norms see every visible group once, whatever the other shapes of the batch show.
+            tokens = on_rows(tier.embed, members, seen.filled)
             centres = level.centres if whole else ops.gather(level.centres, seen.group)  # [B, L, 3]
             # No token attends to slots that only fill up the batch. Their own results are computed and not used.
-            mask, radius = None if seen.filled is None else seen.filled[:, None, None], self.config.radii[i]  # [B, 1, 1, L]
+            mask, radius = keys(seen.filled), self.config.radii[i]  # [B, 1, 1, L]
             if whole and radius:
-                # Local attention, for whole shapes only. They fill all slots, so the mask above is None.
-                mask = near(centres, radius)
+                # Local attention, for whole shapes only. They fill all slots but those of missing groups. The centre of such a group is
+                # that of another one, so it has something to attend to, too.
+                mask = near(centres, radius) if mask is None else near(centres, radius) & mask
             # The coarsest level of masked shapes is always filled, so the authors' padding changes only the levels below.
             if self.config.authors_padding and seen.filled is not None:
                 tokens, centres, mask = padded(tokens, centres, seen.filled, radius)
@@ -198,10 +224,14 @@ class PointM2AE(nn.Module):
         This is the multi-scale masking of the paper (https://arxiv.org/abs/2205.14401): the mask is drawn on the coarsest level. On the
         other levels a group is visible if it is a member of any visible group.
         """
-        # On the coarsest level all shapes have the same number of visible groups, so all slots are filled.
+        # On the coarsest level all shapes have the same number of visible groups, so all slots are filled, or hold a missing group.
         rows = torch.arange(visible.shape[1], device=visible.device).expand_as(visible)
         slot = torch.full(patches.coarsest.centres.shape[:2], -1, device=visible.device).scatter(1, visible, rows)
-        shown = [Shown(group=visible, slot=slot, filled=None)]
+        real = patches.coarsest.real
+        filled = None if real is None else real.gather(1, visible)
+        if filled is not None:  # a missing group shows no members: its slot repeats a group that is there
+            visible = visible.where(filled, visible.gather(1, filled.byte().argmax(1, keepdim=True)))
+        shown = [Shown(group=visible, slot=slot, filled=filled)]
         # From coarse to fine, since the visible groups of a level decide those of the level below. If each level had its own mask, a
         # visible group could have hidden members, and its token would leak information about them.
         for below, above in reversed(list(itertools.pairwise(patches.levels))):
@@ -227,7 +257,7 @@ def everything(patches: Patches) -> list[Shown]:
     shapes = [level.centres.shape[:2] for level in patches.levels]
     # Whole shapes use the same code in `forward` as masked ones.
     rows = [torch.arange(g, device=patches.coarsest.centres.device).expand(b, -1) for b, g in shapes]
-    return [Shown(group=row, slot=row, filled=None) for row in rows]
+    return [Shown(group=row, slot=row, filled=level.real) for row, level in zip(rows, patches.levels, strict=True)]
 
 
 def slots(there: Tensor, bound: int | None) -> Shown:
@@ -241,24 +271,9 @@ def slots(there: Tensor, bound: int | None) -> Shown:
     length = min(bound, there.shape[1]) if bound and torch.compiler.is_compiling() else int(count.max())
     column = torch.arange(length, device=there.device)
     # A stable sort keeps the groups' order. The remainder operation repeats groups, and not zeros, which a compiled graph would show to the
-    # batch norms of the patch embedding: see `embedded`.
+    # batch norms of the patch embedding: see `blocks.on_rows`.
     first = there.byte().argsort(dim=1, descending=True, stable=True)  # [B, G] groups, the visible ones first
     return Shown(group=first.gather(1, column % count), slot=torch.where(there, there.cumsum(1) - 1, -1), filled=column < count)
-
-
-def embedded(embed: PatchEmbed, members: Tensor, filled: Tensor | None) -> Tensor:
-    """Tokens [B, L, D] of the groups in the slots, from their members [B, L, K, C] and `Shown.filled`.
-
-    Slots that only fill up the batch get zeros. So nothing is computed for them, and in training the batch norms see every visible group
-    once, whatever the other shapes of the batch show. A compiled graph has fixed sizes, so it embeds all slots.
-    """
-    if filled is None or torch.compiler.is_compiling():
-        tokens: Tensor = embed(members)
-        return tokens
-    rows = filled.flatten().nonzero().squeeze(1)
-    visible = embed(members.flatten(0, 1)[rows].unsqueeze(0)).squeeze(0)  # [visible groups, D]
-    tokens = visible.new_zeros(filled.numel(), visible.shape[1]).index_copy(0, rows, visible).unflatten(0, filled.shape)
-    return tokens
 
 
 def near(centres: Tensor, radius: float) -> Tensor:
@@ -317,17 +332,23 @@ class Propagation(nn.Module):
         # Mask tokens for all groups, then the encoder's tokens for the visible groups.
         full = self.mask_token.to(tokens.dtype).expand(*coarse.centres.shape[:2], -1)
         full = full.scatter(1, encoded.visible.unsqueeze(-1).expand_as(tokens), tokens)  # [B, G, D]
-        full = self.coarse(full, self.coarse_positions(coarse.centres))
+        full = self.coarse(full, self.coarse_positions(coarse.centres), keys(coarse.real))
         out = finer.slot < 0  # [B, G of the middle level]
+        # Nothing is interpolated from groups that are missing: they are infinitely far.
+        near_by = coarse.centres if coarse.real is None else coarse.centres.masked_fill(~coarse.real.unsqueeze(-1), torch.inf)
         # A hidden group has no token for the skip connection. It gets zeros after the norm, since the norm turns zeros into its bias.
         skip = ops.gather(self.skip_norm(finer.tokens), finer.slot.clamp(min=0)).masked_fill(out.unsqueeze(-1), 0)
-        both = torch.cat([skip, ops.interpolate(middle.centres, coarse.centres, full)], -1)
-        fused = self.fuse(both.flatten(0, 1))
-        fused = F.gelu(self.extract(fused) + fused).unflatten(0, both.shape[:2])  # [B, G, D]
-        decoded = self.middle(fused, self.middle_positions(middle.centres))
+        both = torch.cat([skip, ops.interpolate(middle.centres, near_by, full)], -1)
+        fused = on_rows(self._fused, both, middle.real)  # [B, G, D]
+        decoded = self.middle(fused, self.middle_positions(middle.centres), keys(middle.real))
         predicted = self.head(self.norm(decoded)).unflatten(-1, (-1, 3))  # [B, G, K of the finest level, 3]
         # The loss counts only hidden groups: visible groups could be copied.
-        return ops.chamfer(predicted, middle.groups, out)
+        return ops.chamfer(predicted, middle.groups, out if middle.real is None else out & middle.real)
+
+    def _fused(self, both: Tensor) -> Tensor:
+        """The two kinds of tokens of the middle level [B, G, C], mixed, [B, G, D]."""
+        fused = self.fuse(both.flatten(0, 1))
+        return F.gelu(self.extract(fused) + fused).unflatten(0, both.shape[:2])
 
 
 def build(config: PointM2AEConfig) -> PointM2AE:

@@ -17,10 +17,24 @@ import torch
 from torch import Tensor, nn
 
 from cache_schema.errors import UserError
+from cache_schema.spec import added
 from trainer import ops
-from trainer.encoders.blocks import Block, LearntTokens, PatchEmbed, Transformer, check_sizes, grouped, initialise, position_mlp, thirds
+from trainer.encoders.blocks import (
+    Block,
+    LearntTokens,
+    PatchEmbed,
+    Transformer,
+    check_sizes,
+    cleared,
+    grouped,
+    initialise,
+    keys,
+    on_rows,
+    position_mlp,
+    thirds,
+)
 from trainer.encoders.names import from_names, to_names
-from trainer.encoders.protocol import Encoded, Level, Patches, Scale, Site
+from trainer.encoders.protocol import Encoded, Level, Missing, Patches, Scale, Site, refuse_masked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +62,9 @@ class PointMAEConfig:
     class_token: Literal["none", "attended", "joined"] = "none"
     """Whether there is a learnt class token that the groups attend to. `attended`: its output is not returned. `joined`: every output token
     is [class; group], 2 D wide. So the maximum over tokens is [class; max of groups], the input of the published classifiers."""
+    missing: Missing = added("repeat")
+    """What is made of points that repeat others, because a shape has fewer than a block. `repeat`: they are points as any. `mask`: they are
+    left out of neighbourhoods, and groups around them out of everything."""
 
     def __post_init__(self) -> None:
         check_sizes(self, "groups", "group_size", "dim", "depth", "heads", "embed")
@@ -101,18 +118,21 @@ class PointMAE(nn.Module):
         Raises:
             UserError: the points have another number of channels than the encoder reads, or are too few for the groups.
         """
-        level = grouped(points, ordered, groups=self.groups, group_size=self.group_size, channels=self.config.channels)
+        config = self.config
+        level = grouped(points, ordered, groups=self.groups, group_size=self.group_size, channels=config.channels, missing=config.missing)
         return Patches(levels=(level,))
 
     def forward(self, patches: Patches, visible: Tensor | None = None) -> Encoded:
         level = patches.coarsest
-        groups, centres = level.groups, level.centres
+        groups, centres, real = level.groups, level.centres, level.real
         if visible is None:
             visible = torch.arange(self.groups, device=centres.device).expand(centres.shape[0], -1)
         else:
             groups = ops.gather(groups.flatten(2), visible).unflatten(2, groups.shape[2:])  # [B, Gv, K, C]
             centres = ops.gather(centres, visible)
-        return Encoded(tokens=self._finished(self._states(groups, centres, (self.config.depth,))[0]), visible=visible)
+            real = None if real is None else real.gather(1, visible)
+        tokens = self._finished(self._states(groups, centres, (self.config.depth,), real)[0])
+        return Encoded(tokens=cleared(tokens, real), visible=visible, real=real)
 
     def _finished(self, tokens: Tensor) -> Tensor:
         """The output tokens [B, Gv, D or (S + 1) D] for tokens [B, S + Gv, D] after all blocks: normed, without or joined with the learnt
@@ -139,17 +159,18 @@ class PointMAE(nn.Module):
 
     def layers(self, patches: Patches) -> tuple[Scale, ...]:
         """See `trainer.encoders.protocol.Layered`."""
+        refuse_masked(self, "features of several depths")
         level = patches.coarsest
-        states = self._states(level.groups, level.centres, thirds(self.config.depth))
+        states = self._states(level.groups, level.centres, thirds(self.config.depth), None)
         return tuple(Scale(tokens=self.norm(state)[:, -self.groups :], centres=level.centres) for state in states)
 
-    def _states(self, groups: Tensor, centres: Tensor, after: Sequence[int]) -> list[Tensor]:
+    def _states(self, groups: Tensor, centres: Tensor, after: Sequence[int], real: Tensor | None) -> list[Tensor]:
         """The tokens [B, S + Gv, D] of groups [B, Gv, K, C] after each of the given numbers of blocks, before the norm. Learnt tokens, if
-        there are any, come first."""
-        tokens, positions = self.reduce(self.embed(groups)), self.positions(centres)  # [B, Gv, D] each
+        there are any, come first. real: [B, Gv] bool, as in `Encoded`."""
+        tokens, positions = self.reduce(on_rows(self.embed, groups, real)), self.positions(centres)  # [B, Gv, D] each
         if self.learnt_tokens is not None:
             tokens, positions = self.learnt_tokens(tokens, positions)
-        return self.transformer.states(tokens, positions, None, after)
+        return self.transformer.states(tokens, positions, keys(real, self.learnt if self.learnt_tokens is not None else 0), after)
 
     def sites(self) -> list[Site]:
         """See `trainer.encoders.protocol.Tunable`."""

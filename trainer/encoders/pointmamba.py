@@ -25,11 +25,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cache_schema.errors import UserError
+from cache_schema.spec import added
 from trainer import ops
 from trainer.encoders import mamba_cpu
-from trainer.encoders.blocks import DropPath, PatchEmbed, check_sizes, grouped, initialise, position_mlp, thirds
+from trainer.encoders.blocks import DropPath, PatchEmbed, check_sizes, cleared, grouped, initialise, on_rows, position_mlp, thirds
 from trainer.encoders.names import from_names, to_names
-from trainer.encoders.protocol import Encoded, Level, Patches, Scale, Site
+from trainer.encoders.protocol import Encoded, Level, Missing, Patches, Scale, Site, refuse_masked
 from trainer.encoders.scan import selective_scan
 
 CURVES: Final = ((0, 1, 2), (1, 0, 2))
@@ -67,6 +68,9 @@ class PointMambaConfig:
     """Rate at the last block, rising linearly from 0."""
     mask_ratio: float = 0.6
     """Share of groups hidden in masked modelling."""
+    missing: Missing = added("repeat")
+    """What is made of points that repeat others, because a shape has fewer than a block. `repeat`: they are points as any. `mask`: they are
+    left out of neighbourhoods, and groups around them out of everything."""
 
     def __post_init__(self) -> None:
         check_sizes(self, "groups", "group_size", "embed", "dim", "depth", "state", "conv", "expand")
@@ -302,43 +306,47 @@ class PointMamba(nn.Module):
         Raises:
             UserError: the points have another number of channels than the encoder reads, or are too few for the groups.
         """
-        level = grouped(points, ordered, groups=self.groups, group_size=self.group_size, channels=self.config.channels)
+        config = self.config
+        level = grouped(points, ordered, groups=self.groups, group_size=self.group_size, channels=config.channels, missing=config.missing)
         return Patches(levels=(self.along(level),))
 
     def along(self, level: Level) -> SerialLevel:
         """See `trainer.encoders.protocol.Arranged`."""
         # As published, the curves fill the box of all centres, so visible groups keep their order in the whole shape. The position of
         # this box is the only information about hidden groups that the encoder gets.
-        return SerialLevel(groups=level.groups, centres=level.centres, members=level.members, places=self.places(level.centres))
+        places = self.places(level.centres)
+        return SerialLevel(groups=level.groups, centres=level.centres, members=level.members, real=level.real, places=places)
 
     def forward(self, patches: Patches, visible: Tensor | None = None, curve: Tensor | None = None) -> SerialEncoded:
         """Tokens in the order of the centres. With `curve` [B] int64, each shape is read along this curve only."""
         level = patches.coarsest
         assert isinstance(level, SerialLevel), "patches of another encoder"
-        groups, centres, places = level.groups, level.centres, level.places
+        groups, centres, places, real = level.groups, level.centres, level.places, level.real
         if visible is None:
             visible = torch.arange(self.groups, device=centres.device).expand(centres.shape[0], -1)
         else:
             groups = ops.gather(groups.flatten(2), visible).unflatten(2, groups.shape[2:])  # [B, Gv, K, C]
             centres = ops.gather(centres, visible)
             places = places.gather(2, visible.unsqueeze(1).expand(-1, self.curves, -1))  # [B, S, Gv]
+            real = None if real is None else real.gather(1, visible)
         scale, shift = torch.stack(list(self.scales)), torch.stack(list(self.shifts))  # [S, D]
         if curve is not None:
             scale, shift = scale[curve].unsqueeze(1), shift[curve].unsqueeze(1)  # [B, 1, D]
             places = places.gather(1, curve.view(-1, 1, 1).expand(-1, 1, places.shape[2]))  # [B, 1, Gv]
-        (tokens,) = self._read(groups, centres, places, scale, shift, (self.config.depth,))
-        return SerialEncoded(tokens=tokens, visible=visible, curve=curve)
+        (tokens,) = self._read(groups, centres, places, scale, shift, (self.config.depth,), real)
+        return SerialEncoded(tokens=cleared(tokens, real), visible=visible, curve=curve, real=real)
 
     def layers(self, patches: Patches) -> tuple[Scale, ...]:
         """See `trainer.encoders.protocol.Layered`. A feature is the mean over the curves, as in `forward`."""
+        refuse_masked(self, "features of several depths")
         level = patches.coarsest
         assert isinstance(level, SerialLevel), "patches of another encoder"
         scale, shift = torch.stack(list(self.scales)), torch.stack(list(self.shifts))  # [S, D]
-        found = self._read(level.groups, level.centres, level.places, scale, shift, thirds(self.config.depth))
+        found = self._read(level.groups, level.centres, level.places, scale, shift, thirds(self.config.depth), None)
         return tuple(Scale(tokens=tokens, centres=level.centres) for tokens in found)
 
     def _read(
-        self, groups: Tensor, centres: Tensor, places: Tensor, scale: Tensor, shift: Tensor, after: Sequence[int]
+        self, groups: Tensor, centres: Tensor, places: Tensor, scale: Tensor, shift: Tensor, after: Sequence[int], real: Tensor | None
     ) -> tuple[Tensor, ...]:
         """Read groups along curves, and take their tokens [B, Gv, D] after each of the given numbers of blocks, with the norm.
 
@@ -347,12 +355,19 @@ class PointMamba(nn.Module):
             places: [B, S, Gv], the position of each group along each curve that is read.
             scale, shift: [S, D] or [B, 1, D], those of the curves that are read.
             after: numbers of blocks.
+            real: [B, Gv] bool, as in `Encoded`. Missing groups are read at the very end, after all curves: a scan goes forward, so that
+                their tokens change no other one.
         """
-        tokens = self.embed(groups).unsqueeze(1) * scale.unsqueeze(-2) + shift.unsqueeze(-2)
+        tokens = on_rows(self.embed, groups, real).unsqueeze(1) * scale.unsqueeze(-2) + shift.unsqueeze(-2)
         tokens = tokens + self.positions(centres).unsqueeze(1)  # [B, S, Gv, D]
         # Token indices of all curves, curve after curve, each sorted along its curve.
         first = centres.shape[1] * torch.arange(places.shape[1], device=places.device).unsqueeze(-1)
-        rows = (places.argsort(-1) + first).flatten(1)  # [B, T]
+        if real is None:
+            rows = (places.argsort(-1) + first).flatten(1)  # [B, T]
+        else:
+            # Places are below the number of groups of the whole shape, so the curves do not mix.
+            turn = places + self.groups * (torch.arange(places.shape[1], device=places.device).unsqueeze(-1))
+            rows = (turn + self.groups * places.shape[1] * ~real.unsqueeze(1)).flatten(1).argsort(-1)  # [B, T]
         back = rows.argsort(-1)
         states = self.mamba.states(ops.gather(tokens.flatten(1, 2), rows), after)  # [B, T, D] each
         return tuple(ops.gather(self.norm(state), back).unflatten(1, places.shape[1:]).mean(1) for state in states)
@@ -397,12 +412,15 @@ class SerialReconstruction(nn.Module):
         tokens = torch.cat([encoded.tokens, self.mask_token.to(encoded.tokens.dtype).expand(b, count, -1)], 1)
         tokens = tokens + self.positions(ops.gather(level.centres, groups))  # [B, G, D]
         places = level.places[torch.arange(b, device=hidden.device), encoded.curve].gather(1, groups)
+        real = None if level.real is None else level.real.gather(1, groups)
+        if real is not None:
+            places = places + groups.shape[1] * ~real  # missing groups are read last
         rows = places.argsort(-1)
         read = self.norm(self.decoder(ops.gather(tokens, rows)))
         masked = ops.gather(read, rows.argsort(-1)[:, -count:])  # [B, Gh, D]
         predicted = self.head(masked).unflatten(-1, (-1, 3))  # [B, Gh, K, 3]
         true = ops.gather(level.groups[..., :3].flatten(2), hidden).unflatten(2, (-1, 3))  # [B, Gh, K, 3]
-        return ops.chamfer(predicted, true)
+        return ops.chamfer(predicted, true, None if real is None else real[:, -count:])
 
 
 def initialise_mamba(module: nn.Module) -> None:

@@ -12,11 +12,18 @@ Letters: B shapes, P points, C channels, G groups (tokens), K points per group, 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Final, Literal, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from cache_schema.errors import UserError
 from trainer.batch import Tensors
+
+Missing = Literal["repeat", "mask"]
+"""What an encoder makes of points that only repeat others, because a shape has fewer than a block. `repeat`: they are points as any.
+`mask`: they are left out (`Level.real`)."""
+MISSING: Final = "missing"
+"""Name of the setting of this type, which the configuration of an encoder may have."""
 
 
 class EncoderSettings(Protocol):
@@ -54,6 +61,9 @@ class Level(Tensors):
     """[B, G, 3]."""
     members: Tensor
     """[B, G, K] int64: indices of the members: points, or on coarser levels centres of the level below."""
+    real: Tensor | None = None
+    """[B, G] bool: False for a group that is missing, since its centre repeats another one. It takes no part in anything: see `Missing`.
+    None: no group is missing."""
 
     @property
     def order(self) -> Tensor | None:
@@ -94,6 +104,8 @@ class Encoded(Tensors):
     """[B, Gv] int64: the group of each token."""
     finer: tuple[Finer, ...] = ()
     """The tokens of the levels below the coarsest, from fine to coarse; empty if there is one level."""
+    real: Tensor | None = None
+    """[B, Gv] bool: False for groups in `visible` that are missing (`Level.real`). Their tokens are zeros. None: no group is missing."""
 
 
 # ------------------------------------------------------------------------------------------------------------ the encoder
@@ -238,6 +250,28 @@ class Tunable(Protocol):
     def sites(self) -> Sequence[Site]:
         """The places in each block, in the order in which the blocks run."""
         ...
+
+
+def missing(encoder: Encoder) -> Missing:
+    """What an encoder makes of points that only repeat others. An encoder without such a setting takes them as any."""
+    found: Missing = getattr(encoder.config, MISSING, "repeat")
+    return found
+
+
+def refuse_masked(encoder: Encoder, what: str) -> None:
+    """Refuse an encoder that leaves repeated points out, where that cannot be done.
+
+    Args:
+        encoder: the encoder.
+        what: the beginning of the message, such as "a graph".
+
+    Raises:
+        UserError: `encoder.missing` is `mask`.
+    """
+    if missing(encoder) == "mask":
+        raise UserError(
+            f"{what} cannot leave out points that repeat others, as this encoder does (encoder.missing=mask): train with repeat"
+        )
 
 
 class Family(Protocol):

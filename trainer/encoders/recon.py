@@ -45,11 +45,12 @@ class CrossAttention(nn.Module):
         self.kv = nn.Linear(dim, 2 * dim, bias=False)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, others: Tensor) -> Tensor:
-        """Attention of the tokens x [B, 3, D] to the others [B, N, D]. The result has the shape of x."""
+    def forward(self, x: Tensor, others: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Attention of the tokens x [B, 3, D] to the others [B, N, D], where mask [B, 1, 1, N] is not False. The result has the shape of
+        x."""
         q = self.q(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, H, 3, D / H]
         k, v = self.kv(others).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)  # [B, H, N, D / H] each
-        out: Tensor = self.proj(attend(q, k, v).transpose(1, 2).flatten(2))
+        out: Tensor = self.proj(attend(q, k, v, mask).transpose(1, 2).flatten(2))
         return out
 
 
@@ -65,9 +66,10 @@ class ContrastBlock(Block):
         self.mlp_contrast = Mlp(dim)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Tokens [B, 3 + N, D] after the block. If mask [B, 1, N or 1, N] is False, a patch does not attend to the other patch."""
+        """Tokens [B, 3 + N, D] after the block. If mask [B, 1, 1, 3 + N] is False for a patch, no token attends to it."""
+        mask = None if mask is None else mask[..., self.learnt :]
         queries, patches = self.norm1_contrast(x[:, : self.learnt]), self.norm1(x[:, self.learnt :])
-        queries = self.norm2_contrast(queries + self.drop_path(self.attn_contrast(queries, patches)))
+        queries = self.norm2_contrast(queries + self.drop_path(self.attn_contrast(queries, patches, mask)))
         queries = queries + self.drop_path(self.mlp_contrast(queries))
         attended = patches + self.drop_path(self.attn(patches, mask))
         patches = self.norm2(attended)

@@ -15,6 +15,7 @@ from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from trainer import checkpoint
 from trainer.encoders import catalog
+from trainer.encoders.protocol import refuse_masked
 from trainer.published.peers import ENDS, PEERS, PROJECTION
 
 
@@ -27,13 +28,15 @@ def export_encoder(run: Path, out: Path) -> int:
         The number of tensors written.
 
     Raises:
-        UserError: there is no run, or the file's name does not end in .safetensors, or the file exists.
+        UserError: there is no run, or the file's name does not end in .safetensors, or the file exists, or the encoder leaves points out,
+            which the authors' code does not.
     """
     if out.suffix != ".safetensors":
         raise UserError(f"{out} must end in .safetensors, .onnx or .pt2")
     if out.exists():
         raise UserError(f"{out} exists: give another name")
     loaded = checkpoint.load(run)
+    refuse_masked(loaded.model.encoder, "the authors' code")
     state = {f"encoder.{name}": value for name, value in loaded.model.get_submodule("encoder").state_dict().items()}
     theirs = catalog.family(loaded.config.encoder.name).to_published(state)
     source = loaded.header.source

@@ -8,7 +8,7 @@ import itertools
 import math
 import statistics
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import NormalDist
 from typing import Final, Literal
 
@@ -23,6 +23,8 @@ PRIOR: Final = 4
 """Number of made-up shapes added to those counted, half of them right, so that a variance is never zero (Agresti and Coull)."""
 RANGES: Final = (0.0, 10.0, 20.0, 40.0, math.inf)
 """Limits in metres of the ranges of distances that results of laser scans tell apart."""
+COUNTS: Final = (0, 32, 128, 512)
+"""Limits of the ranges of numbers of points that results tell apart, if shapes have fewer points than a block."""
 RESAMPLES: Final = 1000
 """Number of times that the test shapes or scenes are drawn again for an interval."""
 
@@ -140,14 +142,48 @@ def by_distance(
         what: beginning of the names of the metrics.
     """
     said = np.array([np.nan if (metres := distance_in(name)) is None else metres for name in names])  # [n]
+    ranges = {
+        f"{what} at {near:g} m and more" if math.isinf(far) else f"{what} at {near:g}-{far:g} m": (said >= near) & (said < far)
+        for near, far in itertools.pairwise(RANGES)
+    }
+    return _in_ranges(ranges, labels, predictions, over, classes)
+
+
+def by_points(
+    counts: NDArray[np.int64] | None,
+    labels: NDArray[np.int64],
+    predictions: Sequence[NDArray[np.int64]],
+    over: Literal["seeds", "folds", "blocks"],
+    classes: int,
+    what: str = "accuracy",
+) -> tuple[Metric, ...]:
+    """Accuracy over the shapes of each range of numbers of points; none without counts.
+
+    Args:
+        counts: number of different points of each shape, [n], as `Shapes.different` tells it; None if all shapes have enough.
+        labels, predictions, over, classes, what: as for `by_distance`.
+    """
+    if counts is None:
+        return ()
+    ranges = {f"{what} of {few}-{many - 1} points": (counts >= few) & (counts < many) for few, many in itertools.pairwise(COUNTS)}
+    ranges[f"{what} of {COUNTS[-1]} points and more"] = counts >= COUNTS[-1]
+    return _in_ranges(ranges, labels, predictions, over, classes)
+
+
+def _in_ranges(
+    ranges: Mapping[str, NDArray[np.bool_]],
+    labels: NDArray[np.int64],
+    predictions: Sequence[NDArray[np.int64]],
+    over: Literal["seeds", "folds", "blocks"],
+    classes: int,
+) -> tuple[Metric, ...]:
+    """Accuracy over some of the shapes, by name of the metric; none where there are no shapes."""
     found = []
-    for near, far in itertools.pairwise(RANGES):
-        here = (said >= near) & (said < far)
+    for name, here in ranges.items():
         if here.any():
             values = [float(100 * (prediction[here] == labels[here]).mean()) for prediction in predictions]
-            end = f"{near:g} m and more" if math.isinf(far) else f"{near:g}-{far:g} m"
             largest = 100 * float(np.bincount(labels[here]).max()) / int(here.sum())
-            found.append(counted(f"{what} at {end}", values, over, int(here.sum()), 100 / classes, largest=largest))
+            found.append(counted(name, values, over, int(here.sum()), 100 / classes, largest=largest))
     return tuple(found)
 
 

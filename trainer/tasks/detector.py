@@ -25,7 +25,7 @@ from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
 from trainer import ops
-from trainer.encoders.protocol import Encoder, Stacked
+from trainer.encoders.protocol import Encoder, Stacked, refuse_masked
 from trainer.tasks.abstraction import SetAbstraction
 from trainer.tasks.matching import Predictions
 from trainer.tasks.metres import Frame
@@ -140,8 +140,10 @@ class Detector(nn.Module):
             frame: how coordinates become those of the encoder. Boxes stay in those of the cache.
 
         Raises:
-            UserError: the width of the decoder is no multiple of its heads, or the encoder cannot read the pre-encoder's tokens.
+            UserError: the width of the decoder is no multiple of its heads, or the encoder cannot read the pre-encoder's tokens, or leaves
+                points out.
         """
+        refuse_masked(encoder, "a detector")
         super().__init__()
         dim = options.dim or encoder.dim
         if dim % options.heads or dim % 2:

@@ -22,7 +22,8 @@ from cache_schema.errors import UserError
 from cache_schema.spec import GREY
 from cache_schema.store import Cache
 from trainer.align import Align
-from trainer.encoders.protocol import Encoder
+from trainer.encoders.protocol import Encoded, Encoder, missing
+from trainer.heads import average, largest
 from trainer.points import Blocks, Convention
 from trainer.stage import Stage
 from trainer.tasks.shapes import Shapes
@@ -87,21 +88,27 @@ class Body(nn.Module):
         return self
 
     def forward(self, points: Tensor, ordered: bool) -> Tensor:
-        tokens = self.encoder(self.encoder.patchify(points, ordered)).tokens  # [B, G, D]
-        return torch.cat([part.float() for part in self._parts(tokens)], -1)  # [B, F]
+        whole = self.encoder(self.encoder.patchify(points, ordered))
+        return torch.cat([part.float() for part in self._parts(whole)], -1)  # [B, F]
 
-    def _parts(self, tokens: Tensor) -> tuple[Tensor, ...]:
-        """The vectors of `Readout` for tokens [B, G, D], before they are joined. [B, D] each"""
+    def _parts(self, whole: Encoded) -> tuple[Tensor, ...]:
+        """The vectors of `Readout` for the tokens of whole shapes, before they are joined. [B, D] each"""
+        tokens, real = whole.tokens, whole.real
         if self.summary is not None:
-            summary = self.summary(tokens)
-            return (summary,) if self.pool == "summary" else (summary, tokens.amax(1))
+            summary = self.summary(tokens, real)
+            return (summary,) if self.pool == "summary" else (summary, largest(tokens, real))
         if self.pool == "max":
-            return (tokens.amax(1),)
+            return (largest(tokens, real),)
         if self.pool == "mean":
-            return (tokens.mean(1),)
+            return (average(tokens, real),)
         if self.pool == "mean_plus_max":
-            return (tokens.mean(1) + tokens.amax(1),)
-        return tokens.mean(1), tokens[:, self.pool == "mean_later_max" :].amax(1)
+            return (average(tokens, real) + largest(tokens, real),)
+        if self.pool == "mean_later_max":
+            later = None if real is None else real[:, 1:]
+            if later is not None and not later.any(1).all():
+                raise UserError("a shape is one point, repeated, and this classifier reads all groups but the first: leave such shapes out")
+            return average(tokens, real), largest(tokens[:, 1:], later)
+        return average(tokens, real), largest(tokens, real)
 
     def copy(self) -> "Body":
         """A body with copies of the weights, to be trained."""
@@ -133,7 +140,9 @@ class Body(nn.Module):
     def notes(self, test: Shapes, train: Shapes | None = None) -> tuple[str, ...]:
         """Notes for the reader of a result: how these shapes' points differ from those in training (`trainer.points.Blocks.notes`)."""
         other = train is not None and train.cache.home != test.cache.home
-        return (*self.blocks(test).notes(test.rows), *(self.blocks(train).notes(train.rows, "training") if train and other else ()))
+        masked = missing(self.encoder) == "mask"
+        notes = self.blocks(test).notes(test.rows, masked=masked)
+        return (*notes, *(self.blocks(train).notes(train.rows, "training", masked=masked) if train and other else ()))
 
 
 def encoder_of(stage: Stage, *, scratch: bool) -> Encoder:

@@ -196,7 +196,7 @@ def layers(encoder: Encoder, points: Tensor, ordered: bool) -> tuple[Scale, ...]
     """The features of three depths that an encoder gives for points [B, P, C].
 
     Raises:
-        UserError: the encoder gives only its last tokens, or cannot group the points.
+        UserError: the encoder gives only its last tokens, leaves points out, or cannot group the points.
     """
     if not isinstance(encoder, Layered):
         raise UserError(f"{type(encoder).__name__} gives no features of several depths, which tasks that label points need")

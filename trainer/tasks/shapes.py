@@ -21,6 +21,7 @@ from cache_schema.classes import matched as places
 from cache_schema.errors import UserError
 from cache_schema.spec import did_you_mean
 from cache_schema.store import Cache
+from trainer import ops
 from trainer.points import Blocks, Convention
 from trainer.tasks.result import Data
 
@@ -28,6 +29,8 @@ EVERYTHING: Final = "all"
 """Name that stands for the whole cache where a split is asked for."""
 CROP: Final = "#"
 """Character between the name of a scene and the name of a crop in an id."""
+AT_ONCE: Final = 256
+"""Number of blocks that are read together."""
 FEW: Final = 5
 """Number of test scenes below which a result warns that its intervals say little."""
 
@@ -71,6 +74,19 @@ class Shapes:
     def points(self, chosen: NDArray[np.int64], blocks: NDArray[np.int64] | int, channels: int) -> Tensor:
         """Points of the given blocks [b] of the chosen shapes [b], as stored: [b, P, C] float32. Six channels include colours in 0..1."""
         return self.blocks(None, channels, 1).read(self.rows[chosen], blocks)
+
+    @property
+    def different(self) -> NDArray[np.int64] | None:
+        """Number of different points of each shape, [n], in its first stored block; None if no shape has fewer than a block."""
+        few = np.flatnonzero(self.cache.repeated()[self.rows])
+        if not len(few):
+            return None
+        blocks = self.blocks(None, 3, 1)
+        counts = np.full(len(self), blocks.count)
+        for some in np.array_split(few, -(-len(few) // AT_ONCE)):
+            counts[some] = ops.first_in_place(blocks.read(self.rows[some], 0)).sum(1).numpy()
+        blocks.settle()
+        return counts
 
     @property
     def data(self) -> Data:

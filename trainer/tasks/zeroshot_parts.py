@@ -34,6 +34,7 @@ from cache_schema.store import Cache
 from trainer import ops
 from trainer.align import Align, PatchTeacher
 from trainer.batch import target
+from trainer.encoders.protocol import refuse_masked
 from trainer.part import dense_of
 from trainer.stage import Stage
 from trainer.tasks import parts
@@ -116,6 +117,7 @@ def readers(stage: Stage, names: tuple[str, ...]) -> tuple[PatchTeacher, ...]:
             "this model has no head from tokens to patch features: evaluate a run of stage 1 that was trained with --set "
             "align.local_weight=1"
         )
+    refuse_masked(stage.encoder, "zero-shot segmentation")
     known = {teacher.name: teacher for teacher in local.teachers if teacher.text}
     for name in names:
         if name not in known:
@@ -160,12 +162,13 @@ def by_points(stage: Align, task: Task, names: Tensor, teacher: str) -> tuple[ND
     for chosen in data.batches():
         points = data.read(chosen, 0).to(device)  # [b, Q, C]
         patches = stage.encoder.patchify(points if data.inside is None else points[:, data.inside.to(device)], data.ordered)
-        tokens = stage.encoder(patches).tokens.float()  # [b, G, D]
+        encoded = stage.encoder(patches)
+        tokens = encoded.tokens.float()  # [b, G, D]
         embedded = F.normalize(stage.local.embed(tokens)[teacher], dim=-1)  # [b, G, E]
         own = interpolated(points[..., :3], patches.coarsest.centres, embedded @ names.to(device).T)  # [b, Q, K]
         near.append(parts.allowed(own.cpu(), task, chosen).argmax(-1).numpy())
         if teacher in aligned:
-            summary = stage.teachers.embed(stage.summaries(tokens))[target("image", teacher)]  # [b, E]
+            summary = stage.teachers.embed(stage.summaries(encoded))[target("image", teacher)]  # [b, E]
             scores = (summary @ names.to(device).T)[:, None].expand(-1, points.shape[1], -1)
             whole.append(parts.allowed(scores.cpu(), task, chosen).argmax(-1).numpy())
     data.full.settle()

@@ -16,7 +16,7 @@ from torch import nn
 
 from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
-from trainer.encoders.protocol import Encoder, Site, Tunable
+from trainer.encoders.protocol import Encoder, Site, Tunable, refuse_masked
 from trainer.tuning import adapter, lora, most, pointgst, pointlora, prompt
 from trainer.tuning.adapted import Adapted, Around
 
@@ -99,6 +99,8 @@ def adapt(encoder: Encoder, mode: Mode, options: Efficient) -> Adapted:
     if not sites:
         raise UserError(f"tune={mode}: {name} has no blocks that are known here; take full, mlp or linear")
     around = METHODS[mode].attach(sites, options, name)
+    if around is not None:  # it looks at all groups of a shape
+        refuse_masked(encoder, f"tune={mode}")
     for parameter in own:
         parameter.requires_grad_(False)
     return Adapted(encoder, around).to(own[0].device).eval()
