@@ -1,4 +1,5 @@
-"""What lacks in products that were brought from files, and in captions of a server: shapes without an embedding or a text.
+"""What lacks in products that were brought from files, and in captions of a server or of what a source states: shapes without an
+embedding or a text.
 
 for shard, rows in lacking(cache, record): ...             # rows of usable shapes that lack something
 record = counted(cache, record)                            # the record with their number, `Record.lacking`
@@ -21,7 +22,7 @@ def is_imported(record: Record) -> bool:
 
 
 def may_lack(record: Record) -> bool:
-    """Whether shapes may lack something in a product: it was brought from a file, or holds captions of a server."""
+    """Whether shapes may lack something in a product: it was brought from a file, or holds captions of a server or of what a source states."""
     return is_imported(record) or (isinstance(record.spec, CaptionSpec) and record.spec.may_lack)
 
 
@@ -32,7 +33,7 @@ def lacking(cache: Cache, record: Record) -> Iterator[tuple[int, list[int]]]:
         rows = cache.manifest.rows(shard)
         values = cache.shard_rows(node, shard, record if record.complete else None)
         if isinstance(record.spec, CaptionSpec):
-            there = np.asarray(values[:, :, 0, 0] != 0)  # texts are packed: the first one is there if any is
+            there = np.asarray((values[..., 0] != 0).any(axis=2))
         elif products.of(record) is products.TEXT:
             there = np.asarray(values.reshape(len(values), -1).any(axis=1))[:, None]
         else:

@@ -359,6 +359,11 @@ class CaptionSpec:
     """The server of a model behind an address."""
     without: tuple[str, ...] = added(())
     """Parameters of questions to the server, such as `seed`, that are left out because it does not take them: its own values hold."""
+    stated: bool = added(False)
+    """Whether the texts are made of what the source states about shapes, and not of pictures. A shape of which it states too little lacks
+    a text, which is empty."""
+    wrong: bool = added(False)
+    """Whether each text says one thing that is not so: wrong answers for training, never captions."""
 
     def __post_init__(self) -> None:
         within("captions.samples", self.samples, 1, 1000)
@@ -373,6 +378,12 @@ class CaptionSpec:
             raise UserError(f"captions.samples must be the number of captions.kinds ({len(self.kinds)}), got {self.samples}")
         if self.per == "view" and (self.sheet or self.over != "first"):
             raise UserError("captions.sheet and captions.over are for texts about shapes: set captions.per=shape, too, or leave them out")
+        if len(set(self.kinds)) < len(self.kinds):
+            raise UserError(f"captions.kinds names a kind twice: {', '.join(self.kinds)}")
+        if self.stated and (self.per == "view" or self.sheet):
+            raise UserError(
+                "texts of what a source states are about shapes, and show no pictures: set captions.per=shape and captions.sheet=0"
+            )
 
     @property
     def imported(self) -> bool:
@@ -382,7 +393,7 @@ class CaptionSpec:
     @property
     def may_lack(self) -> bool:
         """Whether an empty text means that there is none. Any other captioner may write an empty text."""
-        return self.imported or not self.reproducible
+        return self.imported or self.stated or not self.reproducible
 
     @property
     def usual_name(self) -> str:
