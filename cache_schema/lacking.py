@@ -22,7 +22,7 @@ def is_imported(record: Record) -> bool:
 
 
 def may_lack(record: Record) -> bool:
-    """Whether shapes may lack something in a product: it was brought from a file, or holds captions of a server or of what a source states."""
+    """Whether shapes may lack something in a product: it was brought from a file, or holds captions of a server or of what is stated."""
     return is_imported(record) or (isinstance(record.spec, CaptionSpec) and record.spec.may_lack)
 
 

@@ -380,6 +380,8 @@ class CaptionSpec:
             raise UserError("captions.sheet and captions.over are for texts about shapes: set captions.per=shape, too, or leave them out")
         if len(set(self.kinds)) < len(self.kinds):
             raise UserError(f"captions.kinds names a kind twice: {', '.join(self.kinds)}")
+        if self.wrong and (self.per == "view" or not self.kinds):
+            raise UserError("captions.wrong is for texts about shapes of several kinds: set captions.per=shape and captions.kinds, too")
         if self.stated and (self.per == "view" or self.sheet):
             raise UserError(
                 "texts of what a source states are about shapes, and show no pictures: set captions.per=shape and captions.sheet=0"

@@ -579,8 +579,8 @@ def add_captioner(
     ] = None,
     overlay: Overlay = None,
 ) -> None:
-    """Write captions of the stored pictures with another captioner, or of what the source states about the shapes, and embed them with every
-    teacher that reads text.
+    """Write captions of the stored pictures, or of what the source states about the shapes, and embed them with every teacher that reads
+    text.
 
     All else in the cache stays unchanged. To choose the captions for training, one set or a mix: mmpd-train align ... --set
     data.captions=a,b

@@ -625,14 +625,14 @@ def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machin
         batch: number of pictures per call of the captioner, and of texts per forward pass of a teacher.
         machine: where to run.
         terminal: gets messages and progress.
-        location: location of the shapes, if the captions are of what their source states; empty for the one in the journal beside the cache.
+        location: location of the shapes, if the captions are of what their source states; empty for the one in the journal.
 
     Returns:
         The record of the captions.
 
     Raises:
-        UserError: a model is missing or differs from the one that made the cache, the source is needed and not there, the captions cannot be ranked as asked, or the cache
-            has other captions of this name. Nothing was written.
+        UserError: a model is missing or differs from the one that made the cache, the source is needed and not there, the captions cannot
+            be ranked as asked, or the cache has other captions of this name. Nothing was written.
     """
     opened = store.open_cache(path)  # no lock file beside what is no cache
     opened.record(products.VIEWS.name)

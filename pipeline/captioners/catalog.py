@@ -117,8 +117,8 @@ TOLD: Final = "told:"
 """Beginning of `CaptionSpec.weights` of a model that nobody here has seen. Then comes the name that its server gives it."""
 
 ONE_SHEET: Final = (
-    "The picture shows one object, drawn from several sides, with a number in each view. Describe the object, and not the views, the numbers "
-    "or the background."
+    "The picture shows one object, drawn from several sides, with a number in each view. Describe the object, and not the views, the "
+    "numbers or the background."
 )
 """What a model behind an address is asked about a sheet of views."""
 
