@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from cache_schema import products
-from cache_schema.spec import LACKING, CaptionSpec, Record, TeacherSpec
+from cache_schema.spec import COUNTED, CUT, LACKING, CaptionSpec, Record, TeacherSpec
 from cache_schema.store import Cache
 
 
@@ -62,5 +62,12 @@ def counted(cache: Cache, record: Record) -> Record:
 
 
 def uncounted(record: Record) -> tuple[tuple[str, str], ...]:
-    """Return `made_by` of a record without the number of shapes that lack something."""
-    return tuple(pair for pair in record.made_by if pair[0] != LACKING)
+    """Return `made_by` of a record without what was counted in its product: shapes that lack something, and texts that were cut."""
+    return tuple(pair for pair in record.made_by if pair[0] not in COUNTED)
+
+
+def grown(record: Record, more: Record) -> Record:
+    """Return the record of a product that grows by the shapes of another one, with what was counted in both."""
+    lost, cut = record.lacking + more.lacking, None if record.cut is None or more.cut is None else record.cut + more.cut
+    said = [*([(LACKING, str(lost))] if lost else []), *([(CUT, str(cut))] if cut is not None else [])]
+    return dataclasses.replace(record, made_by=(*uncounted(record), *said))

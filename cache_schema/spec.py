@@ -44,8 +44,12 @@ GREY: Final = 190 / 255
 IMPORTED: Final = "imported"
 """Backend of a teacher, and name of a captioner, whose embeddings or texts were brought from a file: nothing here computed them."""
 
+CUT: Final = "cut"
+"""Name in `Record.made_by` of the number of texts that are longer than their teacher reads."""
 LACKING: Final = "lacking"
 """Name in `Record.made_by`: the number of usable shapes for which an imported product has nothing."""
+COUNTED: Final = (LACKING, CUT)
+"""Names in `Record.made_by` of numbers that are counted when a product is complete. They say nothing about how it was made."""
 
 T = TypeVar("T")
 
@@ -582,6 +586,13 @@ class Record:
         """Number of usable shapes for which an imported product has nothing: zeros, or empty texts."""
         said = dict(self.made_by).get(LACKING, "0")
         return int(said) if said.isascii() and said.isdigit() and len(said) < 10 else 0
+
+    @property
+    def cut(self) -> int | None:
+        """Number of embedded texts of usable shapes that are longer than their teacher reads, which takes their beginning. Of wrong texts it
+        embeds none that it would cut. None if nobody has counted them."""
+        said = dict(self.made_by).get(CUT, "")
+        return int(said) if said.isascii() and said.isdigit() and len(said) < 12 else None
 
 
 @dataclass(frozen=True, kw_only=True)

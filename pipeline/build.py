@@ -38,7 +38,7 @@ from pipeline.records import batch_size, view_count
 from pipeline.sheets import sheet
 from pipeline.sources.catalog import Entry
 from pipeline.statements import Variety, stated, varied
-from pipeline.teachers.catalog import Teacher
+from pipeline.teachers.catalog import Measuring, Teacher
 from pipeline.worker import Made
 
 Advance = Callable[[str, int], None]
@@ -586,6 +586,8 @@ def _embed_captions(work: _Shard, teacher: Teacher, captions: Record, size: int,
             values = labels.embed_texts(teacher, different.tolist(), size, captions.product)
         if described.may_lack:
             values[different == ""] = 0  # there is no text
+        if described.wrong and isinstance(teacher, Measuring):
+            values[teacher.too_long(different.tolist())] = 0  # what makes it wrong may be in the rest, which the teacher does not read
         return row, values[where.reshape(-1)]
 
     for row, values in work.models.each(embed, work.rows):

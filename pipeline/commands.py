@@ -23,7 +23,7 @@ from cache_schema.settings import override
 from cache_schema.spec import CaptionSpec, DenseSpec, LabelSet, PointSpec, Record, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
 from cache_schema.terminal import counted
-from pipeline import build, graphics, imported, importing, journal, labels, weights
+from pipeline import build, graphics, imported, importing, journal, labels, lengths, weights
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners.catalog import Captioner
 from pipeline.complete import Retried, complete, tell_changed
@@ -594,7 +594,7 @@ def _embed_stored(work: Work, records: Sequence[Record], batch: int, task: Task 
     plan = _plan_stored(work, records, batch, task)
     executors.run(work, Todo(cache, plan, {record.product: set(cache.missing(record)) for record in records}))
     for record in records:
-        cache.finish(lacking.counted(cache, record))
+        cache.finish(lengths.measured(work, lacking.counted(cache, record)))
 
 
 def _plan_stored(work: Work, records: Sequence[Record], batch: int, task: Task | None = None) -> Plan:

@@ -143,7 +143,7 @@ class Contrast(nn.Module):
             if hard is None:
                 apart.append(_cross_entropy(logits, positive, usable))
                 continue
-            wrong, there = hard
+            wrong, there = hard[0], hard[1] & (hard[0] != 0).any(-1)  # zeros are no embedding
             beside = scale * (points.unsqueeze(1) * F.normalize(wrong.float(), dim=-1)).sum(-1)  # [B, H]
             none = torch.zeros_like(there)
             apart.append(_cross_entropy(torch.cat([logits, beside], 1), torch.cat([positive, none], 1), torch.cat([usable, there], 1)))

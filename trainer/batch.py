@@ -113,7 +113,7 @@ class Batch(Tensors):
     hard: dict[str, Tensor] = field(default_factory=dict)
     """Teacher to [B, H, E]: embeddings of texts that are wrong of the shape."""
     hard_valid: Tensor | None = None
-    """[B, H] bool: which of them are there; None without any."""
+    """[B, H] bool: which of them are there; None without any. A teacher that has not embedded one of these has zeros in its place."""
 
     @property
     def views(self) -> int:

@@ -39,7 +39,7 @@ from cache_schema.rows import Rows
 from cache_schema.spec import GREY, DenseSpec, GuideSpec, TeacherSpec, did_you_mean
 from cache_schema.store import Cache
 from trainer.batch import SIDES, Batch, Negatives, Side, Statistics, Used, target
-from trainer.captions import Ints, Mix, mixture
+from trainer.captions import Captions, Ints, Mix, mixture
 from trainer.part import DataConfig, Needs, Part, check_names
 from trainer.points import Blocks, Convention, Known
 
@@ -708,15 +708,21 @@ def _provenance(spec: TeacherSpec) -> str:
 
 
 def _described(part: Part, teachers: Iterable[str]) -> str:
-    """How much of a cache is used, in words, the shares of its captioners if there are several, and what it lacks. `teachers`: those of the
-    run."""
-    mixed = ", ".join(f"{captions.name} {100 * captions.share:.3g} %" for captions in part.captions)
-    mix = f", captions {mixed}" if len(part.captions) > 1 else ""
+    """How much of a cache is used, in words, the shares and kinds of its captions, how many texts teachers have cut, and what it lacks.
+    `teachers`: those of the run."""
+    mixed = ", ".join(f"{captions.name}{_kinds_in(captions)} {100 * captions.share:.3g} %" for captions in part.captions)
+    mix = f", captions {mixed}" if len(part.captions) > 1 or any(captions.kinds for captions in part.captions) else ""
+    cut = "".join(f", {record.cut} of {product} cut" for product, record in part.used.items() if record.cut)
     lack = "".join(f", {count} without {product}" for product, count in part.lacking.items() if count)
     unsplit = f" ({part.unsplit} are in no split and are left out)" if part.unsplit else ""
     absent = ", ".join(name for name in teachers if name not in part.teachers)
     none = f", nothing by {absent}" if absent else ""
-    return f"{part.cache.address}: {len(part.rows)} of {part.cache.manifest.count} shapes{unsplit}{mix}{none}{lack}"
+    return f"{part.cache.address}: {len(part.rows)} of {part.cache.manifest.count} shapes{unsplit}{mix}{cut}{none}{lack}"
+
+
+def _kinds_in(captions: Captions) -> str:
+    """The kinds of texts that are drawn of some captions, in brackets; empty if they are of one kind."""
+    return f" ({', '.join(captions.kinds[i] for i in captions.drawn)})" if captions.kinds else ""
 
 
 def _convention(parts: Sequence[Part], needs: Needs, grey: float) -> Convention:
