@@ -589,8 +589,8 @@ class Record:
 
     @property
     def cut(self) -> int | None:
-        """Number of embedded texts of usable shapes that are longer than their teacher reads, which takes their beginning. Of wrong texts it
-        embeds none that it would cut. None if nobody has counted them."""
+        """Number of embedded texts of usable shapes that are longer than their teacher reads, which takes their beginning; wrong texts that
+        it would cut are not embedded. None if nobody has counted them."""
         said = dict(self.made_by).get(CUT, "")
         return int(said) if said.isascii() and said.isdigit() and len(said) < 12 else None
 
