@@ -298,7 +298,7 @@ def test_appended_shapes_get_texts_and_counts_add_up(chairs, tmp_path):
     shutil.copy(journal_file(chairs), journal_file(path))
     counted_before = store.open_cache(path).record("text/descriptions/starter-resnet").cut
     (tmp_path / "more").mkdir()
-    (tmp_path / "more" / "one.off").write_text(box_off(1, 1, 1))
+    (tmp_path / "more" / "one.off").write_text(box_off((1, 1, 1)))
     append(path, str(tmp_path / "more"), Wanted(settings=("source.label=none",)), CPU, Silent())
     cache = store.open_cache(path)
     assert validate.problems(path) == []
@@ -311,7 +311,7 @@ def test_appended_shapes_get_texts_and_counts_add_up(chairs, tmp_path):
 def test_shapes_without_a_text_are_said(tmp_path):
     (tmp_path / "more").mkdir()
     for name in ("one", "two"):
-        (tmp_path / "more" / f"{name}.off").write_text(box_off(1, 1, 1))
+        (tmp_path / "more" / f"{name}.off").write_text(box_off((1, 1, 1)))
     said = []
 
     class Heard(Silent):
@@ -349,9 +349,9 @@ def test_texts_that_a_teacher_cuts_are_those_with_more_tokens_than_it_reads(chai
     texts = [" ".join(words[:count]) for count in range(1, 60)]
     longer = teacher.too_long(texts)
     assert longer == sorted(longer) and 0 < sum(longer) < len(texts)
-    fits, cut = texts[longer.index(True) - 1], texts[longer.index(True)]
-    one, two, three = teacher.embed_texts([f"{fits} table", f"{cut} table", f"{cut} lamp"])
-    assert (two == three).all() and (one != two).any(), "what is behind the cut makes no difference"
+    short, cut = texts[longer.index(True) - 2], texts[longer.index(True)]
+    read, other = (teacher.embed_texts([f"{text} table", f"{text} lamp"]) for text in (short, cut))
+    assert (read[0] != read[1]).any() and (other[0] == other[1]).all(), "what is behind the cut makes no difference"
     record = store.open_cache(chairs).record("text/descriptions/starter-resnet")
     assert dict(record.made_by)[CUT] == str(record.cut)
     assert record.fingerprint == dataclasses.replace(record, made_by=()).fingerprint, "a count is no part of what a product is"

@@ -13,7 +13,7 @@ from cache_schema.errors import UserError
 from cache_schema.spec import LACKING, CaptionSpec, PointSpec, Record
 from tests.trainer.conftest import LABELS, config_of
 from tests.trainer.test_align import CLIP, EVERYONE, STATISTICS, B, D, batch, generator, summary  # noqa: F401
-from tests.trainer.test_data import A, opened, same
+from tests.trainer.test_data import TEACHERS, A, opened, same
 from tests.trainer.test_loop import Killed, die_at, same_tensors
 from trainer import captions, checkpoint
 from trainer.align import AlignDraw, TeacherLosses
@@ -177,7 +177,7 @@ def test_a_wrong_text_that_is_drawn_as_a_right_one_is_none(words, monkeypatch):
 def test_wrong_texts_in_the_memory_of_the_device_are_the_same(words):
     settings = DataConfig(**TEXTS, hard="wrong", views=2, resident="device")
     device = torch.device("cpu")
-    held = Resident([store.open_cache(words)], settings, batch=8, seed=0, needs=Needs(teachers=True), device=device)
+    held = Resident([store.open_cache(words)], settings, batch=8, seed=0, needs=TEACHERS, device=device)
     assert same(held.batch(1), opened(words, batch=8, **TEXTS, hard="wrong", views=2).batch(1))
 
 
