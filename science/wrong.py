@@ -24,7 +24,7 @@ def unit(values: NDArray[np.float16]) -> NDArray[np.float64]:
 
 
 def table(cache: Cache, right: str, wrong: str) -> list[tuple[str, str, int, float, float]]:
-    """(teacher, kind, shapes, mean cosine, share of shapes whose pictures are nearer to the right text) of every teacher that reads text."""
+    """(teacher, kind, shapes, mean cosine, share of shapes whose pictures are nearer to the right text), of teachers that read text."""
     told, false = (cache.record(products.CAPTIONS.product(captions=name)).spec for name in (right, wrong))
     assert isinstance(told, CaptionSpec) and isinstance(false, CaptionSpec)
     found = []

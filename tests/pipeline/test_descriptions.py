@@ -324,7 +324,7 @@ def test_shapes_without_a_text_are_said(tmp_path):
     assert "Note: 2 shapes lack something in captions/descriptions; `mmpd-cache status` lists them" in said
     (tmp_path / "more").rename(tmp_path / "moved")
     other = dataclasses.replace(RIGHT, name="again")
-    with pytest.raises(UserError, match="more' does not exist"):
+    with pytest.raises(UserError, match="more' is no folder"):
         commands.add_captioner(tmp_path / "c.zarr", other, 8, CPU, Silent())
     assert "captions/again" not in store.open_cache(tmp_path / "c.zarr").records(), "nothing was written"
     commands.add_captioner(tmp_path / "c.zarr", other, 8, CPU, Silent(), str(tmp_path / "moved"))
