@@ -1,4 +1,5 @@
-"""What lacks in products that were brought from files, and in captions of a server: shapes without an embedding or a text.
+"""What lacks in products that were brought from files, and in captions of a server or of what a source states: shapes without an
+embedding or a text.
 
 for shard, rows in lacking(cache, record): ...             # rows of usable shapes that lack something
 record = counted(cache, record)                            # the record with their number, `Record.lacking`
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from cache_schema import products
-from cache_schema.spec import LACKING, CaptionSpec, Record, TeacherSpec
+from cache_schema.spec import COUNTED, CUT, LACKING, CaptionSpec, Record, TeacherSpec
 from cache_schema.store import Cache
 
 
@@ -21,7 +22,7 @@ def is_imported(record: Record) -> bool:
 
 
 def may_lack(record: Record) -> bool:
-    """Whether shapes may lack something in a product: it was brought from a file, or holds captions of a server."""
+    """Whether shapes may lack something in a product: it was brought from a file, or holds captions of a server or of what is stated."""
     return is_imported(record) or (isinstance(record.spec, CaptionSpec) and record.spec.may_lack)
 
 
@@ -32,7 +33,7 @@ def lacking(cache: Cache, record: Record) -> Iterator[tuple[int, list[int]]]:
         rows = cache.manifest.rows(shard)
         values = cache.shard_rows(node, shard, record if record.complete else None)
         if isinstance(record.spec, CaptionSpec):
-            there = np.asarray(values[:, :, 0, 0] != 0)  # texts are packed: the first one is there if any is
+            there = np.asarray((values[..., 0] != 0).any(axis=2))
         elif products.of(record) is products.TEXT:
             there = np.asarray(values.reshape(len(values), -1).any(axis=1))[:, None]
         else:
@@ -61,5 +62,12 @@ def counted(cache: Cache, record: Record) -> Record:
 
 
 def uncounted(record: Record) -> tuple[tuple[str, str], ...]:
-    """Return `made_by` of a record without the number of shapes that lack something."""
-    return tuple(pair for pair in record.made_by if pair[0] != LACKING)
+    """Return `made_by` of a record without what was counted in its product: shapes that lack something, and texts that were cut."""
+    return tuple(pair for pair in record.made_by if pair[0] not in COUNTED)
+
+
+def grown(record: Record, more: Record) -> Record:
+    """Return the record of a product that grows by the shapes of another one, with what was counted in both."""
+    lost, cut = record.lacking + more.lacking, None if record.cut is None or more.cut is None else record.cut + more.cut
+    said = [*([(LACKING, str(lost))] if lost else []), *([(CUT, str(cut))] if cut is not None else [])]
+    return dataclasses.replace(record, made_by=(*uncounted(record), *said))

@@ -332,6 +332,14 @@ def select(records: Mapping[str, Record], kind: Kind, **names: str) -> list[Reco
     return [r for r in records.values() if r.kind == kind.name and names.items() <= parts(r).items()]
 
 
+def is_wrong(records: Mapping[str, Record], record: Record) -> bool:
+    """Whether a product holds captions, or embedded captions, wrong on purpose (`CaptionSpec.wrong`). `records`: all of the cache."""
+    told = record
+    if of(record) is TEXT:
+        told = next(iter(select(records, CAPTIONS, captions=parts(record)["captions"])), record)
+    return isinstance(told.spec, CaptionSpec) and told.spec.wrong
+
+
 def renamed(record: Record, version: int) -> Record:
     """Return the record with the name that it has in a cache of some format."""
     kind = KINDS.get(record.kind)

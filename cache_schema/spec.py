@@ -44,8 +44,12 @@ GREY: Final = 190 / 255
 IMPORTED: Final = "imported"
 """Backend of a teacher, and name of a captioner, whose embeddings or texts were brought from a file: nothing here computed them."""
 
+CUT: Final = "cut"
+"""Name in `Record.made_by` of the number of texts that are longer than their teacher reads."""
 LACKING: Final = "lacking"
 """Name in `Record.made_by`: the number of usable shapes for which an imported product has nothing."""
+COUNTED: Final = (LACKING, CUT)
+"""Names in `Record.made_by` of numbers that are counted when a product is complete. They say nothing about how it was made."""
 
 T = TypeVar("T")
 
@@ -359,6 +363,11 @@ class CaptionSpec:
     """The server of a model behind an address."""
     without: tuple[str, ...] = added(())
     """Parameters of questions to the server, such as `seed`, that are left out because it does not take them: its own values hold."""
+    stated: bool = added(False)
+    """Whether the texts are made of what the source states about shapes, and not of pictures. A shape of which it states too little lacks
+    a text, which is empty."""
+    wrong: bool = added(False)
+    """Whether each text says one thing that is not so: wrong answers for training, never captions."""
 
     def __post_init__(self) -> None:
         within("captions.samples", self.samples, 1, 1000)
@@ -373,6 +382,14 @@ class CaptionSpec:
             raise UserError(f"captions.samples must be the number of captions.kinds ({len(self.kinds)}), got {self.samples}")
         if self.per == "view" and (self.sheet or self.over != "first"):
             raise UserError("captions.sheet and captions.over are for texts about shapes: set captions.per=shape, too, or leave them out")
+        if len(set(self.kinds)) < len(self.kinds):
+            raise UserError(f"captions.kinds names a kind twice: {', '.join(self.kinds)}")
+        if self.wrong and (self.per == "view" or not self.kinds):
+            raise UserError("captions.wrong is for texts about shapes of several kinds: set captions.per=shape and captions.kinds, too")
+        if self.stated and (self.per == "view" or self.sheet):
+            raise UserError(
+                "texts of what a source states are about shapes, and show no pictures: set captions.per=shape and captions.sheet=0"
+            )
 
     @property
     def imported(self) -> bool:
@@ -382,7 +399,7 @@ class CaptionSpec:
     @property
     def may_lack(self) -> bool:
         """Whether an empty text means that there is none. Any other captioner may write an empty text."""
-        return self.imported or not self.reproducible
+        return self.imported or self.stated or not self.reproducible
 
     @property
     def usual_name(self) -> str:
@@ -571,6 +588,13 @@ class Record:
         """Number of usable shapes for which an imported product has nothing: zeros, or empty texts."""
         said = dict(self.made_by).get(LACKING, "0")
         return int(said) if said.isascii() and said.isdigit() and len(said) < 10 else 0
+
+    @property
+    def cut(self) -> int | None:
+        """Number of embedded texts of usable shapes that are longer than their teacher reads, which takes their beginning; wrong texts that
+        it would cut are not embedded. None if nobody has counted them."""
+        said = dict(self.made_by).get(CUT, "")
+        return int(said) if said.isascii() and said.isdigit() and len(said) < 12 else None
 
 
 @dataclass(frozen=True, kw_only=True)

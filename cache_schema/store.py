@@ -39,7 +39,7 @@ from cache_schema.products import Kind, index_record, markers, statistics_array,
 from cache_schema.records import KEY, Records, attributes_of, differences, restoring, sealed
 from cache_schema.remote import CARD, TABLE
 from cache_schema.rows import Rows
-from cache_schema.spec import LACKING, Manifest, Record
+from cache_schema.spec import COUNTED, Manifest, Record
 
 GROUPS: Final = ("points", "views", "captions", "image", "text", "labels", "guide", "stats", "products")
 """Groups that every cache has from the start, even if they are empty."""
@@ -525,7 +525,7 @@ class Cache:
                     f"{self.path} holds {record.product} made from another specification ({'; '.join(differences(there, record))}). "
                     f"{advice}, or with the recorded settings{': ' if options else '.'}{' '.join(options)}"
                 )
-            changed = sorted(pair for pair in set(there.made_by) ^ set(record.made_by) if pair[0] != LACKING)
+            changed = sorted(pair for pair in set(there.made_by) ^ set(record.made_by) if pair[0] not in COUNTED)
             if not there.complete and changed:
                 raise UserError(
                     f"{self.path}: {record.product} was begun with other software ({', '.join(f'{k} {v}' for k, v in changed)}); "

@@ -23,6 +23,7 @@ from typing import Final
 from cache_schema import products, spec, store
 from cache_schema.errors import UserError
 from cache_schema.files import exclusive, journal_file, place_file, read_file, refuse_links, write_together
+from cache_schema.lacking import grown as grown_by
 from cache_schema.layout import node_json
 from cache_schema.products import markers, statistics_array
 from cache_schema.records import attributes_of, opened, sealed
@@ -579,7 +580,7 @@ def _changes(cache: Cache, grown: Cache, part: Cache, plan: _Plan, label_sets: S
         if record.complete and name in carried:
             statistics = grown.statistics(record, checked=True) if products.of(record).statistics else b""
             content = grown.content(record, statistics=statistics or None)
-            after[name] = dataclasses.replace(record, content=content, before=before)
+            after[name] = dataclasses.replace(grown_by(record, part.record(name)), content=content, before=before)
         else:
             after[name] = dataclasses.replace(record, complete=False, content="", before=before)
         files.append((f"products/{name}/zarr.json", node_json(markers(grown.manifest, record), sealed(after[name]))))

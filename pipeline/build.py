@@ -30,13 +30,15 @@ from cache_schema.spec import CaptionSpec, DenseSpec, LabelSet, Record, TeacherS
 from cache_schema.store import Cache
 from cache_schema.terminal import one_line
 from pipeline import dense, labels
-from pipeline.captioners.catalog import Asking, Captioner, Pending
+from pipeline.captioners.catalog import Asking, Captioner, Pending, Telling
 from pipeline.models import Models
 from pipeline.plan import Plan, Todo, pictures
 from pipeline.ranking import scored, scored_over
 from pipeline.records import batch_size, view_count
 from pipeline.sheets import sheet
-from pipeline.teachers.catalog import Teacher
+from pipeline.sources.catalog import Entry
+from pipeline.statements import Variety, stated, varied
+from pipeline.teachers.catalog import Measuring, Teacher
 from pipeline.worker import Made
 
 Advance = Callable[[str, int], None]
@@ -270,6 +272,8 @@ class _Shard:
     """Called with the number of units that are done."""
     drawn: Mapping[int, Made]
     """What shape processes made of the rows, if they did now."""
+    entries: Mapping[int, Entry]
+    """Where the source has the shapes, by row; empty if the source is not open."""
 
 
 def make_product(
@@ -281,6 +285,7 @@ def make_product(
     advance: Advance,
     rows: Sequence[int] | None = None,
     drawn: Mapping[int, Made] | None = None,
+    entries: Mapping[int, Entry] | None = None,
 ) -> None:
     """Write one shard of an `image`, `captions`, `text` or `dense` product from other products in the cache.
 
@@ -296,6 +301,7 @@ def make_product(
         advance: called as work goes on.
         rows: rows of the shard to make; the others keep their stored values. None: all rows.
         drawn: what the shape processes made of the rows now. Patch features need it if the cache stores no depth; see `rows_drawn`.
+        entries: where the source has the shapes, by row of the shard. Captions of what it states need it; see `entries_of`.
 
     Raises:
         UserError: depth that is drawn again is not that of the stored views. Also the errors of the models.
@@ -318,6 +324,7 @@ def make_product(
         rows=usable,
         advance=lambda n: advance(record.product, n),
         drawn={} if drawn is None else drawn,
+        entries={} if entries is None else entries,
     )
     match products.of(record), record.spec:
         case products.IMAGE, TeacherSpec() as described:
@@ -387,6 +394,11 @@ def by_row(cache: Cache, shard: int, rows: Sequence[int], made: Sequence[Made]) 
     return {row - first: one for row, one in zip(rows, made, strict=True)}
 
 
+def entries_of(cache: Cache, entries: Sequence[Entry], shard: int) -> dict[int, Entry]:
+    """Return where the source has the shapes of a shard, by row of the shard; nothing if it is not open and `entries` are none."""
+    return dict(enumerate(entries[row] for row in cache.manifest.rows(shard))) if entries else {}
+
+
 def _embed_views(work: _Shard, teacher: Teacher, size: int, out: NDArray[np.float16]) -> None:
     """Write one teacher's embeddings of stored views into `out` [n, V, E], in batches of `size` views.
 
@@ -449,7 +461,10 @@ def _caption_views(
         out: arrays that get the captions and the scores.
     """
     order = _ranking(work, ranked_with, captioner.spec, batch)
-    if isinstance(captioner, Asking):
+    if isinstance(captioner, Telling):
+        tell = _teller(work, captioner)
+        found = work.models.each(lambda row: (row, *order(row, [tell(row)])), work.rows)
+    elif isinstance(captioner, Asking):
         found = work.models.each(lambda one: (one[0], *order(*one)), _asked(work, captioner, out[0].shape[1]))
     else:
         describe = _describer(work, captioner, batch, out[0].shape[1])
@@ -474,6 +489,19 @@ def _shown(work: _Shard, described: CaptionSpec, count: int) -> Callable[[int], 
         return pictures, [f"{ids[row]}#{view}" for view in range(count)], names[row]
 
     return show
+
+
+def _teller(work: _Shard, captioner: Telling) -> Callable[[int], list[str]]:
+    """Return the function that makes the texts of a row of what the source states about its shape."""
+    task, entries = work.plan.task, work.entries
+    assert task is not None and entries, "captions of what a source states need the source"
+
+    def tell(row: int) -> list[str]:
+        entry = entries[row]
+        variety = varied(task.reader, entry) if captioner.spec.wrong else Variety()
+        return captioner.tell(entry.id, stated(task.reader, entry), variety)
+
+    return tell
 
 
 def _describer(work: _Shard, captioner: Captioner, batch: int, count: int) -> Callable[[int], list[list[str]]]:
@@ -558,6 +586,8 @@ def _embed_captions(work: _Shard, teacher: Teacher, captions: Record, size: int,
             values = labels.embed_texts(teacher, different.tolist(), size, captions.product)
         if described.may_lack:
             values[different == ""] = 0  # there is no text
+        if described.wrong and isinstance(teacher, Measuring):
+            values[teacher.too_long(different.tolist())] = 0  # what makes it wrong may be in the rest, which the teacher does not read
         return row, values[where.reshape(-1)]
 
     for row, values in work.models.each(embed, work.rows):

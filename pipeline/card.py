@@ -233,7 +233,8 @@ def _shards(cache: Cache, shown: Collection[str]) -> Iterator[list[dict[str, Any
 
 def _best_captions(cache: Cache, shown: Collection[str]) -> Iterator[list[str]]:
     """Yield the best caption of each shape, shard by shard; empty texts if there are no captions."""
-    found = [record for record in cache.of(products.CAPTIONS) if record.product in shown]
+    right = [record for record in cache.of(products.CAPTIONS) if not products.is_wrong(cache.records(), record)]
+    found = [record for record in right if record.product in shown]
     if not found:
         for shard in range(cache.manifest.shards):
             yield [""] * len(cache.manifest.rows(shard))

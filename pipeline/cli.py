@@ -570,6 +570,9 @@ def add_captioner(
         str, typer.Argument(metavar="CAPTIONER", help="A name from `mmpd-cache captioners`, or MINE=NAME to call its captions MINE.")
     ],
     batch: Batch = 16,
+    source: Annotated[
+        str, typer.Option(help="Where the shapes are now, if they have moved and the captions are of what is stated.", show_default=False)
+    ] = "",
     scheduler: Scheduler = "",
     device: Device = "auto",
     set_: Annotated[
@@ -577,13 +580,15 @@ def add_captioner(
     ] = None,
     overlay: Overlay = None,
 ) -> None:
-    """Write captions of the stored pictures with another captioner, and embed them with every teacher that reads text.
+    """Write captions of the stored pictures, or of what the source states about the shapes, and embed them with every teacher that reads
+    text.
 
     All else in the cache stays unchanged. To choose the captions for training, one set or a mix: mmpd-train align ... --set
     data.captions=a,b
 
     \b
     mmpd-cache add-captioner out.zarr template
+    mmpd-cache add-captioner out.zarr descriptions
     mmpd-cache add-captioner out.zarr blip2-opt-2.7b --set samples=10 --set rank_by=clip-vit-b32
     mmpd-cache add-captioner out.zarr mine=blip2-opt-2.7b --set model=./my-blip2
     mmpd-cache add-captioner out.zarr qwen=http-shape --set server.address=http://localhost:8000/v1 --set model=Qwen/Qwen2.5-VL-7B-Instruct
@@ -595,7 +600,7 @@ def add_captioner(
 
     with laid(cache, overlay) as path, progress() as terminal:
         machine = Machine(scheduler=scheduler, device=device)
-        record = commands.add_captioner(path, asked(name, set_ or []), batch, machine, terminal)
+        record = commands.add_captioner(path, asked(name, set_ or []), batch, machine, terminal, source)
     say(f"{path} now has {record.product}.")
 
 

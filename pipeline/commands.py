@@ -23,7 +23,7 @@ from cache_schema.settings import override
 from cache_schema.spec import CaptionSpec, DenseSpec, LabelSet, PointSpec, Record, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
 from cache_schema.terminal import counted
-from pipeline import build, graphics, imported, importing, journal, labels, weights
+from pipeline import build, graphics, imported, importing, journal, labels, lengths, weights
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners.catalog import Captioner
 from pipeline.complete import Retried, complete, tell_changed
@@ -594,7 +594,7 @@ def _embed_stored(work: Work, records: Sequence[Record], batch: int, task: Task 
     plan = _plan_stored(work, records, batch, task)
     executors.run(work, Todo(cache, plan, {record.product: set(cache.missing(record)) for record in records}))
     for record in records:
-        cache.finish(lacking.counted(cache, record))
+        cache.finish(lengths.measured(work, lacking.counted(cache, record)))
 
 
 def _plan_stored(work: Work, records: Sequence[Record], batch: int, task: Task | None = None) -> Plan:
@@ -613,8 +613,9 @@ def _plan_stored(work: Work, records: Sequence[Record], batch: int, task: Task |
     )
 
 
-def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machine, terminal: Terminal) -> Record:
-    """Write captions of the stored views with another captioner, and embed them with every teacher of the cache that reads text.
+def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machine, terminal: Terminal, location: str = "") -> Record:
+    """Write captions of the stored views with another captioner, or of what the source states about the shapes, and embed them with every
+    teacher of the cache that reads text.
 
     Other products stay unchanged. After a kill, call it again: it continues.
 
@@ -624,13 +625,14 @@ def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machin
         batch: number of pictures per call of the captioner, and of texts per forward pass of a teacher.
         machine: where to run.
         terminal: gets messages and progress.
+        location: location of the shapes, if the captions are of what their source states; empty for the one in the journal.
 
     Returns:
         The record of the captions.
 
     Raises:
-        UserError: a model is missing or differs from the one that made the cache, the captions cannot be ranked as asked, or the cache
-            has other captions of this name. Nothing was written.
+        UserError: a model is missing or differs from the one that made the cache, the source is needed and not there, the captions cannot
+            be ranked as asked, or the cache has other captions of this name. Nothing was written.
     """
     opened = store.open_cache(path)  # no lock file beside what is no cache
     opened.record(products.VIEWS.name)
@@ -650,20 +652,42 @@ def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machin
     terminal.say(f"loading captioner {captions.captioner} {captions.model}".rstrip())
     captioner = captioners.load(captions, device=models.here)
     models.add(captioner)
+    task, entries = _stating_task(opened, captioner.spec, location, terminal)
     readers = [models.teacher(described) for described in _text_teachers(opened)]
     used = place_of(captioner.spec.weights, captions.model)
     models.places |= used
     with held(path, terminal) as file:
-        work = Work(cache=store.open_cache(path), models=models, machine=machine, terminal=terminal, journal=file)
+        work = Work(cache=store.open_cache(path), entries=entries, models=models, machine=machine, terminal=terminal, journal=file)
         made = _captions_of(work.cache, captioner.spec, devices[0], batch)
         records = [made, *text_records(made, readers, devices[0], batch)]
         for record in records:
             work.cache.agreed(record, "" if record is made else None)
         work.note(journal.AddCaptioner(captioner=captions.name, models=used))
         begun = [work.cache.begin(record) for record in records]
-        _embed_stored(work, begun, batch)
+        _embed_stored(work, begun, batch, task)
         work.note(journal.Done())
-    return work.cache.record(begun[0].product)
+    record = work.cache.record(begun[0].product)
+    if captioner.spec.stated:
+        imported.tell_lacking([record], terminal)
+    return record
+
+
+def _stating_task(cache: Cache, captions: CaptionSpec, location: str, terminal: Terminal) -> tuple[Task | None, Sequence[Entry]]:
+    """Open the source of a cache, if captions are of what it states.
+
+    Returns:
+        A task that makes nothing and has the reader of the source, and all shapes; None and nothing for other captions.
+
+    Raises:
+        UserError: the shapes are not there, or are not those that the cache was built from.
+    """
+    if not captions.stated:
+        if location:
+            terminal.say("these captions are of pictures, so the source is not opened")
+        return None, ()
+    source, config = source_again(cache, location)
+    points, _, _ = described_shapes(cache.records())
+    return Task(reader=source.reader, points=points, views=None, limits=config.limits), source.entries
 
 
 def _captions_of(cache: Cache, captions: CaptionSpec, device: str, batch: int) -> Record:

@@ -13,7 +13,7 @@ from cache_schema.layout import texts
 from cache_schema.spec import CaptionSpec, DenseSpec, Record, TeacherSpec
 from cache_schema.store import Cache
 from cache_schema.terminal import counted
-from pipeline import build
+from pipeline import build, lengths
 from pipeline.executors import catalog as executors
 from pipeline.models import IMPORTED_AGAIN
 from pipeline.plan import Again, Plan, Todo, drawing
@@ -79,8 +79,12 @@ def complete(work: Work, records: Sequence[Record], task: Task, config: BuildCon
     found = _retry(work, plan, again, len(anew)) if again else Retried()
     executors.run(work, Todo(cache, plan))
     now = cache.records()
+    changed = {record.product for record in made}
     for record in records:
-        cache.finish(lacking.counted(cache, now[record.product]))  # a product that was complete before is compared with its digest
+        counted_in = lacking.counted(cache, now[record.product])
+        cache.finish(
+            lengths.measured(work, counted_in) if record.product in changed else counted_in
+        )  # a product that was complete before is compared with its digest
     _remind_of_guides(work, now.values())
     return found
 

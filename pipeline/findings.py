@@ -192,7 +192,7 @@ def findings(snapshot: Snapshot) -> Findings:
         shapes=snapshot.counts,
         accuracy=tuple(accuracy(snapshot)),
         neighbours=tuple(neighbours(snapshot, record) for record in compared(snapshot)),
-        scores=tuple(found for record in kept(snapshot, products.CAPTIONS) if (found := scores(snapshot, record)) is not None),
+        scores=tuple(found for record in right_captions(snapshot) if (found := scores(snapshot, record)) is not None),
         duplicates=duplicates(snapshot),
         scarce=_scarce(snapshot),
     )
@@ -201,6 +201,11 @@ def findings(snapshot: Snapshot) -> Findings:
 def kept(snapshot: Snapshot, kind: products.Kind) -> list[Record]:
     """List the records of a kind."""
     return [record for record in snapshot.records.values() if products.of(record) is kind]
+
+
+def right_captions(snapshot: Snapshot) -> list[Record]:
+    """List the records of captions but for those that are wrong on purpose."""
+    return [record for record in kept(snapshot, products.CAPTIONS) if not products.is_wrong(snapshot.records, record)]
 
 
 def compared(snapshot: Snapshot) -> list[Record]:
@@ -376,7 +381,8 @@ def neighbours(snapshot: Snapshot, record: Record) -> Neighbours:
         captions=tuple(
             ranks
             for texts_of in products.select(snapshot.records, products.TEXT, teacher=record.spec.name)
-            if (ranks := caption_ranks(snapshot, texts_of, sample, values)) is not None
+            if not products.is_wrong(snapshot.records, texts_of)
+            and (ranks := caption_ranks(snapshot, texts_of, sample, values)) is not None
         ),
     )
 

@@ -19,6 +19,7 @@ from pipeline.journal import Append, Build, journal_of
 from pipeline.opening import config_of, last_config, open_config_source
 from pipeline.recipes import BuildConfig, SourceConfig
 from pipeline.sources.catalog import DatedReader, Entry, Reader, Source, Textures
+from pipeline.statements import Statement, Variety, stated, varied
 
 if TYPE_CHECKING:
     from pipeline.geometry import Cloud, Mesh
@@ -64,6 +65,14 @@ class Joined:
         """See `Reader.digest`."""
         reader, own = self._of(entry)
         return reader.digest(own)
+
+    def states(self, entry: Entry) -> Statement:
+        """See `statements.StatingReader`."""
+        return stated(*self._of(entry))
+
+    def varies(self, entry: Entry) -> Variety:
+        """See `statements.VaryingReader`."""
+        return varied(*self._of(entry))
 
     def written(self, entry: Entry) -> float:
         """See `catalog.DatedReader`."""

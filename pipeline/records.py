@@ -269,7 +269,7 @@ def software_changes(record: Record, *, renderer: str, device: str) -> list[str]
             backend = judging(record.spec)
         case _:
             backend = ""
-    there = {name: value for name, value in record.made_by if not name.endswith("_batch") and name != spec.LACKING}
+    there = {name: value for name, value in record.made_by if not name.endswith("_batch") and name not in spec.COUNTED}
     if products.of(record) is products.DENSE and "renderer" not in there:
         renderer = ""  # its depth is stored
     here = dict(software(products.of(record), renderer=renderer, device=device, backend=backend))

@@ -243,7 +243,8 @@ class _Mender:
         if gone or asked <= blocked:
             raise UserError(f"it is made of {' and '.join(gone or needs)}, which cannot be mended")
         drawn = (record, self.records[products.VIEWS.name]) if products.of(record) is products.DENSE else ()
-        self._run({record.product: asked - blocked}, self._task(drawn, stored=True) if depth_again(drawn) else None)
+        stated = isinstance(record.spec, CaptionSpec) and record.spec.stated
+        self._run({record.product: asked - blocked}, self._task(drawn, stored=True) if depth_again(drawn) or stated else None)
         if asked & blocked:
             raise UserError(f"it is made of {' and '.join(needs)}, of which shard {min(asked & blocked)} cannot be mended")
 

@@ -245,7 +245,7 @@ def card(snapshot: Snapshot, row: int, shown: int, clean: Callable[[str], str]) 
         clean: takes places on this machine out of a text.
     """
     name, label = snapshot.name(row)
-    told = [record for record in snapshot.records.values() if products.of(record) is products.CAPTIONS]
+    told = findings.right_captions(snapshot)
     at, side = np.array([row]), PICTURE if shown <= MANY else SMALLER
     drawn = bool(snapshot.done(products.POINTS.name)[row])
     seen = snapshot.views if snapshot.views and snapshot.done(products.VIEWS.name)[row] else []

@@ -35,6 +35,7 @@ TITLES: Final[dict[str, str]] = {
     "budgets": "The same number of epochs",
     "blocks": "Number of stored blocks",
     "families": "Other families of encoders",
+    "language": "Several views and texts, texts of three lengths, hard prompts",
 }
 
 

@@ -7,7 +7,7 @@ A row is data: a stage, a recipe with settings, and the rows that it starts from
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Group = Literal["main", "recipes", "teachers", "ablations", "budgets", "blocks", "families"]
+Group = Literal["main", "recipes", "teachers", "ablations", "budgets", "blocks", "families", "language"]
 
 REAL: Final = "efficientnet-lite0"
 """The teacher with weights from photographs, which has not seen starter shapes."""
@@ -37,6 +37,8 @@ class Row:
     online: bool = False
     """Whether the guide runs in each step. Otherwise its features are written into the cache before. They stay there: about 110 MB for each
     guide at full size."""
+    captions: tuple[str, ...] = ()
+    """Captioners whose texts are added before, in an overlay of the starter cache, which only rows with some of them are trained on."""
     patches: tuple[str, ...] = ()
     """Teachers whose patch features on points are written into the cache before."""
     also: tuple[str, ...] = ()
@@ -49,6 +51,7 @@ class Row:
     def __post_init__(self) -> None:
         assert not self.online or self.guide, "only a guide can be online"
         assert not self.guide or self.stage == "distill", "only stage 2 has a guide"
+        assert not (self.captions and self.guide), "a guide's features are written beside the starter shapes, not into an overlay"
         taken = [one for one in self.settings if one.startswith(("optim.epochs=", "seed=", "precision=", "guide_online="))]
         assert not taken, f"the study sets {taken}"
 
@@ -68,6 +71,15 @@ KEPT: Final = ("distill.reconstruction_weight=30", "distill.reconstruction_depth
 """Settings of stage 2 that also predicts coordinates of hidden groups, at about equal shares."""
 FORMS: Final = ("forms",)
 """The collection of bodies without names."""
+
+
+STATED: Final = "descriptions"
+"""The captioner of what the starter collection states about its shapes: a name, a sentence and a paragraph."""
+WRONG: Final = "wrong-descriptions"
+"""The captioner of sentences with one thing that is not so."""
+LENGTHS: Final = f"data.captions=starter-blip2,{STATED}"
+TOLD_APART: Final = ("data.templates=0", "align.positives=text")
+"""Settings without which wrong texts are no wrong answers: a text about another shape of the class is none that is right."""
 
 
 def _mae(encoder: str) -> tuple[str, ...]:
@@ -350,6 +362,54 @@ ROWS: Final[dict[str, Row]] = {
             ),
         }.items()
     },
+    # ------------------------------------------------------------------------------------------------------ language
+    "several views": Row(
+        group="language",
+        about="stage 1 with four views and texts of a shape in a step, in the place of one",
+        stage="align",
+        settings=(THREE, "data.views=4"),
+        against="stage 1",
+    ),
+    "three lengths, one view": Row(
+        group="language",
+        about="stage 1 with a name, a sentence and a paragraph of what is stated, beside the captions",
+        stage="align",
+        settings=(THREE, LENGTHS),
+        captions=(STATED,),
+        against="stage 1",
+    ),
+    "three lengths": Row(
+        group="language",
+        about="both: four views, and texts of three lengths beside the captions",
+        stage="align",
+        settings=(THREE, LENGTHS, "data.views=4"),
+        captions=(STATED,),
+        against="several views",
+    ),
+    "three lengths, texts alone": Row(
+        group="language",
+        about="the same without class names; only an equal text of another shape is right, too",
+        stage="align",
+        settings=(THREE, LENGTHS, "data.views=4", *TOLD_APART),
+        captions=(STATED,),
+        against="three lengths",
+    ),
+    "hard prompts": Row(
+        group="language",
+        about="and a sentence with a part that the shape lacks as a wrong answer",
+        stage="align",
+        settings=(THREE, LENGTHS, "data.views=4", *TOLD_APART, f"data.hard={WRONG}", "data.hard_kinds=part"),
+        captions=(STATED, WRONG),
+        against="three lengths, texts alone",
+    ),
+    "hard prompts, all": Row(
+        group="language",
+        about="also with another colour, material and number, of which the points or the teachers show little",
+        stage="align",
+        settings=(THREE, LENGTHS, "data.views=4", *TOLD_APART, f"data.hard={WRONG}"),
+        captions=(STATED, WRONG),
+        against="three lengths, texts alone",
+    ),
 }
 
 

@@ -31,6 +31,8 @@ from trainer.recipes import configured
 KINDS: Final = 35
 """Number of kinds that pre-training sees."""
 FILE: Final = "settings.json"
+WORDS: Final = f"{LEARN}-words"
+"""The overlay of the starter cache with the texts of `Row.captions`."""
 TESTED: Final = [name for name, one in COLLECTIONS.items() if one.tested]
 """Names of the collections that rows are tested on."""
 
@@ -66,6 +68,7 @@ class Study:
         wanted = {name: None for row in rows for name in (LEARN, *ROWS[row].also)} | dict.fromkeys(collections)
         jobs = [self._build(name) for name in wanted]
         jobs += [self._ceiling(name) for name in collections]
+        jobs += [self._captions(captioner) for captioner in dict.fromkeys(c for row in rows for c in ROWS[row].captions)]
         jobs += [self._patches(teacher) for teacher in dict.fromkeys(t for row in rows for t in ROWS[row].patches)]
         groups = get_args(Group)
         trained = sorted(
@@ -106,8 +109,21 @@ class Study:
         words = ("mmpd-cache", "add-dense", f"caches/{LEARN}.zarr", teacher)
         return Job(name=f"patches/{teacher}", command=words, after=(f"build/{LEARN}",), writes=LEARN, threads=os.cpu_count() or 1)
 
+    def _captions(self, captioner: str) -> Job:
+        # In an overlay: rows that name no captions train on all that their cache has.
+        words = ("mmpd-cache", "add-captioner", f"caches/{LEARN}.zarr", captioner, "--overlay", f"caches/{WORDS}.zarr")
+        return Job(name=f"captions/{captioner}", command=words, after=(f"build/{LEARN}",), writes=WORDS, threads=os.cpu_count() or 1)
+
     def _train(self, row: Row, name: str, seed: int) -> Job:
-        words = ["mmpd-train", row.stage, f"caches/{LEARN}.zarr", f"runs/{slug(name, seed)}", "--recipe", row.recipe, "--resume"]
+        words = [
+            "mmpd-train",
+            row.stage,
+            f"caches/{WORDS if row.captions else LEARN}.zarr",
+            f"runs/{slug(name, seed)}",
+            "--recipe",
+            row.recipe,
+            "--resume",
+        ]
         words += [word for also in row.also for word in ("--also", f"caches/{also}.zarr")]
         epochs = () if row.recipe == "scratch" else (f"optim.epochs={max(1, round(self.settings['epochs'] * row.times))}",)
         settings = [*row.settings, *epochs, f"seed={seed}", f"precision={self.settings['precision']}"]
@@ -122,6 +138,7 @@ class Study:
         if row.guide and row.guide != row.init and isinstance(config, DistillConfig) and config.needs_guide_run:
             words += ["--guide-run" if row.init else "--init", runs[row.guide]]
         after = [f"build/{LEARN}", *(f"build/{also}" for also in row.also), *(f"patches/{teacher}" for teacher in row.patches)]
+        after += [f"captions/{captioner}" for captioner in row.captions]
         after += [f"train/{slug(need, seed)}" for need in row.before]
         after += [job.name for job in self._guides(row, seed)]
         reads = tuple(f"caches/{cache}.zarr" for cache in (LEARN, *row.also))

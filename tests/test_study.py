@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -159,6 +160,22 @@ def test_every_row_can_be_planned_and_comes_after_what_it_needs(tmp_path):
     assert "optim.epochs=4" in by_name["train/twice-stage-1-0"] and "optim.epochs" not in by_name["train/scratch-0"]
     trained = [name for name in by_name if name.startswith("train/")]
     assert trained.index("train/stage-2-1") < trained.index("train/no-shuffle-0"), "the main rows come first, with all their seeds"
+
+
+def test_rows_with_captions_of_their_own_are_trained_on_an_overlay_and_no_other_row_is(tmp_path):
+    plan = study.Study(tmp_path / "s", {"epochs": 2, "shapes": 4, "precision": "float32"}, None, keep=False).jobs(
+        rows.order(["stage 1", "several views", "hard prompts"]), 1, ["starter"]
+    )
+    made = {one.name: one for one in plan}
+    assert {name for name in made if name.startswith("captions/")} == {"captions/descriptions", "captions/wrong-descriptions"}
+    added = made["captions/wrong-descriptions"]
+    assert added.command[2:] == ("caches/starter.zarr", "wrong-descriptions", "--overlay", "caches/starter-words.zarr")
+    assert added.after == ("build/starter",) and added.writes == made["captions/descriptions"].writes == "starter-words"
+    hard, plain = made["train/hard-prompts-0"], made["train/several-views-0"]
+    assert hard.command[2] == "caches/starter-words.zarr" and {"captions/descriptions", "captions/wrong-descriptions"} <= set(hard.after)
+    assert plain.command[2] == made["train/stage-1-0"].command[2] == "caches/starter.zarr"
+    assert {row.group for row in rows.ROWS.values() if row.captions} == {"language"}
+    assert report.TITLES.keys() == set(get_args(rows.Group))
 
 
 def test_rows_are_compared_with_rows_of_their_family():

@@ -14,8 +14,11 @@ contrast each view is the right answer of a softmax of its own, in which the vie
 In one softmax with V right answers these would compete: the loss would be least where all have one V-th of the probability, and would pull
 apart what is nearer, instead of attending to the wrong answers (HOLA, https://arxiv.org/abs/2606.01334, calls this crowding).
 
-Letters: B shapes, V views of each, A shapes of all ranks, Q extra negatives, P points, C channels, D encoder width, E a teacher's width,
-T teachers.
+Texts that are wrong of a shape in one thing (`data.hard`) are wrong answers of this shape in each of these softmaxes, as in
+https://arxiv.org/abs/2210.01936, but of no other shape, of which they may be right.
+
+Letters: B shapes, V views of each, A shapes of all ranks, Q extra negatives, H wrong texts of a shape, P points, C channels, D encoder
+width, E a teacher's width, T teachers.
 """
 
 import dataclasses
@@ -103,7 +106,16 @@ class Contrast(nn.Module):
         # On the parameter itself: a clamp in the graph would leave it without gradient beyond the limit.
         self.log_scale.clamp_(max=self.largest)
 
-    def forward(self, summary: Tensor, target: Tensor, rows: Tensor, valid: Tensor, right: "Answers", extra: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        summary: Tensor,
+        target: Tensor,
+        rows: Tensor,
+        valid: Tensor,
+        right: "Answers",
+        extra: Tensor | None,
+        hard: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
         """The loss, a scalar.
 
         Args:
@@ -113,6 +125,8 @@ class Contrast(nn.Module):
             valid: [B, V] bool, targets that are there. Others are no wrong answers either.
             right: the right answers among all ranks' shapes and the extra rows.
             extra: [Q, E], more wrong answers.
+            hard: wrong answers of each shape for itself alone, [B, H, E], and which of them are there, [B, H] bool. What is wrong of one
+                shape may be right of another.
         """
         views = target.shape[1]
         if self.training:
@@ -127,7 +141,14 @@ class Contrast(nn.Module):
         for view in range(views):
             # Right answers of other views stay out of the softmax of this one.
             own = right.of_shapes & _of_view(view, views, len(all_points), logits.shape[1], logits.device)
-            apart.append(_cross_entropy(logits, own & all_valid, all_valid & (own | ~right.of_shapes)))
+            positive, usable = own & all_valid, all_valid & (own | ~right.of_shapes)
+            if hard is None:
+                apart.append(_cross_entropy(logits, positive, usable))
+                continue
+            wrong, there = hard[0], hard[1] & (hard[0] != 0).any(-1)  # zeros are no embedding
+            beside = scale * (points.unsqueeze(1) * F.normalize(wrong.float(), dim=-1)).sum(-1)  # [B, H]
+            none = torch.zeros_like(there)
+            apart.append(_cross_entropy(torch.cat([logits, beside], 1), torch.cat([positive, none], 1), torch.cat([usable, there], 1)))
         to_target = torch.stack(apart, 1)  # [B, V]
         everyone = torch.ones_like(right.of_targets[:1])
         to_points = _cross_entropy(scale * target @ all_points.T, right.of_targets, everyone).unflatten(0, (-1, views))  # [B, V]
@@ -311,7 +332,8 @@ class TeacherLosses(nn.Module):
                 loss_of = self._of(product)
                 if isinstance(loss_of, Contrast):
                     extra = batch.negatives and (batch.negatives.text if text else batch.negatives.image)[teacher.name]
-                    loss = loss_of(own, target, rows, valid, right, extra)
+                    hard = (batch.hard[teacher.name], batch.hard_valid) if text and batch.hard_valid is not None else None
+                    loss = loss_of(own, target, rows, valid, right, extra, hard)
                 else:
                     loss = loss_of(own, target, rows, valid)
                 weight = 1 / len(self.teachers) if teacher.weight is None else teacher.weight

@@ -5,7 +5,7 @@ choices are drawn outside of the forward pass, so that the stage compiles as one
 whole batch from an equal generator and then keep its own rows (`Draw.rows`).
 
 Letters: B shapes, V views of a shape, P points, C channels (xyz, or xyz and rgb), E a teacher's width, G tokens, D encoder width, Q extra
-rows.
+rows, H wrong texts of a shape.
 """
 
 import dataclasses
@@ -110,6 +110,10 @@ class Batch(Tensors):
     dense_seen: dict[str, Tensor] = field(default_factory=dict)
     """Teacher to [B, G] bool: whether a view of the shape sees the group. Otherwise its row in `dense` has any finite numbers."""
     negatives: Negatives | None = None
+    hard: dict[str, Tensor] = field(default_factory=dict)
+    """Teacher to [B, H, E]: embeddings of texts that are wrong of the shape."""
+    hard_valid: Tensor | None = None
+    """[B, H] bool: which of them are there; None without any. A teacher that has not embedded one of these has zeros in its place."""
 
     @property
     def views(self) -> int:

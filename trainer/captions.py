@@ -5,8 +5,8 @@
     which = mix.captioner(part, row, chance)                            # [B]
     column = mix.column(part, row, which, look, chance)                 # [B], columns in the text arrays
 
-Letters: B shapes in a batch, N shapes of a cache, V views, K captions of a view or of a shape, T captioners, L bytes of a text, E a
-teacher's width.
+Letters: B shapes in a batch, N shapes of a cache, V views, K captions of a view or of a shape, n of them that are drawn, T captioners,
+L bytes of a text, E a teacher's width.
 """
 
 import contextlib
@@ -44,32 +44,55 @@ class Captions:
     """Number of views with captions of their own, V; 1 if captions are about the whole shape."""
     keep: int
     """Captions of a view, or of a shape, that teachers have embedded, K."""
+    kinds: tuple[str, ...] = ()
+    """Kind of each of these captions, K; empty if they are of one kind."""
+    drawn: tuple[int, ...]
+    """Which of the K captions are drawn: those of the kinds that the run asks for, or all. n of them."""
     key: Ints
     """A number for each caption, -1 for none. Equal texts have equal numbers. [N, V * K], or [N, K] if captions are about the whole
     shape."""
-    count: Ints | None = None
-    """Number of captions that each view or shape has, [N, V]: the first ones of its K. None if all have K."""
+    there: NDArray[np.bool_] | None = None
+    """Which of the drawn captions each view or shape has, [N, V, n]. None if all have all."""
 
     def of_shape(self, rows: Ints) -> NDArray[np.bool_]:
-        """Whether shapes have any caption. [B]"""
-        return np.ones(len(rows), np.bool_) if self.count is None else np.asarray(self.count[rows].any(axis=1))
+        """Whether shapes have any caption that is drawn. [B]"""
+        return np.ones(len(rows), np.bool_) if self.there is None else np.asarray(self.there[rows].any(axis=(1, 2)))
 
 
-def opened(cache: Cache, record: Record, share: float) -> Captions:
-    """The captions of a complete product of a cache."""
-    spec = record.spec
+def opened(cache: Cache, record: Record, share: float, kinds: Sequence[str] = ()) -> Captions:
+    """The captions of a complete product of a cache.
+
+    Args:
+        cache: the cache.
+        record: the product.
+        share: see `Captions.share`.
+        kinds: kinds of captions that are drawn; empty for all. Captions that have no kinds are all drawn.
+
+    Raises:
+        UserError: the captions have kinds, and none of these.
+    """
+    spec, name = record.spec, products.parts(record)["captions"]
     assert isinstance(spec, CaptionSpec)
-    keys, count = _keys_of(cache, record, spec), None
+    embedded = spec.kinds[: spec.keep]
+    drawn = tuple(i for i in range(spec.keep) if not kinds or not embedded or embedded[i] in kinds)
+    if not drawn:
+        raise UserError(
+            f"{cache.path}: captions {name!r} have the kinds {', '.join(embedded)}, got {', '.join(kinds)}: name one of them, or "
+            "other captions"
+        )
+    keys, there = _keys_of(cache, record, spec), None
     if spec.may_lack:
-        count = (keys != NONE).reshape(len(keys), record.per_shape, spec.keep).sum(axis=2)
+        there = (keys != NONE).reshape(len(keys), record.per_shape, spec.keep)[:, :, list(drawn)]
     return Captions(
-        name=products.parts(record)["captions"],
+        name=name,
         share=share,
         by_view=spec.per == "view",
         views=record.per_shape,
         keep=spec.keep,
+        kinds=embedded,
+        drawn=drawn,
         key=keys,
-        count=None if count is None or (count == spec.keep).all() else count,
+        there=None if there is None or there.all() else there,
     )
 
 
@@ -86,9 +109,15 @@ def chosen(cache: Cache, names: Sequence[str], teacher: str = "") -> list[str]:
     """
     version = cache.manifest.format_version
     kind, others = (products.TEXT, {"teacher": teacher}) if teacher else (products.CAPTIONS, {})
-    known = [products.parts(record)["captions"] for record in cache.of(kind, **others)]
+    right = {n: not products.is_wrong(cache.records(), r) for r in cache.of(kind, **others) for n in [products.parts(r)["captions"]]}
+    known = [name for name, so in right.items() if so]
     what = f"captions embedded by {teacher}" if teacher else "captions"
     for name in names:
+        if not right.get(name, True):
+            raise UserError(
+                f"{cache.path}: the captions {name!r} are wrong on purpose, so nothing takes them for right ones. Name others; a training "
+                f"takes these for wrong answers by --set data.hard={name}"
+            )
         if name not in known:
             if products.select(cache.records(), kind, captions=name, **others):
                 cache.record(kind.product(version, captions=name, **others))  # raises the error for unfinished captions
@@ -129,13 +158,19 @@ class Mix:
         self._below = np.ones(size)  # the chances below which a captioner, or one before it, is drawn
         self._views = np.ones(size, np.int64)
         self._keep = np.ones(size, np.int64)
-        self._partial = {i: those for i, those in enumerate(captions) if any(c.count is not None for c in those)}
+        self._number = np.ones(size, np.int64)  # of captions that are drawn, n
+        most = max([1, *(len(c.drawn) for those in captions for c in those)])
+        self._drawn = np.zeros((*size, most), np.int64)
+        self._partial = {i: those for i, those in enumerate(captions) if any(c.there is not None for c in those)}
         """The captions of caches in which some shapes or views lack a caption, by index of the cache."""
         for i, those in enumerate(captions):
             if those:
                 self._below[i, : len(those)] = _below([c.share for c in those])
                 self._views[i, : len(those)] = [c.views if c.by_view else 1 for c in those]
                 self._keep[i, : len(those)] = [c.keep for c in those]
+                self._number[i, : len(those)] = [len(c.drawn) for c in those]
+                for place, c in enumerate(those):
+                    self._drawn[i, place, : len(c.drawn)] = c.drawn
 
     def captioner(self, part: Ints, row: Ints, chance: NDArray[np.float64]) -> Ints:
         """Index of the captioner of each shape's text in its cache. [B]
@@ -164,15 +199,17 @@ class Mix:
 
         The columns of text arrays are view by view, K of each.
         """
-        keep = self._keep[part, captioner]
         view = (look * self._views[part, captioner]).astype(np.int64)
-        count = keep.copy()
+        text = (chance * self._number[part, captioner]).astype(np.int64)  # of those that are drawn
         for i, those in self._partial.items():
             for place, c in enumerate(those):
                 here = np.flatnonzero((part == i) & (captioner == place))
-                if c.count is not None and len(here):
-                    count[here] = np.maximum(c.count[row[here], view[here]], 1)
-        return view * keep + (chance * count).astype(np.int64)
+                if c.there is not None and len(here):
+                    there = c.there[row[here], view[here]]  # [b, n]
+                    first = np.argsort(~there, axis=1, kind="stable")  # those that are there, in order, and then the others
+                    nth = (chance[here] * np.maximum(there.sum(axis=1), 1)).astype(np.int64)
+                    text[here] = first[np.arange(len(here)), nth]
+        return view * self._keep[part, captioner] + self._drawn[part, captioner, text]
 
 
 def _below(shares: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:

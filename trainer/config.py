@@ -180,6 +180,14 @@ class StageConfig:
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.compile_mode != "default" and not self.compile:
             raise UserError(f"compile_mode={self.compile_mode} has no effect without --set compile=true")
+        if self.data.hard and (self.align.positives not in ("text", "none") or self.objective == "regress"):
+            why = (
+                "regression has no wrong answers"
+                if self.objective == "regress"
+                else f"with align.positives={self.align.positives} a text about another shape of the class is a right answer, also where "
+                "it says what is wrong of this shape: --set align.positives=text"
+            )
+            raise UserError(f"data.hard={self.data.hard}: {why}")
         if self.diverged <= 1:
             raise UserError(f"diverged must be above 1, got {self.diverged}")
 

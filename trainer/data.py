@@ -12,7 +12,7 @@ Several caches form one data set: classes are matched by name, teachers by name 
 position in the list of all selected shapes of all caches (`Pool`).
 
 Letters: B shapes in a batch, S places, N shapes of a cache, P points, C channels, V views in a step, M templates, E a teacher's width,
-G tokens, D the guide's width, R blocks, Q extra rows.
+G tokens, D the guide's width, R blocks, Q extra rows, H wrong texts of a shape.
 """
 
 import contextlib
@@ -36,10 +36,10 @@ from cache_schema.classes import NONE, united
 from cache_schema.errors import UserError
 from cache_schema.records import differences
 from cache_schema.rows import Rows
-from cache_schema.spec import GREY, DenseSpec, GuideSpec, TeacherSpec
+from cache_schema.spec import GREY, DenseSpec, GuideSpec, TeacherSpec, did_you_mean
 from cache_schema.store import Cache
 from trainer.batch import SIDES, Batch, Negatives, Side, Statistics, Used, target
-from trainer.captions import Ints, Mix, mixture
+from trainer.captions import Captions, Ints, Mix, mixture
 from trainer.part import DataConfig, Needs, Part, check_names
 from trainer.points import Blocks, Convention, Known
 
@@ -238,6 +238,7 @@ class Data:
             )
         if config.views > 1 and not any(part.varied for part in self.parts):
             raise UserError("data.views has no effect: every shape has one view and one text. Leave it out (--set data.views=1)")
+        self._check_kinds()
         # Caches may have features of different numbers of blocks: each draws from its own.
         _united({part.cache.path: {"guide": dataclasses.replace(part.guide, blocks=1)} for part in self.parts if part.guide})
         self.guide: GuideSpec | None = next((part.guide for part in self.parts if part.guide), None)
@@ -258,6 +259,36 @@ class Data:
         self._first_index = np.cumsum([0, *[cache.manifest.shapes for cache in caches[:-1]]])
         """Index, in a batch, of each cache's first row. [parts]"""
         self.epochs = self._epochs()
+
+    def _check_kinds(self) -> None:
+        """Check that captions of each kind named in the settings are read.
+
+        Raises:
+            UserError: they are not, or wrong captions are asked for and there are none.
+        """
+        if self.config.hard and not any(part.hard for part in self.parts):
+            raise UserError(
+                f"data.hard: no cache has captions {self.config.hard!r} with a teacher that reads text. `mmpd-cache add-captioner CACHE "
+                "wrong-descriptions` makes some"
+            )
+        hard = [part.hard_captions for part in self.parts if part.hard_captions is not None]
+        for setting, asked, read in (
+            ("caption_kinds", self.config.caption_kinds, [c for part in self.parts for c in part.captions]),
+            ("hard_kinds", self.config.hard_kinds, hard),
+        ):
+            known = dict.fromkeys(kind for c in read for kind in c.kinds)
+            for kind in asked:
+                if kind not in known:
+                    some = f"of the kinds {', '.join(known)}" if known else "without kinds, or none"
+                    raise UserError(
+                        f"data.{setting}: no caption of the kind {kind!r} is read, only captions {some}{did_you_mean(kind, known)}"
+                    )
+
+    @functools.cached_property
+    def hard_kinds(self) -> tuple[str, ...]:
+        """Kinds of the wrong texts that are read of a shape; empty for none. H"""
+        read = [part.hard_captions for part in self.parts if part.hard_captions is not None]
+        return tuple(dict.fromkeys(c.kinds[i] for c in read for i in c.drawn))
 
     def _united_teachers(self) -> dict[str, TeacherSpec]:
         """The teachers by name, in the order of `data.teachers`."""
@@ -325,7 +356,8 @@ class Data:
         views = f"; {self.config.views} views and texts of a shape in a step" if self.config.views > 1 else ""
         order = "" if self.ordered else f"; {few or 'points and centres '}sampled at every step"
         cut = f"; {self.points} points a shape, as the smallest blocks have" if len({p.points.count for p in self.parts}) > 1 else ""
-        return f"{caches}{teachers}{views}{patches}{cut}{order}"
+        hard = f"; wrong texts of each shape: {self.config.hard} ({', '.join(self.hard_kinds)})" if self.hard_kinds else ""
+        return f"{caches}{teachers}{views}{hard}{patches}{cut}{order}"
 
     def _blocks_used(self) -> str:
         """Number of blocks of a shape that are used, in words."""
@@ -389,6 +421,8 @@ class Data:
             for arrays in part.texts.values():
                 for place, rows in enumerate(arrays):
                     yield part, rows, both[captioner == place]
+            for rows in part.hard.values():
+                yield part, rows, mine.row
 
     def _drawn(self, number: int, share: slice) -> tuple[Drawn, Drawn, Drawn | None]:
         """The shapes of rows `share` of a batch with their random choices [B], the same for each of their views [B * V], and those of the
@@ -408,7 +442,7 @@ class Data:
         drawn, seen, others = self._drawn(number, share)
         image, text = self._images(seen), self._texts(seen)
         image_valid, text_valid = self._valid("image", image, seen), self._valid("text", text, seen)
-        guide = self.guide
+        guide, text_key = self.guide, self._text_keys(seen)
         return Batch(
             points=self._resampled(drawn, number, share) if self.config.resample else self._points(drawn, drawn.block),
             index=torch.from_numpy(self._first_index[drawn.part] + drawn.row),
@@ -416,7 +450,7 @@ class Data:
             ordered=self.ordered,
             image={name: self._by_shape(values) for name, values in image.items()},
             text={name: self._by_shape(values) for name, values in text.items()},
-            text_key=self._by_shape(self._text_keys(seen)),
+            text_key=self._by_shape(text_key),
             image_valid={name: self._by_shape(there) for name, there in image_valid.items()},
             text_valid={name: self._by_shape(there) for name, there in text_valid.items()},
             guide_tokens=None if guide is None else self._guided("tokens", drawn, guide.tokens, guide.dim),
@@ -424,6 +458,8 @@ class Data:
             dense={name: self._dense(name, drawn) for name in self.patches},
             dense_seen={name: self._dense_seen(name, drawn) for name in self.patches},
             negatives=None if others is None else self._negatives(others),
+            hard={name: self._hard(name, drawn) for name, spec in self.teachers.items() if spec.text} if self.hard_kinds else {},
+            hard_valid=self._hard_there(drawn, text_key) if self.hard_kinds else None,
         )
 
     # ---- random choices
@@ -552,6 +588,31 @@ class Data:
                         out[name].numpy()[here] = part.templates[name][drawn.own_class[here], drawn.template[here]]
         return out
 
+    def _hard(self, name: str, drawn: Drawn) -> Tensor:
+        """A teacher's embeddings of the wrong texts of shapes. [B, H, E]"""
+        arrays, found = [[part.hard[name]] if name in part.hard else [] for part in self.parts], []
+        for kind in self.hard_kinds:
+            columns = np.array([self._hard_column(part, kind) for part in self.parts])
+            found.append(self._gather(arrays, drawn, 0, np.maximum(columns[drawn.part], 0), self.teachers[name].dim))
+        return torch.stack(found, 1)
+
+    def _hard_there(self, drawn: Drawn, text_key: Tensor) -> Tensor:
+        """Which wrong texts there are. One that is equal to a drawn text about its shape is none. [B, H] bool"""
+        key = np.full((len(drawn.row), len(self.hard_kinds)), -1, np.int64)
+        for part, here in self._present(drawn):
+            for place, kind in enumerate(self.hard_kinds):
+                column = self._hard_column(part, kind)
+                if column >= 0 and part.hard_captions is not None:
+                    key[here, place] = part.hard_captions.key[drawn.row[here], column]
+        own = text_key.numpy().reshape(len(key), 1, -1)  # [B, 1, V]
+        return self._there((key >= 0) & (key[:, :, None] != own).all(-1))
+
+    @staticmethod
+    def _hard_column(part: Part, kind: str) -> int:
+        """Column of a kind of wrong texts in the arrays of a cache; -1 for none."""
+        read = part.hard_captions
+        return next((i for i in read.drawn if read.kinds[i] == kind), -1) if read is not None else -1
+
     def _valid(self, side: Side, embedded: Mapping[str, Tensor], drawn: Drawn) -> dict[str, Tensor]:
         """Which shapes have a target of one side, by teacher. [B] bool
 
@@ -652,15 +713,21 @@ def _provenance(spec: TeacherSpec) -> str:
 
 
 def _described(part: Part, teachers: Iterable[str]) -> str:
-    """How much of a cache is used, in words, the shares of its captioners if there are several, and what it lacks. `teachers`: those of the
-    run."""
-    mixed = ", ".join(f"{captions.name} {100 * captions.share:.3g} %" for captions in part.captions)
-    mix = f", captions {mixed}" if len(part.captions) > 1 else ""
+    """How much of a cache is used, in words, the shares and kinds of its captions, how many texts teachers have cut, and what it lacks.
+    `teachers`: those of the run."""
+    mixed = ", ".join(f"{captions.name}{_kinds_in(captions)} {100 * captions.share:.3g} %" for captions in part.captions)
+    mix = f", captions {mixed}" if len(part.captions) > 1 or any(captions.kinds for captions in part.captions) else ""
+    cut = "".join(f", {record.cut} of {product} cut" for product, record in part.used.items() if record.cut)
     lack = "".join(f", {count} without {product}" for product, count in part.lacking.items() if count)
     unsplit = f" ({part.unsplit} are in no split and are left out)" if part.unsplit else ""
     absent = ", ".join(name for name in teachers if name not in part.teachers)
     none = f", nothing by {absent}" if absent else ""
-    return f"{part.cache.address}: {len(part.rows)} of {part.cache.manifest.count} shapes{unsplit}{mix}{none}{lack}"
+    return f"{part.cache.address}: {len(part.rows)} of {part.cache.manifest.count} shapes{unsplit}{mix}{cut}{none}{lack}"
+
+
+def _kinds_in(captions: Captions) -> str:
+    """The kinds of texts that are drawn of some captions, in brackets; empty if they are of one kind."""
+    return f" ({', '.join(captions.kinds[i] for i in captions.drawn)})" if captions.kinds else ""
 
 
 def _convention(parts: Sequence[Part], needs: Needs, grey: float) -> Convention:

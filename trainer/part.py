@@ -59,6 +59,15 @@ class DataConfig:
     later than the others. In a cache of format 1 the name is `captions`."""
     caption_weights: tuple[float, ...] = added(())
     """Weights by which captions are drawn, in the order of `captions`; empty for equal weights."""
+    caption_kinds: tuple[str, ...] = added(())
+    """Kinds of texts that are drawn of captions that have kinds, such as `name,sentence` of `descriptions`; empty for all. Of captions
+    without kinds all texts are drawn."""
+    hard: str = added("")
+    """Name of captions that are wrong on purpose (`mmpd-cache add-captioner CACHE wrong-descriptions`). In the contrast with texts they are
+    additional wrong answers, those of a shape for that shape alone. It needs `align.positives=text` or `none`."""
+    hard_kinds: tuple[str, ...] = added(())
+    """Kinds of these captions that are read, such as `count,part`; empty for all. Points without colours show no colour, so that `color`
+    teaches an encoder nothing that reads coordinates alone."""
     templates: float = 0.5
     """Share of texts that are templates filled with the shape's class. All others are captions: of the drawn view, or of the shape if views
     have no captions. Shapes without a class only have captions."""
@@ -109,6 +118,11 @@ class DataConfig:
                 raise UserError(f"data.{many} has the same name twice: {', '.join(names)}")
             if weights and len(weights) != len(names):
                 raise UserError(f"data.{one}_weights needs one weight for each of data.{many}, got {weights}")
+        if self.hard_kinds and not self.hard:
+            raise UserError("data.hard_kinds has no effect without data.hard: name the captions, or leave it out")
+        for name in ("caption_kinds", "hard_kinds"):
+            if len(set(getattr(self, name))) < len(getattr(self, name)):
+                raise UserError(f"data.{name} has the same kind twice: {', '.join(getattr(self, name))}")
         if self.caption_weights and not any(self.caption_weights):
             raise UserError(f"data.caption_weights must not all be 0, got {self.caption_weights}")
 
@@ -175,6 +189,10 @@ class Part:
         left out by the selection; captions of several captioners make up for each other."""
         self.captions: tuple[Captions, ...] = ()
         """The captions to draw from, one entry for each captioner; empty if no captions are read."""
+        self.hard: dict[str, Rows] = {}
+        """Embeddings of captions that are wrong on purpose, by teacher, [N, K, E]; empty if they are not read or this cache has none."""
+        self.hard_captions: Captions | None = None
+        """These captions."""
         self.teachers: dict[str, TeacherSpec] = {}
         self.templates: dict[str, NDArray[np.float16]] = {}
         """Embeddings of filled templates by teacher. [classes of the cache, M, E]"""
@@ -210,14 +228,14 @@ class Part:
     @property
     def varied(self) -> bool:
         """Whether shapes have more than one view or text to draw from."""
-        captions = sum(c.keep * (c.views if c.by_view else 1) for c in self.captions)
+        captions = sum(len(c.drawn) * (c.views if c.by_view else 1) for c in self.captions)
         return max([*self.views.values(), captions + self.template_count], default=0) > 1
 
     @property
     def opened(self) -> Iterator[Rows]:
         """All arrays that batches read, except for the points."""
         several = (*self.texts.values(), *self.dense.values())
-        yield from (*self.images.values(), *itertools.chain(*several), *self.guided.values())
+        yield from (*self.images.values(), *itertools.chain(*several), *self.hard.values(), *self.guided.values())
 
     def moments(self, side: Side, teacher: str) -> NDArray[np.float64] | None:
         """Mean and variance of a teacher's embeddings of one side; None if they are not read. [2, E]
@@ -256,6 +274,8 @@ class Part:
                 self._open_templates(name, config.labels)
         if captioned and any(teacher.text for teacher in self.teachers.values()):
             self._open_captions(config)
+        if config.hard and any(teacher.text for teacher in self.teachers.values()):
+            self._open_hard(config.hard, config)
 
     def _open_captions(self, config: DataConfig) -> None:
         """Open the captions of each captioner, and every teacher's embeddings of them."""
@@ -269,7 +289,28 @@ class Part:
             lacking = [max(record.lacking, said[name].lacking) for name, record in zip(shares, found, strict=True)]
             if any(lacking):
                 self.lacking[target("text", teacher)] = min(lacking)
-        self.captions = tuple(captions.opened(self.cache, said[name], float(share)) for name, share in shares.items())
+        kinds = config.caption_kinds
+        self.captions = tuple(captions.opened(self.cache, said[name], float(share), kinds) for name, share in shares.items())
+        # Shapes that have captions, but none of a kind that is drawn.
+        silent = int((~np.any([c.of_shape(self.rows) for c in self.captions], axis=0)).sum()) if kinds else 0
+        for teacher in self.texts if silent else ():
+            self.lacking[target("text", teacher)] = max(silent, self.lacking.get(target("text", teacher), 0))
+
+    def _open_hard(self, name: str, config: DataConfig) -> None:
+        """Open captions that are wrong on purpose, if this cache has them."""
+        version, there = self.cache.manifest.format_version, self.cache.records()
+        record = there.get(products.CAPTIONS.product(version, captions=name))
+        if record is None:
+            return
+        if not products.is_wrong(there, record):
+            raise UserError(
+                f"{self.cache.path}: data.hard={name}: these captions are not wrong on purpose, so they are no wrong answers. "
+                f"`mmpd-cache add-captioner {self.cache.path} wrong-descriptions` makes some"
+            )
+        self.hard_captions = captions.opened(self.cache, self._use(record.product), 1.0, config.hard_kinds)
+        for teacher in (one for one, spec in self.teachers.items() if spec.text):
+            embedded = self._use(products.TEXT.product(version, captions=name, teacher=teacher))
+            self.hard[teacher] = self.cache.rows(embedded.product, config.verify)
 
     def _check_embedded(self, names: list[str], teacher: str) -> None:
         """Check that a teacher has embedded captions. Raises the errors of `captions.chosen`."""
@@ -370,10 +411,11 @@ def check_names(caches: Sequence[Cache], config: DataConfig, needs: Needs) -> No
             raise UserError(f"data.classes: no cache has a class {name!r}{did_you_mean(name, classes)}")
     if needs.teachers:
         _check_teachers(caches, config.teachers)
-    elif config.teachers or config.negatives or config.views > 1:
+    elif config.teachers or config.negatives or config.views > 1 or config.hard or config.caption_kinds:
         raise UserError(
-            "data.teachers, data.negatives and data.views have no effect: no loss uses a teacher. Leave them out (--set data.teachers= "
-            "--set data.negatives=0 --set data.views=1), or use the teachers by --set distill.teacher_weight=1"
+            "data.teachers, data.negatives, data.views, data.hard and data.caption_kinds have no effect: no loss uses a teacher. Leave "
+            "them out (--set data.teachers= --set data.negatives=0 --set data.views=1), or use the teachers by --set "
+            "distill.teacher_weight=1"
         )
     if needs.groups:
         _check_dense(caches, config.dense)

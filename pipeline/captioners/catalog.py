@@ -22,17 +22,20 @@ from cache_schema.names import path_name
 from cache_schema.settings import override
 from cache_schema.spec import TEXT_BYTES, CaptionSpec, Server, did_you_mean
 from pipeline import labels
+from pipeline.statements import Statement, Variety
 
 if TYPE_CHECKING:
     import torch
 
 BACKENDS: dict[str, str] = {
     "blip2": "pipeline.captioners.blip2",
+    "descriptions": "pipeline.captioners.descriptions",
     "http": "pipeline.captioners.http",
     "template": "pipeline.captioners.templates",
 }
 """Name (`CaptionSpec.captioner`) to module, imported when chosen. Each offers `load(spec, *, device) -> Captioner` and names
-the packages it computes with in `PACKAGES`. One that can write several kinds of texts in one answer names them in `KINDS`."""
+the packages it computes with in `PACKAGES`. One that can write several kinds of texts at once names them in `KINDS`. One that asks a server
+has `ASKS = True`, one that makes texts of what the source states `TELLS = True`."""
 
 
 class Captioner(Protocol):
@@ -84,6 +87,23 @@ class Asking(Protocol):
         ...
 
 
+@runtime_checkable
+class Telling(Protocol):
+    """A captioner that makes texts of what the source states about shapes (`CaptionSpec.stated`), and not of pictures."""
+
+    spec: CaptionSpec
+
+    def tell(self, key: str, statement: Statement, variety: Variety) -> list[str]:
+        """Make the `samples` texts of one shape. A text for which too little is stated is empty.
+
+        Args:
+            key: id of the shape. Key and seed together decide all random numbers.
+            statement: what the source states about it.
+            variety: what other shapes of its name have; only for wrong texts (`CaptionSpec.wrong`).
+        """
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Choice:
     """A captioner known by name."""
@@ -95,6 +115,12 @@ class Choice:
 
 TOLD: Final = "told:"
 """Beginning of `CaptionSpec.weights` of a model that nobody here has seen. Then comes the name that its server gives it."""
+
+ONE_SHEET: Final = (
+    "The picture shows one object, drawn from several sides, with a number in each view. Describe the object, and not the views, the "
+    "numbers or the background."
+)
+"""What a model behind an address is asked about a sheet of views."""
 
 # Revisions are commits of the hub as seen in public code that pins them.
 CAPTIONERS: dict[str, Choice] = {
@@ -123,8 +149,7 @@ CAPTIONERS: dict[str, Choice] = {
         spec=CaptionSpec(
             name="http-shape",
             captioner="http",
-            prompt="The picture shows one object, drawn from several sides, with a number in each view. Describe the object, and not the "
-            "views, the numbers or the background.",
+            prompt=ONE_SHEET,
             samples=3,
             keep=3,
             max_tokens=400,
@@ -135,6 +160,49 @@ CAPTIONERS: dict[str, Choice] = {
             reproducible=False,
         ),
         about="the same, one question for each shape with a sheet of its views: tags, a sentence and a paragraph",
+    ),
+    "http-lengths": Choice(
+        spec=CaptionSpec(
+            name="http-lengths",
+            captioner="http",
+            prompt=ONE_SHEET,
+            samples=3,
+            keep=3,
+            max_tokens=400,
+            per="shape",
+            sheet=4,
+            kinds=("name", "sentence", "paragraph"),
+            over="mean",
+            reproducible=False,
+        ),
+        about="the same in three lengths: a name, a sentence and a paragraph",
+    ),
+    "descriptions": Choice(
+        spec=CaptionSpec(
+            name="descriptions",
+            captioner="descriptions",
+            samples=3,
+            keep=3,
+            per="shape",
+            kinds=("name", "sentence", "paragraph"),
+            over="mean",
+            stated=True,
+        ),
+        about="no model: a name, a sentence and a paragraph of what the source states about the shape",
+    ),
+    "wrong-descriptions": Choice(
+        spec=CaptionSpec(
+            name="wrong-descriptions",
+            captioner="descriptions",
+            samples=4,
+            keep=4,
+            per="shape",
+            kinds=("color", "material", "count", "part"),
+            over="mean",
+            stated=True,
+            wrong=True,
+        ),
+        about="no model: the sentence with one thing that is not so, as hard wrong answers (data.hard)",
     ),
     "template": Choice(
         spec=CaptionSpec(name="template", captioner="template", templates=labels.TEMPLATES),
@@ -179,10 +247,14 @@ def load(spec: CaptionSpec, *, device: "torch.device | str" = "cpu") -> Captione
     if unknown := [kind for kind in spec.kinds if kind not in kinds]:
         known = did_you_mean(unknown[0], kinds) if kinds else "; its texts are of one kind: leave captions.kinds out"
         raise UserError(f"captioner {spec.captioner!r} writes no texts of the kind {unknown[0]!r}{known}")
-    if spec.server != Server() and spec.captioner in BACKENDS and not kinds:
+    asks = spec.captioner not in BACKENDS or getattr(module, "ASKS", False)
+    if spec.server != Server() and not asks:
         raise UserError(f"captions.server has no effect with captioner {spec.captioner!r}, which asks no server: leave it out")
-    if not spec.temperature and spec.captioner in BACKENDS and not kinds:
+    if not spec.temperature and not asks:
         raise UserError(f"captions.temperature=0 is for a captioner that asks a server, not {spec.captioner!r}: take a small one, as 0.01")
+    if (spec.stated or spec.wrong) and spec.captioner in BACKENDS and not getattr(module, "TELLS", False):
+        setting = "wrong" if spec.wrong else "stated"
+        raise UserError(f"captions.{setting} is for captioners of what a source states, not {spec.captioner!r}: leave it out")
     captioner: Captioner = module.load(spec, device=device)
     if spec.weights and captioner.spec.weights != spec.weights and spec.weights.startswith(TOLD):
         raise UserError(
@@ -238,3 +310,15 @@ def fit(text: str) -> str:
     """Return a text as one line of printable characters, cut between characters to fit `TEXT_BYTES` of UTF-8."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line.encode()[:TEXT_BYTES].decode(errors="ignore").rstrip()
+
+
+def shortened(text: str) -> tuple[str, bool]:
+    """Make a text fit into its cell: cut after a sentence, or else after a word. Returns whether it is whole, too."""
+    fitted, line = fit(text), " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if fitted == line:
+        return fitted, True
+    sentence = max(fitted.rfind(f"{end} ") for end in ".!?")
+    if sentence > TEXT_BYTES // 4:
+        return fitted[: sentence + 1], False
+    whole = fitted if line[len(fitted)] == " " else fitted.rpartition(" ")[0]
+    return whole.rstrip(" ,;:-") or fitted, False

@@ -38,10 +38,10 @@ from PIL import Image
 
 from cache_schema.errors import UserError
 from cache_schema.local import REMOVED
-from cache_schema.spec import TEXT_BYTES, CaptionSpec, Server, did_you_mean
+from cache_schema.spec import CaptionSpec, Server, did_you_mean
 from cache_schema.terminal import one_line
 from pipeline import waits
-from pipeline.captioners.catalog import TOLD, fit, generator
+from pipeline.captioners.catalog import TOLD, fit, generator, shortened
 
 if TYPE_CHECKING:
     import torch
@@ -49,7 +49,11 @@ if TYPE_CHECKING:
 PACKAGES: Final = ("pillow",)
 """The packages whose versions are recorded with its captions. Pillow encodes the pictures."""
 
+ASKS: Final = True
+"""It asks a server (`CaptionSpec.server`)."""
+
 KINDS: Final[dict[str, str]] = {
+    "name": "the name of the object in two to five words, with one adjective where it helps",
     "tags": "six to twelve words or short terms for the kind of object, its parts, colours, materials and style, with commas between them",
     "sentence": "one plain sentence of at most twenty words that names the object and says what is special about it",
     "paragraph": "two or three plain sentences, at most 230 letters together, about the object's shape, parts, colours and materials",
@@ -725,18 +729,6 @@ def parsed(answer: _Answer, kinds: Sequence[str]) -> list[str]:
             raise _Malformed(f"the answer has no text {kind!r}: {one_line(answer.text, 100)}")
         texts.append(value)
     return texts
-
-
-def shortened(text: str) -> tuple[str, bool]:
-    """Make a text fit into its cell: cut after a sentence, or else after a word. Returns whether it is whole, too."""
-    fitted, line = fit(text), " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    if fitted == line:
-        return fitted, True
-    sentence = max(fitted.rfind(f"{end} ") for end in ".!?")
-    if sentence > TEXT_BYTES // 4:
-        return fitted[: sentence + 1], False
-    whole = fitted if line[len(fitted)] == " " else fitted.rpartition(" ")[0]
-    return whole.rstrip(" ,;:-") or fitted, False
 
 
 def _reason(error: Exception) -> str:

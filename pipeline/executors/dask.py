@@ -27,7 +27,7 @@ from cache_schema import products, store
 from cache_schema.errors import UserError
 from cache_schema.files import claim, claims, held_token, is_held, leftovers
 from cache_schema.lacking import is_imported
-from cache_schema.spec import Record
+from cache_schema.spec import CaptionSpec, Record
 from cache_schema.store import Cache
 from pipeline import build, graphics, waits
 from pipeline.executors import here, slurm
@@ -147,7 +147,7 @@ def run(work: Work, todo: Todo) -> None:
             first = None
             if rows := build.rows_drawn(work.cache, todo, shard):
                 mine, again = [work.entries[row] for row in rows], todo.from_cache(shard) if todo.draws_again(shard) else []
-                arguments = (todo.plan, todo.from_files(shard), again, shard, list(rows), mine, share)
+                arguments = (todo.plan, todo.from_files(shard), again, shard, list(rows), mine, share, _stating(work, again, shard))
                 first = client.submit(_shapes_task, *arguments, pure=False, key=_key("shapes", shard))
                 futures[first] = {"shapes": len(work.cache.manifest.rows(shard))}
                 if again:
@@ -155,7 +155,8 @@ def run(work: Work, todo: Todo) -> None:
             if made := todo.from_cache(shard):
                 # Higher priority, so that finished pictures are embedded before more are drawn.
                 key = _key("models", shard)
-                second = client.submit(_embed_task, todo.plan, made, shard, share, first, pure=False, priority=10, key=key)
+                arguments = (todo.plan, made, shard, share, first, _stating(work, made, shard))
+                second = client.submit(_embed_task, *arguments, pure=False, priority=10, key=key)
                 futures[second] = {}
         for future in distributed.as_completed(list(futures), loop=client.loop):  # type: ignore[no-untyped-call]
             events, counts = noted.result(future)
@@ -176,7 +177,7 @@ def retry(work: Work, plan: Plan, again: Again) -> int:
         noted = _told(client, work, plan)
         futures = []
         for shard, rows in again.items():
-            arguments = (plan, shard, rows, [work.entries[row] for row in rows], share)
+            arguments = (plan, shard, rows, [work.entries[row] for row in rows], share, _stating(work, plan.from_cache(), shard))
             futures.append(client.submit(_retry_task, *arguments, pure=False, key=_key("retry", shard)))
         for future in distributed.as_completed(futures, loop=client.loop):  # type: ignore[no-untyped-call]
             events, count = noted.result(future)
@@ -186,6 +187,12 @@ def retry(work: Work, plan: Plan, again: Again) -> int:
                 work.terminal.advance("shapes", event.shapes if isinstance(event, ShapesMade) else 0)
             mended += count
     return mended
+
+
+def _stating(work: Work, records: Sequence[Record], shard: int) -> dict[int, Entry]:
+    """Return where the source has the shapes of a shard, by row, if a worker needs it to make captions of what the source states."""
+    needed = any(isinstance(record.spec, CaptionSpec) and record.spec.stated for record in records)
+    return build.entries_of(work.cache, work.entries, shard) if needed else {}
 
 
 def _key(what: str, shard: int) -> str:
@@ -475,7 +482,14 @@ def _claimed(plan: Plan, shard: int) -> Cache:
 
 
 def _shapes_task(
-    plan: Plan, records: list[Record], again: list[Record], shard: int, rows: list[int], entries: list[Entry], share: Share
+    plan: Plan,
+    records: list[Record],
+    again: list[Record],
+    shard: int,
+    rows: list[int],
+    entries: list[Entry],
+    share: Share,
+    stating: dict[int, Entry],
 ) -> Costs:
     """Make a shard of products that are made from files, and then of products `again`, which need what was drawn."""
     _keep(plan, share)
@@ -489,11 +503,13 @@ def _shapes_task(
     made = _made(plan, entries, share, build.stored_poses(cache, todo, shard, rows))
     waited = time.perf_counter() - start
     lost = build.make_shapes(cache, records, shard, made) if records else []
-    events, counts = _embedded(cache, plan, again, shard, share, build.by_row(cache, shard, rows, made))
+    events, counts = _embedded(cache, plan, again, shard, share, build.by_row(cache, shard, rows, made), stating)
     return [*_here([here.cost(shard, made, waited, lost)], plan, share), *events], counts
 
 
-def _retry_task(plan: Plan, shard: int, rows: list[int], entries: list[Entry], share: Share) -> tuple[list[Event], int]:
+def _retry_task(
+    plan: Plan, shard: int, rows: list[int], entries: list[Entry], share: Share, stating: dict[int, Entry]
+) -> tuple[list[Event], int]:
     models, _ = _keep(plan, share)
     cache = _claimed(plan, shard)
     start = time.perf_counter()
@@ -501,17 +517,17 @@ def _retry_task(plan: Plan, shard: int, rows: list[int], entries: list[Entry], s
     waited = time.perf_counter() - start
     with _noting(plan, share) as (events, note):
         by_row = build.by_row(cache, shard, rows, made)
-        mended = here.retry_shard(cache, plan, shard, by_row, models, lambda product, units: None, note)
+        mended = here.retry_shard(cache, plan, shard, by_row, models, lambda product, units: None, note, stating)
     return _here([*events, here.cost(shard, made, waited)], plan, share), mended
 
 
-def _embed_task(plan: Plan, records: list[Record], shard: int, share: Share, _after: object) -> Costs:
+def _embed_task(plan: Plan, records: list[Record], shard: int, share: Share, _after: object, stating: dict[int, Entry]) -> Costs:
     _keep(plan, share)
-    return _embedded(_claimed(plan, shard), plan, records, shard, share, {})
+    return _embedded(_claimed(plan, shard), plan, records, shard, share, {}, stating)
 
 
 def _embedded(
-    cache: Cache, plan: Plan, records: Sequence[Record], shard: int, share: Share, drawn: Mapping[int, Made]
+    cache: Cache, plan: Plan, records: Sequence[Record], shard: int, share: Share, drawn: Mapping[int, Made], stating: Mapping[int, Entry]
 ) -> tuple[list[Event], dict[str, int]]:
     models, _ = _keep(plan, share)
     counts: dict[str, int] = {}
@@ -521,7 +537,7 @@ def _embedded(
 
     left = [record for record in records if not cache.has(record, shard)]
     with _noting(plan, share) as (events, note):
-        here.embed(cache, plan, left, shard, models, advance, note, drawn)
+        here.embed(cache, plan, left, shard, models, advance, note, drawn, stating)
     return _here(events, plan, share), counts
 
 

@@ -17,6 +17,7 @@ from pipeline.build import Advance
 from pipeline.journal import Asked, Asking, Event, ShapesMade, ShardMade
 from pipeline.models import Models
 from pipeline.plan import Again, Plan, Todo
+from pipeline.sources.catalog import Entry
 from pipeline.work import Machine, Work
 from pipeline.worker import Made, Task, Workers, driver
 
@@ -60,13 +61,21 @@ def retry(work: Work, plan: Plan, again: Again) -> int:
             made = [future.result() for future in next(ahead)]
             waited = time.perf_counter() - start
             by_row = build.by_row(work.cache, shard, rows, made)
-            mended += retry_shard(work.cache, plan, shard, by_row, work.models, work.terminal.advance, work.note)
+            entries = build.entries_of(work.cache, work.entries, shard)
+            mended += retry_shard(work.cache, plan, shard, by_row, work.models, work.terminal.advance, work.note, entries)
             work.note(cost(shard, made, waited))
     return mended
 
 
 def retry_shard(
-    cache: Cache, plan: Plan, shard: int, made: Mapping[int, Made], models: Models, advance: Advance, note: Callable[[Event], None]
+    cache: Cache,
+    plan: Plan,
+    shard: int,
+    made: Mapping[int, Made],
+    models: Models,
+    advance: Advance,
+    note: Callable[[Event], None],
+    entries: Mapping[int, Entry],
 ) -> int:
     """Write shapes that were tried again to all products of a plan, for one shard. Returns how many are ok now.
 
@@ -76,7 +85,7 @@ def retry_shard(
     mended, lost = build.retry_shapes(cache, shard, made)
     if mended or lost:
         for record in by_models:
-            _made(cache, plan, record, shard, models, advance, note, made, rows=mended + lost)
+            _made(cache, plan, record, shard, models, advance, note, made, entries, rows=mended + lost)
     return len(mended)
 
 
@@ -95,10 +104,11 @@ def embed(
     advance: Advance,
     note: Callable[[Event], None],
     drawn: Mapping[int, Made],
+    entries: Mapping[int, Entry],
 ) -> None:
-    """Make one shard of products that are made from other products of the cache. `drawn`: see `build.make_product`."""
+    """Make one shard of products that are made from other products of the cache. `drawn`, `entries`: see `build.make_product`."""
     for record in records:
-        _made(cache, plan, record, shard, models, advance, note, drawn)
+        _made(cache, plan, record, shard, models, advance, note, drawn, entries)
 
 
 def _made(
@@ -110,6 +120,7 @@ def _made(
     advance: Advance,
     note: Callable[[Event], None],
     drawn: Mapping[int, Made],
+    entries: Mapping[int, Entry],
     rows: Sequence[int] | None = None,
 ) -> None:
     """Make one shard of a product, or some of its rows, and note what that cost. Arguments as in `build.make_product`."""
@@ -121,7 +132,7 @@ def _made(
                 note(Asked(product=record.product, shard=shard, asked=first))
             note(Asking(product=record.product, shard=shard))
         try:
-            build.make_product(cache, plan, record, shard, models, advance, rows, drawn)
+            build.make_product(cache, plan, record, shard, models, advance, rows, drawn, entries)
         except BaseException:
             if server is not None:  # what was asked for nothing may cost money, too
                 note(Asked(product=record.product, shard=shard, asked=models.asked(server)))
@@ -146,7 +157,8 @@ def cost(shard: int, made: Sequence[Made], waited: float, lost: Sequence[str] = 
 
 
 def _embed_here(work: Work, todo: Todo, shard: int, drawn: Mapping[int, Made]) -> None:
-    embed(work.cache, todo.plan, todo.from_cache(shard), shard, work.models, work.terminal.advance, work.note, drawn)
+    entries = build.entries_of(work.cache, work.entries, shard)
+    embed(work.cache, todo.plan, todo.from_cache(shard), shard, work.models, work.terminal.advance, work.note, drawn, entries)
 
 
 def _submitted(

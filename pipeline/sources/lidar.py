@@ -43,9 +43,11 @@ from cache_schema.distances import at_distance
 from cache_schema.errors import UserError
 from cache_schema.spec import canonical
 from pipeline.geometry import Cloud, Mesh, Part, beside, finished_cloud, normalized
+from pipeline.labels import readable
 from pipeline.sources import catalog
 from pipeline.sources.catalog import Entry, Labelled, Reader, Source, Textures
 from pipeline.sources.options import choice, number, whole
+from pipeline.statements import Statement, Variety, stated, varied
 
 if TYPE_CHECKING:
     from pipeline.lidar import Lidar
@@ -291,6 +293,16 @@ class LidarReader:
         mine = "" if self._is_made(inside) else self.inner.digest(inside).hex()
         made = {"object": mine, "id": self.name_of(inside), "copy": copy, "label": inside.label, "options": self.settings.options}
         return hashlib.sha256(canonical(made)).digest()
+
+    def states(self, entry: Entry) -> Statement:
+        """What is stated about the object; see `statements.StatingReader`."""
+        _, inside = _parted(entry)
+        return Statement(name=readable(inside.label)) if self._is_made(inside) else stated(self.inner, inside)
+
+    def varies(self, entry: Entry) -> Variety:
+        """See `statements.VaryingReader`."""
+        _, inside = _parted(entry)
+        return Variety() if self._is_made(inside) else varied(self.inner, inside)
 
     def read(self, entry: Entry) -> Cloud:
         copy, inside = _parted(entry)

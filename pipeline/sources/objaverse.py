@@ -9,8 +9,9 @@ The folder is the one that the package `objaverse` fills (github.com/allenai/obj
 `.gz` are read, too. A list is a text with one UID a line, a JSON list, or a CSV with a column `uid` (or one column).
 
 Id: the UID. Class: that of LVIS, else none. Licence: `license` of the annotation, a Creative Commons licence (`by` is CC-BY-4.0). A build
-stores the name that the maker gave the object as `captions/objaverse-name`. +Y up, as in all glTF. An object whose file is missing fails
-when it is read; an id that Objaverse does not know stops the listing.
+stores the name that the maker gave the object as `captions/objaverse-name`. The captioner `descriptions` makes texts of the class, and of
+the maker's name, tags and description. +Y up, as in all glTF. An object whose file is missing fails when it is read; an id that Objaverse
+does not know stops the listing.
 """
 
 import csv
@@ -20,19 +21,22 @@ import hashlib
 import importlib
 import io
 import json
+import re
 import struct
 import zlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from cache_schema.errors import UserError
 from pipeline import reading
 from pipeline.geometry import Geometry
+from pipeline.labels import readable
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Extras, Given, GivenTexts, Source, Textures, shape_id, shape_text
+from pipeline.statements import Statement
 
 PREFIX: Final = "objaverse:"
 LOOKS_FOR: Final = "objaverse: and a list of ids, or the folder of the package objaverse (glbs/, metadata/, object-paths.json.gz)"
@@ -53,6 +57,11 @@ LICENCES: Final = {
 
 NAMES: Final = "objaverse-name"
 """Name of the captions with the names of objects."""
+
+TAGS: Final = 8
+"""Most tags of an object that are read."""
+ADDRESS: Final = re.compile(r"\S*(?:https?://|www\.)\S*")
+"""An address in a description."""
 
 LARGEST: Final = 4 << 30
 """Largest size of an unpacked JSON file, in bytes."""
@@ -76,8 +85,13 @@ class ObjaverseReader:
             return hashlib.file_digest(file, "sha256").digest()
 
     def extras(self, entry: Entry) -> Extras:
-        name = names_in(Path(self.root), _part(entry.locator)).get(Path(entry.locator).stem, "")
-        return Extras(texts={NAMES: [[name]]} if name.strip() else {})
+        name = self.states(entry).title
+        return Extras(texts={NAMES: [[name]]} if name else {})
+
+    def states(self, entry: Entry) -> Statement:
+        """The class of LVIS, and what its maker wrote on Sketchfab; see `statements.StatingReader`."""
+        told = statements_in(Path(self.root), _part(entry.locator)).get(Path(entry.locator).stem, Statement())
+        return replace(told, name=readable(entry.label))
 
     def _path(self, entry: Entry) -> Path:
         path = Path(self.root, entry.locator)
@@ -269,9 +283,21 @@ def _annotated(root: Path, part: str) -> dict[str, Mapping[str, Any]]:
 
 
 @functools.cache
-def names_in(root: Path, part: str) -> dict[str, str]:
-    """The names of the objects in one file of annotations, by id."""
-    return {uid: _name(said) for uid, said in _annotated(root, part).items()}
+def statements_in(root: Path, part: str) -> dict[str, Statement]:
+    """What the makers of the objects in one file of annotations wrote, by id."""
+    return {uid: _stated(said) for uid, said in _annotated(root, part).items()}
+
+
+def _stated(said: Mapping[str, Any]) -> Statement:
+    """The name, the tags and the description in an annotation. Addresses in the description are left out."""
+    tags, written = said.get("tags"), said.get("description")
+    named = [tag.get("name") if isinstance(tag, dict) else tag for tag in (tags if isinstance(tags, list) else ())]
+    text = ADDRESS.sub("", written) if isinstance(written, str) else ""
+    return Statement(
+        title=_name(said),
+        tags=tuple(tag.strip() for tag in named[:TAGS] if isinstance(tag, str) and tag.strip()),
+        text=" ".join(text.split()),
+    )
 
 
 def _name(said: Mapping[str, Any]) -> str:

@@ -45,6 +45,7 @@ from pipeline.geometry import Cloud, Mesh, beside, compact, finished_cloud, norm
 from pipeline.sources import catalog
 from pipeline.sources.catalog import Entry, Reader, Source, Textures, shape_id
 from pipeline.sources.options import choice, number, whole
+from pipeline.statements import Statement, Variety, stated, varied
 
 if TYPE_CHECKING:
     from pipeline.scan import Crop, Scan, Sensor
@@ -281,6 +282,14 @@ class ScanReader:
             other = "missing"
         made = {"object": mine, "neighbour": other, "id": here.object.id, "copy": here.copy, "options": self.settings.options}
         return hashlib.sha256(canonical(made)).digest()
+
+    def states(self, entry: Entry) -> Statement:
+        """What is stated about the object; see `statements.StatingReader`."""
+        return stated(self.inner, Locator.of(entry.locator).object)
+
+    def varies(self, entry: Entry) -> Variety:
+        """See `statements.VaryingReader`."""
+        return varied(self.inner, Locator.of(entry.locator).object)
 
     def read(self, entry: Entry) -> Cloud:
         here = Locator.of(entry.locator)

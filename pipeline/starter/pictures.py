@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from cache_schema.spec import Camera, CameraRig, ViewSpec, from_json, to_json
 from pipeline.geometry import Mesh, label_of_faces, normalized, of_faces
 from pipeline.starter.shapes import REVISION, Description, make
-from pipeline.starter.texts import counted
+from pipeline.words import counted
 
 NOTHING: Final = 255
 """Number of the part where a picture shows no part."""
@@ -62,7 +62,7 @@ class Views(NamedTuple):
 
     def usual_parts(self, least: int) -> list[str]:
         """List parts with their numbers, such as `two armrest`, that at least `least` shapes have."""
-        seen = Counter(f"{counted(part)} {part.noun}" for description in self.descriptions for part in description.parts)
+        seen = Counter(f"{counted(part.count)} {part.noun}" for description in self.descriptions for part in description.parts)
         return sorted(part for part, count in seen.items() if count >= least)
 
 

@@ -14,6 +14,7 @@ Every triangle carries the name of its part of the thing (seat, leg, wheel), an 
 The kinds are in `kinds`, written in the words of the toolkit that `kinds.kit` gathers.
 """
 
+import functools
 import hashlib
 from collections import defaultdict
 from dataclasses import dataclass, replace
@@ -30,7 +31,9 @@ from pipeline.sources.catalog import Entry, Labelled, Source, Textures
 from pipeline.sources.options import choice, whole
 from pipeline.starter.kinds.catalog import KINDS
 from pipeline.starter.kinds.solids import Material, Solid, unit
-from pipeline.starter.kinds.thing import MOST, PARTS, Parts
+from pipeline.starter.kinds.thing import PARTS, Parts
+from pipeline.statements import Sort, Statement, Variety
+from pipeline.words import MOST
 
 LOOKS_FOR: Final = "its own name, for a small collection made in code"
 
@@ -221,8 +224,62 @@ class ShapeMaker:
     def read(self, entry: Entry) -> geometry.Mesh:
         return make(self.seed, int(entry.locator)).mesh
 
+    def states(self, entry: Entry) -> Statement:
+        """See `pipeline.statements.StatingReader`."""
+        told, _ = _told(self.seed, int(entry.locator))
+        return Statement(
+            name=told.kind,
+            design=told.label("design"),
+            style=told.style,
+            color=told.color,
+            material=told.material,
+            parts=tuple(_sort(part) for part in told.parts),
+        )
+
+    def varies(self, entry: Entry) -> Variety:
+        """See `pipeline.statements.VaryingReader`."""
+        told, named = _told(self.seed, int(entry.locator))
+        whole = _variety(told.kind)
+        stated = {part.noun for part in told.parts}
+        # A description says of a shape what comes and goes within its kind. Where makers of two designs differ in that, the names of the
+        # faces know better.
+        absent = tuple((noun, counts) for noun, counts in whole.counts if noun in PARTS and noun not in stated and noun not in named)
+        return replace(whole, absent=absent)
+
     def digest(self, entry: Entry) -> bytes:
         return hashlib.sha256(canonical({"starter": REVISION, "seed": self.seed, "index": int(entry.locator)})).digest()
+
+
+SAMPLED: Final = 24
+"""Number of shapes of a kind that tell what varies within it."""
+
+
+@functools.lru_cache(maxsize=64)
+def _told(seed: int, index: int) -> tuple[Description, frozenset[str]]:
+    """The description of a shape, and the names of parts that its faces have."""
+    made = make(seed, index)
+    found = {int(label) for part in made.mesh.parts if part.part is not None for label in np.unique(part.part) if label >= 0}
+    return made.description, frozenset(PARTS[label] for label in found)
+
+
+@functools.cache
+def _variety(kind: str) -> Variety:
+    """What varies within a kind, among its first shapes of seed 0, whichever shapes a collection has."""
+    first = list(KINDS).index(kind)
+    told = [make(0, first + number * len(KINDS)).description for number in range(SAMPLED)]
+    counts: dict[str, set[int]] = defaultdict(set)
+    for part in (part for one in told for part in one.parts):
+        counts[part.noun].add(part.count)
+    return Variety(
+        colors=tuple(sorted({one.color for one in told} - {""})),
+        materials=tuple(sorted({one.material for one in told} - {""})),
+        counts=tuple((noun, tuple(sorted(found))) for noun, found in sorted(counts.items())),
+    )
+
+
+def _sort(part: Parts) -> Sort:
+    look = part.material
+    return Sort(noun=part.noun, count=part.count, color=look.color_name if look else "", material=look.substance if look else "")
 
 
 def parts_of(solids: list[Solid]) -> tuple[geometry.Part, ...]:

@@ -34,7 +34,7 @@ from pipeline.starter.kinds.catalog import KINDS
 from pipeline.starter.kinds.thing import COLORS, PARTS, STYLES, pick
 from pipeline.starter.pictures import NOTHING
 from pipeline.starter.shapes import Description
-from pipeline.starter.texts import SUBSTANCES, Rng, caption, counted, facts, sentence
+from pipeline.starter.texts import SUBSTANCES, Rng, caption, facts, sentence
 from pipeline.torchvision_ops import declare_missing
 
 declare_missing()
@@ -52,6 +52,7 @@ from transformers import (  # noqa: E402 - imports torchvision
 from pipeline.starter.tokens import IMAGE, captioner_tokenizer, image_text_tokenizer, saved  # noqa: E402 - imports transformers
 from pipeline.teachers.openclip import last_values  # noqa: E402 - imports torchvision
 from pipeline.teachers.patches import entering  # noqa: E402 - imports torchvision
+from pipeline.words import counted  # noqa: E402
 
 SIZE: Final = 96
 """Height and width, in pixels, of the pictures that the starter teachers see."""
@@ -242,7 +243,7 @@ class Attributes:
         present = torch.zeros_like(has)
         for row, description in enumerate(descriptions):
             present[row, [STYLES.index(word) for word in description.style]] = 1
-            named = [f"{counted(part)} {part.noun}" for part in description.parts]
+            named = [f"{counted(part.count)} {part.noun}" for part in description.parts]
             present[row, [len(STYLES) + self.parts[part] for part in named if part in self.parts]] = 1
         return (
             F.cross_entropy(kind, _places(list(KINDS), [d.kind for d in descriptions]))

@@ -19,13 +19,11 @@ import numpy as np
 from cache_schema import class_lists
 from pipeline.labels import TEMPLATES
 from pipeline.starter.kinds.catalog import KINDS
-from pipeline.starter.kinds.thing import COLORS, MOST, STYLES, Parts, maybe, pick
+from pipeline.starter.kinds.thing import COLORS, STYLES, Parts, maybe, pick
 from pipeline.starter.shapes import Description
+from pipeline.words import MANY, NUMBERS, adjective, counted, listed, plural, several, with_article
 
 Rng = np.random.Generator
-
-ADJECTIVES: Final = {"wood": "wooden"}
-"""Substances whose adjective is another word."""
 
 TAUGHT: Final = ("modelnet10", "modelnet40", "scanobjectnn")
 """Data sets whose class names the teachers' tokenizers know."""
@@ -83,28 +81,8 @@ PLAIN: Final = ("a grey 3d model of {}", "an untextured model of {}", "{} withou
 """For shapes without colours."""
 
 HAVING: Final = ("with", "with", "that has", "which has", "having", "featuring")
-NUMBERS: Final = ("no", "one", "two", "three", "four", "five", "six")
-MANY: Final = "many"
 SOME: Final = "some"
 """Number that a caption claims if it names parts in the plural without a number."""
-
-
-def counted(part: Parts) -> str:
-    """Write the number of a part: `two`, or `many`."""
-    return NUMBERS[part.count] if part.count <= MOST else MANY
-
-
-def plural(noun: str) -> str:
-    """Return the plural of a part's noun. Only `shelf` is irregular."""
-    if noun.endswith("shelf"):
-        return noun[:-1] + "ves"
-    return noun + ("es" if noun.endswith(("s", "x", "ch", "sh")) else "s")
-
-
-def with_article(words: str) -> str:
-    if words.split()[0] == "stairs":
-        return words
-    return ("an " if words[0] in "aeiou" else "a ") + words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +98,7 @@ def facts(description: Description) -> frozenset[str]:
     """List all facts about a shape that a sentence can state."""
     told = {description.kind, *description.style, f"color {description.color}", f"of {description.material}"}
     for part in description.parts:
-        told.add(f"{counted(part)} {part.noun}")
+        told.add(f"{counted(part.count)} {part.noun}")
         if part.material is not None:
             told |= {f"{part.material.color_name} {part.noun}", f"{part.material.substance} {part.noun}"}
     return frozenset(told)
@@ -137,12 +115,12 @@ def caption(description: Description, rng: Rng) -> str:
     if description.color and maybe(rng, 0.9):
         words.append(description.color)
     if description.material and maybe(rng, 0.6):
-        words.append(_adjective(description.material))
+        words.append(adjective(description.material))
     text = with_article(" ".join([*words, description.kind]))
     told = _some(description.parts, 2, rng)
     phrases = [_part(part, rng, 0.5)[0] for part in told]
     phrases = [one.split(" ", 1)[1] if part.count > 1 and maybe(rng, 0.5) else one for part, one in zip(told, phrases, strict=True)]
-    return f"{text} with {_listed(phrases)}" if told else text
+    return f"{text} with {listed(phrases)}" if told else text
 
 
 def sentence(description: Description, rng: Rng) -> Sentence:
@@ -165,14 +143,14 @@ def sentence(description: Description, rng: Rng) -> Sentence:
     if description.material and maybe(rng, 0.5):
         told.add(f"of {description.material}")
         if maybe(rng, 0.7):
-            words.append(_adjective(description.material))
+            words.append(adjective(description.material))
         else:
             after.append(f"made of {description.material}")
     chosen = _some(description.parts, 3, rng)
     if chosen:
         phrases = [_part(part, rng, 0.4) for part in chosen]
         told = told.union(*(said for _, said in phrases))
-        after.append(f"{pick(rng, HAVING)} {_listed([text for text, _ in phrases])}")
+        after.append(f"{pick(rng, HAVING)} {listed([text for text, _ in phrases])}")
     bare = " ".join([*words, name])
     text = " ".join([bare if maybe(rng, 0.2) else with_article(bare), *after])
     if not description.color and maybe(rng, 0.4):
@@ -183,10 +161,6 @@ def sentence(description: Description, rng: Rng) -> Sentence:
     return Sentence(text=frame.replace("{}", text), told=frozenset(told))
 
 
-def _adjective(substance: str) -> str:
-    return ADJECTIVES.get(substance, substance)
-
-
 def _some(parts: Sequence[Parts], most: int, rng: Rng) -> list[Parts]:
     count = min(len(parts), int(rng.integers(most + 1)))
     return [parts[i] for i in rng.permutation(len(parts))[:count]]
@@ -194,18 +168,12 @@ def _some(parts: Sequence[Parts], most: int, rng: Rng) -> list[Parts]:
 
 def _part(part: Parts, rng: Rng, chance: float) -> tuple[str, set[str]]:
     """Describe a part, with its material by a chance. Returns the words and the facts in them."""
-    words, told = [], {f"{counted(part)} {part.noun}"}
+    words, told = [], {f"{counted(part.count)} {part.noun}"}
     if part.material is not None and maybe(rng, chance):
         color = maybe(rng, 0.5) or not part.material.substance
-        words = [part.material.color_name if color else _adjective(part.material.substance)]
+        words = [part.material.color_name if color else adjective(part.material.substance)]
         told.add(f"{part.material.color_name if color else part.material.substance} {part.noun}")
-    if part.count == 1:
-        return with_article(" ".join([*words, part.noun])), told
-    return " ".join([counted(part), *words, plural(part.noun)]), told
-
-
-def _listed(texts: Sequence[str]) -> str:
-    return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
+    return several(part.count, " ".join([*words, part.noun])), told
 
 
 # --------------------------------------------------------------------------------------------------------- checking
@@ -234,7 +202,7 @@ def claims(text: str) -> Claims:
         first, *middle = told.split() or [""]
         number = "one" if first in ("a", "an") else first if first in (*NUMBERS, MANY) else SOME
         middle = [first, *middle] if number == SOME else middle
-        known = [*COLORS, *map(_adjective, SUBSTANCES)]
+        known = [*COLORS, *map(adjective, SUBSTANCES)]
         said = tuple(word for word in middle if word in known)
         noun = " ".join(word for word in middle if word not in known)
         parts.append((number, said, noun))
@@ -247,12 +215,12 @@ def wrong(said: Claims, truth: Description) -> tuple[list[str], int]:
     An attribute is a style, colour or substance word of the whole, a part (with its number, if that is said), or a word about a part.
     Words about a part do not count if the description does not tell its material.
     """
-    true_words = {*truth.style, truth.color, _adjective(truth.material)}
+    true_words = {*truth.style, truth.color, adjective(truth.material)}
     mistakes = [word for word in said.words if word not in true_words]
     stated = len(said.words)
     for number, words, noun in said.parts:
         alike = [part for part in truth.parts if noun == (part.noun if part.count == 1 else plural(part.noun))]
-        matching = [part for part in alike if number in (counted(part), SOME)]
+        matching = [part for part in alike if number in (counted(part.count), SOME)]
         stated += 1
         if not matching:
             mistakes.append(f"{number} {noun}")
@@ -261,7 +229,7 @@ def wrong(said: Claims, truth: Description) -> tuple[list[str], int]:
             continue
         stated += len(words)
         for word in words:
-            if not any(word in (material.color_name, _adjective(material.substance)) for material in known):
+            if not any(word in (material.color_name, adjective(material.substance)) for material in known):
                 mistakes.append(f"{word} {noun}")
     return mistakes, stated
 

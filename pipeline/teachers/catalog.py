@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -101,6 +101,15 @@ class Teacher(Protocol):
         Raises:
             ValueError: this teacher has no text side (`spec.text`).
         """
+        ...
+
+
+@runtime_checkable
+class Measuring(Protocol):
+    """A teacher with a text side that tells how much of a text it reads."""
+
+    def too_long(self, texts: Sequence[str]) -> list[bool]:
+        """Whether texts are longer than the teacher reads, so that `embed_texts` cuts them."""
         ...
 
 

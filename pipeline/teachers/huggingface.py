@@ -95,7 +95,7 @@ class HuggingFace:
     def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
         if self.tokenizer is None:
             raise UserError(f"teacher {self.spec.name} ({self.spec.model}) has no text side")
-        length = min(self.tokenizer.model_max_length, self.model.config.text_config.max_position_embeddings)
+        length = self._length
         # SigLIP was trained on texts padded to full length, with the padding attended to; anything else shifts its embeddings.
         siglip = self.model.config.model_type == "siglip"
         padding = "max_length" if siglip else True
@@ -104,6 +104,15 @@ class HuggingFace:
         if siglip:
             inputs.pop("attention_mask", None)
         return self._pooled(self.model.get_text_features(**inputs))
+
+    @property
+    def _length(self) -> int:
+        """Number of tokens that are read of a text."""
+        return int(min(self.tokenizer.model_max_length, self.model.config.text_config.max_position_embeddings))
+
+    def too_long(self, texts: Sequence[str]) -> list[bool]:
+        with self.lock:
+            return [len(tokens) > self._length for tokens in self.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]]
 
     def _pooled(self, output: Any) -> torch.Tensor:
         pooled = getattr(output, "pooler_output", None)

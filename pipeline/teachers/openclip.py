@@ -75,7 +75,7 @@ class OpenClip:
     spec: TeacherSpec
     notes: tuple[str, ...] = ()
 
-    def __init__(self, model: Any, tokenize: Callable[[list[str]], torch.Tensor] | None, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, model: Any, tokenize: Callable[..., torch.Tensor] | None, device: torch.device, dtype: torch.dtype) -> None:
         self.model = model.eval()
         self.tokenize = tokenize
         self.lock = threading.Lock()  # two threads must not use a tokenizer at once
@@ -111,6 +111,15 @@ class OpenClip:
             tokens = self.tokenize(list(texts)).to(self.device)
         embedded: torch.Tensor = self.model.encode_text(tokens).float().cpu()  # [B, E]
         return embedded
+
+    def too_long(self, texts: Sequence[str]) -> list[bool]:
+        assert self.tokenize is not None
+        with self.lock:
+            most = self.tokenize([""]).shape[1] + 1
+            # With room for one token more, the last place of a text that fits is padding, as that of no text is.
+            tokens = self.tokenize(["", *texts], context_length=most)[:, -1]
+        longer: list[bool] = (tokens[1:] != tokens[0]).tolist()
+        return longer
 
 
 def needs(model: str, revision: str) -> list[weights.Need]:
@@ -202,11 +211,11 @@ def _repository(architecture: str, tag: str) -> tuple[str, tuple[str, ...]]:
     return repo, (file.replace(".bin", ".safetensors"), file) if file else _CHECKPOINT
 
 
-def _tokenizer(reference: str, remote: str | None) -> Callable[[list[str]], torch.Tensor]:
+def _tokenizer(reference: str, remote: str | None) -> Callable[..., torch.Tensor]:
     """The tokenizer of an architecture or folder; most come with open_clip, some from the hub, where `remote` is their id."""
     if remote and not reference.startswith("local-dir:"):
         weights.folder(remote, "", weights=())
-    found: Callable[[list[str]], torch.Tensor] = open_clip.get_tokenizer(reference, **({"local_files_only": True} if remote else {}))
+    found: Callable[..., torch.Tensor] = open_clip.get_tokenizer(reference, **({"local_files_only": True} if remote else {}))
     return found
 
 

@@ -42,7 +42,14 @@ class Chat:
         words = " ".join(WORDS[digest[i] % len(WORDS)] for i in range(6))
         if "response_format" not in body:
             return f"a {words} box"
-        return json.dumps({"tags": words.split(), "sentence": f"It is {words}.", "paragraph": f"A {words} box. It stands alone."})
+        return json.dumps(
+            {
+                "name": f"{words.split()[0]} box",
+                "tags": words.split(),
+                "sentence": f"It is {words}.",
+                "paragraph": f"A {words} box. It stands alone.",
+            }
+        )
 
     @staticmethod
     def picture(body):

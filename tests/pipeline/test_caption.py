@@ -49,7 +49,7 @@ def in_batches(captioner, size, images, keys, names):
     return [texts for some in slices for texts in captioner.caption(images[some], keys[some], names[some])]
 
 
-SMALL = {"blip2": RANDOM, "http": SERVED, "template": FILLED}
+SMALL = {"blip2": RANDOM, "descriptions": captioners.CAPTIONERS["descriptions"].spec, "http": SERVED, "template": FILLED}
 every_backend = pytest.mark.parametrize("backend", captioners.BACKENDS)
 
 

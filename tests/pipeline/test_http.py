@@ -97,7 +97,7 @@ def caption(captioner, images):
         (Chat(), ["server.address=http://127.0.0.1:9/v1"], "no answer from the server at http://127.0.0.1:9/v1: Connection refused"),
         (Chat(), ["prompt="], "needs a question"),
         (Chat(faults=[500] * 9), [], r"no answer .*no \(HTTP status 500\). Its own log may say more"),
-        (Chat(), ["kinds=haiku"], "the kind 'haiku'; there is: paragraph, sentence, tags"),
+        (Chat(), ["kinds=haiku"], "the kind 'haiku'; there is: name, paragraph, sentence, tags"),
     ],
 )
 def test_what_is_wrong_is_said_before_a_build_begins(chat, settings, message, monkeypatch):
@@ -426,6 +426,24 @@ def test_three_texts_of_each_shape_are_scored_over_its_views_and_trained_on(copi
     rows = [data.row(index)[1] for index in batch.index.tolist()]
     for one, row in zip(batch.text["starter-resnet"].numpy(), rows, strict=True):
         assert any(np.array_equal(one, text) for text in cache.array("text/served/starter-resnet")[row])
+
+
+def test_three_lengths_of_each_shape_are_asked_for_at_once(copied):
+    with serving() as chat:
+        record = commands.add_captioner(copied, asked(chat, "http-lengths"), 8, CPU, Silent())
+        words = chat.questions[-1]["messages"][0]["content"][1]["text"]
+        assert len(chat.questions) == 2 + 7 and [name in words for name in ('"name"', '"sentence"', '"paragraph"', '"tags"')] == [
+            1,
+            1,
+            1,
+            0,
+        ]
+    cache = store.open_cache(copied)
+    texts = layout.texts(cache.column("captions/served/text"))[cache.ok(), 0]
+    assert record.spec.kinds == ("name", "sentence", "paragraph")
+    assert all(len(name) < len(one) < len(more) for name, one, more in texts) and all(name.split()[1:] == ["box"] for name, _, _ in texts)
+    other = dataclasses.replace(record.spec, prompt="Another question.")
+    assert fingerprint(other) != fingerprint(record.spec), "captions of another question are others"
 
 
 def test_scores_over_views():

@@ -342,7 +342,7 @@ def test_what_objaverse_does_not_know_is_said(tmp_path):
     objaverse.example(tmp_path)
     (root / "metadata" / "000-001.json.gz").write_bytes(gzip.compress(json.dumps({"0a01": {"license": "all mine"}}).encode()))
     (root / "lvis-annotations.json.gz").write_bytes(gzip.compress(json.dumps({"chair": ["0a01"], "stool": ["0a01", "0b02"]}).encode()))
-    objaverse.names_in.cache_clear()
+    objaverse.statements_in.cache_clear()
     source = open_source(str(root))
     said = " ".join(source.notes)
     assert [entry.label for entry in source.entries] == ["", "stool"] and [entry.licence for entry in source.entries] == ["", ""]

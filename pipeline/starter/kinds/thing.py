@@ -6,7 +6,7 @@
         stands, feet = legs(rng, 0.3, 0.3, 0.45, 0.04, timber)
         return Thing.of([seat, *stands], timber, ["round"], [feet])
 
-A description says only what a picture from some side shows: nothing hidden inside, and counts up to `MOST`.
+A description says only what a picture from some side shows: nothing hidden inside, and counts up to `pipeline.words.MOST`.
 Rng is passed in; the same state gives the same thing.
 """
 
@@ -22,8 +22,6 @@ from pipeline.starter.kinds.solids import *
 
 Rng = np.random.Generator
 T = TypeVar("T")
-MOST: Final = 6
-"""Parts are counted in words up to this many; of more one says `many`."""
 
 STYLES: Final = tuple("round square oval tall low wide slim padded folding corner curved open closed striped".split())
 """Every word a `Thing.style` may hold."""

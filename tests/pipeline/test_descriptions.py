@@ -1,0 +1,357 @@
+"""Captions of what a source states: nothing is invented, wrong ones are wrong in one thing, and caches keep them apart from right ones."""
+
+import dataclasses
+import difflib
+import gzip
+import json
+import shutil
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from cache_schema import layout, products, store, validate
+from cache_schema.errors import UserError
+from cache_schema.files import journal_file
+from cache_schema.lacking import lacking_ids
+from cache_schema.spec import CUT
+from pipeline import commands, findings, repair
+from pipeline.append import Wanted, append
+from pipeline.captioners import catalog as captioners
+from pipeline.captioners import descriptions
+from pipeline.cli import app
+from pipeline.recipes import SourceConfig
+from pipeline.snapshot import Snapshot
+from pipeline.sources import objaverse
+from pipeline.sources.catalog import open_source
+from pipeline.starter import shapes
+from pipeline.statements import Sort, Statement, Variety, stated, varied
+from pipeline.teachers import catalog as teachers
+from pipeline.words import adjective, counted, listed, plural, several, with_article
+from pipeline.work import Machine
+from tests.boxes import Silent, box_off, contents
+from tests.pipeline.conftest import small
+
+CPU = Machine(workers=1, device="cpu")
+RIGHT = captioners.CAPTIONERS["descriptions"].spec
+WRONG = captioners.CAPTIONERS["wrong-descriptions"].spec
+CHAIR = Statement(
+    name="chair",
+    design="swivel chair",
+    style=("padded",),
+    color="brown",
+    material="fabric",
+    parts=(Sort(noun="wheel", count=5, color="grey", material="metal"), Sort(noun="armrest", count=2)),
+)
+OTHERS = Variety(
+    colors=("black", "brown", "grey"), materials=("fabric", "wood"), counts=(("wheel", (4, 5)), ("armrest", (2,))), absent=(("leg", (4,)),)
+)
+
+
+NOTHING = Variety()
+
+
+def told(spec, statement, variety=NOTHING, key="one"):
+    return dict(zip(spec.kinds, captioners.load(spec).tell(key, statement, variety), strict=True))
+
+
+# ------------------------------------------------------------------------------------------------------------ the texts
+
+
+def test_english():
+    assert [plural(one) for one in ("leg", "shelf", "cross", "box", "bench", "brush")] == [
+        "legs",
+        "shelves",
+        "crosses",
+        "boxes",
+        "benches",
+        "brushes",
+    ]
+    assert (with_article("oval table"), with_article("stairs"), several(1, "lid"), several(6, "drawer"), several(7, "drawer")) == (
+        "an oval table",
+        "stairs",
+        "a lid",
+        "six drawers",
+        "many drawers",
+    )
+    assert (listed(["a"]), listed(["a", "b", "c"]), adjective("wood"), adjective("metal")) == ("a", "a, b and c", "wooden", "metal")
+
+
+def test_a_shape_is_told_in_three_lengths():
+    for number in range(12):
+        texts = told(RIGHT, CHAIR, key=f"chair/{number}")
+        assert texts["name"] in {f"{first}{name}" for first in ("", "brown ", "padded ") for name in ("chair", "swivel chair")}
+        bare = texts["sentence"].removeprefix("this is ").removeprefix("there is ")
+        parts = bare.partition(" with ")[2]
+        assert bare.startswith(("a padded brown fabric chair with", "a padded brown fabric swivel chair with"))
+        assert parts in ("five grey wheels and two armrests", "two armrests and five grey wheels")
+        assert texts["paragraph"].startswith("this is a swivel chair. it is ") and "five grey metal wheels" in texts["paragraph"]
+        assert all(word in texts["paragraph"] for word in ("padded", "brown", "made of fabric", "two armrests"))
+        assert len(texts["name"]) < len(texts["sentence"]) < len(texts["paragraph"])
+
+
+def test_what_is_not_stated_is_not_said():
+    assert told(RIGHT, Statement()) == {"name": "", "sentence": "", "paragraph": ""}
+    texts = told(RIGHT, Statement(name="lamp"))
+    assert texts["name"] == "lamp" and texts["sentence"].endswith("a lamp") and texts["paragraph"] == ""
+    written = Statement(name="lamp", title="Old Lamp No. 3", tags=("iron", "old"), text="A lamp that I found. It is from Prague." * 20)
+    texts = told(RIGHT, written)
+    assert texts["sentence"].endswith("a lamp, called Old Lamp No. 3, tagged iron and old")
+    assert written.text.startswith(texts["paragraph"]) and texts["paragraph"].endswith(".") and len(texts["paragraph"]) <= 256
+    assert told(RIGHT, Statement(title="Old Lamp")) == {"name": "Old Lamp", "sentence": "called Old Lamp", "paragraph": ""}
+
+
+def test_words_of_a_text_are_those_of_the_statement():
+    """Of the starter collection, whose descriptions are the truth."""
+    source = open_source("starter", count="24", classes="chair,lamp,bed,boat")
+    frame = set("this is there it has a an with and made of".split())
+    for entry in source.entries:
+        one = stated(source.reader, entry)
+        truth = shapes.make(0, int(entry.locator)).description
+        assert (one.name, one.color, one.material, one.style) == (truth.kind, truth.color, truth.material, truth.style)
+        assert [(part.noun, part.count) for part in one.parts] == [(part.noun, part.count) for part in truth.parts]
+        known = frame | {*one.name.split(), *one.design.split(), *one.style, one.color, one.material, adjective(one.material)}
+        for part in one.parts:
+            nouns = {*part.noun.split(), *plural(part.noun).split()}
+            known |= nouns | {counted(part.count), part.color, part.material, adjective(part.material)}
+        for text in told(RIGHT, one, key=entry.id).values():
+            assert text and set(text.replace(",", "").replace(".", "").split()) <= known, text
+
+
+def test_a_wrong_text_is_the_sentence_with_one_thing_exchanged():
+    for number in range(12):
+        key = f"chair/{number}"
+        right = told(RIGHT, CHAIR, key=key)["sentence"]
+        for kind, text in told(WRONG, CHAIR, OTHERS, key=key).items():
+            matched = difflib.SequenceMatcher(None, right.split(), text.split()).get_opcodes()
+            changed = [(right.split()[a:b], text.split()[c:d]) for tag, a, b, c, d in matched if tag != "equal"]
+            before = " ".join(word for one, _ in changed for word in one)
+            after = " ".join(word for _, one in changed for word in one)
+            assert (before, after) in {
+                "color": {("brown", "black")},  # a wheel is grey
+                "material": {("fabric", "wooden")},
+                "count": {("five", "four")},  # all have two armrests
+                "part": {("five grey wheels", "four legs"), ("two armrests", "four legs")},
+            }[kind]
+
+
+def test_where_nothing_can_be_exchanged_there_is_no_wrong_text():
+    assert set(told(WRONG, CHAIR, Variety()).values()) == {""}
+    assert set(told(WRONG, Statement(name="chair"), OTHERS).values()) == {""}
+    same = dataclasses.replace(OTHERS, colors=("brown", "grey"), materials=("fabric", "metal"), counts=(("wheel", (5,)),), absent=())
+    assert set(told(WRONG, CHAIR, same).values()) == {""}, "what another part has is not exchanged for either"
+    many = dataclasses.replace(CHAIR, parts=(Sort(noun="bar", count=8),))
+    assert told(WRONG, many, Variety(counts=(("bar", (7, 8, 9)),)))["count"] == "", "seven and eight are both many"
+
+
+def test_wrong_texts_of_starter_shapes_are_wrong_and_of_their_kind():
+    source = open_source("starter", count="24", classes="chair,lamp")
+    for entry in source.entries:
+        one, others = stated(source.reader, entry), varied(source.reader, entry)
+        made = shapes.make(0, int(entry.locator))
+        faces = {shapes.PARTS[label] for part in made.mesh.parts for label in np.unique(part.part) if label >= 0}
+        absent = {noun for noun, _ in others.absent}
+        assert not absent & faces and not absent & {part.noun for part in one.parts} and absent <= {noun for noun, _ in others.counts}
+        assert varied(source.reader, dataclasses.replace(entry, id="other")) == others
+        right = told(RIGHT, one, key=entry.id)
+        assert all(text not in right.values() for text in told(WRONG, one, others, key=entry.id).values())
+    lamps = [varied(source.reader, entry) for entry in source.entries if entry.label == "lamp"]
+    assert len({(one.colors, one.materials, one.counts) for one in lamps}) == 1 and lamps[0].counts, "what varies is of the kind"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"kinds": ("name", "color"), "samples": 2, "keep": 2},
+            "kinds are name, sentence, paragraph, got 'color'. Wrong texts are captions of",
+        ),
+        ({"kinds": ("name", "tags"), "samples": 2, "keep": 2}, "writes no texts of the kind 'tags'"),
+        ({"kinds": (), "samples": 1, "keep": 1}, "which texts of what the source states"),
+        ({"prompt": "Say it."}, "captions.prompt has no effect with captioner 'descriptions'"),
+    ],
+)
+def test_settings_that_make_no_texts_are_refused(change, message):
+    with pytest.raises(UserError, match=message):
+        captioners.load(dataclasses.replace(RIGHT, **change))
+
+
+def test_other_captioners_are_not_of_what_is_stated():
+    with pytest.raises(UserError, match=r"captions.stated is for captioners of what a source states, not 'template'"):
+        captioners.load(dataclasses.replace(captioners.CAPTIONERS["template"].spec, stated=True, per="shape"))
+    with pytest.raises(UserError, match=r"set captions.per=shape and captions.sheet=0"):
+        dataclasses.replace(RIGHT, sheet=4)
+    with pytest.raises(UserError, match=r"captions.wrong is for texts about shapes of several kinds"):
+        dataclasses.replace(WRONG, kinds=())
+    assert descriptions.load(dataclasses.replace(RIGHT, stated=False), device="cpu").spec.stated
+
+
+# ------------------------------------------------------------------------------------------------------------- sources
+
+
+def test_objaverse_states_what_makers_wrote(tmp_path):
+    root = tmp_path / "hf-objaverse-v1"
+    objaverse.example(tmp_path)
+    said = {
+        "0a01": {
+            "name": "Chair 7",
+            "tags": [{"name": "oak"}, {"name": " old "}, {}],
+            "description": "An oak chair,\nsee https://x.org/a?b .",
+        },
+        "0b02": {"name": 5, "tags": "none"},
+    }
+    (root / "metadata" / "000-001.json.gz").write_bytes(gzip.compress(json.dumps(said).encode()))
+    objaverse.statements_in.cache_clear()
+    source = open_source(str(root))
+    one, two = (stated(source.reader, entry) for entry in source.entries)
+    assert one == Statement(name="chair", title="Chair 7", tags=("oak", "old"), text="An oak chair, see .")
+    assert two == Statement(name="lamp") and varied(source.reader, source.entries[0]) == Variety()
+
+
+def test_scans_and_joined_sources_state_what_the_objects_do():
+    plain = open_source("starter", count="2", classes="car")
+    for location in ("scan:starter", "lidar:starter"):
+        other = open_source(location, count="2", classes="car")
+        assert {stated(other.reader, entry) for entry in other.entries} == {stated(plain.reader, entry) for entry in plain.entries}
+        assert {varied(other.reader, entry) for entry in other.entries} == {varied(plain.reader, entry) for entry in plain.entries}
+
+
+# --------------------------------------------------------------------------------------------------------------- caches
+
+
+def config(*options, **changes):
+    plain = small(captions=None, teachers=("starter-resnet",), labels=(), **changes)
+    return dataclasses.replace(plain, source=SourceConfig(options=tuple(f"{one}" for one in options)))
+
+
+@pytest.fixture(scope="module")
+def chairs(tmp_path_factory):
+    """Six starter shapes in two shards, with their descriptions and wrong ones."""
+    path = tmp_path_factory.mktemp("chairs") / "chairs.zarr"
+    made = commands.build_cache("starter", path, config("count=6", "classes=chair,table"), CPU, Silent())
+    for spec in (RIGHT, WRONG):
+        commands.add_captioner(path, spec, 8, CPU, Silent())
+    assert validate.problems(path) == []
+    return made.path
+
+
+def texts_of(cache, name):
+    return layout.texts(cache.column(f"captions/{name}/text"))[:, 0]
+
+
+def test_a_cache_gets_the_texts_that_its_source_states(chairs):
+    cache, source = store.open_cache(chairs), open_source("starter", count="6", classes="chair,table")
+    for spec in (RIGHT, WRONG):
+        for entry, texts in zip(source.entries, texts_of(cache, spec.name), strict=True):
+            variety = varied(source.reader, entry) if spec.wrong else Variety()
+            assert dict(zip(spec.kinds, texts, strict=True)) == told(spec, stated(source.reader, entry), variety, entry.id)
+    teacher = teachers.load("starter-resnet")
+    for name in ("descriptions", "wrong-descriptions"):
+        stored, texts = cache.array(f"text/{name}/starter-resnet")[:], texts_of(cache, name)
+        longer = np.reshape(teacher.too_long(texts.ravel().tolist()), texts.shape)
+        empty = (texts == "") | (longer & (name == "wrong-descriptions"))
+        assert np.array_equal(~stored.any(axis=-1), empty)
+        assert cache.record(f"text/{name}/starter-resnet").cut == (longer & (texts != "")).sum()
+
+
+def test_a_build_makes_them_too_and_goes_on_where_it_was_stopped(chairs, tmp_path, monkeypatch):
+    """The bytes are those of `add-captioner`, and of a build that nobody stopped."""
+    asked = dataclasses.replace(config("count=6", "classes=chair,table"), captions=RIGHT)
+    plain, rows = descriptions.Descriptions.tell, []
+
+    def stopped(self, key, statement, variety):
+        rows.append(key)
+        if len(rows) > 5:
+            raise UserError("stopped")
+        return plain(self, key, statement, variety)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(descriptions.Descriptions, "tell", stopped)
+        with pytest.raises(UserError, match="stopped"):
+            commands.build_cache("starter", tmp_path / "c.zarr", asked, CPU, Silent())
+    begun = store.open_cache(tmp_path / "c.zarr")
+    record = begun.records()["captions/descriptions"]
+    assert not record.complete and begun.missing(record) == [1]
+    commands.build_cache("starter", tmp_path / "c.zarr", asked, CPU, Silent())
+    assert validate.problems(begun.path) == []
+    one, two = ({name: data for name, data in contents(path).items() if "/descriptions/" in name} for path in (chairs, begun.path))
+    arrays = [name for name in one if "/c/" in name and not name.startswith("products/")]
+    assert len(arrays) >= 6 and all(one[name] == two[name] for name in arrays)
+    assert commands.build_cache("starter", begun.path, asked, CPU, Silent()).record("captions/descriptions").complete
+
+
+def test_damaged_texts_are_made_again_from_the_source(chairs, tmp_path):
+    path = tmp_path / "chairs.zarr"
+    shutil.copytree(chairs, path)
+    before = contents(path)
+    for name in ("captions/wrong-descriptions/text/c/0/0/0/0", "text/descriptions/starter-resnet/c/1/0/0"):
+        (path / name).write_bytes(b"x")
+    with pytest.raises(UserError, match="names its source; give it with --source"):
+        repair.repair(path, "", CPU, Silent())
+    repair.repair(path, "starter", CPU, Silent())
+    assert validate.problems(path) == [] and contents(path) == before
+
+
+def test_appended_shapes_get_texts_and_counts_add_up(chairs, tmp_path):
+    path = tmp_path / "chairs.zarr"
+    shutil.copytree(chairs, path)
+    shutil.copy(journal_file(chairs), journal_file(path))
+    counted_before = store.open_cache(path).record("text/descriptions/starter-resnet").cut
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "one.off").write_text(box_off((1, 1, 1)))
+    append(path, str(tmp_path / "more"), Wanted(settings=("source.label=none",)), CPU, Silent())
+    cache = store.open_cache(path)
+    assert validate.problems(path) == []
+    (row,) = [row for row, name in enumerate(cache.ids()) if name == "one.off"]
+    assert set(texts_of(cache, "descriptions")[row]) == {""}, "nothing is stated about it"
+    assert lacking_ids(cache)["captions/descriptions"] == ["one.off"] and cache.record("captions/descriptions").lacking == 1
+    assert cache.record("text/descriptions/starter-resnet").cut == counted_before
+
+
+def test_shapes_without_a_text_are_said(tmp_path):
+    (tmp_path / "more").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / "more" / f"{name}.off").write_text(box_off((1, 1, 1)))
+    said = []
+
+    class Heard(Silent):
+        def say(self, text):
+            said.append(text)
+
+    plain = config("label=none")
+    commands.build_cache(str(tmp_path / "more"), tmp_path / "c.zarr", plain, CPU, Silent())
+    commands.add_captioner(tmp_path / "c.zarr", RIGHT, 8, CPU, Heard())
+    assert "Note: 2 shapes lack something in captions/descriptions; `mmpd-cache status` lists them" in said
+    (tmp_path / "more").rename(tmp_path / "moved")
+    other = dataclasses.replace(RIGHT, name="again")
+    with pytest.raises(UserError, match="more' is no folder"):
+        commands.add_captioner(tmp_path / "c.zarr", other, 8, CPU, Silent())
+    assert "captions/again" not in store.open_cache(tmp_path / "c.zarr").records(), "nothing was written"
+    commands.add_captioner(tmp_path / "c.zarr", other, 8, CPU, Silent(), str(tmp_path / "moved"))
+
+
+def test_wrong_texts_are_no_captions_for_people(chairs):
+    snapshot = Snapshot(store.open_cache(chairs))
+    assert [products.parts(one)["captions"] for one in findings.right_captions(snapshot)] == ["descriptions"]
+    ranks = [one.captions for found in findings.findings(snapshot).neighbours for one in found.captions]
+    assert ranks == ["descriptions"]
+    said = CliRunner().invoke(app, ["info", str(chairs)], env={"COLUMNS": "200"}).stdout
+    assert "3 per shape (name, sentence, paragraph), of what the source states" in said
+    assert "of what the source states, wrong on purpose" in said
+
+
+# ------------------------------------------------------------------------------------------------- longer than is read
+
+
+def test_texts_that_a_teacher_cuts_are_those_with_more_tokens_than_it_reads(chairs):
+    teacher = teachers.load("starter-resnet")
+    words = ["chair"] * 60
+    texts = [" ".join(words[:count]) for count in range(1, 60)]
+    longer = teacher.too_long(texts)
+    assert longer == sorted(longer) and 0 < sum(longer) < len(texts)
+    short, cut = texts[longer.index(True) - 2], texts[longer.index(True)]
+    read, other = (teacher.embed_texts([f"{text} table", f"{text} lamp"]) for text in (short, cut))
+    assert (read[0] != read[1]).any() and (other[0] == other[1]).all(), "what is behind the cut makes no difference"
+    record = store.open_cache(chairs).record("text/descriptions/starter-resnet")
+    assert dict(record.made_by)[CUT] == str(record.cut)
+    assert record.fingerprint == dataclasses.replace(record, made_by=()).fingerprint, "a count is no part of what a product is"
