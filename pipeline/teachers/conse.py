@@ -33,7 +33,7 @@ from pipeline.teachers.patches import Grid
 from pipeline.torchvision_ops import declare_missing
 
 declare_missing()
-from timm.data import ImageNetInfo, infer_imagenet_subset  # noqa: E402 - imports torchvision
+from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset  # noqa: E402 - timm imports torchvision
 from transformers import AutoModel, AutoTokenizer  # noqa: E402 - imports torchvision
 
 PACKAGES = ("timm", "transformers", "tokenizers", "torchvision", "pillow")
@@ -211,7 +211,8 @@ def _names(classifier: Any, model: str) -> tuple[str, ...]:
     subset = infer_imagenet_subset(classifier)
     if not listed and not subset:
         raise UserError(f"the {classifier.num_classes} classes of {model} have no names: write them as label_names into its config.json")
-    found = tuple(str(name).partition(",")[0] for name in listed or ImageNetInfo(subset).label_descriptions())
+    known = listed or ImageNetInfo(str(subset)).label_descriptions()
+    found = tuple(str(name).partition(",")[0] for name in known)
     if len(found) != classifier.num_classes:
         raise UserError(f"{model} has {classifier.num_classes} classes, but {len(found)} names of classes in its config.json")
     return found
