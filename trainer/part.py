@@ -292,7 +292,7 @@ class Part:
         kinds = config.caption_kinds
         self.captions = tuple(captions.opened(self.cache, said[name], float(share), kinds) for name, share in shares.items())
         # Shapes that have captions, but none of a kind that is drawn.
-        silent = int((~np.any([c.of_shape(np.asarray(self.rows, np.int64)) for c in self.captions], axis=0)).sum()) if kinds else 0
+        silent = int((~np.any([c.of_shape(self.rows.astype(np.int64)) for c in self.captions], axis=0)).sum()) if kinds else 0
         for teacher in self.texts if silent else ():
             self.lacking[target("text", teacher)] = max(silent, self.lacking.get(target("text", teacher), 0))
 

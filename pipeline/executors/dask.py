@@ -155,8 +155,8 @@ def run(work: Work, todo: Todo) -> None:
             if made := todo.from_cache(shard):
                 # Higher priority, so that finished pictures are embedded before more are drawn.
                 key = _key("models", shard)
-                inputs = (todo.plan, made, shard, share, first, _stating(work, made, shard))
-                second = client.submit(_embed_task, *inputs, pure=False, priority=10, key=key)
+                stating = _stating(work, made, shard)
+                second = client.submit(_embed_task, todo.plan, made, shard, share, first, stating, pure=False, priority=10, key=key)
                 futures[second] = {}
         for future in distributed.as_completed(list(futures), loop=client.loop):  # type: ignore[no-untyped-call]
             events, counts = noted.result(future)
