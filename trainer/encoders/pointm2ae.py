@@ -348,7 +348,8 @@ class Propagation(nn.Module):
     def _fused(self, both: Tensor) -> Tensor:
         """The two kinds of tokens of the middle level [B, G, C], mixed, [B, G, D]."""
         fused = self.fuse(both.flatten(0, 1))
-        return F.gelu(self.extract(fused) + fused).unflatten(0, both.shape[:2])
+        mixed: Tensor = F.gelu(self.extract(fused) + fused).unflatten(0, both.shape[:2])
+        return mixed
 
 
 def build(config: PointM2AEConfig) -> PointM2AE:
