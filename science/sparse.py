@@ -26,7 +26,7 @@ KINDS: Final = ("car", "house", "fence", "bench", "mailbox", "traffic cone", "te
 TEACHER: Final = "starter-resnet"
 """The teacher of stage 1, in whose words zero-shot classification is done."""
 PICTURES: Final = ("views.rig=ring4", "captions=none", f"teachers={TEACHER}", "points.normals=false", "points.blocks=4")
-TRAINED: Final = ("optim.batch=32", "optim.lr=1e-3", "optim.warmup=5", "probe=")
+TRAINED: Final = ("optim.lr=1e-3", "optim.warmup=5", "probe=")
 ENCODER: Final = "encoder.name=pointmae-tiny"
 MISSING: Final = ("repeat", "mask")
 
@@ -43,7 +43,7 @@ class Row:
     """Whether it can name classes without training, since it learned from a teacher with a text side."""
 
 
-STAGE_1: Final = ("--recipe", "tiny")
+STAGE_1: Final = ("--recipe", "tiny", *options(["data.templates=1"]))
 ROWS: Final[dict[str, Row]] = {
     "random": Row(about="random weights", stage="align", cache="scans", settings=(*STAGE_1, *options(["optim.epochs=0"])), named=False),
     "meshes": Row(about="stage 1 on the meshes", stage="align", cache="meshes", settings=STAGE_1),
@@ -63,11 +63,11 @@ class Study:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.folder: Path = arguments.folder.resolve()
-        self.each, self.epochs, self.seeds = arguments.each, arguments.epochs, arguments.seeds
+        self.each, self.epochs, self.seeds, self.batch = arguments.each, arguments.epochs, arguments.seeds, arguments.batch
         self.kitti: str = arguments.kitti
         self.kept = self.folder / "scores.json"
         self.folder.mkdir(parents=True, exist_ok=True)
-        asked = {"each": self.each, "epochs": self.epochs, "seeds": self.seeds, "kitti": self.kitti}
+        asked = {"each": self.each, "epochs": self.epochs, "seeds": self.seeds, "batch": self.batch, "kitti": self.kitti}
         found = json.loads(self.kept.read_text()) if self.kept.exists() else {"asked": asked, "scores": {}}
         if found["asked"] != asked:
             raise SystemExit(f"{self.kept} is of {found['asked']}, asked {asked}: choose another folder")
@@ -123,7 +123,7 @@ class Study:
             return
         run = self.folder / name.replace(" ", "-")
         if not (run / "done").exists():
-            more = options([*TRAINED, f"encoder.missing={missing}", f"seed={seed}"])
+            more = options([*TRAINED, f"optim.batch={self.batch}", f"encoder.missing={missing}", f"seed={seed}"])
             epochs = [] if "optim.epochs=0" in row.settings else options([f"optim.epochs={self.epochs}"])
             words = ["mmpd-train", row.stage, str(self._cache(row.cache)), str(run), "--resume", *row.settings, *more, *epochs]
             called(words, threads=1, log=run.with_suffix(".log"))
@@ -160,6 +160,7 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=64, help="objects of each kind; each is scanned twice")
     parser.add_argument("--epochs", type=int, default=30, help="of each training")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=32, help="shapes in a step")
     parser.add_argument("--kitti", default="", help="folder of KITTI in its official layout, for one more test")
     study = Study(parser.parse_args())
     study.prepare()

@@ -132,6 +132,9 @@ def test_cloud_blocks_hold_no_point_twice_while_there_are_enough():
     few = sample(Cloud(points=points[:30]), PointSpec(count=80, blocks=1, ordered=40, dtype="float32"), "a")
     _, counts = np.unique(few.xyz[0], axis=0, return_counts=True)
     assert len(counts) == 30 and set(counts) == {2, 3}
+    assert len(np.unique(few.xyz[0, :30], axis=0)) == 30, "copies come last, as far as points are ordered"
+    many = sample(Cloud(points=points[:60]), PointSpec(count=80, blocks=1, ordered=40), "a").xyz[0]
+    assert len(np.unique(many, axis=0)) == 60 and len(np.unique(many[:40], axis=0)) == 40
     assert (few.rgb == round(GREY * 255)).all()
 
 

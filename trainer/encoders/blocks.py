@@ -89,8 +89,8 @@ def on_rows(module: Callable[[Tensor], Tensor], x: Tensor, rows: Tensor | None) 
         return module(x)
     index = rows.flatten().nonzero().squeeze(1)
     found = module(x.flatten(0, 1)[index].unsqueeze(0)).squeeze(0)  # [n, D]
-    spread: Tensor = found.new_zeros(rows.numel(), found.shape[1]).index_copy(0, index, found).unflatten(0, rows.shape)
-    return spread
+    every: Tensor = found.new_zeros(rows.numel(), found.shape[1]).index_copy(0, index, found).unflatten(0, rows.shape)
+    return every
 
 
 def grouped(points: Tensor, ordered: bool, *, groups: int, group_size: int, channels: int, missing: Missing = "repeat") -> Level:
