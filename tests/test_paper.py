@@ -23,6 +23,7 @@ import paper_table  # noqa: E402
 from jobs import Job, Ledger  # noqa: E402
 
 import pipeline.cli  # noqa: E402
+import pipeline.recipes  # noqa: E402
 import trainer.cli  # noqa: E402
 from cache_schema.errors import UserError  # noqa: E402
 from tests import official as miniature  # noqa: E402
@@ -108,7 +109,8 @@ def test_every_data_set_in_its_official_layout_gives_a_number(tmp_path, monkeypa
     before = len(here)
     asked(monkeypatch, folder, "--data", data, *TRIAL)
     assert len(here) == before, "a second run does nothing"
-    assert capsys.readouterr().out == text
+    again = capsys.readouterr().out
+    assert text.endswith(again) and again.startswith("# The table of the paper")
 
 
 # ---------------------------------------------------------------------------------------------------------------- finding
@@ -188,6 +190,10 @@ def test_every_recipe_can_be_planned_for_every_encoder(tmp_path, found, encoder)
     assert "data.teachers=openclip-bigg14,siglip-so400m " in by_name["train/mmpd-2-teachers-stage-1-0"]
     assert "optim.epochs" not in by_name["train/scratch-0"] and "seed=1" in by_name["train/scratch-1"]
     assert all(f"points.count={2048 if 'm2ae' in encoder else 1024}" in by_name[f"build/{name}"] for name in ("shapenet55", "obj_bg"))
+    for words in (job.command for job in plan if job.name.startswith("build/")):
+        recipe = words[words.index("--recipe") + 1]
+        built = pipeline.recipes.configured(recipe, [value for key, value in itertools.pairwise(words) if key == "--set"])
+        assert (built.captions is not None and built.captions.rank_by == built.teachers[0]) == (built.teachers != ())
     for row in made.rows.values():
         for test in made.tests(row):
             words = shlex.split(made.eval(test, row, 0))
