@@ -82,6 +82,7 @@ def asked(monkeypatch, *words):
     paper.main()
 
 
+@pytest.mark.timeout(900)  # a minute of a core; a machine that does other things may take long
 def test_every_data_set_in_its_official_layout_gives_a_number(tmp_path, monkeypatch, here, capsys):
     data, folder = tmp_path / "data", tmp_path / "out"
     miniature.all_of_them(data, points=128)
