@@ -22,13 +22,14 @@ from torch import Tensor
 from cache_schema import products
 from cache_schema.errors import UserError
 from cache_schema.files import write_file
-from cache_schema.spec import GuideSpec, PointSpec, fingerprint, from_json, label, to_json
+from cache_schema.spec import GuideSpec, PointSpec, added, fingerprint, from_json, label, to_json
 from cache_schema.store import Cache, open_cache
 from trainer.batch import Used
 from trainer.bounded import bounded, refuse_huge
 from trainer.config import AlignConfig, DistillConfig
 from trainer.encoders import catalog
 from trainer.encoders.protocol import EncoderSettings
+from trainer.options import LOSS
 from trainer.points import Convention
 from trainer.saved import AVERAGE as AVERAGE
 from trainer.saved import FEATURES, check_kind, damaged
@@ -109,6 +110,8 @@ class Header:
     first: tuple[float, ...] = ()
     """Losses of the first steps. A continued run compares them with `recent` to detect divergence."""
     recent: tuple[float, ...] = ()
+    watched: str = added(LOSS)
+    """Name of the loss that `first` and `recent` are."""
     """Losses of the latest steps."""
     source: Source | None = None
     """Where the weights come from, if the run was imported and not trained."""

@@ -289,7 +289,7 @@ def _steps(training: Training, before: Header, run: Path, ranks: Ranks, writer: 
     """All steps after those of `before`, to the end or to a signal. Returns the number of the last one made."""
     config, data, stage, steps = training.config, training.data, training.stage, training.header.steps
     per_epoch = data.epoch / config.optim.batch
-    watch = Watch(config.diverged, functools.partial(_explained, training), before.first, before.recent)
+    watch = Watch(config.diverged, functools.partial(_explained, training), before.first, before.recent, before.watched)
     probes = Probes(config, data, stage, ranks)
     training, model = _spread(training, ranks)
     if config.compile:
@@ -302,7 +302,9 @@ def _steps(training: Training, before: Header, run: Path, ranks: Ranks, writer: 
         parts = stage.state_dict(), optim.state(stage, training.optimizer), training.average.tensors
         weights, state, average = (distributed.gathered_state(tensors, training.scalars, ranks) for tensors in parts)
         if ranks.first:
-            now = dataclasses.replace(training.header, step=step, first=tuple(watch.first), recent=tuple(watch.recent))
+            now = dataclasses.replace(
+                training.header, step=step, first=tuple(watch.first), recent=tuple(watch.recent), watched=watch.watched
+            )
             checkpoint.save(run, now, stage, state, average, weights)
 
     stage.train()

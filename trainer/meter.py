@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from cache_schema.errors import UserError
-from trainer.options import UNBALANCED
+from trainer.options import LOSS, UNBALANCED
 
 SETTLING: Final = 20
 """Number of steps over which the loss is averaged, both at the start and now, to detect divergence."""
@@ -27,14 +27,17 @@ SETTLING: Final = 20
 class Watch:
     """Checks the values of every step, and stops a run when one is not finite or the loss diverges."""
 
-    def __init__(self, limit: float, explain: Callable[[int], str], first: Iterable[float] = (), recent: Iterable[float] = ()) -> None:
+    def __init__(
+        self, limit: float, explain: Callable[[int], str], first: Iterable[float] = (), recent: Iterable[float] = (), watched: str = LOSS
+    ) -> None:
         """
         Args:
             limit: stop the run if the loss is more than this many times the loss at the start.
             explain: function that takes the number of a failed step and returns a sentence with the cause or the remedy.
             first, recent: the first and the latest losses of a continued run, from its checkpoint.
+            watched: name of the loss that these are.
         """
-        self.limit, self.explain = limit, explain
+        self.limit, self.explain, self.watched = limit, explain, watched
         self.first, self.recent = list(first), deque(recent, maxlen=SETTLING)
 
     def read(self, step: int, names: Sequence[str], values: Tensor) -> dict[str, float]:
@@ -47,7 +50,10 @@ class Watch:
         infinite = [name for name, value in found.items() if not math.isfinite(value)]
         if infinite:
             raise UserError(f"step {step}: {', '.join(infinite)} not finite ({found[infinite[0]]}). {self.explain(step)}")
-        loss = found.get(UNBALANCED, found["loss"])
+        name = UNBALANCED if UNBALANCED in found else LOSS
+        if name != self.watched:  # a run that was begun when only the balanced sum was known
+            self.watched, self.first, self.recent = name, [], deque(maxlen=SETTLING)
+        loss = found[name]
         if len(self.first) < SETTLING:
             self.first.append(loss)
         self.recent.append(loss)

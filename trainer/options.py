@@ -14,6 +14,8 @@ from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
 from cache_schema.spec import added
 
+LOSS: Final = "loss"
+"""Name of the loss that a stage minimises."""
 UNBALANCED: Final = "unbalanced"
 """Name of the sum of a stage's losses before `AlignOptions.balance` changes them. If there is one, divergence shows in it alone."""
 

@@ -167,6 +167,10 @@ def test_divergence_shows_in_the_losses_before_they_are_balanced(batch, summary,
     watch = Watch(3.0, str)
     for step in range(30):
         watch.read(step, ("loss", UNBALANCED), torch.tensor([1.0, 2.0]))
+    older = Watch(3.0, str, [1.0] * 20, [1.0] * 20)  # of a checkpoint that knows the balanced sum alone
+    for step in range(30):
+        older.read(step, ("loss", UNBALANCED), torch.tensor([1.0, 5.0]))
+    assert older.watched == UNBALANCED and set(older.first) == {5.0}
     with pytest.raises(ValueError, match="diverged; the loss was 2 at the start"):
         for step in range(30):
             watch.read(step, ("loss", UNBALANCED), torch.tensor([1.0, 9.0]))
