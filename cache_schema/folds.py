@@ -5,8 +5,8 @@
     folds(cache.manifest.splits)                         # every fold of a cache, in order
 
 Each fold has two splits of its own, one with its training shapes and one with its queries. A shape of a cache has one split, so it
-belongs to one fold; a shape that is in several folds of the data set is several rows of the cache. No task can then mix folds by mistake:
-there is no split that holds shapes of two of them.
+belongs to one fold; a shape that is in several folds of the data set is several rows of the cache. No split holds shapes of two folds; a
+task over all splits must see that it does not learn and test the same shape.
 """
 
 import re

@@ -61,8 +61,9 @@ def _crossed(cache: Cache, teachers: list[str], chosen: crossval.Options) -> flo
     shapes = of_split(cache, chosen.test_split)
     shapes, _, _ = matched(shapes, shapes)
     every, right = _features(shapes, teachers), 0.0
-    for known, asked in crossval.dealt(shapes, chosen.folds, chosen.seed):
-        c = chosen.c or svm.choose(every[known], shapes.labels[known], chosen.seed)
+    objects = crossval.objects_of(shapes)
+    for known, asked in crossval.dealt(shapes, objects, chosen.folds, chosen.seed):
+        c = chosen.c or svm.choose(every[known], shapes.labels[known], chosen.seed, objects[known])
         right += len(asked) * float(svm.fit(every[known], shapes.labels[known], c).score(every[asked], shapes.labels[asked]))
     return 100 * right / len(shapes)
 

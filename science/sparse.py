@@ -21,6 +21,8 @@ from typing import Any, Final
 from jobs import options
 from running import called
 
+from cache_schema.files import write_file
+
 KINDS: Final = ("car", "house", "fence", "bench", "mailbox", "traffic cone", "tent")
 """The starter kinds that stand outdoors."""
 TEACHER: Final = "starter-resnet"
@@ -135,7 +137,7 @@ class Study:
             scores["linear SVM on KITTI"] = self._scored("svm", run, "kitti")
         self.scores[name] = scores
         print(name, {test: _cell([statistics.fmean(own["all"]["values"])]) for test, own in scores.items()}, flush=True)
-        self.kept.write_text(json.dumps({"asked": self.asked, "scores": self.scores}, indent=1) + "\n")
+        write_file(self.kept, (json.dumps({"asked": self.asked, "scores": self.scores}, indent=1) + "\n").encode())
 
     def _scored(self, task: str, run: Path, cache: str) -> dict[str, dict[str, Any]]:
         """The accuracy of a task by range: values of all blocks, and number of shapes."""
@@ -165,7 +167,7 @@ def main() -> None:
     study = Study(parser.parse_args())
     study.prepare()
     study.measure()
-    (study.folder / "table.md").write_text(study.table())
+    write_file(study.folder / "table.md", study.table().encode())
     print(study.table())
 
 

@@ -20,7 +20,11 @@ from typing import Any, Final
 
 from jobs import Job, Ledger, options, told
 
+from cache_schema import products
 from cache_schema.files import write_file
+from cache_schema.store import open_cache
+from trainer import saved
+from trainer.tasks import catalog
 from trainer.tasks.compare import LEVEL, holm, paired
 from trainer.tasks.result import Result
 from trainer.tasks.table import collect
@@ -43,7 +47,11 @@ class Study:
     def jobs(self) -> list[Job]:
         """A job for each cache and way."""
         return [
-            Job(name=self._name(cache, way), command=("mmpd-train", "eval", "classify", str(self.run), str(cache), *options(self._of(way))))
+            Job(
+                name=self._name(cache, way),
+                command=("mmpd-train", "eval", "classify", str(self.run), str(cache), *options(self._of(way))),
+                reads=(str(cache),),
+            )
             for cache in self.caches
             for way in self.ways
         ]
@@ -51,7 +59,7 @@ class Study:
     def rows(self) -> list[dict[str, Any]]:
         """What is there, for each cache and way."""
         there = self._found()
-        rows = []
+        rows: list[dict[str, Any]] = []
         for cache in self.caches:
             name = cache.name.removesuffix(".zarr")
             own = {way: there[name, way] for way in self.ways if (name, way) in there}
@@ -66,6 +74,12 @@ class Study:
             self._compare(rows, name, own)
         return rows
 
+    def lost(self, failed: Sequence[str]) -> list[tuple[str, str]]:
+        """Caches and ways whose jobs are done, but whose results are not there: the run was trained on, or its folder `eval` changed."""
+        there = self._found()
+        every = [(cache, cache.name.removesuffix(".zarr"), way) for cache in self.caches for way in self.ways]
+        return [(name, way) for cache, name, way in every if self._name(cache, way) not in failed and (name, way) not in there]
+
     def _compare(self, rows: Sequence[dict[str, Any]], cache: str, own: dict[str, Result]) -> None:
         """Add the difference to full fine-tuning and its corrected p to the rows of a cache."""
         others = [row for row in rows if row["cache"] == cache and row["way"] != BASE and BASE in own]
@@ -74,14 +88,26 @@ class Study:
             row |= {"difference": outcome.difference, "interval": outcome.interval, "p": p}
 
     def _found(self) -> dict[tuple[str, str], Result]:
-        """The results with these settings, by the name of the cache and the way."""
+        """The results of this study's jobs, by the name of the cache and the way: of the run's present weights, the caches' present points,
+        and these settings alone."""
+        points = {cache.name.removesuffix(".zarr"): self._points(cache) for cache in self.caches}
+        weights = saved.weights(self.run)
+        asked = {tuple(catalog.settled("classify", self._of(way))): way for way in self.ways}
         found = {}
         for result in collect([self.run]) if (self.run / "eval").exists() else ():
-            settings = dict(result.settings)
-            if result.task == "classify" and all(settings[key] == value for key, value in self.settings.items()):
-                way = "scratch" if settings["scratch"] == "true" else settings["tune"]
-                found[result.scores.test.cache, way] = result
+            test = result.scores.test
+            if (
+                result.task == "classify"
+                and result.weights == weights
+                and points.get(test.cache) == test.points
+                and result.settings in asked
+            ):
+                found[test.cache, asked[result.settings]] = result
         return found
+
+    @staticmethod
+    def _points(cache: Path) -> str:
+        return str(open_cache(cache).record(products.POINTS.name).fingerprint)
 
     def _of(self, way: str) -> list[str]:
         """The settings of a way."""
@@ -131,9 +157,17 @@ def main() -> None:
     missing = [str(path) for path in (asked.run, *asked.caches) if not path.is_dir()]
     if missing:
         parser.error(f"there is no {', '.join(missing)}")
+    if len({path.name for path in asked.caches}) < len(asked.caches):
+        parser.error("two caches have the same name: results could not be told apart")
     study = Study(asked)
     failed = study.ledger.work(study.jobs(), asked.jobs)
     rows = study.rows()
+    lost = [f"{name}: {way}" for name, way in study.lost(failed)]
+    if lost:
+        raise SystemExit(
+            f"done, but without a result of the present weights and points: {', '.join(lost)}. Remove their files in {study.folder}/jobs "
+            "and run the same command again"
+        )
     text = table(rows)
     write_file(study.folder / "tuning.json", (json.dumps({"settings": study.settings, "rows": rows}, indent=1) + "\n").encode())
     write_file(study.folder / "tuning.md", text.encode())

@@ -372,10 +372,12 @@ def test_classes_with_one_training_shape_can_still_choose_c():
 
 def test_cross_validation_tests_every_shape_without_its_object(stage, cache, tmp_path):
     shapes = of_split(cache, "all")
-    parts = list(crossval.dealt(shapes, 4, 0))
+    objects = crossval.objects_of(shapes)
+    assert len(set(objects)) == 46
+    parts = list(crossval.dealt(shapes, objects, 4, 0))
     assert sorted(np.concatenate([asked for _, asked in parts])) == list(range(len(shapes)))
     assert all(sorted(np.concatenate(part)) == list(range(len(shapes))) for part in parts)
-    assert [list(asked) for _, asked in parts] != [list(asked) for _, asked in crossval.dealt(shapes, 4, 1)]
+    assert [list(asked) for _, asked in parts] != [list(asked) for _, asked in crossval.dealt(shapes, objects, 4, 1)]
 
     scores = crossval.run(stage, cache, cache, crossval.Options(folds=4, c=0.01, repeats=1))
     body, right = features.Body.of(stage, "mean_max"), []
@@ -385,16 +387,24 @@ def test_cross_validation_tests_every_shape_without_its_object(stage, cache, tmp
     assert scores.metrics[0].mean == pytest.approx(100 * np.mean(right)) and scores.metrics[0].shapes == 46
     assert "cross-validation in 4 folds over all 46 shapes of the split" in scores.notes
 
-    names = np.array([f"{row // 8}#{row}" for row in range(48)])  # scans of one object stay together
-    twins = dataclasses.replace(shapes, cache=SimpleNamespace(ids=lambda: names, path="x"), classes=("a", "b"), labels=shapes.labels % 2)
-    objects = np.array([name.split("#")[0] for name in names[shapes.rows]])
-    for known, asked in crossval.dealt(twins, 3, 0):
-        assert len(asked) and not set(objects[known]) & set(objects[asked])
+    # Scans of one object stay together, and what is made of one file.
+    names, digests = np.array([f"{row // 4}#{row}" for row in range(48)]), np.zeros((48, 32), np.uint8)
+    digests[[1, 10], 0] = 7
+    other = SimpleNamespace(ids=lambda: names, path="x", column={"source_sha256": digests}.get)
+    twins = dataclasses.replace(shapes, cache=other, classes=("a", "b"), labels=shapes.labels % 2)
+    together = crossval.objects_of(twins)
+    whole = [{"2": "0"}.get(one := name.split("#")[0], one) for name in names[shapes.rows]]
+    assert len(set(zip(together, whole, strict=True))) == len(set(together)) == len(set(whole)) == 11
+    for known, asked in crossval.dealt(twins, together, 3, 0):
+        assert len(asked) and not set(together[known]) & set(together[asked])
 
     with pytest.raises(ValueError, match=r"has 46 objects, and folds=50 needs as many: set fewer folds"):
-        list(crossval.dealt(shapes, 50, 0))
+        list(crossval.dealt(shapes, objects, 50, 0))
+    with pytest.raises(ValueError, match=r"the largest class of .* has 12 shapes: set folds=12 or fewer, got 20"):
+        list(crossval.dealt(shapes, objects, 20, 0))
+    few = (shapes.labels != 1) | (np.arange(46) == np.flatnonzero(shapes.labels == 1)[0])
     with pytest.raises(ValueError, match=r"needs two objects of each class, and .* has one of: Cube"):
-        list(crossval.dealt(shapes.of((shapes.labels != 1) | (np.arange(46) == np.flatnonzero(shapes.labels == 1)[0])), 2, 0))
+        list(crossval.dealt(shapes.of(few), objects[few], 2, 0))
     with pytest.raises(ValueError, match=r"crossval fits and tests on the same shapes of one cache: leave --test-cache out"):
         crossval.run(stage, cache, write(tmp_path / "other.zarr", shapes=12), crossval.SMOKE)
 

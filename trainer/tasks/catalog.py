@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
-from cache_schema import plugins
+from cache_schema import plugins, products
 from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.settings import override
@@ -21,11 +21,11 @@ from cache_schema.spec import did_you_mean, to_json
 from cache_schema.store import Cache
 from trainer import checkpoint, classifiers
 from trainer.align import Teacher
-from trainer.checkpoint import Loaded, setup
+from trainer.checkpoint import Header, Loaded, setup
 from trainer.encoders.catalog import ENCODERS
 from trainer.tasks.mistakes import pairs
 from trainer.tasks.protocol import TASKS, TOLD, Task, TaskOptions
-from trainer.tasks.result import Result
+from trainer.tasks.result import Result, Scores
 from trainer.tasks.shapes import EVERYTHING
 
 PLAIN: Final = str.maketrans("", "", '"[] ')
@@ -141,6 +141,7 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_
                     else "",
                     *imported(header.facts.teachers),
                     *_made_elsewhere(name, header.config.encoder.name),
+                    _known(header, scores),
                     unknown,
                     header.origin,
                     header.unfinished,
@@ -159,6 +160,19 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_
         settings=tuple(settings),
         scores=scores,
     )
+
+
+def _known(header: Header, scores: Scores) -> str:
+    """A note if a task that tests all shapes which it learns from has shapes that the encoder was trained on; else empty."""
+    read = {fingerprint for used in header.caches for product, fingerprint in used.products if product == products.POINTS.name}
+    if scores.train is None or scores.train != scores.test or scores.test.points not in read:
+        return ""
+    return "the run was trained on shapes of this cache, and is tested on them, too"
+
+
+def settled(name: str, assignments: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """All settings of a task as a result keeps them (`Result.settings`). Raises as `options`."""
+    return _flat(to_json(options(name, assignments)))
 
 
 def check_keep(name: str, loaded: Loaded, keep: str, chosen: TaskOptions) -> None:

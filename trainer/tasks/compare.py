@@ -317,8 +317,9 @@ def compare(sides: Mapping[str, Sequence[Result]], against: str = "") -> Compari
                     raise UserError(f"{title}: {error}") from error
     if not raw:
         raise UserError(
-            "there is nothing to compare: the runs have no task in common with a predicted class for each test shape (svm, knn, zeroshot, "
-            f"classify). Results of earlier versions lack these: evaluate again{''.join(f'. {note}' for note in notes).removesuffix('.')}"
+            "there is nothing to compare: the runs have no task in common with a predicted class for each test shape (svm, crossval, knn, "
+            "zeroshot, classify). Results of earlier versions lack these: evaluate again"
+            f"{''.join(f'. {note}' for note in notes).removesuffix('.')}"
         )
     corrected = holm([outcome.p for *_, outcome in raw])
     found_ = tuple(

@@ -3,8 +3,8 @@
     scores = run(stage, cache, cache, Options(folds=5))
 
 Each shape is classified once, by an SVM that was fitted without it. With 600 shapes the 95 % interval is half as wide as with a test split
-of 120. All shapes of one object (`chair/0001#0`, `chair/0001#1`) and all crops of one scene are in the same fold. Without
-`test_split` the splits of the cache play no part, so the result compares with no published number.
+of 120. All shapes of one object (`chair/0001#0`, `chair/0001#1`), all crops of one scene and all copies of one file are in the same fold.
+Without `test_split` the splits of the cache play no part, so the result compares with no published number.
 """
 
 import warnings
@@ -14,15 +14,18 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold
 
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
+from cache_schema.folds import folds
 from cache_schema.store import Cache
 from trainer.config import check_seed
 from trainer.stage import Stage
 from trainer.tasks import svm
-from trainer.tasks.accuracy import accuracies, by_distance, confusion
+from trainer.tasks.accuracy import accuracies, by_distance, by_points, confusion
 from trainer.tasks.features import Body, Pool, extract, repeats
 from trainer.tasks.mistakes import mistakes
 from trainer.tasks.predictions import predictions as kept
@@ -62,14 +65,20 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     """Accuracy on all shapes of a split. Each is predicted by an SVM that was fitted on the folds without it.
 
     Raises:
-        UserError: there are two caches, one class only, or a class whose shapes are all of one object.
+        UserError: there are two caches, one class only, or a class whose shapes are all of one object; or the cache holds folds of few-shot
+            classification.
     """
     if test_cache.home != train_cache.home:
         raise UserError("crossval fits and tests on the same shapes of one cache: leave --test-cache out, or take `eval svm`")
+    if options.test_split == EVERYTHING and folds(train_cache.manifest.splits):
+        raise UserError(
+            f"{train_cache.path} holds folds of few-shot classification, and a shape is in several of them: it would be learned and "
+            "tested. Take `eval fewshot --set stored=true`"
+        )
     shapes = of_split(train_cache, options.test_split)
     every, _, _ = matched(shapes, shapes)
-    body = Body.of(stage, options.pool)
-    parts = list(dealt(every, options.folds, options.seed))
+    body, objects = Body.of(stage, options.pool), objects_of(every)
+    parts = list(dealt(every, objects, options.folds, options.seed))
     predictions: list[NDArray[np.int64]] = []
     chosen: list[float] = []
     unfinished = False
@@ -78,7 +87,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         found = np.full(len(every), -1)
         for fold, (known, asked) in enumerate(parts):
             if block == 0:
-                chosen.append(options.c or svm.choose(features[known], every.labels[known], options.seed))
+                chosen.append(options.c or svm.choose(features[known], every.labels[known], options.seed, objects[known]))
             probe = svm.fit(features[known], every.labels[known], chosen[fold])
             found[asked] = probe.predict(features[asked])
             unfinished |= bool(probe[-1].fit_status_)
@@ -91,6 +100,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         metrics=(
             *accuracies(every.labels, predictions, "blocks", classes),
             *by_distance(every.ids, every.labels, predictions, "blocks", classes),
+            *by_points(every.different, every.labels, predictions, "blocks", classes),
         ),
         classes=every.classes,
         confusion=confusion(every.labels, predictions, classes),
@@ -106,11 +116,24 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     )
 
 
-def dealt(shapes: Shapes, folds: int, seed: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def objects_of(shapes: Shapes) -> NDArray[np.int64]:
+    """A number for the object of each shape, [n]: the same for scans of one object, crops of one scene, and copies of one file."""
+    digests = shapes.cache.column("source_sha256")[shapes.rows]  # [n, 32] uint8; zeros where there is none
+    known = digests.any(1)
+    name = np.unique(scene_names(shapes), return_inverse=True)[1]
+    file = np.unique(digests, axis=0, return_inverse=True)[1].ravel()
+    count = len(shapes) + len(shapes)  # names, and behind them files
+    edges = coo_array((np.ones(known.sum()), (name[known], len(shapes) + file[known])), shape=(count, count))
+    together: NDArray[np.int64] = connected_components(edges, directed=False)[1][name].astype(np.int64)
+    return together
+
+
+def dealt(shapes: Shapes, objects: NDArray[np.int64], folds: int, seed: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Deal shapes into folds, with about the same share of every class in each fold, and the shapes of an object together.
 
     Args:
         shapes: n shapes with labels.
+        objects: number of the object of each shape, [n].
         folds: number of folds.
         seed: seed of the deal.
 
@@ -118,11 +141,13 @@ def dealt(shapes: Shapes, folds: int, seed: int) -> Iterator[tuple[NDArray[np.in
         For each fold the indices of the shapes of all other folds, and of its own.
 
     Raises:
-        UserError: there are fewer objects than folds, or the shapes of a class are all of one object: in its fold nobody would know it.
+        UserError: there are fewer objects than folds, no class has as many shapes as there are folds, or the shapes of a class are all of
+            one object: in its fold nobody would know it.
     """
-    objects = np.array(scene_names(shapes))  # [n]
     if (count := len(set(objects))) < folds:
         raise UserError(f"{shapes.name} has {count} objects, and folds={folds} needs as many: set fewer folds")
+    if (most := int(np.bincount(shapes.labels).max())) < folds:
+        raise UserError(f"the largest class of {shapes.name} has {most} shapes: set folds={max(2, most)} or fewer, got {folds}")
     lone = [name for label, name in enumerate(shapes.classes) if len(set(objects[shapes.labels == label])) == 1]
     if lone:
         raise UserError(

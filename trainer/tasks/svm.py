@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.model_selection import KFold, StratifiedGroupKFold, StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -135,11 +135,11 @@ def fit(features: NDArray[np.float32], labels: NDArray[np.int64], c: float) -> P
         return probe.fit(features, labels)
 
 
-def choose(features: NDArray[np.float32], labels: NDArray[np.int64], seed: int) -> float:
+def choose(features: NDArray[np.float32], labels: NDArray[np.int64], seed: int, objects: NDArray[np.int64] | None = None) -> float:
     """The C of `GRID` with the best accuracy in cross-validation on features [n, F]; the smallest if several are equally good. `UNSEARCHED`
-    if there are too few shapes for cross-validation.
+    if there are too few shapes for cross-validation. Shapes of one object, by its number in `objects` [n], stay in one fold.
     """
-    parts = _folds(labels, seed)
+    parts = _folds(labels, seed, objects)
     if not parts:
         return UNSEARCHED
     with few_shapes():
@@ -147,14 +147,19 @@ def choose(features: NDArray[np.float32], labels: NDArray[np.int64], seed: int) 
     return GRID[int(np.argmax(scores))]
 
 
-def _folds(labels: NDArray[np.int64], seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def _folds(
+    labels: NDArray[np.int64], seed: int, objects: NDArray[np.int64] | None = None
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Indices of the training and the validation shapes of each fold. A fold is left out if its training shapes have fewer than two
     classes, or none of the classes of its validation shapes.
     """
     rarest = int(np.unique(labels, return_counts=True)[1].min())
-    if len(labels) < FOLDS:
+    if len(labels if objects is None else set(objects)) < FOLDS:
         return []
-    folds = (StratifiedKFold if rarest >= FOLDS else KFold)(FOLDS, shuffle=True, random_state=seed)
-    with few_shapes():
-        parts = list(folds.split(labels, labels))
+    if objects is not None and rarest >= FOLDS and len(set(objects)) < len(objects):
+        parts = list(StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(labels, labels, objects))
+    else:
+        folds = (StratifiedKFold if rarest >= FOLDS else KFold)(FOLDS, shuffle=True, random_state=seed)
+        with few_shapes():
+            parts = list(folds.split(labels, labels))
     return [(a, b) for a, b in parts if len(np.unique(labels[a])) > 1 and np.isin(labels[b], labels[a]).any()]

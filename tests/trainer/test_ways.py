@@ -1,0 +1,64 @@
+"""The comparison of ways of fine-tuning (`science/tuning.py`): every way has its row, and no other result takes its place."""
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from cache_schema import store
+from tests.trainer.test_tasks import write
+from trainer import checkpoint
+from trainer.tasks import catalog
+
+SCIENCE = Path(__file__).parents[2] / "science"
+sys.path.insert(0, str(SCIENCE))
+
+import tuning  # noqa: E402
+
+WAYS = ["full", "scratch", "linear", "lora"]
+
+
+def measured(run, cache, settings):
+    catalog.evaluate("classify", checkpoint.load(run), store.open_cache(cache), catalog.options("classify", settings)).save(run)
+
+
+def work(ledger, jobs, slots):
+    """Do in this process what the commands of the jobs do."""
+    for job in [job for job in jobs if not ledger.done(job)]:
+        *_, run, cache = job.command[:5]
+        measured(Path(run), cache, [word for word in job.command[5:] if word != "--set"])
+        ledger.note(job, 1.0, done=True)
+    return []
+
+
+@pytest.fixture
+def asked(aligned, tmp_path, monkeypatch):
+    monkeypatch.setattr(tuning.Ledger, "work", work)
+    shutil.copytree(aligned, tmp_path / "run")
+    return argparse.Namespace(
+        folder=tmp_path / "ways", run=tmp_path / "run", caches=[write(tmp_path / "c.zarr").path], methods=WAYS, epochs=1, seeds=2, lr=5e-4
+    )
+
+
+def test_every_way_has_a_row_that_is_compared_with_full_fine_tuning(asked):
+    study = tuning.Study(asked)
+    assert study.ledger.work(study.jobs(), 1) == [] and study.lost([]) == []
+    rows = study.rows()
+    assert [row["way"] for row in rows] == WAYS and all(len(row["values"]) == 2 for row in rows)
+    assert ["p" in row for row in rows] == [False, True, True, True] and all(0 < row["p"] <= 1 for row in rows[1:])
+    assert [row["learned"] is not None for row in rows] == [False, False, False, True]
+    text = tuning.table(rows)
+    assert all(f"| {way} | " in text for way in WAYS) and "| lora |" in text and f"{rows[3]['learned']:,}" in text
+
+    measured(asked.run, asked.caches[0], ["tune=full", "epochs=1", "seeds=2", "lr=5e-4", "batch=4"])
+    assert study.rows() == rows, "a result with other settings is none of the study's"
+
+
+def test_results_of_weights_that_changed_are_missed(asked, monkeypatch):
+    study = tuning.Study(asked)
+    study.ledger.work(study.jobs(), 1)
+    monkeypatch.setattr(tuning.saved, "weights", lambda run: "other")
+    assert study.rows() == [] and [way for _, way in study.lost([])] == WAYS
+    assert study.lost([study._name(asked.caches[0], "lora")])[-1][1] == "linear"
