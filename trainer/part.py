@@ -411,11 +411,10 @@ def check_names(caches: Sequence[Cache], config: DataConfig, needs: Needs) -> No
             raise UserError(f"data.classes: no cache has a class {name!r}{did_you_mean(name, classes)}")
     if needs.teachers:
         _check_teachers(caches, config.teachers)
-    elif config.teachers or config.negatives or config.views > 1 or config.hard or config.caption_kinds:
+    elif unread := _unread(config):
         raise UserError(
-            "data.teachers, data.negatives, data.views, data.hard and data.caption_kinds have no effect: no loss uses a teacher. Leave "
-            "them out (--set data.teachers= --set data.negatives=0 --set data.views=1), or use the teachers by --set "
-            "distill.teacher_weight=1"
+            f"{' and '.join(unread)} would have no effect: no loss uses a teacher. Leave it out "
+            f"({', '.join(f'--set {back}' for back in unread.values())}), or use the teachers by --set distill.teacher_weight=1"
         )
     if needs.groups:
         _check_dense(caches, config.dense)
@@ -435,6 +434,13 @@ def _check_dense(caches: Sequence[Cache], asked: Sequence[str]) -> None:
                 f"{paths}: no finished patch features{f' of {name}' if name else ''} on points. Complete: {', '.join(known) or 'none'}. "
                 f"`mmpd-cache add-dense CACHE {name or 'TEACHER'}` makes them"
             )
+
+
+def _unread(config: DataConfig) -> dict[str, str]:
+    """The settings that were made for teachers and their texts, each with the assignment that takes it back."""
+    usual = DataConfig()
+    made = {"teachers": "", "negatives": "0", "views": "1", "hard": "", "caption_kinds": ""}
+    return {f"data.{name}": f"data.{name}={back}" for name, back in made.items() if getattr(config, name) != getattr(usual, name)}
 
 
 def _check_teachers(caches: Sequence[Cache], asked: Sequence[str]) -> None:

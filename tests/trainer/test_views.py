@@ -107,7 +107,7 @@ def test_they_are_the_same_from_the_memory_of_a_device_and_are_told_before(cache
 @pytest.mark.parametrize(
     ("needs", "settings", "message"),
     [
-        (Needs(), {}, r"data\.views have no effect: no loss uses a teacher"),
+        (Needs(), {}, r"^data\.views would have no effect: no loss uses a teacher.*--set data\.views=1\)"),
         (TEACHERS, {"views": 0}, r"data\.views must be at least 1, got 0"),
     ],
 )
