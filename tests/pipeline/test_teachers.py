@@ -382,6 +382,7 @@ def test_names_of_classes_belong_to_the_teacher(tmp_path):
     assert after.names[3] == "something else" and after.spec.weights != before.weights
     shutil.copytree(conse() / "text", shutil.copytree(mobile(), tmp_path / "imagenet") / "text")
     assert catalog.load(f"conse:{tmp_path}/imagenet").names[:2] == ("tench", "goldfish")
+    assert after.too_long(["a photo", "photo " * 600]) == [False, True]
     config["label_names"].pop()
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="has 40 classes, but 39 names"):
