@@ -96,9 +96,8 @@ def test_without_it_draws_and_weights_are_as_before():
     assert {name.partition(".")[0] for name in new.keys() - old.keys()} == {"reconstruction"}
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_compiled_in_bf16_it_reaches_every_parameter(name, batch):
-    stage = stage_of(name)
+def test_compiled_in_bf16_it_reaches_every_parameter(batch):
+    stage = stage_of("pointmae-tiny")  # the decoders of the other families are compiled in their own tests; each takes half a minute
     with torch.autocast("cpu", torch.bfloat16):
         found = torch.compile(stage, backend="aot_eager", fullgraph=True)(batch, stage.draw(B, seeded()))
     found["loss"].backward()
