@@ -1,6 +1,7 @@
 """Points that repeat others (`encoder.missing`): nothing changes where there are none, and nothing depends on which ones repeat."""
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,15 @@ from torch import Tensor
 from cache_schema import store
 from cache_schema.errors import UserError
 from tests.trainer.conftest import config_of, write_small
+from tests.trainer.test_distributed import two_ranks
 from trainer import checkpoint, graphs, guide, log, ops, reconstruction
 from trainer.align import Align, PatchTeacher, Teacher
 from trainer.augment import AugmentOptions, augment, draw
 from trainer.batch import Batch
 from trainer.distill import Distill
+from trainer.distributed import Ranks, replicated
 from trainer.encoders import catalog, protocol
-from trainer.encoders.blocks import grouped
+from trainer.encoders.blocks import DropPath, grouped
 from trainer.loop import train
 from trainer.model import Model
 from trainer.options import AlignOptions, DistillOptions
@@ -336,6 +339,63 @@ def test_methods_that_look_at_all_groups_refuse_and_others_do_not(generator):
 
 def test_every_family_is_tested_here():
     assert {catalog.ENCODERS[name] for name in ENCODERS} == set(catalog.ENCODERS.values())
+
+
+# --------------------------------------------------------------------------------------------------------------- two ranks
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+import torch.distributed
+from tests.trainer import test_missing
+from trainer.distributed import Ranks
+torch.distributed.init_process_group("gloo")
+ranks = Ranks(device=torch.device("cpu"), rank=torch.distributed.get_rank(), count=2)
+found = test_missing.steps(ranks)
+if ranks.first:
+    torch.save(found, Path(sys.argv[1]) / "two.pt")
+torch.distributed.destroy_process_group()
+"""
+
+
+def steps(ranks: Ranks) -> dict[str, dict[str, Tensor]]:
+    """Losses and gradients of a step of several stages, by the name of stage and encoder. The second half of the batch lacks groups, and
+    the first does not."""
+    found = {}
+    own = ranks.share(B)
+    builds = {"stage 1": align, "stage 2": student, "hidden": functools.partial(student, masked_only=True, standardise_targets=True)}
+    for about, build in builds.items():
+        for name in ("pointmae-tiny", "pointm2ae-tiny", "pointmamba-tiny"):
+            torch.manual_seed(0)
+            stage = build(name)
+            for module in stage.modules():
+                if isinstance(module, DropPath):
+                    module.rate = 0.0  # it is drawn by each rank for itself
+            numbers = torch.Generator().manual_seed(0)
+            whole = batch_of(blocks(clouds(numbers, (P, P, 9, 5)), 0), numbers)
+            batch = Batch(**{f.name: part(getattr(whole, f.name), own) for f in dataclasses.fields(whole)})
+            losses = replicated(stage, ranks)(batch, stage.draw(B, numbers).rows(own.start, own.stop))
+            losses["loss"].backward()
+            kept = {key: ranks.mean(loss.detach().clone()) for key, loss in losses.items()}
+            found[f"{about} of {name}"] = kept | {key: p.grad for key, p in stage.named_parameters() if p.grad is not None}
+    return found
+
+
+def part(values: object, own: slice) -> object:
+    if isinstance(values, dict):
+        return {key: value[own] for key, value in values.items()}
+    return values[own] if isinstance(values, Tensor) else values
+
+
+def test_two_ranks_of_which_one_lacks_no_group_train_as_one_process(tmp_path):
+    code, errors = two_ranks(tmp_path, tmp_path, program=PROGRAM)
+    assert code == 0, errors
+    one, two = steps(Ranks(device=torch.device("cpu"))), torch.load(tmp_path / "two.pt")
+    for about, here in one.items():
+        assert here.keys() == two[about].keys() and "reconstruction" in here
+        for key, value in here.items():
+            torch.testing.assert_close(two[about][key], value, rtol=1e-3, atol=1e-5, msg=lambda text, at=(about, key): f"{at}: {text}")
 
 
 # ------------------------------------------------------------------------------------------------------------ whole runs
