@@ -145,15 +145,18 @@ def test_points_that_are_dropped_are_missing(generator):
 
 def test_repeats_are_dropped_with_their_originals(generator):
     points = blocks(clouds(generator, (9, P)), 0)
-    changes = draw(AugmentOptions(drop=0.9), 2, P, generator)
-    both = together(changes, points)
-    assert changes.source is not None and both.source is not None
-    originals = ops.originals(points)
     first = [[next(j for j in range(P) if (row[j] == row[i]).all()) for i in range(P)] for row in points]
-    assert originals.tolist() == first
-    drawn, left = set(changes.source[0].tolist()), set(both.source[0].tolist())
-    assert left == {i for i in range(P) if first[0][i] in drawn} and len({first[0][i] for i in left}) < 9
-    assert torch.equal(both.source[1], changes.source[1])  # nothing repeats
+    assert ops.originals(points).tolist() == first
+    places = []
+    for _ in range(3):  # the share that is dropped is random
+        changes = draw(AugmentOptions(drop=0.9), 2, P, generator)
+        both = together(changes, points)
+        assert changes.source is not None and both.source is not None
+        drawn, left = set(changes.source[0].tolist()), set(both.source[0].tolist())
+        assert left == {i for i in range(P) if first[0][i] in drawn}
+        places.append(len({first[0][i] for i in left}))
+        assert torch.equal(both.source[1], changes.source[1])  # nothing repeats
+    assert min(places) < 9
     none = draw(AugmentOptions(drop=0.0), 2, P, generator)
     assert together(none, points) is none
 
