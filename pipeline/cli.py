@@ -837,7 +837,7 @@ def status(cache: CachePath, as_json: Json = False) -> None:
     questions = asked(opened)
     failed, noted = failures_and_remarks(opened) if done else ([], [])
     repeated = int(opened.repeated().sum()) if done else 0
-    counted = scarce_of(opened) if repeated else None
+    counted, why = scarce_of(opened) if repeated else (None, "")
     counts = status_counts(opened)
     lacking = lacking_ids(opened) if done else {}
     chosen = chosen_views(records)
@@ -851,6 +851,7 @@ def status(cache: CachePath, as_json: Json = False) -> None:
         body |= {"failed": [{"id": i, "reason": r} for i, r in failed], "remarks": [{"id": i, "remark": r} for i, r in noted]}
         body |= {"chosen_views": chosen} if chosen else {}
         body |= {"scarce": dataclasses.asdict(counted)} if counted else {}
+        body |= {"uncounted": why} if why else {}
         print_json(body | {"lacking": lacking, "asked": questions, "products": states})
         return
     show(", ".join(f"{count} {name}" for name, count in counts.items()))
@@ -861,6 +862,8 @@ def status(cache: CachePath, as_json: Json = False) -> None:
         show(f"{repeated} of the ok shapes have fewer points in their file than a block holds: points are repeated in their blocks")
     if counted:
         show(f"    {counted.told}")
+    if why:
+        show(f"    {why}")
     if chosen:
         show(f"views: {chosen}")
     for name, ids in lacking.items():
@@ -886,12 +889,15 @@ def status(cache: CachePath, as_json: Json = False) -> None:
         show(f"After you repair their files: mmpd-cache retry {cache}")
 
 
-def scarce_of(cache: store.Cache) -> "Scarce | None":
-    """Tell how many points the shapes have that have fewer than a block; None if there are none, or the points are not finished."""
-    from pipeline.findings import scarce
+def scarce_of(cache: store.Cache) -> "tuple[Scarce | None, str]":
+    """Tell how many points the shapes have that have fewer than a block; None if there are none, or the points are not finished or cannot
+    be read. If they cannot be read, also tell why."""
+    from pipeline.findings import counted_or_why, scarce
 
     points = cache.records().get(products.POINTS.name)
-    return scarce(cache, cache.ok(), cache.rows("points/xyz", "off")) if points is not None and points.complete else None
+    if points is None or not points.complete:
+        return None, ""
+    return counted_or_why(lambda: scarce(cache, cache.ok(), cache.rows("points/xyz", "off")))
 
 
 @app.command()
@@ -934,12 +940,14 @@ def info(cache: CachePath, as_json: Json = False) -> None:
     records = opened.records()
     sizes = {name: product_bytes(opened, record) for name, record in records.items()}
     status = records.get(products.STATUS.name)
-    scarce = scarce_of(opened) if status is not None and status.complete else None
+    scarce, why = scarce_of(opened) if status is not None and status.complete else (None, "")
     if as_json:
         body = {name: {**spec.to_json(record), "fingerprint": record.fingerprint, "bytes": sizes[name]} for name, record in records.items()}
         more = {"licence": dataclasses.asdict(told(opened)), "costs": measured(opened)}
         if scarce is not None:
             more["scarce"] = dataclasses.asdict(scarce)
+        if why:
+            more["uncounted"] = why
         print_json({"path": str(cache), **origin(opened), **more, "manifest": spec.to_json(opened.manifest), "products": body})
         return
     m = opened.manifest
@@ -957,6 +965,8 @@ def info(cache: CachePath, as_json: Json = False) -> None:
             show(f"    {node.path} {list(node.shape)} {node.dtype}")
         if name == products.POINTS.name and scarce is not None:
             show(f"    {counted(scarce.shapes, 'shape')} with fewer points than a block: {scarce.told}")
+        if name == products.POINTS.name and why:
+            show(f"    {why}")
     show_licences(opened)
     show_costs(opened)
 

@@ -10,7 +10,7 @@ always the same one.
 Letters: N shapes, n sampled shapes, V views, E embedding width, C classes of a label set, M sentences of a class.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -183,18 +183,22 @@ class Findings:
     scores: tuple[Scores, ...]
     duplicates: Duplicates
     scarce: Scarce | None
-    """None if every usable shape has enough points for a block."""
+    """None if every usable shape has enough points for a block, or the points cannot be read."""
+    uncounted: str
+    """Why the points cannot be read; empty if they can."""
 
 
 def findings(snapshot: Snapshot) -> Findings:
     """Compute all numbers of a report."""
+    few, why = _scarce(snapshot)
     return Findings(
         shapes=snapshot.counts,
         accuracy=tuple(accuracy(snapshot)),
         neighbours=tuple(neighbours(snapshot, record) for record in compared(snapshot)),
         scores=tuple(found for record in right_captions(snapshot) if (found := scores(snapshot, record)) is not None),
         duplicates=duplicates(snapshot),
-        scarce=_scarce(snapshot),
+        scarce=few,
+        uncounted=why,
     )
 
 
@@ -253,9 +257,22 @@ def different(points: NDArray[Any]) -> int:
     return 1 + int((in_order[1:] != in_order[:-1]).any(1).sum())
 
 
-def _scarce(snapshot: Snapshot) -> Scarce | None:
+def _scarce(snapshot: Snapshot) -> tuple[Scarce | None, str]:
     record = snapshot.records.get(products.POINTS.name)
-    return None if record is None else scarce(snapshot.cache, usable(snapshot, record), snapshot.mapped("points/xyz"))
+    if record is None:
+        return None, ""
+    return counted_or_why(lambda: scarce(snapshot.cache, usable(snapshot, record), snapshot.mapped("points/xyz")))
+
+
+def counted_or_why(count: Callable[[], Scarce | None]) -> tuple[Scarce | None, str]:
+    """What `scarce` counts; and if it cannot read the points, why, in words. Else these are empty.
+
+    Points that are damaged or gone must not keep anybody from seeing the rest, since it is then that one looks.
+    """
+    try:
+        return count(), ""
+    except (OSError, ValueError) as error:
+        return None, f"points not counted: {error}"
 
 
 # --------------------------------------------------------------------------------------------------------- embeddings

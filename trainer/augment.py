@@ -9,6 +9,7 @@ farthest-point sampling. With a cached guide no points are dropped, because its 
 Letters: B shapes, P points, C channels (xyz, or xyz and rgb).
 """
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -35,7 +36,8 @@ class AugmentOptions:
     shift: float = 0.1
     """Largest shift along each axis."""
     drop: float = 0.4
-    """Largest share of points dropped; a shape's own share is drawn from 0 to this."""
+    """Largest share of points dropped; a shape's own share is drawn from 0 to this. Of shapes with fewer points than a block, repeats of a
+    point are dropped with it if encoder.missing=mask; with repeat, each for itself."""
     drop_color: float = 0.2
     """Probability that a shape loses its colours."""
 
@@ -94,6 +96,16 @@ def augment(points: Tensor, drawn: AugmentDraw, grey: float = GREY) -> Tensor:
     color = torch.where(drawn.grey.view(-1, 1, 1), grey, points[..., 3:])
     points = torch.cat([xyz, color], -1)
     return points if drawn.source is None else ops.gather(points, drawn.source)
+
+
+def together(drawn: AugmentDraw, points: Tensor) -> AugmentDraw:
+    """The same changes for an encoder that leaves out points which repeat others: repeats of points [B, P, C] are dropped with their
+    originals, and kept with them. Otherwise, of a shape with few points hardly any would be dropped, since one of its repeats is left.
+    Where nothing repeats, the changes stay as they are."""
+    if drawn.source is None:
+        return drawn
+    kept = torch.zeros_like(drawn.source, dtype=torch.bool).scatter(1, drawn.source, True)
+    return dataclasses.replace(drawn, source=_survivors(kept.gather(1, ops.originals(points[..., :3]))))
 
 
 def _survivors(kept: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ OUTLYING: Final = 0.01
 """Share of points farther out than half the radius, below which a warning says that a few points set the scale."""
 FLAT_SAID: Final = "all its points lie in a plane or on a line"
 OUTLYING_SAID: Final = "a few points lie far from all others and set the scale; leave them out if they are noise"
-REPEATED_SAID: Final = "it has fewer points than a block, so some are repeated"
+REPEATED_SAID: Final = "it has fewer points than a block, so some are repeated, which an encoder with encoder.missing=mask leaves out"
 
 
 class CloudWarning(UserWarning):
@@ -415,7 +415,10 @@ def _drawn(padded: _Padded, places: Tensor, colors: Tensor | None, count: int, d
     """Positions [m, P] of even shares of the points of clouds [m], each point equally often if there are too few. Every cloud has as many
     shares as it has points for, but not more than `draws`. `places` and `colors` as in `_shuffled`."""
     order, different = _shuffled(padded, places, colors)
-    few = f"it has fewer different points than the {count} that the run was trained on, so some are repeated"
+    few = (
+        f"it has fewer different points than the {count} that the run was trained on, so some are repeated, which an encoder with "
+        "encoder.missing=mask leaves out"
+    )
     said.add(few, padded.which, (padded.number < count) | (different < FEW * count))
     shares = (padded.number // count).clamp(1, draws)  # [b]
     owner = torch.arange(len(order), device=order.device).repeat_interleave(shares)  # [m]

@@ -241,7 +241,10 @@ class Distill(nn.Module):
             predicted, target = ops.gather(predicted, draw.hidden), ops.gather(target, draw.hidden)
             seen = None if seen is None else seen.gather(1, draw.hidden)
         if seen is None:
-            return distance(predicted, target)
+            if missing(self.encoder) == "repeat":
+                return distance(predicted, target)
+            # Of this rank's shapes, no group is missing. Those of another rank may lack some, and all ranks have to take part in the mean.
+            seen = torch.ones(predicted.shape[:2], dtype=torch.bool, device=predicted.device)
         return mean((1 - F.cosine_similarity(predicted.float(), target, dim=-1)).flatten(), seen.flatten())
 
     def _target(self, features: Tensor | None, what: str, real: Tensor | None = None) -> Tensor:

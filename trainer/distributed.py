@@ -257,6 +257,20 @@ def mean(values: Tensor, rows: Tensor) -> Tensor:
     return ranks * values.where(rows, 0).sum() / count.clamp(min=1)
 
 
+def share(rows: Tensor) -> Tensor:
+    """How much the mean over this rank's rows [...] bool that count weighs beside those of the other ranks, a scalar.
+
+    The mean over ranks of own mean times share is the global mean. The share is exactly 1 where all ranks have as many rows that count.
+    All ranks must call it.
+    """
+    own = rows.sum()
+    total, ranks = own.clone(), 1
+    if _distributed():
+        dist.all_reduce(total)
+        ranks = dist.get_world_size()
+    return ranks * own / total.clamp(min=1)
+
+
 def moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean and variance over the rows [n, C] of all ranks, [C] each, and the number of these rows, [C]. Ranks may have different numbers
     of rows. The gradients are those of the whole batch."""

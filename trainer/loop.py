@@ -27,7 +27,7 @@ from cache_schema.terminal import printable
 from trainer import arithmetic, checkpoint, distributed, folder, layers, log, machine, optim, signals, start
 from trainer.afar import Ahead, open_all
 from trainer.arithmetic import Arithmetic
-from trainer.augment import augment, draw
+from trainer.augment import augment, draw, together
 from trainer.batch import Batch, regrouped, target
 from trainer.checkpoint import Header, Init, Loaded
 from trainer.config import AlignConfig, DistillConfig
@@ -212,6 +212,7 @@ def _prepare(config: AlignConfig | DistillConfig, caches: Sequence[Path | str], 
     """Open the data and build the model, with the weights it starts from."""
     guide, kept = sources.guide, sources.kept
     data = _open(config, caches, guide, config.optim.batch // config.optim.accumulate, ranks, sources.grey)
+    check_masked(config, data.repeated)
     check(config.probe, data.parts[0].cache)
     trackers.check(config.log)
     config = _settled(config, data)
@@ -249,6 +250,23 @@ def _prepare(config: AlignConfig | DistillConfig, caches: Sequence[Path | str], 
         arithmetic=chosen,
         frozen=frozen,
     )
+
+
+def check_masked(config: AlignConfig | DistillConfig, repeated: int) -> None:
+    """Refuse what does not fit an encoder that leaves points out. repeated: number of shapes that repeat some."""
+    if getattr(config.encoder.resolved(), MISSING, "repeat") == "repeat":
+        return
+    if config.compile:
+        raise UserError(
+            "compile=true does not fit encoder.missing=mask in training: a compiled graph has fixed sizes, so the batch norms would count "
+            "groups that are missing. Leave compile out, or take --set encoder.missing=repeat"
+        )
+    if repeated and _reads_dense(config):
+        raise UserError(
+            f"{repeated} of the selected shapes have fewer points than a block. Their patch features are means over groups with repeated "
+            "points, which encoder.missing=mask leaves out of its groups. Take --set encoder.missing=repeat, or shapes with enough "
+            "points, or no patch features (align.local_weight=0, distill.tokens=guide)"
+        )
 
 
 def _arithmetic(config: AlignConfig | DistillConfig, kept: Header | None, ranks: Ranks) -> Arithmetic:
@@ -392,6 +410,8 @@ def _step(
             with training.arithmetic.autocast(ranks.device):  # only the forward pass: the backward pass uses the same types by itself
                 if training.guide is not None and online(config):
                     batch = _guided(batch, training.guide)
+                if missing(training.stage.encoder) == "mask":
+                    changes = together(changes, batch.points)
                 points = augment(batch.points, changes, training.data.convention.grey)
                 losses = model(regrouped(dataclasses.replace(batch, points=points), changes.source), drawn)
             (losses["loss"] / config.optim.accumulate).backward()
@@ -415,11 +435,11 @@ def _announce(training: Training, before: Header, ranks: Ranks, alone: bool, con
     guide, lines = training.guide, []
     if training.data.repeated:
         how = (
-            "and no others are given"
+            "the encoder leaves out the points that repeat others"
             if missing(training.stage.encoder) == "mask"
             else "some are repeated; encoder.missing=mask leaves those out"
         )
-        lines.append(f"{training.data.repeated} of the shapes have fewer points than a block, {how}")
+        lines.append(f"{training.data.repeated} of the shapes have fewer points than a block: {how}")
     if training.config.distributed == "fsdp" and ranks.count == 1:
         lines.append("distributed=fsdp has no effect in one process, which keeps the whole model: start several by torchrun")
     if training.header.init and before.step == 0:

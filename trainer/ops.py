@@ -93,13 +93,27 @@ def first_in_place(xyz: Tensor) -> Tensor:
     Coordinates are compared exactly. A repeat that was moved, turned or scaled together with its original is still in the same place, since
     equal numbers go through the same arithmetic.
     """
+    order, first = _by_place(xyz)
+    return torch.empty_like(first).scatter(1, order, first)
+
+
+@torch.no_grad()
+def originals(xyz: Tensor) -> Tensor:
+    """The first point of xyz [B, P, 3] that is in the place of each point, [B, P] int64: for all but repeats, the point itself."""
+    order, first = _by_place(xyz)
+    at = torch.arange(xyz.shape[1], device=xyz.device).expand_as(order)
+    return torch.empty_like(order).scatter(1, order, order.gather(1, at.where(first, 0).cummax(1).values))
+
+
+def _by_place(xyz: Tensor) -> tuple[Tensor, Tensor]:
+    """An order of the points of xyz [B, P, 3] in which those of one place are neighbours, by their indices; and which entries of the
+    order are the first of a place. [B, P] int64 and bool."""
     order = xyz[..., 2].argsort(dim=1, stable=True)  # [B, P]
-    for axis in (1, 0):  # stable sorts, the most important axis last: points in one place become neighbours, in the order of their indices
+    for axis in (1, 0):  # stable sorts, the most important axis last
         order = order.gather(1, xyz[..., axis].gather(1, order).argsort(dim=1, stable=True))
     in_order = gather(xyz, order)
     differs = (in_order[:, 1:] != in_order[:, :-1]).any(-1)  # [B, P - 1]
-    first = torch.cat([torch.ones_like(differs[:, :1]), differs], 1)
-    return torch.empty_like(first).scatter(1, order, first)
+    return order, torch.cat([torch.ones_like(differs[:, :1]), differs], 1)
 
 
 @torch.no_grad()

@@ -247,8 +247,8 @@ class Blocks:
             why = "as asked" if asked else "as many as the run was trained on"
             notes.append(f"the {what} shapes are given by {run.count} points, {why}: {how}")
         if repeated := int(self.cache.repeated()[rows].sum()):
-            made = "and no others are given (encoder.missing=mask)" if masked else "some are repeated"
-            notes.append(f"{repeated} {shapes} have fewer points than a block, {made}")
+            made = ": the encoder leaves out the points that repeat others (encoder.missing=mask)" if masked else ", some are repeated"
+            notes.append(f"{repeated} {shapes} have fewer points than a block{made}")
         if self.rgb is not None:
             assert self.colored is not None
             colored = int(self.colored[rows].sum())

@@ -10,15 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from trainer import ops
-from trainer.encoders.blocks import Transformer, initialise, keys, position_mlp
-from trainer.encoders.protocol import Curved, Encoded, Encoder, OwnDecoder, Patches
+from trainer.encoders.blocks import Transformer, chamfer, initialise, keys, position_mlp
+from trainer.encoders.protocol import Curved, Encoded, Encoder, Missing, OwnDecoder, Patches, missing
 
 
 class Reconstruction(nn.Module):
     """Point-MAE's objective (https://arxiv.org/abs/2203.06604): a decoder predicts the coordinates of hidden groups, without shuffling."""
 
-    def __init__(self, dim: int, group_size: int, depth: int, heads: int, drop_path: float) -> None:
+    def __init__(self, dim: int, group_size: int, depth: int, heads: int, drop_path: float, missing: Missing = "repeat") -> None:
         super().__init__()
+        self.missing = missing
         self.mask_token = nn.Parameter(torch.empty(1, 1, dim))
         self.positions = position_mlp(dim)
         self.decoder = Transformer(dim, depth, heads, drop_path)
@@ -38,7 +39,7 @@ class Reconstruction(nn.Module):
         decoded = self.decoder(torch.cat([encoded.tokens, masked], 1), self.positions(centres), keys(real))  # [B, Gv + Gh, D]
         predicted = self.head(self.norm(decoded[:, -count:])).unflatten(-1, (-1, 3))  # [B, Gh, K, 3]
         true = ops.gather(level.groups[..., :3].flatten(2), hidden).unflatten(2, (-1, 3))  # [B, Gh, K, 3]
-        return ops.chamfer(predicted, true, None if real is None else real[:, -count:])
+        return chamfer(predicted, true, None if real is None else real[:, -count:], self.missing)
 
 
 def decoder(encoder: Encoder, depth: int, heads: int, drop_path: float) -> nn.Module:
@@ -52,7 +53,7 @@ def decoder(encoder: Encoder, depth: int, heads: int, drop_path: float) -> nn.Mo
     """
     if isinstance(encoder, OwnDecoder):
         return encoder.decoder(depth, heads, drop_path)
-    return Reconstruction(encoder.dim, encoder.group_size, depth, heads, drop_path)
+    return Reconstruction(encoder.dim, encoder.group_size, depth, heads, drop_path, missing(encoder))
 
 
 def shown(encoder: Encoder, mask_ratio: float | None = None) -> int:

@@ -209,6 +209,18 @@ def test_remarks_are_counted_and_listed(tmp_path):
     assert body["remarked"] == len(body["remarks"]) == 23 and body["repeated"] == 3
 
 
+@pytest.mark.parametrize("how", ["gone", "cut"])
+def test_status_and_info_also_show_a_cache_whose_points_are_damaged(how, tmp_path):
+    cache = synthetic.write(tmp_path / "c.zarr", shapes=10, real=(9, 64))
+    file = next(path for path in sorted((tmp_path / "c.zarr" / "points" / "xyz" / "c").rglob("*")) if path.is_file())
+    file.unlink() if how == "gone" else os.truncate(file, file.stat().st_size // 2)
+    for command in ("status", "info"):
+        code, out, _ = run(command, cache.path)
+        assert code == 0 and "points not counted: " in out and "points/xyz" in out
+        body = json.loads(run(command, cache.path, "--json")[1])
+        assert body["uncounted"].startswith("points not counted: ") and "scarce" not in body and body["products"]
+
+
 def test_the_list_of_failed_shapes_ends_somewhere(tmp_path, monkeypatch):
     cache = synthetic.write(tmp_path / "c.zarr", failed=(2, 5, 8))
     monkeypatch.setattr(cli, "FAILED_LISTED", 2)

@@ -71,8 +71,8 @@ def stopped_after(steps):
         yield
 
 
-def two_ranks(tmp_path, *arguments):
-    (tmp_path / "program.py").write_text(PROGRAM)
+def two_ranks(tmp_path, *arguments, program=PROGRAM):
+    (tmp_path / "program.py").write_text(program)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(tmp_path / "program.py")]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [*launcher, *map(str, arguments)]

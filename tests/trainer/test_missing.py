@@ -1,6 +1,7 @@
 """Points that repeat others (`encoder.missing`): nothing changes where there are none, and nothing depends on which ones repeat."""
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,16 @@ from torch import Tensor
 from cache_schema import store
 from cache_schema.errors import UserError
 from tests.trainer.conftest import config_of, write_small
+from tests.trainer.test_distributed import two_ranks
 from trainer import checkpoint, graphs, guide, log, ops, reconstruction
 from trainer.align import Align, PatchTeacher, Teacher
-from trainer.augment import AugmentOptions, augment, draw
+from trainer.augment import AugmentOptions, augment, draw, together
 from trainer.batch import Batch
 from trainer.distill import Distill
+from trainer.distributed import Ranks, replicated
 from trainer.encoders import catalog, protocol
-from trainer.encoders.blocks import grouped
-from trainer.loop import train
+from trainer.encoders.blocks import DropPath, grouped
+from trainer.loop import check_masked, train
 from trainer.model import Model
 from trainer.options import AlignOptions, DistillOptions
 from trainer.published.exporting import export_encoder
@@ -138,6 +141,24 @@ def test_points_that_are_dropped_are_missing(generator):
     assert changes.source is not None
     left = ops.first_in_place(augment(points, changes)).sum(1).tolist()
     assert left == [len(set(row.tolist())) for row in changes.source] and max(left) < P
+
+
+def test_repeats_are_dropped_with_their_originals(generator):
+    points = blocks(clouds(generator, (9, P)), 0)
+    first = [[next(j for j in range(P) if (row[j] == row[i]).all()) for i in range(P)] for row in points]
+    assert ops.originals(points).tolist() == first
+    places = []
+    for _ in range(3):  # the share that is dropped is random
+        changes = draw(AugmentOptions(drop=0.9), 2, P, generator)
+        both = together(changes, points)
+        assert changes.source is not None and both.source is not None
+        drawn, left = set(changes.source[0].tolist()), set(both.source[0].tolist())
+        assert left == {i for i in range(P) if first[0][i] in drawn}
+        places.append(len({first[0][i] for i in left}))
+        assert torch.equal(both.source[1], changes.source[1])  # nothing repeats
+    assert min(places) < 9
+    none = draw(AugmentOptions(drop=0.0), 2, P, generator)
+    assert together(none, points) is none
 
 
 # ------------------------------------------------------------------------------------------------------- nothing changes ...
@@ -338,6 +359,65 @@ def test_every_family_is_tested_here():
     assert {catalog.ENCODERS[name] for name in ENCODERS} == set(catalog.ENCODERS.values())
 
 
+# --------------------------------------------------------------------------------------------------------------- two ranks
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+import torch.distributed
+from tests.trainer import test_missing
+from trainer.distributed import Ranks
+torch.distributed.init_process_group("gloo")
+ranks = Ranks(device=torch.device("cpu"), rank=torch.distributed.get_rank(), count=2)
+found = test_missing.steps(ranks)
+if ranks.first:
+    torch.save(found, Path(sys.argv[1]) / "two.pt")
+torch.distributed.destroy_process_group()
+"""
+
+
+def steps(ranks: Ranks) -> dict[str, dict[str, Tensor]]:
+    """Losses and gradients of a step of several stages, by the name of stage and encoder. The second half of the batch lacks groups, and
+    the first does not."""
+    found = {}
+    own = ranks.share(B)
+    builds = {"stage 1": align, "stage 2": student, "hidden": functools.partial(student, masked_only=True, standardise_targets=True)}
+    for about, build in builds.items():
+        for name in ("pointmae-tiny", "pointm2ae-tiny", "pointmamba-tiny"):
+            torch.manual_seed(0)
+            stage = build(name)
+            for module in stage.modules():
+                if isinstance(module, DropPath):
+                    module.rate = 0.0  # it is drawn by each rank for itself
+            numbers = torch.Generator().manual_seed(0)
+            whole = batch_of(blocks(clouds(numbers, (P, P, 9, 5)), 0), numbers)
+            batch = Batch(**{f.name: part(getattr(whole, f.name), own) for f in dataclasses.fields(whole)})
+            model = replicated(stage, ranks)  # it has to live until the backward pass
+            losses = model(batch, stage.draw(B, numbers).rows(own.start, own.stop))
+            losses["loss"].backward()
+            kept = {key: ranks.mean(loss.detach().clone()) for key, loss in losses.items()}
+            found[f"{about} of {name}"] = kept | {key: p.grad for key, p in stage.named_parameters() if p.grad is not None}
+    return found
+
+
+def part(values: object, own: slice) -> object:
+    if isinstance(values, dict):
+        return {key: value[own] for key, value in values.items()}
+    return values[own] if isinstance(values, Tensor) else values
+
+
+def test_two_ranks_of_which_one_lacks_no_group_train_as_one_process(tmp_path):
+    code, errors = two_ranks(tmp_path, tmp_path, program=PROGRAM)
+    assert code == 0, errors
+    one, two = steps(Ranks(device=torch.device("cpu"))), torch.load(tmp_path / "two.pt")
+    for about, here in one.items():
+        assert here.keys() == two[about].keys() and "reconstruction" in here
+        for key, value in here.items():
+            near_by = {"rtol": 1e-4, "atol": 1e-5} if value.dim() == 0 and "." not in key else {"rtol": 1e-3, "atol": 2e-3}
+            torch.testing.assert_close(two[about][key], value, **near_by, msg=lambda text, at=(about, key): f"{at}: {text}")
+
+
 # ------------------------------------------------------------------------------------------------------------ whole runs
 
 
@@ -385,9 +465,22 @@ def test_online_and_cached_guides_agree_on_what_is_missing(few, masked, tmp_path
     # Tasks run on it; the shapes with few points count as all others do.
     options = dataclasses.replace(tasks.task("svm").SMOKE, train_split="all", test_split="all")
     result = tasks.evaluate("svm", checkpoint.load(tmp_path / "true"), store.open_cache(few), options)
-    assert "44 of 58 test shapes have fewer points than a block, and no others are given (encoder.missing=mask)" in result.scores.notes
+    told = (
+        "44 of 58 test shapes have fewer points than a block: the encoder leaves out the points that repeat others (encoder.missing=mask)"
+    )
+    assert told in result.scores.notes
     told = {metric.name: metric.shapes for metric in result.scores.metrics}
     assert told["accuracy of 0-31 points"] == 44 and told["accuracy of 32-127 points"] == 14
+
+
+def test_what_does_not_fit_is_refused_before_the_first_step(few, tmp_path):
+    with pytest.raises(UserError, match=r"compile=true does not fit encoder\.missing=mask"):
+        train(config_of("align", "encoder.missing=mask", "compile=true"), [few], tmp_path / "no", device="cpu")
+    for more in (("align", "align.local_weight=1"), ("distill", "distill.tokens=dense", "augment.drop=0")):
+        with pytest.raises(UserError, match=r"4 of the selected shapes have fewer points than a block\. Their patch features"):
+            check_masked(config_of(*more, "encoder.missing=mask"), 4)
+        check_masked(config_of(*more, "encoder.missing=mask"), 0)
+        check_masked(config_of(*more), 4)
 
 
 def test_tokens_of_a_cloud_tell_which_groups_there_are(masked, generator):
@@ -404,3 +497,12 @@ def test_an_exported_model_would_not_leave_points_out(masked, tmp_path):
         graphs.write(masked, tmp_path / "model.onnx")
     with pytest.raises(UserError, match="authors' code cannot leave out points"):
         export_encoder(masked, tmp_path / "model.safetensors")
+
+
+def test_a_run_without_steps_has_the_same_weights_and_repeats_points(few, masked, tmp_path):
+    """This is what the refusals above advise."""
+    train(config_of("align", "encoder.missing=repeat", "optim.epochs=0"), [few], tmp_path / "again", init=masked, device="cpu")
+    again, before = (checkpoint.load(run).model for run in (tmp_path / "again", masked))
+    assert protocol.missing(again.encoder) == "repeat"
+    assert all(torch.equal(value, before.state_dict()[key]) for key, value in again.state_dict().items())
+    protocol.refuse_masked(again.encoder, "a graph")

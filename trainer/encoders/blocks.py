@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from cache_schema.errors import UserError
 from trainer import ops
+from trainer.distributed import share
 from trainer.encoders.pooled import linear_max
 from trainer.encoders.protocol import EncoderSettings, Level, Missing, Site
 
@@ -138,6 +139,18 @@ def _some_missing(real: Tensor) -> Tensor | None:
     """The same [B, N] bool; None if all of it is true, so that nothing is computed otherwise than without a mask. A compiled graph cannot
     look at values, and always gets the mask."""
     return None if not torch.compiler.is_compiling() and bool(real.all()) else real
+
+
+def chamfer(predicted: Tensor, true: Tensor, which: Tensor | None, missing: Missing) -> Tensor:
+    """`ops.chamfer` of predicted and true members of groups, [B, G, N, 3] and [B, G, M, 3], over the groups that count, [B, G] bool.
+
+    If some may be missing, ranks have different numbers of groups that count, and the mean over the ranks' results is that over all their
+    groups. Whether any is missing must not decide that: all ranks have to take part.
+    """
+    found = ops.chamfer(predicted, true, which)
+    if missing == "repeat":
+        return found
+    return found * share(torch.ones(predicted.shape[:2], dtype=torch.bool, device=predicted.device) if which is None else which)
 
 
 def thirds(depth: int) -> tuple[int, int, int]:

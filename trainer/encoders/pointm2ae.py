@@ -31,6 +31,7 @@ from trainer.batch import Tensors
 from trainer.encoders.blocks import (
     PatchEmbed,
     Transformer,
+    chamfer,
     check_sizes,
     cleared,
     grouped,
@@ -305,6 +306,7 @@ class Propagation(nn.Module):
     def __init__(self, config: PointM2AEConfig, depth: int, heads: int, drop_path: float) -> None:
         super().__init__()
         _, middle, coarse = config.widths
+        self.missing = config.missing
         # The rate of drop path rises over both Transformers, as over a single one.
         step = drop_path / (2 * depth - 1)
         self.mask_token = nn.Parameter(torch.empty(1, 1, coarse))
@@ -343,7 +345,7 @@ class Propagation(nn.Module):
         decoded = self.middle(fused, self.middle_positions(middle.centres), keys(middle.real))
         predicted = self.head(self.norm(decoded)).unflatten(-1, (-1, 3))  # [B, G, K of the finest level, 3]
         # The loss counts only hidden groups: visible groups could be copied.
-        return ops.chamfer(predicted, middle.groups, out if middle.real is None else out & middle.real)
+        return chamfer(predicted, middle.groups, out if middle.real is None else out & middle.real, self.missing)
 
     def _fused(self, both: Tensor) -> Tensor:
         """The two kinds of tokens of the middle level [B, G, C], mixed, [B, G, D]."""

@@ -28,7 +28,7 @@ from cache_schema.errors import UserError
 from cache_schema.spec import added
 from trainer import ops
 from trainer.encoders import mamba_cpu
-from trainer.encoders.blocks import DropPath, PatchEmbed, check_sizes, cleared, grouped, initialise, on_rows, position_mlp, thirds
+from trainer.encoders.blocks import DropPath, PatchEmbed, chamfer, check_sizes, cleared, grouped, initialise, on_rows, position_mlp, thirds
 from trainer.encoders.names import from_names, to_names
 from trainer.encoders.protocol import Encoded, Level, Missing, Patches, Scale, Site, refuse_masked
 from trainer.encoders.scan import selective_scan
@@ -389,6 +389,7 @@ class SerialReconstruction(nn.Module):
 
     def __init__(self, config: PointMambaConfig, depth: int, drop_path: float) -> None:
         super().__init__()
+        self.missing = config.missing
         self.mask_token = nn.Parameter(torch.empty(1, 1, config.dim))
         self.positions = position_mlp(config.dim)
         self.decoder = Mamba(config, depth, drop_path)
@@ -420,7 +421,7 @@ class SerialReconstruction(nn.Module):
         masked = ops.gather(read, rows.argsort(-1)[:, -count:])  # [B, Gh, D]
         predicted = self.head(masked).unflatten(-1, (-1, 3))  # [B, Gh, K, 3]
         true = ops.gather(level.groups[..., :3].flatten(2), hidden).unflatten(2, (-1, 3))  # [B, Gh, K, 3]
-        return ops.chamfer(predicted, true, None if real is None else real[:, -count:])
+        return chamfer(predicted, true, None if real is None else real[:, -count:], self.missing)
 
 
 def initialise_mamba(module: nn.Module) -> None:
