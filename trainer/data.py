@@ -717,12 +717,18 @@ def _described(part: Part, teachers: Iterable[str]) -> str:
     `teachers`: those of the run."""
     mixed = ", ".join(f"{captions.name}{_kinds_in(captions)} {100 * captions.share:.3g} %" for captions in part.captions)
     mix = f", captions {mixed}" if len(part.captions) > 1 or any(captions.kinds for captions in part.captions) else ""
-    cut = "".join(f", {record.cut} of {product} cut" for product, record in part.used.items() if record.cut)
+    cut = "".join(f", {record.cut} of {product} {_shortened(part, record)}" for product, record in part.used.items() if record.cut)
     lack = "".join(f", {count} without {product}" for product, count in part.lacking.items() if count)
     unsplit = f" ({part.unsplit} are in no split and are left out)" if part.unsplit else ""
     absent = ", ".join(name for name in teachers if name not in part.teachers)
     none = f", nothing by {absent}" if absent else ""
     return f"{part.cache.address}: {len(part.rows)} of {part.cache.manifest.count} shapes{unsplit}{mix}{cut}{none}{lack}"
+
+
+def _shortened(part: Part, record: Record) -> str:
+    """What became of texts that are longer than their teacher reads. Wrong ones are not embedded."""
+    (captions,) = products.select(part.cache.records(), products.CAPTIONS, captions=products.parts(record)["captions"])
+    return "left out" if isinstance(captions.spec, CaptionSpec) and captions.spec.wrong else "cut"
 
 
 def _kinds_in(captions: Captions) -> str:
