@@ -8,9 +8,10 @@ import pytest
 from cache_schema import products, spec, store, synthetic, validate
 from cache_schema.copy import copy
 from cache_schema.errors import UserError
+from cache_schema.files import exclusive
 from cache_schema.merging import lineage
 from cache_schema.selection import Selection
-from cache_schema.spec import GuideSpec, LabelSet, PointSpec
+from cache_schema.spec import CUT, GuideSpec, LabelSet, PointSpec
 from tests.boxes import contents
 
 GUIDE = GuideSpec(name="g", encoder="e", weights="w", tokens=4, dim=8, blocks=2)
@@ -115,6 +116,19 @@ def test_two_caches_become_one_and_again_a_part_of_it(one, two, tmp_path):
 def fitting(cache, classes):
     """Rows of some classes."""
     return np.array([row for row, label in enumerate(cache.column("label")) if cache.manifest.classes[label] in classes])
+
+
+def test_texts_that_were_cut_are_counted_in_copies_of_all_shapes(one, two, tmp_path):
+    name, made = next(name for name in one.products() if name.startswith("text/")), []
+    for cache, cut in ((one, 5), (two, 2)):
+        made.append(copy(cache.path, tmp_path / f"{cut}.zarr", names=(name,)).cache)
+        record = made[-1].record(name)
+        with exclusive(made[-1].path):
+            made[-1].rewrite_record(dataclasses.replace(record, made_by=(*record.made_by, (CUT, str(cut)))))
+    first, second = (cache.path for cache in made)
+    assert copy(first, tmp_path / "both.zarr", also=(second,)).cache.record(name).cut == 7
+    assert copy(first, tmp_path / "part.zarr", where=Selection.parse("split=test")).cache.record(name).cut is None
+    assert copy(first, tmp_path / "half.zarr", also=(copy(two.path, tmp_path / "no.zarr").cache.path,)).cache.record(name).cut is None
 
 
 def test_a_copy_that_was_stopped_goes_on_unless_an_original_has_changed(one, two, tmp_path):

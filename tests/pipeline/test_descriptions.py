@@ -63,13 +63,16 @@ def told(spec, statement, variety=NOTHING, key="one"):
 
 
 def test_english():
-    assert [plural(one) for one in ("leg", "shelf", "cross", "box", "bench", "brush")] == [
+    assert [plural(one) for one in ("leg", "shelf", "cross", "box", "bench", "brush", "battery", "tray", "Battery")] == [
         "legs",
         "shelves",
         "crosses",
         "boxes",
         "benches",
         "brushes",
+        "batteries",
+        "trays",
+        "Batteries",
     ]
     assert (with_article("oval table"), with_article("stairs"), several(1, "lid"), several(6, "drawer"), several(7, "drawer")) == (
         "an oval table",
@@ -79,6 +82,22 @@ def test_english():
         "many drawers",
     )
     assert (listed(["a"]), listed(["a", "b", "c"]), adjective("wood"), adjective("metal")) == ("a", "a, b and c", "wooden", "metal")
+
+
+def test_words_of_other_sources_are_english_too():
+    assert (with_article("Airplane"), with_article("")) == ("an Airplane", "")
+    for wrong in ({"noun": " ", "count": 1}, {"noun": "leg", "count": 0}):
+        with pytest.raises(UserError, match="needs a noun and a count of 1 or more"):
+            Sort(**wrong)
+
+
+def test_a_wrong_text_that_does_not_fit_into_its_cell_is_none():
+    parts = tuple(Sort(noun=f"very long name of a part of the rack that somebody has written down as {i}", count=3) for i in range(3))
+    rack = Statement(name="rack", color="red", parts=parts)
+    others = Variety(colors=("red", "blue"), counts=tuple((part.noun, (3, 4)) for part in parts))
+    for number in range(8):
+        assert set(told(WRONG, rack, others, key=f"rack/{number}").values()) == {""}
+    assert told(WRONG, dataclasses.replace(rack, parts=()), others)["color"].endswith("a blue rack")
 
 
 def test_a_shape_is_told_in_three_lengths():

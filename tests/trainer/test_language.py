@@ -32,7 +32,7 @@ TEXTS = {"templates": 0.0, "captions": ("told",)}
 @pytest.fixture(scope="module")
 def words(tmp_path_factory):
     """60 shapes with the captions `synthetic`; `told` in three kinds, of which every third shape lacks the sentence and every fourth all;
-    and `wrong` in two kinds, of which every fifth shape lacks the first."""
+    `wrong` in two kinds, of which every fifth shape lacks the first; and `tagged` in one."""
     points = PointSpec(count=64, blocks=2, ordered=32)
     cache = synthetic.write(tmp_path_factory.mktemp("words") / "words.zarr", shapes=60, shard=16, points=points, labels=LABELS)
     rng = np.random.default_rng(7)
@@ -53,6 +53,7 @@ def words(tmp_path_factory):
 
     add("told", KINDS, lambda row, kind: row % 4 == 0 or (row % 3 == 0 and kind == "sentence"))
     add("wrong", WRONG, lambda row, kind: row % 5 == 0 and kind == "count", wrong=True)
+    add("tagged", ("tags",), lambda row, kind: False)
     return cache.path
 
 
@@ -97,13 +98,37 @@ def test_several_texts_of_a_shape_are_of_different_kinds_where_it_has_them(words
             assert sorted(kinds) == sorted(KINDS)
 
 
+@pytest.mark.parametrize("templates", [0.0, 0.4])
+def test_texts_by_one_of_two_captioners_are_of_different_kinds_too(words, templates):
+    mixed = {"captions": ("synthetic", "told"), "caption_weights": (1, 2), "templates": templates}
+    data, one, numbers = opened(words, batch=40, views=4, **mixed), opened(words, batch=40, **mixed), set()
+    for number in range(6):
+        first, seen, _ = data._drawn(number, slice(None))
+        alone = one._drawn(number, slice(None))[0]
+        assert all(np.array_equal(*(getattr(d, name) for d in (first, alone))) for name in ("captioner", "caption", "template"))
+        columns = (getattr(seen, name).reshape(-1, 4) for name in ("row", "captioner", "caption", "template"))
+        for row, captioner, caption, template in zip(*columns, strict=True):
+            kinds = caption[(captioner == 1) & (template < 0)].tolist()
+            there = 0 if row[0] % 4 == 0 else 3 - (row[0] % 3 == 0)
+            assert len(set(kinds)) == min(there, len(kinds)), "one comes twice only after each came once"
+            numbers.add(len(kinds))
+    assert {2, 3} <= numbers
+
+
+def test_captions_without_the_kinds_asked_for_are_left_out_if_others_have_them(words):
+    both = opened(words, batch=40, templates=0.0, captions=("tagged", "told"), caption_weights=(3, 1), caption_kinds=("name",))
+    only = opened(words, batch=40, **TEXTS, caption_kinds=("name",))
+    assert same(both.batch(0), only.batch(0)) and [c.share for c in both.parts[0].captions] == [1.0]
+    assert "captions told (name) 100 %, nothing of tagged, which has none of the kinds asked for" in str(both)
+
+
 def test_kinds_choose_nothing_of_captions_without_kinds(words):
     both = opened(words, batch=40, templates=0.0, captions=("synthetic", "told"), caption_kinds=("name",))
     keys = {c.name: c for c in both.parts[0].captions}
     assert keys["synthetic"].drawn == (0,) and keys["told"].drawn == (0,)
     plain, other = (opened(words, batch=40, templates=0.0, captions=("synthetic",)).batch(n) for n in (0, 0))
     assert same(plain, other)
-    assert captions.chosen(store.open_cache(words), ()) == ["synthetic", "told"], "none that is wrong on purpose"
+    assert captions.chosen(store.open_cache(words), ()) == ["synthetic", "tagged", "told"], "none that is wrong on purpose"
 
 
 @pytest.mark.parametrize(
