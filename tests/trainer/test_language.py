@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from cache_schema import layout, store, synthetic
 from cache_schema.errors import UserError
-from cache_schema.spec import LACKING, CaptionSpec, PointSpec, Record
+from cache_schema.spec import CUT, LACKING, CaptionSpec, PointSpec, Record
 from tests.trainer.conftest import LABELS, config_of
 from tests.trainer.test_align import CLIP, EVERYONE, STATISTICS, B, D, batch, generator, summary  # noqa: F401
 from tests.trainer.test_data import TEACHERS, A, opened, same
@@ -47,7 +47,7 @@ def words(tmp_path_factory):
         embedded = np.where(there[..., None], rng.standard_normal((60, len(kinds), 32)), 0).astype(np.float16)
         lost = ((LACKING, str(count)),) if (count := int((~there.any(axis=1)).sum())) else ()
         captioned = Record(product=f"captions/{name}", kind="captions", spec=made, per_shape=1, inputs=(), made_by=lost)
-        text = Record(product=f"text/{name}/random-a", kind="text", spec=A, per_shape=len(kinds), inputs=(), made_by=lost)
+        text = Record(product=f"text/{name}/random-a", kind="text", spec=A, per_shape=len(kinds), inputs=(), made_by=(*lost, (CUT, "3")))
         values = {f"captions/{name}/text": cells, f"captions/{name}/score": np.zeros((60, 1, len(kinds)), np.float32)}
         synthetic.fill(cache, {captioned: values, text: {text.product: embedded}})
 
@@ -185,6 +185,10 @@ def test_wrong_texts_are_those_of_the_shape_and_change_nothing_else(words):
     assert "wrong texts of each shape: wrong (count, part)" in str(hard)
     reads = {rows.node.path: list(found) for _, rows, found in hard.reads(3)}
     assert reads["text/wrong/random-a"] == two.index.tolist()
+
+
+def test_texts_that_are_too_long_are_cut_and_wrong_ones_left_out(words):
+    assert ", 3 of text/told/random-a cut, 3 of text/wrong/random-a left out" in str(opened(words, batch=40, **TEXTS, hard="wrong"))
 
 
 def test_a_wrong_text_that_is_drawn_as_a_right_one_is_none(words, monkeypatch):
