@@ -286,10 +286,9 @@ class Part:
         kinds = config.caption_kinds
         specs = {name: _spec(CaptionSpec, self.cache.record(products.CAPTIONS.product(version, captions=name))) for name in shares}
         unasked = tuple(name for name, spec in specs.items() if not captions.drawn_of(spec, kinds))
-        if len(unasked) < len(shares):  # otherwise there is nothing to draw, which `captions.opened` refuses
-            self.unasked = unasked
-            whole = sum(share for name, share in shares.items() if name not in unasked)
-            shares = {name: share / whole for name, share in shares.items() if name not in unasked} if unasked else shares
+        if unasked and len(unasked) < len(shares):  # otherwise there is nothing to draw, which `captions.opened` refuses
+            self.unasked, asked = unasked, [name for name in shares if name not in unasked]
+            shares = dict(zip(asked, captions.shares([shares[name] for name in asked], len(asked)), strict=True))
         said = {name: self._use(products.CAPTIONS.product(version, captions=name)) for name in shares}
         for teacher in (name for name, spec in self.teachers.items() if spec.text):
             self._check_embedded(list(shares), teacher)
