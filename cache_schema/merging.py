@@ -23,7 +23,7 @@ from cache_schema.lacking import counted, uncounted
 from cache_schema.layout import ArraySpec, ShardFile
 from cache_schema.records import differences
 from cache_schema.selection import ALL, COLUMNS, UNASKED, UNFINISHED, Selection, chosen_products, names_of
-from cache_schema.spec import Manifest, Record, SourceSpec, did_you_mean, short
+from cache_schema.spec import CUT, Manifest, Record, SourceSpec, did_you_mean, short
 from cache_schema.store import Cache
 
 SOME: Final = 5
@@ -247,16 +247,20 @@ def _records(originals: Sequence[Cache], names: Sequence[str], manifest: Manifes
             else:
                 left[name] = f"is not finished in {other.path}"
                 del made[name]
-    return {record.product: record for record in products.in_order(_new(first, records) for records in made.values())}, left
+    whole = manifest.count == sum(original.manifest.count for original in originals)
+    return {record.product: record for record in products.in_order(_new(first, records, whole=whole) for records in made.values())}, left
 
 
-def _new(first: Cache, records: Sequence[Record]) -> Record:
+def _new(first: Cache, records: Sequence[Record], *, whole: bool) -> Record:
     """Return the record that a product gets in the copy. If other software made it in another cache, it says so.
 
-    How many of the copied shapes lack something is counted at the end: it is not what any of the originals says."""
+    How many of the copied shapes lack something is counted at the end. How many texts were cut only a teacher can count: it is known if the
+    `whole` of all caches is copied and each of them knows it."""
     record, made_by = records[0], uncounted(records[0])
     more = {(f"also {name}", value) for other in records[1:] for name, value in set(uncounted(other)) - set(made_by)}
-    return dataclasses.replace(record, complete=False, content="", before=(), made_by=(*made_by, *sorted(more)))
+    cut = [one.cut for one in records if one.cut is not None]
+    known = [(CUT, str(sum(cut)))] if whole and len(cut) == len(records) else []
+    return dataclasses.replace(record, complete=False, content="", before=(), made_by=(*made_by, *sorted(more), *known))
 
 
 def _refuse_other(first: Cache, record: Record, other: Cache, theirs: Record) -> None:

@@ -82,9 +82,9 @@ def complete(work: Work, records: Sequence[Record], task: Task, config: BuildCon
     changed = {record.product for record in made}
     for record in records:
         counted_in = lacking.counted(cache, now[record.product])
-        cache.finish(
-            lengths.measured(work, counted_in) if record.product in changed else counted_in
-        )  # a product that was complete before is compared with its digest
+        # A kill may have come after the last shard and before the count. What was complete before is compared with its digest.
+        again_counted = record.product in changed or not record.complete
+        cache.finish(lengths.measured(work, counted_in) if again_counted else counted_in)
     _remind_of_guides(work, now.values())
     return found
 

@@ -135,7 +135,9 @@ def describe(record: spec.Record) -> str:
         case spec.TeacherSpec() as t if t.imported:
             return f"imported, told to be of {t.model}: not computed here{_brought(record)}"
         case spec.TeacherSpec() as t:
-            cut = f", {record.cut} texts cut" if record.cut else ""
+            cut = f", {record.cut} texts longer than it reads" if record.cut else ""
+            if products.of(record) is products.TEXT and record.cut is None:
+                cut = ", texts cut: not counted"
             return f"{t.backend}:{t.model}{f'@{t.revision[:12]}' if t.revision else ''} weights {t.weights[:12]} {t.precision}{cut}"
         case spec.CaptionSpec() as c if c.imported:
             return f"imported texts by {c.model}, up to {c.samples} per {c.per}{_brought(record)}"

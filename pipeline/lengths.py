@@ -34,6 +34,8 @@ def measured(work: Work, record: Record) -> Record:
     (captions,) = products.select(cache.records(), products.CAPTIONS, captions=products.parts(record)["captions"])
     assert isinstance(captions.spec, CaptionSpec)
     ok, total, cut = cache.ok(), 0, 0
+    if int(ok.sum()) * record.per_shape > REMEMBERED:  # this takes a while
+        work.terminal.say(f"counting the texts of {captions.product} that are longer than {record.spec.name} reads")
     for shard, cells in cache.column_shards(cache.arrays(captions)[0].path):
         rows = cache.manifest.rows(shard)
         said = texts(cells[ok[rows.start : rows.stop]][:, :, : captions.spec.keep].reshape(-1, cells.shape[-1]))
@@ -47,6 +49,7 @@ def measured(work: Work, record: Record) -> Record:
         total += int(count.sum())
         cut += int(sum(number for text, number in zip(found.tolist(), count.tolist(), strict=True) if known[text]))
     if cut:
-        work.terminal.say(f"Note: {cut} of {total} texts of {captions.product} are longer than {record.spec.name} reads; it cuts them")
+        whole = "they are left out" if captions.spec.wrong else "it cuts them"
+        work.terminal.say(f"Note: {cut} of {total} texts of {captions.product} are longer than {record.spec.name} reads; {whole}")
     kept = [pair for pair in record.made_by if pair[0] != CUT]
     return dataclasses.replace(record, made_by=(*kept, (CUT, str(cut))))

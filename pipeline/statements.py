@@ -9,6 +9,7 @@ A source that knows more than classes has a `StatingReader`; of all others a sha
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from cache_schema.errors import UserError
 from pipeline.labels import readable
 from pipeline.sources.catalog import Entry, Reader
 
@@ -25,6 +26,10 @@ class Sort:
     """Their colour; empty if it is not stated, or that of the whole."""
     material: str = ""
     """Their substance; empty as `color`."""
+
+    def __post_init__(self) -> None:
+        if not self.noun.strip() or self.count < 1:
+            raise UserError(f"a sort of parts needs a noun and a count of 1 or more, got {self.noun!r} and {self.count}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,17 +22,19 @@ def counted(count: int) -> str:
 
 
 def plural(noun: str) -> str:
-    """Return the plural of a noun. Only `shelf` is irregular."""
+    """Return the plural of a noun. Of irregular ones it knows `shelf` alone."""
     if noun.endswith("shelf"):
         return noun[:-1] + "ves"
+    if noun.endswith("y") and noun[-2:-1].lower() not in set("aeiou") | {""}:
+        return noun[:-1] + "ies"
     return noun + ("es" if noun.endswith(("s", "x", "ch", "sh")) else "s")
 
 
 def with_article(words: str) -> str:
     """Put `a` or `an` before some words, but not before `stairs`."""
-    if words.split()[0] == "stairs":
+    if not words.strip() or words.split()[0] == "stairs":
         return words
-    return ("an " if words[0] in "aeiou" else "a ") + words
+    return ("an " if words.lstrip()[0].lower() in "aeiou" else "a ") + words
 
 
 def several(count: int, words: str) -> str:

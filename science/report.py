@@ -27,6 +27,8 @@ MARKS: Final = (" ▼", " ▲")
 """Marks of a row that is significantly below or above the one that it is compared with (`Row.against`)."""
 TRAINED: Final = " †"
 """Mark of a row that was trained on a collection, beside its scores on it."""
+STATED: Final = " ‡"
+"""Mark of a row whose texts state, of the shapes that it is trained on, what a collection asks."""
 TITLES: Final[dict[str, str]] = {
     "main": "The main rows",
     "recipes": "Recipes for shapes that the teachers do not know",
@@ -58,11 +60,20 @@ def gathered(study: "Study") -> dict[str, Any]:
         "settings": study.settings,
         "hours": round(study.hours(), 2),
         "rows": {
-            name: {"about": row.about, "group": row.group, "epochs": study.epochs(name), "against": row.against, "also": list(row.also)}
+            name: {
+                "about": row.about,
+                "group": row.group,
+                "epochs": study.epochs(name),
+                "against": row.against,
+                "also": list(row.also),
+                "captions": list(row.captions),
+            }
             for name, row in ROWS.items()
         },
         "tests": {name: {"about": one.about, "collection": one.collection} for name, one in TESTS.items()},
-        "collections": {name: {"about": one.about, "use": one.use, "note": one.note} for name, one in COLLECTIONS.items()},
+        "collections": {
+            name: {"about": one.about, "use": one.use, "note": one.note, "stated": list(one.stated)} for name, one in COLLECTIONS.items()
+        },
         "ceilings": ceilings,
         "numbers": [{key: value for key, value in one.items() if key != "file"} for one in numbers],
         "comparisons": found,
@@ -157,7 +168,7 @@ def _table(data: dict[str, Any], group: str, rows: Sequence[str], tests: Sequenc
     shown = [row for row in every if any(by[row, test] for test in tests)]
     for row in shown:
         about = data["rows"][row]
-        name = row + TRAINED * bool(own & set(about["also"]))
+        name = row + TRAINED * bool(own & set(about["also"])) + STATED * _stated(data, row, own)
         cells = [cell(by[row, test], marks.get((row, test), "")) for test in tests]
         against = about["against"] if row in rows else ""
         lines.append(f"| {name} | {about['about']} | {about['epochs']} | {against} | {' | '.join(cells)} |")
@@ -170,12 +181,20 @@ def _table(data: dict[str, Any], group: str, rows: Sequence[str], tests: Sequenc
         if any(own & set(data["rows"][row]["also"]) for row in shown)
         else []
     )
+    if any(_stated(data, row, own) for row in shown):
+        said.append(f"{STATED.strip()} The texts of this row state what is asked here, of the shapes that it is trained on.")
     reasons: dict[tuple[str, str], list[str]] = {}
     for one in data["not_compared"]:
         if one["group"] == group and one["test"] in tests:
             reasons.setdefault((one["test"].partition(" ")[2], one["reason"]), []).append(f"{one['row']} with {one['against']}")
     said += [f"{test}, {'; '.join(pairs)}: {reason}." for (test, reason), pairs in reasons.items()]
     return "\n".join(lines) + "\n" + "".join(f"\n{one}\n" for one in said)
+
+
+def _stated(data: dict[str, Any], row: str, collections: set[str]) -> bool:
+    """Whether captions of a row state what one of these collections asks. A study that was written earlier does not tell."""
+    stated = {name for one in collections for name in data["collections"][one].get("stated", ())}
+    return bool(stated & set(data["rows"][row].get("captions", ())))
 
 
 def _values(data: dict[str, Any], row: str, test: str) -> list[float]:

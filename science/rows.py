@@ -372,7 +372,7 @@ ROWS: Final[dict[str, Row]] = {
     ),
     "three lengths, one view": Row(
         group="language",
-        about="stage 1 with a name, a sentence and a paragraph of what is stated, beside the captions",
+        about="stage 1 with a name, a sentence and a paragraph of what is stated (also design, material, drawers), beside the captions",
         stage="align",
         settings=(THREE, LENGTHS),
         captions=(STATED,),
@@ -380,7 +380,7 @@ ROWS: Final[dict[str, Row]] = {
     ),
     "three lengths": Row(
         group="language",
-        about="both: four views, and texts of three lengths beside the captions",
+        about="both: four views, and texts of three lengths (also of design, material, drawers) beside the captions",
         stage="align",
         settings=(THREE, LENGTHS, "data.views=4"),
         captions=(STATED,),
@@ -388,7 +388,7 @@ ROWS: Final[dict[str, Row]] = {
     ),
     "three lengths, texts alone": Row(
         group="language",
-        about="the same without class names; only an equal text of another shape is right, too",
+        about="the same texts (also of design, material, drawers) without class names; only an equal text of another shape is right, too",
         stage="align",
         settings=(THREE, LENGTHS, "data.views=4", *TOLD_APART),
         captions=(STATED,),
@@ -396,7 +396,7 @@ ROWS: Final[dict[str, Row]] = {
     ),
     "hard prompts": Row(
         group="language",
-        about="and a sentence with a part that the shape lacks as a wrong answer",
+        about="these texts, and a sentence with a part that the shape lacks as a wrong answer",
         stage="align",
         settings=(THREE, LENGTHS, "data.views=4", *TOLD_APART, f"data.hard={WRONG}", "data.hard_kinds=part"),
         captions=(STATED, WRONG),
@@ -404,7 +404,7 @@ ROWS: Final[dict[str, Row]] = {
     ),
     "hard prompts, all": Row(
         group="language",
-        about="also with another colour, material and number, of which the points or the teachers show little",
+        about="these texts, and sentences with another colour, material and number, of which the points or the teachers show little",
         stage="align",
         settings=(THREE, LENGTHS, "data.views=4", *TOLD_APART, f"data.hard={WRONG}"),
         captions=(STATED, WRONG),

@@ -54,6 +54,8 @@ class Collection:
     """`final`: it is scored once, when nothing is chosen any more (`held_out.md`)."""
     note: str = ""
     """What a reader of its numbers must know."""
+    stated: tuple[str, ...] = ()
+    """Captioners that state what is asked here. Rows with their texts were taught it, of other shapes."""
     tested: bool = True
     """Whether rows are tested on it. Otherwise it is only trained on."""
 
@@ -63,6 +65,8 @@ def _kinds(names: str | tuple[str, ...]) -> str:
     return f"source.classes={','.join(kinds)}"
 
 
+DESCRIPTIONS: Final = ("descriptions", "wrong-descriptions")
+"""Captioners whose texts name design, material and numbers of parts."""
 COLLECTIONS: Final[dict[str, Collection]] = {
     LEARN: Collection(
         about="unseen starter shapes of the 35 kinds of pre-training",
@@ -96,17 +100,20 @@ COLLECTIONS: Final[dict[str, Collection]] = {
         about=f"designs within a kind: {len(DESIGNED)} kinds of starter shapes, such as folding, swivel and tubular chairs",
         location="starter",
         settings=(*LIGHT, OTHERS, _kinds(DESIGNED), f"source.count={EACH * len(DESIGNED)}", "source.label=design"),
+        stated=DESCRIPTIONS,
     ),
     "materials": Collection(
         about="the material of starter shapes of the 35 kinds of pre-training that have colours",
         location="starter",
         settings=(*LIGHT, OTHERS, _kinds(SEEN), f"source.count={EACH * 15}", "source.label=material"),
+        stated=DESCRIPTIONS,
         note="encoders see points without colours: they can tell a material by the form alone, the teachers also by the colour",
     ),
     "drawers": Collection(
         about="how many drawers a desk, dresser or night stand has",
         location="starter",
         settings=(*LIGHT, OTHERS, _kinds(DRAWERS), f"source.count={EACH * 10}", "source.label=count:drawer"),
+        stated=DESCRIPTIONS,
     ),
     "forms": Collection(
         about="bodies without names, made by random rules",

@@ -3,7 +3,7 @@
     python science/wrong.py shapes.zarr                # a table of every teacher and every kind of wrong text
 
 The cache has `descriptions` and `wrong-descriptions`. For each kind: the number of shapes that have such a text, its mean cosine to the
-right sentence, and the share of shapes whose pictures, on average, are nearer to the right one (chance is 50 %).
+right sentence, and the share of shapes whose pictures, on average, are nearer to the right one, with its 95 % interval (chance is 50 %).
 """
 
 import argparse
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema import products
+from cache_schema.intervals import wilson
 from cache_schema.spec import CaptionSpec
 from cache_schema.store import Cache, open_cache
 
@@ -49,7 +50,11 @@ def main() -> None:
     parser.add_argument("--wrong", default="wrong-descriptions", help="captions that are wrong on purpose")
     arguments = parser.parse_args()
     for teacher, kind, shapes, cosine, share in table(open_cache(arguments.cache), arguments.right, arguments.wrong):
-        print(f"{teacher:20} {kind:10} {shapes:6} shapes  cosine {cosine:.3f}  pictures nearer to the right text {share:.1%}")
+        low, high = wilson(100 * share, shapes)
+        print(
+            f"{teacher:20} {kind:10} {shapes:6} shapes  cosine {cosine:.3f}  pictures nearer to the right text {share:.1%} "
+            f"({low:.1f} % to {high:.1f} %)"
+        )
 
 
 if __name__ == "__main__":

@@ -349,3 +349,20 @@ def test_missing_files_are_told_in_a_line(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["page.py", str(tmp_path / "study.json")])
     with pytest.raises(SystemExit, match=r"study\.json is missing: give the study\.json"):
         page.main()
+
+
+def test_rows_whose_texts_state_what_a_test_asks_are_marked():
+    row = {"about": "-", "epochs": 1, "against": "", "also": [], "group": "language"}
+    data = {
+        "rows": {"told": {**row, "captions": ["descriptions"]}, "plain": {**row, "captions": []}},
+        "tests": {f"{name} SVM": {"collection": name} for name in ("designs", "shrec16")},
+        "collections": {name: {"stated": list(testsets.COLLECTIONS[name].stated)} for name in ("designs", "shrec16")},
+        "numbers": [{"row": row, "test": f"{name} SVM", "value": 50.0} for row in ("told", "plain") for name in ("designs", "shrec16")],
+        "comparisons": [],
+        "not_compared": [],
+        "ceilings": {},
+    }
+    asked, other = (report._table(data, "language", ["told", "plain"], [f"{name} SVM"]) for name in ("designs", "shrec16"))
+    assert "| told ‡ |" in asked and "| plain |" in asked and "‡ The texts of this row state what is asked here" in asked
+    assert "‡" not in other
+    assert {name for name, one in testsets.COLLECTIONS.items() if one.stated} == {"designs", "materials", "drawers"}

@@ -73,8 +73,7 @@ def opened(cache: Cache, record: Record, share: float, kinds: Sequence[str] = ()
     """
     spec, name = record.spec, products.parts(record)["captions"]
     assert isinstance(spec, CaptionSpec)
-    embedded = spec.kinds[: spec.keep]
-    drawn = tuple(i for i in range(spec.keep) if not kinds or not embedded or embedded[i] in kinds)
+    embedded, drawn = spec.kinds[: spec.keep], drawn_of(spec, kinds)
     if not drawn:
         raise UserError(
             f"{cache.path}: captions {name!r} have the kinds {', '.join(embedded)}, got {', '.join(kinds)}: name one of them, or "
@@ -94,6 +93,12 @@ def opened(cache: Cache, record: Record, share: float, kinds: Sequence[str] = ()
         key=keys,
         there=None if there is None or there.all() else there,
     )
+
+
+def drawn_of(spec: CaptionSpec, kinds: Sequence[str]) -> tuple[int, ...]:
+    """Which of the embedded captions are drawn: those of these kinds; all if no kinds are given, or the captions have none."""
+    embedded = spec.kinds[: spec.keep]
+    return tuple(i for i in range(spec.keep) if not kinds or not embedded or embedded[i] in kinds)
 
 
 def chosen(cache: Cache, names: Sequence[str], teacher: str = "") -> list[str]:

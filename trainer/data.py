@@ -32,11 +32,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cache_schema import products
 from cache_schema.classes import NONE, united
 from cache_schema.errors import UserError
 from cache_schema.records import differences
 from cache_schema.rows import Rows
-from cache_schema.spec import GREY, DenseSpec, GuideSpec, TeacherSpec, did_you_mean
+from cache_schema.spec import GREY, DenseSpec, GuideSpec, Record, TeacherSpec, did_you_mean
 from cache_schema.store import Cache
 from trainer.batch import SIDES, Batch, Negatives, Side, Statistics, Used, target
 from trainer.captions import Captions, Ints, Mix, mixture
@@ -471,14 +472,17 @@ class Data:
         # and runs that differ in one setting make the same other choices.
         block, *chances = rng.random((5, len(places)))
         # A separate stream: a run with one captioner draws the same as in versions without several captioners.
-        chances.append(captioners.random(len(places)))
+        look, caption, *others = *chances, captioners.random(len(places))
         # Chances that are 1 / V apart choose V different ones of V or more, in arrays of any size, and each of these as often as any other
-        # does. The first view is the one that a run with one view draws.
-        view, caption, template, kind, captioner = (((c[:, None] + np.arange(views) / views) % 1).ravel() for c in chances)
+        # does. The first view is the one that a run with one view draws. The texts of a shape by one captioner are as far apart as their
+        # number allows, so that they are of different kinds.
+        view, template, kind, captioner = (((c[:, None] + np.arange(views) / views) % 1).ravel() for c in (look, *others))
         shapes, block = self.pool.at(np.repeat(places, views)), np.repeat(block, views)
         choices = self._choices.of(shapes.part)
         filled = (kind < self.config.templates) & (choices.templates > 0) & (shapes.own_class >= 0)
         captioner = self._mix.captioner(shapes.part, shapes.row, captioner)
+        nth, of = _nth(captioner.reshape(-1, views), filled.reshape(-1, views))
+        caption = ((caption[:, None] + nth / of) % 1).ravel()
         return Drawn(
             **vars(shapes),
             block=_below(choices.blocks, block),
@@ -717,12 +721,25 @@ def _described(part: Part, teachers: Iterable[str]) -> str:
     `teachers`: those of the run."""
     mixed = ", ".join(f"{captions.name}{_kinds_in(captions)} {100 * captions.share:.3g} %" for captions in part.captions)
     mix = f", captions {mixed}" if len(part.captions) > 1 or any(captions.kinds for captions in part.captions) else ""
-    cut = "".join(f", {record.cut} of {product} cut" for product, record in part.used.items() if record.cut)
+    if part.unasked:
+        mix += f", nothing of {', '.join(part.unasked)}, which has none of the kinds asked for"
+    cut = "".join(f", {record.cut} of {product} {_shortened(part, record)}" for product, record in part.used.items() if record.cut)
     lack = "".join(f", {count} without {product}" for product, count in part.lacking.items() if count)
     unsplit = f" ({part.unsplit} are in no split and are left out)" if part.unsplit else ""
     absent = ", ".join(name for name in teachers if name not in part.teachers)
     none = f", nothing by {absent}" if absent else ""
     return f"{part.cache.address}: {len(part.rows)} of {part.cache.manifest.count} shapes{unsplit}{mix}{cut}{none}{lack}"
+
+
+def _nth(captioner: Ints, filled: NDArray[np.bool_]) -> tuple[Ints, Ints]:
+    """The place of each text among those of a shape by the same captioner, and their number. Filled templates do not count. [B, V] each"""
+    same = (captioner[:, :, None] == captioner[:, None, :]) & ~filled[:, None, :]  # [B, V, V]
+    return np.tril(same, -1).sum(2), np.maximum(same.sum(2), 1)
+
+
+def _shortened(part: Part, record: Record) -> str:
+    """What became of texts that are longer than their teacher reads. Wrong ones are not embedded."""
+    return "left out" if products.is_wrong(part.cache.records(), record) else "cut"
 
 
 def _kinds_in(captions: Captions) -> str:

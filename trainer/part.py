@@ -26,7 +26,7 @@ from cache_schema.errors import UserError
 from cache_schema.layout import text_cells
 from cache_schema.mirror import bytes_of
 from cache_schema.rows import Rows
-from cache_schema.spec import DenseSpec, GuideSpec, LabelSet, PointSpec, Record, TeacherSpec, added, did_you_mean, label
+from cache_schema.spec import CaptionSpec, DenseSpec, GuideSpec, LabelSet, PointSpec, Record, TeacherSpec, added, did_you_mean, label
 from cache_schema.store import Cache
 from trainer import captions
 from trainer.batch import Side, target
@@ -189,6 +189,8 @@ class Part:
         left out by the selection; captions of several captioners make up for each other."""
         self.captions: tuple[Captions, ...] = ()
         """The captions to draw from, one entry for each captioner; empty if no captions are read."""
+        self.unasked: tuple[str, ...] = ()
+        """Names of captions of which nothing is drawn, because they have none of the kinds that the run asks for."""
         self.hard: dict[str, Rows] = {}
         """Embeddings of captions that are wrong on purpose, by teacher, [N, K, E]; empty if they are not read or this cache has none."""
         self.hard_captions: Captions | None = None
@@ -281,6 +283,12 @@ class Part:
         """Open the captions of each captioner, and every teacher's embeddings of them."""
         version, names = self.cache.manifest.format_version, captions.chosen(self.cache, config.captions)
         shares = {name: share for name, share in zip(names, captions.shares(config.caption_weights, len(names)), strict=True) if share}
+        kinds = config.caption_kinds
+        specs = {name: _spec(CaptionSpec, self.cache.record(products.CAPTIONS.product(version, captions=name))) for name in shares}
+        unasked = tuple(name for name, spec in specs.items() if not captions.drawn_of(spec, kinds))
+        if unasked and len(unasked) < len(shares):  # otherwise there is nothing to draw, which `captions.opened` refuses
+            self.unasked, asked = unasked, [name for name in shares if name not in unasked]
+            shares = dict(zip(asked, captions.shares([shares[name] for name in asked], len(asked)), strict=True))
         said = {name: self._use(products.CAPTIONS.product(version, captions=name)) for name in shares}
         for teacher in (name for name, spec in self.teachers.items() if spec.text):
             self._check_embedded(list(shares), teacher)
@@ -289,7 +297,6 @@ class Part:
             lacking = [max(record.lacking, said[name].lacking) for name, record in zip(shares, found, strict=True)]
             if any(lacking):
                 self.lacking[target("text", teacher)] = min(lacking)
-        kinds = config.caption_kinds
         self.captions = tuple(captions.opened(self.cache, said[name], float(share), kinds) for name, share in shares.items())
         # Shapes that have captions, but none of a kind that is drawn.
         silent = int((~np.any([c.of_shape(self.rows.astype(np.int64)) for c in self.captions], axis=0)).sum()) if kinds else 0

@@ -98,10 +98,13 @@ class Descriptions:
             rng = generator(*state, kind)
             if kind in WRONG:
                 other = EXCHANGES[kind](shown, variety, rng)
-                texts.append("" if other is None else said(other))
+                text, whole = shortened("" if other is None else said(other))
+                # What makes it wrong may be behind the end of a cell: then it is not all there, or is the right one.
+                texts.append(text if whole and text != shortened(said(shown))[0] else "")
             else:
-                texts.append({"name": _name, "sentence": lambda _, __: said(shown), "paragraph": _paragraph}[kind](statement, rng))
-        return [shortened(text)[0] for text in texts]
+                right = {"name": _name, "sentence": lambda _, __: said(shown), "paragraph": _paragraph}[kind]
+                texts.append(shortened(right(statement, rng))[0])
+        return texts
 
 
 # ----------------------------------------------------------------------------------------------------------- right texts

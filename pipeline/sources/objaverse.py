@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cache_schema.errors import UserError
+from cache_schema.spec import TEXT_BYTES
 from pipeline import reading
 from pipeline.geometry import Geometry
 from pipeline.labels import readable
@@ -60,6 +61,8 @@ NAMES: Final = "objaverse-name"
 
 TAGS: Final = 8
 """Most tags of an object that are read."""
+LONGEST: Final = 2 * TEXT_BYTES
+"""Most characters of a description that are kept. A text cell has room for half as many."""
 ADDRESS: Final = re.compile(r"\S*(?:https?://|www\.)\S*")
 """An address in a description."""
 
@@ -85,7 +88,7 @@ class ObjaverseReader:
             return hashlib.file_digest(file, "sha256").digest()
 
     def extras(self, entry: Entry) -> Extras:
-        name = self.states(entry).title
+        name = names_in(Path(self.root), _part(entry.locator)).get(Path(entry.locator).stem, "")
         return Extras(texts={NAMES: [[name]]} if name else {})
 
     def states(self, entry: Entry) -> Statement:
@@ -282,21 +285,28 @@ def _annotated(root: Path, part: str) -> dict[str, Mapping[str, Any]]:
     return {uid: said for uid, said in (held or {}).items() if isinstance(said, dict)}
 
 
+# All files are remembered: the objects of a list of ids are in any order, and a file holds some five thousand of them.
 @functools.cache
 def statements_in(root: Path, part: str) -> dict[str, Statement]:
     """What the makers of the objects in one file of annotations wrote, by id."""
     return {uid: _stated(said) for uid, said in _annotated(root, part).items()}
 
 
+@functools.cache
+def names_in(root: Path, part: str) -> dict[str, str]:
+    """The names that makers gave to the objects in one file of annotations, by id."""
+    return {uid: _name(said) for uid, said in _annotated(root, part).items()}
+
+
 def _stated(said: Mapping[str, Any]) -> Statement:
     """The name, the tags and the description in an annotation. Addresses in the description are left out."""
     tags, written = said.get("tags"), said.get("description")
     named = [tag.get("name") if isinstance(tag, dict) else tag for tag in (tags if isinstance(tags, list) else ())]
-    text = ADDRESS.sub("", written) if isinstance(written, str) else ""
+    text = "".join(c if c.isprintable() else " " for c in ADDRESS.sub("", written)) if isinstance(written, str) else ""
     return Statement(
         title=_name(said),
         tags=tuple(tag.strip() for tag in named[:TAGS] if isinstance(tag, str) and tag.strip()),
-        text=" ".join(text.split()),
+        text=" ".join(text.split())[:LONGEST],
     )
 
 

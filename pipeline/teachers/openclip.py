@@ -115,10 +115,12 @@ class OpenClip:
     def too_long(self, texts: Sequence[str]) -> list[bool]:
         assert self.tokenize is not None
         with self.lock:
-            most = self.tokenize([""]).shape[1] + 1
-            # With room for one token more, the last place of a text that fits is padding, as that of no text is.
-            tokens = self.tokenize(["", *texts], context_length=most)[:, -1]
-        longer: list[bool] = (tokens[1:] != tokens[0]).tolist()
+            read = self.tokenize(["", *texts])
+            wider = self.tokenize(["", *texts], context_length=read.shape[1] + 1)
+        # With room for one token more, a text that fits stays as it is, and the new place is padding, as that of no text is. The end of
+        # a text that is cut moves on; it is not told from padding where both are one token, as in SigLIP's tokenizer.
+        moved = (wider[:, :-1] != read).any(dim=1) | (wider[:, -1] != wider[0, -1])
+        longer: list[bool] = moved[1:].tolist()
         return longer
 
 

@@ -10,7 +10,7 @@ from cache_schema.copy import copy
 from cache_schema.errors import UserError
 from cache_schema.merging import lineage
 from cache_schema.selection import Selection
-from cache_schema.spec import GuideSpec, LabelSet, PointSpec
+from cache_schema.spec import CUT, GuideSpec, LabelSet, PointSpec
 from tests.boxes import contents
 
 GUIDE = GuideSpec(name="g", encoder="e", weights="w", tokens=4, dim=8, blocks=2)
@@ -115,6 +115,22 @@ def test_two_caches_become_one_and_again_a_part_of_it(one, two, tmp_path):
 def fitting(cache, classes):
     """Rows of some classes."""
     return np.array([row for row, label in enumerate(cache.column("label")) if cache.manifest.classes[label] in classes])
+
+
+def test_texts_that_were_cut_are_counted_in_copies_of_all_shapes(one, two, tmp_path):
+    name, made = next(name for name in one.products() if name.startswith("text/")), []
+    for cache, cut in ((one, 5), (two, 2)):
+        copied = copy(cache.path, tmp_path / f"{cut}.zarr").cache
+        values = {node.path: copied.shard_rows(node, 0) for node in copied.arrays(copied.record(name))}
+        copied.reopen(copied.record(name), 0)
+        begun = copied.records()[name]
+        copied.write(begun, 0, values)
+        copied.finish(dataclasses.replace(begun, made_by=(*begun.made_by, (CUT, str(cut)))))
+        made.append(copied.path)
+    first, second = made
+    assert copy(first, tmp_path / "both.zarr", also=(second,)).cache.record(name).cut == 7
+    assert copy(first, tmp_path / "part.zarr", where=Selection.parse("split=test")).cache.record(name).cut is None
+    assert copy(first, tmp_path / "half.zarr", also=(copy(two.path, tmp_path / "no.zarr").cache.path,)).cache.record(name).cut is None
 
 
 def test_a_copy_that_was_stopped_goes_on_unless_an_original_has_changed(one, two, tmp_path):

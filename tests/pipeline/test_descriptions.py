@@ -5,9 +5,12 @@ import difflib
 import gzip
 import json
 import shutil
+import threading
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
 from cache_schema import layout, products, store, validate
@@ -15,7 +18,7 @@ from cache_schema.errors import UserError
 from cache_schema.files import journal_file
 from cache_schema.lacking import lacking_ids
 from cache_schema.spec import CUT
-from pipeline import commands, findings, repair
+from pipeline import commands, findings, lengths, repair
 from pipeline.append import Wanted, append
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners import descriptions
@@ -27,6 +30,7 @@ from pipeline.sources.catalog import open_source
 from pipeline.starter import shapes
 from pipeline.statements import Sort, Statement, Variety, stated, varied
 from pipeline.teachers import catalog as teachers
+from pipeline.teachers import openclip
 from pipeline.words import adjective, counted, listed, plural, several, with_article
 from pipeline.work import Machine
 from tests.boxes import Silent, box_off, contents
@@ -59,13 +63,16 @@ def told(spec, statement, variety=NOTHING, key="one"):
 
 
 def test_english():
-    assert [plural(one) for one in ("leg", "shelf", "cross", "box", "bench", "brush")] == [
+    assert [plural(one) for one in ("leg", "shelf", "cross", "box", "bench", "brush", "battery", "tray", "Battery")] == [
         "legs",
         "shelves",
         "crosses",
         "boxes",
         "benches",
         "brushes",
+        "batteries",
+        "trays",
+        "Batteries",
     ]
     assert (with_article("oval table"), with_article("stairs"), several(1, "lid"), several(6, "drawer"), several(7, "drawer")) == (
         "an oval table",
@@ -75,6 +82,22 @@ def test_english():
         "many drawers",
     )
     assert (listed(["a"]), listed(["a", "b", "c"]), adjective("wood"), adjective("metal")) == ("a", "a, b and c", "wooden", "metal")
+
+
+def test_words_of_other_sources_are_english_too():
+    assert (with_article("Airplane"), with_article("")) == ("an Airplane", "")
+    for wrong in ({"noun": " ", "count": 1}, {"noun": "leg", "count": 0}):
+        with pytest.raises(UserError, match="needs a noun and a count of 1 or more"):
+            Sort(**wrong)
+
+
+def test_a_wrong_text_that_does_not_fit_into_its_cell_is_none():
+    parts = tuple(Sort(noun=f"very long name of a part of the rack that somebody has written down as {i}", count=3) for i in range(3))
+    rack = Statement(name="rack", color="red", parts=parts)
+    others = Variety(colors=("red", "blue"), counts=tuple((part.noun, (3, 4)) for part in parts))
+    for number in range(8):
+        assert set(told(WRONG, rack, others, key=f"rack/{number}").values()) == {""}
+    assert told(WRONG, dataclasses.replace(rack, parts=()), others)["color"].endswith("a blue rack")
 
 
 def test_a_shape_is_told_in_three_lengths():
@@ -355,3 +378,34 @@ def test_texts_that_a_teacher_cuts_are_those_with_more_tokens_than_it_reads(chai
     record = store.open_cache(chairs).record("text/descriptions/starter-resnet")
     assert dict(record.made_by)[CUT] == str(record.cut)
     assert record.fingerprint == dataclasses.replace(record, made_by=()).fingerprint, "a count is no part of what a product is"
+
+
+def test_texts_are_counted_after_a_kill_before_they_were(tmp_path, monkeypatch):
+    asked = dataclasses.replace(config("count=2", "classes=chair,table"), captions=RIGHT)
+
+    def killed(work, record):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lengths, "measured", killed)
+        with pytest.raises(KeyboardInterrupt):
+            commands.build_cache("starter", tmp_path / "c.zarr", asked, CPU, Silent())
+    again = commands.build_cache("starter", tmp_path / "c.zarr", asked, CPU, Silent())
+    other = commands.build_cache("starter", tmp_path / "d.zarr", asked, CPU, Silent())
+    name = "text/descriptions/starter-resnet"
+    assert again.record(name).cut == other.record(name).cut is not None and again.record(name) == other.record(name)
+
+
+@pytest.mark.parametrize("pad", ["</s>", "<pad>"])
+@pytest.mark.parametrize("end", [" </s>", ""])
+def test_texts_are_too_long_whatever_a_tokenizer_pads_with(pad, end, tmp_path):
+    """SigLIP's tokenizer in open_clip pads with the token that ends a text."""
+    words = Tokenizer(models.WordLevel({"<pad>": 0, "</s>": 1, "<unk>": 2, "chair": 3}, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    words.post_processor = processors.TemplateProcessing(single=f"$A{end}", special_tokens=[("</s>", 1)])
+    PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>", pad_token=pad, unk_token="<unk>").save_pretrained(tmp_path)
+    tokenize = openclip.open_clip.tokenizer.HFTokenizer(str(tmp_path), context_length=8, clean="canonicalize")
+    teacher = openclip.OpenClip.__new__(openclip.OpenClip)
+    teacher.tokenize, teacher.lock = tokenize, threading.Lock()
+    most = 8 - bool(end)
+    assert teacher.too_long(["chair " * count for count in (0, 1, most, most + 1, most + 2, 50)]) == [False] * 3 + [True] * 3

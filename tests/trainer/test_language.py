@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from cache_schema import layout, store, synthetic
 from cache_schema.errors import UserError
-from cache_schema.spec import LACKING, CaptionSpec, PointSpec, Record
+from cache_schema.spec import CUT, LACKING, CaptionSpec, PointSpec, Record
 from tests.trainer.conftest import LABELS, config_of
 from tests.trainer.test_align import CLIP, EVERYONE, STATISTICS, B, D, batch, generator, summary  # noqa: F401
 from tests.trainer.test_data import TEACHERS, A, opened, same
@@ -32,7 +32,7 @@ TEXTS = {"templates": 0.0, "captions": ("told",)}
 @pytest.fixture(scope="module")
 def words(tmp_path_factory):
     """60 shapes with the captions `synthetic`; `told` in three kinds, of which every third shape lacks the sentence and every fourth all;
-    and `wrong` in two kinds, of which every fifth shape lacks the first."""
+    `wrong` in two kinds, of which every fifth shape lacks the first; and `tagged` in one."""
     points = PointSpec(count=64, blocks=2, ordered=32)
     cache = synthetic.write(tmp_path_factory.mktemp("words") / "words.zarr", shapes=60, shard=16, points=points, labels=LABELS)
     rng = np.random.default_rng(7)
@@ -47,12 +47,13 @@ def words(tmp_path_factory):
         embedded = np.where(there[..., None], rng.standard_normal((60, len(kinds), 32)), 0).astype(np.float16)
         lost = ((LACKING, str(count)),) if (count := int((~there.any(axis=1)).sum())) else ()
         captioned = Record(product=f"captions/{name}", kind="captions", spec=made, per_shape=1, inputs=(), made_by=lost)
-        text = Record(product=f"text/{name}/random-a", kind="text", spec=A, per_shape=len(kinds), inputs=(), made_by=lost)
+        text = Record(product=f"text/{name}/random-a", kind="text", spec=A, per_shape=len(kinds), inputs=(), made_by=(*lost, (CUT, "3")))
         values = {f"captions/{name}/text": cells, f"captions/{name}/score": np.zeros((60, 1, len(kinds)), np.float32)}
         synthetic.fill(cache, {captioned: values, text: {text.product: embedded}})
 
     add("told", KINDS, lambda row, kind: row % 4 == 0 or (row % 3 == 0 and kind == "sentence"))
     add("wrong", WRONG, lambda row, kind: row % 5 == 0 and kind == "count", wrong=True)
+    add("tagged", ("tags",), lambda row, kind: False)
     return cache.path
 
 
@@ -97,13 +98,37 @@ def test_several_texts_of_a_shape_are_of_different_kinds_where_it_has_them(words
             assert sorted(kinds) == sorted(KINDS)
 
 
+@pytest.mark.parametrize("templates", [0.0, 0.4])
+def test_texts_by_one_of_two_captioners_are_of_different_kinds_too(words, templates):
+    mixed = {"captions": ("synthetic", "told"), "caption_weights": (1, 2), "templates": templates}
+    data, one, numbers = opened(words, batch=40, views=4, **mixed), opened(words, batch=40, **mixed), set()
+    for number in range(6):
+        first, seen, _ = data._drawn(number, slice(None))
+        alone = one._drawn(number, slice(None))[0]
+        assert all(np.array_equal(*(getattr(d, name) for d in (first, alone))) for name in ("captioner", "caption", "template"))
+        columns = (getattr(seen, name).reshape(-1, 4) for name in ("row", "captioner", "caption", "template"))
+        for row, captioner, caption, template in zip(*columns, strict=True):
+            kinds = caption[(captioner == 1) & (template < 0)].tolist()
+            there = 0 if row[0] % 4 == 0 else 3 - (row[0] % 3 == 0)
+            assert len(set(kinds)) == min(there, len(kinds)), "one comes twice only after each came once"
+            numbers.add(len(kinds))
+    assert {2, 3} <= numbers
+
+
+def test_captions_without_the_kinds_asked_for_are_left_out_if_others_have_them(words):
+    both = opened(words, batch=40, templates=0.0, captions=("tagged", "told"), caption_weights=(3, 1), caption_kinds=("name",))
+    only = opened(words, batch=40, **TEXTS, caption_kinds=("name",))
+    assert same(both.batch(0), only.batch(0)) and [c.share for c in both.parts[0].captions] == [1.0]
+    assert "captions told (name) 100 %, nothing of tagged, which has none of the kinds asked for" in str(both)
+
+
 def test_kinds_choose_nothing_of_captions_without_kinds(words):
     both = opened(words, batch=40, templates=0.0, captions=("synthetic", "told"), caption_kinds=("name",))
     keys = {c.name: c for c in both.parts[0].captions}
     assert keys["synthetic"].drawn == (0,) and keys["told"].drawn == (0,)
     plain, other = (opened(words, batch=40, templates=0.0, captions=("synthetic",)).batch(n) for n in (0, 0))
     assert same(plain, other)
-    assert captions.chosen(store.open_cache(words), ()) == ["synthetic", "told"], "none that is wrong on purpose"
+    assert captions.chosen(store.open_cache(words), ()) == ["synthetic", "tagged", "told"], "none that is wrong on purpose"
 
 
 @pytest.mark.parametrize(
@@ -160,6 +185,10 @@ def test_wrong_texts_are_those_of_the_shape_and_change_nothing_else(words):
     assert "wrong texts of each shape: wrong (count, part)" in str(hard)
     reads = {rows.node.path: list(found) for _, rows, found in hard.reads(3)}
     assert reads["text/wrong/random-a"] == two.index.tolist()
+
+
+def test_texts_that_are_too_long_are_cut_and_wrong_ones_left_out(words):
+    assert ", 3 of text/told/random-a cut, 3 of text/wrong/random-a left out" in str(opened(words, batch=40, **TEXTS, hard="wrong"))
 
 
 def test_a_wrong_text_that_is_drawn_as_a_right_one_is_none(words, monkeypatch):
