@@ -9,13 +9,13 @@ import torch
 
 from cache_schema.errors import UserError
 from cache_schema.folds import Fold, folds
+from cache_schema.intervals import wilson
 from cache_schema.spec import PointSpec
 from tests.trainer.labelled import write_cache
 from trainer.align import Align, Teacher
 from trainer.encoders.catalog import build
 from trainer.options import AlignOptions
 from trainer.tasks import catalog, fewshot, svm
-from trainer.tasks.accuracy import wilson
 from trainer.tasks.finetune import Training
 
 WAYS, SHOTS, QUERIES = 2, 2, 3
