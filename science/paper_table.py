@@ -152,7 +152,7 @@ def _state(ledger: Ledger, *jobs: str) -> str:
         if not found:
             return f"{name} has not begun"
         if not found["done"]:
-            return f"{name} has failed or was stopped: see jobs/{name}.log"
+            return f"{name} has failed, was stopped or still runs: see jobs/{name}.log"
     return f"its file was removed after {jobs[-1]} was done"
 
 
