@@ -475,7 +475,8 @@ def test_what_has_no_number_is_named_with_the_reason(tmp_path, found, same_weigh
         ledger.note(jobs[name], 1, done=True)
     ledger.note(jobs["score/scratch-0"], 1, done=False)
     text = paper_table.write(made, {"s3dis": "could not be built"})
-    assert "- scratch-0 has no result of OBJ_ONLY: score/scratch-0 has failed, was stopped or still runs: see jobs/score/scratch-0.log." in text
+    state = "score/scratch-0 has failed, was stopped or still runs: see jobs/score/scratch-0.log"
+    assert f"- scratch-0 has no result of OBJ_ONLY: {state}." in text
     assert "- point-m2ae-0 has no result of OBJ_BG, OBJ_ONLY: train/point-m2ae-0 has not begun." in text
     assert "- s3dis: could not be built." in text and "S3DIS Area 5" not in text
 
