@@ -120,8 +120,9 @@ docs: $(VENV)/docs  ## build the documentation, offline, into build/site; warnin
 science: setup  ## does the method hold where it is hard? rows x collections x seeds: a night; DATA=../data for real meshes, WITH="--rows scratch"
 	$(BIN)/python science/study.py build/study $(if $(DATA),--data $(DATA),--collections starter designs materials drawers) $(WITH)
 
-paper: setup  ## the table of the paper from the official files: DATA=/data; WITH="--plan" tells hours first; MODELS=hub, OUT=build/paper
+paper:  ## the table of the paper from the official files: DATA=/data; WITH="--plan" tells hours first; MODELS=hub, OUT=build/paper
 	@test -n "$(DATA)" || { echo 'Type: make paper DATA=/folder/with/the/data/sets; docs/howto/official-data.md says how they must lie'; exit 1; }
+	@$(MAKE) --no-print-directory setup
 	$(BIN)/python science/paper.py $(or $(OUT),build/paper) --data $(DATA) $(if $(MODELS),--models $(MODELS)) $(WITH)
 
 starter-teachers: setup  ## train small teachers on made shapes: hours on two cores

@@ -8,6 +8,7 @@ so after any stop the same call goes on. A test that fails is told, with its rea
 
 import argparse
 import contextlib
+import dataclasses
 import shlex
 import sys
 from dataclasses import dataclass
@@ -61,9 +62,21 @@ class Eval:
         )
 
     def done(self, folder: Path) -> bool:
-        """Whether its result is there, of the same weights and points."""
+        """Whether its result is there, of the same command, weights and points. Points of a cache that was removed are not compared: if it
+        is built again with others, the result does not hold any more."""
+        if not self.file(folder).exists():
+            return False
         caches = [path for path in (self.cache, self.test_cache) if path is not None]
-        return score.there(self.file(folder), self.command, saved.weights(self.run), *map(score.points, caches))
+        try:
+            points = [score.points(path) for path in caches] if all((path / "zarr.json").exists() for path in caches) else []
+            return score.there(self.file(folder), self.command, saved.weights(self.run), *points)
+        except UserError:  # the run or a cache is damaged or half made: the command says it when it is run
+            return False
+
+    def beside(self, home: Path) -> "Eval":
+        """The same, with paths that hold in any folder. `home`: the folder of the results, where the command is run."""
+        test = None if self.test_cache is None else home / self.test_cache
+        return dataclasses.replace(self, run=home / self.run, cache=home / self.cache, test_cache=test)
 
     def file(self, folder: Path) -> Path:
         """The file of its result."""

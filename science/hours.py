@@ -86,8 +86,7 @@ def estimate(paper: "Paper", data: Path, rate: float | None) -> Hours:
             lines.append(_line(job.name, _passes(paper, job, rows[LEARN]), known, rate))
     for row, seed in paper.runs:
         for test in paper.tests(row):
-            file = paper.folder / "scores" / row.run(seed) / f"{test.name}.json"
-            if not file.exists():
+            if not paper.scored(test, row, seed):
                 shapes = rows[test.cache]
                 lines.append(_line(f"{row.run(seed)}, {test.name}", passes(paper, test, shapes), shapes, rate))
     return Hours(lines=tuple(lines), rate=rate, told=where)

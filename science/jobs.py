@@ -22,8 +22,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -57,7 +57,10 @@ class Job:
     """A cache that it writes to. Of jobs that write to one cache, one runs at a time."""
     threads: int = 1
     grows: bool = False
-    """Whether its command may change: then it is run again, and must itself keep what is there."""
+    """Whether its command may change: then it is run again, and must itself keep what is there. So it is, too, after each of the jobs that
+    it needs has run."""
+    made: Callable[[], bool] | None = field(default=None, compare=False)
+    """Whether what it makes is there and still holds. A job that was done is run again if not; None to trust the note that it was done."""
 
 
 class Ledger:
@@ -94,7 +97,7 @@ class Ledger:
                 f"{self._path(job.name)} is of the command\n  {told(found['command'])}\nand now it is\n  {told(job.command)}\n"
                 "Choose another folder, or remove that file and what the command made"
             )
-        return bool(found.get("done")) and found["command"] == list(job.command)
+        return bool(found.get("done")) and found["command"] == list(job.command) and (job.made is None or job.made())
 
     def work(self, jobs: Sequence[Job], slots: int) -> list[str]:
         """Run all jobs, the first ones first.
@@ -113,7 +116,10 @@ class Ledger:
             return self._work(jobs, slots)
 
     def _work(self, jobs: Sequence[Job], slots: int) -> list[str]:
-        waiting = {job.name: job for job in jobs if not self.done(job)}
+        waiting: dict[str, Job] = {}
+        for job in jobs:
+            if not self.done(job) or (job.grows and not waiting.keys().isdisjoint(job.after)):
+                waiting[job.name] = job
         missing = {need for job in jobs for need in job.after} - {job.name for job in jobs}
         assert not missing, f"jobs that nobody runs: {missing}"
         done, failed, running = {job.name for job in jobs} - set(waiting), list[str](), list[_Running]()

@@ -12,19 +12,26 @@ number its mean and deviation, its seeds, and the command that gives it; beside 
 """
 
 import argparse
+import math
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+from evals import Eval
 from jobs import Job, Ledger, options, told
 from official import DATA_SETS, LEARN, LINK, Build, Found, Test, build, look
 
+import pipeline.captioners.catalog as captioners
+import pipeline.teachers.catalog as teachers
+from cache_schema import products
 from cache_schema.errors import UserError
 from cache_schema.spec import did_you_mean
+from cache_schema.store import open_cache
 from trainer.config import AlignConfig, DistillConfig
 from trainer.encoders.catalog import ENCODERS
 from trainer.recipes import RECIPES, TEACHERS, StageName, configured, experiment
@@ -71,6 +78,9 @@ class Asked:
                 )
         if min(self.seeds, self.runs) < 1 or not self.teachers:
             raise UserError(f"seeds and runs must be at least 1 and teachers name one, got {self.seeds}, {self.runs} and {self.teachers}")
+        for teacher in self.teachers:
+            teachers.choice(teacher)
+        captioners.asked(self.captioner)
         if not re.fullmatch(r"\d+(\.\d+)?x|[1-9]\d*", self.epochs) or self.epochs.rstrip("x.0") == "":
             raise UserError(f"epochs must be a number, such as 20, or a share of the usual number, such as 0.1x, got {self.epochs!r}")
 
@@ -168,7 +178,13 @@ class Paper:
         """By data set: the jobs that build its caches."""
         return {
             name: [
-                Job(name=f"build/{one.name}", command=self._build(name, one, found), writes=one.name, threads=self.threads)
+                Job(
+                    name=f"build/{one.name}",
+                    command=self._build(name, one, found),
+                    writes=one.name,
+                    threads=self.threads,
+                    made=(self.folder / "caches" / f"{one.name}.zarr" / "zarr.json").exists,
+                )
                 for one in DATA_SETS[name].builds
             ]
             for name, found in self.found.items()
@@ -178,23 +194,28 @@ class Paper:
         """Labels, patch features, pre-trainings and guides, each after what it needs."""
         cache, made = f"caches/{LEARN}.zarr", list[Job]()
 
-        def add(name: str, *words: str, after: Sequence[str] = (), writes: str = "") -> str:
+        def add(name: str, *words: str, after: Sequence[str] = (), holds: Callable[[], bool] | None = None) -> str:
+            """`holds`: whether the cache has what the job adds to it; None if it adds nothing."""
             if name not in {job.name for job in made}:
-                made.append(Job(name=name, command=words, after=tuple(after), writes=writes, threads=self.threads))
+                writes = LEARN if holds else ""
+                job = Job(name=name, command=words, after=tuple(after), reads=(cache,), writes=writes, threads=self.threads, made=holds)
+                made.append(job)
             return name
 
         for labels in sorted({self._label_set(test) for row in self.rows.values() for test in self.tests(row) if test.labels}):
-            add(f"labels/{labels}", "mmpd-cache", "labels", cache, labels, writes=LEARN)
+            add(f"labels/{labels}", "mmpd-cache", "labels", cache, labels, holds=self._holds(products.LABELS, set=labels))
         for row, seed in self.runs:
             config, words, after = self.configs[row.name], list[str](), list[str]()
             for teacher in config.data.dense:
-                after.append(add(f"patches/{teacher}", "mmpd-cache", "add-dense", cache, teacher, writes=LEARN))
+                holds = self._holds(products.DENSE, teacher=teachers.choice(teacher)[0])
+                after.append(add(f"patches/{teacher}", "mmpd-cache", "add-dense", cache, teacher, holds=holds))
             if row.first:
                 assert isinstance(config, DistillConfig)
                 guide = f"{row.first}-{seed}"
                 words += ["--guide", guide] + ["--init", f"runs/{guide}"] * config.needs_guide_run
                 train = f"train/{guide}"
-                after.append(add(f"guide/{guide}", "mmpd-train", "guide", cache, f"runs/{guide}", after=(train,), writes=LEARN))
+                holds = self._holds(products.GUIDE, guide=guide)
+                after.append(add(f"guide/{guide}", "mmpd-train", "guide", cache, f"runs/{guide}", after=(train,), holds=holds))
             run = row.run(seed)
             chosen = options([*self._training(row), f"seed={seed}"])
             add(
@@ -212,8 +233,19 @@ class Paper:
             )
         return made
 
+    def _holds(self, kind: products.Kind, **names: str) -> Callable[[], bool]:
+        """A question to the cache for pre-training: whether it has a product. It has none of its products after it was built again."""
+        path = self.folder / "caches" / f"{LEARN}.zarr"
+
+        def found() -> bool:
+            there = products.select(open_cache(path).records(), kind, **names) if (path / "zarr.json").exists() else []
+            return any(record.complete for record in there)
+
+        return found
+
     def scores(self) -> list[Job]:
-        """The tests of each run."""
+        """The tests of each run. A job is done only while each of its results holds, so none of them names what it reads: after another
+        training, or with another cache, the tests are done again instead of being refused."""
         made = []
         for row, seed in self.runs:
             if tests := self.tests(row):
@@ -221,8 +253,22 @@ class Paper:
                 evals = [f"{test.name}: {self.eval(test, row, seed)}" for test in tests]
                 words = ("evals.py", f"scores/{run}", *evals)
                 needs = [f"train/{run}", *(f"labels/{self._label_set(test)}" for test in tests if test.labels)]
-                made.append(Job(name=f"score/{run}", command=words, after=tuple(needs), threads=self.threads, grows=True))
+                holds = partial(self.all_scored, row, seed)
+                made.append(Job(name=f"score/{run}", command=words, after=tuple(needs), threads=self.threads, grows=True, made=holds))
         return made
+
+    def all_scored(self, row: Row, seed: int) -> bool:
+        """Whether a run has the result of each test that it can do."""
+        return all(self.scored(test, row, seed) for test in self.tests(row))
+
+    def scored(self, test: Test, row: Row, seed: int) -> bool:
+        """Whether the result of a test is there, by the command that is planned now, weights and points of now."""
+        one = Eval.of(f"{test.name}: {self.eval(test, row, seed)}")
+        return one.beside(self.folder).done(self.scores_of(row, seed))
+
+    def scores_of(self, row: Row, seed: int) -> Path:
+        """The folder with the results of a run."""
+        return self.folder / "scores" / row.run(seed)
 
     def tests(self, row: Row | None = None) -> list[Test]:
         """The tests on what is there; with a row, those that its runs can do."""
@@ -285,12 +331,36 @@ class Paper:
 
 
 def prepared(folder: Path, data: Path) -> None:
-    """Make the folder of the results, with a link to that of the data."""
+    """Make the folder of the results, with a link to that of the data.
+
+    Raises:
+        UserError: it cannot take these data (`check_data`).
+    """
+    check_data(folder, data)
     folder.mkdir(parents=True, exist_ok=True)
     link = folder / LINK
     if not link.is_symlink() or link.resolve() != data.resolve():
         link.unlink(missing_ok=True)
         link.symlink_to(data.resolve())
+
+
+def check_data(folder: Path, data: Path) -> None:
+    """Refuse a folder of results that cannot take these data.
+
+    Raises:
+        UserError: its results are of other data; or something else lies where the link to the data belongs.
+    """
+    link = folder / LINK
+    if not link.is_symlink():
+        if link.exists():
+            raise UserError(f"{link} lies where a link to the data belongs, and is none: move it away, or give another folder of results")
+        return
+    begun = any((folder / name).exists() for name in ("jobs", "caches"))
+    if begun and link.resolve() != data.resolve():
+        raise UserError(
+            f"{folder} holds results of {link.resolve()}, and --data is {data.resolve()}: give another folder of results. If the same data "
+            f"have moved: ln -sfn {shlex.quote(str(data.resolve()))} {shlex.quote(str(link))}"
+        )
 
 
 def run(paper: Paper, slots: int) -> dict[str, str]:
@@ -301,12 +371,13 @@ def run(paper: Paper, slots: int) -> dict[str, str]:
     """
     ledger, failed = Ledger(paper.folder), dict[str, str]()
     builds = paper.builds()
-    lost = set(ledger.work([job for jobs in builds.values() for job in jobs], slots))
-    for name, jobs in builds.items():
+    if lost := ledger.work(builds[LEARN], slots):
+        raise SystemExit(f"{LEARN} could not be built: see jobs/{lost[0]}.log in {paper.folder}. The same command tries it again")
+    others = {name: jobs for name, jobs in builds.items() if name != LEARN}
+    lost = ledger.work([job for jobs in others.values() for job in jobs], slots)
+    for name, jobs in others.items():
         if own := [job.name for job in jobs if job.name in lost]:
             failed[name] = f"could not be built: see jobs/{own[0]}.log"
-    if LEARN in failed:
-        raise SystemExit(f"{LEARN} {failed[LEARN]} in {paper.folder}. The same command tries it again")
     there = {name: found for name, found in paper.found.items() if name not in failed}
     rest = Paper(paper.folder, there, paper.asked, paper.threads)
     for name in ledger.work([*rest.trainings(), *rest.scores()], slots):
@@ -320,12 +391,8 @@ def commands(paper: Paper) -> list[str]:
     jobs = [job for several in paper.builds().values() for job in several] + paper.trainings()
     lines = [told(job.command, scripts) for job in jobs if not ledger.done(job)]
     for row, seed in paper.runs:
-        lines += [paper.eval(test, row, seed) for test in paper.tests(row)] if not _scored(paper, ledger, row, seed) else []
+        lines += [paper.eval(test, row, seed) for test in paper.tests(row) if not paper.scored(test, row, seed)]
     return lines
-
-
-def _scored(paper: Paper, ledger: Ledger, row: Row, seed: int) -> bool:
-    return all(ledger.done(job) for job in paper.scores() if job.name == f"score/{row.run(seed)}")
 
 
 def arguments() -> argparse.Namespace:
@@ -369,7 +436,12 @@ def main() -> None:
             epochs=given.epochs,
             small=given.small,
         )
+        if given.jobs < 1:
+            raise UserError(f"--jobs must be at least 1, got {given.jobs}")
+        if given.rate is not None and not 0 < given.rate < math.inf:
+            raise UserError(f"--rate must be a positive number of shapes a second, got {given.rate}")
         found, left = found_in(given.data, given.only)
+        check_data(folder, given.data)
         threads = max(1, (os.cpu_count() or 1) // given.jobs)
         paper = Paper(folder, found, asked, threads)
     except UserError as error:

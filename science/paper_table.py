@@ -2,7 +2,8 @@
 
     text = write(paper, {"s3dis": "expected ..."})
 
-A number counts only if it comes from the command that is planned now, and from the weights that its run has now. All are of the last epoch.
+A number counts only if it comes from the command that is planned now, from the weights that its run has now, and from the points that its
+caches have now. All are of the last epoch. What has no number is named, with the reason.
 """
 
 import json
@@ -12,12 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from jobs import Ledger, commit, told
-from official import BEST, DATA_SETS, TESTS, Test
+from official import BEST, DATA_SETS, LEARN, TESTS, Test
 
 from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.spec import from_json
-from trainer import saved
 from trainer.tasks.result import Metric, Result
 
 if TYPE_CHECKING:
@@ -52,6 +52,11 @@ PUBLISHED: Final = (
     ),
 )
 """Rows of papers. They were measured by their authors, not here."""
+SHARED: Final = (
+    "of a row: of its training. Of a number: of its test alone, in one process with the other tests of its run on the same cache. Features "
+    "that several of them need are extracted once, and count for the first one that needs them"
+)
+"""What the processor times mean."""
 COLUMNS: Final = {title: (test.name, metric) for test in TESTS.values() for title, metric in test.columns}
 """By title of a column: its test, and the name of its metric."""
 
@@ -68,10 +73,11 @@ def write(paper: "Paper", left: Mapping[str, str]) -> str:
 def gathered(paper: "Paper", left: Mapping[str, str]) -> dict[str, Any]:
     """Everything that a reader of the numbers needs."""
     ledger, asked = Ledger(paper.folder), paper.asked
-    numbers, stale = list[dict[str, Any]](), list[str]()
+    numbers, stale, missing = list[dict[str, Any]](), list[str](), list[dict[str, Any]]()
     for row in paper.rows.values():
         for test in paper.tests(row):
             scores = list(_scores(paper, row, test, stale))
+            missing += [] if _set_of(test) in left else _missing(paper, ledger, row, test)
             numbers += [_number(row.name, title, metric, test, scores) for title, metric in test.columns if scores]
     rows = {
         name: {
@@ -97,6 +103,7 @@ def gathered(paper: "Paper", left: Mapping[str, str]) -> dict[str, Any]:
             "small": asked.small,
         },
         "protocol": "last epoch",
+        "processor_seconds": SHARED,
         "commit": commit(),
         "data": {
             name: {"about": DATA_SETS[name].about, "folder": str(found.path), "source": found.place.kind, "notes": list(found.notes)}
@@ -104,6 +111,7 @@ def gathered(paper: "Paper", left: Mapping[str, str]) -> dict[str, Any]:
         },
         "left_out": dict(left),
         "not_current": stale,
+        "missing": missing,
         "rows": rows,
         "numbers": numbers,
         "published": [{"row": one.name, "values": dict(one.values), "source": one.source} for one in PUBLISHED],
@@ -111,17 +119,46 @@ def gathered(paper: "Paper", left: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _scores(paper: "Paper", row: "Row", test: Test, stale: list[str]) -> Iterator[tuple[dict[str, Any], Result]]:
-    """The results of a test that are there, one for each pre-training. `stale` gets the files of other commands or weights."""
+    """The results of a test that are there, one for each pre-training. `stale` gets the files of other commands, weights or points."""
     for seed in range(paper.asked.runs):
-        path = paper.folder / "scores" / row.run(seed) / f"{test.name}.json"
+        path = paper.scores_of(row, seed) / f"{test.name}.json"
         if not path.exists():
             continue
-        record = json.loads(path.read_text())
-        run = paper.folder / "runs" / row.run(seed)
-        if record["command"] != paper.eval(test, row, seed) or record["weights"] != saved.weights(run):
+        if not paper.scored(test, row, seed):
             stale.append(str(path.relative_to(paper.folder)))
             continue
+        record = json.loads(path.read_text())
         yield record, from_json(Result, record["result"])
+
+
+def _missing(paper: "Paper", ledger: Ledger, row: "Row", test: Test) -> Iterator[dict[str, Any]]:
+    """The results of a test that are not there, one for each pre-training, and how far the jobs are that they need."""
+    for seed in range(paper.asked.runs):
+        if (paper.scores_of(row, seed) / f"{test.name}.json").exists():
+            continue
+        run = row.run(seed)
+        needs = [
+            f"build/{LEARN}",
+            f"build/{test.cache}",
+            *([f"train/{row.first}-{seed}", f"guide/{row.first}-{seed}"] if row.first else []),
+        ]
+        yield {"row": row.name, "run": run, "test": test.name, "state": _state(ledger, *needs, f"train/{run}", f"score/{run}")}
+
+
+def _state(ledger: Ledger, *jobs: str) -> str:
+    """How far some jobs are that are run one after the other, in words: of the first one that is not done."""
+    for name in jobs:
+        found = ledger.read(name)
+        if not found:
+            return f"{name} has not begun"
+        if not found["done"]:
+            return f"{name} has failed, was stopped or still runs: see jobs/{name}.log"
+    return f"its file was removed after {jobs[-1]} was done"
+
+
+def _set_of(test: Test) -> str:
+    """The data set of a test."""
+    return next(name for name, one in DATA_SETS.items() if test in one.tests)
 
 
 def _metric(name: str, result: Result) -> Metric:
@@ -221,10 +258,10 @@ def _cell(one: Mapping[str, Any]) -> str:
 def _below(data: Mapping[str, Any]) -> Iterator[str]:
     yield "## How the papers measure, and we\n"
     yield f"- Everywhere: {BEST}."
-    there = {one["test"] for one in data["numbers"]}
+    there, own = {one["test"] for one in data["numbers"]}, data["settings"]
     for name, test in TESTS.items():
-        if name in there and test.differs:
-            yield f"- {name}: {test.differs}."
+        if name in there and (said := test.unlike(own["encoder"].rpartition("-")[0], own["points"])):
+            yield f"- {name}: {said}."
     yield "\n## Published rows\n"
     for one in data["published"]:
         yield f"- {one['row']}: {one['source']}."
@@ -232,10 +269,15 @@ def _below(data: Mapping[str, Any]) -> Iterator[str]:
     if notes:
         yield "\n## Data\n"
         yield from (f"- {note}." for note in notes)
-    if data["left_out"] or data["not_current"]:
+    if data["left_out"] or data["not_current"] or data["missing"]:
         yield "\n## Left out\n"
         yield from (f"- {name}: {why}." for name, why in data["left_out"].items())
-        yield from (f"- {path}: of another command or of other weights; run the same command again." for path in data["not_current"])
+        why = "of another command, of other weights or of other points; the same command without --table measures it again"
+        yield from (f"- {path}: {why}." for path in data["not_current"])
+        lacking: dict[tuple[str, str], list[str]] = {}
+        for one in data["missing"]:
+            lacking.setdefault((one["run"], one["state"]), []).append(one["test"])
+        yield from (f"- {run} has no result of {', '.join(tests)}: {state}." for (run, state), tests in lacking.items())
     said: dict[str, list[str]] = {}
     for one in data["numbers"]:
         for note in one["notes"]:

@@ -71,13 +71,13 @@ def cache(collection: str) -> Path:
 
 
 def there(path: Path, asked: str, weights: str, *points: str) -> bool:
-    """Whether a test is scored already, of these weights, on these points and by this command."""
+    """Whether a test is scored already, of these weights, on these points and by this command. Without points, they are not compared."""
     if not path.exists():
         return False
     found = json.loads(path.read_text())
     scores = found.get("result", {"scores": {}})["scores"]  # a test that was skipped has used no points
     used = {scores[name]["points"] for name in ("train", "test") if scores.get(name)}
-    return bool(found["command"] == asked and found["weights"] == weights and used <= set(points))
+    return bool(found["command"] == asked and found["weights"] == weights and (not points or used <= set(points)))
 
 
 def score(loaded: Loaded, test: Test, path: Path) -> None:

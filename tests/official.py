@@ -59,8 +59,10 @@ def modelnet40(folder: Path, points: int = 256) -> None:
 
 
 def fewshot(folder: Path, points: int = 256) -> None:
-    """Point-BERT's folds of 5 classes with 10 shapes, all ten."""
-    modelnetfewshot.write_example(folder / "ModelNetFewshot", ways=5, shots=10, queries=1, count=10, points=points)
+    """Point-BERT's folds of 5 classes with 10 shapes, all ten. The last one has the shapes of the first one: folds share some."""
+    home = folder / "ModelNetFewshot"
+    modelnetfewshot.write_example(home, ways=5, shots=10, queries=1, count=10, points=points)
+    shutil.copy(home / "5way_10shot" / "0.pkl", home / "5way_10shot" / "9.pkl")
 
 
 def parts(folder: Path, points: int = 256) -> None:

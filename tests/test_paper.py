@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 SCIENCE = Path(__file__).parents[1] / "science"
 sys.path.insert(0, str(SCIENCE))
 
+import evals  # noqa: E402
 import hours  # noqa: E402
 import jobs  # noqa: E402
 import official  # noqa: E402
@@ -59,8 +60,6 @@ def here(monkeypatch):
             ledger.note(job, 1, done=self.code == 0)
 
         def _evals(self) -> int:
-            import evals
-
             try:
                 evals.main()
             except SystemExit as error:
@@ -101,7 +100,8 @@ def test_every_data_set_in_its_official_layout_gives_a_number(tmp_path, monkeypa
         assert one["values"] == next(m for m in score["result"]["scores"]["metrics"] if m["name"] == one["metric"])["values"]
         assert score["result"]["protocol"] == "last epoch"
     few = next(one for one in found["numbers"] if one["test"] == "5-way 10-shot")
-    assert (few["over"], len(few["values"]), few["test_shapes"]) == ("folds", 10, 50)
+    assert (few["over"], len(few["values"]), few["test_shapes"]) == ("folds", 10, 45), "5 in each fold, and 5 twice"
+    assert found["missing"] == []
     assert found["left_out"].keys() == {"obj_only", "5-way 20-shot", "10-way 10-shot", "10-way 20-shot"}
     assert "ScanObjectNN lacks main_split_nobg/training_objectdataset.h5" in found["left_out"]["obj_only"]
     assert (folder / "paper.md").read_text() in text
@@ -112,6 +112,12 @@ def test_every_data_set_in_its_official_layout_gives_a_number(tmp_path, monkeypa
     assert len(here) == before, "a second run does nothing"
     again = capsys.readouterr().out
     assert text.endswith(again) and again.startswith("# The table of the paper")
+    shutil.rmtree(folder / "caches" / "modelnet40.zarr")
+    svm = folder / "scores" / "ulip2-like-0" / "ModelNet40 SVM.json"
+    svm.write_text(svm.read_text().replace(json.loads(svm.read_text())["result"]["scores"]["test"]["points"], "0" * 64))
+    asked(monkeypatch, folder, "--data", data, *TRIAL)
+    assert here[before:] == ["build/modelnet40", "score/ulip2-like-0"], "what was removed, and what is of other points, is made again"
+    assert capsys.readouterr().out.endswith(again)
 
 
 # ---------------------------------------------------------------------------------------------------------------- finding
@@ -205,9 +211,12 @@ def test_every_recipe_can_be_planned_for_every_encoder(tmp_path, found, encoder)
 
 
 def test_epochs_seeds_and_teachers_are_those_that_are_asked_for(tmp_path, found):
-    few = paper.Paper(tmp_path, found, paper.Asked(epochs="0.1x", seeds=5, teachers=("a", "b")))
+    few = paper.Paper(tmp_path, found, paper.Asked(epochs="0.1x", seeds=5, teachers=("clip-vit-b32", "dinov2-small")))
     by_name = {job.name: shlex.join(job.command) for job in few.trainings()}
-    assert "optim.epochs=25 " in by_name["train/mmpd-stage-1-0"] and "data.teachers=a,b" in by_name["train/mmpd-stage-1-0"]
+    assert (
+        "optim.epochs=25 " in by_name["train/mmpd-stage-1-0"]
+        and "data.teachers=clip-vit-b32,dinov2-small" in by_name["train/mmpd-stage-1-0"]
+    )
     assert "optim.epochs=30 " in by_name["train/mmpd-0"] and "train/point-m2ae-0" in by_name
     row = few.rows["mmpd"]
     assert "epochs=30 " in few.eval(official.TESTS["PB_T50_RS"], row, 0) and "seeds=5" in few.eval(official.TESTS["PB_T50_RS"], row, 0)
@@ -226,6 +235,8 @@ def test_epochs_seeds_and_teachers_are_those_that_are_asked_for(tmp_path, found)
         ({"epochs": "0x"}, "epochs must be a number"),
         ({"epochs": "-1"}, "epochs must be a number"),
         ({"seeds": 0}, "seeds and runs must be at least 1"),
+        ({"teachers": ("clip-vit-b32", "clip-vit-b23")}, "no teacher 'clip-vit-b23'; did you mean 'clip-vit-b32'"),
+        ({"captioner": "templat"}, "no captioner is called 'templat'; did you mean 'template'"),
     ],
 )
 def test_a_wish_that_cannot_be_is_refused(settings, said):
@@ -235,7 +246,7 @@ def test_a_wish_that_cannot_be_is_refused(settings, said):
 
 def test_a_recipe_that_needs_more_teachers_is_refused(tmp_path, found):
     with pytest.raises(UserError, match="needs 2 teachers, and 1 are given"):
-        paper.Paper(tmp_path, found, paper.Asked(recipes=("mmpd-2-teachers",), teachers=("a",)))
+        paper.Paper(tmp_path, found, paper.Asked(recipes=("mmpd-2-teachers",), teachers=("clip-vit-b32",)))
 
 
 def test_a_plan_prints_lines_to_paste_and_writes_nothing(tmp_path, monkeypatch, capsys):
@@ -283,22 +294,101 @@ def test_a_data_set_that_cannot_be_built_costs_its_own_columns_alone(tmp_path, f
     ran = []
 
     def work(self, several, slots):
-        ran.extend(job.name for job in several)
+        ran.append([job.name for job in several])
         return [job.name for job in several if job.name == "build/s3dis"]
 
     monkeypatch.setattr(Ledger, "work", work)
     there = {name: found[name] for name in ("shapenet55", "obj_bg", "s3dis")}
     made = paper.Paper(tmp_path, there, paper.Asked(recipes=("scratch",)))
     assert paper.run(made, 1) == {"s3dis": "could not be built: see jobs/build/s3dis.log"}
-    assert ran == ["build/shapenet55", "build/obj_bg", "build/s3dis", "train/scratch-0", "score/scratch-0"]
-    monkeypatch.setattr(Ledger, "work", lambda self, several, slots: [job.name for job in several])
+    assert ran == [["build/shapenet55"], ["build/obj_bg", "build/s3dis"], ["train/scratch-0", "score/scratch-0"]]
+    ran.clear()
+    monkeypatch.setattr(Ledger, "work", lambda self, several, slots: (ran.append(len(several)), [job.name for job in several])[1])
     with pytest.raises(SystemExit, match="shapenet55 could not be built"):
         paper.run(made, 1)
+    assert ran == [1], "nothing else is built for a table without rows"
+
+
+def test_results_of_other_data_are_refused_and_no_file_of_a_user_is_removed(tmp_path, monkeypatch):
+    one, other, folder = tmp_path / "one", tmp_path / "other", tmp_path / "out"
+    for place in (one, other):
+        miniature.shapenet55(place, 8)
+        miniature.scanobjectnn(place, 8)
+    paper.prepared(folder, one)
+    paper.prepared(folder, other)  # nothing was made of the first one yet
+    assert (folder / "DATA").resolve() == other
+    (folder / "jobs").mkdir()
+    for words in ([], ["--plan", "--rate", "1"], ["--table"]):
+        with pytest.raises(SystemExit, match=f"holds results of {other}, and --data is {one}: give another folder"):
+            asked(monkeypatch, folder, "--data", one, *words)
+    assert (folder / "DATA").resolve() == other
+    (folder / "DATA").unlink()
+    (folder / "DATA").write_text("mine")
+    with pytest.raises(SystemExit, match="DATA lies where a link to the data belongs, and is none"):
+        asked(monkeypatch, folder, "--data", one)
+    assert (folder / "DATA").read_text() == "mine"
+    (folder / "DATA").unlink()
+    (folder / "DATA").mkdir()
+    with pytest.raises(UserError, match="DATA lies where a link"):
+        paper.prepared(folder, one)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["--jobs", "0"], "--jobs must be at least 1, got 0"), (["--plan", "--rate", "0"], "--rate must be a positive number"),
+     (["--plan", "--rate", "-3"], "--rate must be a positive number")],
+)  # fmt: skip
+def test_numbers_that_cannot_be_are_refused(tmp_path, monkeypatch, words, said):
+    with pytest.raises(SystemExit, match=said):
+        asked(monkeypatch, tmp_path / "out", "--data", tmp_path, *words)
+
+
+def test_what_was_removed_or_does_not_hold_is_not_done(tmp_path, found, monkeypatch):
+    """Jobs that were done once: all of them hold; then the points of a test, the weights of a run, and a cache are others."""
+    state = {"weights": "w", "points": "p"}
+    monkeypatch.setattr(evals.score, "points", lambda path: state["points"])
+    monkeypatch.setattr(evals.saved, "weights", lambda run: state["weights"])
+    made = paper.Paper(tmp_path, {name: found[name] for name in ("shapenet55", "obj_bg")}, paper.Asked(recipes=("scratch",)))
+    ledger = Ledger(tmp_path)
+    plan = [job for several in made.builds().values() for job in several] + made.trainings() + made.scores()
+    for job in plan:
+        ledger.note(job, 1, done=True)
+    scored(made, "scratch", 0, "OBJ_BG", 80.0)
+
+    def left():
+        return [job.name for job in plan if not ledger.done(job)]
+
+    assert left() == ["build/shapenet55", "build/obj_bg"], "the caches are not there"
+    for name in ("shapenet55", "obj_bg"):
+        touch(tmp_path, f"caches/{name}.zarr/zarr.json")
+    monkeypatch.setattr(Ledger, "_state", lambda self, job: {})
+    monkeypatch.setattr(hours, "_build", lambda *job, **done: (None, 100.0))
+    assert left() == [] and paper.commands(made) == []
+    for name in state:
+        with monkeypatch.context() as inside:
+            inside.setitem(state, name, "other")
+            assert left() == ["score/scratch-0"]
+            (command,) = paper.commands(made)
+            assert command.startswith("mmpd-train eval classify runs/scratch-0 caches/obj_bg.zarr")
+            assert paper_table.gathered(made, {})["not_current"] == ["scores/scratch-0/OBJ_BG.json"]
+            assert [line.name for line in hours.estimate(made, tmp_path, 1.0).lines] == ["scratch-0, OBJ_BG"]
+    assert not hours.estimate(made, tmp_path, 1.0).lines
+    assert [one["mean"] for one in paper_table.gathered(made, {})["numbers"]] == [80.0]
+
+
+def test_tests_of_a_run_that_is_trained_again_run_again(tmp_path, here, monkeypatch):
+    """At the start they still hold: the weights of the run are those of its last training."""
+    monkeypatch.setattr(evals, "main", lambda: None)
+    train = Job(name="train/a", command=("evals.py",))
+    score = Job(name="score/a", command=("evals.py", "x"), after=("train/a",), grows=True, made=lambda: True)
+    ledger = Ledger(tmp_path)
+    assert ledger.work([train, score], 1) == [] and here == ["train/a", "score/a"]
+    assert ledger.work([train, score], 1) == [] and len(here) == 2
+    (tmp_path / "jobs" / "train" / "a.json").unlink()
+    assert ledger.work([train, score], 1) == [] and here[2:] == ["train/a", "score/a"]
 
 
 def test_a_test_that_fails_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
-    import evals
-
     def measured(one, loaded, folder):
         if one.task == "svm":
             raise UserError("too few shapes")
@@ -333,8 +423,13 @@ def scored(made, row, seed, test, *values, command=None, weights="w"):
     path.write_text(json.dumps({"command": own, "weights": weights, "commit": "c", "seconds": 1, "result": result}))
 
 
-def test_cells_have_mean_deviation_and_number_of_values(tmp_path, found, monkeypatch):
-    monkeypatch.setattr(paper_table.saved, "weights", lambda run: "w")
+@pytest.fixture
+def same_weights(monkeypatch):
+    """Runs whose weights are `w`."""
+    monkeypatch.setattr(evals.saved, "weights", lambda run: "w")
+
+
+def test_cells_have_mean_deviation_and_number_of_values(tmp_path, found, same_weights):
     made = paper.Paper(tmp_path, found, paper.Asked())
     scored(made, "mmpd", 0, "PB_T50_RS", 90.0, 91.0, 92.0)
     scored(made, "scratch", 0, "PB_T50_RS", 84.0)
@@ -350,8 +445,7 @@ def test_cells_have_mean_deviation_and_number_of_values(tmp_path, found, monkeyp
     assert "- PB_T50_RS: said (scratch, mmpd)" in text
 
 
-def test_several_pre_trainings_count_as_one_value_each(tmp_path, found, monkeypatch):
-    monkeypatch.setattr(paper_table.saved, "weights", lambda run: "w")
+def test_several_pre_trainings_count_as_one_value_each(tmp_path, found, same_weights):
     made = paper.Paper(tmp_path, found, paper.Asked(runs=2))
     scored(made, "mmpd", 0, "OBJ_BG", 90.0, 92.0)
     scored(made, "mmpd", 1, "OBJ_BG", 93.0, 93.0)
@@ -359,14 +453,42 @@ def test_several_pre_trainings_count_as_one_value_each(tmp_path, found, monkeypa
     assert one["values"] == [91.0, 93.0] and one["over"] == "pre-trainings" and one["each"] == [[90.0, 92.0], [93.0, 93.0]]
 
 
-def test_a_result_of_other_weights_or_another_command_is_no_number(tmp_path, found, monkeypatch):
-    monkeypatch.setattr(paper_table.saved, "weights", lambda run: "w")
+def test_a_result_of_other_weights_or_another_command_is_no_number(tmp_path, found, same_weights):
     made = paper.Paper(tmp_path, found, paper.Asked())
     scored(made, "mmpd", 0, "OBJ_BG", 90.0, weights="v")
     scored(made, "mmpd", 0, "PB_T50_RS", 90.0, command="mmpd-train eval classify")
     text = paper_table.write(made, {})
     assert "There is no number yet." in text
-    assert "- scores/mmpd-0/OBJ_BG.json: of another command or of other weights" in text and "scores/mmpd-0/PB_T50_RS.json" in text
+    assert (
+        "- scores/mmpd-0/OBJ_BG.json: of another command, of other weights or of other points" in text
+        and "scores/mmpd-0/PB_T50_RS.json" in text
+    )
+
+
+def test_what_has_no_number_is_named_with_the_reason(tmp_path, found, same_weights):
+    there = {name: found[name] for name in ("shapenet55", "obj_bg", "obj_only", "s3dis")}
+    made = paper.Paper(tmp_path, there, paper.Asked(recipes=("scratch", "point-m2ae")))
+    scored(made, "scratch", 0, "OBJ_BG", 80.0)
+    ledger = Ledger(tmp_path)
+    jobs = {job.name: job for job in [*itertools.chain(*made.builds().values()), *made.trainings(), *made.scores()]}
+    for name in ("build/shapenet55", "build/obj_bg", "build/obj_only", "train/scratch-0"):
+        ledger.note(jobs[name], 1, done=True)
+    ledger.note(jobs["score/scratch-0"], 1, done=False)
+    text = paper_table.write(made, {"s3dis": "could not be built"})
+    state = "score/scratch-0 has failed, was stopped or still runs: see jobs/score/scratch-0.log"
+    assert f"- scratch-0 has no result of OBJ_ONLY: {state}." in text
+    assert "- point-m2ae-0 has no result of OBJ_BG, OBJ_ONLY: train/point-m2ae-0 has not begun." in text
+    assert "- s3dis: could not be built." in text and "S3DIS Area 5" not in text
+
+
+def test_what_differs_depends_on_the_encoder():
+    tests = official.TESTS
+    said = {name: tests[name].unlike("pointm2ae", 2048) for name in tests}
+    for name in ("ModelNet40 SVM", "ModelNet40 fine-tuned", "5-way 10-shot"):
+        assert "read 1,024 points" in said[name] and "reads 2,048" in said[name] and "1,024" not in tests[name].unlike("pointmae", 1024)
+    assert "smooth labels by 0.3" in said["ModelNet40 fine-tuned"]
+    assert "32, 16 and 16 members" in said["PB_T50_RS"] and "plain Transformer" not in said["PB_T50_RS"]
+    assert "plain Transformer; here the encoder reads 1,024, and" in tests["PB_T50_RS"].unlike("pointmae", 1024)
 
 
 def test_published_figures_have_a_column_and_a_source():

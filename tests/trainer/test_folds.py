@@ -9,6 +9,7 @@ import torch
 
 from cache_schema.errors import UserError
 from cache_schema.folds import Fold, folds
+from cache_schema.intervals import wilson
 from cache_schema.spec import PointSpec
 from tests.trainer.labelled import write_cache
 from trainer.align import Align, Teacher
@@ -21,8 +22,11 @@ WAYS, SHOTS, QUERIES = 2, 2, 3
 FOLDS = tuple(Fold(ways=WAYS, shots=SHOTS, number=number) for number in range(3))
 
 
-def write(path, *, repeated=False, failed=()):
-    """Three folds of clouds high up and on the right. Which of the two is a chair and which is a table changes from fold to fold."""
+def write(path, *, repeated=False, shared=False, failed=()):
+    """Three folds of clouds high up and on the right. Which of the two is a chair and which is a table changes from fold to fold.
+
+    `repeated`: a query of each class is a training shape of its fold. `shared`: all folds have the same queries.
+    """
     rng = np.random.default_rng(0)
     ids, splits, labels, clouds = [], [], [], []
     names = tuple(name for fold in FOLDS for name in (fold.train, fold.test))
@@ -33,7 +37,8 @@ def write(path, *, repeated=False, failed=()):
                     cloud = 0.1 * rng.normal(size=(1, 64, 3)) + ((0, 0.7, 0), (0.7, 0, 0))[form]
                     ids.append(f"{fold.number}/{side}/{form}/{one}")
                     again = repeated and side == 1 and one == 0
-                    clouds.append(clouds[ids.index(f"{fold.number}/0/{form}/0")] if again else cloud)
+                    earlier = f"{fold.number}/0/{form}/0" if again else f"0/1/{form}/{one}"
+                    clouds.append(clouds[ids.index(earlier)] if again or (shared and side == 1 and fold.number) else cloud)
                     splits.append(2 * fold.number + side)
                     labels.append((form + fold.number) % 2)
     xyz = np.stack(clouds).astype(np.float16)
@@ -97,6 +102,14 @@ def test_what_a_reader_must_know_of_the_folds_is_said(stage, tmp_path):
     assert notes == ("queries that could not be built and are left out: 1 of 6 in fold 0",)
 
 
+def test_a_shape_that_is_a_query_of_several_folds_counts_once(stage, cache, tmp_path):
+    """Each fold has a row of its own for it, and a wider interval is due than for as many different shapes."""
+    same = write(tmp_path / "same.zarr", shared=True)
+    (metric,), (other,) = (fewshot.run(stage, one, one, asked()).metrics for one in (same, cache))
+    assert (metric.shapes, other.shapes) == (2 * QUERIES, 3 * 2 * QUERIES) and metric.values == other.values
+    assert metric.interval is not None and metric.interval == wilson(metric.mean, 2 * QUERIES) != other.interval
+
+
 def test_folds_that_cannot_be_taken_are_refused(stage, cache, tmp_path):
     with pytest.raises(UserError, match=r"stores the folds of a data set.*--set stored=true"):
         fewshot.run(stage, cache, cache, catalog.options("fewshot", ["train_split=all", "test_split=all", "ways=2", "shots=1"]))
@@ -107,6 +120,9 @@ def test_folds_that_cannot_be_taken_are_refused(stage, cache, tmp_path):
     other = write(tmp_path / "other.zarr", failed=(1,))
     with pytest.raises(UserError, match=r"fold 0 needs 2 of each of 2: some failed"):
         fewshot.run(stage, other, other, asked())
+    lost = write(tmp_path / "lost.zarr", failed=tuple(range(2 * SHOTS, 2 * SHOTS + QUERIES)))
+    with pytest.raises(UserError, match=r"no usable query of chair, and fold 0 needs one of each of its 2 classes"):
+        fewshot.run(stage, lost, lost, asked())
     with pytest.raises(UserError, match=r"of one cache"):
         fewshot.run(stage, cache, other, asked())
 

@@ -111,7 +111,8 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     kept: Trained | None = None
     tuned: Body
     head: nn.Module
-    seen: set[int] = set()  # different test shapes: folds may share some
+    digests = test_cache.column("source_sha256") if options.stored else None
+    seen: set[int | bytes] = set()  # different test shapes: folds may share some, and of stored folds each has a row of its own for it
     every: list[NDArray[np.int64]] = []
     tuning: tuple[str, ...] = ()
     for fold, one in enumerate(given):
@@ -125,7 +126,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
                 *_, (tuned, head) = fit(body, support, options.training, options.seed + fold)
             predicted = extract(tuned, queries, 0, head).argmax(1).numpy()
             tuning = described(tuned, head, options.training)
-        seen.update(queries.rows.tolist())
+        seen.update(queries.rows.tolist() if digests is None else (digests[row].tobytes() for row in queries.rows))
         values.append(100 * float((predicted == queries.labels).mean()))
         every.append(_among(shapes, one.asked, queries, predicted))
         if fold == 0:
@@ -162,7 +163,7 @@ def _stored(body: Body, train_cache: Cache, test_cache: Cache, options: Options)
     """The folds that a cache stores: all their training shapes and queries, notes, and the folds one after the other.
 
     Raises:
-        UserError: the test cache is another one, there are too few folds, or shapes of a fold are missing.
+        UserError: the test cache is another one, there are too few folds, or a fold lacks training shapes or all queries of a class.
     """
     if train_cache.home != test_cache.home:
         raise UserError(f"stored=true takes training shapes and queries of one cache: leave out the test cache {test_cache.path}")
@@ -176,12 +177,17 @@ def _stored(body: Body, train_cache: Cache, test_cache: Cache, options: Options)
             f"for; it has {there}: set ways, shots and folds to what is there, or stored=false to deal folds from another cache"
         )
     pairs = [(of_split(train_cache, fold.train), of_split(train_cache, fold.test)) for fold in fitting]
-    for fold, (support, _) in zip(fitting, pairs, strict=True):
+    for fold, (support, queries) in zip(fitting, pairs, strict=True):
         counts = np.bincount(support.labels)
         if sorted(counts[counts > 0].tolist()) != [options.shots] * options.ways:
             raise UserError(
                 f"{support.name} has {len(support)} usable shapes of {np.count_nonzero(counts)} classes, and fold {fold.number} needs "
                 f"{options.shots} of each of {options.ways}: some failed; `mmpd-cache status {train_cache.path}` says why"
+            )
+        if lost := sorted(set(support.labels.tolist()) - set(queries.labels.tolist())):
+            raise UserError(
+                f"{queries.name} has no usable query of {some([queries.classes[label] for label in lost])}, and fold {fold.number} needs "
+                f"one of each of its {options.ways} classes: they failed; `mmpd-cache status {train_cache.path}` says why"
             )
     train, test = (
         dataclasses.replace(shapes[0], rows=np.concatenate([s.rows for s in shapes]), labels=np.concatenate([s.labels for s in shapes]))
