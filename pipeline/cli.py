@@ -943,7 +943,7 @@ def info(cache: CachePath, as_json: Json = False) -> None:
     scarce, why = scarce_of(opened) if status is not None and status.complete else (None, "")
     if as_json:
         body = {name: {**spec.to_json(record), "fingerprint": record.fingerprint, "bytes": sizes[name]} for name, record in records.items()}
-        more = {"licence": dataclasses.asdict(told(opened)), "costs": measured(opened)}
+        more: dict[str, Any] = {"licence": dataclasses.asdict(told(opened)), "costs": measured(opened)}
         if scarce is not None:
             more["scarce"] = dataclasses.asdict(scarce)
         if why:
