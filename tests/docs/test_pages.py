@@ -61,7 +61,10 @@ def is_setting(assignment: str, others: Sequence[str] = ()) -> bool:
     attempts = [lambda: build_configured("default", [assignment])]
     attempts += [lambda stage=stage: train_configured("mmpd", stage, [assignment]) for stage in STAGES]
     attempts += [lambda task=task: task_options(task, [assignment]) for task in TASKS]
-    return any(map(accepts, attempts)) or (bool(others) and any(accepts(lambda s=s: train_configured("mmpd", s, others)) for s in STAGES))
+    if others:  # some only fit together
+        attempts.append(lambda: build_configured("default", list(others)))
+        attempts += [lambda stage=stage: train_configured("mmpd", stage, others) for stage in STAGES]
+    return any(map(accepts, attempts))
 
 
 def is_field(dotted: str) -> bool:
@@ -74,7 +77,8 @@ def is_field(dotted: str) -> bool:
     found = [dataclasses.asdict(body) for body in bodies]
     for part in (first, *rest):
         found = [body[part] for body in found if isinstance(body, dict) and part in body]
-    return bool(found) or (first == "encoder" and accepts(lambda: train_configured("mmpd", "align", [f"{dotted}=8"])))
+    values = ("8", "mask") if first == "encoder" else ()  # settings of an encoder are kept as text
+    return bool(found) or any(accepts(lambda value=value: train_configured("mmpd", "align", [f"{dotted}={value}"])) for value in values)
 
 
 @every_page
@@ -98,10 +102,14 @@ def test_settings_exist(page):
     for where, words in found:
         told = [assignment for option, assignment in itertools.pairwise(words) if option == "--set" and assignment not in EXAMPLES]
         for assignment in told:
-            forms = [f"captions.{assignment}"] if "add-captioner" in words else [assignment]
+            captioner = "add-captioner" in words
+            forms = [f"captions.{assignment}"] if captioner else [assignment]
+            others = told
+            if captioner:
+                others = [f"captions={words[3].rpartition('=')[2]}", *(f"captions.{one}" for one in told)]
             if words[0] == "--set":  # any command may be meant, `add-captioner`, too
                 forms.append(f"captions.{assignment}")
-            assert any(is_setting(form, told) for form in forms), f"{where}: no recipe, task or captioner takes {assignment}"
+            assert any(is_setting(form, others) for form in forms), f"{where}: no recipe, task or captioner takes {assignment}"
     for code in inline(page):
         dotted = re.fullmatch(r"((?:" + "|".join(PREFIXES) + r")(?:\.[a-z_]+)+)(=\S+)?", code)
         if dotted and not code.endswith(".py"):
