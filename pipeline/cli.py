@@ -837,7 +837,7 @@ def status(cache: CachePath, as_json: Json = False) -> None:
     questions = asked(opened)
     failed, noted = failures_and_remarks(opened) if done else ([], [])
     repeated = int(opened.repeated().sum()) if done else 0
-    counted, why = scarce_of(opened) if repeated else (None, "")
+    scarce, why = scarce_of(opened) if repeated else (None, "")
     counts = status_counts(opened)
     lacking = lacking_ids(opened) if done else {}
     chosen = chosen_views(records)
@@ -850,7 +850,7 @@ def status(cache: CachePath, as_json: Json = False) -> None:
         body = {**origin(opened), "shapes": counts, "remarked": len(noted), "repeated": repeated}
         body |= {"failed": [{"id": i, "reason": r} for i, r in failed], "remarks": [{"id": i, "remark": r} for i, r in noted]}
         body |= {"chosen_views": chosen} if chosen else {}
-        body |= {"scarce": dataclasses.asdict(counted)} if counted else {}
+        body |= {"scarce": dataclasses.asdict(scarce)} if scarce else {}
         body |= {"uncounted": why} if why else {}
         print_json(body | {"lacking": lacking, "asked": questions, "products": states})
         return
@@ -860,8 +860,8 @@ def status(cache: CachePath, as_json: Json = False) -> None:
         show(f"{len(noted)} of the ok shapes have a remark; see below")
     if repeated:
         show(f"{repeated} of the ok shapes have fewer points in their file than a block holds: points are repeated in their blocks")
-    if counted:
-        show(f"    {counted.told}")
+    if scarce:
+        show(f"    {scarce.told}")
     if why:
         show(f"    {why}")
     if chosen:
