@@ -60,12 +60,11 @@ def values(cache: Cache, teachers: list[str], test: Test) -> list[float]:
 def _crossed(cache: Cache, teachers: list[str], chosen: crossval.Options) -> float:
     shapes = of_split(cache, chosen.test_split)
     shapes, _, _ = matched(shapes, shapes)
-    every, right = _features(shapes, teachers), 0.0
-    objects = crossval.objects_of(shapes)
-    for known, asked in crossval.dealt(shapes, objects, chosen.folds, chosen.seed):
-        c = chosen.c or svm.choose(every[known], shapes.labels[known], chosen.seed, objects[known])
-        right += len(asked) * float(svm.fit(every[known], shapes.labels[known], c).score(every[asked], shapes.labels[asked]))
-    return 100 * right / len(shapes)
+    every, objects = _features(shapes, teachers), crossval.objects_of(shapes)
+    parts = list(crossval.dealt(shapes, objects, chosen.folds, chosen.seed))
+    fitting = [chosen.c or svm.choose(every[known], shapes.labels[known], chosen.seed, objects[known]) for known, _ in parts]
+    found, _ = crossval.predicted(every, shapes.labels, parts, fitting)
+    return 100 * float((found == shapes.labels).mean())
 
 
 def _features(shapes: Shapes, teachers: list[str]) -> NDArray[np.float32]:

@@ -110,9 +110,9 @@ class Header:
     first: tuple[float, ...] = ()
     """Losses of the first steps. A continued run compares them with `recent` to detect divergence."""
     recent: tuple[float, ...] = ()
+    """Losses of the latest steps."""
     watched: str = added(LOSS)
     """Name of the loss that `first` and `recent` are."""
-    """Losses of the latest steps."""
     source: Source | None = None
     """Where the weights come from, if the run was imported and not trained."""
     points: Convention | None = None

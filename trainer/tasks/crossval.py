@@ -8,7 +8,7 @@ Without `test_split` the splits of the cache play no part, so the result compare
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,7 +20,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
-from cache_schema.folds import folds
+from cache_schema.folds import folds as fixed_folds
 from cache_schema.store import Cache
 from trainer.config import check_seed
 from trainer.stage import Stage
@@ -70,7 +70,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     """
     if test_cache.home != train_cache.home:
         raise UserError("crossval fits and tests on the same shapes of one cache: leave --test-cache out, or take `eval svm`")
-    if options.test_split == EVERYTHING and folds(train_cache.manifest.splits):
+    if options.test_split == EVERYTHING and fixed_folds(train_cache.manifest.splits):
         raise UserError(
             f"{train_cache.path} holds folds of few-shot classification, and a shape is in several of them: it would be learned and "
             "tested. Take `eval fewshot --set stored=true`"
@@ -79,19 +79,15 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     every, _, _ = matched(shapes, shapes)
     body, objects = Body.of(stage, options.pool), objects_of(every)
     parts = list(dealt(every, objects, options.folds, options.seed))
+    first = extract(body, every, 0).numpy()  # [n, F]
+    chosen = [options.c or svm.choose(first[known], every.labels[known], options.seed, objects[known]) for known, _ in parts]
+    several = [first, *(extract(body, every, block).numpy() for block in range(1, repeats(options.repeats, body, every)))]
     predictions: list[NDArray[np.int64]] = []
-    chosen: list[float] = []
     unfinished = False
-    for block in range(repeats(options.repeats, body, every)):
-        features = extract(body, every, block).numpy()  # [n, F]
-        found = np.full(len(every), -1)
-        for fold, (known, asked) in enumerate(parts):
-            if block == 0:
-                chosen.append(options.c or svm.choose(features[known], every.labels[known], options.seed, objects[known]))
-            probe = svm.fit(features[known], every.labels[known], chosen[fold])
-            found[asked] = probe.predict(features[asked])
-            unfinished |= bool(probe[-1].fit_status_)
+    for features in several:
+        found, stopped = predicted(features, every.labels, parts, chosen)
         predictions.append(found)
+        unfinished |= stopped
     worst, drawing = mistakes(every, predictions)
     classes = len(every.classes)
     return Scores(
@@ -114,6 +110,28 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
             *(("an SVM stopped before it had converged; a smaller c converges sooner",) if unfinished else ()),
         ),
     )
+
+
+def predicted(
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    parts: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
+    chosen: Sequence[float],
+) -> tuple[NDArray[np.int64], bool]:
+    """The class of each shape, [n], by an SVM on the features [n, F] of the other folds; and whether one had not converged.
+
+    Args:
+        features: the features.
+        labels: the classes, [n].
+        parts: the folds, as `dealt` yields them.
+        chosen: C of each fold.
+    """
+    found, unfinished = np.full(len(labels), -1), False
+    for (known, asked), c in zip(parts, chosen, strict=True):
+        probe = svm.fit(features[known], labels[known], c)
+        found[asked] = probe.predict(features[asked])
+        unfinished |= bool(probe[-1].fit_status_)
+    return found, unfinished
 
 
 def objects_of(shapes: Shapes) -> NDArray[np.int64]:
