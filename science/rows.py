@@ -125,6 +125,32 @@ ROWS: Final[dict[str, Row]] = {
         settings=_mae(ENCODER),
         times=3,
     ),
+    **{
+        name: row
+        for said, count, teachers in (
+            ("three", "three teachers", THREE),
+            ("four", "three teachers and EfficientNet-Lite0", of(*TEACHERS, REAL)),
+            ("real", "EfficientNet-Lite0 alone", of(REAL)),
+        )
+        for name, row in {
+            f"on point-mae, stage 1, {said}": Row(
+                group="recipes",
+                about=f"{count} and coordinates, from the weights of point-mae",
+                stage="align",
+                settings=(teachers, "align.reconstruction_weight=100"),
+                init="point-mae",
+                against="twice point-mae",
+            ),
+            f"on point-mae, stage 2, {said}": Row(
+                group="recipes",
+                about="distillation of that guide and coordinates, from the guide's weights",
+                stage="distill",
+                settings=KEPT,
+                guide=f"on point-mae, stage 1, {said}",
+                against="point-mae, three times",
+            ),
+        }.items()
+    },
     "forms point-mae": Row(
         group="recipes",
         about="Point-MAE also on bodies without names",
