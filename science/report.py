@@ -38,6 +38,7 @@ TITLES: Final[dict[str, str]] = {
     "blocks": "Number of stored blocks",
     "families": "Other families of encoders",
     "language": "Several views and texts, texts of three lengths, hard prompts",
+    "views": "Views of a ring, and chosen ones",
 }
 
 

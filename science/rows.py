@@ -7,12 +7,14 @@ A row is data: a stage, a recipe with settings, and the rows that it starts from
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Group = Literal["main", "recipes", "teachers", "ablations", "budgets", "blocks", "families", "language"]
+Group = Literal["main", "recipes", "teachers", "ablations", "budgets", "blocks", "families", "language", "views"]
 
 REAL: Final = "efficientnet-lite0"
 """The teacher with weights from photographs, which has not seen starter shapes."""
 TEACHERS: Final = ("starter-resnet", "starter-regnet", "starter-attributes")
 """The teachers that were taught with starter shapes."""
+LEARN: Final = "starter"
+"""The collection that every row is trained on."""
 ENCODER: Final = "pointmae-tiny"
 TINY: Final = ("optim.batch=32", "optim.lr=1e-3", "optim.warmup=5")
 """Optimisation of the recipe `tiny`, for rows with another recipe."""
@@ -41,6 +43,8 @@ class Row:
     """Captioners whose texts are added before, in an overlay of the starter cache, which only rows with some of them are trained on."""
     patches: tuple[str, ...] = ()
     """Teachers whose patch features on points are written into the cache before."""
+    views: str = ""
+    """Name in `VIEWS` of other pictures: the row is trained on a cache of the same shapes with these. Empty for four views of a ring."""
     also: tuple[str, ...] = ()
     """Other collections (`testsets.COLLECTIONS`) that it is trained on beside the starter shapes; none for final numbers."""
     times: float = 1
@@ -52,8 +56,14 @@ class Row:
         assert not self.online or self.guide, "only a guide can be online"
         assert not self.guide or self.stage == "distill", "only stage 2 has a guide"
         assert not (self.captions and self.guide), "a guide's features are written beside the starter shapes, not into an overlay"
+        assert not self.views or not (self.guide or self.captions or self.patches), "these are made in the cache that other rows share"
         taken = [one for one in self.settings if one.startswith(("optim.epochs=", "seed=", "precision=", "guide_online="))]
         assert not taken, f"the study sets {taken}"
+
+    @property
+    def cache(self) -> str:
+        """Name of the cache that it is trained on."""
+        return "-".join(filter(None, (LEARN, "words" if self.captions else "", self.views)))
 
     @property
     def before(self) -> tuple[str, ...]:
@@ -71,6 +81,24 @@ KEPT: Final = ("distill.reconstruction_weight=30", "distill.reconstruction_depth
 """Settings of stage 2 that also predicts coordinates of hidden groups, at about equal shares."""
 FORMS: Final = ("forms",)
 """The collection of bodies without names."""
+
+
+ONE: Final = TEACHERS[0]
+"""The teacher of rows that compare views. It reads texts, and is the dear one there: each view costs it a picture."""
+VIEWS: Final[dict[str, tuple[str, ...]]] = {
+    **{f"ring-{count}": (f"views.rig=ring{count}",) for count in (4, 8, 12, 30)},
+    **{f"chosen-{count}": ("views.rig=dome30", "views.policy=coverage", f"views.policy.count={count}") for count in (2, 4, 8)},
+}
+"""Settings of caches with other pictures: views of a ring, or those that a policy chooses among 30."""
+HALF: Final = {
+    "chosen-2": "ring-4",
+    "chosen-4": "ring-8",
+    "ring-8": "ring-4",
+    "ring-12": "ring-8",
+    "ring-30": "ring-12",
+    "chosen-8": "ring-12",
+}
+"""What views are compared with: chosen ones with a ring of twice as many (8 with 12), a ring with the next smaller one."""
 
 
 STATED: Final = "descriptions"
@@ -436,6 +464,18 @@ ROWS: Final[dict[str, Row]] = {
         captions=(STATED, WRONG),
         against="three lengths, texts alone",
     ),
+    # --------------------------------------------------------------------------------------------------------- views
+    **{
+        f"{name} views": Row(
+            group="views",
+            about=f"stage 1 with {ONE} and class names, {name.replace('-', ' of ')} views",
+            stage="align",
+            settings=(of(ONE),),
+            views=name,
+            against=f"{HALF[name]} views" if name in HALF else "",
+        )
+        for name in VIEWS
+    },
 }
 
 

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 from jobs import Job, Ledger, options, told
-from rows import ROWS, Group, Row, order
-from testsets import COLLECTIONS, LEARN, TESTS, teachers
+from rows import LEARN, ONE, ROWS, VIEWS, Group, Row, order
+from testsets import COLLECTIONS, TESTS, teachers
 
 from trainer.config import DistillConfig
 from trainer.recipes import configured
@@ -33,6 +33,8 @@ KINDS: Final = 35
 FILE: Final = "settings.json"
 WORDS: Final = f"{LEARN}-words"
 """The overlay of the starter cache with the texts of `Row.captions`."""
+SEEN: Final = {f"{LEARN}-{name}": name for name in VIEWS}
+"""Caches of the starter shapes with other pictures (`Row.views`)."""
 TESTED: Final = [name for name, one in COLLECTIONS.items() if one.tested]
 """Names of the collections that rows are tested on."""
 
@@ -65,7 +67,8 @@ class Study:
         for row in rows:
             final = [name for name in ROWS[row].also if COLLECTIONS[name].use == "final"]
             assert not final, f"row {row} is trained on {', '.join(final)}, which is kept for final numbers (held_out.md)"
-        wanted = {name: None for row in rows for name in (LEARN, *ROWS[row].also)} | dict.fromkeys(collections)
+        learned = [LEARN if ROWS[row].captions else ROWS[row].cache for row in rows]  # an overlay lies on the starter cache
+        wanted = dict.fromkeys([*learned, *(name for row in rows for name in ROWS[row].also), *collections])
         jobs = [self._build(name) for name in wanted]
         jobs += [self._ceiling(name) for name in collections]
         jobs += [self._captions(captioner) for captioner in dict.fromkeys(c for row in rows for c in ROWS[row].captions)]
@@ -90,9 +93,14 @@ class Study:
         return jobs + list(known.values())
 
     def _build(self, name: str) -> Job:
-        one = COLLECTIONS[name]
-        count = [f"source.count={self.settings['shapes'] * KINDS}"] if name == LEARN else []
-        words = ("mmpd-cache", "build", one.location, f"caches/{name}.zarr", *options([*one.settings, *count, teachers(name)]))
+        one = COLLECTIONS[LEARN if name in SEEN else name]
+        settings = [*one.settings, *([f"source.count={self.settings['shapes'] * KINDS}"] if one is COLLECTIONS[LEARN] else [])]
+        if name in SEEN:
+            kept = [setting for setting in settings if not setting.startswith("views.")]
+            settings = [*kept, "captions=none", *VIEWS[SEEN[name]], f"teachers={ONE}"]
+        else:
+            settings.append(teachers(name))
+        words = ("mmpd-cache", "build", one.location, f"caches/{name}.zarr", *options(settings))
         return Job(name=f"build/{name}", command=words, writes=name, threads=os.cpu_count() or 1)
 
     def _ceiling(self, name: str) -> Job:
@@ -115,15 +123,7 @@ class Study:
         return Job(name=f"captions/{captioner}", command=words, after=(f"build/{LEARN}",), writes=WORDS, threads=os.cpu_count() or 1)
 
     def _train(self, row: Row, name: str, seed: int) -> Job:
-        words = [
-            "mmpd-train",
-            row.stage,
-            f"caches/{WORDS if row.captions else LEARN}.zarr",
-            f"runs/{slug(name, seed)}",
-            "--recipe",
-            row.recipe,
-            "--resume",
-        ]
+        words = ["mmpd-train", row.stage, f"caches/{row.cache}.zarr", f"runs/{slug(name, seed)}", "--recipe", row.recipe, "--resume"]
         words += [word for also in row.also for word in ("--also", f"caches/{also}.zarr")]
         epochs = () if row.recipe == "scratch" else (f"optim.epochs={max(1, round(self.settings['epochs'] * row.times))}",)
         settings = [*row.settings, *epochs, f"seed={seed}", f"precision={self.settings['precision']}"]
@@ -137,11 +137,12 @@ class Study:
             words += ["--init", runs[row.init]]
         if row.guide and row.guide != row.init and isinstance(config, DistillConfig) and config.needs_guide_run:
             words += ["--guide-run" if row.init else "--init", runs[row.guide]]
-        after = [f"build/{LEARN}", *(f"build/{also}" for also in row.also), *(f"patches/{teacher}" for teacher in row.patches)]
+        base = LEARN if row.captions else row.cache
+        after = [f"build/{base}", *(f"build/{also}" for also in row.also), *(f"patches/{teacher}" for teacher in row.patches)]
         after += [f"captions/{captioner}" for captioner in row.captions]
         after += [f"train/{slug(need, seed)}" for need in row.before]
         after += [job.name for job in self._guides(row, seed)]
-        reads = tuple(f"caches/{cache}.zarr" for cache in (LEARN, *row.also))
+        reads = tuple(f"caches/{cache}.zarr" for cache in (base, *row.also))
         return Job(name=f"train/{slug(name, seed)}", command=(*words, *options(settings)), after=tuple(after), reads=reads)
 
     def _guides(self, row: Row, seed: int) -> list[Job]:

@@ -6,7 +6,7 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from rows import REAL, TEACHERS
+from rows import LEARN, REAL, TEACHERS
 
 Use = Literal["development", "final"]
 
@@ -26,8 +26,6 @@ DESIGNED: Final = ("airplane", "chair", "ladder", "lamp", "mailbox", "monitor", 
 DRAWERS: Final = ("desk", "dresser", "night stand")
 """Seen kinds with several numbers of drawers."""
 
-LEARN: Final = "starter"
-"""The collection that every row is trained on."""
 EACH: Final = 64
 """Number of shapes of each kind in collections of starter shapes that are only tested on."""
 LIGHT: Final = ("points.blocks=3", "points.normals=false", "views.rig=ring4", "captions=none")

@@ -178,6 +178,20 @@ def test_rows_with_captions_of_their_own_are_trained_on_an_overlay_and_no_other_
     assert report.TITLES.keys() == set(get_args(rows.Group))
 
 
+def test_rows_with_other_pictures_are_trained_on_a_cache_of_the_same_shapes(tmp_path):
+    plan = study.Study(tmp_path / "s", {"epochs": 2, "shapes": 4, "precision": "float32"}, None, keep=False).jobs(
+        rows.order(["chosen-2 views", "ring-4 views"]), 1, ["starter"]
+    )
+    made = {one.name: " ".join(one.command) for one in plan}
+    chosen, ring, usual = (made[f"build/starter{name}"] for name in ("-chosen-2", "-ring-4", ""))
+    shapes = [word for word in usual.split() if word.startswith(("source.", "points."))]
+    assert all(word in one.split() for word in shapes for one in (chosen, ring)), "the same shapes and points"
+    assert "views.policy=coverage --set views.policy.count=2" in chosen and chosen.count("views.rig=") == ring.count("views.rig=") == 1
+    assert made["train/chosen-2-views-0"].split()[2] == "caches/starter-chosen-2.zarr"
+    assert f"teachers={rows.ONE}" in chosen and f"data.teachers={rows.ONE}" in made["train/chosen-2-views-0"]
+    assert rows.HALF.keys() | rows.HALF.values() == rows.VIEWS.keys()
+
+
 def test_rows_are_compared_with_rows_of_their_family():
     for name, row in rows.ROWS.items():
         if row.against:
