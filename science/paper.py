@@ -40,7 +40,7 @@ MAIN: Final = "mmpd"
 """The recipe of the method."""
 BASELINES: Final = {"pointm2ae": "point-m2ae", "pointmamba": "pointmamba"}
 """By family of the encoder: the recipe of pre-training by coordinates alone. `point-mae` for all others."""
-OWN: Final = ("tiny", "smoke")
+OWN: Final = ("tiny", "tiny-mae", "tiny-on-mae", "smoke")
 """Recipes for small machines, which are no rows of a paper."""
 POINTS: Final = {"pointm2ae": 2048}
 """By family of the encoder: the number of points that its authors give it. 1024 for all others."""
@@ -94,9 +94,14 @@ class Asked:
         return (256 if self.family == "pointm2ae" else 128) if self.small else POINTS.get(self.family, 1024)
 
     @property
+    def baseline(self) -> str:
+        """The recipe of pre-training by coordinates alone."""
+        return BASELINES.get(self.family, "point-mae")
+
+    @property
     def rows(self) -> tuple[str, ...]:
         """The recipes of the rows."""
-        return self.recipes or ("scratch", BASELINES.get(self.family, "point-mae"), MAIN)
+        return self.recipes or ("scratch", self.baseline, MAIN)
 
     def times(self, usual: int) -> int:
         """The number of epochs of a training that usually has `usual`; at least one, but none where it has none."""
@@ -131,22 +136,27 @@ class Row:
     recipe: str
     first: str = ""
     """The row whose run is its guide; empty for none."""
+    init: str = ""
+    """The row whose weights it starts from, if that is not its guide; empty for none."""
 
     def run(self, seed: int) -> str:
         return f"{self.name}-{seed}"
 
 
-def rows(names: Sequence[str]) -> dict[str, Row]:
-    """The rows of some recipes by name, each after the one that it needs: of a recipe of two stages, stage 1 is a row of its own. Recipes
-    with the same stage 1 share its run."""
+def rows(names: Sequence[str], baseline: str) -> dict[str, Row]:
+    """The rows of some recipes by name, each after those that it needs: of a recipe of two stages, stage 1 is a row of its own. Recipes
+    with the same stage 1 share its run. A stage 1 that goes on with a run goes on with that of the recipe `baseline`."""
     found: dict[str, Row] = {}
     for name in names:
         both, about = experiment(name), _about(name)
         if both.align is None or both.distill is None:
-            found[name] = Row(name=name, about=about, stage="align" if both.align else "distill", recipe=name)
+            found.setdefault(name, Row(name=name, about=about, stage="align" if both.align else "distill", recipe=name))
             continue
         owner = next(other for other in RECIPES if experiment(other).align == both.align)
-        first = Row(name=f"{owner}-stage-1", about=f"stage 1 of {owner} alone", stage="align", recipe=owner)
+        init = baseline if both.align.start == "run" else ""
+        if init:
+            found.setdefault(init, Row(name=init, about=_about(init), stage="distill", recipe=init))
+        first = Row(name=f"{owner}-stage-1", about=f"stage 1 of {owner} alone", stage="align", recipe=owner, init=init)
         found.setdefault(first.name, first)
         found[name] = Row(name=name, about=about, stage="distill", recipe=name, first=first.name)
     return found
@@ -164,7 +174,7 @@ class Paper:
 
     def __init__(self, folder: Path, found: Mapping[str, Found], asked: Asked, threads: int = 1) -> None:
         self.folder, self.found, self.asked, self.threads = folder, found, asked, threads
-        self.rows = rows(asked.rows)
+        self.rows = rows(asked.rows, asked.baseline)
         self.configs = {name: self._config(row) for name, row in self.rows.items()}  # a mistake is found before hours of building
 
     @property
@@ -216,6 +226,9 @@ class Paper:
                 train = f"train/{guide}"
                 holds = self._holds(products.GUIDE, guide=guide)
                 after.append(add(f"guide/{guide}", "mmpd-train", "guide", cache, f"runs/{guide}", after=(train,), holds=holds))
+            if row.init:
+                words += ["--init", f"runs/{row.init}-{seed}"]
+                after.append(f"train/{row.init}-{seed}")
             run = row.run(seed)
             chosen = options([*self._training(row), f"seed={seed}"])
             add(

@@ -190,8 +190,12 @@ def test_every_recipe_can_be_planned_for_every_encoder(tmp_path, found, encoder)
     assert len(known) == len(plan)
     by_name = {job.name: shlex.join(job.command) for job in plan}
     assert [name for name in by_name if name.startswith("train/mmpd") and "stage-1-0" in name] == [
-        f"train/{name}-stage-1-0" for name in ("mmpd", "mmpd-2-teachers", "mmpd-1-teacher", "mmpd-dense")
+        f"train/{name}-stage-1-0" for name in ("mmpd", "mmpd-2-teachers", "mmpd-1-teacher", "mmpd-dense", "mmpd-on-mae")
     ]
+    baseline = "point-m2ae" if "m2ae" in encoder else "point-mae"
+    assert f"--init runs/{baseline}-1 " in by_name["train/mmpd-on-mae-stage-1-1"]
+    alone = paper.Paper(tmp_path, found, paper.Asked(encoder=encoder, recipes=("mmpd-on-mae",)))
+    assert list(alone.rows) == [baseline, "mmpd-on-mae-stage-1", "mmpd-on-mae"], "what it starts from is trained, too"
     assert "--guide mmpd-stage-1-1 --init runs/mmpd-stage-1-1 " in by_name["train/mmpd-no-shuffle-1"]
     assert "--guide mmpd-stage-1-0 " in by_name["train/act-like-0"] and "--init" not in by_name["train/act-like-0"]
     assert "data.teachers=openclip-bigg14,siglip-so400m " in by_name["train/mmpd-2-teachers-stage-1-0"]

@@ -197,6 +197,8 @@ class AlignConfig(StageConfig):
     """Settings of stage 1, alignment."""
 
     stage: Literal["align"] = "align"
+    start: Literal["any", "run"] = added("any")
+    """Source of the initial weights. `any`: the run that `--init` names, else random ones. `run`: such a run, which must be named."""
 
 
 @dataclass(frozen=True, kw_only=True)

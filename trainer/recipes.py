@@ -27,6 +27,8 @@ NO_CHANGE: Final = AugmentOptions(rotate=False, tilt=0, scale=(1, 1), shift=0, d
 """No augmentation."""
 STORED_POSE: Final = dataclasses.replace(NO_CHANGE, scale=(0.8, 1.25), shift=0.1)
 """Augmentation for students of a cached guide: no rotation and no dropped points, since the guide has features of stored points."""
+SHORT: Final = 50
+"""Epochs of each of the three trainings of tiny-on-mae, which take about as long as the two of `tiny`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,13 @@ def mmpd_dense_tokens() -> Experiment:
     (arXiv:2601.02457). The guide's summary stays a target.
     """
     return _distilled(mmpd_dense(), distill=DistillOptions(tokens="dense"), data=DataConfig(dense=TEACHERS[2:]))
+
+
+def mmpd_on_mae() -> Experiment:
+    """The method in one course with Point-MAE: stage 1 starts from a run of the recipe point-mae (`--init`), and both stages go on
+    predicting coordinates of hidden groups. For shapes that the teachers may not know.
+    """
+    return _on_mae(mmpd())
 
 
 # ------------------------------------------------------------------------------------------------------------- the peers
@@ -191,6 +200,30 @@ def tiny() -> Experiment:
     return Experiment(align=align, distill=distill)
 
 
+def tiny_on_mae() -> Experiment:
+    """`tiny` in one course with Point-MAE, as mmpd-on-mae: three trainings of 50 epochs. `make train` runs them."""
+    base = tiny()
+    assert base.align is not None and base.distill is not None
+    shorter = _aligned(base, optim=dataclasses.replace(base.align.optim, epochs=SHORT))
+    return _on_mae(_distilled(shorter, optim=dataclasses.replace(base.distill.optim, epochs=SHORT)))
+
+
+def tiny_mae() -> Experiment:
+    """Point-MAE with a small encoder, in minutes on two CPU cores. tiny-on-mae starts from such a run."""
+    small, base = tiny().distill, point_mae().distill
+    assert small is not None and base is not None
+    return Experiment(
+        distill=dataclasses.replace(
+            base,
+            encoder=small.encoder,
+            optim=dataclasses.replace(base.optim, batch=small.optim.batch, epochs=SHORT, warmup=small.optim.warmup),
+            distill=dataclasses.replace(base.distill, reconstruction_depth=2),
+            log_every=small.log_every,
+            save_every=small.save_every,
+        )
+    )
+
+
 def smoke() -> Experiment:
     """Two epochs of `tiny` with batches of 8, in a few seconds. It only checks that everything works."""
     base = tiny()
@@ -203,6 +236,8 @@ def smoke() -> Experiment:
 
 RECIPES: Final[dict[str, Callable[[], Experiment]]] = {
     "tiny": tiny,
+    "tiny-mae": tiny_mae,
+    "tiny-on-mae": tiny_on_mae,
     "smoke": smoke,
     "mmpd": mmpd,
     "mmpd-2-teachers": mmpd_2_teachers,
@@ -212,6 +247,7 @@ RECIPES: Final[dict[str, Callable[[], Experiment]]] = {
     "mmpd-no-local": mmpd_no_local,
     "mmpd-dense": mmpd_dense,
     "mmpd-dense-tokens": mmpd_dense_tokens,
+    "mmpd-on-mae": mmpd_on_mae,
     "scratch": scratch,
     "point-mae": point_mae,
     "pointmamba": pointmamba,
@@ -251,6 +287,14 @@ def configured(recipe: str, stage: StageName, assignments: Sequence[str] = ()) -
         other = "distill" if stage == "align" else "align"
         raise UserError(f"recipe {recipe} has no stage {stage}: its only stage is `mmpd-train {other} --recipe {recipe}`")
     return override(config, assignments)
+
+
+def _on_mae(base: Experiment) -> Experiment:
+    # The weights are our choice: the loss of coordinates then has about the size of the other losses together, in both stages.
+    assert base.align is not None and base.distill is not None
+    align = dataclasses.replace(base.align.align, reconstruction_weight=100)
+    distill = dataclasses.replace(base.distill.distill, reconstruction_weight=30, reconstruction_depth=2)
+    return _distilled(_aligned(base, align=align, start="run"), distill=distill)
 
 
 def _aligned(base: Experiment, **changes: Any) -> Experiment:

@@ -77,6 +77,11 @@ def sources(
     if not isinstance(config, DistillConfig):
         if guide_run is not None:
             raise UserError(f"the run {guide_run} is of no use: stage 1 has no guide. Name the run that it starts from by --init")
+        if init is None and config.start == "run":
+            raise UserError(
+                "start=run: name the run whose weights stage 1 starts from by --init RUN, for example one of `mmpd-train distill CACHE RUN "
+                "--recipe point-mae`; or --set start=any for random weights"
+            )
         return config, init, None
     if init is not None:
         stage = checkpoint.header(init).config.stage

@@ -58,9 +58,20 @@ def test_an_ablation_takes_away_one_thing(name, difference):
     assert differences(experiment("mmpd"), experiment(name)) == difference
 
 
+@pytest.mark.parametrize(("grounded", "plain"), [("mmpd-on-mae", "mmpd"), ("tiny-on-mae", "tiny")])
+def test_a_recipe_on_point_mae_is_the_method_and_coordinates(grounded, plain):
+    own = [one.split(" is ")[0] for one in differences(experiment(plain), experiment(grounded)) if ".optim.epochs" not in one]
+    assert sorted(own) == [
+        "align.align.reconstruction_weight",
+        "align.start",
+        "distill.distill.reconstruction_depth",
+        "distill.distill.reconstruction_weight",
+    ]
+
+
 def test_a_baseline_needs_no_guide_unless_it_distils():
     without = {name for name, stage in STAGES if stage == "distill" and not experiment(name).distill.needs_guide}
-    assert without == {"scratch", "point-mae", "point-m2ae", "pointmamba", "recon-like"}
+    assert without == {"scratch", "tiny-mae", "point-mae", "point-m2ae", "pointmamba", "recon-like"}
 
 
 def test_an_encoders_own_settings_are_set_like_any_other():

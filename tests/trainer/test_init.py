@@ -14,7 +14,7 @@ from cache_schema import store
 from cache_schema.errors import UserError
 from tests.trainer.conftest import config_of
 from tests.trainer.test_loop import Killed, die_at, same_tensors
-from trainer import checkpoint, distributed, folder, layers, optim, start
+from trainer import checkpoint, distributed, folder, guide, layers, optim, start
 from trainer.config import OptimConfig
 from trainer.encoders import catalog
 from trainer.loop import train
@@ -220,6 +220,25 @@ def test_a_baseline_starts_from_a_run_when_asked(cache_path, aligned, tmp_path):
     encoder = checkpoint.header(aligned).config.encoder
     header, _ = begin(cache_path, tmp_path / "run", dataclasses.replace(settings, encoder=encoder), init=aligned)
     assert header.config.start == "run" and header.init.taken == ("encoder",)
+
+
+def test_a_recipe_that_goes_on_with_point_mae_does_not_begin_without_it(cache_path, tmp_path):
+    """From coordinates alone through both stages, each with the weights and the decoder of coordinates of the one before."""
+    small = ("optim.epochs=1", "optim.batch=8")
+    with pytest.raises(UserError, match=r"start=run: name the run whose weights stage 1 starts from by --init RUN.*start=any"):
+        begin(cache_path, tmp_path / "run", config_of("align", *small, recipe="tiny-on-mae"))
+    assert not (tmp_path / "run").exists()
+    begin(cache_path, tmp_path / "mae", config_of("distill", *small, recipe="tiny-mae"))
+    grown = tmp_path / "grown.zarr"
+    shutil.copytree(cache_path, grown)
+    header, said = begin(grown, tmp_path / "run", config_of("align", *small, recipe="tiny-on-mae"), init=tmp_path / "mae")
+    assert set(header.init.taken) == {"encoder", "reconstruction"} and "Starts from" in said
+    guide.write(store.open_cache(grown), checkpoint.load(tmp_path / "run"), "run", device="cpu")
+    student = config_of("distill", *small, "guide=run", recipe="tiny-on-mae")
+    header, _ = begin(grown, tmp_path / "student", student, init=tmp_path / "run")
+    assert header.config.start == "guide" and student.distill.reconstruction_weight > 0
+    header, _ = begin(cache_path, tmp_path / "any", config_of("align", *small, "start=any", recipe="tiny-on-mae"))
+    assert header.init is None or not header.init.taken
 
 
 # -------------------------------------------------------------------------------------------------------------- going on
