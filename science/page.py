@@ -20,11 +20,59 @@ TOP: Final = HERE / "top.md"
 NUMBERS: Final = HERE / "study.json"
 """The numbers of the page."""
 PAGE: Final = HERE.parent / "docs" / "study.md"
+PICTURE: Final = Path("pictures", "study.svg")
+"""The picture of the page, beside it."""
+DRAWN: Final = ("main", "recipes", "teachers", "ablations", "budgets")
+"""Groups of rows that are in the picture."""
 
 
 def page(data: dict[str, Any], top: str) -> str:
     """The page in Markdown."""
-    return "\n".join((top.rstrip() + "\n", *_how(data), tables(data), *_commands(data)))
+    return "\n".join((top.rstrip() + "\n", *_seen(data), *_how(data), tables(data), *_commands(data)))
+
+
+def shown(data: dict[str, Any]) -> dict[str, dict[str, list[float]]]:
+    """What is drawn: by collection, and by row of `DRAWN`, the values of its seeds on one test, which is cross-validation where there is
+    one, else the linear SVM."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for collection in data["collections"]:
+        tests = [f"{collection} {name}" for name in ("crossval", "SVM")]
+        test = next((one for one in tests if any(number["test"] == one for number in data["numbers"])), None)
+        own: dict[str, list[float]] = {}
+        for number in data["numbers"]:
+            if number["test"] == test and data["rows"][number["row"]]["group"] in DRAWN:
+                own.setdefault(number["row"], []).append(number["value"])
+        if own:
+            found[collection] = own
+    return found
+
+
+def draw(data: dict[str, Any], path: Path) -> None:
+    """Draw the picture of the page as SVG: a panel for each collection, a line for each row, a dot for each seed. The same numbers give
+    the same bytes."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    panels = shown(data)
+    rows = [row for row in data["rows"] if any(row in own for own in panels.values())]
+    with matplotlib.rc_context({"svg.hashsalt": "study", "font.size": 8}):
+        figure = Figure(figsize=(2.4 + 2.2 * len(panels), 0.6 + 0.22 * len(rows)), layout="constrained")
+        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axis, (collection, own) in zip(axes, panels.items(), strict=True):
+            for place, row in enumerate(rows):
+                axis.plot(own.get(row, []), [place] * len(own.get(row, [])), "o", color="tab:blue", markersize=4)
+            axis.set_title(collection, fontsize=8)
+            axis.set_xlabel("percent")
+            axis.grid(axis="x", linewidth=0.4)
+        axes[0].set_yticks(range(len(rows)), rows)
+        axes[0].set_ylim(len(rows) - 0.5, -0.5)
+        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+
+
+def _seen(data: dict[str, Any]) -> Iterator[str]:
+    """The picture, if there is something to draw."""
+    if panels := shown(data):
+        yield f"![Linear SVM of the rows on {', '.join(panels)}: a dot for each seed; the tables below have the numbers]({PICTURE})\n"
 
 
 def _how(data: dict[str, Any]) -> Iterator[str]:
@@ -86,6 +134,7 @@ def main() -> None:
         raise SystemExit(f"{TOP} is missing: write the beginning of the page there, with a heading and what holds in plain words")
     NUMBERS.write_text(json.dumps(data, indent=1) + "\n")
     PAGE.write_text(page(data, TOP.read_text()))
+    draw(data, PAGE.parent / PICTURE)
 
 
 if __name__ == "__main__":

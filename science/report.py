@@ -188,7 +188,10 @@ def _table(data: dict[str, Any], group: str, rows: Sequence[str], tests: Sequenc
     for one in data["not_compared"]:
         if one["group"] == group and one["test"] in tests:
             reasons.setdefault((one["test"].partition(" ")[2], one["reason"]), []).append(f"{one['row']} with {one['against']}")
-    said += [f"{test}, {'; '.join(pairs)}: {reason}." for (test, reason), pairs in reasons.items()]
+    alike: dict[tuple[str, str], list[str]] = {}
+    for (test, reason), pairs in reasons.items():
+        alike.setdefault(("; ".join(pairs), reason), []).append(test)
+    said += [f"{', '.join(named)}, {pairs}: {reason}." for (pairs, reason), named in alike.items()]
     return "\n".join(lines) + "\n" + "".join(f"\n{one}\n" for one in said)
 
 

@@ -346,6 +346,12 @@ def test_what_cannot_be_compared_stops_no_report_and_is_told(tmp_path, monkeypat
     assert "\n5-shot, stage 1 with point-mae: not tested: each fold chooses other training shapes" in text
     assert "\nSVM, stage 2, pointmamba with point-mae, pointmamba: not tested: the other row has no score here.\n" in text
     assert "| own † | - | 5 | point-mae |" in text and "† Trained also on shapes of this collection." in text
+    drawn = [tmp_path / "a.svg", tmp_path / "b.svg"]
+    for path in drawn:
+        page.draw(data, path)
+    assert drawn[0].read_bytes() == drawn[1].read_bytes() and b"<svg" in drawn[0].read_bytes()
+    assert page.shown(data) == {"shrec16": {"point-mae": [50.0], "stage 1": [pytest.approx(250 / 3)], "own": [pytest.approx(250 / 3)]}}
+    assert page.page(data, "# Title").startswith("# Title\n\n![Linear SVM of the rows on shrec16:")
 
 
 def test_a_score_is_stale_on_other_points_or_weights(tmp_path):
