@@ -155,27 +155,31 @@ ROWS: Final[dict[str, Row]] = {
     ),
     **{
         name: row
+        for base, also in (("point-mae", ()), ("forms point-mae", FORMS))
         for said, count, teachers in (
             ("three", "three teachers", THREE),
             ("four", "three teachers and EfficientNet-Lite0", of(*TEACHERS, REAL)),
             ("real", "EfficientNet-Lite0 alone", of(REAL)),
         )
+        if said != "three" or not also  # these teachers have nothing to say on forms
         for name, row in {
-            f"on point-mae, stage 1, {said}": Row(
+            f"on {base}, stage 1, {said}": Row(
                 group="recipes",
-                about=f"{count} and coordinates, from the weights of point-mae",
+                about=f"{count} and coordinates, from the weights of {base}",
                 stage="align",
                 settings=(teachers, "align.reconstruction_weight=100"),
-                init="point-mae",
-                against="twice point-mae",
+                init=base,
+                also=also,
+                against=f"{base}, three times" if also else "twice point-mae",
             ),
-            f"on point-mae, stage 2, {said}": Row(
+            f"on {base}, stage 2, {said}": Row(
                 group="recipes",
                 about="distillation of that guide and coordinates, from the guide's weights",
                 stage="distill",
                 settings=KEPT,
-                guide=f"on point-mae, stage 1, {said}",
-                against="point-mae, three times",
+                guide=f"on {base}, stage 1, {said}",
+                also=also,
+                against=f"{base}, three times",
             ),
         }.items()
     },
