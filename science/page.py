@@ -7,12 +7,15 @@ The page has the hand-written words, what the marks mean, all tables, and the co
 """
 
 import argparse
+import html
+import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from report import TITLES, TRAINED, tables
+from report import TITLES, TRAINED, cell, tables
 
 HERE: Final = Path(__file__).parent
 TOP: Final = HERE / "top.md"
@@ -48,8 +51,8 @@ def shown(data: dict[str, Any]) -> dict[str, dict[str, list[float]]]:
 
 
 def draw(data: dict[str, Any], path: Path) -> None:
-    """Draw the picture of the page as SVG: a panel for each collection, a line for each row, a dot for each seed. The same numbers give
-    the same bytes."""
+    """Draw the picture of the page as SVG: a panel for each collection, a line for each row, a dot for each seed; with all numbers for
+    readers who hear it. The same numbers give the same bytes."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -66,7 +69,11 @@ def draw(data: dict[str, Any], path: Path) -> None:
             axis.grid(axis="x", linewidth=0.4)
         axes[0].set_yticks(range(len(rows)), rows)
         axes[0].set_ylim(len(rows) - 0.5, -0.5)
-        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+        drawn = io.StringIO()
+        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
+    told = [f"{collection}: {', '.join(f'{row} {cell(values)}' for row, values in own.items())}" for collection, own in panels.items()]
+    said = f"<title>Linear SVM of the rows, percent</title><desc>{html.escape('; '.join(told))}</desc>"
+    path.write_text(re.sub(r"(<svg [^>]*>)", rf"\1\n {said}", drawn.getvalue(), count=1))
 
 
 def _seen(data: dict[str, Any]) -> Iterator[str]:
@@ -81,13 +88,14 @@ def _how(data: dict[str, Any]) -> Iterator[str]:
     seeds: dict[str, set[int]] = {}
     for one in data["numbers"]:
         seeds.setdefault(one["row"], set()).add(one["seed"])
-    counts = " or ".join(map(str, sorted({len(own) for own in seeds.values()})))
+    counts = sorted({len(own) for own in seeds.values()})
+    said = f"{' or '.join(map(str, counts))} seed{'s' * (counts != [1])}"
     final = ", ".join(name for name, one in data["collections"].items() if one["use"] == "final")
     yield "## How it was measured\n"
     yield (
         f"Data: {settings['shapes']} starter shapes of each of 35 kinds, a quarter of them kept to test on. {settings['epochs']} epochs a "
-        f"stage in {settings['precision']}, {counts} seeds. All figures are percent: mean and deviation over the seeds. The value of a "
-        f"seed is the mean over its stored blocks or folds. All of it took {data['hours']:.1f} hours of processor time.\n"
+        f"stage in {settings['precision']}, {said}. All figures are percent: mean and, with several seeds, deviation over them. The value "
+        f"of a seed is the mean over its stored blocks or folds. All of it took {data['hours']:.1f} hours of processor time.\n"
     )
     yield (
         "▲ and ▼: significantly above and below the row that the column `against` names, on the same test shapes, after Holm's "
@@ -103,7 +111,7 @@ def _how(data: dict[str, Any]) -> Iterator[str]:
 def _commands(data: dict[str, Any]) -> Iterator[str]:
     """The command and the time behind each number: the training of each row for its first seed, and each test once."""
     yield "## Commands and hours\n"
-    yield "Commands run in the folder of the study. Other seeds have another `--set seed=`. Minutes are processor time; in brackets with"
+    yield "Commands run in the folder of the study. Other seeds have another `seed`. Minutes are processor time; in brackets with"
     yield "that of the rows which a row needs.\n"
     for group, title in TITLES.items():
         rows = [name for name, one in data["rows"].items() if one["group"] == group]
