@@ -181,7 +181,10 @@ def distill(
     guide_run: Annotated[
         Path | None,
         typer.Option(
-            "--guide-run", metavar="RUN", help="The run of the guide, if it is needed and --init names another.", show_default=False
+            "--guide-run",
+            metavar="RUN",
+            help="The run of the guide, if --init names another. Features in the cache that are not of this run as it is now are refused.",
+            show_default=False,
         ),
     ] = None,
     also: Also = None,
