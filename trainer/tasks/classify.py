@@ -66,6 +66,8 @@ class Options(Training):
 SMOKE: Final = Options(epochs=1, batch=8, seeds=1)
 KEEPS: Final = True
 """Whether `--keep` can keep a classifier of this task."""
+RESUMES: Final = True
+"""Whether its trainings go on after a stop."""
 
 
 @dataclass
