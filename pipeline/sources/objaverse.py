@@ -29,7 +29,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Final, NamedTuple
+from typing import IO, Any, Final, NamedTuple, cast
 
 from cache_schema.errors import UserError
 from cache_schema.spec import TEXT_BYTES
@@ -254,7 +254,7 @@ def _unpacked(path: Path) -> Iterator[IO[bytes]]:
     """Open a file that may be packed by gzip. Errors of reading it become a UserError that names it."""
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            yield file
+            yield cast(IO[bytes], file)  # a GzipFile has all that is used of it
     except (OSError, ValueError, EOFError, zlib.error, RecursionError) as error:
         if isinstance(error, UserError):
             raise
