@@ -319,12 +319,17 @@ def needs(record: Record, version: int = FORMAT_VERSION) -> tuple[str, ...]:
         record: the product.
         version: format of the cache that it is in.
     """
-    imported = isinstance(record.spec, TeacherSpec | CaptionSpec) and record.spec.imported
     # What was imported was made from pictures that others have drawn.
-    made_from = [KINDS[kind].product(version, **parts(record)) for kind in of(record).inputs if not (imported and kind == VIEWS.name)]
+    unseen = (isinstance(record.spec, TeacherSpec | CaptionSpec) and record.spec.imported) or without_views(record)
+    made_from = [KINDS[kind].product(version, **parts(record)) for kind in of(record).inputs if not (unseen and kind == VIEWS.name)]
     if isinstance(record.spec, CaptionSpec) and record.spec.rank_by:
         made_from.append(IMAGE.product(version, teacher=record.spec.rank_by))
     return tuple(made_from)
+
+
+def without_views(record: Record) -> bool:
+    """Whether a product holds captions of what a source states that were made in a cache without views. They need none."""
+    return isinstance(record.spec, CaptionSpec) and record.spec.stated and VIEWS.name not in dict(record.inputs)
 
 
 def select(records: Mapping[str, Record], kind: Kind, **names: str) -> list[Record]:

@@ -1,16 +1,74 @@
-"""Make text from outside (ids, class names, model names, paths, reasons) safe for a terminal.
+"""What the command lines share: text from outside that is safe for a terminal, options that may stand anywhere, a file of messages.
 
     print(printable("chair\\x1b[2J"))        # chair\\x1b[2J, in letters
 
-These texts come from whoever made a mesh collection or a cache. A terminal obeys escape sequences, and some characters reverse the order
-of others. So such characters are shown as letters.
+Texts from outside (ids, class names, model names, paths, reasons) come from whoever made a mesh collection or a cache. A terminal obeys
+escape sequences, and some characters reverse the order of others. So such characters are shown as letters.
 """
 
 import importlib.metadata
 import json
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+from cache_schema.errors import UserError
 from cache_schema.spec import TEXT_BYTES
+
+QUIET = "Show results and mistakes only, no messages and no progress."
+"""Help of `--quiet`."""
+LOG_FILE = "Also append messages with their times to a file."
+"""Help of `--log-file`."""
+
+
+class LogFile:
+    """The file that `--log-file` names. It is true if there is one; without it, nothing is written."""
+
+    def __init__(self) -> None:
+        self.path: Path | None = None
+
+    def __bool__(self) -> bool:
+        return self.path is not None
+
+    def begin(self, path: Path | None, command: str) -> None:
+        """Take a file, or none, and write the command into it."""
+        self.path = path
+        self.note(command)
+
+    def note(self, text: str) -> None:
+        """Append a message with its time. Names, passwords and keys in addresses do not go there.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        if self.path is None:
+            return
+        text = re.sub(r"(\w://)[^\s/@]*@", r"\1...@", text)
+        text = re.sub(r"(\w://[^\s?]*\?)\S*", r"\1...", text)
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {printable(text)}\n")
+        except OSError as error:
+            path, self.path = self.path, None
+            raise UserError(f"the log file {path} cannot be written: {error.strerror or error}") from error
+
+
+def everywhere(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split the arguments of a command line: into `--quiet` and `--log-file`, which may stand anywhere, and the others."""
+    front, rest = list[str](), list[str]()
+    words = iter(arguments)
+    for word in words:
+        if word == "--":
+            rest += [word, *words]
+        elif word == "--quiet" or word.startswith("--log-file="):
+            front.append(word)
+        elif word == "--log-file":
+            front += [word, *[value for value in [next(words, None)] if value is not None]]
+        else:
+            rest.append(word)
+    return front, rest
 
 
 def printable(text: str) -> str:

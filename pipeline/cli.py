@@ -3,13 +3,11 @@
 import dataclasses
 import errno
 import os
-import re
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -35,7 +33,7 @@ from cache_schema.errors import UserError
 from cache_schema.lacking import is_imported, lacking_ids
 from cache_schema.products import markers
 from cache_schema.selection import UNASKED
-from cache_schema.terminal import counted, json_text, printable, version_line
+from cache_schema.terminal import LOG_FILE, QUIET, LogFile, counted, everywhere, json_text, printable, version_line
 from pipeline.describe import (
     asked_in_words,
     chosen_views,
@@ -66,8 +64,7 @@ app = typer.Typer(
 )
 out = Console()
 err = Console(stderr=True)
-log: Final[list[Path]] = []
-"""The log file, if there is one."""
+log: Final = LogFile()
 
 LISTED: Final = 20
 """Number of shapes with a remark that `status` lists."""
@@ -120,49 +117,15 @@ def _version(asked: bool) -> None:
 @app.callback()
 def common(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show results and mistakes only, no messages and no progress.")] = False,
-    log_file: Annotated[
-        Path | None, typer.Option("--log-file", metavar="FILE", help="Also append messages with their times to a file.", show_default=False)
-    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help=QUIET)] = False,
+    log_file: Annotated[Path | None, typer.Option("--log-file", metavar="FILE", help=LOG_FILE, show_default=False)] = None,
 ) -> None:
     """Turn 3D shapes into a cache of points, pictures, captions and teacher embeddings. Start with: mmpd-cache build starter out.zarr
 
     --quiet and --log-file may stand anywhere in a command.
     """
     err.quiet = quiet
-    log.clear()
-    if log_file is not None:
-        log.append(log_file)
-        note(f"mmpd-cache {' '.join(sys.argv[1:])}")
-
-
-def note(text: str) -> None:
-    """Append a message to the log file, if there is one. Names, passwords and keys in addresses do not go there."""
-    text = re.sub(r"(\w://)[^\s/@]*@", r"\1...@", text)
-    text = re.sub(r"(\w://[^\s?]*\?)\S*", r"\1...", text)
-    for path in list(log):
-        try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {printable(text)}\n")
-        except OSError as error:
-            log.clear()
-            raise UserError(f"the log file {path} cannot be written: {error.strerror or error}") from error
-
-
-def everywhere(arguments: list[str]) -> list[str]:
-    """Return the arguments of the command line with the options of all commands in front, wherever they stand."""
-    front, rest = [], []
-    words = iter(arguments)
-    for word in words:
-        if word == "--":
-            rest += [word, *words]
-        elif word == "--quiet" or word.startswith("--log-file="):
-            front.append(word)
-        elif word == "--log-file":
-            front += [word, *[value for value in [next(words, None)] if value is not None]]
-        else:
-            rest.append(word)
-    return front + rest
+    log.begin(log_file, f"mmpd-cache {' '.join(sys.argv[1:])}")
 
 
 @app.command()
@@ -183,6 +146,7 @@ def build(
     overlay: Overlay = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Build nothing: tell what it would cost, like `mmpd-cache plan`.")] = False,
     passing: Annotated[bool, typer.Option("--passing", hidden=True, help="The cache is removed soon: do not point to it.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Make a cache from shapes. After a stop, run it again: it continues, and the cache gets the same bytes. Settings need not be repeated.
 
@@ -203,11 +167,11 @@ def build(
     config = settings(recipe, set_ or [], cache)
     machine = Machine(workers=workers, scheduler=scheduler, device=device)
     if dry_run:
-        foretell(source, cache, config, machine)
+        foretell(source, cache, config, machine, as_json=as_json)
         return
     with laid(cache, overlay) as path, progress() as terminal:
         made = build_cache(source, path, config, machine, terminal)
-    closing(path, made, strict, passing)
+    closing(path, made, strict, passing, as_json=as_json)
 
 
 def settings(recipe: str, assignments: list[str], cache: Path) -> "BuildConfig":
@@ -324,6 +288,7 @@ def append(
         ),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if any shape of the cache failed.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Add the shapes of another source to a finished cache, in new shards, with all products that it has.
 
@@ -345,13 +310,16 @@ def append(
         made = append_shapes(cache, source, wanted, Machine(workers=workers, scheduler=scheduler, device=device), terminal)
     if made.known:
         say(f"{made.known} shapes of {source} are in {cache} already and were left out.")
+    did = {"appended": made.shapes, "known": made.known}
     if not made.shapes:
         say("There is nothing new to append.")
+        if as_json:
+            print_outcome(cache, made.cache, did)
         return
     say(f"{counted(made.shapes, 'shape')} appended.")
     for name in made.unfinished:
         say(f"{name} is unfinished: it lacks the new shapes. {remedy(cache, made.cache.records()[name])}")
-    closing(cache, made.cache, strict)
+    closing(cache, made.cache, strict, as_json=as_json, did=did)
 
 
 def names_in(text: str) -> tuple[str, ...]:
@@ -386,6 +354,7 @@ def retry(
         ),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if any shape fails again.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Try failed shapes again, and add those that are ok now to all products: points, pictures, captions, embeddings.
 
@@ -410,23 +379,31 @@ def retry(
     with progress() as terminal:
         machine = Machine(workers=workers, scheduler=scheduler, device=device)
         found = commands.retry(cache, source, machine, terminal, limits, server_settings(set_ or []))
+    did = {"tried": found.tried, "changed": found.changed, "mended": found.mended}
     if not found.tried:
         say("No shape failed, and no file has changed since it was read.")
+        if as_json:
+            print_outcome(cache, store.open_cache(cache), did)
         return
     which = f"failed shapes and {counted(found.changed, 'changed shape')}" if found.changed else "failed shapes"
     failed = f"{found.tried - found.mended} failed{' again' * (not found.changed)}"
     say(f"{found.tried - found.changed} {which} tried again: {found.mended} ok now, {failed}.")
-    closing(cache, store.open_cache(cache), strict)
+    closing(cache, store.open_cache(cache), strict, as_json=as_json, did=did)
 
 
-def closing(path: Path, cache: store.Cache, strict: bool, passing: bool = False) -> None:
-    """Say how many shapes are ok and failed. Exit with 1 if none is ok, or with `strict` if any failed.
+def closing(
+    path: Path, cache: store.Cache, strict: bool, passing: bool = False, *, as_json: bool = False, did: Mapping[str, Any] | None = None
+) -> None:
+    """Say how many shapes are ok and failed; `as_json` also prints it, with what the command did. Exit with 1 if none is ok, or with
+    `strict` if any failed.
 
     With `passing`, the cache is made for another command only, which tells the reasons itself."""
+    if as_json:
+        print_outcome(path, cache, did or {})
     counts = status_counts(cache)
     noted = len(remarks(cache))
     also = f", {noted} of them with a remark" if noted else ""
-    unfinished = [name for name, record in cache.records().items() if not record.complete]
+    unfinished = unfinished_in(cache)
     state = f"lacks {', '.join(unfinished)} of some shapes" if unfinished else "is complete"
     say(f"{'It' if passing else path} {state}: {counted(counts['ok'], 'shape')} ok{also}, {counts['failed']} failed.")
     if (counts["failed"] or noted) and not passing:
@@ -435,12 +412,25 @@ def closing(path: Path, cache: store.Cache, strict: bool, passing: bool = False)
         raise typer.Exit(1)
 
 
+def unfinished_in(cache: store.Cache) -> list[str]:
+    """Names of products that lack some shapes."""
+    return [name for name, record in cache.records().items() if not record.complete]
+
+
+def print_outcome(path: Path, cache: store.Cache, did: Mapping[str, Any]) -> None:
+    """Print as JSON what a command did to a cache, and how the cache is now: the same keys for every command that changes or makes one."""
+    products_ = sorted(name for name, record in cache.records().items() if record.complete)
+    now = {"shapes": status_counts(cache), "remarked": len(remarks(cache)), "products": products_, "unfinished": unfinished_in(cache)}
+    print_json({"path": str(path), "did": dict(did), **now})
+
+
 @app.command()
 def remove(
     cache: CachePath,
     names: Annotated[list[str], typer.Argument(metavar="PRODUCT...", help="Names from `mmpd-cache info`, such as image/clip-vit-b32.")],
     dependants: Annotated[bool, typer.Option("--with-dependants", help="Remove the products that are made from them, too.")] = False,
     for_good: Annotated[bool, typer.Option("--for-good", help="Remove points or views although no command can make them again.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Remove products from a cache, finished or not. The files are gone for good.
 
@@ -456,6 +446,8 @@ def remove(
     with progress() as terminal:
         gone = remove_products(cache, names, dependants, terminal, for_good=for_good)
     say(f"{cache} no longer has {', '.join(gone)}.")
+    if as_json:
+        print_outcome(cache, store.open_cache(cache), {"removed": gone})
 
 
 @app.command()
@@ -1048,6 +1040,7 @@ def copy(
         list[Path] | None,
         typer.Option("--also", metavar="OTHER.zarr", help="Copy the shapes of this cache, too. Repeatable.", show_default=False),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Copy a cache, a part of it, or several caches as one. Nothing is computed again. The copy has the newest format.
 
@@ -1079,6 +1072,8 @@ def copy(
             say(f"{name} {reason} and was left out.")
     m = made.cache.manifest
     say(f"{new} has {m.count} shapes and {len(made.cache.products())} finished products, in format {m.format_version}.")
+    if as_json:
+        print_outcome(new, made.cache, {"copied": m.count, "left_out": dict(made.left_out)})
 
 
 @app.command()
@@ -1316,7 +1311,7 @@ def show(text: str) -> None:
 
 def say(text: str, style: str = "") -> None:
     """Print a line about progress or a mistake on standard error, made safe like `show`."""
-    note(text)
+    log.note(text)
     err.print(Text(printable(text), style), soft_wrap=True)
 
 
@@ -1353,7 +1348,7 @@ class Bars:
 
     def say(self, text: str) -> None:
         """Print a line above the bars."""
-        note(text)
+        log.note(text)
         self.bars.console.print(Text(printable(text)), soft_wrap=True)
 
     def begin(self, totals: dict[str, int]) -> None:
@@ -1412,7 +1407,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
     try:
-        app(everywhere(sys.argv[1:]))
+        front, rest = everywhere(sys.argv[1:])
+        app([*front, *rest])
     except Stopped:
         fail("stopped. What is done is kept; run the same command to go on.", 130)
     except UserError as error:

@@ -142,6 +142,7 @@ def _made_with_models(
         image_batch=config.image_batch,
         caption_batch=config.caption_batch,
         dense=_dense_wanted(config, loaded),
+        unseen=_unseen(path),
     )
     with held(path, terminal) as file:
         cache = open_again(path, source, config.shard) or create(path, source, config.shard)
@@ -203,6 +204,14 @@ def _all_there(path: Path, config: BuildConfig) -> bool:
             names |= {products.LABELS.product(set=name, teacher=teacher) for name in sets}
             names |= {products.TEXT.product(captions=captions.name, teacher=teacher)} if captions is not None else set()
     return names <= there.keys() and not any(cache.missing(record) for record in there.values())
+
+
+def _unseen(path: Path) -> list[str]:
+    """Names of captions that a cache has, and that were made when it had no views."""
+    if not (path / "zarr.json").exists():
+        return []
+    there = products.select(store.open_cache(path).records(), products.CAPTIONS)
+    return [products.parts(record)["captions"] for record in there if products.without_views(record)]
 
 
 def check(config: BuildConfig) -> None:
@@ -600,10 +609,11 @@ def _embed_stored(work: Work, records: Sequence[Record], batch: int, task: Task 
 def _plan_stored(work: Work, records: Sequence[Record], batch: int, task: Task | None = None) -> Plan:
     """The plan to make some products from the finished products of a cache."""
     there = finished(work.cache)
+    views = [record for record in there.values() if products.of(record) is products.VIEWS]
     return Plan(
         path=work.cache.path.absolute(),
         records=(*there.values(), *(record for record in records if record.product not in there)),
-        task=None if task is None else drawing(task, work.cache, [work.cache.record(products.VIEWS.name), *records]),
+        task=None if task is None else drawing(task, work.cache, [*views, *records]),
         devices=executors.devices(work.machine),
         image_batch=batch,
         caption_batch=batch,
@@ -635,7 +645,8 @@ def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machin
             be ranked as asked, or the cache has other captions of this name. Nothing was written.
     """
     opened = store.open_cache(path)  # no lock file beside what is no cache
-    opened.record(products.VIEWS.name)
+    if not captions.stated:
+        opened.record(products.VIEWS.name)
     if opened.manifest.format_version == 1 and products.select(opened.records(), products.CAPTIONS):
         raise UserError(
             f"{path} has format 1, with room for one captioner: convert it by `mmpd-cache copy {path} NEW`, then add to the copy"
@@ -691,9 +702,12 @@ def _stating_task(cache: Cache, captions: CaptionSpec, location: str, terminal: 
 
 
 def _captions_of(cache: Cache, captions: CaptionSpec, device: str, batch: int) -> Record:
-    """Make the record of captions of a cache's views. Raises the errors of `caption_record`."""
+    """Make the record of captions of a cache's views, or of what its source states. Raises the errors of `caption_record`."""
     images = products.select(finished(cache), products.IMAGE)
-    return caption_record(cache.record(products.VIEWS.name), images, captions, device, batch)
+    before = cache.records().get(products.CAPTIONS.product(captions=captions.name))
+    unseen = captions.stated and (products.VIEWS.name not in cache.records() if before is None else products.without_views(before))
+    views = None if unseen else cache.record(products.VIEWS.name)
+    return caption_record(views, images, captions, device, batch, source=spec.fingerprint(cache.manifest.source))
 
 
 def import_captions(

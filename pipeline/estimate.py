@@ -211,8 +211,11 @@ def questions(config: BuildConfig, shapes: int) -> int:
 def _pictures(config: BuildConfig) -> int:
     """Return the number of pictures of a shape that a captioner describes. Those of a shard are described at the same time."""
     captions, views = config.captions, config.views
-    assert captions is not None and views is not None
-    return 1 if captions.per == "shape" else views.count
+    assert captions is not None
+    if captions.per == "shape":
+        return 1
+    assert views is not None
+    return views.count
 
 
 def reduced(config: BuildConfig, missing: Sequence[str]) -> tuple[BuildConfig, list[str]]:

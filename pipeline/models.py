@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from cache_schema import products, spec
 from cache_schema.errors import UserError
+from cache_schema.memory import keep_freed
 from cache_schema.records import differences
 from cache_schema.settings import override
 from cache_schema.spec import CaptionSpec, Record, Server, TeacherSpec, ViewSpec
@@ -89,6 +90,8 @@ class Models:
         self.device = device
         self.here = usable(device)
         self.places = dict(places or {})
+        if self.here == "cpu":
+            keep_freed()
         self.lock = threading.Lock()
         self.threads = threads or len(os.sched_getaffinity(0))
         # One thread more than cores, so that no core waits for the last batch of a shard, of which there may be an odd number.

@@ -106,8 +106,8 @@ class BuildConfig:
         within("shard", self.shard, 0, 2**16)
         within("image_batch", self.image_batch, 1, 2**16)
         within("caption_batch", self.caption_batch, 1, 2**16)
-        if self.captions is not None and self.views is None:
-            raise UserError("captions are made of views: set views, or captions=none")
+        if self.captions is not None and self.views is None and not self.captions.stated:
+            raise UserError("captions are made of views: set views, or captions=descriptions, which need none, or captions=none")
         if self.teachers and self.views is None:
             raise UserError(f"teachers look at views: set views, or leave out {', '.join(self.teachers)}")
         if self.dense.teachers and (self.views is None or not self.views.depth):

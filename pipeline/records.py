@@ -9,7 +9,7 @@ Letters: V views, K captions of a view that are kept.
 
 import importlib.metadata
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -43,16 +43,18 @@ def build_records(
     image_batch: int,
     caption_batch: int,
     dense: Sequence[tuple[Teacher, DenseSpec]] = (),
+    unseen: Collection[str] = (),
 ) -> tuple[Record, ...]:
     """Make the records of a build, in the order of making.
 
     Args:
         source, points, views, boxes: specifications of what is made from files.
-        with_teachers, with_captioners: models that work on views. Without views they are ignored.
+        with_teachers, with_captioners: models that work on views. Without views only captioners of what a source states count.
         renderer: name of the driver that draws the views.
         device: torch device of the models.
         image_batch, caption_batch: see `pipeline.recipes.BuildConfig`.
         dense: teachers whose patch features are carried to points, and how.
+        unseen: names of captions that the cache has, and that were made when it had no views.
 
     Raises:
         UserError: see `caption_record`.
@@ -64,42 +66,52 @@ def build_records(
     inputs = (("normalize", points.normalize), ("source", source_print))
     shapes = [status, blocks, *([] if boxes is None else [_record(products.BOXES, boxes, inputs=inputs, made_by=files)])]
     if views is None:
-        return tuple(shapes)
+        stating = [captioner.spec for captioner in with_captioners if captioner.spec.stated]
+        return (*shapes, *(caption_record(None, (), told, device, caption_batch, source=source_print) for told in stating))
     drawn = _record(products.VIEWS, views, inputs=inputs, made_by=software(products.VIEWS, renderer=renderer, backend=judging(views)))
     images = image_records(drawn, with_teachers, device, image_batch)
     made = [*products.in_order([*shapes, drawn]), *images]
     for captioner in with_captioners:
-        captions = caption_record(drawn, images, captioner.spec, device, caption_batch)
+        shown = None if captioner.spec.name in unseen else drawn
+        captions = caption_record(shown, images, captioner.spec, device, caption_batch, source=source_print)
         made += [captions, *text_records(captions, with_teachers, device, image_batch)]
     made += [dense_record(blocks, drawn, described, device, image_batch) for _, described in dense]
     return tuple(made)
 
 
-def caption_record(views: Record, images: Iterable[Record], captions: CaptionSpec, device: str, batch: int) -> Record:
-    """Make the record of captions of stored views.
+def caption_record(
+    views: Record | None, images: Iterable[Record], captions: CaptionSpec, device: str, batch: int, *, source: str
+) -> Record:
+    """Make the record of captions of stored views, or of what a source states.
 
     Args:
-        views: record of the views.
+        views: record of the views; None in a cache without views, which has captions of what a source states alone.
         images: records of image embeddings. The teacher that ranks the captions must be among them.
         captions: the captioner and its settings.
         device: torch device of the captioner.
         batch: pictures per call of the captioner.
+        source: fingerprint of the source, from which captions are made if there are no views.
 
     Raises:
-        UserError: a sheet of views would have more than there are. Also the errors of `check_captions`.
+        UserError: there are no views and the captions need them, or a sheet would have more than there are. Also the errors of
+            `check_captions`.
     """
-    if captions.sheet > view_count(views):
-        raise UserError(f"captions.sheet: a shape has {view_count(views)} views, got {captions.sheet}; set it to that or less")
+    count = view_count(views) if views is not None else 0
+    if views is None and not (captions.stated and captions.per == "shape"):
+        raise UserError("these captions are made of views, and the cache has none: `mmpd-cache build` with views makes them")
+    if captions.sheet > count:
+        raise UserError(f"captions.sheet: a shape has {count} views, got {captions.sheet}; set it to that or less")
     by_name = {products.parts(image)["teacher"]: image for image in images}
     check_captions(captions, {name: image.spec for name, image in by_name.items() if isinstance(image.spec, TeacherSpec)})
-    inputs = [("views", views.fingerprint)]
+    # In a cache with views, texts of what a source states have them for an input, too: as it was before they could do without.
+    inputs = [("views", views.fingerprint) if views is not None else ("source", source)]
     if captions.rank_by:
         inputs.append(("ranker", by_name[captions.rank_by].fingerprint))
     named = replace(captions, name=captions.name or captions.captioner)
     return _record(
         products.CAPTIONS,
         named,
-        per_shape=view_count(views) if captions.per == "view" else 1,
+        per_shape=count if captions.per == "view" else 1,
         inputs=tuple(sorted(inputs)),
         made_by=(*software(products.CAPTIONS, device=device, backend=captions.captioner), ("caption_batch", str(batch))),
         captions=named.name,

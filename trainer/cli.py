@@ -24,10 +24,10 @@ from typer.core import TyperCommand
 from cache_schema import plugins
 from cache_schema.errors import UserError
 from cache_schema.remote import is_remote
-from cache_schema.terminal import printable, version_line
+from cache_schema.terminal import LOG_FILE, QUIET, everywhere, printable, version_line
 from trainer import cli_use, signals
 from trainer.tasks.protocol import TASKS
-from trainer.terminal import answer, err, out, print_json, print_wide, progress, say
+from trainer.terminal import answer, err, log, out, print_json, print_wide, progress, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,8 +79,15 @@ def _version(asked: bool) -> None:
 @app.callback()
 def common(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help=QUIET)] = False,
+    log_file: Annotated[Path | None, typer.Option("--log-file", metavar="FILE", help=LOG_FILE, show_default=False)] = None,
 ) -> None:
-    """Train 3D encoders from a cache: align, guide, distill, eval. Start with: mmpd-train align out.zarr runs/align"""
+    """Train 3D encoders from a cache: align, guide, distill, eval. Start with: mmpd-train align out.zarr runs/align
+
+    --quiet and --log-file may stand anywhere in a command.
+    """
+    err.quiet = quiet
+    log.begin(log_file if os.environ.get("RANK", "0") == "0" else None, f"mmpd-train {' '.join(sys.argv[1:])}")
 
 
 @app.command()
@@ -181,7 +188,10 @@ def distill(
     guide_run: Annotated[
         Path | None,
         typer.Option(
-            "--guide-run", metavar="RUN", help="The run of the guide, if it is needed and --init names another.", show_default=False
+            "--guide-run",
+            metavar="RUN",
+            help="The run of the guide, if --init names another. Features in the cache that are not of this run as it is now are refused.",
+            show_default=False,
         ),
     ] = None,
     also: Also = None,
@@ -729,10 +739,11 @@ def trained_results(
         catalog.check_keep(task, loaded, keep, chosen)
     found = []
     opened: list[Cache | None] = [open_cache(path) for path in tests]
-    for test in opened or [None]:
-        found.append(catalog.evaluate(task, loaded, cache, chosen, test))
-        tell(found[-1], loaded.run, as_json)
-        yield found[-1]
+    with catalog.resumable(task, loaded, chosen, [cache, *(test for test in opened if test is not None)]):
+        for test in opened or [None]:
+            found.append(catalog.evaluate(task, loaded, cache, chosen, test))
+            tell(found[-1], loaded.run, as_json)
+            yield found[-1]
     if keep:
         file, which = catalog.keep(found[0], loaded, keep)
         say(f"The classifier of {which} is in {file}. Next: mmpd-train predict {loaded.run} {cache.path} --classifier {keep}")
@@ -794,10 +805,11 @@ def print_compared(runs: list[Path], by: Literal["run", "setup"], against: str, 
 def main() -> None:
     """Console entry. A user's mistake gives a message of one line, a bug a traceback. After Ctrl-C, --resume continues a training."""
     signals.install()
+    front, rest = everywhere(sys.argv[1:])
     try:
-        app()
+        app([*front, *rest])
     except signals.Stopped:
-        again = sys.argv[1:2] in (["embed"], ["predict"], ["search"])
+        again = rest[:1] in (["embed"], ["predict"], ["search"])
         saved = "Finished work is saved; continue with --resume (a guide: with the same command)."
         fail(f"stopped. {'Run the same command again.' if again else saved}", 130)
     except UserError as error:
@@ -828,6 +840,7 @@ def fail(message: str, code: int) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         time.sleep(ALONE)
+    err.quiet = False
     err.print(Text(printable(f"mmpd-train: {message}")), style="red", soft_wrap=True)
     sys.exit(code)
 

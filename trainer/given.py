@@ -31,6 +31,7 @@ from cache_schema.errors import UserError
 from cache_schema.remote import is_remote
 from cache_schema.spec import PointSpec, SourceSpec
 from cache_schema.store import Cache, open_cache
+from trainer.terminal import err
 
 if TYPE_CHECKING:
     from trainer.points import Convention
@@ -262,6 +263,7 @@ def call_pipeline(*arguments: str, fine: Sequence[int] = (0,)) -> None:
     Raises:
         UserError: it did not end well. It has said why.
     """
+    arguments = ("--quiet", *arguments) if err.quiet else arguments
     with _waiting.pop() if _waiting else _popen((*PIPELINE, *arguments)) as process:
         try:
             process.communicate(f"{json.dumps(arguments)}\n".encode() if process.stdin else None)

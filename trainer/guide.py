@@ -8,7 +8,7 @@ Letters: n shapes of a shard, R guided blocks, G tokens, D width.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
 import numpy as np
@@ -73,7 +73,8 @@ def write(
         if begun and begun.fingerprint != record.fingerprint:
             changed = "; ".join(differences(begun, record))
             raise UserError(
-                f"{cache.path} already has {record.product}, of another guide or other settings ({changed}): choose another --name"
+                f"{cache.path} already has {record.product}, of another guide or other settings ({changed}): choose another --name, or "
+                f"remove it first: `mmpd-cache remove {cache.path} {record.product}`"
             )
         cache.begin(record)
         return _finished(cache, record, reader, progress)
@@ -164,6 +165,37 @@ def _finished(cache: Cache, record: Record, reader: "_Reader", progress: Callabl
             "the guide of today"
         )
     return cache.finish(record)
+
+
+def refuse_stale(found: Sequence[tuple[Cache, GuideSpec]], loaded: Loaded) -> None:
+    """Refuse features in caches that are not those of a run as it is now, because it was trained again or is another run.
+
+    The digest of weights does not tell what an encoder makes of repeated points, so that is compared, too.
+
+    Args:
+        found: the caches, each with what it says of its guide.
+        loaded: the run.
+
+    Raises:
+        UserError: the features are of other weights or of another `encoder.missing`; the message has the commands that make them again.
+    """
+    now = missing(loaded.model.encoder)
+    stale = [(cache, spec) for cache, spec in found if (spec.weights, spec.missing) != (loaded.weights, now)]
+    if not stale:
+        return
+    there = stale[0][1]
+    if there.weights != loaded.weights:
+        was = f"weights {there.weights[:12]}) was not made of {loaded.run} (weights {loaded.weights[:12]})"
+    else:
+        was = f"encoder.missing={there.missing}) was not made of {loaded.run} (the same weights, encoder.missing={now})"
+    anew = " && ".join(
+        f"mmpd-cache remove {cache.path} {GUIDE.product(guide=spec.name)} && mmpd-train guide {cache.path} {loaded.run} --name {spec.name}"
+        for cache, spec in stale
+    )
+    raise UserError(
+        f"the guide in the cache ({was}. If that run was trained again, its features are out of date: `{anew}` makes them again. Else name "
+        "the guide's run by --init, or add --set start=run to start from another run than the guide"
+    )
 
 
 def spread(cache: Cache, name: str) -> tuple[float, float]:

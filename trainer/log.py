@@ -55,7 +55,7 @@ class Log:
         self.board = SummaryWriter(str(run / "tensorboard"), purge_step=start + 1)
         self.trackers = Trackers(run, trackers, facts or {}, self.say) if trackers else None
         columns = (MofNCompleteColumn(), BarColumn(bar_width=20), TextColumn("{task.description}", markup=False), TimeRemainingColumn())
-        self.progress = Progress(*columns, console=console, disable=not console.is_terminal)
+        self.progress = Progress(*columns, console=console, disable=not console.is_terminal or console.quiet)
         self.task = self.progress.add_task("", total=steps, completed=start)
         self.progress.start()
         self.last = start

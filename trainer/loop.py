@@ -35,6 +35,7 @@ from trainer.data import Data, feed
 from trainer.distributed import Ranks
 from trainer.encoders.catalog import check_grouping
 from trainer.encoders.protocol import MISSING, missing
+from trainer.guide import refuse_stale
 from trainer.meter import Meter, Watch
 from trainer.part import Needs
 from trainer.probes import Probes, check
@@ -54,6 +55,8 @@ class Sources:
     init: Loaded | None = None
     """The run that gives the first weights, and is not the guide."""
     guide: Loaded | None = None
+    named: Loaded | None = None
+    """The run of which the features in the cache are said to be made. It is compared with them, and gives nothing."""
     kept: Header | None = None
     """The header of the run's own last checkpoint, if it is continued from there. It then needs no other weights."""
 
@@ -190,28 +193,35 @@ def _sources(
         if isinstance(config, DistillConfig) and isinstance(kept.config, DistillConfig) and kept.config.start == "run":
             config = dataclasses.replace(config, start="run")
         guide_run = guide_run or (before.guide_run if online(config) else None)
-        guide = _frozen(guide_run, device) if guide_run else None
-        return config, Sources(guide=guide, kept=kept), (before.init, guide_run or before.guide_run)
+        guide, named = _guide(config, guide_run, device)
+        return config, Sources(guide=guide, named=named, kept=kept), (before.init, guide_run or before.guide_run)
     if init is None and guide_run is None:
         init, guide_run = before.init, before.guide_run
     config, init, guide_run = start.sources(config, init, guide_run)
     if config.optim.freeze and init is None and not (isinstance(config, DistillConfig) and config.start == "guide"):
         raise UserError("optim.freeze would keep random weights as they are: name the run whose weights are kept by --init RUN")
-    sources = Sources(init=checkpoint.load(init) if init else None, guide=_frozen(guide_run, device) if guide_run else None)
-    return config, sources, (init, guide_run)
+    guide, named = _guide(config, guide_run, device)
+    return config, Sources(init=checkpoint.load(init) if init else None, guide=guide, named=named), (init, guide_run)
 
 
-def _frozen(run: Path, device: torch.device) -> Loaded:
-    """A guide, without gradients and on the device."""
-    guide = checkpoint.load(run)
-    guide.model.requires_grad_(False).to(device)
-    return guide
+def _guide(config: AlignConfig | DistillConfig, run: Path | None, device: torch.device) -> tuple[Loaded, None] | tuple[None, Loaded | None]:
+    """The run of a guide: without gradients and on the device, if it is needed; behind it, if it is only compared with its features."""
+    if run is None:
+        return None, None
+    loaded = checkpoint.load(run)
+    if isinstance(config, DistillConfig) and not config.needs_guide_run:
+        return None, loaded
+    loaded.model.requires_grad_(False).to(device)
+    return loaded, None
 
 
 def _prepare(config: AlignConfig | DistillConfig, caches: Sequence[Path | str], sources: Sources, ranks: Ranks) -> Training:
     """Open the data and build the model, with the weights it starts from."""
     guide, kept = sources.guide, sources.kept
     data = _open(config, caches, guide, config.optim.batch // config.optim.accumulate, ranks, sources.grey)
+    for loaded in (guide, sources.named):
+        if loaded is not None:
+            refuse_stale([(part.cache, part.guide) for part in data.parts if part.guide], loaded)
     check_masked(config, data.repeated)
     check(config.probe, data.parts[0].cache)
     trackers.check(config.log)
@@ -530,11 +540,6 @@ def _build(config: AlignConfig | DistillConfig, data: Data, guide: Loaded | None
     met = teachers(data.teachers, config.data, config.objective)
     tokens, dim = (data.guide.tokens, data.guide.dim) if data.guide else (0, 0)
     if guide is not None:
-        if data.guide and data.guide.weights != guide.weights:
-            raise UserError(
-                f"the guide in the cache (weights {data.guide.weights[:12]}) was not made of {guide.run} (weights {guide.weights[:12]}): "
-                "name its run by --init, or make a guide of this one, or add --set start=run to start from another run than the guide"
-            )
         if online(config):
             tokens, dim = guide.model.encoder.groups, guide.model.encoder.dim
         if isinstance(config, DistillConfig) and config.distill.projected_weight:

@@ -6,18 +6,16 @@ Threads: libraries start one for each processor of the machine. In a container t
 each other most of the time. So there are as many as the container may use. Small steps are made by one thread: their operations take some
 ten microseconds each, which is what waking another thread takes.
 
-Memory: what a step frees stays with the process, and the next step takes it again. By default the C library of Linux gives every block
-above 32 MiB back to the system when it is freed, and often smaller ones. A step of training frees and takes hundreds of these, and the
-system clears each page that it gives: a tenth of the time of a step. With this setting a process keeps as much as its largest step needed.
+Memory: what a step frees stays with the process, and the next step takes it again (`cache_schema.memory`).
 """
 
 import contextlib
-import ctypes
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+from cache_schema.memory import keep_freed as keep_freed
 
 THREADS: Final = "OMP_NUM_THREADS"
 """Environment variable with the number of threads of torch and NumPy."""
@@ -25,13 +23,6 @@ SMALL: Final = 64_000_000
 """Number of weights times shapes up to which a step is small. On two cores, a step of stage 1 with the tiny encoder (0.7 million weights)
 and 32 shapes takes two threads 1.15 times as long as one thread (`bench/step.py --only threads`). A step of ViT-S (29 million) takes them
 half as long."""
-MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
-"""Numbers of two settings of glibc's `mallopt` (https://man7.org/linux/man-pages/man3/mallopt.3.html)."""
-LARGEST: Final = (2**30, 2**25)
-"""Size in bytes from which a block is still taken from the system alone, and given back; and that for older glibc, which takes no larger
-one."""
-HUGE: Final = "THP_MEM_ALLOC_ENABLE"
-"""Environment variable of torch: whether it asks for large pages, which need fewer entries in the processor's tables."""
 
 
 def suit() -> None:
@@ -70,18 +61,6 @@ def suited(weights: int, shapes: int) -> Iterator[bool]:
     finally:
         if alone:
             torch.set_num_threads(before)
-
-
-def keep_freed() -> bool:
-    """Keep memory that is freed. Returns whether the C library can do that: glibc can, those of Alpine Linux and macOS cannot."""
-    if sys.platform != "linux":
-        return False
-    os.environ.setdefault(HUGE, "1")
-    library = ctypes.CDLL(None)
-    if not hasattr(library, "gnu_get_libc_version"):
-        return False
-    # Only both together help: with the second alone, every larger block would be taken from the system anew.
-    return any(library.mallopt(MMAP_THRESHOLD, size) for size in LARGEST) and bool(library.mallopt(TRIM_THRESHOLD, 2**31 - 1))
 
 
 def processors() -> int:

@@ -69,7 +69,7 @@ def sources(
         guide_run: the run of the guide.
 
     Returns:
-        The settings, with `start` as it is now; the run that only gives weights; the run of the guide, if that itself is needed.
+        The settings, with `start` as it is now; the run that only gives weights; the run of the guide, if that itself is needed or named.
 
     Raises:
         UserError: a run is missing, or would not be used.
@@ -98,7 +98,7 @@ def sources(
             if config.start == "guide"
             else f"guide_online and projected_weight need the guide itself: name its run by {'--guide-run' if init else '--init'} RUN"
         )
-    if guide_run is not None and not config.needs_guide_run:
+    if guide_run is not None and not (config.needs_guide or config.needs_guide_run):  # features in a cache are compared with it
         why = "the student starts from random weights (start=random)" if config.start == "random" else f"the student starts from {init}"
         raise UserError(f"the run {guide_run} is of no use: {why}. Leave {'--guide-run' if init else '--init'} out")
     return config, init, guide_run

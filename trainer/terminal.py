@@ -10,10 +10,22 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from cache_schema.terminal import json_text, printable
+from cache_schema.terminal import LogFile, json_text, printable
 
+
+class Messages(Console):
+    """A console whose lines of text also go into the log file. Quiet, it shows nothing, and the file has them all the same."""
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        for one in objects:
+            if isinstance(one, Text):
+                log.note(one.plain)
+        super().print(*objects, **how)
+
+
+log: Final = LogFile()
 out = Console()
-err = Console(stderr=True)
+err = Messages(stderr=True)
 UNBOUNDED: Final = 10_000
 """Width of lines in a file or a pipe, in characters."""
 
@@ -43,7 +55,12 @@ def say(text: str) -> None:
 def progress(name: str) -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar on standard error. Yields a function that sets the number of finished steps and the number of all steps."""
     with Progress(
-        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=err
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        disable=err.quiet,
     ) as bars:
         task = bars.add_task(printable(name))
         yield lambda done, total: bars.update(task, completed=done, total=total)

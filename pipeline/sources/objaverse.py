@@ -14,8 +14,8 @@ the maker's name, tags and description. +Y up, as in all glTF. An object whose f
 does not know stops the listing.
 """
 
+import contextlib
 import csv
-import functools
 import gzip
 import hashlib
 import importlib
@@ -23,19 +23,20 @@ import io
 import json
 import re
 import struct
+import sys
 import zlib
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final, NamedTuple, cast
 
 from cache_schema.errors import UserError
 from cache_schema.spec import TEXT_BYTES
 from pipeline import reading
 from pipeline.geometry import Geometry
 from pipeline.labels import readable
-from pipeline.sources import splits
+from pipeline.sources import annotations, splits
 from pipeline.sources.catalog import Entry, Extras, Given, GivenTexts, Source, Textures, shape_id, shape_text
 from pipeline.statements import Statement
 
@@ -88,13 +89,33 @@ class ObjaverseReader:
             return hashlib.file_digest(file, "sha256").digest()
 
     def extras(self, entry: Entry) -> Extras:
-        name = names_in(Path(self.root), _part(entry.locator)).get(Path(entry.locator).stem, "")
+        name = self._kept(entry, "name", _name) or ""
         return Extras(texts={NAMES: [[name]]} if name else {})
 
     def states(self, entry: Entry) -> Statement:
         """The class of LVIS, and what its maker wrote on Sketchfab; see `statements.StatingReader`."""
-        told = statements_in(Path(self.root), _part(entry.locator)).get(Path(entry.locator).stem, Statement())
-        return replace(told, name=readable(entry.label))
+        told = self._kept(entry, "statement", _stated)
+        return replace(_Told(*told).statement() if told else Statement(), name=readable(entry.label))
+
+    def _kept(self, entry: Entry, what: str, made: Callable[[Mapping[str, Any]], Any]) -> Any:
+        """What is made of the annotation of an object; None if there is nothing. Its file is read once in a process.
+
+        Args:
+            entry: the object.
+            what: a name of what is made.
+            made: makes it: values of JSON, which are false if there is nothing.
+        """
+        root, part = Path(self.root), _part(entry.locator)
+
+        def read() -> Iterator[tuple[str, str]]:
+            for uid, said in _annotated(root, part):
+                if found := made(said):
+                    yield uid, json.dumps(found)
+
+        path = _path(root, _metadata(part))
+        version = (path, path.stat().st_mtime_ns, path.stat().st_size) if path else (root, part)
+        text = annotations.kept().get((what, *version), Path(entry.locator).stem, read)
+        return None if text is None else json.loads(text)
 
     def _path(self, entry: Entry) -> Path:
         path = Path(self.root, entry.locator)
@@ -214,20 +235,30 @@ def _json(root: Path, name: str) -> Any:
     Raises:
         UserError: it is damaged or too large.
     """
-    for path in (root / f"{name}.gz", root / name):
-        if not path.is_file():
-            continue
-        try:
-            with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-                data = file.read(LARGEST + 1)
-            if len(data) > LARGEST:
-                raise UserError(f"{path.name} is larger than {LARGEST:,} bytes")
-            return json.loads(data)
-        except (OSError, ValueError, EOFError, zlib.error, RecursionError) as error:
-            if isinstance(error, UserError):
-                raise
-            raise UserError(f"cannot read {path.name}, cut short? ({error})") from error
-    return None
+    if (path := _path(root, name)) is None:
+        return None
+    with _unpacked(path) as file:
+        data = file.read(LARGEST + 1)
+        if len(data) > LARGEST:
+            raise UserError(f"{path.name} is larger than {LARGEST:,} bytes")
+        return json.loads(data)
+
+
+def _path(root: Path, name: str) -> Path | None:
+    """A JSON file, packed by gzip or not; None where there is no such file."""
+    return next((path for path in (root / f"{name}.gz", root / name) if path.is_file()), None)
+
+
+@contextlib.contextmanager
+def _unpacked(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that may be packed by gzip. Errors of reading it become a UserError that names it."""
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            yield cast(IO[bytes], file)  # a GzipFile has all that is used of it
+    except (OSError, ValueError, EOFError, zlib.error, RecursionError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"cannot read {path.name}, cut short? ({error})") from error
 
 
 def _listed(root: Path, wanted: Collection[str] | None) -> tuple[list[Entry], bool, list[str]]:
@@ -242,15 +273,13 @@ def _listed(root: Path, wanted: Collection[str] | None) -> tuple[list[Entry], bo
         shape_text(place)  # no file has such a name, if it raises
     if bad := next((place for place in chosen.values() if place.startswith("/") or ".." in place.split("/")), None):
         raise UserError(f"{PATHS}.gz has a path that leads out of its folder: {bad[:100]!r}")
-    annotations, (classes, notes) = _annotations(root, chosen), _classes(root)
-    entries, named, unknown_words = [], False, Counter[str]()
+    (words, named), (classes, notes) = _licensed(root, chosen), _classes(root)
+    entries, unknown_words = [], Counter[str]()
     for uid, place in chosen.items():
-        said = annotations.get(uid, {})
-        word = said.get("license")
-        licence = LICENCES.get(word, "") if isinstance(word, str) else ""
+        word = words.get(uid, "")
+        licence = LICENCES.get(word, "")
         if word and not licence:
-            unknown_words[str(word)[:40]] += 1
-        named = named or bool(_name(said))
+            unknown_words[word[:40]] += 1
         entries.append(Entry(id=shape_id(shape_text(uid)), locator=place, label=shape_text(classes.get(uid, "")), licence=licence))
     without = sum(not entry.licence for entry in entries)
     if without:
@@ -265,49 +294,53 @@ def _part(place: str) -> str:
     return place.split("/")[1] if place.count("/") >= 2 else ""
 
 
-def _annotations(root: Path, chosen: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
-    """The annotations of objects by id."""
-    found: dict[str, Mapping[str, Any]] = {}
+def _metadata(part: str) -> str:
+    """The name of a file of annotations, as if it were not packed."""
+    return f"metadata/{part}.json"
+
+
+def _licensed(root: Path, chosen: Mapping[str, str]) -> tuple[dict[str, str], bool]:
+    """The word for the licence of each object that has one, by id; and whether any object has a name."""
+    words, named = dict[str, str](), False
     for part in sorted({_part(place) for place in chosen.values()} - {""}):
-        found |= {uid: said for uid, said in _annotated(root, part).items() if uid in chosen}
-    return found
+        for uid, said in _annotated(root, part):
+            if uid in chosen:
+                named = named or bool(_name(said))
+                if word := said.get("license"):
+                    words[uid] = sys.intern(str(word))  # a million objects share a few words
+    return words, named
 
 
-def _annotated(root: Path, part: str) -> dict[str, Mapping[str, Any]]:
-    """The annotations in one file, by id; none where there is no such file.
+def _annotated(root: Path, part: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The annotations in one file with their ids, one at a time; none where there is no such file.
 
     Raises:
         UserError: the file is damaged, or holds something else.
     """
-    held = _json(root, f"metadata/{part}.json")
-    if held is not None and not isinstance(held, dict):
-        raise UserError(f"metadata/{part}.json.gz: expected annotations by id, got a {type(held).__name__}")
-    return {uid: said for uid, said in (held or {}).items() if isinstance(said, dict)}
+    if (path := _path(root, _metadata(part))) is not None:
+        with _unpacked(path) as file:
+            yield from ((uid, said) for uid, said in annotations.entries(file, LARGEST) if isinstance(said, dict))
 
 
-# All files are remembered: the objects of a list of ids are in any order, and a file holds some five thousand of them.
-@functools.cache
-def statements_in(root: Path, part: str) -> dict[str, Statement]:
-    """What the makers of the objects in one file of annotations wrote, by id."""
-    return {uid: _stated(said) for uid, said in _annotated(root, part).items()}
+class _Told(NamedTuple):
+    """What the maker of an object wrote, as values of JSON."""
+
+    title: str
+    tags: Sequence[str]
+    text: str
+
+    def statement(self) -> Statement:
+        return Statement(title=self.title, tags=tuple(self.tags), text=self.text)
 
 
-@functools.cache
-def names_in(root: Path, part: str) -> dict[str, str]:
-    """The names that makers gave to the objects in one file of annotations, by id."""
-    return {uid: _name(said) for uid, said in _annotated(root, part).items()}
-
-
-def _stated(said: Mapping[str, Any]) -> Statement:
-    """The name, the tags and the description in an annotation. Addresses in the description are left out."""
+def _stated(said: Mapping[str, Any]) -> _Told | None:
+    """The name, the tags and the description in an annotation; None for nothing. Addresses in the description are left out."""
     tags, written = said.get("tags"), said.get("description")
     named = [tag.get("name") if isinstance(tag, dict) else tag for tag in (tags if isinstance(tags, list) else ())]
     text = "".join(c if c.isprintable() else " " for c in ADDRESS.sub("", written)) if isinstance(written, str) else ""
-    return Statement(
-        title=_name(said),
-        tags=tuple(tag.strip() for tag in named[:TAGS] if isinstance(tag, str) and tag.strip()),
-        text=" ".join(text.split())[:LONGEST],
-    )
+    tags = [tag.strip() for tag in named[:TAGS] if isinstance(tag, str) and tag.strip()]
+    told = _Told(_name(said), tags, " ".join(text.split())[:LONGEST])
+    return told if any(told) else None
 
 
 def _name(said: Mapping[str, Any]) -> str:

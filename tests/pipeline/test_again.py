@@ -1,11 +1,13 @@
 """The same build again: settings need not be repeated, and a finished cache needs no model. Messages may go to a file or nowhere."""
 
 import dataclasses
+import json
 import re
 
 import pytest
 
-from cache_schema import products
+from cache_schema import products, store, synthetic
+from cache_schema.spec import PointSpec
 from pipeline import cli, commands
 from pipeline.opening import recorded_config
 from pipeline.recipes import configured
@@ -105,3 +107,42 @@ def test_no_place_of_this_machine_gets_into_a_cache(built):
         if file.is_file():
             assert place not in file.read_bytes(), file
     assert place in built.with_name(built.name + ".journal").read_bytes()  # which stays beside it
+
+
+def test_commands_that_change_a_cache_print_what_they_did_in_one_form(shapes, tmp_path):
+    path, more = tmp_path / "x.zarr", tmp_path / "more"
+    more.mkdir()
+    (more / "new.off").write_text(box_off((1, 2, 3)))
+    (more / "broken.off").write_text("OFF\n")
+    tiny = ["--recipe", "points", "--set", "points.count=32", "--set", "points.ordered=8", "--set", "source.label=none", "--json"]
+    now = {"path": str(path), "remarked": 0, "products": ["index", "points", "status"], "unfinished": []}
+
+    def told(*command):
+        code, out, _ = run(*command)
+        assert code == 0
+        return json.loads(out)
+
+    built = told("build", more, path, *tiny)
+    counts = {"ok": 1, "failed": 1, "pending": 0}
+    assert built == now | {"did": {}, "shapes": counts}
+    assert told("retry", path, "--json") == built | {"did": {"tried": 1, "changed": 0, "mended": 0}}
+    (more / "broken.off").write_text(box_off((2, 2, 3)))
+    counts = {"ok": 2, "failed": 0, "pending": 0}
+    assert told("retry", path, "--json") == now | {"did": {"tried": 1, "changed": 0, "mended": 1}, "shapes": counts}
+    assert told("retry", path, "--json") == now | {"did": {"tried": 0, "changed": 0, "mended": 0}, "shapes": counts}
+    assert told("append", path, more, "--json") == now | {"did": {"appended": 0, "known": 2}, "shapes": counts}
+    (more / "third.off").write_text(box_off((3, 2, 3)))
+    counts = {"ok": 3, "failed": 0, "pending": 0}
+    assert told("append", path, more, "--json") == now | {"did": {"appended": 1, "known": 2}, "shapes": counts}
+    (more / "fourth.off").write_text("OFF\n")
+    code, out, _ = run("append", path, more, "--json", "--strict")
+    assert code == 1 and json.loads(out)["shapes"] == {"ok": 3, "failed": 1, "pending": 0}, "what a command did is told before it fails"
+
+    first = tmp_path / "first.zarr"
+    synthetic.write(first, shapes=8, shard=4, points=PointSpec(count=32, blocks=1, ordered=8))
+    image = next(record.product for record in store.open_cache(first).records().values() if record.kind == "image")
+    copied = told("copy", first, tmp_path / "second.zarr", "--json")
+    assert copied["did"] == {"copied": 8, "left_out": {}} and image in copied["products"]
+    removed = told("remove", tmp_path / "second.zarr", image, "--with-dependants", "--json")
+    assert image in removed["did"]["removed"] and image not in removed["products"]
+    assert removed.keys() == copied.keys() == built.keys()

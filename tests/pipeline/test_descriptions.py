@@ -18,7 +18,7 @@ from cache_schema.errors import UserError
 from cache_schema.files import journal_file
 from cache_schema.lacking import lacking_ids
 from cache_schema.spec import CUT
-from pipeline import commands, findings, lengths, repair
+from pipeline import commands, findings, lengths, render, repair
 from pipeline.append import Wanted, append
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners import descriptions
@@ -224,7 +224,6 @@ def test_objaverse_states_what_makers_wrote(tmp_path):
         "0b02": {"name": 5, "tags": "none"},
     }
     (root / "metadata" / "000-001.json.gz").write_bytes(gzip.compress(json.dumps(said).encode()))
-    objaverse.statements_in.cache_clear()
     source = open_source(str(root))
     one, two = (stated(source.reader, entry) for entry in source.entries)
     assert one == Statement(name="chair", title="Chair 7", tags=("oak", "old"), text="An oak chair, see .")
@@ -243,7 +242,7 @@ def test_scans_and_joined_sources_state_what_the_objects_do():
 
 
 def config(*options, **changes):
-    plain = small(captions=None, teachers=("starter-resnet",), labels=(), **changes)
+    plain = small(**{"captions": None, "teachers": ("starter-resnet",), "labels": ()} | changes)
     return dataclasses.replace(plain, source=SourceConfig(options=tuple(f"{one}" for one in options)))
 
 
@@ -409,3 +408,39 @@ def test_texts_are_too_long_whatever_a_tokenizer_pads_with(pad, end, tmp_path):
     teacher.tokenize, teacher.lock = tokenize, threading.Lock()
     most = 8 - bool(end)
     assert teacher.too_long(["chair " * count for count in (0, 1, most, most + 1, most + 2, 50)]) == [False] * 3 + [True] * 3
+
+
+def test_a_cache_without_views_gets_the_same_texts_and_views_later(chairs, tmp_path, monkeypatch):
+    path, asked = tmp_path / "c.zarr", config("count=6", "classes=chair,table", teachers=())
+    with monkeypatch.context() as patch:
+        patch.setattr(render.Renderer, "__init__", lambda *_, **__: pytest.fail("nothing is drawn"))
+        commands.build_cache("starter", path, dataclasses.replace(asked, views=None, captions=RIGHT), CPU, Silent())
+        commands.add_captioner(path, WRONG, 8, CPU, Silent())
+        with pytest.raises(UserError, match="views"):
+            commands.add_captioner(path, dataclasses.replace(RIGHT, name="seen", stated=False, captioner="template"), 8, CPU, Silent())
+    cache = store.open_cache(path)
+    assert validate.problems(path) == [] and "views" not in cache.records()
+    for name in (RIGHT.name, WRONG.name):
+        assert np.array_equal(texts_of(cache, name), texts_of(store.open_cache(chairs), name))
+        record = cache.record(f"captions/{name}")
+        assert products.needs(record) == ("status",) and dict(record.inputs).keys() == {"source"}
+    # In a cache with views nothing changes: its fingerprints are what they were.
+    drawn = store.open_cache(chairs)
+    assert drawn.record("captions/descriptions").inputs == (("views", drawn.record("views").fingerprint),)
+
+    (path / "captions/wrong-descriptions/text/c/0/0/0/0").write_bytes(b"x")
+    repair.repair(path, "starter", CPU, Silent())
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "one.off").write_text(box_off((1, 1, 1)))
+    append(path, str(tmp_path / "more"), Wanted(settings=("source.label=none",)), CPU, Silent())
+    assert validate.problems(path) == [] and store.open_cache(path).record("captions/descriptions").lacking == 1
+
+    later = tmp_path / "later.zarr"
+    without = dataclasses.replace(asked, views=None, captions=RIGHT)
+    commands.build_cache("starter", later, without, CPU, Silent())
+    made = store.open_cache(later).record("captions/descriptions")
+    more = dataclasses.replace(asked, captions=RIGHT, teachers=("starter-resnet",))
+    commands.build_cache("starter", later, more, CPU, Silent())
+    cache = store.open_cache(later)
+    assert validate.problems(later) == [] and cache.record("captions/descriptions") == made
+    assert np.array_equal(cache.array("text/descriptions/starter-resnet")[:], drawn.array("text/descriptions/starter-resnet")[:])

@@ -1,11 +1,13 @@
 """OpenShape's files, ULIP's triplets and Objaverse's objects, written in the official layouts: what is read, stored, refused and said."""
 
 import gzip
+import io
 import json
 import os
 import shutil
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +17,9 @@ from cache_schema.errors import UserError
 from cache_schema.spec import fingerprint
 from pipeline import commands
 from pipeline.recipes import configured
-from pipeline.sources import objaverse, openshape, ulip
+from pipeline.sources import annotations, objaverse, openshape, ulip
 from pipeline.sources.catalog import open_source
+from pipeline.statements import stated
 from pipeline.work import Machine
 from tests.boxes import Silent, contents
 from tests.pipeline.test_unpickled import Call
@@ -342,7 +345,6 @@ def test_what_objaverse_does_not_know_is_said(tmp_path):
     objaverse.example(tmp_path)
     (root / "metadata" / "000-001.json.gz").write_bytes(gzip.compress(json.dumps({"0a01": {"license": "all mine"}}).encode()))
     (root / "lvis-annotations.json.gz").write_bytes(gzip.compress(json.dumps({"chair": ["0a01"], "stool": ["0a01", "0b02"]}).encode()))
-    objaverse.statements_in.cache_clear()
     source = open_source(str(root))
     said = " ".join(source.notes)
     assert [entry.label for entry in source.entries] == ["", "stool"] and [entry.licence for entry in source.entries] == ["", ""]
@@ -422,3 +424,64 @@ def test_texts_that_the_first_files_do_not_have_are_not_lost_without_a_word(tmp_
     source = open_source(str(folder), kind="ulip")
     first, last = (source.reader.read(source.entries[place]).warnings for place in (0, -1))
     assert first == () and last == ("2 texts are left out, because none of the first 16 files has so many of a view",)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 7, 1 << 20])
+def test_annotations_are_read_one_by_one_as_json_reads_them_whole(chunk, monkeypatch):
+    monkeypatch.setattr(annotations, "CHUNK", chunk)
+    held = {
+        "a": {"name": "Ä \ud83e\ude91", "tags": [{"name": "x"}] * 9, "n": -1.25e-7},
+        "b \ud800": 1.5e-3,
+        "": [1, {}],
+        "c": None,
+        "d": 12,
+    }
+    for text in (json.dumps(held), json.dumps(held, indent=2), f"\ufeff {json.dumps(held, ensure_ascii=True)} \n", "{}", " { } "):
+        found = dict(annotations.entries(io.BytesIO(text.encode()), 10_000))
+        assert found == json.loads(text.lstrip("\ufeff")) and list(found) == list(json.loads(text.lstrip("\ufeff")))
+    whole = json.dumps(held)
+    for text in (
+        *(whole[:cut] for cut in range(0, len(whole), 11)),
+        whole + "]",
+        whole + whole,
+        "[]",
+        "null",
+        '{"a": 1,}',
+        "{1: 2}",
+        '{"a" 1}',
+    ):
+        with pytest.raises(ValueError):
+            list(annotations.entries(io.BytesIO(text.encode()), 10_000))
+    with pytest.raises(ValueError, match="larger than 50 characters"):
+        list(annotations.entries(io.BytesIO(whole.encode()), 50))
+
+
+def test_a_damaged_annotation_is_not_read_to_the_end_of_the_file(monkeypatch):
+    monkeypatch.setattr(annotations, "CHUNK", 16)
+    monkeypatch.setattr(annotations, "LONGEST", 64)
+    file = io.BytesIO(b'{"a": {"name": "' + b"x" * 100_000)
+    with pytest.raises(ValueError):
+        list(annotations.entries(file, 1 << 30))
+    assert file.closed or file.tell() < 50_000
+
+
+def test_what_makers_wrote_is_read_once_and_again_if_the_file_changes(tmp_path, monkeypatch):
+    root, reads = Path(objaverse.example(tmp_path)), []
+    plain = annotations.entries
+    monkeypatch.setattr(annotations, "entries", lambda *args: [reads.append(1), *plain(*args)][1:])
+    source = open_source(str(root))
+    one, two = source.entries
+    reads.clear()
+    names = [source.reader.extras(entry).texts for entry in (one, two, one)]
+    assert names == [{objaverse.NAMES: [[name]]} for name in ("A chair", "Lamp 2", "A chair")] and len(reads) == 1
+    assert stated(source.reader, one).title == "A chair" and stated(source.reader, two).title == "Lamp 2" and len(reads) == 2
+    (root / "metadata" / "000-001.json.gz").write_bytes(gzip.compress(json.dumps({"0a01": {"name": "A stool"}}).encode()))
+    assert stated(source.reader, one).title == "A stool" and stated(source.reader, two).title == ""
+    (root / "metadata" / "000-001.json.gz").write_bytes(gzip.compress(json.dumps({"0a01": {"name": "A stool"}}).encode())[:-9])
+    with pytest.raises(UserError, match=r"cannot read 000-001\.json\.gz, cut short"):
+        stated(source.reader, one)
+    (root / "metadata" / "000-001.json.gz").write_bytes(gzip.compress(b"[1]"))
+    with pytest.raises(UserError, match="expected annotations by id"):
+        source.reader.extras(one)
+    (root / "metadata" / "000-001.json.gz").unlink()
+    assert source.reader.extras(one).texts == {} and stated(source.reader, one).title == ""

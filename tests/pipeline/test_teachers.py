@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from cache_schema import plugins
 from cache_schema.spec import fingerprint
 from pipeline import fetch, weights
+from pipeline.models import Models
 from pipeline.teachers import catalog, huggingface, openclip, timmodels
 from pipeline.teachers import conse as conses
 from pipeline.weights import SHIPPED
@@ -753,3 +754,10 @@ def test_another_package_adds_a_backend(another_package):
         catalog.load("broken:x")
     with pytest.raises(ValueError, match=r"no teacher backend 'their'.*did you mean 'theirs'"):
         catalog.choice("their:x")
+
+
+def test_models_on_a_processor_keep_memory_that_is_freed(monkeypatch):
+    kept = []
+    monkeypatch.setattr("pipeline.models.keep_freed", lambda: kept.append(True))
+    Models("cpu")
+    assert kept == [True]

@@ -12,6 +12,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from cache_schema import memory
 from cache_schema.errors import UserError
 from tests.trainer.conftest import config_of
 from tests.trainer.test_loop import Killed, die_at, losses, same_tensors
@@ -137,7 +138,7 @@ def test_freed_memory_is_taken_again():
 
 
 def test_other_libraries_are_left_alone(monkeypatch):
-    monkeypatch.setattr(machine.ctypes, "CDLL", lambda name: SimpleNamespace())
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: SimpleNamespace())
     assert not machine.keep_freed()
 
 

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from tests.trainer.test_points import run, write  # noqa: F401
 from trainer import checkpoint
 from trainer.tasks import catalog, features, finetune, picture, result
 from trainer.tasks import table as tables
-from trainer.tasks.accuracy import accuracies, by_distance, by_points, counted
+from trainer.tasks.accuracy import accuracies, by_distance, by_points, counted, in_all
 from trainer.tasks.result import Metric
 from trainer.tasks.shapes import of_split
 
@@ -260,3 +261,15 @@ def test_fine_tuning_goes_through_with_odd_numbers(run, tmp_path, count, tune): 
 def test_few_shot_by_fine_tuning_goes_through_with_an_odd_support(run, tmp_path):  # noqa: F811
     settings = ["ways=2", "shots=1", "folds=1", "by=finetune", "training.epochs=1", "training.batch=2"]
     assert evaluated(run, write(tmp_path / "c.zarr"), "fewshot", settings).scores.metrics
+
+
+def test_one_function_tells_ranges_beside_the_accuracy_where_shapes_differ_in_them():
+    labels, guesses = np.array([0, 1, 1]), [np.array([0, 1, 0])]
+    shapes = SimpleNamespace(labels=labels, classes=("car", "pole"), ids=["a@5m", "b@15m", "c@15m"], different=np.array([1024, 20, 1024]))
+    assert in_all(shapes, guesses, "seeds") == (
+        *accuracies(labels, guesses, "seeds", 2),
+        *by_distance(shapes.ids, labels, guesses, "seeds", 2),
+        *by_points(shapes.different, labels, guesses, "seeds", 2),
+    )
+    plain = SimpleNamespace(labels=labels, classes=("car", "pole"), ids=["a", "b", "c"], different=None)
+    assert in_all(plain, guesses, "seeds") == accuracies(labels, guesses, "seeds", 2)

@@ -239,3 +239,20 @@ def test_every_command_explains_itself(command, name):
 def test_show_counts_the_parameters_of_an_encoder(command):
     code, out, _ = command("show", "pointmae-b")
     assert code == 0 and json.loads(out)["parameters"] == 85_819_392 and json.loads(out)["encoder"]["dim"] == 768
+
+
+def test_quiet_shows_results_and_mistakes_only_and_a_log_keeps_the_rest(command, shapes, tmp_path):
+    cache, run, log = shutil.copytree(shapes, tmp_path / "shapes.zarr"), tmp_path / "align", tmp_path / "log.txt"
+    assert command("align", cache, run, *SMOKE, "--device=cpu", "--quiet", "--log-file", log) == (0, "", "")
+    lines = log.read_text().splitlines()
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d .", line) for line in lines)
+    assert "mmpd-train align" in lines[0] and re.search(r"step (\d+) of \1", log.read_text()) and "is trained" in lines[-1]
+    assert command("--quiet", "guide", cache, run, "--name=mine", "--device=cpu") == (0, "", "")
+    code, out, err = command("eval", "knn", run, cache, "--json", "--quiet", f"--log-file={log}")
+    assert code == 0 and json.loads(out)["task"] == "knn" and err == ""
+    code, out, err = command("guide", cache, run, "--blocks=9", "--quiet", f"--log-file={log}")
+    assert code == 2 and "--blocks must lie in" in err and "--blocks must lie in" in log.read_text().splitlines()[-1]
+    code, _, err = command("show", "knn", "--log-file", tmp_path / "none" / "log.txt")
+    assert code == 2 and "log.txt cannot be written" in err
+    code, _, err = command("guide", cache, run, "--name=mine", "--device=cpu")
+    assert code == 0 and "now has guide/mine" in err and not cli.log, "nothing stays quiet or logged afterwards"

@@ -10,6 +10,7 @@ import torch
 from cache_schema import store, validate
 from cache_schema.errors import UserError
 from cache_schema.products import markers
+from cache_schema.spec import GuideSpec, from_json, to_json
 from tests.harm import copied, exchange, flip
 from tests.trainer.conftest import FAILED, config_of
 from trainer import checkpoint, guide, log
@@ -177,8 +178,37 @@ def test_the_students_start_must_be_named_and_the_right_one(guided, aligned, tmp
     with pytest.raises(ValueError, match=r"several guides \(own, random\)"):
         train(config_of("distill"), [guided], tmp_path / "run", guide_run=aligned, device="cpu")
     with pytest.raises(ValueError, match=r"of no use: the student starts from random weights"):
-        train(config_of("distill", "guide=own", "start=random"), [guided], tmp_path / "run", guide_run=aligned, device="cpu")
+        alone = ("distill.local_weight=0", "distill.global_weight=0", "distill.reconstruction_weight=1")
+        train(config_of("distill", "start=random", *alone), [guided], tmp_path / "run", guide_run=aligned, device="cpu")
     with pytest.raises(ValueError, match=r"heads of .* another form: --set align\.projection=mlp"):
         linear = config_of("distill", "guide=own", "distill.projected_weight=1", "align.projection=linear")
         train(linear, [guided], tmp_path / "run", guide_run=aligned, device="cpu")
     assert not (tmp_path / "run").exists()
+
+
+def test_features_of_a_run_that_was_trained_again_are_refused_with_the_commands_that_make_them_again(guided, aligned, tmp_path):
+    run = shutil.copytree(aligned, tmp_path / "align")
+    fits = ("guide=own", "optim.epochs=0", "optim.batch=8")
+    train(config_of("distill", *fits, "start=run"), [guided], tmp_path / "fits", init=aligned, guide_run=run, device="cpu")
+    shutil.rmtree(run)
+    again = dataclasses.replace(checkpoint.header(aligned).config, seed=7)
+    train(dataclasses.replace(again, optim=dataclasses.replace(again.optim, epochs=0)), [guided], run, device="cpu")
+    make = rf"`mmpd-cache remove {guided} guide/own && mmpd-train guide {guided} {run} --name own`"
+    for more, init in (((), None), (("start=random",), None), (("start=run",), aligned)):
+        with pytest.raises(UserError, match=rf"was not made of {run} .*out of date: {make}"):
+            train(config_of("distill", *fits, *more), [guided], tmp_path / "run", init=init, guide_run=run, device="cpu")
+    assert not (tmp_path / "run").exists()
+    # Going on compares, too, and a guide that is only named gives nothing to the run.
+    with pytest.raises(UserError, match=make):
+        train(config_of("distill", *fits, "start=run"), [guided], tmp_path / "fits", guide_run=run, resume=True, device="cpu")
+    train(config_of("distill", *fits, "start=run"), [guided], tmp_path / "plain", init=aligned, device="cpu")
+    assert checkpoint.load(tmp_path / "fits").weights == checkpoint.load(tmp_path / "plain").weights
+
+
+def test_equal_weights_that_treat_repeated_points_otherwise_are_another_guide(guided, aligned):
+    cache, loaded = store.open_cache(guided), checkpoint.load(aligned)
+    spec = cache.record("guide/own").spec
+    assert "missing" not in to_json(spec), "a record of an earlier version has no such field"
+    guide.refuse_stale([(cache, from_json(GuideSpec, to_json(spec)))], loaded)
+    with pytest.raises(UserError, match=r"encoder.missing=mask\) was not made of .*same weights, encoder.missing=repeat.*mmpd-train guide"):
+        guide.refuse_stale([(cache, spec), (cache, dataclasses.replace(spec, missing="mask"))], loaded)

@@ -506,3 +506,17 @@ def test_a_run_without_steps_has_the_same_weights_and_repeats_points(few, masked
     assert protocol.missing(again.encoder) == "repeat"
     assert all(torch.equal(value, before.state_dict()[key]) for key, value in again.state_dict().items())
     protocol.refuse_masked(again.encoder, "a graph")
+
+
+def test_a_fine_tuned_classifier_and_a_kept_one_tell_the_accuracy_by_number_of_points(few, masked):
+    loaded, cache = checkpoint.load(masked), store.open_cache(few)
+    split = {"train_split": "all", "test_split": "all"}
+    options = dataclasses.replace(tasks.task("classify").SMOKE, tune="linear", **split)
+    result = tasks.evaluate("classify", loaded, cache, options)
+    accuracy, _, few_points, many = result.scores.metrics
+    assert (few_points.name, few_points.shapes) == ("accuracy of 0-31 points", 44)
+    assert (many.name, many.shapes) == ("accuracy of 32-127 points", 14)
+    assert few_points.over == "seeds" and not few_points.headline
+    assert (few_points.mean * 44 + many.mean * 14) / 58 == pytest.approx(accuracy.mean), "the parts make up the whole"
+    tasks.keep(result, loaded, "by-points")
+    assert tasks.measure(loaded, "by-points", cache, ["test_split=all"]).scores.metrics == result.scores.metrics

@@ -42,6 +42,7 @@ from trainer.tasks import (
     retrieval,
     svm,
     teachers,
+    unfinished,
     zeroshot,
 )
 from trainer.tasks import table as tables
@@ -913,3 +914,76 @@ def test_runs_of_one_name_go_by_their_paths(tmp_path):
         made("align", 1.0).save(tmp_path / folder / "align")
     found = tables.collect([tmp_path / "x" / "align", tmp_path / "y" / "align"])
     assert [r.run for r in found] == [str(tmp_path / "x" / "align"), str(tmp_path / "y" / "align")]
+
+
+# ----------------------------------------------------------------------------------------------------------------- going on
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"), [("classify", ["epochs=3", "seeds=2", "batch=8"]), ("parts", ["epochs=3", "seeds=2", "batch=8", "tune=lora"])]
+)
+def test_a_fine_tuning_that_was_killed_goes_on_to_the_same_result(name, settings, stage, cache, tmp_path, monkeypatch):
+    run, chosen = loaded(stage, tmp_path), catalog.options(name, settings)
+
+    class Killed(BaseException):
+        pass
+
+    def measured(stop=0):
+        """The result, and the epochs after which a state was offered. After `stop` of them the process is killed."""
+        kept, offered = unfinished.Training.keep, []
+
+        def keep(self, epochs, *args, **how):
+            kept(self, epochs, *args, **how)
+            offered.append(epochs)
+            if len(offered) == stop:
+                raise Killed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(unfinished.Training, "keep", keep)
+            with catalog.resumable(name, run, chosen, [cache]):
+                return catalog.evaluate(name, run, cache, chosen), offered
+
+    def files():
+        return sorted(file.name for file in tmp_path.glob("eval/*"))
+
+    monkeypatch.setattr(unfinished, "EVERY", 1e9)
+    whole, offered = measured()
+    assert offered == [1, 2, 3] * 2 and not files()
+    with pytest.raises(Killed):
+        measured(stop=2)
+    assert not files(), "it was not time to write a state"
+
+    monkeypatch.setattr(unfinished, "EVERY", 0.0)
+    with pytest.raises(Killed):
+        measured(stop=2)
+    with pytest.raises(Killed):
+        measured(stop=2)  # the last epoch of the first training, and one of the second
+    assert len(files()) == 2
+    (tmp_path / "eval" / "unfinished-other-1.safetensors").write_bytes(b"of another evaluation")
+    again, offered = measured()
+    assert offered == [2, 3] and again.json() == whole.json()
+    assert again.scores.predictions == whole.scores.predictions
+    if whole.scores.trained is not None:
+        one, two = (made.scores.trained for made in (whole, again))
+        for mine, theirs in ((one.body, two.body), (one.head, two.head)):
+            assert all(torch.equal(value, theirs.state_dict()[key]) for key, value in mine.state_dict().items())
+    assert files() == ["unfinished-other-1.safetensors"], "what the evaluation kept is gone"
+
+    # A state that is cut short is none, and one of other settings is another.
+    with pytest.raises(Killed):
+        measured(stop=1)
+    state = next(tmp_path.glob(f"eval/unfinished-{name}-*"))
+    state.write_bytes(state.read_bytes()[:-7])
+    again, offered = measured()
+    assert offered == [1, 2, 3] * 2 and again.json() == whole.json()
+
+
+def test_the_peer_protocol_and_short_tasks_keep_no_state(stage, cache, tmp_path):
+    run = loaded(stage, tmp_path)
+    for name, chosen in (("classify", catalog.options("classify", peer_protocol=True)), ("fewshot", catalog.options("fewshot"))):
+        with catalog.resumable(name, run, chosen, [cache]):
+            assert unfinished.training() is None
+    with catalog.resumable("classify", run, catalog.options("classify"), [cache]):
+        first, second = unfinished.training(), unfinished.training()
+        assert first is not None and second is not None and first.file != second.file
+    assert unfinished.training() is None

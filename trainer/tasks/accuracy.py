@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from cache_schema.distances import distance_in
 from cache_schema.intervals import SIDE, wilson
 from trainer.tasks.result import Metric
+from trainer.tasks.shapes import Shapes
 
 PRIOR: Final = 4
 """Number of made-up shapes added to those counted, half of them right, so that a variance is never zero (Agresti and Coull)."""
@@ -123,6 +124,28 @@ def accuracies(
     return (
         counted("accuracy", overall, over, len(labels), chance, headline=True, largest=largest),
         counted("class accuracy", by_class, over, len(labels), chance, worth=_worth(labels, np.mean(right, axis=0))),
+    )
+
+
+def in_all(shapes: Shapes, predictions: Sequence[NDArray[np.int64]], over: Literal["seeds", "folds", "blocks"]) -> tuple[Metric, ...]:
+    """What a classifier got right: `accuracies`, and behind them those by distance and by number of points where shapes differ in them.
+
+    Args:
+        shapes: the test shapes, labelled by the classes of the classifier.
+        predictions, over: as for `accuracies`.
+    """
+    labels, classes = shapes.labels, len(shapes.classes)
+    return (*accuracies(labels, predictions, over, classes), *in_ranges(shapes, predictions, over))
+
+
+def in_ranges(
+    shapes: Shapes, predictions: Sequence[NDArray[np.int64]], over: Literal["seeds", "folds", "blocks"], what: str = "accuracy"
+) -> tuple[Metric, ...]:
+    """`by_distance` and `by_points` of test shapes; `what` begins the names of the metrics."""
+    labels, classes = shapes.labels, len(shapes.classes)
+    return (
+        *by_distance(shapes.ids, labels, predictions, over, classes, what),
+        *by_points(shapes.different, labels, predictions, over, classes, what),
     )
 
 

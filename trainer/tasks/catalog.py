@@ -10,8 +10,12 @@ import dataclasses
 import json
 import textwrap
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, cast
+
+import torch
 
 from cache_schema import plugins, products
 from cache_schema.errors import UserError
@@ -23,6 +27,7 @@ from trainer import checkpoint, classifiers
 from trainer.align import Teacher
 from trainer.checkpoint import Header, Loaded, setup
 from trainer.encoders.catalog import ENCODERS
+from trainer.tasks import unfinished
 from trainer.tasks.mistakes import pairs
 from trainer.tasks.protocol import TASKS, TOLD, Task, TaskOptions
 from trainer.tasks.result import Result, Scores
@@ -160,6 +165,27 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_
         settings=tuple(settings),
         scores=scores,
     )
+
+
+def resumable(name: str, loaded: Loaded, chosen: TaskOptions, caches: Sequence[Cache]) -> AbstractContextManager[None]:
+    """Let the trainings of a task in the block go on after a stop, where the task can (`trainer.tasks.unfinished`).
+
+    With the peer protocol they begin anew: what it remembers of every epoch is not kept.
+
+    Args:
+        name: name of the task.
+        loaded: the run.
+        chosen: the task's options.
+        caches: the caches with the training and the test shapes.
+    """
+    if not getattr(task(name), "RESUMES", False) or getattr(chosen, "peer_protocol", False):
+        return nullcontext()
+    read = (products.INDEX, products.STATUS, products.POINTS, products.BOXES)
+    known = [{record.product: (record.fingerprint, record.content) for record in cache.products().values()} for cache in caches]
+    data = [[one[kind.name] for kind in read if kind.name in one] for one in known]
+    device = next(loaded.model.parameters()).device.type
+    software = (version("mmpd"), torch.__version__, device)
+    return unfinished.keeping(loaded.run, name, (*software, setup(loaded.header, seeds=True), loaded.weights, _flat(to_json(chosen)), data))
 
 
 def _known(header: Header, scores: Scores) -> str:

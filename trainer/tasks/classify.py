@@ -25,7 +25,7 @@ from trainer.augment import augment, draw
 from trainer.classifiers import Kept, Learned, Trained
 from trainer.published.heads import unlike
 from trainer.stage import Stage
-from trainer.tasks.accuracy import accuracies, confusion, counted
+from trainer.tasks.accuracy import accuracies, confusion, counted, in_all
 from trainer.tasks.features import Body, Pool, extract, seeded, trained
 from trainer.tasks.finetune import FROZEN, Training, arithmetic, described, fit
 from trainer.tasks.mistakes import mistakes
@@ -66,6 +66,8 @@ class Options(Training):
 SMOKE: Final = Options(epochs=1, batch=8, seeds=1)
 KEEPS: Final = True
 """Whether `--keep` can keep a classifier of this task."""
+RESUMES: Final = True
+"""Whether its trainings go on after a stop."""
 
 
 @dataclass
@@ -104,7 +106,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     return Scores(
         train=train.data,
         test=test.data,
-        metrics=(*accuracies(test.labels, last, "seeds", len(test.classes)), *_peers(peaks, options)),
+        metrics=(*in_all(test, last, "seeds"), *_peers(peaks, options)),
         variant=options.tune + (" from scratch" if options.scratch else ""),
         precision=arithmetic(options, next(stage.parameters()).device).precision,
         classes=test.classes,
@@ -164,7 +166,7 @@ def measure(kept: Kept, cache: Cache, test_split: str | None) -> Scores:
     return Scores(
         train=origin.train if isinstance(origin, Learned) else None,
         test=test.data,
-        metrics=accuracies(test.labels, predicted, "seeds", len(test.classes)),
+        metrics=in_all(test, predicted, "seeds"),
         variant=f"{kept.about.tune} kept as {kept.name}" if isinstance(origin, Learned) else "as published",
         classes=test.classes,
         confusion=confusion(test.labels, predicted, len(test.classes)),

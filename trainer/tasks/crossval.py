@@ -25,7 +25,7 @@ from cache_schema.store import Cache
 from trainer.config import check_seed
 from trainer.stage import Stage
 from trainer.tasks import svm
-from trainer.tasks.accuracy import accuracies, by_distance, by_points, confusion
+from trainer.tasks.accuracy import confusion, in_all
 from trainer.tasks.features import Body, Pool, extract, repeats
 from trainer.tasks.mistakes import mistakes
 from trainer.tasks.predictions import predictions as kept
@@ -89,17 +89,12 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         predictions.append(found)
         unfinished |= stopped
     worst, drawing = mistakes(every, predictions)
-    classes = len(every.classes)
     return Scores(
         train=every.data,
         test=every.data,
-        metrics=(
-            *accuracies(every.labels, predictions, "blocks", classes),
-            *by_distance(every.ids, every.labels, predictions, "blocks", classes),
-            *by_points(every.different, every.labels, predictions, "blocks", classes),
-        ),
+        metrics=in_all(every, predictions, "blocks"),
         classes=every.classes,
-        confusion=confusion(every.labels, predictions, classes),
+        confusion=confusion(every.labels, predictions, len(every.classes)),
         predictions=(kept("accuracy", every, predictions),),
         worst=worst,
         drawing=drawing,

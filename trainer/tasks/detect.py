@@ -102,6 +102,8 @@ NEEDS: Final = (products.BOXES.name,)
 SMOKE: Final = Options(
     epochs=1, batch=8, seeds=1, queries=16, model=DetectorOptions(layers=1, dim=24, heads=2), augment=SceneAugment(turn=0.0)
 )
+RESUMES: Final = True
+"""Whether its trainings go on after a stop."""
 
 
 def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -> Scores:

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 
@@ -31,9 +30,11 @@ from trainer.augment import AugmentOptions, augment, draw
 from trainer.classifiers import layered
 from trainer.config import OptimConfig
 from trainer.optim import adamw, learning_rate, set_rate
+from trainer.tasks import unfinished
 from trainer.tasks.features import Body
 from trainer.tasks.protocol import told
 from trainer.tasks.shapes import Shapes
+from trainer.terminal import err, say
 from trainer.tuning.adapted import Adapted
 from trainer.tuning.catalog import MODES, Efficient, Mode, adapt, check_sizes, learned
 
@@ -177,7 +178,8 @@ def epochs(
     begin: Callable[[], None],
     loss: Callable[[NDArray[np.int64], np.random.Generator, torch.Generator], Tensor],
 ) -> Iterator[None]:
-    """Train for all epochs, and yield after each of them. Every epoch uses each shape once.
+    """Train for all epochs, and yield after each of them. Every epoch uses each shape once. A training that was stopped goes on where its
+    state was kept (`trainer.tasks.unfinished`): of one that had come to its end, it yields once.
 
     Args:
         learning: the modules that are trained.
@@ -199,9 +201,14 @@ def epochs(
     order = np.random.default_rng(seed)
     chance = torch.Generator(device).manual_seed(seed)
     parts = batches(shapes, training.batch)
-    bar = Console(stderr=True)  # stdout is for results
     label = f"{training.tune}, seed {seed}"
-    for epoch in track(range(training.epochs), label, console=bar, transient=True, disable=not bar.is_terminal):
+    state = unfinished.training()
+    done = state.restore(learning, optimizer, order, chance) if state else 0
+    if done:
+        say(f"{label}: goes on after {done} of {training.epochs} epochs")
+    if done == training.epochs:
+        yield
+    for epoch in track(range(done, training.epochs), label, console=err, transient=True, disable=not err.is_terminal or err.quiet):
         begin()
         for held in frozen:
             held.hold()
@@ -215,7 +222,11 @@ def epochs(
             optimizer.step()
             total += found.detach()
         if not total.isfinite():
+            if state:
+                state.drop()
             raise UserError(f"fine-tuning diverged in epoch {epoch + 1} of {training.epochs}: lower lr, now {training.lr:g}")
+        if state:
+            state.keep(epoch + 1, learning, optimizer, order, chance, last=epoch + 1 == training.epochs)
         yield
 
 

@@ -66,6 +66,8 @@ class Task(Protocol):
     `NEEDS`: the names of products (`boxes`) and arrays (`points/part`) that a cache must have for it. A training then refuses to probe the
     task on a cache without them.
     `KEEPS`: True if its scores have a classifier that `--keep` can keep.
+    `RESUMES`: True if its trainings take long, and go on after a stop (`trainer.tasks.unfinished`). `finetune.epochs` makes them, always in
+    the same order.
     """
 
     @property

@@ -70,6 +70,8 @@ class Options(InMetres, Segmenting):
 NEEDS: Final = (LABELS,)
 """See `trainer.tasks.protocol.Task`."""
 SMOKE: Final = Options(epochs=1, batch=8, seeds=1)
+RESUMES: Final = True
+"""Whether its trainings go on after a stop."""
 
 
 @dataclass(frozen=True, kw_only=True)

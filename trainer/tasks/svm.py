@@ -23,7 +23,7 @@ from cache_schema.store import Cache
 from trainer.classifiers import Trained, Votes
 from trainer.config import check_seed
 from trainer.stage import Stage
-from trainer.tasks.accuracy import accuracies, by_distance, by_points, confusion, few_shapes
+from trainer.tasks.accuracy import accuracies, confusion, few_shapes, in_all
 from trainer.tasks.features import Body, Pool, extract, repeats
 from trainer.tasks.mistakes import mistakes
 from trainer.tasks.predictions import predictions as kept
@@ -90,11 +90,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     return Scores(
         train=train.data,
         test=test.data,
-        metrics=(
-            *accuracies(test.labels, predictions, "blocks", len(test.classes)),
-            *by_distance(test.ids, test.labels, predictions, "blocks", len(test.classes)),
-            *by_points(test.different, test.labels, predictions, "blocks", len(test.classes)),
-        ),
+        metrics=in_all(test, predictions, "blocks"),
         classes=test.classes,
         confusion=confusion(test.labels, predictions, len(test.classes)),
         predictions=(kept("accuracy", test, predictions),),

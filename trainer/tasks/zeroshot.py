@@ -25,7 +25,7 @@ from cache_schema.spec import did_you_mean
 from cache_schema.store import Cache
 from trainer.batch import Side, target
 from trainer.stage import Stage
-from trainer.tasks.accuracy import by_distance, by_points, confusion, counted
+from trainer.tasks.accuracy import confusion, counted, in_ranges
 from trainer.tasks.features import Body, repeats
 from trainer.tasks.mistakes import mistakes
 from trainer.tasks.predictions import Predictions, predictions
@@ -103,8 +103,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
                 hits = tuple(100 * float((order[:, :k] == truth[:, None]).any(1).float().mean()) for order in ranked)
                 chance = 100 * k / len(label_set.classes)
                 metrics.append(counted(f"{teacher} top-{k}", hits, "blocks", len(shapes), chance, headline=k == 1))
-        metrics += by_distance(shapes.ids, shapes.labels, nearest, "blocks", len(label_set.classes), f"{teacher} top-1")
-        metrics += by_points(shapes.different, shapes.labels, nearest, "blocks", len(label_set.classes), f"{teacher} top-1")
+        metrics += in_ranges(shapes, nearest, "blocks", f"{teacher} top-1")
     worst, drawing = mistakes(shapes, first)
     return Scores(
         test=shapes.data,
