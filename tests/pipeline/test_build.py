@@ -1,7 +1,6 @@
 """From mesh files to a verified cache: what is in it is right, whoever makes it and however often it is killed."""
 
 import dataclasses
-import multiprocessing
 import time
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from pipeline.models import Models
 from pipeline.recipes import SourceConfig
 from pipeline.repair import repair
 from pipeline.teachers import catalog, huggingface, openclip
+from tests.forks import FORKS
 from tests.pipeline import checkpoints
 from tests.pipeline.checkpoints import dino
 from tests.pipeline.conftest import Silent, build, contents, small
@@ -82,11 +82,9 @@ def test_two_processes_and_another_place_make_the_same_bytes(built, meshes, tmp_
 
 def test_killed_at_any_moment_the_same_command_ends_with_the_same_bytes(built, meshes, tmp_path):
     """A real process and a real SIGKILL, each time after a little more was done. A server forks them: it has the models' code loaded."""
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["tests.pipeline.preloaded"])
     path, kills = tmp_path / "killed.zarr", 0
     for files in (1, 12, 22, 40, 60):
-        process = processes.Process(target=build, args=(meshes, path))
+        process = FORKS.Process(target=build, args=(meshes, path))
         process.start()
         while process.is_alive() and sum(p.is_file() for p in path.rglob("*")) < files:
             time.sleep(0.005)

@@ -1,6 +1,5 @@
 """What a cluster may do to a build: workers that die or are only slow, schedulers and commands that are killed and begin anew."""
 
-import multiprocessing
 import os
 import re
 import signal
@@ -22,6 +21,7 @@ from pipeline.executors import slurm
 from pipeline.executors.dask import _place
 from pipeline.work import Machine
 from tests.boxes import contents
+from tests.forks import FORKS
 from tests.pipeline.conftest import build, small
 
 POINTS = small(views=None, teachers=(), captions=None, labels=())
@@ -192,9 +192,7 @@ def until(holds, seconds=60):
 
 def apart(meshes, path, address):
     """A build in a process of its own."""
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["tests.pipeline.preloaded"])
-    process = processes.Process(target=build, args=(meshes, path, POINTS), kwargs={"scheduler": address})
+    process = FORKS.Process(target=build, args=(meshes, path, POINTS), kwargs={"scheduler": address})
     process.start()
     return process
 

@@ -236,12 +236,11 @@ def test_with_repeats_a_mask_makes_a_difference(name, generator):
     assert different[[0, 3]].all() and not different[1]
 
 
-@pytest.mark.parametrize("name", ["pointmae-tiny", "pointm2ae-tiny", "pointmamba-tiny"])
 @torch.no_grad()
-def test_a_compiled_graph_is_whole_and_says_the_same(name, generator):
+def test_a_compiled_graph_is_whole_and_says_the_same(generator):
     """Both for a batch with repeats and for one without: a graph cannot look at values, and always has the mask."""
     torch.compiler.reset()
-    made = encoder(name).eval()
+    made = encoder("pointmae-tiny").eval()  # training refuses to compile what leaves points out, so one family stands for all
     visible = torch.rand(B, G, generator=generator).argsort(1)[:, :6].sort(1).values
     visible[:, 0] = 0  # which is always there
 
