@@ -1,6 +1,7 @@
 """Processes of their own for tests, forked from one server that has imported what they need: an import of all of it takes seconds."""
 
 import contextlib
+import importlib
 import multiprocessing
 import os
 import signal
@@ -13,18 +14,19 @@ FORKS.set_forkserver_preload(["tests.preloaded"])  # a process has one server, s
 
 
 class Command:
-    """`mmpd-cache` with arguments, as if typed into a terminal of 300 columns. What it says goes into files.
+    """One of our commands, as if typed into a terminal of 300 columns. What it says goes into files.
 
     Args:
-        arguments: of the command.
-        folder: a new folder for what is said.
+        words: the command and its arguments.
+        said: a new folder for what is said.
+        folder: where it is typed.
         first: called in the process before the command.
     """
 
-    def __init__(self, arguments, folder: Path, first=None):
-        folder.mkdir()
-        self.said = folder / "out", folder / "err"
-        self.process = FORKS.Process(target=_called, args=([str(word) for word in arguments], *map(str, self.said), first))
+    def __init__(self, words, said: Path, folder=".", first=None):
+        said.mkdir()
+        self.said = said / "out", said / "err"
+        self.process = FORKS.Process(target=_called, args=([str(word) for word in words], *map(str, self.said), str(folder), first))
         self.process.start()
 
     @property
@@ -44,6 +46,10 @@ class Command:
         return True
 
     @property
+    def out(self) -> str:
+        return self.said[0].read_text()
+
+    @property
     def err(self) -> str:
         return self.said[1].read_text() if self.said[1].exists() else ""
 
@@ -56,16 +62,15 @@ class Command:
         return self.process.exitcode
 
 
-def _called(arguments, out, err, first) -> None:
+def _called(words, out, err, folder, first) -> None:
     for number, name in ((1, out), (2, err)):
         file = os.open(name, os.O_WRONLY | os.O_CREAT, 0o600)
         os.dup2(file, number)
         os.close(file)
     os.environ["COLUMNS"] = "300"
+    os.chdir(folder)
     if first is not None:
         first()
-    from pipeline import cli
-
-    cli.out.width = cli.err.width = 300
-    sys.argv = ["mmpd-cache", *arguments]
+    cli = importlib.import_module({"mmpd-cache": "pipeline.cli", "mmpd-train": "trainer.cli"}[words[0]])
+    sys.argv = words
     cli.main()

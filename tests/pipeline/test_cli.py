@@ -306,7 +306,7 @@ def test_ctrl_c_leaves_a_state_that_goes_on(meshes, tmp_path):
         "--set",
         "points.blocks=100",
     )
-    process = Command(arguments, tmp_path / "said")
+    process = Command(("mmpd-cache", *arguments), tmp_path / "said")
     while process.alive and not list(tmp_path.glob("c.zarr/products/points/c/*")):
         time.sleep(0.01)
     process.send(signal.SIGINT)
@@ -324,7 +324,7 @@ def limited():
 def test_a_full_disk_is_said_and_survived(meshes, tmp_path):
     """A file-size limit stands in for the full disk: the write fails in the middle either way."""
     arguments = ("build", meshes, tmp_path / "c.zarr", "--recipe", "points", "--workers", "1")
-    process = Command(arguments, tmp_path / "said", limited)
+    process = Command(("mmpd-cache", *arguments), tmp_path / "said", first=limited)
     assert process.end() == 2
     assert "the disk is full" in process.err
     assert not list(tmp_path.rglob("*.tmp"))
@@ -337,7 +337,7 @@ def test_two_builds_at_once_take_turns(meshes, tmp_path):
     arguments = ("build", meshes, path, "--recipe", "points", "--workers", "1")
     # Neither of them can end before the other wants the cache, however long each takes to start.
     with files.exclusive(path):
-        both = [Command(arguments, tmp_path / name) for name in ("one", "other")]
+        both = [Command(("mmpd-cache", *arguments), tmp_path / name) for name in ("one", "other")]
         assert all(process.says("waiting for it") for process in both)
     assert [process.end() for process in both] == [0, 0]
     events = [json.loads(line)["event"] for line in files.journal_file(path).read_text().splitlines()]

@@ -202,7 +202,7 @@ def test_the_commands_as_a_user_calls_them(built, tmp_path):
 def test_a_command_that_is_killed_goes_on_in_the_overlay(built, mine, tmp_path):
     path = tmp_path / "mine.zarr"
     arguments = ("add-dense", built, "starter-attributes", "--groups", 8, "--group-size", 4, "--batch", 8, "--device", "cpu")
-    killed = Command((*arguments, "--workers", 1, "--overlay", path), tmp_path / "said")
+    killed = Command(("mmpd-cache", *arguments, "--workers", 1, "--overlay", path), tmp_path / "said")
     marker = path / "products/dense/starter-attributes/c/0/0/0"
     while killed.alive and not marker.exists():
         time.sleep(0.01)

@@ -50,7 +50,8 @@ def watched(how: str, number: int, said: Path, act: Callable[..., None], *argume
     """Act, and die or run out of disk at a chosen moment. To be called in a process of its own.
 
     Args:
-        how: `before` or `after` the file with that number is put in its place, `full` for no file beyond so many bytes, `count` for neither.
+        how: `before` or `after` the file with that number is put in its place; `full`: no file may grow beyond so many bytes; `count`:
+            nothing happens.
         number: see `how`.
         said: a file for the number of files that were put in their places, or for the error.
         act: called with `arguments`.
