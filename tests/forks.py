@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["tests.preloaded"])  # a process has one server, so all tests name the same
+FORKS.set_forkserver_preload(["tests.trainer.preloaded", "tests.preloaded"])  # a process has one server, so all tests name the same
 
 
 class Command:

@@ -11,6 +11,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
+from tests.trainer.ranks import in_ranks
 from trainer.align import Align, AlignDraw, Contrast, Regression, Teacher, TeacherLosses, answers
 from trainer.batch import Batch, Negatives
 from trainer.distributed import gathered, mean
@@ -274,7 +275,7 @@ def test_two_ranks_are_one_in_losses_and_gradients(batch, summary, losses, tmp_p
     valid = torch.tensor([True, False, False, True, True, True])
     index = torch.tensor([0, 1, 2, 3, 4, 0])
     batch = dataclasses.replace(batch, index=index, image_valid={"clip": valid}, label=torch.tensor([0, 1, 2, 2, 0, 3]))
-    torch.multiprocessing.spawn(on_rank, (tmp_path, batch, summary.detach(), losses.state_dict()), nprocs=2)
+    in_ranks(on_rank, tmp_path, batch, summary.detach(), losses.state_dict())
     ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     alone = losses(summary, batch, EVERYONE)
     alone["loss"].backward()
