@@ -18,6 +18,7 @@ import pytest
 
 from cache_schema.copy import copy
 from cache_schema.selection import Selection
+from tests.figures import undrawn_curves  # noqa: F401
 from trainer import cli
 
 pytestmark = [pytest.mark.skipif(importlib.util.find_spec("open_clip") is None, reason="builds a cache"), pytest.mark.timeout(900)]
