@@ -13,6 +13,20 @@ FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tests.trainer.preloaded", "tests.preloaded"])  # a process has one server, so all tests name the same
 
 
+@contextlib.contextmanager
+def local_cluster(**settings):
+    """A dask scheduler in this process, and a worker of one thread in a process of its own, which is forked, too."""
+    import dask
+    import distributed.utils
+
+    distributed.utils._forkserver_preload_set = True  # it would name something else to be imported
+    with (
+        dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}),
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", processes=True, **settings) as cluster,
+    ):
+        yield cluster
+
+
 class Command:
     """One of our commands, as if typed into a terminal of 300 columns. What it says goes into files.
 

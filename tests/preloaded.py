@@ -5,6 +5,7 @@ from pipeline.torchvision_ops import declare_missing
 
 declare_missing()
 
+import distributed
 import open_clip
 import pyarrow.parquet
 import scipy.spatial

@@ -18,7 +18,7 @@ from pipeline.models import Models
 from pipeline.recipes import SourceConfig
 from pipeline.repair import repair
 from pipeline.teachers import catalog, huggingface, openclip
-from tests.forks import FORKS
+from tests.forks import FORKS, local_cluster
 from tests.pipeline import checkpoints
 from tests.pipeline.checkpoints import dino
 from tests.pipeline.conftest import Silent, build, contents, small
@@ -99,9 +99,7 @@ def test_killed_at_any_moment_the_same_command_ends_with_the_same_bytes(built, m
 
 def test_a_dask_cluster_makes_the_same_bytes(built, meshes, tmp_path):
     """A scheduler and a worker of their own, as a user would start them, whose one thread is not what the local build had."""
-    from distributed import LocalCluster
-
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", processes=True) as cluster:
+    with local_cluster() as cluster:
         build(meshes, tmp_path / "dask.zarr", scheduler=cluster.scheduler_address)
     assert contents(tmp_path / "dask.zarr") == contents(built)
 
@@ -132,7 +130,6 @@ def test_an_orphan_of_a_killed_client_writes_nothing(copied, meshes):
 def test_a_scheduler_that_is_lost_is_one_clear_line(meshes, tmp_path, monkeypatch):
     import distributed
 
-    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", processes=True)
     completed = distributed.as_completed
 
     def losing(*arguments, **options):
@@ -141,7 +138,8 @@ def test_a_scheduler_that_is_lost_is_one_clear_line(meshes, tmp_path, monkeypatc
 
     monkeypatch.setattr(distributed, "as_completed", losing)
     few = small(views=None, teachers=(), captions=None, labels=())
-    with pytest.raises(UserError, match=r"the dask scheduler at .* is lost\. What is done is kept; run the same command"):
+    lost = pytest.raises(UserError, match=r"the dask scheduler at .* is lost\. What is done is kept; run the same command")
+    with local_cluster() as cluster, lost:
         build(meshes, tmp_path / "c.zarr", few, scheduler=cluster.scheduler_address)
 
 
