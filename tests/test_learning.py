@@ -71,8 +71,8 @@ def test_both_stages_learn(cache, tmp_path):
     zeroshot, stage1 = measured("zeroshot", align, cache), measured("svm", align, cache)
     stage2, untrained = measured("svm", distill, cache), measured("svm", scratch, cache)
     print(f"zero-shot {zeroshot:.1f}, SVM: scratch {untrained:.1f}, stage 1 {stage1:.1f}, stage 2 {stage2:.1f}")
-    assert zeroshot > 15
-    assert min(stage1, stage2) > untrained and min(stage1, stage2) > 30
+    assert zeroshot > 30
+    assert min(stage1, stage2) > untrained and min(stage1, stage2) > 50
     losses = [json.loads(line) for line in (distill / "metrics.jsonl").read_text().splitlines()]
     trained = [line["loss"] for line in losses if "loss" in line]
     assert trained[-1] < 0.7 * trained[0]
