@@ -343,6 +343,7 @@ def shallow(encoder: catalog.Encoder) -> catalog.Encoder:
 def test_compiled_in_bf16_it_says_the_same_and_still_trains(encoder, points, shown):
     torch.compiler.reset()  # of one function, only so many encoders are compiled
     encoder = shallow(encoder).train()
+    untrivial(encoder)  # tokens of a new encoder are almost equal
     for module in encoder.modules():  # a compiled graph shows the same group to batch norms several times: see `pointm2ae.slots`
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
@@ -352,7 +353,7 @@ def test_compiled_in_bf16_it_says_the_same_and_still_trains(encoder, points, sho
 
     with torch.autocast("cpu", torch.bfloat16):
         compiled = torch.compile(tokens, backend="aot_eager", fullgraph=True)(points)
-        assert (compiled - tokens(points)).norm() < 0.02 * compiled.norm()
+        assert (compiled - tokens(points)).norm() < 0.01 * compiled.norm()
     compiled.square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in encoder.parameters())
 
