@@ -21,7 +21,7 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-    """What was imported is not searched for garbage again and again: that took a tenth of the tests' time. Not `gc.freeze`: libraries that are
-    imported later could not see who refers to what."""
+    """What was imported is not searched for garbage again and again: that took a tenth of the tests' time. Not by `gc.freeze`: libraries
+    that are imported later could not see who refers to what."""
     gc.set_threshold(20_000, 20, 20)
     gc.enable()
