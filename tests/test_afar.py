@@ -10,6 +10,7 @@ from cache_schema.errors import UserError
 from cache_schema.mirror import shard_bytes
 from cache_schema.spec import PointSpec
 from pipeline import publish
+from tests.figures import undrawn_curves  # noqa: F401
 from tests.pipeline.afar import Quiet, s3_server
 from tests.trainer.conftest import LABELS, config_of
 from trainer.loop import train

@@ -55,9 +55,16 @@ ONLY_IN = {
 
 
 @functools.cache
+def nodes(file: Path) -> list[ast.AST]:
+    """The nodes of a file that the tests ask for: parsed and walked once."""
+    kinds = (ast.Import, ast.ImportFrom, ast.Expr, ast.Constant, ast.ClassDef, ast.Name, ast.Attribute)
+    return [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, kinds)]
+
+
+@functools.cache
 def imports(file: Path) -> set[str]:
     found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in nodes(file):
         if isinstance(node, ast.Import):
             found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -142,10 +149,11 @@ def name_of(file: Path) -> str:
     return file.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
 
 
+@functools.cache
 def imported_modules(file: Path) -> set[str]:
     """Full names of what a file imports, wherever in it: modules, and what may be modules or things in them."""
     found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in nodes(file):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -180,11 +188,11 @@ def test_circles_are_found():
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == {frozenset({"b", "c"})}
 
 
+@functools.cache
 def strings(file: Path) -> set[str]:
     """Texts in a file that are used: docstrings and such count as none."""
-    tree = ast.parse(file.read_text())
-    idle = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in idle}
+    idle = {node.value for node in nodes(file) if isinstance(node, ast.Expr)}
+    return {node.value for node in nodes(file) if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in idle}
 
 
 def test_only_the_catalogues_know_the_starter_collection():
@@ -204,7 +212,7 @@ def test_nothing_outside_of_the_encoders_names_one():
         node.name
         for file in sources("trainer/encoders")
         if name_of(file) not in shared
-        for node in ast.walk(ast.parse(file.read_text()))
+        for node in nodes(file)
         if isinstance(node, ast.ClassDef)
     }
     assert {"PointMAE", "PointMamba", "SerialLevel", "PointM2AEConfig"} <= classes
@@ -215,12 +223,9 @@ def test_nothing_outside_of_the_encoders_names_one():
             known = any(name == module or name.startswith(f"{module}.") for module in shared)
             assert known or not name.startswith(package), f"{file} names {name}"
         # A class has the name of another thing only where that is made in the file itself.
-        tree = ast.parse(file.read_text())
-        own = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)} | {
-            name.rpartition(".")[2] for name in imported_modules(file)
-        }
-        named = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} | {
-            node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)
-        }
+        own = {node.name for node in nodes(file) if isinstance(node, ast.ClassDef)}
+        own |= {name.rpartition(".")[2] for name in imported_modules(file)}
+        named = {node.id for node in nodes(file) if isinstance(node, ast.Name)}
+        named |= {node.attr for node in nodes(file) if isinstance(node, ast.Attribute)}
         found = (named | strings(file)) & classes - own
         assert not found, f"{file} names {found}"

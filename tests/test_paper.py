@@ -28,6 +28,7 @@ import pipeline.recipes  # noqa: E402
 import trainer.cli  # noqa: E402
 from cache_schema.errors import UserError  # noqa: E402
 from tests import official as miniature  # noqa: E402
+from tests.figures import undrawn_curves  # noqa: E402, F401
 from trainer.recipes import RECIPES, configured  # noqa: E402
 from trainer.tasks import catalog  # noqa: E402
 

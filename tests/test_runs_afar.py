@@ -8,6 +8,7 @@ import torch
 from cache_schema import synthetic
 from cache_schema.errors import UserError
 from cache_schema.spec import PointSpec
+from tests.figures import undrawn_curves  # noqa: F401
 from tests.pipeline.afar import hub_server
 from tests.trainer.conftest import LABELS, config_of
 from trainer import checkpoint, handing

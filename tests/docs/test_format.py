@@ -13,7 +13,7 @@ from numcodecs.zstd import Zstd
 from cache_schema import synthetic
 from cache_schema.spec import GuideSpec
 from tests.docs.pages import ROOT
-from tests.docs.running import run
+from tests.docs.running import forked
 
 PAGE = ROOT / "docs" / "format.md"
 TYPES = {"uint8", "int16", "int32", "float16", "float32", "float64"}
@@ -23,7 +23,7 @@ TYPES = {"uint8", "int16", "int32", "float16", "float32", "float64"}
 def built(tmp_path_factory):
     """A cache of a few shapes, built from files."""
     folder = tmp_path_factory.mktemp("format")
-    run(["mmpd-cache", "build", "starter", "tiny.zarr", "--recipe", "smoke", "--set", "source.count=5", "--set", "shard=2"], folder)
+    forked(["mmpd-cache", "build", "starter", "tiny.zarr", "--recipe", "smoke", "--set", "source.count=5", "--set", "shard=2"], folder)
     return folder / "tiny.zarr"
 
 

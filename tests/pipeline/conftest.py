@@ -14,6 +14,7 @@ from pipeline.executors import here
 from pipeline.recipes import BuildConfig, configured
 from pipeline.work import Machine
 from tests.boxes import Silent, box_off, contents, write_meshes  # noqa: F401
+from tests.kept import fresh_processes, kept_processes  # noqa: F401
 from tests.pipeline import checkpoints
 
 

@@ -1,7 +1,6 @@
 """From mesh files to a verified cache: what is in it is right, whoever makes it and however often it is killed."""
 
 import dataclasses
-import multiprocessing
 import time
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from pipeline.models import Models
 from pipeline.recipes import SourceConfig
 from pipeline.repair import repair
 from pipeline.teachers import catalog, huggingface, openclip
+from tests.forks import FORKS, local_cluster
 from tests.pipeline import checkpoints
 from tests.pipeline.checkpoints import dino
 from tests.pipeline.conftest import Silent, build, contents, small
@@ -82,11 +82,9 @@ def test_two_processes_and_another_place_make_the_same_bytes(built, meshes, tmp_
 
 def test_killed_at_any_moment_the_same_command_ends_with_the_same_bytes(built, meshes, tmp_path):
     """A real process and a real SIGKILL, each time after a little more was done. A server forks them: it has the models' code loaded."""
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["tests.pipeline.preloaded"])
     path, kills = tmp_path / "killed.zarr", 0
     for files in (1, 12, 22, 40, 60):
-        process = processes.Process(target=build, args=(meshes, path))
+        process = FORKS.Process(target=build, args=(meshes, path))
         process.start()
         while process.is_alive() and sum(p.is_file() for p in path.rglob("*")) < files:
             time.sleep(0.005)
@@ -101,9 +99,7 @@ def test_killed_at_any_moment_the_same_command_ends_with_the_same_bytes(built, m
 
 def test_a_dask_cluster_makes_the_same_bytes(built, meshes, tmp_path):
     """A scheduler and a worker of their own, as a user would start them, whose one thread is not what the local build had."""
-    from distributed import LocalCluster
-
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", processes=True) as cluster:
+    with local_cluster() as cluster:
         build(meshes, tmp_path / "dask.zarr", scheduler=cluster.scheduler_address)
     assert contents(tmp_path / "dask.zarr") == contents(built)
 
@@ -134,7 +130,6 @@ def test_an_orphan_of_a_killed_client_writes_nothing(copied, meshes):
 def test_a_scheduler_that_is_lost_is_one_clear_line(meshes, tmp_path, monkeypatch):
     import distributed
 
-    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", processes=True)
     completed = distributed.as_completed
 
     def losing(*arguments, **options):
@@ -143,7 +138,8 @@ def test_a_scheduler_that_is_lost_is_one_clear_line(meshes, tmp_path, monkeypatc
 
     monkeypatch.setattr(distributed, "as_completed", losing)
     few = small(views=None, teachers=(), captions=None, labels=())
-    with pytest.raises(UserError, match=r"the dask scheduler at .* is lost\. What is done is kept; run the same command"):
+    lost = pytest.raises(UserError, match=r"the dask scheduler at .* is lost\. What is done is kept; run the same command")
+    with local_cluster() as cluster, lost:
         build(meshes, tmp_path / "c.zarr", few, scheduler=cluster.scheduler_address)
 
 

@@ -20,22 +20,18 @@ from cache_schema import files, spec, store, synthetic
 from cache_schema.layout import text_cells
 from cache_schema.terminal import printable
 from pipeline import cli
+from tests.forks import Command
 from tests.pipeline.conftest import box_off
 
 ROOT = Path(__file__).parents[2]
 
 
-def start(*arguments, **options):
+def run_alone(*arguments):
+    """The command in a process of its own, as a terminal starts it: exit code, what was said on stdout, on stderr."""
     command = [sys.executable, "-c", "from pipeline.cli import main; main()", *map(str, arguments)]
     environment = {**os.environ, "COLUMNS": "300"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment, **options)
-
-
-def run_alone(*arguments, **options):
-    """The command in a process of its own, as a terminal starts it: exit code, what was said on stdout, on stderr."""
-    process = start(*arguments, **options)
-    out, err = process.communicate(timeout=240)
-    return process.returncode, out, err
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=240)
+    return done.returncode, done.stdout, done.stderr
 
 
 def run(*arguments):
@@ -310,28 +306,27 @@ def test_ctrl_c_leaves_a_state_that_goes_on(meshes, tmp_path):
         "--set",
         "points.blocks=100",
     )
-    process = start(*arguments)
-    while process.poll() is None and not list(tmp_path.glob("c.zarr/products/points/c/*")):
+    process = Command(("mmpd-cache", *arguments), tmp_path / "said")
+    while process.alive and not list(tmp_path.glob("c.zarr/products/points/c/*")):
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "run the same command to go on" in err
+    process.send(signal.SIGINT)
+    assert process.end() == 130
+    assert "run the same command to go on" in process.err
     assert run(*arguments)[0] == 0
     assert run("verify", tmp_path / "c.zarr")[0] == 0
 
 
+def limited():
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+
 def test_a_full_disk_is_said_and_survived(meshes, tmp_path):
     """A file-size limit stands in for the full disk: the write fails in the middle either way."""
-
-    def limited():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-
     arguments = ("build", meshes, tmp_path / "c.zarr", "--recipe", "points", "--workers", "1")
-    code, _, err = run_alone(*arguments, preexec_fn=limited)
-    assert code == 2
-    assert "the disk is full" in err
+    process = Command(("mmpd-cache", *arguments), tmp_path / "said", first=limited)
+    assert process.end() == 2
+    assert "the disk is full" in process.err
     assert not list(tmp_path.rglob("*.tmp"))
     assert run(*arguments)[0] == 0
     assert run("verify", tmp_path / "c.zarr")[0] == 0
@@ -342,11 +337,9 @@ def test_two_builds_at_once_take_turns(meshes, tmp_path):
     arguments = ("build", meshes, path, "--recipe", "points", "--workers", "1")
     # Neither of them can end before the other wants the cache, however long each takes to start.
     with files.exclusive(path):
-        both = [start(*arguments), start(*arguments)]
-        assert all(any("waiting for it" in line for line in process.stderr) for process in both)
-    for process in both:
-        process.communicate(timeout=240)
-    assert [process.returncode for process in both] == [0, 0]
+        both = [Command(("mmpd-cache", *arguments), tmp_path / name) for name in ("one", "other")]
+        assert all(process.says("waiting for it") for process in both)
+    assert [process.end() for process in both] == [0, 0]
     events = [json.loads(line)["event"] for line in files.journal_file(path).read_text().splitlines()]
     assert [event for event, _ in itertools.groupby(events)] == ["build", "shard", "done", "build", "done"]  # the second makes nothing anew
     assert run("verify", path)[0] == 0

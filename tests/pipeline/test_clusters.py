@@ -1,6 +1,5 @@
 """What a cluster may do to a build: workers that die or are only slow, schedulers and commands that are killed and begin anew."""
 
-import multiprocessing
 import os
 import re
 import signal
@@ -22,6 +21,7 @@ from pipeline.executors import slurm
 from pipeline.executors.dask import _place
 from pipeline.work import Machine
 from tests.boxes import contents
+from tests.forks import FORKS, local_cluster
 from tests.pipeline.conftest import build, small
 
 POINTS = small(views=None, teachers=(), captions=None, labels=())
@@ -192,9 +192,7 @@ def until(holds, seconds=60):
 
 def apart(meshes, path, address):
     """A build in a process of its own."""
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["tests.pipeline.preloaded"])
-    process = processes.Process(target=build, args=(meshes, path, POINTS), kwargs={"scheduler": address})
+    process = FORKS.Process(target=build, args=(meshes, path, POINTS), kwargs={"scheduler": address})
     process.start()
     return process
 
@@ -231,13 +229,12 @@ def test_killed_commands_and_schedulers_leave_tasks_that_write_nothing(cluster, 
     assert validate.problems(path) == []
 
 
-def test_a_shard_at_which_workers_die_is_named(meshes, tmp_path, monkeypatch):
-    monkeypatch.setenv("MMPD_TEST_FOLDER", str(tmp_path))
+def test_a_shard_at_which_workers_die_is_named(meshes, tmp_path):
     for name in ("go", "die-1"):
         (tmp_path / name).touch()
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 1}),
-        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", preload=[PRELOAD]) as workers,
+        local_cluster(preload=[PRELOAD], env={"MMPD_TEST_FOLDER": str(tmp_path)}) as workers,
         pytest.raises(UserError) as caught,
     ):
         build(meshes, tmp_path / "c.zarr", POINTS, scheduler=workers.scheduler_address)

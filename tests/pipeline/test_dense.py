@@ -27,6 +27,7 @@ from pipeline.teachers.openclip import OpenClip
 from pipeline.teachers.patches import Framing, Grid, Lattice
 from pipeline.work import Machine, held
 from tests.boxes import box_off
+from tests.forks import local_cluster
 from tests.harm import flip
 from tests.pipeline.checkpoints import dino, fill
 from tests.pipeline.conftest import Silent, build, contents, small, write_meshes
@@ -571,8 +572,6 @@ def test_depth_that_is_drawn_again_gives_the_bytes_of_stored_depth(finished, bar
 
 
 def test_other_processes_draw_depth_and_a_build_finishes_what_was_begun(finished, bare, monkeypatch):
-    from distributed import LocalCluster
-
     class Stop(Exception):
         pass
 
@@ -589,7 +588,7 @@ def test_other_processes_draw_depth_and_a_build_finishes_what_was_begun(finished
         with held(path, Silent()):
             shards.reopen(store.open_cache(path), 1)
     build(bare.with_name("boxes"), begun, SHALLOW)
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", processes=True) as cluster:
+    with local_cluster() as cluster:
         build(bare.with_name("boxes"), bare, SHALLOW, scheduler=cluster.scheduler_address)
     assert features(bare) == features(begun) == features(finished)
     assert contents(bare) == contents(begun)

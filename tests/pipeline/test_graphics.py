@@ -68,7 +68,7 @@ def test_the_libraries_own_list_is_read(machine):
     assert all(isinstance(card, Card) for card in graphics.devices()) and graphics.number("cpu") is None
 
 
-def test_a_shape_process_gets_the_variable(monkeypatch):
+def test_a_shape_process_gets_the_variable(monkeypatch, fresh_processes):
     script = "import os, sys; from pipeline import worker; worker._send(sys.stdout.buffer, os.environ['EGL_DEVICE_ID'])"
     popen = worker.subprocess.Popen
     monkeypatch.setattr(worker.subprocess, "Popen", lambda command, **options: popen([sys.executable, "-c", script], **options))

@@ -5,8 +5,6 @@ import io
 import json
 import re
 import shutil
-import subprocess
-import sys
 import threading
 import time
 
@@ -33,6 +31,7 @@ from pipeline.journal import read_journal
 from pipeline.sheets import sheet
 from pipeline.work import Machine
 from tests.boxes import BROKEN, Silent, box_off, contents, write_meshes
+from tests.forks import FORKS, local_cluster
 from tests.pipeline.chat import Chat, serving
 from tests.pipeline.conftest import small
 from trainer.data import Data
@@ -508,18 +507,6 @@ def test_a_lost_server_leaves_what_is_finished_and_the_same_command_goes_on(copi
     assert kept and all(before[name] == after[name] for name in kept)
 
 
-KILLED = """
-import sys
-from pathlib import Path
-from pipeline import commands
-from pipeline.captioners import catalog
-from pipeline.work import Machine
-from tests.boxes import Silent
-spec = catalog.asked("served=http-shape", ["rank_by=starter-resnet", f"server.address={sys.argv[2]}", "server.at_once=1"])
-commands.add_captioner(Path(sys.argv[1]), spec, 8, Machine(workers=1, device="cpu"), Silent())
-"""
-
-
 def test_a_killed_build_goes_on(copied):
     with serving() as chat:
         reached, plain = threading.Event(), chat.text
@@ -531,10 +518,12 @@ def test_a_killed_build_goes_on(copied):
             return plain(body)
 
         chat.text = text
-        process = subprocess.Popen([sys.executable, "-c", KILLED, str(copied), chat.address])
+        spec = captioners.asked("served=http-shape", ["rank_by=starter-resnet", f"server.address={chat.address}", "server.at_once=1"])
+        process = FORKS.Process(target=commands.add_captioner, args=(copied, spec, 8, Machine(workers=1, device="cpu"), Silent()))
+        process.start()
         assert reached.wait(60)
         process.kill()
-        process.wait()
+        process.join()
         chat.text = plain
         said = CliRunner().invoke(app, ["status", str(copied)], env={"COLUMNS": "300"}).stdout
         assert "captions/served: at least 6 questions answered" in said
@@ -619,9 +608,7 @@ def test_what_was_asked_before_a_cache_was_pulled_is_not_known(copied):
 @pytest.fixture(scope="module")
 def dask():
     """The address of a dask scheduler with one worker in a process of its own."""
-    from distributed import LocalCluster
-
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", processes=True) as cluster:
+    with local_cluster() as cluster:
         yield cluster.scheduler_address
 
 

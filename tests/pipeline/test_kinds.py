@@ -79,10 +79,11 @@ def test_no_name_belongs_to_two_kinds():
     assert len(set(names)) == len(names) and texts.SYNONYMS.keys() <= KINDS.keys()
 
 
-def test_every_shape_is_the_same_byte_for_byte():
-    known = starter_digests.FILE.read_text().split()
-    assert len(known) == len(starter_digests.SHAPES)
-    changed = [shape for shape, digest in zip(starter_digests.SHAPES, known, strict=True) if starter_digests.digest(*shape) != digest]
+def test_shapes_are_the_same_byte_for_byte():
+    known = dict(zip(starter_digests.SHAPES, starter_digests.FILE.read_text().split(), strict=True))
+    chosen = starter_digests.SHAPES[::4]  # three shapes of each kind; `starter_digests.py` makes the file of all again
+    assert {index % len(KINDS) for _, index in chosen} == set(range(len(KINDS)))
+    changed = [shape for shape in chosen if starter_digests.digest(*shape) != known[shape]]
     assert not changed, f"seed and index of shapes that changed: {changed}; see starter_digests.py"
 
 

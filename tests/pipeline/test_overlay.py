@@ -15,9 +15,10 @@ from pipeline import commands
 from pipeline.recipes import DenseConfig
 from pipeline.repair import repair
 from tests.boxes import Silent, box_off, contents
+from tests.forks import Command
 from tests.harm import flip
 from tests.pipeline.conftest import build, small
-from tests.pipeline.test_cli import run, start
+from tests.pipeline.test_cli import run
 from tests.readonly import read_only
 
 CPU = commands.Machine(workers=1, device="cpu")
@@ -201,12 +202,12 @@ def test_the_commands_as_a_user_calls_them(built, tmp_path):
 def test_a_command_that_is_killed_goes_on_in_the_overlay(built, mine, tmp_path):
     path = tmp_path / "mine.zarr"
     arguments = ("add-dense", built, "starter-attributes", "--groups", 8, "--group-size", 4, "--batch", 8, "--device", "cpu")
-    killed = start(*arguments, "--workers", 1, "--overlay", path)
+    killed = Command(("mmpd-cache", *arguments, "--workers", 1, "--overlay", path), tmp_path / "said")
     marker = path / "products/dense/starter-attributes/c/0/0/0"
-    while killed.poll() is None and not marker.exists():
+    while killed.alive and not marker.exists():
         time.sleep(0.01)
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate()
+    killed.send(signal.SIGKILL)
+    killed.end()
     assert run(*arguments, "--workers", 1, "--overlay", path)[0] == 0
     made, right = data(path), data(mine)
     there = {name: content for name, content in made.items() if "dense/" in name}

@@ -14,6 +14,8 @@ from pipeline import worker
 from pipeline.sources.catalog import Entry
 from pipeline.worker import Limits, Stopped, Task, Workers, started
 
+pytestmark = pytest.mark.usefixtures("fresh_processes")
+
 
 @pytest.fixture
 def task(monkeypatch):

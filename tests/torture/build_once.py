@@ -1,16 +1,11 @@
-"""Build a cache and die, or run out of disk, at a chosen moment. A process of its own, started by `tests.torture.torture`.
-
-python -m tests.torture.build_once MESHES CACHE RECIPE before 17      # killed right before the 17th file is put in its place
-python -m tests.torture.build_once MESHES CACHE RECIPE full 20000     # no file may grow beyond 20000 bytes
-python -m tests.torture.build_once MESHES CACHE RECIPE count 0        # prints how many files are put in their places
-"""
+"""Build a cache and die, or run out of disk, at a chosen moment. In a process of its own, forked by `tests.torture.torture`."""
 
 import dataclasses
 import os
 import resource
 import signal
-import sys
 import threading
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,14 +46,24 @@ def counting(how: str, number: int) -> list[int]:
     return done
 
 
-def main() -> None:
-    meshes, cache, recipe, how, number = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4], int(sys.argv[5])
+def watched(how: str, number: int, said: Path, act: Callable[..., None], *arguments: Any) -> None:
+    """Act, and die or run out of disk at a chosen moment. To be called in a process of its own.
+
+    Args:
+        how: `before` or `after` the file with that number is put in its place; `full`: no file may grow beyond so many bytes; `count`:
+            nothing happens.
+        number: see `how`.
+        said: a file for the number of files that were put in their places, or for the error.
+        act: called with `arguments`.
+    """
     done = counting(how, number)
     if how == "full":
-        resource.setrlimit(resource.RLIMIT_FSIZE, (number, number))
-    build(meshes, cache, recipe)
-    print(done[0])
-
-
-if __name__ == "__main__":
-    main()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (number, resource.RLIM_INFINITY))
+    try:
+        act(*arguments)
+    except BaseException as error:
+        if how == "full":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        said.write_text("".join(traceback.format_exception(error)))
+        raise SystemExit(1) from None
+    said.write_text(str(done[0]))

@@ -1,11 +1,5 @@
-"""Change a cache and die at a chosen moment. A process of its own, started by `tests.torture.torture`.
+"""Ways to change a cache, for processes that die meanwhile; see `tests.torture.torture`."""
 
-python -m tests.torture.change_once append CACHE OTHER before 17     # killed right before the 17th file is put in its place
-python -m tests.torture.change_once copy CACHE OTHER count 0         # prints how many files are put in their places
-"""
-
-import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +10,6 @@ from pipeline import commands, publish
 from pipeline.append import Wanted, append
 from pipeline.edits import relabel, remove
 from tests.boxes import Silent, box_off
-from tests.torture.build_once import counting
 
 CPU = commands.Machine(workers=1, device="cpu")
 
@@ -72,25 +65,3 @@ ACTIONS: dict[str, Callable[[Path, Path], None]] = {
     "pull": fetch,
 }
 """What is done, by name. Each is given the cache and another place."""
-
-
-def change(action: str, cache: Path, other: Path, how: str, number: int, said: Path) -> None:
-    """Do what `main` does, and write what it prints into a file. To be called in a process of its own."""
-    done = counting(how, number)
-    try:
-        ACTIONS[action](cache, other)
-    except BaseException as error:
-        said.write_text("".join(traceback.format_exception(error)))
-        raise SystemExit(1) from None
-    said.write_text(str(done[0]))
-
-
-def main() -> None:
-    action, cache, other, how, number = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4], int(sys.argv[5])
-    done = counting(how, number)
-    ACTIONS[action](cache, other)
-    print(done[0])
-
-
-if __name__ == "__main__":
-    main()

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.kept import kept_processes  # noqa: F401
 from tests.torture import torture
 
 

@@ -10,7 +10,6 @@ does not hold is printed with its seed. Tries of all kinds take turns until the 
 """
 
 import argparse
-import multiprocessing
 import os
 import shutil
 import signal
@@ -32,14 +31,12 @@ from cache_schema.spec import Record
 from pipeline import commands
 from pipeline.repair import repair
 from tests.boxes import contents, write_meshes
+from tests.forks import FORKS
 from tests.torture import build_once, change_once
 
 CPU = commands.Machine(workers=1, device="cpu")
 Rng = np.random.Generator
 Files = dict[str, bytes]
-FORKS = multiprocessing.get_context("forkserver")
-"""Processes that are to be killed are forked from one that has imported what they need."""
-FORKS.set_forkserver_preload(["tests.torture.change_once", "pyarrow.parquet"])
 SAID, ADVICE = "said", "mended by following the advice"
 """Of damage that `verify --repair` could not mend: said to be left, or gone once what it advised was done."""
 
@@ -67,14 +64,20 @@ def prepare(folder: Path, recipe: str) -> Ground:
     meshes, built = folder / "meshes", folder / f"{recipe}.zarr"
     if not meshes.exists():
         write_meshes(meshes, 8, ("slab/train/broken.off",))
-    made = once(meshes, built, recipe, "count", 0)
-    assert made.returncode == 0, made.stderr
-    return Ground(meshes, built, recipe, int(made.stdout.split()[-1]), contents(built))
+    code, said = forked("count", 0, built.with_name("said"), build_once.build, meshes, built, recipe)
+    assert code == 0, said
+    return Ground(meshes, built, recipe, int(said), contents(built))
 
 
-def once(meshes: Path, cache: Path, recipe: str, how: str, number: int) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "tests.torture.build_once", str(meshes), str(cache), recipe, how, str(number)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def forked(how: str, number: int, said: Path, act: Callable[..., None], *arguments: object) -> tuple[int, str]:
+    """Act in a process that has imported everything; see `build_once.watched`. Returns its exit status, and the number of its writes or
+    its error."""
+    said.unlink(missing_ok=True)
+    process = FORKS.Process(target=build_once.watched, args=(how, number, said, act, *arguments))
+    process.start()
+    process.join()
+    assert process.exitcode is not None
+    return process.exitcode, said.read_text().strip() if said.exists() else ""
 
 
 # --------------------------------------------------------------------------------------------------- kills and full disks
@@ -85,7 +88,8 @@ def killed_build(ground: Ground, folder: Path, rng: Rng) -> str:
     cache = folder / "k.zarr"
     for _ in range(int(rng.integers(1, 3))):
         number = int(rng.integers(1, ground.writes + 1))
-        once(ground.meshes, cache, ground.recipe, str(rng.choice(["before", "after"])), number)
+        how = str(rng.choice(["before", "after"]))
+        forked(how, number, folder / "said", build_once.build, ground.meshes, cache, ground.recipe)
     build_once.build(ground.meshes, cache, ground.recipe)
     return "" if contents(cache) == ground.files else f"killed at write {number}: other bytes"
 
@@ -94,9 +98,9 @@ def full_disk(ground: Ground, folder: Path, rng: Rng) -> str:
     """No file may grow beyond a limit: the message names a file, nothing half is left, and the build goes on afterwards."""
     cache = folder / "f.zarr"
     limit = int(rng.integers(100, max(map(len, ground.files.values()))))
-    failed = once(ground.meshes, cache, ground.recipe, "full", limit)
-    if failed.returncode == 0 or ".zarr" not in failed.stderr.strip().splitlines()[-1]:
-        return f"limit {limit}: the last words name no file: {failed.stderr.strip().splitlines()[-1:]}"
+    code, said = forked("full", limit, folder / "said", build_once.build, ground.meshes, cache, ground.recipe)
+    if code == 0 or ".zarr" not in said.splitlines()[-1]:
+        return f"limit {limit}: the last words name no file: {said.splitlines()[-1:]}"
     if any(leftovers(cache)):
         return f"limit {limit}: half a file is left"
     build_once.build(ground.meshes, cache, ground.recipe)
@@ -157,14 +161,7 @@ def killed_change(action: str) -> Callable[[Ground, Path, Rng], str]:
         return cache, other
 
     def run(cache: Path, other: Path, how: str, number: int) -> tuple[int, str]:
-        """Run the command in a process that has imported everything. Returns its exit status, and the number of its writes or its error."""
-        said = cache.with_name("said")
-        said.unlink(missing_ok=True)
-        process = FORKS.Process(target=change_once.change, args=(action, cache, other, how, number, said))
-        process.start()
-        process.join()
-        assert process.exitcode is not None
-        return process.exitcode, said.read_text().strip() if said.exists() else ""
+        return forked(how, number, cache.with_name("said"), change_once.ACTIONS[action], cache, other)
 
     def tried(ground: Ground, folder: Path, rng: Rng) -> str:
         if action not in ground.changed:

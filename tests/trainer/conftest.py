@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 from cache_schema import store, synthetic
 from cache_schema.spec import GuideSpec, LabelSet, PointSpec
-from trainer import checkpoint, guide
+from tests.figures import undrawn_curves  # noqa: F401
+from trainer import checkpoint, curves, guide
 from trainer.loop import train
 from trainer.recipes import configured
 from trainer.tasks import catalog
@@ -47,9 +49,11 @@ def config_of(stage: str, *assignments: str, recipe: str = "smoke"):
 
 @pytest.fixture(scope="session")
 def aligned(cache_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of stage 1: 9 steps of 8."""
+    """A run of stage 1: 9 steps of 8. Its curves are drawn."""
     run = tmp_path_factory.mktemp("runs") / "aligned"
-    train(config_of("align"), [cache_path], run, device="cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curves, "Figure", Figure)
+        train(config_of("align"), [cache_path], run, device="cpu")
     return run
 
 

@@ -11,6 +11,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
+from tests.trainer.ranks import in_ranks
 from trainer.align import Align, AlignDraw, Contrast, Regression, Teacher, TeacherLosses, answers
 from trainer.batch import Batch, Negatives
 from trainer.distributed import gathered, mean
@@ -178,8 +179,9 @@ def test_one_teacher_always_stays(generator):
     assert TeacherLosses(D, (CLIP, DINO), AlignOptions(), STATISTICS).draw(50, generator).keep.all()
 
 
-@pytest.mark.parametrize("heads", [AlignOptions(teacher_drop=0.2), AlignOptions(teacher_drop=0.2, pool="max", projection="linear")])
-def test_a_step_reaches_every_parameter_also_in_bf16_compiled(batch, generator, heads):
+def test_a_step_reaches_every_parameter_also_in_bf16_compiled(batch, generator):
+    """The other way to pool is compiled together with reconstruction, in the tests of that."""
+    heads = AlignOptions(teacher_drop=0.2, pool="max", projection="linear")
     encoder = catalog.build("pointmae-tiny", dim=12, depth=1)
     stage = Align(encoder, (CLIP, DINO), heads, STATISTICS)
     with torch.autocast("cpu", torch.bfloat16):
@@ -273,7 +275,7 @@ def test_two_ranks_are_one_in_losses_and_gradients(batch, summary, losses, tmp_p
     valid = torch.tensor([True, False, False, True, True, True])
     index = torch.tensor([0, 1, 2, 3, 4, 0])
     batch = dataclasses.replace(batch, index=index, image_valid={"clip": valid}, label=torch.tensor([0, 1, 2, 2, 0, 3]))
-    torch.multiprocessing.spawn(on_rank, (tmp_path, batch, summary.detach(), losses.state_dict()), nprocs=2)
+    in_ranks(on_rank, tmp_path, batch, summary.detach(), losses.state_dict())
     ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     alone = losses(summary, batch, EVERYONE)
     alone["loss"].backward()

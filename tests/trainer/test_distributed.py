@@ -15,6 +15,8 @@ import pytest
 import torch
 
 from tests.trainer.conftest import config_of
+from tests.trainer.ranks import in_ranks
+from tests.trainer.ranks import joined as joined_ranks
 from trainer import checkpoint, log, signals
 from trainer.align import Contrast
 from trainer.distributed import Ranks, SyncBatchNorm, device_of, joined
@@ -31,14 +33,14 @@ TURNS = ("fsdp", "ddp", "fsdp")
 """How the two ranks of the run `turns` share the model; after three steps they stop and go on in the next way."""
 LIMIT: Final = 2.6
 """Limit of temperatures during these trainings. They begin at 2.66, so it acts from the first step on."""
-PROGRAM = """
+DYING = """
 import os, sys
 from pathlib import Path
 import torch.distributed
 from tests.trainer import test_distributed
 from trainer import loop
-cache, aligned, out, dying = sys.argv[1:]
-if dying == "dying" and os.environ["RANK"] == "1":
+cache, aligned, out = sys.argv[1:]
+if os.environ["RANK"] == "1":
     draw, calls = loop.draw, []
     def killing(*arguments):
         calls.append(None)
@@ -71,8 +73,9 @@ def stopped_after(steps):
         yield
 
 
-def two_ranks(tmp_path, *arguments, program=PROGRAM):
-    (tmp_path / "program.py").write_text(program)
+def launched(tmp_path, *arguments):
+    """Two ranks as `torchrun` starts them, of which one dies. Returns the exit status, and what was said."""
+    (tmp_path / "program.py").write_text(DYING)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(tmp_path / "program.py")]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [*launcher, *map(str, arguments)]
@@ -88,8 +91,7 @@ def two_ranks(tmp_path, *arguments, program=PROGRAM):
 
 def test_two_ranks_train_as_one_would(guided, aligned, tmp_path):
     train_all(guided, aligned, tmp_path / "one")
-    code, errors = two_ranks(tmp_path, guided, aligned, tmp_path / "two", "living")
-    assert code == 0, errors
+    in_ranks(joined_ranks, tmp_path, train_all, guided, aligned, tmp_path / "two", TURNS)
     for name in RUNS:
         one, two = log.records(tmp_path / "one" / name), log.records(tmp_path / "two" / name)
         assert len(one) == len(two) > 3
@@ -109,7 +111,7 @@ def test_two_ranks_train_as_one_would(guided, aligned, tmp_path):
 
 
 def test_a_rank_that_dies_ends_the_others(guided, aligned, tmp_path):
-    code, errors = two_ranks(tmp_path, guided, aligned, tmp_path / "two", "dying")
+    code, errors = launched(tmp_path, guided, aligned, tmp_path / "two")
     assert code != 0 and "exitcode  : 9" in errors, errors
     assert not checkpoint.path(tmp_path / "two" / "align").exists()
 

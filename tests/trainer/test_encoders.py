@@ -335,31 +335,27 @@ def test_gradients_reach_every_parameter(encoder, points, shown, masked):
 
 
 def shallow(encoder: catalog.Encoder) -> catalog.Encoder:
-    """The same with fewer layers, which are compiled one by one."""
-    layers = {"depths": (1, 1, 1)} if hasattr(encoder.config, "depths") else {"depth": 2}
-    return type(encoder)(dataclasses.replace(encoder.config, **layers))
+    """The same with one layer a level, which is compiled a layer at a time, and without chance."""
+    layers = {"depths": (1, 1, 1)} if hasattr(encoder.config, "depths") else {"depth": 1}
+    return type(encoder)(dataclasses.replace(encoder.config, drop_path=0.0, **layers))
 
 
-def test_compiled_in_bf16_it_still_trains(encoder, points, shown):
+def test_compiled_in_bf16_it_says_the_same_and_still_trains(encoder, points, shown):
     torch.compiler.reset()  # of one function, only so many encoders are compiled
     encoder = shallow(encoder).train()
+    untrivial(encoder)  # tokens of a new encoder are almost equal
+    for module in encoder.modules():  # a compiled graph shows the same group to batch norms several times: see `pointm2ae.slots`
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
 
-    def summed(points: Tensor) -> Tensor:
-        return encoder(encoder.patchify(points, True), shown).tokens.float().square().sum()
+    def tokens(points: Tensor) -> Tensor:
+        return encoder(encoder.patchify(points, True), shown).tokens.float()
 
     with torch.autocast("cpu", torch.bfloat16):
-        loss = torch.compile(summed, backend="aot_eager", fullgraph=True)(points)
-    loss.backward()
-    assert loss.isfinite() and all(p.grad is not None and p.grad.isfinite().all() for p in encoder.parameters())
-
-
-@torch.no_grad()
-def test_compiled_it_says_the_same(encoder, points, shown):
-    torch.compiler.reset()
-    patches = encoder.patchify(points, ordered=True)
-    for visible in (None, shown):
-        compiled = torch.compile(encoder, backend="eager", fullgraph=True)(patches, visible)
-        torch.testing.assert_close(compiled.tokens, encoder(patches, visible).tokens, atol=1e-5, rtol=1e-5)
+        compiled = torch.compile(tokens, backend="aot_eager", fullgraph=True)(points)
+        assert (compiled - tokens(points)).norm() < 0.01 * compiled.norm()
+    compiled.square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in encoder.parameters())
 
 
 @torch.no_grad()

@@ -9,8 +9,6 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -22,6 +20,7 @@ from rich.console import Console
 
 from cache_schema import store
 from cache_schema.errors import UserError
+from tests.forks import Command
 from tests.trainer.conftest import SMALL, config_of, write_small
 from trainer import afar, checkpoint, folder, log, loop, probes, signals
 from trainer.data import Data
@@ -306,25 +305,15 @@ def test_the_second_signal_stops_at_once():
 
 
 def test_kill_9_loses_nothing_but_time(cache_path, tmp_path):
-    config = [f"--set={assignment}" for assignment in (*SMALL, "log_every=1", "save_every=2", "optim.epochs=20")]
-    command = [
-        sys.executable,
-        "-m",
-        "trainer.cli",
-        "align",
-        str(cache_path),
-        str(tmp_path / "killed"),
-        "--recipe=smoke",
-        "--device=cpu",
-        *config,
-    ]
-    with subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL) as process:
-        while process.poll() is None and (not checkpoint.path(tmp_path / "killed").exists() or len(log.records(tmp_path / "killed")) < 7):
-            time.sleep(0.01)
-        process.kill()
-    assert process.returncode == -signal.SIGKILL
+    config = [f"--set={assignment}" for assignment in (*SMALL, "log_every=1", "save_every=2", "optim.epochs=12")]
+    words = ["mmpd-train", "align", cache_path, tmp_path / "killed", "--recipe=smoke", "--device=cpu", *config]
+    process = Command(words, tmp_path / "said")
+    while process.alive and (not checkpoint.path(tmp_path / "killed").exists() or len(log.records(tmp_path / "killed")) < 7):
+        time.sleep(0.01)
+    process.send(signal.SIGKILL)
+    assert process.end() == -signal.SIGKILL
     asked = folder.begun(tmp_path / "killed").config
-    assert 0 < checkpoint.load(tmp_path / "killed").step < 95
+    assert 0 < checkpoint.load(tmp_path / "killed").step < 55
     train(asked, [cache_path], tmp_path / "killed", resume=True, device="cpu")
     train(asked, [cache_path], tmp_path / "whole", device="cpu")
     assert same_tensors(tmp_path / "killed", tmp_path / "whole")

@@ -593,9 +593,9 @@ def test_a_step_draws_a_curve_for_every_shape():
     assert stage.draw(4, torch.Generator()).rows(1, 3).curve.shape == (2,)
 
 
-@pytest.mark.parametrize("options", [OWN, STAGE_2], ids=["own", "stage 2"])
-def test_compiled_in_bf16_it_still_trains(batch, generator, options):
-    stage = Distill(catalog.build("pointmamba-s", **SMALL | {"depth": 1}), DistillOptions(**options))
+def test_compiled_in_bf16_its_own_pre_training_still_trains(batch, generator):
+    """Its encoder is compiled in the tests of all encoders, stage 2 in its own."""
+    stage = Distill(catalog.build("pointmamba-s", **SMALL | {"depth": 1}), DistillOptions(**OWN))
     with torch.autocast("cpu", torch.bfloat16):
         losses = torch.compile(stage, backend="aot_eager", fullgraph=True)(batch, stage.draw(3, generator))
     losses["loss"].backward()

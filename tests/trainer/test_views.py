@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cache_schema import store
 from tests.trainer.conftest import config_of
+from tests.trainer.ranks import in_ranks
 from tests.trainer.test_align import CLIP, DINO, EVERYONE, STATISTICS, B, D, batch, generator, losses, summary  # noqa: F401  # noqa: F401
 from tests.trainer.test_data import TEACHERS, flat, mixed, opened, other, same  # noqa: F401  # noqa: F401
 from tests.trainer.test_loop import Killed, die_at, same_tensors
@@ -246,7 +247,7 @@ def test_two_ranks_are_one(several, summary, tmp_path):
     """Losses of several views and their running means."""
     losses = TeacherLosses(D, (CLIP, DINO), AlignOptions(balance="running"), STATISTICS)
     before = {name: value.clone() for name, value in losses.state_dict().items()}
-    torch.multiprocessing.spawn(on_rank, (tmp_path, several, summary.detach(), before), nprocs=2)
+    in_ranks(on_rank, tmp_path, several, summary.detach(), before)
     ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     alone = losses(summary, several, EVERYONE)
     alone["loss"].backward()
