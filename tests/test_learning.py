@@ -66,13 +66,13 @@ def test_both_stages_learn(cache, tmp_path):
     align, distill, scratch = tmp_path / "align", tmp_path / "distill", tmp_path / "scratch"
     train("align", cache, align, *assigned("optim.epochs=40", *SMALL))
     train("guide", cache, align)
-    train("distill", cache, distill, "--init", align, "--guide", "align", *assigned("optim.epochs=13", *SMALL))
+    train("distill", cache, distill, "--init", align, "--guide", "align", *assigned("optim.epochs=40", *SMALL))
     train("distill", cache, scratch, "--recipe", "scratch", *assigned("optim.batch=32", *SMALL))
     zeroshot, stage1 = measured("zeroshot", align, cache), measured("svm", align, cache)
     stage2, untrained = measured("svm", distill, cache), measured("svm", scratch, cache)
     print(f"zero-shot {zeroshot:.1f}, SVM: scratch {untrained:.1f}, stage 1 {stage1:.1f}, stage 2 {stage2:.1f}")
     assert zeroshot > 30
-    assert stage1 > untrained and min(stage1, stage2) > 40  # so few shapes cannot tell stage 2 from an untrained encoder: its loss does
+    assert min(stage1, stage2) > untrained and min(stage1, stage2) > 40
     losses = [json.loads(line) for line in (distill / "metrics.jsonl").read_text().splitlines()]
     trained = [line["loss"] for line in losses if "loss" in line]
     assert trained[-1] < 0.7 * trained[0]
