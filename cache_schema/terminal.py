@@ -9,6 +9,7 @@ escape sequences, and some characters reverse the order of others. So such chara
 import importlib.metadata
 import json
 import re
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,26 +34,34 @@ class LogFile:
         return self.path is not None
 
     def begin(self, path: Path | None, command: str) -> None:
-        """Take a file, or none, and write the command into it."""
-        self.path = path
-        self.note(command)
-
-    def note(self, text: str) -> None:
-        """Append a message with its time. Names, passwords and keys in addresses do not go there.
+        """Take a file, or none, and write the command into it.
 
         Raises:
             UserError: the file cannot be written.
         """
+        self.path = path
+        try:
+            self._append(command)
+        except OSError as error:
+            self.path = None
+            raise UserError(f"the log file {path} cannot be written: {error.strerror or error}") from error
+
+    def note(self, text: str) -> None:
+        """Append a message with its time. If the file cannot be written any more, that is said, and the command goes on without it."""
+        try:
+            self._append(text)
+        except OSError as error:
+            path, self.path = self.path, None
+            sys.stderr.write(f"the log file {path} cannot be written: {error.strerror or error}. The command goes on without it\n")
+
+    def _append(self, text: str) -> None:
+        """Names, passwords and keys in addresses do not go there."""
         if self.path is None:
             return
         text = re.sub(r"(\w://)[^\s/@]*@", r"\1...@", text)
         text = re.sub(r"(\w://[^\s?]*\?)\S*", r"\1...", text)
-        try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {printable(text)}\n")
-        except OSError as error:
-            path, self.path = self.path, None
-            raise UserError(f"the log file {path} cannot be written: {error.strerror or error}") from error
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {printable(text)}\n")
 
 
 def everywhere(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -65,7 +74,10 @@ def everywhere(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         elif word == "--quiet" or word.startswith("--log-file="):
             front.append(word)
         elif word == "--log-file":
-            front += [word, *[value for value in [next(words, None)] if value is not None]]
+            value = next(words, None)
+            if value is None or value.startswith("-"):
+                raise UserError(f"--log-file needs the name of a file, got {value or 'nothing'}; for a name like this: --log-file=./-name")
+            front += [word, value]
         else:
             rest.append(word)
     return front, rest

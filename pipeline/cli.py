@@ -1,5 +1,6 @@
 """`mmpd-cache`: make a cache of 3D shapes, add products, check it and look at it. `--help` explains each command."""
 
+import contextlib
 import dataclasses
 import errno
 import os
@@ -170,8 +171,9 @@ def build(
         foretell(source, cache, config, machine, as_json=as_json)
         return
     with laid(cache, overlay) as path, progress() as terminal:
+        before = finished_at(path)
         made = build_cache(source, path, config, machine, terminal)
-    closing(path, made, strict, passing, as_json=as_json)
+    closing(path, made, strict, passing, as_json=as_json, did={"made": [name for name in finished_in(made) if name not in before]})
 
 
 def settings(recipe: str, assignments: list[str], cache: Path) -> "BuildConfig":
@@ -412,6 +414,18 @@ def closing(
         raise typer.Exit(1)
 
 
+def finished_at(path: Path) -> list[str]:
+    """`finished_in` a cache, if there is one that can be opened; the command itself says what is wrong with another."""
+    with contextlib.suppress(UserError, OSError):
+        return finished_in(store.open_cache(path))
+    return []
+
+
+def finished_in(cache: store.Cache) -> list[str]:
+    """Names of products that all shapes have, sorted."""
+    return sorted(name for name, record in cache.records().items() if record.complete)
+
+
 def unfinished_in(cache: store.Cache) -> list[str]:
     """Names of products that lack some shapes."""
     return [name for name, record in cache.records().items() if not record.complete]
@@ -419,8 +433,12 @@ def unfinished_in(cache: store.Cache) -> list[str]:
 
 def print_outcome(path: Path, cache: store.Cache, did: Mapping[str, Any]) -> None:
     """Print as JSON what a command did to a cache, and how the cache is now: the same keys for every command that changes or makes one."""
-    products_ = sorted(name for name, record in cache.records().items() if record.complete)
-    now = {"shapes": status_counts(cache), "remarked": len(remarks(cache)), "products": products_, "unfinished": unfinished_in(cache)}
+    now = {
+        "shapes": status_counts(cache),
+        "remarked": len(remarks(cache)),
+        "products": finished_in(cache),
+        "unfinished": unfinished_in(cache),
+    }
     print_json({"path": str(path), "did": dict(did), **now})
 
 

@@ -744,9 +744,9 @@ def trained_results(
             found.append(catalog.evaluate(task, loaded, cache, chosen, test))
             tell(found[-1], loaded.run, as_json)
             yield found[-1]
-    if keep:
-        file, which = catalog.keep(found[0], loaded, keep)
-        say(f"The classifier of {which} is in {file}. Next: mmpd-train predict {loaded.run} {cache.path} --classifier {keep}")
+        if keep:
+            file, which = catalog.keep(found[0], loaded, keep)
+            say(f"The classifier of {which} is in {file}. Next: mmpd-train predict {loaded.run} {cache.path} --classifier {keep}")
 
 
 def tell(result: "Result", run: Path, as_json: bool) -> None:
@@ -805,8 +805,9 @@ def print_compared(runs: list[Path], by: Literal["run", "setup"], against: str, 
 def main() -> None:
     """Console entry. A user's mistake gives a message of one line, a bug a traceback. After Ctrl-C, --resume continues a training."""
     signals.install()
-    front, rest = everywhere(sys.argv[1:])
+    rest: list[str] = []
     try:
+        front, rest = everywhere(sys.argv[1:])
         app([*front, *rest])
     except signals.Stopped:
         again = rest[:1] in (["embed"], ["predict"], ["search"])

@@ -8,7 +8,9 @@ Letters: n shapes of a shard, R guided blocks, G tokens, D width.
 """
 
 import hashlib
+import shlex
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
@@ -18,9 +20,9 @@ from numpy.typing import NDArray
 from cache_schema import plugins, products
 from cache_schema.errors import UserError
 from cache_schema.files import exclusive
-from cache_schema.products import GUIDE
+from cache_schema.products import GUIDE, POINTS
 from cache_schema.records import differences
-from cache_schema.spec import GREY, GuideSpec, Record
+from cache_schema.spec import GREY, GuideSpec, PointSpec, Record
 from cache_schema.store import Cache
 from trainer.checkpoint import Loaded, setup, trained_on
 from trainer.distributed import device_of
@@ -188,14 +190,20 @@ def refuse_stale(found: Sequence[tuple[Cache, GuideSpec]], loaded: Loaded) -> No
         was = f"weights {there.weights[:12]}) was not made of {loaded.run} (weights {loaded.weights[:12]})"
     else:
         was = f"encoder.missing={there.missing}) was not made of {loaded.run} (the same weights, encoder.missing={now})"
-    anew = " && ".join(
-        f"mmpd-cache remove {cache.path} {GUIDE.product(guide=spec.name)} && mmpd-train guide {cache.path} {loaded.run} --name {spec.name}"
-        for cache, spec in stale
-    )
+    anew = " && ".join(_again(cache, spec, loaded.run) for cache, spec in stale)
     raise UserError(
         f"the guide in the cache ({was}. If that run was trained again, its features are out of date: `{anew}` makes them again. Else name "
         "the guide's run by --init, or add --set start=run to start from another run than the guide"
     )
+
+
+def _again(cache: Cache, spec: GuideSpec, run: Path) -> str:
+    """The commands that make the features of a guide anew, of as many blocks and in the same arithmetic as they are now."""
+    remove = shlex.join(["mmpd-cache", "remove", str(cache.path), GUIDE.product(guide=spec.name)])
+    points = cache.record(POINTS.name).spec
+    more = ["--blocks", str(spec.blocks)] if isinstance(points, PointSpec) and spec.blocks < points.blocks else []
+    more += ["--precision", spec.precision] if spec.precision != "float32" else []
+    return f"{remove} && {shlex.join(['mmpd-train', 'guide', str(cache.path), str(run), '--name', spec.name, *more])}"
 
 
 def spread(cache: Cache, name: str) -> tuple[float, float]:

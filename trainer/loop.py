@@ -205,7 +205,8 @@ def _sources(
 
 
 def _guide(config: AlignConfig | DistillConfig, run: Path | None, device: torch.device) -> tuple[Loaded, None] | tuple[None, Loaded | None]:
-    """The run of a guide: without gradients and on the device, if it is needed; behind it, if it is only compared with its features."""
+    """The run of a guide. It is the first of the two if it is needed: without gradients, on the device. It is the second if it is only
+    compared with the features in the cache. The other is None."""
     if run is None:
         return None, None
     loaded = checkpoint.load(run)

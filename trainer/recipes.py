@@ -95,9 +95,9 @@ def mmpd_dense_tokens() -> Experiment:
 
 def mmpd_on_mae() -> Experiment:
     """The method in one course with Point-MAE: stage 1 starts from a run of the recipe point-mae (`--init`), and both stages go on
-    predicting coordinates of hidden groups. For shapes that the teachers may not know.
+    predicting coordinates of hidden groups. Measured with the tiny encoder alone.
     """
-    return _on_mae(mmpd())
+    return _on_mae(mmpd(), point_mae())
 
 
 # ------------------------------------------------------------------------------------------------------------- the peers
@@ -205,7 +205,7 @@ def tiny_on_mae() -> Experiment:
     base = tiny()
     assert base.align is not None and base.distill is not None
     shorter = _aligned(base, optim=dataclasses.replace(base.align.optim, epochs=SHORT))
-    return _on_mae(_distilled(shorter, optim=dataclasses.replace(base.distill.optim, epochs=SHORT)))
+    return _on_mae(_distilled(shorter, optim=dataclasses.replace(base.distill.optim, epochs=SHORT)), tiny_mae())
 
 
 def tiny_mae() -> Experiment:
@@ -289,11 +289,13 @@ def configured(recipe: str, stage: StageName, assignments: Sequence[str] = ()) -
     return override(config, assignments)
 
 
-def _on_mae(base: Experiment) -> Experiment:
-    # The weights are our choice: the loss of coordinates then has about the size of the other losses together, in both stages.
-    assert base.align is not None and base.distill is not None
-    align = dataclasses.replace(base.align.align, reconstruction_weight=100)
-    distill = dataclasses.replace(base.distill.distill, reconstruction_weight=30, reconstruction_depth=2)
+def _on_mae(base: Experiment, mae: Experiment) -> Experiment:
+    # The weights are our choice: with the tiny encoder and the starter teachers, the loss of coordinates then has about the size of the
+    # other losses together, in both stages. The decoder of coordinates is as deep as that of `mae`, so that it goes on, too.
+    assert base.align is not None and base.distill is not None and mae.distill is not None
+    depth = mae.distill.distill.reconstruction_depth
+    align = dataclasses.replace(base.align.align, reconstruction_weight=100, reconstruction_depth=depth)
+    distill = dataclasses.replace(base.distill.distill, reconstruction_weight=30, reconstruction_depth=depth)
     return _distilled(_aligned(base, align=align, start="run"), distill=distill)
 
 

@@ -14,7 +14,6 @@ import json
 import os
 import re
 import sqlite3
-import tempfile
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import IO, Any, Final
@@ -141,8 +140,8 @@ class Kept:
                 row: tuple[str] | None = found.fetchone()
         except sqlite3.Error as error:
             raise UserError(
-                f"annotations do not fit into the temporary folder {tempfile.gettempdir()} ({error}): set SQLITE_TMPDIR to a folder with "
-                "more room, about a kilobyte for each object"
+                f"the temporary file of annotations cannot be written or read ({error}). If its disk is full, set SQLITE_TMPDIR to a "
+                "folder with more room: it needs about a kilobyte for each object"
             ) from error
         return None if row is None else row[0]
 

@@ -96,6 +96,8 @@ def test_quiet_shows_results_and_mistakes_only_and_a_log_keeps_the_rest(shapes, 
     assert code == 2 and "secret" not in log.read_text() and "abc" not in log.read_text() and "lab.example/x.zarr" in log.read_text()
     code, _, said = run("status", tmp_path / "x.zarr", "--log-file", tmp_path / "none" / "log.txt")
     assert code == 2 and "log.txt cannot be written" in said
+    code, _, said = run("status", tmp_path / "x.zarr", "--log-file", "--json")
+    assert code == 2 and "--log-file needs the name of a file, got --json" in said
     code, _, said = run("status", tmp_path / "none.zarr")
     assert code == 2 and "does not exist" in said  # nothing stays quiet or logged afterwards
     assert not cli.log
@@ -124,7 +126,8 @@ def test_commands_that_change_a_cache_print_what_they_did_in_one_form(shapes, tm
 
     built = told("build", more, path, *tiny)
     counts = {"ok": 1, "failed": 1, "pending": 0}
-    assert built == now | {"did": {}, "shapes": counts}
+    assert built == now | {"did": {"made": now["products"]}, "shapes": counts}
+    assert told("build", more, path, *tiny)["did"] == {"made": []}
     assert told("retry", path, "--json") == built | {"did": {"tried": 1, "changed": 0, "mended": 0}}
     (more / "broken.off").write_text(box_off((2, 2, 3)))
     counts = {"ok": 2, "failed": 0, "pending": 0}

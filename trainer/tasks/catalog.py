@@ -25,6 +25,7 @@ from cache_schema.spec import did_you_mean, to_json
 from cache_schema.store import Cache
 from trainer import checkpoint, classifiers
 from trainer.align import Teacher
+from trainer.arithmetic import of_task
 from trainer.checkpoint import Header, Loaded, setup
 from trainer.encoders.catalog import ENCODERS
 from trainer.tasks import unfinished
@@ -183,8 +184,10 @@ def resumable(name: str, loaded: Loaded, chosen: TaskOptions, caches: Sequence[C
     read = (products.INDEX, products.STATUS, products.POINTS, products.BOXES)
     known = [{record.product: (record.fingerprint, record.content) for record in cache.products().values()} for cache in caches]
     data = [[one[kind.name] for kind in read if kind.name in one] for one in known]
-    device = next(loaded.model.parameters()).device.type
-    software = (version("mmpd"), torch.__version__, device)
+    device = next(loaded.model.parameters()).device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    computing = [of_task(learns, device).precision for learns in (True, False)]
+    software = (version("mmpd"), torch.__version__, name, computing)
     return unfinished.keeping(loaded.run, name, (*software, setup(loaded.header, seeds=True), loaded.weights, _flat(to_json(chosen)), data))
 
 

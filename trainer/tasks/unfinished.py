@@ -28,6 +28,7 @@ from cache_schema.spec import fingerprint
 from trainer import optim
 from trainer.checkpoint import assign, named
 from trainer.tasks.result import FOLDER
+from trainer.terminal import say
 
 EVERY: Final = 120.0
 """Least number of seconds between two writings of a state. A short training writes none before its end."""
@@ -92,8 +93,11 @@ class Training:
         tensors |= {CHANCE + name: generator.get_state() for name, generator in _generators(chance).items()}
         facts = {"epochs": epochs, "order": order.bit_generator.state}
         whole = {name: value.detach().cpu().clone() for name, value in tensors.items()}
-        write_file(self.file, safetensors.torch.save(whole, {FACTS: json.dumps(facts)}))
         self.saved = time.monotonic()
+        try:
+            write_file(self.file, safetensors.torch.save(whole, {FACTS: json.dumps(facts)}))
+        except OSError as error:  # a full disk must not end a training that needs none
+            say(f"Note: the state of this training cannot be kept, so after a stop it begins anew: {error}")
 
     def drop(self) -> None:
         """Delete the state, since nobody can go on from it."""
@@ -131,7 +135,8 @@ def keeping(run: Path, task: str, identity: Any) -> Iterator[None]:
         identity: everything that the trainings depend on, for `cache_schema.spec.fingerprint`.
     """
     folder = run / FOLDER
-    for file in folder.glob(f"{BEGINNING}*"):
+    drafts = folder.glob(f".{BEGINNING}*")  # of a process that was killed while it wrote
+    for file in (*folder.glob(f"{BEGINNING}*"), *drafts):
         with suppress(OSError):
             if time.time() - file.stat().st_mtime > STALE:
                 file.unlink()
