@@ -46,7 +46,7 @@ aligned: built  # coordinates of hidden groups, and from there stage 1
 	$(BIN)/mmpd-train distill $(CACHE) $(RUN)-mae --recipe tiny-mae --set encoder.name=$(ENCODER)-tiny --resume
 	$(BIN)/mmpd-train align $(CACHE) $(RUN)-align --recipe tiny-on-mae --init $(RUN)-mae --set encoder.name=$(ENCODER)-tiny --resume
 
-train: aligned  ## both stages on the default cache, a table, and curves; ENCODER=pointm2ae or pointmamba adds rows
+train: aligned  ## Point-MAE and both stages on the default cache, a table, and curves; ENCODER=pointm2ae or pointmamba adds rows
 	$(BIN)/mmpd-train guide $(CACHE) $(RUN)-align
 	@echo "Now stage 2 and what it is compared with, side by side."
 	@$(HALF) $(MAKE) --no-print-directory -j2 -Oline train-distill train-compared

@@ -124,11 +124,18 @@ def _commands(data: dict[str, Any]) -> Iterator[str]:
             minutes = f"{one['train_seconds'] / 60:.1f} ({one['all_seconds'] / 60:.1f})"
             yield f"| {row} | `{one['train_commit']}` | {minutes} | `{one['train_command']}` |"
         yield ""
+    yield "### Caches and guides\n\n| what | commit | minutes | command |\n|---|---|---|---|"
+    for name, job in data["jobs"].items():
+        if job["done"] and name.startswith(("build/", "captions/", "patches/", "guide/")):
+            yield f"| {name.partition('/')[2]} | `{job['commit']}` | {job['seconds'] / 60:.1f} | `{job['command']}` |"
+    yield ""
     tests = {one["test"]: one for one in reversed(data["numbers"])}
-    yield "### Tests\n\n| test | what it is | seconds | command |\n|---|---|---|---|"
+    yield "### Tests\n\nTests of one run on one collection share its features, and the first one computes them.\n"
+    yield "| test | what it is | seconds | command |\n|---|---|---|---|"
     for name in (name for name in data["tests"] if name in tests):
         one = tests[name]
-        yield f"| {name} | {data['tests'][name]['about']} | {one['score_seconds']:.0f} | `{one['score_command']}` |"
+        seconds = f"{one['score_seconds']:.0f}" if one["score_seconds"] >= 1 else "< 1"
+        yield f"| {name} | {data['tests'][name]['about']} | {seconds} | `{one['score_command']}` |"
 
 
 def main() -> None:

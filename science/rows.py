@@ -84,7 +84,8 @@ FORMS: Final = ("forms",)
 
 
 ONE: Final = TEACHERS[0]
-"""The teacher of rows that compare views. It reads texts, and is the dear one there: each view costs it a picture."""
+"""The teacher of rows that compare views. Each view costs it a picture. It reads texts. It is also the cheap teacher of the policy, which
+looks at small pictures of all candidates: with a dear teacher these would cost little beside the views, with this one they do not."""
 VIEWS: Final[dict[str, tuple[str, ...]]] = {
     **{f"ring-{count}": (f"views.rig=ring{count}",) for count in (4, 8, 12, 30)},
     **{f"chosen-{count}": ("views.rig=dome30", "views.policy=coverage", f"views.policy.count={count}") for count in (2, 4, 8)},
@@ -170,7 +171,7 @@ ROWS: Final[dict[str, Row]] = {
                 settings=(teachers, "align.reconstruction_weight=100"),
                 init=base,
                 also=also,
-                against=f"{base}, three times" if also else "twice point-mae",
+                against=f"twice {base}",
             ),
             f"on {base}, stage 2, {said}": Row(
                 group="recipes",
@@ -217,6 +218,16 @@ ROWS: Final[dict[str, Row]] = {
         guide="forms stage 1",
         also=FORMS,
         against="forms point-mae, three times",
+    ),
+    "twice forms point-mae": Row(
+        group="recipes",
+        about="Point-MAE for as long as stage 1 and what it starts from, also on bodies without names",
+        stage="distill",
+        recipe="point-mae",
+        settings=_mae(ENCODER),
+        also=FORMS,
+        times=2,
+        against="forms point-mae",
     ),
     "forms point-mae, three times": Row(
         group="recipes",
