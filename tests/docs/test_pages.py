@@ -5,6 +5,7 @@ import dataclasses
 import importlib
 import itertools
 import re
+import shlex
 import tomllib
 from collections.abc import Callable, Sequence
 
@@ -96,9 +97,14 @@ def test_commands_and_their_options_exist(page):
             command.make_context(words[1], list(words[2:]))
 
 
+def split(code: str) -> list[str]:
+    """The words of code in a line of text, as a shell reads them if it is a whole command."""
+    return shlex.split(code) if " --set '" in code else code.split()
+
+
 @every_page
 def test_settings_exist(page):
-    found = [(where, words) for where, words in shell(page)] + [(f"{name(page)}: {code}", code.split()) for code in inline(page)]
+    found = [(where, words) for where, words in shell(page)] + [(f"{name(page)}: {code}", split(code)) for code in inline(page)]
     for where, words in found:
         told = [assignment for option, assignment in itertools.pairwise(words) if option == "--set" and assignment not in EXAMPLES]
         for assignment in told:
