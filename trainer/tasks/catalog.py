@@ -185,9 +185,9 @@ def resumable(name: str, loaded: Loaded, chosen: TaskOptions, caches: Sequence[C
     known = [{record.product: (record.fingerprint, record.content) for record in cache.products().values()} for cache in caches]
     data = [[one[kind.name] for kind in read if kind.name in one] for one in known]
     device = next(loaded.model.parameters()).device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     computing = [of_task(learns, device).precision for learns in (True, False)]
-    software = (version("mmpd"), torch.__version__, name, computing)
+    software = (version("mmpd"), torch.__version__, machine, computing)
     return unfinished.keeping(loaded.run, name, (*software, setup(loaded.header, seeds=True), loaded.weights, _flat(to_json(chosen)), data))
 
 
