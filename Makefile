@@ -11,7 +11,7 @@ HALF = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$($(BIN)/python -c 'from trainer.mac
 # One test process a core, one thread each.
 PARALLEL ?= -n auto --dist worksteal
 
-.PHONY: help setup egl built cache aligned train train-distill train-compared dense dense-true dense-false test torture slurm check bench bench-scale bench-gpu docs science paper starter-teachers starter-encoder clean
+.PHONY: help setup egl built cache train train-distill train-compared dense dense-true dense-false test torture slurm check bench bench-scale bench-gpu docs science paper starter-teachers starter-encoder clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -42,11 +42,8 @@ cache: built  ## build the default cache (shapes made in code, small teachers th
 	$(BIN)/mmpd-cache report $(CACHE) $(CACHE:.zarr=.html)
 	@echo "Look at $(CACHE:.zarr=.html)"
 
-aligned: built  # coordinates of hidden groups, and from there stage 1
-	$(BIN)/mmpd-train distill $(CACHE) $(RUN)-mae --recipe tiny-mae --set encoder.name=$(ENCODER)-tiny --resume
-	$(BIN)/mmpd-train align $(CACHE) $(RUN)-align --recipe tiny-on-mae --init $(RUN)-mae --set encoder.name=$(ENCODER)-tiny --resume
-
-train: aligned  ## Point-MAE and both stages on the default cache, a table, and curves; ENCODER=pointm2ae or pointmamba adds rows
+train: built  ## both stages on the default cache, a table, and curves; ENCODER=pointm2ae or pointmamba adds rows
+	$(BIN)/mmpd-train align $(CACHE) $(RUN)-align --set encoder.name=$(ENCODER)-tiny --resume
 	$(BIN)/mmpd-train guide $(CACHE) $(RUN)-align
 	@echo "Now stage 2 and what it is compared with, side by side."
 	@$(HALF) $(MAKE) --no-print-directory -j2 -Oline train-distill train-compared
@@ -55,22 +52,22 @@ train: aligned  ## Point-MAE and both stages on the default cache, a table, and 
 	@echo "Curves: $(RUN)-align/curves.png $(RUN)-distill/curves.png; confusions: $(RUN)-*/eval/*.png"
 
 train-distill:  # stage 2
-	$(BIN)/mmpd-train distill $(CACHE) $(RUN)-distill --recipe tiny-on-mae --guide $(ENCODER)-align --init $(RUN)-align \
-	  --set encoder.name=$(ENCODER)-tiny --resume
+	$(BIN)/mmpd-train distill $(CACHE) $(RUN)-distill --guide $(ENCODER)-align --init $(RUN)-align --set encoder.name=$(ENCODER)-tiny --resume
 
-train-compared:  # an untrained encoder, and evaluations of it, of coordinates alone and of stage 1
+train-compared:  # an untrained encoder, and evaluations of it and of stage 1
 	$(BIN)/mmpd-train distill $(CACHE) $(RUN)-scratch --recipe scratch --set encoder.name=$(ENCODER)-tiny --resume
-	$(BIN)/mmpd-train eval svm,knn $(RUN)-scratch $(RUN)-mae $(RUN)-align $(CACHE) >/dev/null
+	$(BIN)/mmpd-train eval svm,knn $(RUN)-scratch $(RUN)-align $(CACHE) >/dev/null
 	$(BIN)/mmpd-train eval zeroshot $(RUN)-align $(CACHE) >/dev/null
 
 ROOMS := build/rooms
 FURNITURE := --set "source.classes=bathtub,bed,chair,desk,dresser,monitor,night stand,sofa,table,toilet"
 LEARN := --set seeds=1 --set warmup=1
-dense: cache aligned  ## parts, rooms and boxes: the dense tasks on made shapes and made rooms, with pictures
+dense: cache  ## parts, rooms and boxes: the dense tasks on made shapes and made rooms, with pictures
 	$(BIN)/mmpd-cache build rooms $(ROOMS)-columns.zarr --recipe scenes $(FURNITURE) --set source.count=32 --set source.size=2 \
 	  --set source.stride=1.5 --set points.blocks=1
 	$(BIN)/mmpd-cache build rooms $(ROOMS).zarr --recipe whole-scenes $(FURNITURE) --set source.count=96 --set points.count=4096 \
 	  --set points.ordered=512
+	$(BIN)/mmpd-train align $(CACHE) $(RUN)-align --set encoder.name=$(ENCODER)-tiny --resume
 	@echo "Now three tasks are trained twice, from random weights and from those of stage 1, side by side. This takes minutes."
 	@$(HALF) $(MAKE) --no-print-directory -j2 -Oline dense-true dense-false
 	$(BIN)/mmpd-train eval table $(RUN)-align

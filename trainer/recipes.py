@@ -28,7 +28,7 @@ NO_CHANGE: Final = AugmentOptions(rotate=False, tilt=0, scale=(1, 1), shift=0, d
 STORED_POSE: Final = dataclasses.replace(NO_CHANGE, scale=(0.8, 1.25), shift=0.1)
 """Augmentation for students of a cached guide: no rotation and no dropped points, since the guide has features of stored points."""
 SHORT: Final = 50
-"""Epochs of each of the three trainings of tiny-on-mae, which take about as long as the two of `tiny`."""
+"""Epochs of each of the three trainings of tiny-on-mae, the first of which is tiny-mae. `tiny` has 80 in each of two."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +201,7 @@ def tiny() -> Experiment:
 
 
 def tiny_on_mae() -> Experiment:
-    """`tiny` in one course with Point-MAE, as mmpd-on-mae: three trainings of 50 epochs. `make train` runs them."""
+    """`tiny` in one course with Point-MAE, as mmpd-on-mae: three trainings of 50 epochs, the first by the recipe tiny-mae."""
     base = tiny()
     assert base.align is not None and base.distill is not None
     shorter = _aligned(base, optim=dataclasses.replace(base.align.optim, epochs=SHORT))
