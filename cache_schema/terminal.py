@@ -55,7 +55,7 @@ class LogFile:
             sys.stderr.write(f"the log file {path} cannot be written: {error.strerror or error}. The command goes on without it\n")
 
     def _append(self, text: str) -> None:
-        """Names, passwords and keys in addresses do not go there."""
+        """Append a line with its time, if there is a file. Names, passwords and keys in addresses are left out."""
         if self.path is None:
             return
         text = re.sub(r"(\w://)[^\s/@]*@", r"\1...@", text)

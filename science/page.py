@@ -35,8 +35,8 @@ def page(data: dict[str, Any], top: str) -> str:
 
 
 def shown(data: dict[str, Any]) -> dict[str, dict[str, list[float]]]:
-    """What is drawn: by collection, and by row of `DRAWN`, the values of its seeds on one test, which is cross-validation where there is
-    one, else the linear SVM."""
+    """What is drawn: for each collection, for each row of the groups in `DRAWN`, one value for each seed. The test is cross-validation if
+    the collection has it, else the linear SVM."""
     found: dict[str, dict[str, list[float]]] = {}
     for collection in data["collections"]:
         tests = [f"{collection} {name}" for name in ("crossval", "SVM")]

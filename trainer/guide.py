@@ -76,7 +76,7 @@ def write(
             changed = "; ".join(differences(begun, record))
             raise UserError(
                 f"{cache.path} already has {record.product}, of another guide or other settings ({changed}): choose another --name, or "
-                f"remove it first: `mmpd-cache remove {cache.path} {record.product}`"
+                f"remove it first: `{shlex.join(['mmpd-cache', 'remove', str(cache.path), record.product])}`"
             )
         cache.begin(record)
         return _finished(cache, record, reader, progress)
