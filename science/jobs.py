@@ -159,10 +159,12 @@ class Ledger:
         write_file(path, (json.dumps(found, indent=1) + "\n").encode())
 
     def _state(self, job: Job) -> dict[str, str]:
-        """Fingerprint of the points of each cache that a job reads and that is there: it changes with the shapes, and with nothing that is
-        added to them."""
-        there = [cache for cache in job.reads if (self.folder / cache / "zarr.json").exists()]
-        return {cache: open_cache(self.folder / cache).record(products.POINTS.name).fingerprint for cache in there}
+        """Fingerprint of the points of each cache that a job reads and whose points are there: it changes with the shapes, and with nothing
+        that is added to them. A cache whose build was stopped before has none yet."""
+        paths = {cache: self.folder / cache for cache in job.reads}
+        records = {cache: open_cache(path).records() for cache, path in paths.items() if (path / "zarr.json").exists()}
+        there = {cache: found[products.POINTS.name] for cache, found in records.items() if products.POINTS.name in found}
+        return {cache: record.fingerprint for cache, record in there.items() if record.complete}
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:

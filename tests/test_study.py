@@ -24,6 +24,7 @@ from jobs import Job, Ledger  # noqa: E402
 
 from cache_schema import synthetic  # noqa: E402
 from cache_schema.spec import PointSpec  # noqa: E402
+from cache_schema.store import Cache  # noqa: E402
 from pipeline.starter.kinds.catalog import KINDS  # noqa: E402
 from trainer.tasks import catalog  # noqa: E402
 
@@ -84,6 +85,16 @@ def test_a_cache_that_was_built_anew_is_noticed(fake):
     synthetic.write(fake / "c.zarr", shapes=4, points=PointSpec(count=64, blocks=2, ordered=32))
     with pytest.raises(SystemExit, match=r"b\.json is of c\.zarr as it was before it was built anew"):
         Ledger(fake).work(plan, slots=1)
+
+
+def test_a_build_that_was_stopped_goes_on(fake, monkeypatch):
+    plan = [job("a", "build"), job("b", "one", after=("a",), reads=("c.zarr",))]
+    finish = Cache.finish
+    monkeypatch.setattr(Cache, "finish", lambda cache, record: 1 / 0 if record.kind == "points" else finish(cache, record))
+    with pytest.raises(ZeroDivisionError):
+        synthetic.write(fake / "c.zarr", shapes=4, points=PointSpec(count=64, blocks=1, ordered=32))
+    assert (fake / "c.zarr/zarr.json").exists()
+    assert Ledger(fake).work(plan, slots=1) == [] and said(fake) == ["mmpd-train build", "mmpd-train one"]
 
 
 def test_one_ledger_works_in_a_folder_at_a_time(fake):
