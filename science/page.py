@@ -1,9 +1,10 @@
-"""Writes docs/study.md from the study.json of a study and the words of science/top.md, which people write.
+"""Writes docs/study.md from the study.json of studies of several sizes and the words of science/top.md, which people write.
 
-    python science/page.py build/study/study.json     # a copy of the numbers stays in science/study.json
+    python science/page.py build/study/study.json     # a copy of the numbers stays in science/, named by the shapes of each kind
     python science/page.py                            # again, after a change of the words
 
-The page has the hand-written words, what the marks mean, all tables, and the command and processor time behind every number.
+The page has the hand-written words, what ranks alike at another size, and for each study, the largest first, what the marks mean, all
+tables, and the command and processor time behind every number.
 """
 
 import argparse
@@ -11,7 +12,7 @@ import html
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,8 +21,8 @@ from report import TITLES, TRAINED, cell, tables
 HERE: Final = Path(__file__).parent
 TOP: Final = HERE / "top.md"
 """The hand-written beginning of the page."""
-NUMBERS: Final = HERE / "study.json"
-"""The numbers of the page."""
+NUMBERS: Final = "study-*.json"
+"""The numbers of the page, beside this file: one for each number of shapes of a kind."""
 PAGE: Final = HERE.parent / "docs" / "study.md"
 PICTURE: Final = Path("pictures", "study.svg")
 """The picture of the page, beside it."""
@@ -29,9 +30,12 @@ DRAWN: Final = ("main", "recipes", "teachers", "ablations", "budgets")
 """Groups of rows that are in the picture."""
 
 
-def page(data: dict[str, Any], top: str) -> str:
-    """The page in Markdown."""
-    return "\n".join((top.rstrip() + "\n", *_seen(data), *_how(data), tables(data), *_commands(data)))
+def page(studies: Sequence[dict[str, Any]], top: str) -> str:
+    """The page in Markdown: studies of several sizes, the first one with a picture."""
+    parts = [top.rstrip() + "\n", *_seen(studies[0]), *_sizes(studies), *_marks(studies)]
+    for data in studies:
+        parts += [f"## {_size(data)}\n", *_how(data), tables(data, level=3), *_commands(data)]
+    return "\n".join(parts)
 
 
 def shown(data: dict[str, Any]) -> dict[str, dict[str, list[float]]]:
@@ -39,8 +43,7 @@ def shown(data: dict[str, Any]) -> dict[str, dict[str, list[float]]]:
     the collection has it, else the linear SVM."""
     found: dict[str, dict[str, list[float]]] = {}
     for collection in data["collections"]:
-        tests = [f"{collection} {name}" for name in ("crossval", "SVM")]
-        test = next((one for one in tests if any(number["test"] == one for number in data["numbers"])), None)
+        test = _main_test(data, collection)
         own: dict[str, list[float]] = {}
         for number in data["numbers"]:
             if number["test"] == test and data["rows"][number["row"]]["group"] in DRAWN:
@@ -76,41 +79,79 @@ def draw(data: dict[str, Any], path: Path) -> None:
     path.write_text(re.sub(r"(<svg [^>]*>)", rf"\1\n {said}", drawn.getvalue(), count=1))
 
 
+def _main_test(data: dict[str, Any], collection: str) -> str | None:
+    """Cross-validation if the collection has it, else the linear SVM; None if no row has either."""
+    tests = [f"{collection} {name}" for name in ("crossval", "SVM")]
+    return next((one for one in tests if any(number["test"] == one for number in data["numbers"])), None)
+
+
+def _size(data: dict[str, Any]) -> str:
+    settings = data["settings"]
+    return f"{settings['shapes']} shapes of a kind, {settings['epochs']} epochs a stage"
+
+
+def _sizes(studies: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Rows that are in several studies, side by side on the main test of each collection."""
+    rows = [name for name in studies[0]["rows"] if sum(any(one["row"] == name for one in data["numbers"]) for data in studies) > 1]
+    if not rows:
+        return
+    columns = [
+        (collection, data, test)
+        for collection in studies[0]["collections"]
+        for data in studies
+        if (test := _main_test(data, collection)) and any(one["row"] in rows and one["test"] == test for one in data["numbers"])
+    ]
+    yield "## Does another size rank the rows alike?\n"
+    yield "Percent of a linear SVM by the number of shapes of each kind to learn from. *Starter* is tested on other shapes in each.\n"
+    names = [f"{name}, {data['settings']['shapes']}" for name, data, _ in columns]
+    yield f"| row | {' | '.join(names)} |\n|---{'|---' * len(columns)}|"
+    for row in rows:
+        values = [[one["value"] for one in data["numbers"] if (one["row"], one["test"]) == (row, test)] for _, data, test in columns]
+        yield f"| {row} | {' | '.join(map(cell, values))} |"
+    yield ""
+
+
 def _seen(data: dict[str, Any]) -> Iterator[str]:
     """The picture, if there is something to draw."""
     if panels := shown(data):
         yield f"![Linear SVM of the rows on {', '.join(panels)}: a dot for each seed; the tables below have the numbers]({PICTURE})\n"
 
 
+def _marks(studies: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """How tables are read."""
+    final = ", ".join(name for name, one in studies[0]["collections"].items() if one["use"] == "final")
+    yield "## How to read the tables\n"
+    yield (
+        "All figures are percent: mean and, with several seeds, deviation over them. The value of a seed is the mean over its stored "
+        "blocks or folds.\n"
+    )
+    yield (
+        "▲ and ▼: significantly above and below the row that the column `against` names, on the same test shapes, after Holm's "
+        "correction for all comparisons of a section. A number without a mark does not differ significantly, or was not compared: then a "
+        f"sentence below the table says why. {TRAINED.strip()}: trained also on shapes of that collection. With several seeds on both "
+        "sides, the test lets shapes and seeds vary. With one seed it is a permutation over the shapes, and holds for these runs alone. "
+        "`mmpd-train eval compare` does the same for any runs.\n"
+    )
+    yield f"Nothing was chosen by looking at {final}. The other sets were looked at during development (`science/held_out.md`).\n"
+
+
 def _how(data: dict[str, Any]) -> Iterator[str]:
-    """What the tables show, and what it cost."""
+    """What a study is trained on, and what it cost."""
     settings = data["settings"]
     seeds: dict[str, set[int]] = {}
     for one in data["numbers"]:
         seeds.setdefault(one["row"], set()).add(one["seed"])
     counts = sorted({len(own) for own in seeds.values()})
-    said = f"{' or '.join(map(str, counts))} seed{'s' * (counts != [1])}"
-    final = ", ".join(name for name, one in data["collections"].items() if one["use"] == "final")
-    yield "## How it was measured\n"
     yield (
         f"Data: {settings['shapes']} starter shapes of each of 35 kinds, a quarter of them kept to test on. {settings['epochs']} epochs a "
-        f"stage in {settings['precision']}, {said}. All figures are percent: mean and, with several seeds, deviation over them. The value "
-        f"of a seed is the mean over its stored blocks or folds. All of it took {data['hours']:.1f} hours of processor time.\n"
+        f"stage in {settings['precision']}, {' or '.join(map(str, counts))} seed{'s' * (counts != [1])}, {len(data['comparisons'])} "
+        f"comparisons. All of it took {data['hours']:.1f} hours of processor time.\n"
     )
-    yield (
-        "▲ and ▼: significantly above and below the row that the column `against` names, on the same test shapes, after Holm's "
-        f"correction for all comparisons of a section; there are {len(data['comparisons'])} in all. A number without a mark does not "
-        "differ significantly, or was not compared: then a sentence below the table says why. "
-        f"{TRAINED.strip()}: trained also on shapes of that collection. With several seeds on both sides, the test lets shapes and seeds "
-        "vary. With one seed it is a permutation over the shapes, and holds for these runs alone. `mmpd-train eval compare` does the same "
-        "for any runs.\n"
-    )
-    yield f"Nothing was chosen by looking at {final}. The other sets were looked at during development (`science/held_out.md`).\n"
 
 
 def _commands(data: dict[str, Any]) -> Iterator[str]:
     """The command and the time behind each number: the training of each row for its first seed, and each test once."""
-    yield "## Commands and hours\n"
+    yield "### Commands and hours\n"
     yield "Commands run in the folder of the study. Other seeds have another `seed`. Minutes are processor time; in brackets with"
     yield "that of the rows which a row needs.\n"
     for group, title in TITLES.items():
@@ -118,19 +159,19 @@ def _commands(data: dict[str, Any]) -> Iterator[str]:
         first = {one["row"]: one for one in reversed(data["numbers"]) if one["row"] in rows}
         if not first:
             continue
-        yield f"### {title}\n\n| row | commit | minutes | command |\n|---|---|---|---|"
+        yield f"#### {title}\n\n| row | commit | minutes | command |\n|---|---|---|---|"
         for row in (row for row in rows if row in first):
             one = first[row]
             minutes = f"{one['train_seconds'] / 60:.1f} ({one['all_seconds'] / 60:.1f})"
             yield f"| {row} | `{one['train_commit']}` | {minutes} | `{one['train_command']}` |"
         yield ""
-    yield "### Caches and guides\n\n| what | commit | minutes | command |\n|---|---|---|---|"
+    yield "#### Caches and guides\n\n| what | commit | minutes | command |\n|---|---|---|---|"
     for name, job in data["jobs"].items():
         if job["done"] and name.startswith(("build/", "captions/", "patches/", "guide/")):
             yield f"| {name.partition('/')[2]} | `{job['commit']}` | {job['seconds'] / 60:.1f} | `{job['command']}` |"
     yield ""
     tests = {one["test"]: one for one in reversed(data["numbers"])}
-    yield "### Tests\n\nTests of one run on one collection share its features, and the first one computes them.\n"
+    yield "#### Tests\n\nTests of one run on one collection share its features, and the first one computes them.\n"
     yield "| test | what it is | seconds | command |\n|---|---|---|---|"
     for name in (name for name in data["tests"] if name in tests):
         one = tests[name]
@@ -140,16 +181,21 @@ def _commands(data: dict[str, Any]) -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("numbers", type=Path, nargs="?", help="study.json; that of the last page without")
-    numbers: Path = parser.parse_args().numbers or NUMBERS
-    if not numbers.is_file():
-        raise SystemExit(f"{numbers} is missing: give the study.json that `python science/study.py FOLDER` writes")
-    data = json.loads(numbers.read_text())
+    parser.add_argument(
+        "numbers", type=Path, nargs="*", help="study.json of a study; those of the last page are kept if it is of another size"
+    )
+    numbers: list[Path] = parser.parse_args().numbers
+    if missing := [str(path) for path in numbers if not path.is_file()]:
+        raise SystemExit(f"{', '.join(missing)}: missing. Give the study.json that `python science/study.py FOLDER` writes")
     if not TOP.exists():
         raise SystemExit(f"{TOP} is missing: write the beginning of the page there, with a heading and what holds in plain words")
-    NUMBERS.write_text(json.dumps(data, indent=1) + "\n")
-    PAGE.write_text(page(data, TOP.read_text()))
-    draw(data, PAGE.parent / PICTURE)
+    for data in (json.loads(path.read_text()) for path in numbers):
+        kept = HERE / NUMBERS.replace("*", str(data["settings"]["shapes"]))
+        kept.write_text(json.dumps(data, indent=1) + "\n")
+    studies = [json.loads(path.read_text()) for path in HERE.glob(NUMBERS)]
+    studies.sort(key=lambda data: -data["settings"]["shapes"])
+    PAGE.write_text(page(studies, TOP.read_text()))
+    draw(studies[0], PAGE.parent / PICTURE)
 
 
 if __name__ == "__main__":

@@ -135,20 +135,20 @@ def _own(test: str, result: Result) -> Predictions:
     raise UserError(f"a result has no predictions for {TESTS[test].metric}")
 
 
-def tables(data: dict[str, Any]) -> str:
-    """All tables in Markdown: one for each group of rows and each collection with its tests."""
+def tables(data: dict[str, Any], level: int = 2) -> str:
+    """All tables in Markdown: one for each group of rows and each collection with its tests. `level` is that of the groups' headings."""
     parts = []
     for group in get_args(Group):
         rows = [name for name, row in data["rows"].items() if row["group"] == group]
         there = [name for name in rows if any(one["row"] == name for one in data["numbers"])]
         if not there:
             continue
-        parts.append(f"## {TITLES[group]}\n")
+        parts.append(f"{'#' * level} {TITLES[group]}\n")
         for collection, about in data["collections"].items():
             tests = [name for name, one in data["tests"].items() if one["collection"] == collection]
             if table := _table(data, group, there, tests):
                 note = f" {about['note'][:1].upper()}{about['note'][1:]}." if about["note"] else ""
-                parts.append(f"### {collection}: {about['about']}\n\n{table}" + (f"\n{note.strip()}\n" if note else ""))
+                parts.append(f"{'#' * (level + 1)} {collection}: {about['about']}\n\n{table}" + (f"\n{note.strip()}\n" if note else ""))
     return "\n".join(parts)
 
 

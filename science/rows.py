@@ -57,6 +57,7 @@ class Row:
         assert not self.guide or self.stage == "distill", "only stage 2 has a guide"
         assert not (self.captions and self.guide), "a guide's features are written beside the starter shapes, not into an overlay"
         assert not self.views or not (self.guide or self.captions or self.patches), "these are made in the cache that other rows share"
+        assert not self.views or "data.templates=1" in self.settings, "caches with other views have no captions"
         taken = [one for one in self.settings if one.startswith(("optim.epochs=", "seed=", "precision=", "guide_online="))]
         assert not taken, f"the study sets {taken}"
 
@@ -485,7 +486,7 @@ ROWS: Final[dict[str, Row]] = {
             group="views",
             about=f"stage 1 with {ONE} and class names, {name.replace('-', ' of ')} views",
             stage="align",
-            settings=(of(ONE),),
+            settings=(of(ONE), "data.templates=1"),  # these caches have no captions
             views=name,
             against=f"{HALF[name]} views" if name in HALF else "",
         )

@@ -362,7 +362,17 @@ def test_what_cannot_be_compared_stops_no_report_and_is_told(tmp_path, monkeypat
         page.draw(data, path)
     assert drawn[0].read_bytes() == drawn[1].read_bytes() and b"<svg" in drawn[0].read_bytes()
     assert page.shown(data) == {"shrec16": {"point-mae": [50.0], "stage 1": [pytest.approx(250 / 3)], "own": [pytest.approx(250 / 3)]}}
-    assert page.page(data, "# Title").startswith("# Title\n\n![Linear SVM of the rows on shrec16:")
+    text = page.page([data], "# Title")
+    assert text.startswith("# Title\n\n![Linear SVM of the rows on shrec16:") and "another size" not in text
+    small = data | {"settings": data["settings"] | {"shapes": 1}, "numbers": [one for one in data["numbers"] if one["row"] != "own"]}
+    text = page.page([data, small], "# Title")
+    _, _, sizes = text.partition("## Does another size rank the rows alike?")
+    assert (
+        "| row | shrec16, 4 | shrec16, 1 |" in sizes
+        and "| point-mae | 50.0 | 50.0 |" in sizes
+        and "\n| own |" not in sizes.partition("\n## ")[0]
+    )
+    assert text.index("## 4 shapes of a kind") < text.index("## 1 shapes of a kind")
 
 
 def test_a_score_is_stale_on_other_points_or_weights(tmp_path):
@@ -378,7 +388,7 @@ def test_missing_files_are_told_in_a_line(tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match=r"is no folder of a study: it has no settings\.json"):
         asked(monkeypatch, tmp_path / "none", "--tables")
     monkeypatch.setattr(sys, "argv", ["page.py", str(tmp_path / "study.json")])
-    with pytest.raises(SystemExit, match=r"study\.json is missing: give the study\.json"):
+    with pytest.raises(SystemExit, match=r"study\.json: missing\. Give the study\.json"):
         page.main()
 
 
