@@ -104,7 +104,7 @@ class Study:
         return Job(name=f"build/{name}", command=words, writes=name, threads=os.cpu_count() or 1)
 
     def _ceiling(self, name: str) -> Job:
-        tests = [test for test, one in TESTS.items() if one.collection == name]
+        tests = [test for test, one in TESTS.items() if one.collection == name and not one.depths]
         return Job(
             name=f"ceiling/{name}",
             command=("ceiling.py", f"caches/{name}.zarr", "ceilings", *tests),

@@ -3,7 +3,7 @@
 `held_out.md` says which of them may be looked at when. `DATA` in a location is the folder of real meshes, which `--data` names.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from rows import LEARN, REAL, TEACHERS
@@ -132,6 +132,11 @@ class Test:
     settings: tuple[str, ...] = ()
     metric: str = "accuracy"
 
+    @property
+    def depths(self) -> bool:
+        """Whether it reads several depths of an encoder, which embeddings of pictures do not have."""
+        return "pool=depths" in self.settings
+
 
 def _shots(collection: str, ways: int, *counts: int) -> dict[str, Test]:
     """Few-shot tests of all classes of a collection at once, in ten folds, on all test shapes."""
@@ -157,11 +162,18 @@ def _zeroshot(collection: str, *settings: str) -> dict[str, Test]:
     return {f"{collection} zero-shot": test}
 
 
-TESTS: Final[dict[str, Test]] = {
+_LINEAR: Final = {
     **{f"{name} SVM": Test(about="linear SVM", collection=name) for name, one in COLLECTIONS.items() if one.tested},
     **{
         f"{name} crossval": Test(about="linear SVM, each shape tested in one of five folds", collection=name, task="crossval")
         for name in ("shrec16", "modelnet10", "scan-modelnet10")
+    },
+}
+TESTS: Final[dict[str, Test]] = {
+    **_LINEAR,
+    **{
+        f"{name} at depths": replace(test, about=f"{test.about}, on features of four depths", settings=("pool=depths",))
+        for name, test in _LINEAR.items()
     },
     **_zeroshot(LEARN),
     **_shots("unseen", 10, 1, 5),

@@ -36,7 +36,7 @@ from trainer.distributed import device_of
 from trainer.encoders import catalog
 from trainer.encoders.protocol import Encoder, EncoderSettings
 from trainer.points import Convention
-from trainer.tasks.features import Body, Readout
+from trainer.tasks.features import SUMMARIES, Body, Readout
 from trainer.tasks.result import Data, Metric
 from trainer.tuning.catalog import MODES, Efficient, adapt
 
@@ -411,7 +411,7 @@ def _built(found: About, settings: EncoderSettings, loaded: Loaded) -> tuple[Bod
         if found.tune in MODES:
             encoder = adapt(encoder, found.tune, found.efficient or Efficient())
         summary = None
-        if found.pool in ("summary", "summary_max"):
+        if found.pool in SUMMARIES:
             summary = copy.deepcopy(Body.of(loaded.model, found.pool).summary)
         return Body(encoder, summary, found.pool), _head(found.form, len(found.classes))
 

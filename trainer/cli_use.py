@@ -59,8 +59,12 @@ WhatAndOut = Annotated[
 ]
 What = Annotated[list[str], typer.Argument(metavar="WHAT...", help="A cache, a folder of shapes, or files of shapes.", show_default=False)]
 Pool = Annotated[
-    Literal["summary", "mean_max", "summary_max"] | None,
-    typer.Option(help="How tokens become one vector. summary: the run's own. Default: mean_max, mean and maximum.", show_default=False),
+    Literal["mean_max", "summary", "summary_max", "depths"] | None,
+    typer.Option(
+        help="How tokens become one vector. summary: the run's own. depths: mean and maximum at four depths. Default: mean_max, mean and "
+        "maximum.",
+        show_default=False,
+    ),
 ]
 Blocks = Annotated[
     int | None,
@@ -152,7 +156,7 @@ class Job:
     map: Path | None
     where: str
     split: str
-    pool: Literal["summary", "mean_max", "summary_max"] | None
+    pool: Literal["mean_max", "summary", "summary_max", "depths"] | None
     blocks: int | None
     as_json: bool
 
@@ -262,8 +266,7 @@ def _vectors(using: Opened, cache: "Cache", rows: NDArray[np.int64], job: Job) -
     up = up_told(cache)
     say(f"Up axis: {up}")
     if not len(rows):
-        width = model.dim // 2 if job.pool == "summary" else model.dim
-        yield np.empty((0, width), np.float32), {"blocks": blocks, "up": up}
+        yield model.embed_cache(cache, rows, 0, job.pool), {"blocks": blocks, "up": up}
         return
 
     def of_blocks(part: NDArray[np.int64], chosen: range) -> NDArray[np.float32]:

@@ -238,6 +238,7 @@ def run(aligned, tmp_path):
         ("classify", ["tune=prompt"], True),
         ("classify", ["tune=pointgst", "efficient.window=8"], True),
         ("svm", ["c=0.1"], False),
+        ("svm", ["c=0.1", "pool=depths"], False),
     ],
 )
 def test_what_is_loaded_is_what_was_trained(task, assignments, own, run, cache_path):

@@ -58,6 +58,8 @@ def test_layers_end_with_the_encoders_own_tokens_and_differ_by_depth(name: str) 
         shallow = build(name, **FAMILIES[name] | {"depth": 2}).eval()
         shallow.load_state_dict({k: v for k, v in encoder.state_dict().items() if k in shallow.state_dict()})
         assert torch.equal(shallow.layers(patches)[2].tokens, layers[0].tokens)
+        assert [len(encoder.layers(patches, parts)) for parts in (1, 4)] == [1, 4]
+        assert torch.equal(encoder.layers(patches, 4)[1].tokens, layers[0].tokens)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -71,6 +73,7 @@ def test_layers_of_a_tuned_encoder_start_as_its_own_and_train_the_new_parts(name
     before = [layer.tokens for layer in encoder.layers(patches)]
     adapted = adapt(encoder, mode, Efficient(window=8, monarch_blocks=4))
     after = [layer.tokens for layer in adapted.layers(patches)]
+    assert len(adapted.layers(patches, 4)) == (4 if len(patches.levels) == 1 else 3)
     assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
     after[0].square().sum().backward()
     assert any(p.grad is not None for p in adapted.parameters() if p.requires_grad)

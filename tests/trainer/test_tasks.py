@@ -432,6 +432,12 @@ def test_pooling_is_of_tokens_and_summary(stage, cache):
     for pool, names in (("mean_max", ("mean", "max")), ("summary", ("summary",)), ("summary_max", ("summary", "max"))):
         found = features.extract(features.Body.of(stage, pool), shapes, 1)
         assert torch.allclose(found, torch.cat([parts[n] for n in names], 1), atol=1e-5)
+    found = features.extract(features.Body.of(stage, "depths"), shapes, 1).unflatten(1, (4, -1))  # [n, 4, 2 D]
+    assert torch.allclose(found[:, -1], torch.cat([parts["mean"], parts["max"]], 1), atol=1e-5)
+    patches = stage.encoder.patchify(shapes.points(np.arange(len(shapes)), 1, 3), ordered=True)
+    first = stage.encoder.layers(patches, 4)[0].tokens
+    assert torch.allclose(found[:, 0], torch.cat([first.mean(1), first.amax(1)], 1), atol=1e-5)
+    assert (found[:, 0] - found[:, -1]).abs().mean() > 1e-2
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

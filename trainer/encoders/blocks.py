@@ -153,9 +153,10 @@ def chamfer(predicted: Tensor, true: Tensor, which: Tensor | None, missing: Miss
     return found * share(torch.ones(predicted.shape[:2], dtype=torch.bool, device=predicted.device) if which is None else which)
 
 
-def thirds(depth: int) -> tuple[int, int, int]:
-    """The number of blocks that make up one third, two thirds and all of `depth` blocks, rounded up. See `protocol.Layered`."""
-    return -(-depth // 3), -(-2 * depth // 3), depth
+def evenly(depth: int, parts: int) -> tuple[int, ...]:
+    """The number of blocks that make up each of equal parts of `depth` blocks with all before it, rounded up: 4, 8 and 12 of 12 for
+    three parts. See `protocol.Layered`."""
+    return tuple(-(-depth * part // parts) for part in range(1, parts + 1))
 
 
 class DropPath(nn.Module):

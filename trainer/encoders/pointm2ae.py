@@ -183,8 +183,9 @@ class PointM2AE(nn.Module):
         shown_groups = shown[-1].group if visible is None else visible
         return Encoded(tokens=cleared(self.norm(encoded[-1]), real), visible=shown_groups, finer=finer, real=real)
 
-    def layers(self, patches: Patches) -> tuple[Scale, ...]:
-        """See `trainer.encoders.protocol.Layered`. The levels below the coarsest have no norm of their own, so theirs has no weights."""
+    def layers(self, patches: Patches, parts: int = 3) -> tuple[Scale, ...]:
+        """See `trainer.encoders.protocol.Layered`. There is one scale for each level, whatever `parts` is. The levels below the coarsest
+        have no norm of their own, so theirs has no weights."""
         refuse_masked(self, "features of several depths")
         *finer, last = self._levels(patches, everything(patches), whole=True)
         tokens = [*(F.layer_norm(level, level.shape[-1:]) for level in finer), self.norm(last)]

@@ -26,12 +26,12 @@ from trainer.encoders.blocks import (
     Transformer,
     check_sizes,
     cleared,
+    evenly,
     grouped,
     initialise,
     keys,
     on_rows,
     position_mlp,
-    thirds,
 )
 from trainer.encoders.names import from_names, to_names
 from trainer.encoders.protocol import Encoded, Level, Missing, Patches, Scale, Site, refuse_masked
@@ -157,11 +157,11 @@ class PointMAE(nn.Module):
             tokens, positions = self.learnt_tokens(tokens, positions)
         return self._finished(self.transformer(tokens, positions))
 
-    def layers(self, patches: Patches) -> tuple[Scale, ...]:
+    def layers(self, patches: Patches, parts: int = 3) -> tuple[Scale, ...]:
         """See `trainer.encoders.protocol.Layered`."""
         refuse_masked(self, "features of several depths")
         level = patches.coarsest
-        states = self._states(level.groups, level.centres, thirds(self.config.depth), None)
+        states = self._states(level.groups, level.centres, evenly(self.config.depth, parts), None)
         return tuple(Scale(tokens=self.norm(state)[:, -self.groups :], centres=level.centres) for state in states)
 
     def _states(self, groups: Tensor, centres: Tensor, after: Sequence[int], real: Tensor | None) -> list[Tensor]:

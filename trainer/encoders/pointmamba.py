@@ -28,7 +28,7 @@ from cache_schema.errors import UserError
 from cache_schema.spec import added
 from trainer import ops
 from trainer.encoders import mamba_cpu
-from trainer.encoders.blocks import DropPath, PatchEmbed, chamfer, check_sizes, cleared, grouped, initialise, on_rows, position_mlp, thirds
+from trainer.encoders.blocks import DropPath, PatchEmbed, chamfer, check_sizes, cleared, evenly, grouped, initialise, on_rows, position_mlp
 from trainer.encoders.names import from_names, to_names
 from trainer.encoders.protocol import Encoded, Level, Missing, Patches, Scale, Site, refuse_masked
 from trainer.encoders.scan import selective_scan
@@ -336,13 +336,13 @@ class PointMamba(nn.Module):
         (tokens,) = self._read(groups, centres, places, scale, shift, (self.config.depth,), real)
         return SerialEncoded(tokens=cleared(tokens, real), visible=visible, curve=curve, real=real)
 
-    def layers(self, patches: Patches) -> tuple[Scale, ...]:
+    def layers(self, patches: Patches, parts: int = 3) -> tuple[Scale, ...]:
         """See `trainer.encoders.protocol.Layered`. A feature is the mean over the curves, as in `forward`."""
         refuse_masked(self, "features of several depths")
         level = patches.coarsest
         assert isinstance(level, SerialLevel), "patches of another encoder"
         scale, shift = torch.stack(list(self.scales)), torch.stack(list(self.shifts))  # [S, D]
-        found = self._read(level.groups, level.centres, level.places, scale, shift, thirds(self.config.depth), None)
+        found = self._read(level.groups, level.centres, level.places, scale, shift, evenly(self.config.depth, parts), None)
         return tuple(Scale(tokens=tokens, centres=level.centres) for tokens in found)
 
     def _read(

@@ -2,7 +2,7 @@
 
     patches = encoder.patchify(points, ordered=True)      # Encoder
     tokens = encoder(patches, visible=None).tokens
-    scales = encoder.layers(patches)                      # Layered: features of three depths
+    scales = encoder.layers(patches)                      # Layered: features of several depths
     sites = encoder.sites()                               # Tunable: one Site for each block
 
 Code outside this package uses encoders only through these types, never by their class.
@@ -159,14 +159,16 @@ class Scale(Tensors):
 
 @runtime_checkable
 class Layered(Protocol):
-    """An encoder that gives features of several depths, for tasks that label every point (`trainer.tasks.propagation`)."""
+    """An encoder that gives features of several depths: for tasks that label every point (`trainer.tasks.propagation`), and for vectors of
+    shapes (`pool=depths`)."""
 
-    def layers(self, patches: Patches) -> tuple[Scale, ...]:
-        """Three scales of a whole shape, from shallow to deep.
+    def layers(self, patches: Patches, parts: int = 3) -> tuple[Scale, ...]:
+        """Scales of a whole shape, from shallow to deep.
 
-        An encoder with one level gives its tokens after one third, two thirds and all of its blocks, rounded up. They are the blocks that
-        Point-MAE (https://arxiv.org/abs/2203.06604) reads for segmentation: 4, 8 and 12 of 12. An encoder with three levels gives the
-        levels, from fine to coarse. The groups, and the width of the tokens, may differ from scale to scale.
+        An encoder with one level gives its tokens after each of equal parts of its blocks: of three parts, after one third, two thirds and
+        all of them, rounded up. They are the blocks that Point-MAE (https://arxiv.org/abs/2203.06604) reads for segmentation: 4, 8 and 12
+        of 12. An encoder with several levels gives the levels, from fine to coarse, whatever `parts` is. The groups, and the width of the
+        tokens, may differ from scale to scale.
         """
         ...
 

@@ -22,7 +22,7 @@ from cache_schema.errors import UserError
 from cache_schema.spec import GREY
 from cache_schema.store import Cache
 from trainer.align import Align
-from trainer.encoders.protocol import Encoded, Encoder, missing
+from trainer.encoders.protocol import Encoded, Encoder, Layered, missing
 from trainer.heads import average, largest
 from trainer.points import Blocks, Convention
 from trainer.stage import Stage
@@ -30,12 +30,18 @@ from trainer.tasks.shapes import Shapes
 
 T = TypeVar("T")
 
-Pool = Literal["mean_max", "summary", "summary_max"]
-"""How tokens become one vector: mean and maximum over them, the model's own summary, or the summary and the maximum."""
+Pool = Literal["mean_max", "summary", "summary_max", "depths"]
+"""How tokens become one vector: mean and maximum over them, the model's own summary, the summary and the maximum, or mean and maximum
+after each quarter of the encoder's blocks, rounded up (of an encoder with several levels: on each)."""
+QUARTERS: Final = 4
+"""Number of depths of `depths`. DINO (https://arxiv.org/abs/2104.14294) reads as many in linear probes of ViT-S: the last four blocks."""
 
 Readout = Literal[Pool, "max", "mean", "mean_plus_max", "mean_later_max"]
 """A `Pool`, or a form that published classifiers read: the maximum over tokens, their mean, the sum of mean and maximum, or the mean of all
 tokens and the maximum of all but the first."""
+
+SUMMARIES: Final = ("summary", "summary_max")
+"""Readouts of the model's own summary."""
 
 BATCH: Final = 64
 """Number of shapes in one forward pass without gradients; fewer if they have more than `USUAL` points. It changes no result."""
@@ -48,7 +54,7 @@ class Body(nn.Module):
 
     def __init__(self, encoder: Encoder, summary: nn.Module | None, pool: Readout) -> None:
         super().__init__()
-        assert (summary is None) == (pool not in ("summary", "summary_max"))
+        assert (summary is None) == (pool not in SUMMARIES)
         self.encoder, self.summary, self.pool = encoder, summary, pool
         self.convention: Convention | None = None
         """The kind of points that the run was trained on; None if unknown."""
@@ -59,15 +65,18 @@ class Body(nn.Module):
         new weights from torch's global generators.
 
         Raises:
-            UserError: the pooling needs a summary that the model does not have.
+            UserError: the pooling needs a summary that the model does not have, or features of several depths, which the encoder does not
+                give.
         """
         assert not stage.training
+        if pool == "depths" and not isinstance(stage.encoder, Layered):
+            raise UserError(f"{type(stage.encoder).__name__} gives no features of several depths: set pool to mean_max")
         if scratch:
-            if pool != "mean_max":
+            if pool in SUMMARIES:
                 raise UserError(f"before training there is no summary: set pool to mean_max, got {pool}")
             return cls(encoder_of(stage, scratch=True), None, pool)._like(stage).eval()
-        summary = None if pool == "mean_max" else stage.pool if isinstance(stage, Align) else stage.summary
-        if summary is None and pool != "mean_max":
+        summary = None if pool not in SUMMARIES else stage.pool if isinstance(stage, Align) else stage.summary
+        if summary is None and pool in SUMMARIES:
             raise UserError(f"this model was trained without a summary: set pool to mean_max, got {pool}")
         return cls(stage.encoder, summary, pool)._like(stage).eval()
 
@@ -88,8 +97,14 @@ class Body(nn.Module):
         return self
 
     def forward(self, points: Tensor, ordered: bool) -> Tensor:
-        whole = self.encoder(self.encoder.patchify(points, ordered))
-        return torch.cat([part.float() for part in self._parts(whole)], -1)  # [B, F]
+        patches = self.encoder.patchify(points, ordered)
+        if self.pool == "depths":
+            assert isinstance(self.encoder, Layered)
+            several = [scale.tokens for scale in self.encoder.layers(patches, QUARTERS)]  # [B, G, D] each
+            parts = tuple(pooled(tokens, None) for tokens in several for pooled in (average, largest))
+        else:
+            parts = self._parts(self.encoder(patches))
+        return torch.cat([part.float() for part in parts], -1)  # [B, F]
 
     def _parts(self, whole: Encoded) -> tuple[Tensor, ...]:
         """The vectors of `Readout` for the tokens of whole shapes, before they are joined. [B, D] each"""

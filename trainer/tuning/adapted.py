@@ -80,16 +80,16 @@ class Adapted(nn.Module):
         with nullcontext() if self.around is None else self.around(patches, visible):
             return self.encoder(patches, visible)
 
-    def layers(self, patches: Patches) -> tuple[Scale, ...]:
+    def layers(self, patches: Patches, parts: int = 3) -> tuple[Scale, ...]:
         """Features of several depths, computed with the new parts. See `trainer.encoders.protocol.Layered`.
 
         Raises:
             UserError: the encoder gives only its last tokens.
         """
         if not isinstance(self.encoder, Layered):
-            raise UserError(f"{type(self.encoder).__name__} gives no features of several depths, which tasks that label points need")
+            raise UserError(f"{type(self.encoder).__name__} gives no features of several depths")
         with nullcontext() if self.around is None else self.around(patches, None):
-            return self.encoder.layers(patches)
+            return self.encoder.layers(patches, parts)
 
     @property
     def width(self) -> int:
