@@ -244,8 +244,8 @@ def _compared(
         return tuple(note for loaded in known for note in refuse_stale(found, loaded, config.start))
     if sources.kept is not None:  # it was compared when the run began
         return ()
-    folders = [run, *([sources.init.run] if sources.init else [])]
-    return tuple(compare_nearby(found, [folder.resolve().parent for folder in folders]))
+    near = [run, *([sources.init.run] if sources.init else [])]
+    return tuple(compare_nearby(found, [one.resolve().parent for one in near]))
 
 
 def _prepare(config: AlignConfig | DistillConfig, caches: Sequence[Path | str], run: Path, sources: Sources, ranks: Ranks) -> Training:
