@@ -301,8 +301,8 @@ def check_masked(config: AlignConfig | DistillConfig, repeated: int) -> None:
         return
     if config.compile:
         raise UserError(
-            "compile=true does not fit encoder.missing=mask in training: a compiled graph has fixed sizes, so the batch norms would count "
-            "groups that are missing. Leave compile out, or take --set encoder.missing=repeat"
+            "compile=true does not fit encoder.missing=mask in training: its losses were never compared with those of a run that is not "
+            "compiled. Leave compile out, or take --set encoder.missing=repeat"
         )
     if repeated and _reads_dense(config):
         raise UserError(
