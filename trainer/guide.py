@@ -246,7 +246,7 @@ def compare_nearby(found: Sequence[tuple[Cache, GuideSpec]], places: Sequence[Pa
     notes: dict[str, None] = {}
     for cache, spec in found:
         name, product = spec.run or spec.name, GUIDE.product(guide=spec.name)
-        runs = {}
+        runs: dict[Path, tuple[str, Settings]] = {}
         for run in dict.fromkeys(place / name for place in places):
             with contextlib.suppress(UserError):  # no run, or a damaged one
                 runs[run] = saved.weights(run), saved.settings(run)

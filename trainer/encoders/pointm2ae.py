@@ -352,7 +352,8 @@ class Propagation(nn.Module):
         """The two kinds of tokens of the middle level [B, G, C], mixed, [B, G, D]. rows: which count in batch norms, [B, G] bool."""
         counts = None if rows is None else rows.flatten()
         fused = in_turn(self.fuse, both.flatten(0, 1), counts)
-        return F.gelu(in_turn(self.extract, fused, counts) + fused).unflatten(0, both.shape[:2])
+        mixed: Tensor = F.gelu(in_turn(self.extract, fused, counts) + fused).unflatten(0, both.shape[:2])
+        return mixed
 
 
 def build(config: PointM2AEConfig) -> PointM2AE:
