@@ -48,6 +48,6 @@ def changed(before: Sequence[Sequence[str]], now: Software, what: str) -> str:
     """
     if not before:
         return f"an earlier version of mmpd made {what}, and did not record its code: the rest may be made by another code"
-    there = dict(before)
+    there = {one[0]: one[1] for one in before}
     other = [f"{name} {there.get(name, 'unknown')}, now {value}" for name, value in now if there.get(name) != value]
     return f"other software made {what}: {'; '.join(other)}" if other else ""
