@@ -344,7 +344,7 @@ def test_compiled_in_bf16_it_says_the_same_and_still_trains(encoder, points, sho
     torch.compiler.reset()  # of one function, only so many encoders are compiled
     encoder = shallow(encoder).train()
     untrivial(encoder)  # tokens of a new encoder are almost equal
-    for module in encoder.modules():  # training: `test_pointm2ae` in float32; in bfloat16 Point-M2AE of these weights is 9 % apart, unexplained
+    for module in encoder.modules():  # `test_pointm2ae` compares them in training, in float32
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
 
