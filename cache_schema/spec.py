@@ -442,6 +442,11 @@ class GuideSpec:
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     missing: Literal["repeat", "mask"] = added("repeat")
     """What the encoder makes of points that repeat others. `mask`: it leaves them out, and tokens around them are zeros."""
+    settings: tuple[tuple[str, str], ...] = added(())
+    """(name, value as JSON) of all settings of the guide that change its features and that no weight tells, such as the number of points in
+    a group; sorted by name. Empty in older caches."""
+    run: str = added("", identity=False)
+    """Name of the folder of the guide's run; empty in older caches."""
     setup: str = label("")
     """Fingerprint of the training of the guide without its seed. The trainer finds repetitions of one experiment by it. Empty: unknown."""
 

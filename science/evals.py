@@ -69,7 +69,7 @@ class Eval:
         caches = [path for path in (self.cache, self.test_cache) if path is not None]
         try:
             points = [score.points(path) for path in caches] if all((path / "zarr.json").exists() for path in caches) else []
-            return score.there(self.file(folder), self.command, saved.weights(self.run), *points)
+            return score.there(self.file(folder), self.command, saved.weights(self.run), *points, settings=saved.settings(self.run))
         except UserError:  # the run or a cache is damaged or half made: the command says it when it is run
             return False
 

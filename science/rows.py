@@ -15,6 +15,15 @@ TEACHERS: Final = ("starter-resnet", "starter-regnet", "starter-attributes")
 """The teachers that were taught with starter shapes."""
 LEARN: Final = "starter"
 """The collection that every row is trained on."""
+
+
+def beside(name: str) -> str:
+    """Name of another cache of the shapes of `LEARN`."""
+    return f"{LEARN}-{name}"
+
+
+WORDS: Final = beside("words")
+"""The overlay of the starter cache with the texts of `Row.captions`."""
 ENCODER: Final = "pointmae-tiny"
 TINY: Final = ("optim.batch=32", "optim.lr=1e-3", "optim.warmup=5")
 """Optimisation of the recipe `tiny`, for rows with another recipe."""
@@ -64,7 +73,7 @@ class Row:
     @property
     def cache(self) -> str:
         """Name of the cache that it is trained on."""
-        return "-".join(filter(None, (LEARN, "words" if self.captions else "", self.views)))
+        return WORDS if self.captions else beside(self.views) if self.views else LEARN
 
     @property
     def before(self) -> tuple[str, ...]:

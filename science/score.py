@@ -3,7 +3,7 @@
     python science/score.py runs/stage-1-0 scores/stage-1-0 "shrec16 SVM" "modelnet10 SVM"
 
 Run in the folder of a study. Writes a file for each test: the whole result with the predicted classes, the command that gives the same
-result, its processor time and the commit. What is there already for the same weights and the same points is kept. A test that the run
+result, its processor time and the commit. What is there already for the same weights, settings and points is kept. A test that the run
 cannot do (zero-shot without a head for texts) is written down with the reason.
 """
 
@@ -40,11 +40,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("tests", nargs="+", choices=list(TESTS))
     arguments = parser.parse_args()
-    run, weights, loaded = arguments.run, saved.weights(arguments.run), None
+    run, loaded = arguments.run, None
+    weights, settings = saved.weights(run), saved.settings(run)
     by_collection: dict[str, list[str]] = {}
     for name in arguments.tests:
         collection = TESTS[name].collection
-        if not there(arguments.folder / f"{name}.json", command(TESTS[name], run), weights, points(cache(collection))):
+        if not there(arguments.folder / f"{name}.json", command(TESTS[name], run), weights, points(cache(collection)), settings=settings):
             by_collection.setdefault(collection, []).append(name)
     for names in by_collection.values():
         loaded = loaded or checkpoint.load(run)
@@ -70,14 +71,17 @@ def cache(collection: str) -> Path:
     return Path("caches") / f"{collection}.zarr"
 
 
-def there(path: Path, asked: str, weights: str, *points: str) -> bool:
-    """Whether a test is scored already, of these weights, on these points and by this command. Without points, they are not compared."""
+def there(path: Path, asked: str, weights: str, *points: str, settings: saved.Settings = ()) -> bool:
+    """Whether a test is scored already, of these weights, on these points and by this command. Without points, they are not compared. The
+    settings that no weight tells are compared where they are recorded."""
     if not path.exists():
         return False
     found = json.loads(path.read_text())
     scores = found.get("result", {"scores": {}})["scores"]  # a test that was skipped has used no points
     used = {scores[name]["points"] for name in ("train", "test") if scores.get(name)}
-    return bool(found["command"] == asked and found["weights"] == weights and (not points or used <= set(points)))
+    known = tuple(tuple(one) for one in found.get("result", {}).get("model", ()))
+    same = found["command"] == asked and found["weights"] == weights and (not (known and settings) or known == settings)
+    return bool(same and (not points or used <= set(points)))
 
 
 def score(loaded: Loaded, test: Test, path: Path) -> None:

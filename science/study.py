@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 from jobs import Job, Ledger, options, told
-from rows import LEARN, ONE, ROWS, VIEWS, Group, Row, order
+from rows import LEARN, ONE, ROWS, VIEWS, WORDS, Group, Row, beside, order
 from testsets import COLLECTIONS, TESTS, teachers
 
 from trainer.config import DistillConfig
@@ -31,9 +31,7 @@ from trainer.recipes import configured
 KINDS: Final = 35
 """Number of kinds that pre-training sees."""
 FILE: Final = "settings.json"
-WORDS: Final = f"{LEARN}-words"
-"""The overlay of the starter cache with the texts of `Row.captions`."""
-SEEN: Final = {f"{LEARN}-{name}": name for name in VIEWS}
+SEEN: Final = {beside(name): name for name in VIEWS}
 """Caches of the starter shapes with other pictures (`Row.views`)."""
 TESTED: Final = [name for name, one in COLLECTIONS.items() if one.tested]
 """Names of the collections that rows are tested on."""

@@ -91,14 +91,14 @@ class Study:
         """The results of this study's jobs, by the name of the cache and the way: of the run's present weights, the caches' present points,
         and these settings alone."""
         points = {cache.name.removesuffix(".zarr"): self._points(cache) for cache in self.caches}
-        weights = saved.weights(self.run)
+        weights, settings = saved.weights(self.run), saved.settings(self.run)
         asked = {tuple(catalog.settled("classify", self._of(way))): way for way in self.ways}
         found = {}
         for result in collect([self.run]) if (self.run / "eval").exists() else ():
             test = result.scores.test
             if (
                 result.task == "classify"
-                and result.weights == weights
+                and not result.outdated(weights, settings)
                 and points.get(test.cache) == test.points
                 and result.settings in asked
             ):

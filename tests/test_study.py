@@ -382,6 +382,12 @@ def test_a_score_is_stale_on_other_points_or_weights(tmp_path):
     path = tmp_path / "scores/point-mae-0/shrec16 SVM.json"
     assert score.there(path, "mmpd-train eval svm", "w", "p")
     assert not score.there(path, "mmpd-train eval svm", "w", "q") and not score.there(path, "mmpd-train eval svm", "v", "p")
+    found = json.loads(path.read_text())
+    assert score.there(path, "mmpd-train eval svm", "w", "p", settings=(("encoder.group_size", "8"),)), "it records none"
+    found["result"]["model"] = [["encoder.group_size", "16"]]
+    path.write_text(json.dumps(found))
+    same = [score.there(path, "mmpd-train eval svm", "w", "p", settings=(("encoder.group_size", size),)) for size in ("16", "8")]
+    assert same == [True, False]
 
 
 def test_missing_files_are_told_in_a_line(tmp_path, monkeypatch):

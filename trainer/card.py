@@ -287,7 +287,7 @@ def _results(results: Sequence[Result], loaded: Loaded) -> str:
             spread = f" over {len(metric.values)} {metric.over}" if metric.deviation is not None else ""
             cells = plain(result.title), plain(metric.name), f"{metric}{verdict}{spread}", metric.extent or "unknown", n, chance
             lines.append(f"| {' | '.join(cells)} |")
-        stale = "" if result.weights == loaded.weights else "measured with earlier weights of this run"
+        stale = result.outdated(loaded.weights, loaded.settings) and "measured with earlier weights or settings of this run"
         notes |= dict.fromkeys(f"{result.title}: {note}" for note in (*result.scores.notes, stale) if note)
     told = "\n".join(f"- {plain(note)}" for note in notes)
     return (

@@ -32,19 +32,20 @@ from trainer.encoders.protocol import EncoderSettings
 from trainer.options import LOSS
 from trainer.points import Convention
 from trainer.saved import AVERAGE as AVERAGE
-from trainer.saved import FEATURES, check_kind, damaged
+from trainer.saved import FEATURES, Settings, check_kind, damaged
 from trainer.saved import LAST as LAST
+from trainer.saved import METADATA as METADATA
 from trainer.saved import OPTIMIZER as OPTIMIZER
 from trainer.saved import SHARED as SHARED
 from trainer.saved import WEIGHTS as WEIGHTS
 from trainer.saved import path as path
+from trainer.saved import settings as settings
 from trainer.saved import weights as weights
+from trainer.software import Software
 from trainer.stage import Facts, Stage, build
 
 FORMAT: Final = 1
 """Version of the file's form. A reader refuses any other."""
-METADATA: Final = "mmpd"
-"""Key of our metadata in the safetensors header."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +123,10 @@ class Header:
     precision: Literal["", "float32", "bfloat16"] = ""
     """Arithmetic of the forward passes of training, "float32" or "bfloat16"; empty if nothing was trained, and in files of earlier
     versions."""
+    made_by: Software = added(())
+    """The software that made the last steps; empty in files of earlier versions, which do not store it."""
+    notes: tuple[str, ...] = added(())
+    """What a reader of this run's results should know: what of a guide was not compared, and which steps other software made."""
 
     @property
     def unfinished(self) -> str:
@@ -148,6 +153,8 @@ class Loaded:
     """The model on the CPU, in evaluation mode. Its weights are the average over steps if the run keeps one."""
     weights: str
     """sha256 over the parameters and buffers that produce its features."""
+    settings: Settings = ()
+    """The settings that change its features and that no weight tells (`trainer.saved.settings`); empty if they are not known."""
 
     @property
     def config(self) -> AlignConfig | DistillConfig:
@@ -209,7 +216,7 @@ def load(run: Path) -> Loaded:
         raise UserError(f"{path(run)} is damaged, or was written by another version of mmpd: {error}") from error
     assign(model, named(tensors, AVERAGE) or named(tensors, WEIGHTS), str(path(run)))
     model.convention = trained_on(header)
-    return Loaded(run=run, header=header, model=model.eval(), weights=digest(model.state_dict()))
+    return Loaded(run=run, header=header, model=model.eval(), weights=digest(model.state_dict()), settings=settings(run))
 
 
 def header(run: Path) -> Header:
@@ -351,7 +358,8 @@ def guide_setup(guide: Loaded | None, cached: GuideSpec | None) -> str:
         cached: the guide's features in the cache, if those are read.
     """
     run = setup(guide.header) if guide else cached.setup if cached else ""
-    return fingerprint((run, dataclasses.replace(cached, weights="") if cached else None)) if run else ""
+    # The settings are a part of `run`, and are not recorded in older caches.
+    return fingerprint((run, dataclasses.replace(cached, weights="", settings=()) if cached else None)) if run else ""
 
 
 def same_caches(saved: Sequence[Used], now: Sequence[Used], run: Path) -> None:

@@ -147,9 +147,10 @@ def guide(
     """
     from cache_schema.overlay import laid, refuse_unwritable
     from cache_schema.products import GUIDE
+    from cache_schema.spec import GuideSpec
     from cache_schema.store import open_cache
     from trainer import checkpoint
-    from trainer.guide import COLLAPSED, spread, write
+    from trainer.guide import COLLAPSED, refuse_stale, spread, write
 
     name = name or run.resolve().name
     product = GUIDE.product(guide=name)
@@ -160,7 +161,10 @@ def guide(
         if loaded.header.unfinished:
             say(f"Note on {run}: {loaded.header.unfinished}")
         with progress(product) as step:
-            write(opened, loaded, name, blocks=blocks, precision=precision, device=device, progress=step)
+            made = write(opened, loaded, name, blocks=blocks, precision=precision, device=device, progress=step)
+    assert isinstance(made.spec, GuideSpec)
+    for note in refuse_stale([(opened, made.spec)], loaded):
+        say(f"Note: {note}")
     apart = spread(opened, name)
     say("Mean cosine distance between summaries {:.3g}, between tokens {:.3g}".format(*apart))
     if min(apart) < COLLAPSED:

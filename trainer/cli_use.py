@@ -124,6 +124,7 @@ class Opened:
             "name": self.loaded.run.resolve().name,
             "encoder": self.loaded.config.encoder.name,
             "weights": self.model.digest,
+            "settings": dict(self.loaded.settings),
             "step": self.loaded.step,
             "points": None if convention is None else dataclasses.asdict(convention),
         }

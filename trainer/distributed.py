@@ -22,6 +22,7 @@ from typing import Final, Literal, Protocol, runtime_checkable
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from cache_schema.errors import UserError
@@ -271,15 +272,21 @@ def share(rows: Tensor) -> Tensor:
     return ranks * own / total.clamp(min=1)
 
 
-def moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def moments(x: Tensor, counts: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Mean and variance over the rows [n, C] of all ranks, [C] each, and the number of these rows, [C]. Ranks may have different numbers
-    of rows. The gradients are those of the whole batch."""
-    variance, average = torch.var_mean(x, 0, correction=0)
-    own = torch.full_like(average, len(x))
-    averages, variances, counts = gathered(torch.stack([average, variance, own]).unsqueeze(0)).unbind(1)  # [R, C] each
-    rows = counts.sum(0)
-    average = (counts * averages).sum(0) / rows
-    variance = (counts * (variances + (averages - average).square())).sum(0) / rows
+    of rows. The gradients are those of the whole batch. counts: which rows count, [n] bool; None for all."""
+    if counts is None:
+        variance, average = torch.var_mean(x, 0, correction=0)
+        own = torch.full_like(average, len(x))
+    else:
+        of = counts.unsqueeze(1)
+        own = counts.sum().to(x.dtype).expand(x.shape[1])
+        average = x.where(of, 0).sum(0) / own.clamp(min=1)
+        variance = (x - average).square().where(of, 0).sum(0) / own.clamp(min=1)
+    averages, variances, sizes = gathered(torch.stack([average, variance, own]).unsqueeze(0)).unbind(1)  # [R, C] each
+    rows = sizes.sum(0)
+    average = (sizes * averages).sum(0) / rows
+    variance = (sizes * (variances + (averages - average).square())).sum(0) / rows
     return average, variance, rows
 
 
@@ -328,16 +335,20 @@ class SyncBatchNorm(nn.BatchNorm1d):
     """Batch norm over the rows [n, C] of all ranks, on a CPU: torch's own class needs a GPU. Ranks may have different numbers of rows."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return super().forward(x)
-        mean, variance, rows = moments(x.float())
-        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None and self.momentum
-        with torch.no_grad():
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * rows / (rows - 1), self.momentum)
-            self.num_batches_tracked += 1
-        scale = self.weight * (variance + self.eps).rsqrt()
-        return torch.addcmul(self.bias - mean * scale, x.float(), scale).to(x.dtype)
+        return batch_norm(self, x) if self.training else super().forward(x)
+
+
+def batch_norm(norm: _BatchNorm, x: Tensor, counts: Tensor | None = None) -> Tensor:
+    """What a batch norm in training makes of the rows x [n, C]. Its statistics, also the running ones, are those of the rows of all ranks,
+    or of those that count, [n] bool."""
+    mean, variance, rows = moments(x.float(), counts)
+    assert norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None and norm.momentum
+    with torch.no_grad():
+        norm.running_mean.lerp_(mean, norm.momentum)
+        norm.running_var.lerp_(variance * rows / (rows - 1), norm.momentum)
+        norm.num_batches_tracked += 1
+    scale = norm.weight * (variance + norm.eps).rsqrt()
+    return torch.addcmul(norm.bias - mean * scale, x.float(), scale).to(x.dtype)
 
 
 def _synchronise_all(stage: nn.Module, ranks: Ranks) -> None:

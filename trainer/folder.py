@@ -157,6 +157,8 @@ def restore(run: Path, header: Header, stage: Stage, optimizer: torch.optim.Opti
         more.append(f"its guide is {there.guide[:12]}, asked {header.guide[:12]}")
     if there.init and header.init and there.init.weights != header.init.weights:
         more.append(f"it started from weights {there.init.weights[:12]}, asked {header.init.weights[:12]}")
+    if there.guide == header.guide and there.guide_setup and header.guide_setup and there.guide_setup != header.guide_setup:
+        more.append("its guide had the same weights and other settings")
     if there.precision not in ("", header.precision):
         more.append(f"it computed in {there.precision}, asked {header.precision}")
     _check_same(run, there.config, header.config, more)

@@ -7,6 +7,8 @@ Blocks are not augmented. The product is written shard by shard, and a stopped r
 Letters: n shapes of a shard, R guided blocks, G tokens, D width.
 """
 
+import contextlib
+import dataclasses
 import hashlib
 import shlex
 from collections.abc import Callable, Sequence
@@ -24,11 +26,13 @@ from cache_schema.products import GUIDE, POINTS
 from cache_schema.records import differences
 from cache_schema.spec import GREY, GuideSpec, PointSpec, Record
 from cache_schema.store import Cache
-from trainer.checkpoint import Loaded, setup, trained_on
+from trainer import saved
+from trainer.checkpoint import Loaded, header, setup, trained_on
 from trainer.distributed import device_of
 from trainer.encoders.catalog import ENCODERS
 from trainer.encoders.protocol import missing
 from trainer.points import Blocks
+from trainer.saved import Settings
 
 BATCH: Final = 64
 """Number of blocks in a forward pass. It is a constant, because another number could change the last bit of a result."""
@@ -72,6 +76,8 @@ def write(
     record, reader = describe(cache, loaded, name, blocks=blocks, precision=precision, device=device_of(device))
     with exclusive(cache.path):
         begun = cache.records().get(record.product)
+        if begun:
+            record = _as_recorded(begun, record)
         if begun and begun.fingerprint != record.fingerprint:
             changed = "; ".join(differences(begun, record))
             raise UserError(
@@ -116,6 +122,8 @@ def describe(
         blocks=blocks or read.blocks,
         precision=precision,
         missing=missing(model.encoder),
+        settings=loaded.settings,
+        run=loaded.run.resolve().name,
         setup=setup(loaded.header),
     )
     inputs = [("points", points.fingerprint)]
@@ -131,6 +139,15 @@ def describe(
         made_by=(("torch", torch.__version__), *plugins.origin("encoders", loaded.config.encoder.name, ENCODERS), ("device", device.type)),
     )
     return record, _Reader(read, loaded, spec, device)
+
+
+def _as_recorded(begun: Record, record: Record) -> Record:
+    """The record of a guide with what an earlier version recorded of it, which may be less: then no settings are known."""
+    there, asked = begun.spec, record.spec
+    assert isinstance(there, GuideSpec) and isinstance(asked, GuideSpec)
+    if there.settings or (not begun.complete and there.setup != asked.setup):  # what is not complete is not compared at its end
+        return record
+    return dataclasses.replace(record, spec=dataclasses.replace(asked, settings=(), run=there.run))
 
 
 def _finished(cache: Cache, record: Record, reader: "_Reader", progress: Callable[[int, int], None]) -> Record:
@@ -169,31 +186,104 @@ def _finished(cache: Cache, record: Record, reader: "_Reader", progress: Callabl
     return cache.finish(record)
 
 
-def refuse_stale(found: Sequence[tuple[Cache, GuideSpec]], loaded: Loaded) -> None:
+Start = Literal["guide", "random", "run"]
+"""Source of a student's first weights, as `trainer.config.DistillConfig.start`."""
+ELSE: Final[dict[Start, str]] = {
+    "guide": "name the guide's run by --init, or add --set start=run to start from another run than the guide",
+    "run": "name the run that made them by --guide-run",
+    "random": "name the run that made them by --guide-run",
+}
+"""What to do if features are not stale but of another run, by what the student starts from."""
+
+
+def refuse_stale(found: Sequence[tuple[Cache, GuideSpec]], loaded: Loaded, start: Start = "guide") -> list[str]:
     """Refuse features in caches that are not those of a run as it is now, because it was trained again or is another run.
 
-    The digest of weights does not tell what an encoder makes of repeated points, so that is compared, too.
+    Weights do not tell how an encoder groups points, and the like, so such settings are compared, too.
 
     Args:
         found: the caches, each with what it says of its guide.
         loaded: the run.
+        start: what the student starts from. If that is the guide, the run was named for it, too.
+
+    Returns:
+        Notes on what could not be compared, because an earlier version wrote the features.
 
     Raises:
-        UserError: the features are of other weights or of another `encoder.missing`; the message has the commands that make them again.
+        UserError: the features are of other weights or settings; the message has the commands that make them again.
     """
-    now = missing(loaded.model.encoder)
-    stale = [(cache, spec) for cache, spec in found if (spec.weights, spec.missing) != (loaded.weights, now)]
-    if not stale:
-        return
-    there = stale[0][1]
-    if there.weights != loaded.weights:
-        was = f"weights {there.weights[:12]}) was not made of {loaded.run} (weights {loaded.weights[:12]})"
-    else:
-        was = f"encoder.missing={there.missing}) was not made of {loaded.run} (the same weights, encoder.missing={now})"
-    anew = " && ".join(_again(cache, spec, loaded.run) for cache, spec in stale)
-    raise UserError(
-        f"the guide in the cache ({was}. If that run was trained again, its features are out of date: `{anew}` makes them again. Else name "
-        "the guide's run by --init, or add --set start=run to start from another run than the guide"
+    of_missing = missing(loaded.model.encoder)
+    stale = [(cache, spec) for cache, spec in found if _differs(spec, loaded.weights, loaded.settings) or spec.missing != of_missing]
+    if stale:
+        there = stale[0][1]
+        if there.missing != of_missing and there.weights == loaded.weights:
+            was = f"encoder.missing={there.missing}) was not made of {loaded.run} (the same weights, encoder.missing={of_missing})"
+        else:
+            was = _was(there, loaded.run, loaded.weights, loaded.settings)
+        raise _stale(stale, was, loaded.run, ELSE[start])
+    own = setup(loaded.header)
+    return [
+        f"{GUIDE.product(guide=spec.name)} was written by an earlier version, which did not record the settings of its encoder, such as "
+        f"group sizes: its weights are those of {loaded.run.resolve().name}, and nothing else could be compared"
+        for spec in dict.fromkeys(spec for _, spec in found)
+        if not (spec.settings and loaded.settings) and spec.setup != own
+    ]
+
+
+def compare_nearby(found: Sequence[tuple[Cache, GuideSpec]], places: Sequence[Path]) -> list[str]:
+    """Compare features in caches, of which nobody named the run, with the run of the recorded name, where one is found.
+
+    Args:
+        found: the caches, each with what it says of its guide.
+        places: folders in which the run may lie.
+
+    Returns:
+        Notes on what could not be compared.
+
+    Raises:
+        UserError: the run of that name has other features by now; the message has the commands that make them again.
+    """
+    notes: dict[str, None] = {}
+    for cache, spec in found:
+        name, product = spec.run or spec.name, GUIDE.product(guide=spec.name)
+        runs: dict[Path, tuple[str, Settings]] = {}
+        for run in dict.fromkeys(place / name for place in places):
+            with contextlib.suppress(UserError):  # no run, or a damaged one
+                runs[run] = saved.weights(run), saved.settings(run)
+        same = [run for run, now in runs.items() if not _differs(spec, *now)]
+        if any(spec.settings or spec.setup == setup(header(run)) for run in same):
+            continue
+        changed = {run: now for run, now in runs.items() if _differs(spec, *now)}
+        if changed and spec.run:
+            run, now = next(iter(changed.items()))
+            raise _stale([(cache, spec)], _was(spec, run, *now), run, ELSE["run"])
+        made = f"the run called {name}, which is not near" if spec.run else "its run, whose name an earlier version did not record"
+        why = "; only the weights were, of a run of its own name" if same else ""
+        notes[f"{product} in the cache was not compared with {made}{why}: --guide-run RUN compares it"] = None
+    return list(notes)
+
+
+def _differs(spec: GuideSpec, weights: str, settings: Settings) -> bool:
+    """Whether features are not those of a run with these weights and settings. Settings that are not known are not compared."""
+    return spec.weights != weights or bool(spec.settings and settings and spec.settings != settings)
+
+
+def _was(spec: GuideSpec, run: Path, weights: str, settings: Settings) -> str:
+    """How a guide in a cache differs from a run, in words that begin in a bracket."""
+    if spec.weights != weights:
+        return f"weights {spec.weights[:12]}) was not made of {run} (weights {weights[:12]})"
+    there, now = dict(spec.settings), dict(settings)
+    names = sorted(name for name in {*there, *now} if there.get(name) != now.get(name))
+    was, asked = (", ".join(f"{name}={each.get(name, 'unknown')}" for name in names) for each in (there, now))
+    return f"{was}) was not made of {run} (the same weights, {asked})"
+
+
+def _stale(stale: Sequence[tuple[Cache, GuideSpec]], was: str, run: Path, otherwise: str) -> UserError:
+    """The error for features that are not those of a run. was: how they differ, in words that begin in a bracket."""
+    anew = " && ".join(_again(cache, spec, run) for cache, spec in stale)
+    return UserError(
+        f"the guide in the cache ({was}. If that run was trained again, its features are out of date: `{anew}` makes them again. Else "
+        f"{otherwise}"
     )
 
 

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from cache_schema.errors import UserError
 from cache_schema.products import ONLY_CAPTIONS
-from cache_schema.spec import GREY, to_json
+from cache_schema.spec import GREY, GuideSpec, to_json
+from cache_schema.store import Cache
 from cache_schema.terminal import printable
 from trainer import arithmetic, checkpoint, distributed, folder, layers, log, machine, optim, signals, start
 from trainer.afar import Ahead, open_all
@@ -35,12 +36,13 @@ from trainer.data import Data, feed
 from trainer.distributed import Ranks
 from trainer.encoders.catalog import check_grouping
 from trainer.encoders.protocol import MISSING, missing
-from trainer.guide import refuse_stale
+from trainer.guide import compare_nearby, refuse_stale
 from trainer.meter import Meter, Watch
 from trainer.part import Needs
 from trainer.probes import Probes, check
 from trainer.recompute import blocks, recompute
 from trainer.resident import Resident
+from trainer.software import changed, software
 from trainer.stage import Facts, Stage, build, patch_teachers, teachers
 from trainer.trackers import catalog as trackers
 
@@ -159,12 +161,15 @@ def train(
         if ranks.first:
             folder.check(run, resume)
         config, sources, paths = _sources(config, run, init, guide_run, resume, ranks.device)
-        training = _prepare(config, caches, sources, ranks)
-        header = training.header
+        training = _prepare(config, caches, run, sources, ranks)
         alone = ranks.device.type == "cpu" and held.enter_context(machine.suited(training.computed, training.micro // ranks.count))
         if ranks.first:
             held.enter_context(folder.held(run))
-        before = folder.restore(run, header, training.stage, training.optimizer, training.average) if resume else header
+        before = training.header
+        if resume:
+            before = folder.restore(run, before, training.stage, training.optimizer, training.average)
+            training = _continued(training, before)
+        header = training.header
         ranks.wait()  # all ranks must have read the folder before the first rank writes to it
         if ranks.first:
             folder.describe(run, header, training.stage, *paths)
@@ -216,13 +221,38 @@ def _guide(config: AlignConfig | DistillConfig, run: Path | None, device: torch.
     return loaded, None
 
 
-def _prepare(config: AlignConfig | DistillConfig, caches: Sequence[Path | str], sources: Sources, ranks: Ranks) -> Training:
+def _continued(training: Training, before: Header) -> Training:
+    """A training that goes on from a checkpoint, with a note if other software made the steps before."""
+    header = training.header
+    other = changed(before.made_by, header.made_by, f"the first {before.step} steps") if 0 < before.step < header.steps else ""
+    notes = tuple(dict.fromkeys(filter(None, (*before.notes, *header.notes, other))))
+    return dataclasses.replace(training, header=dataclasses.replace(header, notes=notes))
+
+
+def _compared(
+    config: AlignConfig | DistillConfig, found: Sequence[tuple[Cache, GuideSpec]], sources: Sources, run: Path
+) -> tuple[str, ...]:
+    """Compare the features of guides in caches with the runs that made them. Returns notes on what could not be compared.
+
+    Raises:
+        UserError: features are not those of their run any more.
+    """
+    if not found or not isinstance(config, DistillConfig):
+        return ()
+    known = [loaded for loaded in (sources.guide, sources.named) if loaded is not None]
+    if known:
+        return tuple(note for loaded in known for note in refuse_stale(found, loaded, config.start))
+    if sources.kept is not None:  # it was compared when the run began
+        return ()
+    near = [run, *([sources.init.run] if sources.init else [])]
+    return tuple(compare_nearby(found, [one.resolve().parent for one in near]))
+
+
+def _prepare(config: AlignConfig | DistillConfig, caches: Sequence[Path | str], run: Path, sources: Sources, ranks: Ranks) -> Training:
     """Open the data and build the model, with the weights it starts from."""
     guide, kept = sources.guide, sources.kept
     data = _open(config, caches, guide, config.optim.batch // config.optim.accumulate, ranks, sources.grey)
-    for loaded in (guide, sources.named):
-        if loaded is not None:
-            refuse_stale([(part.cache, part.guide) for part in data.parts if part.guide], loaded)
+    notes = _compared(config, [(part.cache, part.guide) for part in data.parts if part.guide], sources, run)
     check_masked(config, data.repeated)
     check(config.probe, data.parts[0].cache)
     trackers.check(config.log)
@@ -256,6 +286,8 @@ def _prepare(config: AlignConfig | DistillConfig, caches: Sequence[Path | str], 
             points=data.convention,
             init=kept.init if kept else taken,
             precision=chosen.precision if steps else "",  # a run without steps is the same on every processor
+            made_by=software(),
+            notes=notes,
         ),
         generator=torch.Generator(ranks.device),
         arithmetic=chosen,
@@ -269,8 +301,8 @@ def check_masked(config: AlignConfig | DistillConfig, repeated: int) -> None:
         return
     if config.compile:
         raise UserError(
-            "compile=true does not fit encoder.missing=mask in training: a compiled graph has fixed sizes, so the batch norms would count "
-            "groups that are missing. Leave compile out, or take --set encoder.missing=repeat"
+            "compile=true does not fit encoder.missing=mask in training: its losses were never compared with those of a run that is not "
+            "compiled. Leave compile out, or take --set encoder.missing=repeat"
         )
     if repeated and _reads_dense(config):
         raise UserError(
@@ -457,6 +489,7 @@ def _announce(training: Training, before: Header, ranks: Ranks, alone: bool, con
         lines += start.told(training.header.init, training.frozen.told)
     if guide and guide.header.unfinished:
         lines.append(f"Note on the guide {guide.run}: {guide.header.unfinished}")
+    lines += [f"Note: {note}" for note in training.header.notes]
     for line in lines:
         console.print(Text(printable(line)), soft_wrap=True)
 

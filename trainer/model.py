@@ -113,7 +113,9 @@ class Model:
         self.run: Final = loaded.run
         """The folder of the run."""
         self.digest: Final = loaded.weights
-        """sha256 over the weights that produce the features. Vectors of equal digests, pools and conventions can be compared."""
+        """sha256 over the weights that produce the features. Vectors of equal digests, settings, pools and conventions can be compared."""
+        self.settings: Final = dict(loaded.settings)
+        """Settings that change the features and that no weight tells, such as the number of points in a group; values as JSON."""
         self.device: Final = device_of(device)
         self._loaded = loaded
         self._stage = loaded.model.to(self.device).requires_grad_(False)

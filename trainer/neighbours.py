@@ -246,6 +246,8 @@ def _facts(loaded: Loaded, cache: Cache, space: Space, blocks: int) -> dict[str,
         "points": [points.fingerprint, points.content],
         "status": status.content,
         **({"missing": "mask"} if missing(loaded.model.encoder) == "mask" else {}),
+        # A run without steps may have the weights of another one. Of others the weights tell enough.
+        **({"settings": loaded.settings} if loaded.settings and not loaded.header.steps else {}),
     }
 
 

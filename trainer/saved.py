@@ -1,7 +1,8 @@
-"""The file of a run's newest checkpoint: where it lies, and the digest of the weights in it, read without torch.
+"""The file of a run's newest checkpoint: where it lies, and what its features depend on, read without torch.
 
     saved.path(Path("runs/align"))                      # runs/align/last.safetensors, whether or not it exists
     saved.weights(Path("runs/align"))                   # sha256, as `trainer.checkpoint.Loaded.weights`
+    saved.settings(Path("runs/align"))                  # settings that no weight tells, as `trainer.checkpoint.Loaded.settings`
 
 `trainer.checkpoint` reads and writes the whole file.
 """
@@ -9,7 +10,7 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import safetensors
 
@@ -21,6 +22,12 @@ SHARED: Final = "model.safetensors"
 """Name of this file in a run that was handed on (`trainer.handing`): the name that tools of the hub look for."""
 WEIGHTS, AVERAGE, OPTIMIZER = "model.", "ema.", "optimizer."
 """Prefixes of the names of tensors in the file."""
+METADATA: Final = "mmpd"
+"""Key of our metadata in the safetensors header."""
+LEARNING: Final = ("drop_path", "mask_ratio", "authors_padding")
+"""Settings of encoders that change only how they learn."""
+Settings = tuple[tuple[str, str], ...]
+"""Names and values, as JSON, of settings; sorted by name."""
 FEATURES: Final = ("encoder.", "pool.", "summary.")
 """Prefixes of the parameters that produce features; heads and decoders are excluded."""
 TYPES: Final = {
@@ -49,13 +56,7 @@ def weights(run: Path) -> str:
     Raises:
         UserError: there is no checkpoint, or it is damaged or pickled.
     """
-    file = path(run)
-    check_kind(run, file)
-    try:
-        with safetensors.safe_open(file, "np"):  # it checks the header, and that the file is as long as the header says
-            pass
-    except safetensors.SafetensorError as error:
-        raise damaged(file, error) from error
+    file = _checked(run)
     out = hashlib.sha256()
     with open(file, "rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
@@ -70,6 +71,46 @@ def weights(run: Path) -> str:
             out.update(f"{name.removeprefix(prefix)} torch.{kind} {one['shape']} ".encode())
             out.update(opened.read(end - begin))
     return out.hexdigest()
+
+
+def settings(run: Path) -> Settings:
+    """Settings of a run that change its features, and that no weight tells: how points are grouped, radii, heads, the number of points.
+
+    Two runs with the same weights and the same settings have the same features.
+
+    Raises:
+        UserError: there is no checkpoint of ours, or it is damaged or pickled.
+    """
+    file = _checked(run)
+    with open(file, "rb") as opened:
+        metadata = json.loads(opened.read(int.from_bytes(opened.read(8), "little"))).get("__metadata__", {})
+    if METADATA not in metadata:
+        raise UserError(f"{file} was not written by mmpd-train: it says nothing of a configuration")
+    body = json.loads(metadata[METADATA])
+    encoder, header = body["encoder"], body["header"]
+    config, points = header["config"], header.get("points") or {}
+    found: dict[str, Any] = {f"encoder.{name}": value for name, value in encoder.items() if name not in LEARNING}
+    found["encoder"] = config["encoder"]["name"]
+    stage = config["stage"]
+    pooling = (
+        ("pool", "heads") if stage == "align" and config[stage].get("pool") != "max" else ("heads",) if stage == "distill" else ("pool",)
+    )
+    found |= {f"{stage}.{name}": config[stage].get(name) for name in pooling}
+    read = ("count", "normalize", *(("grey", "colored") if encoder["channels"] == 6 else ()))
+    found |= {f"points.{name}": points[name] for name in read if name in points}
+    return tuple(sorted((name, json.dumps(value, sort_keys=True)) for name, value in found.items()))
+
+
+def _checked(run: Path) -> Path:
+    """The file of a checkpoint, which is whole. Raises as `weights`."""
+    file = path(run)
+    check_kind(run, file)
+    try:
+        with safetensors.safe_open(file, "np"):  # it checks the header, and that the file is as long as the header says
+            pass
+    except safetensors.SafetensorError as error:
+        raise damaged(file, error) from error
+    return file
 
 
 def damaged(file: Path, error: Exception) -> UserError:

@@ -27,12 +27,11 @@ from trainer.batch import targets
 from trainer.checkpoint import Init, Loaded, Part
 from trainer.config import AlignConfig, DistillConfig, StageConfig
 from trainer.recipes import configured
+from trainer.saved import LEARNING
 from trainer.stage import Facts, Stage
 
 GROUPING: Final = ("groups", "group_size", "counts", "sizes")
 """Settings of encoders that say how points are grouped. No weight depends on them."""
-LEARNING: Final = ("drop_path", "mask_ratio", "authors_padding")
-"""Settings of encoders that change only how they learn."""
 WIDE: Final = ("encoder", "pool", "reconstruction", "local", "summary")
 """Parts of a model that are one module each; `local` and `summary` without the last layer, which is a part of its own."""
 NAMES: Final = {

@@ -344,7 +344,7 @@ def test_compiled_in_bf16_it_says_the_same_and_still_trains(encoder, points, sho
     torch.compiler.reset()  # of one function, only so many encoders are compiled
     encoder = shallow(encoder).train()
     untrivial(encoder)  # tokens of a new encoder are almost equal
-    for module in encoder.modules():  # a compiled graph shows the same group to batch norms several times: see `pointm2ae.slots`
+    for module in encoder.modules():  # `test_pointm2ae` compares them in training, in float32
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
 

@@ -15,6 +15,7 @@ from tests.harm import copied, exchange, flip
 from tests.trainer.conftest import FAILED, config_of
 from trainer import checkpoint, guide, log
 from trainer.loop import train
+from trainer.tasks import catalog
 
 
 @pytest.fixture
@@ -212,3 +213,105 @@ def test_equal_weights_that_treat_repeated_points_otherwise_are_another_guide(gu
     guide.refuse_stale([(cache, from_json(GuideSpec, to_json(spec)))], loaded)
     with pytest.raises(UserError, match=r"encoder.missing=mask\) was not made of .*same weights, encoder.missing=repeat.*mmpd-train guide"):
         guide.refuse_stale([(cache, spec), (cache, dataclasses.replace(spec, missing="mask"))], loaded)
+
+
+# ---------------------------------------------------------------------------------- the same weights, and other settings
+
+
+@pytest.fixture
+def regrouped(cache, aligned, tmp_path):
+    """A run with the weights of the guide's, which puts fewer points in a group. How it would learn changes no feature."""
+    changed = ("encoder.group_size=8", "encoder.drop_path=0.3")
+    train(config_of("align", "optim.epochs=0", *changed), [cache.path], tmp_path / "regrouped", init=aligned, device="cpu")
+    return tmp_path / "regrouped"
+
+
+def test_equal_weights_with_other_groups_are_another_guide(cache, aligned, regrouped, tmp_path):
+    own, other = checkpoint.load(aligned), checkpoint.load(regrouped)
+    assert own.weights == other.weights and dict(own.settings).items() - dict(other.settings).items() == {("encoder.group_size", "16")}
+    record = guide.write(cache, own, "own", device="cpu")
+    assert record.spec.run == "aligned" and guide.refuse_stale([(cache, record.spec)], own) == []
+    with pytest.raises(UserError, match=r"of another guide or other settings \(spec\.settings is"):
+        guide.write(cache, other, "own", device="cpu")
+    told = r"encoder\.group_size=16\) was not made of .*regrouped \(the same weights, encoder\.group_size=8\)"
+    with pytest.raises(UserError, match=told):
+        train(config_of("distill", "guide=own", "encoder.group_size=8"), [cache.path], tmp_path / "run", guide_run=regrouped, device="cpu")
+
+
+def test_of_features_that_record_no_settings_the_weights_are_compared_and_this_is_said(cache, aligned, regrouped):
+    own, other = checkpoint.load(aligned), checkpoint.load(regrouped)
+    older = guide.write(cache, dataclasses.replace(own, settings=()), "own", device="cpu")
+    assert "settings" not in to_json(older.spec), "an earlier version wrote no such field"
+    before = files(cache)
+    assert guide.write(cache, own, "own", device="cpu") == older and files(cache) == before
+    assert guide.refuse_stale([(cache, older.spec)], own) == [], "the fingerprint of its training tells the settings, too"
+    (note,) = guide.refuse_stale([(cache, older.spec)], other)
+    assert "guide/own was written by an earlier version" in note and "nothing else could be compared" in note
+
+
+def test_an_unfinished_guide_without_settings_is_not_finished_by_another_run(cache, aligned, regrouped, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(store.Cache, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        guide.write(cache, dataclasses.replace(checkpoint.load(aligned), settings=()), "own", device="cpu")
+    with pytest.raises(UserError, match="of another guide or other settings"):
+        guide.write(cache, checkpoint.load(regrouped), "own", device="cpu")
+    assert guide.write(cache, checkpoint.load(aligned), "own", device="cpu").complete
+
+
+# ------------------------------------------------------------------------------------------- a guide whose run nobody named
+
+
+def test_features_are_compared_with_the_run_of_their_name_nearby(cache, aligned, regrouped, tmp_path):
+    spec = guide.write(cache, checkpoint.load(aligned), "own", device="cpu").spec
+    near, far = tmp_path / "runs", tmp_path / "elsewhere"
+    assert guide.compare_nearby([(cache, spec)], [aligned.parent]) == []
+    (note,) = guide.compare_nearby([(cache, spec)], [near, far])
+    assert note == "guide/own in the cache was not compared with the run called aligned, which is not near: --guide-run RUN compares it"
+    shutil.copytree(regrouped, near / "aligned")
+    with pytest.raises(
+        UserError, match=r"group_size=16\) was not made of .*runs/aligned .*Else name the run that made them by --guide-run$"
+    ):
+        guide.compare_nearby([(cache, spec)], [far, near])
+    assert guide.compare_nearby([(cache, spec)], [near, aligned.parent]) == [], "the right one is there as well"
+    # An earlier version recorded neither name nor settings: by the guide's own name the run may be found, or another one.
+    older = dataclasses.replace(spec, settings=(), run="", name="aligned")
+    assert guide.compare_nearby([(cache, older)], [aligned.parent]) == [], "the fingerprint of its training is the same"
+    (note,) = guide.compare_nearby([(cache, older)], [near])
+    assert "whose name an earlier version did not record; only the weights were" in note
+    (note,) = guide.compare_nearby([(cache, dataclasses.replace(older, weights="others"))], [near])
+    assert "only the weights" not in note
+
+
+def test_a_student_that_starts_elsewhere_finds_stale_features_or_says_that_it_compared_none(guided, aligned, tmp_path):
+    fits = ("guide=own", "optim.epochs=0", "optim.batch=8", "start=random")
+    train(config_of("distill", *fits), [guided], tmp_path / "alone", device="cpu")
+    loaded = checkpoint.load(tmp_path / "alone")
+    note = "guide/own in the cache was not compared with the run called aligned, which is not near: --guide-run RUN compares it"
+    assert loaded.header.notes == (note,)
+    options = dataclasses.replace(catalog.task("knn").SMOKE, train_split="all", test_split="all")
+    result = catalog.evaluate("knn", loaded, store.open_cache(guided), options)
+    assert note in result.scores.notes and result.model == loaded.settings
+
+    shutil.copytree(aligned, tmp_path / "aligned")
+    train(config_of("distill", *fits), [guided], tmp_path / "beside", device="cpu")
+    assert checkpoint.header(tmp_path / "beside").notes == ()
+
+    shutil.rmtree(tmp_path / "aligned")
+    train(config_of("align", "optim.epochs=0", "seed=7"), [guided], tmp_path / "aligned", device="cpu")
+    for start, init in (("random", None), ("run", aligned)):
+        config = config_of("distill", *fits[:-1], f"start={start}")
+        if init is None:
+            with pytest.raises(UserError, match=r"was not made of .*aligned .*out of date: .*--guide-run$"):
+                train(config, [guided], tmp_path / "run", device="cpu")
+        else:  # the right one lies beside the start
+            train(config, [guided], tmp_path / "run", init=init, device="cpu")
+
+
+def test_what_is_advised_fits_what_was_given(guided, aligned):
+    cache, loaded = store.open_cache(guided), checkpoint.load(aligned)
+    spec = dataclasses.replace(cache.record("guide/own").spec, weights="others")
+    with pytest.raises(UserError, match=r"Else name the guide's run by --init, or add --set start=run"):
+        guide.refuse_stale([(cache, spec)], loaded, "guide")
+    for start in ("run", "random"):
+        with pytest.raises(UserError, match=r"Else name the run that made them by --guide-run$"):
+            guide.refuse_stale([(cache, spec)], loaded, start)

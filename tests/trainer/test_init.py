@@ -14,7 +14,7 @@ from cache_schema import store
 from cache_schema.errors import UserError
 from tests.trainer.conftest import config_of
 from tests.trainer.test_loop import Killed, die_at, same_tensors
-from trainer import checkpoint, distributed, folder, guide, layers, optim, start
+from trainer import checkpoint, distributed, folder, guide, layers, loop, optim, start
 from trainer.config import OptimConfig
 from trainer.encoders import catalog
 from trainer.loop import train
@@ -271,3 +271,25 @@ def test_more_epochs_are_a_new_run_with_the_settings_of_the_old_one(cache_path, 
     assert start.like("align", aligned, "tiny") == checkpoint.header(aligned).config
     student = start.like("distill", aligned, "tiny")
     assert student.stage == "distill" and student.encoder == checkpoint.header(aligned).config.encoder
+
+
+def test_going_on_with_other_software_is_said_in_the_run(cache_path, tmp_path, monkeypatch):
+    settings, run = ("save_every=2", "optim.epochs=1"), tmp_path / "run"
+    with monkeypatch.context() as patch:
+        die_at(patch, 3)
+        with pytest.raises(Killed):
+            begin(cache_path, run, *settings)
+    stopped, made_by = tmp_path / "stopped", checkpoint.header(run).made_by
+    shutil.copytree(run, stopped)
+    assert dict(made_by).keys() == {"code", "mmpd", "torch"} and checkpoint.header(run).step == 2
+    assert begin(cache_path, run, *settings, resume=True)[0].notes == ()
+
+    other = tuple((name, "other" if name == "code" else value) for name, value in made_by)
+    monkeypatch.setattr(loop, "software", lambda: other)
+    header, said = begin(cache_path, stopped, *settings, resume=True)
+    note = f"other software made the first 2 steps: code {dict(made_by)['code']}, now other"
+    assert header.notes == (note,) and f"Note: {note}\n" in said and header.made_by == other
+    monkeypatch.undo()
+    header, said = begin(cache_path, stopped, *settings, resume=True)
+    assert "Note" in said and checkpoint.header(stopped).notes == (note,), "nothing was left to do"
+    assert same_tensors(run, stopped)

@@ -135,7 +135,7 @@ def test_the_cpu_waits_for_nothing_in_a_step(cache_path, stage, encoder, monkeyp
     more = ["start=random", "guide=random", "distill.reconstruction_weight=1"] if stage == "distill" else ["data.negatives=6"]
     config = configured("smoke", stage, [f"encoder.name={encoder}", "encoder.depth=1", "probe=", "optim.ema=0.5", *more])
     ranks = Ranks(device=torch.device("cpu"))
-    training = loop._prepare(config, [cache_path], loop.Sources(), ranks)
+    training = loop._prepare(config, [cache_path], cache_path.parent / "run", loop.Sources(), ranks)
     batches = iter([training.data.batch(number) for number in range(2)])
     meter = Meter(Watch(3.0, str), 8)
     with Waits() as waits:

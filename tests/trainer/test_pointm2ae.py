@@ -4,6 +4,7 @@ The published model is written here once more, plainly: a loop over shapes, 1x1 
 names, and their padding of masked shapes if asked for. With `MMPD_GOLDEN` naming a folder, its `point_m2ae.npz` is compared too.
 """
 
+import copy
 import dataclasses
 import json
 import os
@@ -510,3 +511,24 @@ def test_its_own_pre_training_compiles_in_bf16(generator, points, mask):
         loss = torch.compile(stage, backend="aot_eager", fullgraph=True)(batch_of(points), draw_of(mask))["loss"]
     loss.backward()
     assert loss.isfinite() and all(p.grad is not None and p.grad.isfinite().all() for p in stage.parameters())
+
+
+def test_compiled_its_batch_norms_count_what_they_count_otherwise(generator, points, mask):
+    """A compiled graph has the same number of slots for every batch: those that hold no group must not count."""
+    torch.compiler.reset()
+    sizes = {"counts": COUNTS, "sizes": SIZES, "depths": (1, 1, 1)}
+    plain = Distill(catalog.build("pointm2ae-tiny", **sizes), DistillOptions(drop_path=0.0, **RECONSTRUCT))
+    other = copy.deepcopy(plain)
+    compiled = torch.compile(other, backend="eager", fullgraph=True)
+    for step in range(2):
+        batch, draw = batch_of(points.roll(step, 0)), draw_of(mask)
+        losses = [stage(batch, draw)["loss"] for stage in (plain, compiled)]
+        torch.testing.assert_close(*losses, rtol=1e-5, atol=1e-6)
+        for loss in losses:
+            loss.backward()
+    for own, theirs in zip(plain.parameters(), other.parameters(), strict=True):  # those that a batch norm takes out again are near 0
+        torch.testing.assert_close(own.grad, theirs.grad, rtol=1e-3, atol=2e-4)
+    moving = dict(other.named_buffers())
+    assert any(name.endswith("running_var") for name in moving)
+    for name, own in plain.named_buffers():
+        torch.testing.assert_close(own, moving[name], rtol=1e-4, atol=1e-6)

@@ -870,6 +870,14 @@ def test_a_result_of_weights_that_are_gone_is_named_so(stage, cache, encoder, tm
     assert any("run: out of date" in note for note in tables.table(tables.collect([run])).notes)
 
 
+def test_a_result_of_other_settings_of_the_encoder_is_named_so():
+    found = dataclasses.replace(made("a", 1.0), weights="w", model=(("encoder.group_size", "16"),))
+    assert found.outdated("w", found.model) == found.outdated("w", ()) == ""
+    assert found.outdated("w", (("encoder.group_size", "8"),)).startswith("out of date, the settings of the run's encoder")
+    assert found.outdated("v", found.model).startswith("out of date, the run's weights")
+    assert dataclasses.replace(found, model=()).outdated("w", (("encoder.group_size", "8"),)) == "", "an earlier version recorded none"
+
+
 def test_a_table_warns_of_what_cannot_be_compared():
     table = tables.table([made("a", 1.0, settings=(("c", "1"),)), made("b", 1.0, settings=(("c", "2"),)), made("c", 1.0, shapes=8)])
     assert "Not comparable: svm, shapes test in a / b: c 1 / 2." in table.notes
@@ -982,6 +990,37 @@ def test_a_fine_tuning_that_was_killed_goes_on_to_the_same_result(name, settings
     state.write_bytes(state.read_bytes()[:-7])
     again, offered = measured()
     assert offered == [1, 2, 3] * 2 and again.json() == whole.json()
+
+
+def test_a_fine_tuning_that_goes_on_with_other_code_says_so_in_its_result(stage, cache, tmp_path, monkeypatch):
+    run, chosen = loaded(stage, tmp_path), catalog.options("classify", ["epochs=2", "seeds=1", "batch=16", "tune=linear"])
+    monkeypatch.setattr(unfinished, "EVERY", 0.0)
+
+    def measured(code, stop=False):
+        kept = unfinished.Training.keep
+
+        def keep(self, *args, **how):
+            kept(self, *args, **how)
+            if stop:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(unfinished, "software", lambda: (("code", code),))
+            patch.setattr(unfinished.Training, "keep", keep)
+            with catalog.resumable("classify", run, chosen, [cache]):
+                return [note for note in catalog.evaluate("classify", run, cache, chosen).scores.notes if "software" in note]
+
+    assert measured("a") == []
+    note = "other software made the first 1 epoch of a training: code a, now b"
+    for codes, notes in ((("a", "a"), []), (("a", "b"), [note])):
+        with pytest.raises(KeyboardInterrupt):
+            measured(codes[0], stop=True)
+        assert measured(codes[1]) == notes
+    with pytest.raises(KeyboardInterrupt):
+        measured("a", stop=True)
+    with pytest.raises(KeyboardInterrupt):
+        measured("b", stop=True)
+    assert measured("b") == [note], "a second stop does not lose it"
 
 
 def test_the_peer_protocol_and_short_tasks_keep_no_state(stage, cache, tmp_path):

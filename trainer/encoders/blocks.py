@@ -11,10 +11,11 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from cache_schema.errors import UserError
 from trainer import ops
-from trainer.distributed import share
+from trainer.distributed import batch_norm, share
 from trainer.encoders.pooled import linear_max
 from trainer.encoders.protocol import EncoderSettings, Level, Missing, Site
 
@@ -80,18 +81,36 @@ def cleared(tokens: Tensor, real: Tensor | None) -> Tensor:
     return tokens if real is None else tokens.masked_fill(~real.unsqueeze(-1), 0)
 
 
-def on_rows(module: Callable[[Tensor], Tensor], x: Tensor, rows: Tensor | None) -> Tensor:
+def on_rows(module: Callable[[Tensor, Tensor | None], Tensor], x: Tensor, rows: Tensor | None) -> Tensor:
     """What a module makes of the rows of x [B, N, ...] that count, rows [B, N] bool; zeros for the others. [B, N, D]
 
-    The module gets one shape with all rows that count, [1, n, ...], so that batch norms see each of them once and no other. A compiled
-    graph has fixed sizes: there the module gets all rows.
+    Its batch norms count each of these rows once, and no other. So the module gets one shape of them alone, [1, n, ...], and None. A
+    compiled graph has fixed sizes: there the module gets all rows, and which of them count, for `normalised`.
     """
-    if rows is None or torch.compiler.is_compiling():
-        return module(x)
+    if rows is None:
+        return module(x, None)
+    if torch.compiler.is_compiling():
+        return cleared(module(x, rows), rows)
     index = rows.flatten().nonzero().squeeze(1)
-    found = module(x.flatten(0, 1)[index].unsqueeze(0)).squeeze(0)  # [n, D]
+    found = module(x.flatten(0, 1)[index].unsqueeze(0), None).squeeze(0)  # [n, D]
     every: Tensor = found.new_zeros(rows.numel(), found.shape[1]).index_copy(0, index, found).unflatten(0, rows.shape)
     return every
+
+
+def normalised(norm: nn.Module, x: Tensor, counts: Tensor | None) -> Tensor:
+    """Batch norm of the rows x [n, C]. In training its statistics are those of the rows that count, [n] bool; None for all."""
+    if counts is None or not norm.training:
+        found: Tensor = norm(x)
+        return found
+    assert isinstance(norm, _BatchNorm)
+    return batch_norm(norm, x, counts)
+
+
+def in_turn(layers: nn.Sequential, x: Tensor, counts: Tensor | None) -> Tensor:
+    """Layers one after another on the rows x [n, C], of which those count in batch norms that are given, [n] bool; None for all."""
+    for layer in layers:
+        x = normalised(layer, x, counts) if isinstance(layer, _BatchNorm) else layer(x)
+    return x
 
 
 def grouped(points: Tensor, ordered: bool, *, groups: int, group_size: int, channels: int, missing: Missing = "repeat") -> Level:
@@ -301,14 +320,16 @@ class PatchEmbed(nn.Module):
         self.norm2 = nn.BatchNorm1d(mixed)
         self.out = nn.Linear(mixed, dim)
 
-    def forward(self, groups: Tensor) -> Tensor:
+    def forward(self, groups: Tensor, rows: Tensor | None = None) -> Tensor:
+        """rows: which groups count in batch norms, [B, G] bool; None for all."""
         b, g, k, _ = groups.shape
-        points = F.relu(self.norm1(self.lift(groups.flatten(0, 2))), inplace=True)  # [B * G * K, first]
+        counts = None if rows is None else rows.flatten().repeat_interleave(k, output_size=b * g * k)  # [B * G * K]
+        points = F.relu(normalised(self.norm1, self.lift(groups.flatten(0, 2)), counts), inplace=True)  # [B * G * K, first]
         points = points.unflatten(0, (b * g, k))
         whole = linear_max(points, self.widen.weight) + self.widen.bias  # [B * G, second]
         per_group = self.shared(whole) + self.local(self.widen.bias)  # [B * G, mixed]
         mixed = F.linear(points, self.local.weight @ self.widen.weight).add_(per_group.unsqueeze(1))
-        points = F.relu(self.norm2(mixed.flatten(0, 1)), inplace=True)  # [B * G * K, mixed]
+        points = F.relu(normalised(self.norm2, mixed.flatten(0, 1), counts), inplace=True)  # [B * G * K, mixed]
         pooled = linear_max(points.unflatten(0, (b * g, k)), self.out.weight) + self.out.bias  # [B * G, dim]
         tokens: Tensor = pooled.unflatten(0, (b, g))
         return tokens

@@ -36,6 +36,7 @@ from trainer.encoders.blocks import (
     cleared,
     grouped,
     grouped_around,
+    in_turn,
     initialise,
     keys,
     on_rows,
@@ -272,8 +273,8 @@ def slots(there: Tensor, bound: int | None) -> Shown:
     # A compiled graph has fixed sizes: reading the largest count would cause a graph break.
     length = min(bound, there.shape[1]) if bound and torch.compiler.is_compiling() else int(count.max())
     column = torch.arange(length, device=there.device)
-    # A stable sort keeps the groups' order. The remainder operation repeats groups, and not zeros, which a compiled graph would show to the
-    # batch norms of the patch embedding: see `blocks.on_rows`.
+    # A stable sort keeps the groups' order. The remainder operation repeats groups. In both kinds of graphs these do not count in batch
+    # norms: see `blocks.on_rows`.
     first = there.byte().argsort(dim=1, descending=True, stable=True)  # [B, G] groups, the visible ones first
     return Shown(group=first.gather(1, column % count), slot=torch.where(there, there.cumsum(1) - 1, -1), filled=column < count)
 
@@ -348,10 +349,11 @@ class Propagation(nn.Module):
         # The loss counts only hidden groups: visible groups could be copied.
         return chamfer(predicted, middle.groups, out if middle.real is None else out & middle.real, self.missing)
 
-    def _fused(self, both: Tensor) -> Tensor:
-        """The two kinds of tokens of the middle level [B, G, C], mixed, [B, G, D]."""
-        fused = self.fuse(both.flatten(0, 1))
-        mixed: Tensor = F.gelu(self.extract(fused) + fused).unflatten(0, both.shape[:2])
+    def _fused(self, both: Tensor, rows: Tensor | None) -> Tensor:
+        """The two kinds of tokens of the middle level [B, G, C], mixed, [B, G, D]. rows: which count in batch norms, [B, G] bool."""
+        counts = None if rows is None else rows.flatten()
+        fused = in_turn(self.fuse, both.flatten(0, 1), counts)
+        mixed: Tensor = F.gelu(in_turn(self.extract, fused, counts) + fused).unflatten(0, both.shape[:2])
         return mixed
 
 

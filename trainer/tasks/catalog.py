@@ -151,6 +151,8 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_
                     unknown,
                     header.origin,
                     header.unfinished,
+                    *header.notes,
+                    *unfinished.notes(),
                 ),
             )
         ),
@@ -162,6 +164,7 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_
         setup=setup(header),
         trial=setup(header, seeds=True),
         weights=loaded.weights,
+        model=loaded.settings,
         protocol="last epoch, peer protocol where named" if peers else "last epoch",
         settings=tuple(settings),
         scores=scores,
@@ -188,7 +191,8 @@ def resumable(name: str, loaded: Loaded, chosen: TaskOptions, caches: Sequence[C
     machine = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     computing = [of_task(learns, device).precision for learns in (True, False)]
     software = (version("mmpd"), torch.__version__, machine, computing)
-    return unfinished.keeping(loaded.run, name, (*software, setup(loaded.header, seeds=True), loaded.weights, _flat(to_json(chosen)), data))
+    model = (setup(loaded.header, seeds=True), loaded.weights, loaded.settings)
+    return unfinished.keeping(loaded.run, name, (*software, *model, _flat(to_json(chosen)), data))
 
 
 def _known(header: Header, scores: Scores) -> str:
@@ -257,13 +261,14 @@ def measure(loaded: Loaded, name: str, cache: Cache, assignments: Sequence[str] 
     scores = classify.measure(kept, cache, split)
     unknown = "" if kept.convention else "the run does not record the number, normalisation and colours of its training points"
     theirs = _made_elsewhere("classify", loaded.config.encoder.name)
-    notes = (*scores.notes, *theirs, *imported(loaded.header.facts.teachers), unknown, loaded.header.unfinished)
+    notes = (*scores.notes, *theirs, *imported(loaded.header.facts.teachers), unknown, loaded.header.unfinished, *loaded.header.notes)
     return Result(
         task="classify",
         run=loaded.run.resolve().name,
         setup=setup(loaded.header),
         trial=setup(loaded.header, seeds=True),
         weights=loaded.weights,
+        model=loaded.settings,
         protocol="last epoch",
         settings=(("classifier", json.dumps(name)), ("test_split", json.dumps(split))),
         scores=dataclasses.replace(scores, notes=tuple(filter(None, notes))),

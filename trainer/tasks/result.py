@@ -19,6 +19,7 @@ from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.spec import added, fingerprint, from_json, to_json
 from cache_schema.terminal import json_text, printable
+from trainer.saved import Settings
 from trainer.tasks.predictions import Predictions
 
 if TYPE_CHECKING:
@@ -197,11 +198,23 @@ class Result:
     """Fingerprint of the training with its seeds: runs with the same trial are the same experiment, not repetitions."""
     weights: str
     """Digest of the weights that were measured."""
+    model: tuple[tuple[str, str], ...] = added(())
+    """Settings of the run that change its features and that no weight tells (`trainer.saved.settings`); empty in results of earlier
+    versions."""
     protocol: Literal["last epoch", "last epoch, peer protocol where named"]
     """`last epoch`: nothing was chosen by looking at the test shapes."""
     settings: tuple[tuple[str, str], ...]
     """The task's options, value as JSON."""
     scores: Scores
+
+    def outdated(self, weights: str, settings: Settings) -> str:
+        """A note if a run with these weights and settings has other features than those that were measured; else empty. Settings that are
+        not known are not compared."""
+        if self.weights != weights:
+            return "out of date, the run's weights have changed since: evaluate again"
+        if self.model and settings and self.model != settings:
+            return "out of date, the settings of the run's encoder have changed since: evaluate again"
+        return ""
 
     @property
     def title(self) -> str:

@@ -57,10 +57,12 @@ def collect(runs: Sequence[Path]) -> Collected:
             results.without += (f"{run} {'has no results yet' if run.exists() else 'does not exist'}",)
             continue
         label = name if names.count(name) == 1 else str(run)
-        weights = saved.weights(run) if saved.path(run).exists() else None
-        for found in map(load, files):
-            old = () if weights in (None, found.weights) else ("out of date, the run's weights have changed since: evaluate again",)
-            scores = dataclasses.replace(found.scores, notes=(*found.scores.notes, *old))
+        there, loaded = saved.path(run).exists(), list(map(load, files))
+        weights = saved.weights(run) if there else ""
+        settings = saved.settings(run) if there and any(found.model for found in loaded) else ()
+        for found in loaded:
+            old = found.outdated(weights, settings) if there else ""
+            scores = dataclasses.replace(found.scores, notes=(*found.scores.notes, *([old] if old else [])))
             results.append(dataclasses.replace(found, run=label, scores=scores))
     if not results:
         raise UserError(f"{'; '.join(results.without)}. `mmpd-train eval TASK RUN CACHE` adds results")

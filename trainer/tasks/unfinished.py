@@ -5,7 +5,8 @@
 
 The state of a training lies beside the results of its run until the evaluation has ended: weights, optimiser, random generators and the
 number of finished epochs, in a safetensors file that is written whole or not at all. Its name has a fingerprint of everything that the
-training depends on, so a state is only taken by the very same evaluation.
+training depends on, so a state is only taken by the very same evaluation. Only our own code may be another: then the result says so, as
+that of a training that goes on by `--resume`.
 """
 
 import json
@@ -25,8 +26,10 @@ from torch import Tensor, nn
 
 from cache_schema.files import write_file
 from cache_schema.spec import fingerprint
+from cache_schema.terminal import counted
 from trainer import optim
 from trainer.checkpoint import assign, named
+from trainer.software import changed, software
 from trainer.tasks.result import FOLDER
 from trainer.terminal import say
 
@@ -48,6 +51,10 @@ class Training:
     """One training of an evaluation."""
 
     file: Path
+    of_all: list[str]
+    """Notes on all trainings of the evaluation."""
+    notes: list[str] = field(default_factory=list)
+    """Notes on this one: which epochs other software made."""
     saved: float = field(default_factory=time.monotonic)
     """When the state was written, or the training began, by the clock of `time.monotonic`."""
 
@@ -69,6 +76,11 @@ class Training:
         for name, generator in _generators(chance).items():
             generator.set_state(tensors[CHANCE + name])
         done: int = facts["epochs"]
+        other = changed(facts.get("made_by", ()), software(), f"the first {counted(done, 'epoch')} of a training")
+        self.notes += [*facts.get("notes", ()), *([other] if other else [])]
+        self.of_all += [note for note in self.notes if note not in self.of_all]
+        for note in self.notes:
+            say(f"Note: {note}")
         return done
 
     def keep(
@@ -91,7 +103,7 @@ class Training:
         if not last:
             tensors |= {OPTIMIZER + name: value for name, value in optim.state(learning, optimizer).items()}
         tensors |= {CHANCE + name: generator.get_state() for name, generator in _generators(chance).items()}
-        facts = {"epochs": epochs, "order": order.bit_generator.state}
+        facts = {"epochs": epochs, "order": order.bit_generator.state, "made_by": software(), "notes": self.notes}
         whole = {name: value.detach().cpu().clone() for name, value in tensors.items()}
         self.saved = time.monotonic()
         try:
@@ -120,6 +132,8 @@ class _Evaluation:
     """Beginning of the paths of its files."""
     begun: int = 0
     """Number of its trainings that have begun."""
+    notes: list[str] = field(default_factory=list)
+    """Notes on its trainings."""
 
 
 _NOW: ContextVar[_Evaluation | None] = ContextVar("_NOW", default=None)
@@ -141,6 +155,7 @@ def keeping(run: Path, task: str, identity: Any) -> Iterator[None]:
             if time.time() - file.stat().st_mtime > STALE:
                 file.unlink()
     stem = folder / f"{BEGINNING}{task}-{fingerprint(identity)[:16]}"
+    software()  # it is read once: before somebody changes the files of a process that runs for long
     token = _NOW.set(_Evaluation(stem=stem))
     try:
         yield
@@ -156,4 +171,10 @@ def training() -> Training | None:
     if now is None:
         return None
     now.begun += 1
-    return Training(file=now.stem.with_name(f"{now.stem.name}-{now.begun}.safetensors"))
+    return Training(file=now.stem.with_name(f"{now.stem.name}-{now.begun}.safetensors"), of_all=now.notes)
+
+
+def notes() -> tuple[str, ...]:
+    """Notes on the trainings of the evaluation that runs now, for the reader of its result."""
+    now = _NOW.get()
+    return tuple(now.notes) if now else ()
