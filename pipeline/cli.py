@@ -31,7 +31,8 @@ from rich.text import Text
 from cache_schema import products, spec, store, validate
 from cache_schema.class_lists import CLASS_LISTS
 from cache_schema.errors import UserError
-from cache_schema.lacking import is_imported, lacking_ids
+from cache_schema.lacking import lacking_ids, remedy
+from cache_schema.overlay import told_behind
 from cache_schema.products import markers
 from cache_schema.selection import UNASKED
 from cache_schema.terminal import LOG_FILE, QUIET, LogFile, counted, everywhere, json_text, printable, version_line
@@ -327,15 +328,6 @@ def append(
 def names_in(text: str) -> tuple[str, ...]:
     """Return the names in a text with commas between them."""
     return tuple(filter(None, (name.strip() for name in text.split(","))))
-
-
-def remedy(path: Path, record: spec.Record) -> str:
-    """Say which command finishes a product."""
-    if is_imported(record):
-        return f"It was imported: `mmpd-cache remove {path} {record.product}`, then bring it again for all shapes."
-    if products.of(record) is products.GUIDE:
-        return f"`mmpd-train guide {path} RUN --name {products.parts(record)['guide']}` makes the rest, with the run it is of."
-    return f"`mmpd-cache retry {path}` makes the rest, once what made it is there."
 
 
 @app.command()
@@ -1038,6 +1030,8 @@ def show_origin(cache: store.Cache) -> None:
         show("segments: " + ", ".join(f"{count} shapes" for count in told["segments"]))
     if "shared" in told:
         show(f"overlay of {told['shared']}; of its own it has: {', '.join(told['own']) or 'nothing yet'}")
+    if "behind" in told:
+        show(told_behind(cache))
     if "sources" in told:
         show("sources: " + "; ".join(told["sources"]))
     if "relabelled" in told:

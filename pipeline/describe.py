@@ -10,6 +10,7 @@ import numpy as np
 from cache_schema import products, spec
 from cache_schema.layout import texts
 from cache_schema.local import REMOVED
+from cache_schema.overlay import behind
 from cache_schema.selection import held
 from cache_schema.store import Cache
 from cache_schema.terminal import counted
@@ -38,7 +39,8 @@ def origin(cache: Cache) -> dict[str, Any]:
     Returns:
         `format`; `licences`, a count by name, with `NO_LICENCE` for unknown; where there are any, `segments`, `sources` of several
         segments, and `relabelled`, the columns that are no longer as the sources say; for an overlay `shared`, the path of the shared
-        cache, and `own`, the names of the products that do not lie there.
+        cache, `own`, the names of the products that do not lie there, and `behind`, the number of shapes that the shared cache has and
+        these products lack, if there are any.
     """
     m = cache.manifest
     licences: Counter[str] = Counter(dict.fromkeys(m.licences, 0))
@@ -57,6 +59,7 @@ def origin(cache: Cache) -> dict[str, Any]:
         told["relabelled"] = changed
     if cache.below is not None:
         told |= {"shared": str(cache.home), "own": [name for name in cache.records() if cache.owns(name)]}
+        told |= {"behind": more} if (more := behind(cache)) else {}
     return told
 
 
