@@ -1114,7 +1114,9 @@ def receive(path: str | os.PathLike[str], manifest: Manifest) -> Cache:
     for name in GROUPS:
         cache._put_node(name, node_json())
     index = cache._read_record(products.INDEX.name)
-    if index is not None and index.complete:  # an earlier call was stopped right before the root; `adopt` writes it with the index
+    if index is not None and index.fingerprint != index_record(manifest).fingerprint:  # the other copy has changed since that call
+        shutil.rmtree(cache.folder(f"products/{index.product}"))
+    elif index is not None and index.complete:  # an earlier call was stopped right before the root; `adopt` writes it with the index
         begun = dataclasses.replace(index, complete=False, content="")
         cache._put(f"products/{index.product}/zarr.json", node_json(markers(manifest, index), sealed(begun)))
     return cache

@@ -31,6 +31,7 @@ from rich.text import Text
 from cache_schema import products, spec, store, validate
 from cache_schema.class_lists import CLASS_LISTS
 from cache_schema.errors import UserError
+from cache_schema.files import is_held
 from cache_schema.lacking import lacking_ids, remedy
 from cache_schema.overlay import told_behind
 from cache_schema.products import markers
@@ -1032,6 +1033,9 @@ def show_origin(cache: store.Cache) -> None:
         show(f"overlay of {told['shared']}; of its own it has: {', '.join(told['own']) or 'nothing yet'}")
     if "behind" in told:
         show(told_behind(cache))
+    if "ahead" in told:
+        at_work = "a command is at work on them" if is_held(cache.path) else "a pull or an append was stopped; run it again"
+        show(f"files of {counted(told['ahead'], 'shard')} of new shapes are there, which are not part of the cache yet: {at_work}")
     if "sources" in told:
         show("sources: " + "; ".join(told["sources"]))
     if "relabelled" in told:
