@@ -265,7 +265,7 @@ def faults(said: Overlay, below: Below, own: Mapping[str, Record], path: Path) -
         path: the overlay.
     """
     shared, known = below.cache.path, {made.product: made for made in said.made_from}
-    there, damaged = below.read_records()
+    there, damaged = below.cache.read_records()
     found = []
     for name, record in own.items():
         folder = path / "products" / name

@@ -680,8 +680,9 @@ class Cache:
         with still_held(self.path, self.token):
             self._refuse_changed()
             marker = markers(self.manifest, record)
-            # Readers that opened the cache before it grew go on with what they know, unless this shard is among it.
-            before = tuple((rows, content) for rows, content in record.before if rows <= shard * self.manifest.shard)
+            # Readers that opened the cache before it grew go on with what they know, unless this shard is among it, or an earlier one was.
+            there = self._read_record(record.product) or record
+            before = tuple(one for one in record.before if one in there.before and one[0] <= shard * self.manifest.shard)
             if record.complete or before != record.before:
                 begun = dataclasses.replace(record, complete=False, content="", before=before)
                 self._put(f"products/{record.product}/zarr.json", node_json(marker, sealed(begun)))

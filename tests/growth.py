@@ -48,9 +48,9 @@ def grow(path: Path, more: int = 5, leave: tuple[str, ...] = ()) -> Cache:
 def again(cache, product):
     """Make a product of a cache again with other values, as after `retry`."""
     record = cache.record(product)
-    begun = dataclasses.replace(record, complete=False, content="")
     for shard in range(products.markers(cache.manifest, record).shape[0]):
         cache.reopen(record, shard)
+        begun = cache.records()[product]
         values = {node.path: cache.shard_rows(node, shard).copy() for node in cache.arrays(record)}
         for value in values.values():
             value[-1] = 0
