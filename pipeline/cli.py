@@ -357,6 +357,8 @@ def retry(
     same as if no shape had failed. `mmpd-cache build` tries only those failed shapes again whose own file has changed, and only names the
     others whose file has changed. This command tries all of them, for example after a texture was missing or the time was too short.
 
+    In an overlay whose shared cache has grown, it makes the overlay's products for the new shapes.
+
     \b
     mmpd-cache retry out.zarr
     mmpd-cache retry out.zarr --source /moved/meshes --set limits.seconds=600
@@ -1173,7 +1175,8 @@ def pull(
 ) -> None:
     """Fetch a cache, or a part of it. Every file is checked against its completion marker before it is kept.
 
-    Only files that differ here move. After a stop, run the same command again: it goes on. Index and status always come along.
+    Only files that differ here move. After a stop, run the same command again: it goes on. Index and status always come along. If the cache
+    there has grown or changed since, what is finished here changes with it as a whole, once everything has come.
 
     With --where, the index is fetched, and of each product the shards that hold a shape that fits. A shard is one file, so it moves as a
     whole, also for one shape. Shards lie in .CACHE.pulling beside the cache until their shapes are copied into it.

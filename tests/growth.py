@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from cache_schema import products, spec, store, synthetic
 from cache_schema.files import exclusive, write_together
@@ -12,11 +13,11 @@ from cache_schema.store import Cache
 from pipeline import append
 
 
-def grow(path: Path, more: int = 5, leave: tuple[str, ...] = ()) -> Cache:
-    """Append shapes of random numbers. The products in `leave` are unfinished then."""
+def grow(path: Path, more: int = 5, leave: tuple[str, ...] = (), **settings: Any) -> Cache:
+    """Append shapes of random numbers. The products in `leave` are unfinished then. `settings`: those of `synthetic.write` that made it."""
     cache = store.open_cache(path)
     old, beside = cache.manifest, path.with_name(f"{path.name}.part")
-    part = synthetic.write(beside, shapes=more, shard=old.shard, seed=old.shapes)
+    part = synthetic.write(beside, shapes=more, shard=old.shard, seed=old.shapes, **settings)
     ids = [f"new{old.shapes}/{i}" for i in range(more)]
     manifest = dataclasses.replace(
         old,
