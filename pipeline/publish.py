@@ -587,8 +587,9 @@ class Pull:
             if cache.below is not None:
                 raise UserError(f"{path} is an overlay, and a pull makes a plain cache; give another path")
             followed = self._changed(cache, chosen)
-            self._check_space(path, (*chosen, *followed))
-            self.terminal.begin({record.product: self._shards(record) for record in (*chosen, *followed)})
+            every = {record.product: record for record in (*chosen, *followed)}
+            self._check_space(path, [*every.values()])
+            self.terminal.begin({name: self._shards(record) for name, record in every.items()})
             if followed:
                 self._follow(cache, followed)
                 cache, done = store.open_cache(path), {record.product for record in followed}
