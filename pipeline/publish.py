@@ -713,8 +713,8 @@ class Pull:
                 lambda _, name=name: self.terminal.advance(name, 1),  # type: ignore[misc]
             )
         for update in updates:
-            changed = {shard: update.sums[shard] for shard in held[update.record.product]}
-            if after.content(update.record, changed, update.statistics) != update.record.content:
+            together = {shard: update.sums[shard] for shard in held[update.record.product]}
+            if after.content(update.record, together, update.statistics) != update.record.content:
                 raise UserError(
                     f"{cache.path}: {update.record.product} does not match the digest in its record, so its files do not belong together; "
                     "run the same command again"
