@@ -3,6 +3,9 @@
 An overlay is a folder with products of its own, which names the shared cache that all other products lie in. `cache_schema.store` reads
 both as one `Cache`. Nothing is ever written into the shared cache.
 
+A shared cache that grows keeps the shapes that it had. Its overlay is then used with these, until the overlay's own products are made
+for the new shapes, too: `opened` gives the shared cache as it was, and `Below.brought` as it is.
+
     below = opened(Path("mine.zarr"), described, open_cache)
     below.holds("points/xyz/c/0/0/0/0")                # whether the shared cache has this file
     faults(described, below, {"guide/mine"})           # why products of the overlay do not fit the shared cache any more
@@ -12,6 +15,7 @@ import dataclasses
 import hashlib
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +48,15 @@ class Shared(Protocol):
 
     def lost(self) -> dict[str, str]:
         """Find products that have completion markers but no record."""
+
+    def proven(self, product: str) -> Record:
+        """Read the record of a complete product, and compare its completion markers with the digest in the record."""
+
+    def content(self, record: Record) -> str:
+        """Compute the digest of a product from its completion markers."""
+
+    def at(self, manifest: Manifest) -> "Shared":
+        """Return the cache as it was when it had another manifest, with fewer shapes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,12 +108,21 @@ def rows_digest(manifest: Manifest) -> str:
     return hashlib.sha256(spec.canonical(said)).hexdigest()
 
 
-def rows_of(path: Path) -> str:
-    """Return `rows_digest` of the plain cache at a path; empty if there is none that can be read."""
+def then(now: Manifest, said: Overlay) -> Manifest | None:
+    """Return the manifest of a shared cache when it had the shapes that its overlay knows; None if these are not its first shapes.
+
+    Names of classes, splits and licences are those of now, because a cache that grows or is relabelled only gets more of them.
+    """
+    return next((manifest for manifest in (now, *spec.earlier(now)) if rows_digest(manifest) == said.rows), None)
+
+
+def fits(path: Path, said: Overlay) -> bool:
+    """Whether a plain cache that can be read is at a path, and has the shapes that an overlay knows, and perhaps more."""
     try:
-        return rows_digest(records.opened(Manifest, records.attributes_of(path / "zarr.json"), path / "zarr.json"))
+        now = records.opened(Manifest, records.attributes_of(path / "zarr.json"), path / "zarr.json")
     except (UserError, OSError, KeyError, ValueError):
-        return ""
+        return False
+    return then(now, said) is not None
 
 
 def is_overlay(attributes: Mapping[str, Any]) -> bool:
@@ -140,6 +162,37 @@ class Below:
     cache: Shared
     products: frozenset[str]
     """Names of the products that were begun in the shared cache when the overlay was opened, finished or not."""
+    now: Manifest
+    """The manifest of the shared cache when the overlay was opened. If the overlay lacks its last shapes, `cache` has an earlier one."""
+    later: frozenset[str] = frozenset()
+    """Names of products that the shared cache has only since it had more shapes than `cache`. They are not seen."""
+    index: Record | None = None
+    """The record of the index for the shapes of `cache`, if the one on disk does not tell: shapes were relabelled after the growth."""
+    since: int = 0
+    """Number of rows for which the overlay's own products are made, if `brought` shows more; else 0."""
+
+    @property
+    def behind(self) -> bool:
+        """Whether the shared cache has more shapes by now than are seen."""
+        return self.now.shapes != self.cache.manifest.shapes
+
+    def brought(self, own: bool) -> "Below":
+        """Return the shared cache with all shapes that it has. The overlay's own products count as unfinished then.
+
+        Args:
+            own: whether the overlay has products about shapes.
+        """
+        if not self.behind:
+            return self
+        return Below(self.cache.at(self.now), self.products, self.now, since=self.cache.manifest.shapes if own else 0)
+
+    def read_records(self) -> tuple[dict[str, Record], dict[str, str]]:
+        """Read the records of the shared cache that are seen. Also returns what is wrong with records that cannot be read."""
+        there, damaged = self.cache.read_records()
+        seen = {name: record for name, record in there.items() if name not in self.later}
+        if self.index is not None and self.index.product in seen:
+            seen[self.index.product] = self.index
+        return seen, damaged
 
     def holds(self, key: str) -> bool:
         """Whether a file belongs to a product of the shared cache, by its place, such as `products/points/zarr.json`."""
@@ -150,6 +203,10 @@ class Below:
         if node.startswith("products/"):
             return node.removeprefix("products/") in self.products
         return products.owner(node.removeprefix("stats/"), self.cache.manifest.format_version) in self.products
+
+    def catching_up(self, path: Path) -> str:
+        """Say which command gives the products of the overlay at a path the shapes that they lack."""
+        return f"`mmpd-cache retry {shlex.quote(str(path))}`, or the command that made what lies there, takes in the new shapes"
 
     def refusal(self, product: str) -> UserError:
         """Return the error of who would write to a product of the shared cache."""
@@ -175,7 +232,7 @@ class Below:
         Raises:
             UserError: a product that it is made from is not finished in the shared cache.
         """
-        version, (there, _) = self.cache.manifest.format_version, self.cache.read_records()
+        version, (there, _) = self.cache.manifest.format_version, self.read_records()
         wanted = {products.STATUS.name} if products.of(record).origin in ("files", "cache", "guide") else set()
         names = sorted(({*products.needs(record, version)} | wanted) & self.products)
         for name in names:
@@ -186,7 +243,11 @@ class Below:
         return MadeFrom(product=record.product, inputs=tuple((name, there[name].content) for name in names))
 
     def record(self, product: str) -> Record | None:
-        """Read the record of a product of the shared cache; None if it is not there any more. Raises a `UserError` if it is damaged."""
+        """Read the record of a product of the shared cache; None if it is not seen. Raises a `UserError` if it is damaged."""
+        if product in self.later:
+            return None
+        if self.index is not None and product == self.index.product:
+            return self.index
         return records.Records(self.cache.path, self.cache.manifest).one(product)
 
     def begun_since(self, product: str) -> bool:
@@ -233,7 +294,7 @@ def _fault(product: str, content: str, there: Mapping[str, Record], damaged: Map
 
 
 def opened(path: Path, said: Overlay, open_cache: Callable[[Path], Shared]) -> Below:
-    """Open the shared cache of an overlay.
+    """Open the shared cache of an overlay, with the shapes that the overlay knows.
 
     Args:
         path: the overlay.
@@ -248,9 +309,9 @@ def opened(path: Path, said: Overlay, open_cache: Callable[[Path], Shared]) -> B
         cache = _open_place(place, problems, open_cache)
         if cache is None:
             continue
-        if rows_digest(cache.manifest) == said.rows:
-            there, damaged = cache.read_records()
-            return Below(cache, frozenset({*there, *damaged, *cache.lost()}))
+        found = over(said, cache)
+        if found is not None:
+            return found
         problems.append(other_rows(said, cache))
     if not problems:
         looked = " and ".join(map(str, said.places(path)))
@@ -278,15 +339,36 @@ def _open_place(place: Path, problems: list[str], open_cache: Callable[[Path], S
     return None
 
 
+def over(said: Overlay, cache: Shared) -> Below | None:
+    """Return a plain cache as an overlay sees it; None if it holds other shapes than the overlay was made on.
+
+    Raises:
+        UserError: the index of the cache is damaged.
+    """
+    manifest = then(cache.manifest, said)
+    if manifest is None:
+        return None
+    there, damaged = cache.read_records()
+    names = frozenset({*there, *damaged, *cache.lost()})
+    if manifest == cache.manifest:
+        return Below(cache, names, cache.manifest)
+    rows, index = manifest.shapes, products.INDEX.name
+    later = {name for name, record in there.items() if not products.of(record).labelled and rows not in dict(record.before)}
+    shown = _index_of(cache, manifest) if index in later else None
+    return Below(cache.at(manifest), names, cache.manifest, frozenset(later - {index}), shown)
+
+
+def _index_of(cache: Shared, manifest: Manifest) -> Record:
+    """Return the record of the index of a cache for the shapes that it had with an earlier manifest."""
+    record = dataclasses.replace(cache.proven(products.INDEX.name), spec=manifest.source, complete=False, content="", before=())
+    return dataclasses.replace(record, complete=True, content=cache.at(manifest).content(record))
+
+
 def other_rows(said: Overlay, cache: Shared) -> str:
     """Say how the rows of a shared cache differ from those that its overlay was made on."""
     now = cache.manifest
-    if now.segments and now.shapes > said.shapes:
-        return (
-            f"{cache.path} has grown from {said.shapes} to {now.shapes} rows, and the overlay's products have nothing for the new ones. "
-            "Make them again in another overlay (--overlay ANOTHER.zarr)"
-        )
     return (
         f"{cache.path} holds other shapes than the overlay was made on ({now.shapes} rows in shards of {now.shard}; then it were "
-        f"{said.shapes}). Put the cache of then back, or make the products again in another overlay (--overlay ANOTHER.zarr)"
+        f"{said.shapes}), or the same in another order. Put the cache of then back, or make the products again in another overlay "
+        "(--overlay ANOTHER.zarr)"
     )

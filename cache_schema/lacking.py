@@ -7,7 +7,9 @@ for name, ids in lacking_ids(cache).items(): ...           # {"captions/cap3d": 
 """
 
 import dataclasses
+import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -24,6 +26,16 @@ def is_imported(record: Record) -> bool:
 def may_lack(record: Record) -> bool:
     """Whether shapes may lack something in a product: it was brought from a file, or holds captions of a server or of what is stated."""
     return is_imported(record) or (isinstance(record.spec, CaptionSpec) and record.spec.may_lack)
+
+
+def remedy(path: Path, record: Record) -> str:
+    """Say which command makes the rest of a product that lacks new shapes."""
+    place = shlex.quote(str(path))
+    if is_imported(record):
+        return f"It was imported: `mmpd-cache remove {place} {record.product}`, then bring it again for all shapes."
+    if products.of(record) is products.GUIDE:
+        return f"`mmpd-train guide {place} RUN --name {products.parts(record)['guide']}` makes the rest, with the run it is of."
+    return f"`mmpd-cache retry {place}` makes the rest, once what made it is there."
 
 
 def lacking(cache: Cache, record: Record) -> Iterator[tuple[int, list[int]]]:

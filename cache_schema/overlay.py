@@ -12,12 +12,16 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from cache_schema import below, store
+from cache_schema import below, lacking, products, store
 from cache_schema.below import Overlay
 from cache_schema.errors import UserError
-from cache_schema.files import exclusive, is_held, journal_file, made_in, write_file
-from cache_schema.records import Records, attributes_of
+from cache_schema.files import exclusive, is_held, journal_file, made_in, write_file, write_together
+from cache_schema.lacking import is_imported
+from cache_schema.layout import node_json
+from cache_schema.products import markers
+from cache_schema.records import Records, attributes_of, sealed
 from cache_schema.store import Cache
+from cache_schema.terminal import counted
 
 
 @contextlib.contextmanager
@@ -66,6 +70,64 @@ def lay(shared: Path, mine: Path) -> bool:
     with made_in(mine.parent, mine):
         write_file(mine / "zarr.json", store.root_json(cache.manifest, {}, _description(cache, shared, mine)), within=mine)
     return True
+
+
+def catch_up(path: Path) -> tuple[str, ...]:
+    """Let an overlay have all shapes of its shared cache, if that has grown. Call it under `exclusive`.
+
+    The overlay's own products about shapes are unfinished from then on. Their files stay, and what made a product makes the rest of it.
+    Readers that opened the overlay before go on with what they know. After a kill, the overlay is as before, or all of this is done.
+
+    Returns:
+        Names of the products that lack the new shapes now. Empty if there was nothing to do, or for a plain cache.
+
+    Raises:
+        UserError: a product was imported, so that nothing here can make the rest; or one that another was made from lacks the new shapes in
+            the shared cache. Nothing was changed.
+    """
+    cache = store.open_ahead(path)
+    if cache.below is None or not cache.below.since:
+        return ()
+    own, damaged = cache.on_disk().all()
+    for problem in damaged.values():
+        raise UserError(problem)
+    of_shapes = {name: record for name, record in own.items() if not products.of(record).labelled}
+    if brought := [name for name, record in of_shapes.items() if is_imported(record)]:
+        raise UserError(
+            f"{cache.home} has grown, and {', '.join(brought)} of {path} was imported, so nothing here can make it for the new shapes: "
+            f"{lacking.remedy(path, of_shapes[brought[0]])} Or go on with the shapes of before, or with another overlay"
+        )
+    said = below.described(path)
+    known = {made.product: made for made in said.made_from if made.product in own}
+    known |= {name: cache.below.made_from(record) for name, record in of_shapes.items()}
+    said = dataclasses.replace(
+        said, shapes=cache.manifest.shapes, rows=below.rows_digest(cache.manifest), made_from=tuple(known[name] for name in sorted(known))
+    )
+    files: list[tuple[str, bytes]] = []
+    for name, record in of_shapes.items():
+        files.append((f"products/{name}/zarr.json", node_json(markers(cache.manifest, record), sealed(record))))
+        files += [(f"{node.path}/zarr.json", node_json(node, {"product": name})) for node in cache.arrays(record)]
+    write_together(cache.path, [*files, ("zarr.json", store.root_json(cache.manifest, own, said))])
+    return tuple(of_shapes)
+
+
+def behind(cache: Cache) -> int:
+    """Number of shapes that the shared cache of an overlay has got since, and that the overlay's own products lack; 0 for other caches."""
+    return 0 if cache.below is None else cache.below.now.count - cache.manifest.count
+
+
+def told_behind(cache: Cache) -> str:
+    """Say which new shapes of its shared cache an overlay lacks, and what to do; empty if none."""
+    more = behind(cache)
+    if not more:
+        return ""
+    own = [record for name, record in cache.records().items() if cache.owns(name) and not products.of(record).labelled]
+    lacks, have = ("lacks", "it has") if len(own) == 1 else ("lack", "they have")
+    how = dict.fromkeys(lacking.remedy(cache.path, record) for record in own)
+    return (
+        f"{cache.home} has grown by {counted(more, 'shape')}, which {', '.join(record.product for record in own)} of {cache.path} {lacks}. "
+        f"Until {have} them, the overlay is used with the {cache.manifest.count} shapes of before. {' '.join(how)}"
+    )
 
 
 def refuse_unwritable(path: Path, also: str = "") -> None:
@@ -137,19 +199,20 @@ def _place_again(cache: Cache, shared: Path, mine: Path) -> None:
     there = below.described(mine)
     for place in there.places(mine):
         if os.path.isfile(place / "zarr.json"):
-            if place.resolve() != cache.path and below.rows_of(place) == there.rows:
+            if place.resolve() != cache.path and below.fits(place, there):
                 raise UserError(f"{mine} is an overlay of {place}, not of {shared}; give another path for the overlay")
             if place.resolve() == cache.path:
                 return  # `open_cache` says what does not fit
     with exclusive(mine):
-        now = below.Below(cache, frozenset({*cache.read_records()[0]}))
-        own = Records(mine, cache.manifest, index=False).all()[0]
-        wrong = [below.other_rows(there, cache)] if below.rows_digest(cache.manifest) != there.rows else []
-        if wrong := wrong or below.faults(there, now, own, mine):
+        now = below.over(there, cache)
+        if now is None:
+            raise UserError(f"{mine} does not fit {shared}: {below.other_rows(there, cache)}")
+        own = Records(mine, now.cache.manifest, index=False).all()[0]
+        if wrong := below.faults(there, now, own, mine):
             raise UserError(f"{mine} does not fit {shared}: {'; '.join(wrong)}")
         moved = _description(cache, shared, mine)
         said = dataclasses.replace(there, shared=moved.shared, absolute=moved.absolute)
-        write_file(mine / "zarr.json", store.root_json(cache.manifest, own, said), within=mine)
+        write_file(mine / "zarr.json", store.root_json(now.cache.manifest, own, said), within=mine)
 
 
 def _remove_empty(mine: Path) -> None:

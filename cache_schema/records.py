@@ -89,16 +89,31 @@ def as_of(record: Record, manifest: Manifest) -> Record:
     return dataclasses.replace(record, spec=described, complete=True, content=content, before=older)
 
 
+def outgrown(record: Record, rows: int) -> Record:
+    """Return the record of a product about shapes when the cache has more of them: unfinished, with what the product was before.
+
+    Args:
+        record: the product as it was before.
+        rows: number of rows of the cache before.
+    """
+    if rows in dict(record.before):  # it is that of a larger cache already
+        return record
+    before = (*record.before, (rows, record.content)) if record.complete else record.before
+    return dataclasses.replace(record, complete=False, content="", before=before)
+
+
 class Records:
     """Reads the records of a cache. Every call reads the disk again."""
 
-    def __init__(self, path: Path, manifest: Manifest, *, index: bool = True) -> None:
+    def __init__(self, path: Path, manifest: Manifest, *, index: bool = True, since: int = 0) -> None:
         """
         Args:
             path: the folder.
             manifest: the manifest of the cache.
             index: whether the folder must have the index, which is that of a cache, but not that of an overlay.
+            since: number of rows for which the products in the folder are made, if these are fewer than in the manifest; else 0.
         """
+        self.since = since
         self.path = path
         self.index = index
         self.root = path / "products"
@@ -145,9 +160,9 @@ class Records:
             products.check(record, self.version)
         except UserError as error:
             raise UserError(f"{node}: {error}") from None
-        return record
+        return outgrown(record, self.since) if self.since and not products.of(record).labelled else record
 
-    def outgrown(self, product: str) -> bool:
+    def has_outgrown(self, product: str) -> bool:
         """Whether the record on disk is that of a cache which has grown since the manifest was read.
 
         Raises:

@@ -559,6 +559,22 @@ class Manifest:
         return range(start, start + dict(self.partial).get(shard, min(self.shard, self.shapes - start)))
 
 
+def earlier(manifest: Manifest) -> list[Manifest]:
+    """Return the manifests that a cache had before each time it grew, the last first, with the names of classes, splits and licences of
+    now. Empty for a cache that has not grown, or that does not say which source each segment is of."""
+    if len(manifest.source.also) + 1 != len(manifest.segments):
+        return []
+    return [
+        dataclasses.replace(
+            manifest,
+            shapes=manifest.spans[count - 1].stop,
+            segments=manifest.segments[:count] if count > 1 else (),
+            source=dataclasses.replace(manifest.source, also=manifest.source.also[: count - 1]),
+        )
+        for count in range(len(manifest.segments) - 1, 0, -1)
+    ]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """Tells what a product is and what made it. It is stored in the attributes of the array `products/<product>`, which holds the

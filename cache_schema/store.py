@@ -110,6 +110,10 @@ class Cache:
         """
         return open_cache(self.path)
 
+    def at(self, manifest: Manifest) -> "Cache":
+        """Return the cache as it was when it had another manifest, with fewer shapes; see `spec.earlier`."""
+        return Cache(self.path, manifest, self.token)
+
     @property
     def home(self) -> Path:
         """The folder of the index: that of the shared cache, for an overlay. Caches with one home have the same shapes in their rows."""
@@ -129,8 +133,10 @@ class Cache:
         return self.path if self.owns(product) else self.home
 
     def _outgrown(self, record: Record) -> bool:
-        """Whether the cache that a product lies in has grown since it was opened."""
-        return Records(self._holder(record.product), self.manifest).outgrown(record.product)
+        """Whether the cache that a product lies in has more shapes than are seen."""
+        if self.below is not None and self.below.behind and not self.owns(record.product):
+            return True
+        return Records(self._holder(record.product), self.manifest).has_outgrown(record.product)
 
     def folder(self, path: str) -> Path:
         """Return the folder of an array or a product, such as `points/xyz` or `products/points`."""
@@ -154,14 +160,16 @@ class Cache:
         found, damaged = self.on_disk().all()
         if self.below is None:
             return found, damaged
-        theirs, theirs_damaged = self.below.cache.read_records()
+        theirs, theirs_damaged = self.below.read_records()
         there = found | {name: record for name, record in theirs.items() if not self.owns(name)}
         in_order = {name: there[name] for name in sorted(there, key=records.place_of)}
         return in_order, {name: problem for name, problem in theirs_damaged.items() if not self.owns(name)} | damaged
 
     def on_disk(self) -> Records:
         """Return what reads the records in the folder of this cache, without those of the shared cache."""
-        return Records(self.path, self.manifest, index=self.below is None)
+        if self.below is None:
+            return Records(self.path, self.manifest)
+        return Records(self.path, self.manifest, index=False, since=self.below.since)
 
     def lost(self) -> dict[str, str]:
         """Find products that have completion markers but no record. Returns a message for each."""
@@ -194,6 +202,11 @@ class Cache:
             UserError: the cache has no such product, or it is still being made.
         """
         records = self.records()
+        if self.below is not None and product in self.below.later:
+            raise UserError(
+                f"{self.path}: {product} was made in the shared cache {self.home} after that had grown, and what this overlay has is about "
+                f"the {self.manifest.count} shapes of before. {self.below.catching_up(self.path)}"
+            )
         if product not in records:
             raise UserError(f"{self.path} has no product {product!r}{spec.did_you_mean(product, records)}")
         if not records[product].complete:
@@ -667,8 +680,9 @@ class Cache:
         with still_held(self.path, self.token):
             self._refuse_changed()
             marker = markers(self.manifest, record)
-            # Readers that opened the cache before it grew go on with what they know, unless this shard is among it.
-            before = tuple((rows, content) for rows, content in record.before if rows <= shard * self.manifest.shard)
+            # Readers that opened the cache before it grew go on with what they know, unless this shard is among it, or an earlier one was.
+            there = self._read_record(record.product) or record
+            before = tuple(one for one in record.before if one in there.before and one[0] <= shard * self.manifest.shard)
             if record.complete or before != record.before:
                 begun = dataclasses.replace(record, complete=False, content="", before=before)
                 self._put(f"products/{record.product}/zarr.json", node_json(marker, sealed(begun)))
@@ -757,7 +771,11 @@ class Cache:
             UserError: it has.
         """
         root = self.path / "zarr.json"
-        if self.below is not None or not root.is_file():
+        if self.below is not None:
+            if below.described(self.path).rows != below.rows_digest(self.manifest) and has_shapes(self.on_disk()):
+                raise UserError(f"{self.path} got the new shapes of its shared cache since it was opened; run the command again")
+            return
+        if not root.is_file():
             return
         try:
             there = records.opened(Manifest, attributes_of(root), root)
@@ -809,10 +827,12 @@ class Cache:
         """Note in the root of an overlay what a product that begins is made from."""
         said, own = below.described(self.path), self.on_disk().all()[0]
         made = shared.made_from(record)
+        # An overlay without products about shapes goes along with a shared cache that grows.
+        fitting = dataclasses.replace(said, shapes=self.manifest.shapes, rows=below.rows_digest(self.manifest))
         if record.product in own:
             self._check_inputs(shared, record)
-        elif made not in said.made_from:
-            self._put("zarr.json", root_json(self.manifest, own, said.with_made_from(made, own)))
+        elif made not in said.made_from or fitting != said:
+            self._put("zarr.json", root_json(self.manifest, own, fitting.with_made_from(made, own)))
 
     def _check_inputs(self, shared: Below, record: Record) -> None:
         """Refuse to go on with a product of an overlay if what it is made from has changed in the shared cache."""
@@ -929,7 +949,22 @@ def open_cache(path: str | os.PathLike[str], token: str = "") -> Cache:
     Raises:
         UserError: nothing is there, or it is not a cache, unfinished, damaged, or of a newer format.
     """
-    path = Path(path)
+    return _open(Path(path), token)
+
+
+def open_ahead(path: str | os.PathLike[str]) -> Cache:
+    """Open a cache to plan what is made in it next. It is that of `open_cache`, but for an overlay whose shared cache has grown.
+
+    Such an overlay is seen with all shapes of its shared cache, and its own products that lack the new ones as unfinished. Nothing can be
+    written until `overlay.catch_up` has made it so on disk.
+
+    Raises:
+        UserError: see `open_cache`.
+    """
+    return _open(Path(path), "", ahead=True)
+
+
+def _open(path: Path, token: str, ahead: bool = False) -> Cache:
     node = path / "zarr.json"
     if not node.is_file():
         if elsewhere := _elsewhere(path):
@@ -939,7 +974,7 @@ def open_cache(path: str | os.PathLike[str], token: str = "") -> Cache:
     attributes = attributes_of(node)
     body = attributes.get(KEY)
     if below.is_overlay(attributes):
-        return _open_overlay(path, token)
+        return _open_overlay(path, token, ahead)
     if not isinstance(body, dict):
         raise UserError(f"{path} is a Zarr group but no cache of this project (no {KEY!r} in its attributes)")
     if body.get("format_version") not in range(1, spec.FORMAT_VERSION + 1):
@@ -957,19 +992,29 @@ def open_cache(path: str | os.PathLike[str], token: str = "") -> Cache:
     return cache
 
 
-def _open_overlay(path: Path, token: str) -> Cache:
-    """Open an overlay and the shared cache below it.
+def _open_overlay(path: Path, token: str, ahead: bool) -> Cache:
+    """Open an overlay and the shared cache below it. If that has grown and the overlay has products about shapes, the new shapes are seen
+    only if `ahead` is set.
 
     Raises:
         UserError: the shared cache is not there or holds other shapes, or products of the overlay do not fit it any more.
     """
     said = below.described(path)
     shared = below.opened(path, said, open_cache)
-    cache = Cache(path.resolve(), shared.cache.manifest, token, shared)
-    wrong = below.faults(said, shared, cache.on_disk().all()[0], path)
+    own = Records(path.resolve(), shared.cache.manifest, index=False)
+    wrong = below.faults(said, shared, own.all()[0], path)
     if wrong:
         raise UserError(f"{path} does not fit its shared cache any more: {'; '.join(wrong)}")
-    return cache
+    of_shapes = has_shapes(own)
+    if ahead or not of_shapes:
+        shared = shared.brought(of_shapes)
+    return Cache(path.resolve(), shared.cache.manifest, token, shared)
+
+
+def has_shapes(own: Records) -> bool:
+    """Whether the folder of an overlay has products about shapes, or some whose records cannot be read."""
+    there, damaged = own.all()
+    return bool(damaged) or any(not products.of(record).labelled for record in there.values())
 
 
 def _elsewhere(path: Path) -> str:
@@ -1070,7 +1115,9 @@ def receive(path: str | os.PathLike[str], manifest: Manifest) -> Cache:
     for name in GROUPS:
         cache._put_node(name, node_json())
     index = cache._read_record(products.INDEX.name)
-    if index is not None and index.complete:  # an earlier call was stopped right before the root; `adopt` writes it with the index
+    if index is not None and index.fingerprint != index_record(manifest).fingerprint:  # the other copy has changed since that call
+        shutil.rmtree(cache.folder(f"products/{index.product}"))
+    elif index is not None and index.complete:  # an earlier call was stopped right before the root; `adopt` writes it with the index
         begun = dataclasses.replace(index, complete=False, content="")
         cache._put(f"products/{index.product}/zarr.json", node_json(markers(manifest, index), sealed(begun)))
     return cache

@@ -53,7 +53,7 @@ SHARE: Final = 16
 """Number of shards that a thread checks before it takes more."""
 VECTORS: Final = 1 << 14
 """Number of points or normals that are looked at together."""
-AHEAD: Final = "is about shapes that the cache does not have yet: an append was stopped; run it again"
+AHEAD: Final = "is about shapes that the cache does not have yet: an append or a pull was stopped; run it again"
 """Message for a file of a shard after the last one."""
 
 
@@ -91,7 +91,7 @@ def _problems(cache: Cache, progress: Callable[[int, int], None]) -> Iterator[Pr
         kind: Any = "metadata" if product in damaged else "missing"
         yield Problem(where=f"products/{product}/zarr.json", kind=kind, message=message.removeprefix(f"{cache.path}/"), product=product)
     expected = set()
-    outgrown = {product for product in records if on_disk.outgrown(product)}
+    outgrown = {product for product in records if on_disk.has_outgrown(product)}
     if outgrown:
         yield Problem(where=ROOT, kind="unfinished", message=GROWING)
     for where, (content, product) in nodes(cache, records).items():

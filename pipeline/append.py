@@ -26,18 +26,18 @@ from cache_schema.files import exclusive, journal_file, place_file, read_file, r
 from cache_schema.lacking import grown as grown_by
 from cache_schema.layout import node_json
 from cache_schema.products import markers, statistics_array
-from cache_schema.records import attributes_of, opened, sealed
+from cache_schema.records import attributes_of, opened, outgrown, sealed
 from cache_schema.settings import override
-from cache_schema.spec import BoxSpec, CaptionSpec, DenseSpec, Manifest, PointSpec, Record, SourceSpec, TeacherSpec, ViewSpec, did_you_mean
+from cache_schema.spec import BoxSpec, Manifest, PointSpec, Record, SourceSpec, TeacherSpec, ViewSpec, did_you_mean
 from cache_schema.store import Cache
 from pipeline import build, journal, labels
-from pipeline.complete import complete
+from pipeline.complete import complete, hindrance
 from pipeline.edits import told_new
 from pipeline.executors import catalog as executors
 from pipeline.models import SERVER, Models, server_settings
 from pipeline.opening import check_place, columns, described, described_shapes, last_config, open_config_source, places
 from pipeline.recipes import BuildConfig, SourceConfig
-from pipeline.records import batch_size, label_record, software_changes
+from pipeline.records import batch_size, label_record
 from pipeline.sources.catalog import Entry, Source
 from pipeline.work import Machine, Terminal, Work, held
 from pipeline.worker import Task
@@ -394,19 +394,7 @@ def _hindrance(record: Record, models: Models, renderer: str) -> str:
     if products.of(record) is products.GUIDE:
         name = products.parts(record)["guide"]
         return f"`mmpd-train guide CACHE RUN --name {name}` makes it, after the append, with the run it is of"
-    try:
-        match record.spec:
-            case TeacherSpec():
-                models.teacher(record.spec)
-            case DenseSpec():
-                models.teacher(record.spec.teacher)
-            case CaptionSpec():
-                models.captioner(record.spec)
-    except (UserError, ModuleNotFoundError) as error:
-        return str(error)
-    drawn = renderer if products.of(record) in (products.VIEWS, products.DENSE) else ""
-    changes = software_changes(record, renderer=drawn, device=models.device)
-    return f"it was made by other software ({', '.join(changes)})" if changes else ""
+    return hindrance(record, models, renderer)
 
 
 def _grown(cache: Cache, entries: Sequence[Entry], part: SourceSpec) -> Manifest:
@@ -575,14 +563,14 @@ def _changes(cache: Cache, grown: Cache, part: Cache, plan: _Plan, label_sets: S
             continue
         if products.of(record) is products.INDEX:
             record = dataclasses.replace(record, spec=plan.manifest.source)
-        before = (*record.before, (cache.manifest.shapes, record.content)) if record.complete else record.before
+        unfinished = outgrown(record, cache.manifest.shapes)
         statistics = b""
         if record.complete and name in carried:
             statistics = grown.statistics(record, checked=True) if products.of(record).statistics else b""
             content = grown.content(record, statistics=statistics or None)
-            after[name] = dataclasses.replace(grown_by(record, part.record(name)), content=content, before=before)
+            after[name] = dataclasses.replace(grown_by(record, part.record(name)), content=content, before=unfinished.before)
         else:
-            after[name] = dataclasses.replace(record, complete=False, content="", before=before)
+            after[name] = unfinished
         files.append((f"products/{name}/zarr.json", node_json(markers(grown.manifest, record), sealed(after[name]))))
         files += [(f"{node.path}/zarr.json", node_json(node, {"product": name})) for node in grown.arrays(record)]
         if statistics:

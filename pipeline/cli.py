@@ -31,7 +31,9 @@ from rich.text import Text
 from cache_schema import products, spec, store, validate
 from cache_schema.class_lists import CLASS_LISTS
 from cache_schema.errors import UserError
-from cache_schema.lacking import is_imported, lacking_ids
+from cache_schema.files import is_held
+from cache_schema.lacking import lacking_ids, remedy
+from cache_schema.overlay import told_behind
 from cache_schema.products import markers
 from cache_schema.selection import UNASKED
 from cache_schema.terminal import LOG_FILE, QUIET, LogFile, counted, everywhere, json_text, printable, version_line
@@ -329,15 +331,6 @@ def names_in(text: str) -> tuple[str, ...]:
     return tuple(filter(None, (name.strip() for name in text.split(","))))
 
 
-def remedy(path: Path, record: spec.Record) -> str:
-    """Say which command finishes a product."""
-    if is_imported(record):
-        return f"It was imported: `mmpd-cache remove {path} {record.product}`, then bring it again for all shapes."
-    if products.of(record) is products.GUIDE:
-        return f"`mmpd-train guide {path} RUN --name {products.parts(record)['guide']}` makes the rest, with the run it is of."
-    return f"`mmpd-cache retry {path}` makes the rest, once what made it is there."
-
-
 @app.command()
 def retry(
     cache: CachePath,
@@ -363,6 +356,8 @@ def retry(
     Shapes that are ok and whose own file has changed since they were read are made anew. Other shapes stay unchanged. The cache becomes the
     same as if no shape had failed. `mmpd-cache build` tries only those failed shapes again whose own file has changed, and only names the
     others whose file has changed. This command tries all of them, for example after a texture was missing or the time was too short.
+
+    In an overlay whose shared cache has grown, it makes the overlay's products for the new shapes.
 
     \b
     mmpd-cache retry out.zarr
@@ -1038,6 +1033,11 @@ def show_origin(cache: store.Cache) -> None:
         show("segments: " + ", ".join(f"{count} shapes" for count in told["segments"]))
     if "shared" in told:
         show(f"overlay of {told['shared']}; of its own it has: {', '.join(told['own']) or 'nothing yet'}")
+    if "behind" in told:
+        show(told_behind(cache))
+    if "ahead" in told:
+        at_work = "a command is at work on them" if is_held(cache.path) else "a pull or an append was stopped; run it again"
+        show(f"files of {counted(told['ahead'], 'shard')} of new shapes are there, which are not part of the cache yet: {at_work}")
     if "sources" in told:
         show("sources: " + "; ".join(told["sources"]))
     if "relabelled" in told:
@@ -1175,7 +1175,8 @@ def pull(
 ) -> None:
     """Fetch a cache, or a part of it. Every file is checked against its completion marker before it is kept.
 
-    Only files that differ here move. After a stop, run the same command again: it goes on. Index and status always come along.
+    Only files that differ here move. After a stop, run the same command again: it goes on. Index and status always come along. If the cache
+    there has grown or changed since, what is finished here changes with it as a whole, once everything has come.
 
     With --where, the index is fetched, and of each product the shards that hold a shape that fits. A shard is one file, so it moves as a
     whole, also for one shape. Shards lie in .CACHE.pulling beside the cache until their shapes are copied into it.

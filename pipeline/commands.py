@@ -7,6 +7,7 @@ are wanted, lets `pipeline.executors` make what is missing, and marks the produc
 import contextlib
 import dataclasses
 import math
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from cache_schema import label_files, lacking, products, spec, store
 from cache_schema.errors import UserError
 from cache_schema.files import held_token
 from cache_schema.label_files import LabelFile
+from cache_schema.overlay import told_behind
 from cache_schema.records import differences
 from cache_schema.settings import override
 from cache_schema.spec import CaptionSpec, DenseSpec, LabelSet, PointSpec, Record, TeacherSpec, ViewSpec
@@ -26,7 +28,7 @@ from cache_schema.terminal import counted
 from pipeline import build, graphics, imported, importing, journal, labels, lengths, weights
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners.catalog import Captioner
-from pipeline.complete import Retried, complete, tell_changed
+from pipeline.complete import Retried, complete, hindrance, tell_changed
 from pipeline.describe import human, starter_warning
 from pipeline.executors import catalog as executors
 from pipeline.models import Models
@@ -62,7 +64,7 @@ from pipeline.records import (
 from pipeline.sources.catalog import Entry, Source
 from pipeline.teachers import catalog as teachers
 from pipeline.teachers.catalog import Teacher
-from pipeline.work import Machine, Terminal, Work, held
+from pipeline.work import Machine, Terminal, Work, caught_up, held
 from pipeline.worker import Made, Task, Workers, started
 
 SETTINGS: Final = {kind.name: f"{kind.name}." for kind in (products.POINTS, products.VIEWS, products.CAPTIONS)}
@@ -370,7 +372,7 @@ def retry(
     Raises:
         UserError: the shapes, a model or the software differ from those that made the cache. Nothing was written.
     """
-    cache = store.open_cache(path)
+    cache = store.open_ahead(path)
     devices = executors.devices(machine)
     executors.check(machine)
     check_place(path)
@@ -384,12 +386,34 @@ def retry(
     models = Models(devices[0], places(path))
     models.moved(servers, cache)
     task = Task(reader=source.reader, points=points, views=views, boxes=boxes, limits=config.limits, judge=models.judge(views))
-    with held(path, terminal) as file:
+    _check_makers(cache, task, models, machine)
+    with caught_up(path, terminal) as file:
         work = Work(cache=store.open_cache(path), entries=source.entries, models=models, machine=machine, terminal=terminal, journal=file)
         work.note(journal.Retry(source=source.reader.location, kind=source.reader.kind, config=spec.to_json(config)))
         found = complete(work, [], task, config, every=True)
         work.note(journal.Done())
     return found
+
+
+def _check_makers(cache: Cache, task: Task, models: Models, machine: Machine) -> None:
+    """Load every model that makes the rest of an overlay's products, if its shared cache has grown, before they are unfinished for it.
+
+    Raises:
+        UserError: a product cannot be made here as it was made. The message names all of them, and what to do.
+    """
+    if cache.below is None or not cache.below.since:
+        return
+    own = [record for record in cache.on_disk().all()[0].values() if products.of(record).origin in ("files", "cache")]
+    views = [record for record in own if isinstance(record.spec, ViewSpec)]
+    renderer = executors.renderer(task, machine) if views else ""
+    reasons = {record.product: reason for record in own if (reason := hindrance(record, models, renderer))}
+    if reasons:
+        lines = "\n".join(f"- {name}: {reason}" for name, reason in reasons.items())
+        raise UserError(
+            f"{cache.path}: these products cannot be made for the new shapes of {cache.home} as they were made for the others:\n{lines}\n"
+            f"Make that possible, or leave them out by `{shlex.join(['mmpd-cache', 'remove', str(cache.path), *reasons])}`. Until then the "
+            "overlay can be read with the shapes of before"
+        )
 
 
 # ---------------------------------------------------------------------------------------- what an existing cache can gain
@@ -405,12 +429,12 @@ def add_teacher(
     Raises:
         UserError: no such teacher, its weights are missing, the cache has no finished views, or something of another teacher of this name.
     """
-    store.open_cache(path).record(products.VIEWS.name)  # no lock file beside what is no cache
+    store.open_ahead(path).record(products.VIEWS.name)  # no lock file beside what is no cache
     devices = executors.devices(machine)
     executors.check(machine)
     check_place(path)
     teacher, models, used = _loaded(path, name, devices[0], precision, terminal, licence)
-    with held(path, terminal) as file:
+    with caught_up(path, terminal) as file:
         work = Work(cache=store.open_cache(path), models=models, machine=machine, terminal=terminal, journal=file)
         there = finished(work.cache)
         records = image_records(work.cache.record(products.VIEWS.name), [teacher], devices[0], batch)
@@ -452,7 +476,7 @@ def add_dense(
             other features of this name. Nothing was written. Errors while depth is drawn: the shapes or their files are not those that the
             cache was built from. Finished work is then kept, and the same command continues.
     """
-    opened = store.open_cache(path)  # no lock file beside what is no cache
+    opened = store.open_ahead(path)  # no lock file beside what is no cache
     points, views = opened.record(products.POINTS.name), opened.record(products.VIEWS.name)
     devices = executors.devices(machine)
     executors.check(machine)
@@ -463,7 +487,7 @@ def add_dense(
     described = dense_spec(teacher, blocks=how.blocks or points.spec.blocks, groups=how.groups, group_size=how.group_size)
     wanted = dense_record(points, views, described, devices[0], batch, renderer)
     _same_teacher(opened, teacher.spec)
-    with held(path, terminal) as file:
+    with caught_up(path, terminal) as file:
         work = Work(cache=store.open_cache(path), entries=entries, models=models, machine=machine, terminal=terminal, journal=file)
         there = finished(work.cache)
         _foretell(work, work.cache.agreed(wanted), batch, task)
@@ -644,7 +668,7 @@ def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machin
         UserError: a model is missing or differs from the one that made the cache, the source is needed and not there, the captions cannot
             be ranked as asked, or the cache has other captions of this name. Nothing was written.
     """
-    opened = store.open_cache(path)  # no lock file beside what is no cache
+    opened = store.open_ahead(path)  # no lock file beside what is no cache
     if not captions.stated:
         opened.record(products.VIEWS.name)
     if opened.manifest.format_version == 1 and products.select(opened.records(), products.CAPTIONS):
@@ -667,7 +691,7 @@ def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machin
     readers = [models.teacher(described) for described in _text_teachers(opened)]
     used = place_of(captioner.spec.weights, captions.model)
     models.places |= used
-    with held(path, terminal) as file:
+    with caught_up(path, terminal) as file:
         work = Work(cache=store.open_cache(path), entries=entries, models=models, machine=machine, terminal=terminal, journal=file)
         made = _captions_of(work.cache, captioner.spec, devices[0], batch)
         records = [made, *text_records(made, readers, devices[0], batch)]
@@ -756,6 +780,8 @@ def add_labels(path: Path, reference: str, batch: int, machine: Machine, termina
         UserError: there is no such label set, no teacher reads text, or a teacher is not on this machine.
     """
     opened = store.open_cache(path)  # no lock file beside what is no cache
+    if said := told_behind(opened):
+        terminal.say(f"Note: {said}")
     made = labels.label_set(reference, opened.manifest.classes, parts_of(opened))
     if not _text_teachers(opened):
         raise UserError(

@@ -15,7 +15,7 @@ from cache_schema.store import Cache
 from cache_schema.terminal import counted
 from pipeline import build, lengths
 from pipeline.executors import catalog as executors
-from pipeline.models import IMPORTED_AGAIN
+from pipeline.models import IMPORTED_AGAIN, Models
 from pipeline.plan import Again, Plan, Todo, drawing
 from pipeline.recipes import BuildConfig
 from pipeline.records import software_changes
@@ -60,9 +60,13 @@ def complete(work: Work, records: Sequence[Record], task: Task, config: BuildCon
     again = _again(work, task, every)
     anew = changed_rows(work, task) if every else []
     again = _with(cache, again, anew)
-    others, reasons = _others(work, records, task, bool(again))
+    theirs = bool(again) and not cache.owns(products.STATUS.name)
+    others, reasons = _others(work, records, task, bool(again) and not theirs)
+    if theirs:
+        reasons.insert(0, f"they belong to the shared cache {cache.home}; `mmpd-cache retry {cache.home}` tries them there")
     if reasons:
-        again = _kept_from(work, again, reasons, every, len(anew))
+        rest = [record for record in others if not record.complete]  # an overlay's own, which lack new shapes of its shared cache
+        again = _kept_from(work, again, reasons, every and not (rest and cache.below is not None), len(anew))
     records = products.in_order([*records, *others])
     made = [record for record in records if again or products.of(record) is products.VIEWS or cache.missing(record)]
     plan = Plan(
@@ -247,8 +251,6 @@ def _others(work: Work, records: Sequence[Record], task: Task, again: bool) -> t
     there = [r for r in cache.records().values() if products.of(r).origin in ("files", "cache") and r.product not in mine]
     there = [r for r in there if r.complete or cache.owns(r.product)]  # an overlay leaves to the shared cache what is begun there
     reasons: list[str] = []
-    if again and not cache.owns(products.STATUS.name):
-        reasons.append(f"they belong to the shared cache {cache.home}; `mmpd-cache retry {cache.home}` tries them there")
     if again:
         drawn = executors.renderer(task, work.machine) if products.VIEWS.name in cache.records() else ""
         reasons += [f"{record.product}: {IMPORTED_AGAIN}" for record in there if is_imported(record)]
@@ -269,14 +271,37 @@ def _others(work: Work, records: Sequence[Record], task: Task, again: bool) -> t
             reasons.append(f"{record.product} is made from {brought[0]}: {IMPORTED_AGAIN}")
             continue
         try:
-            if isinstance(record.spec, TeacherSpec):
-                models.teacher(record.spec)
-            elif isinstance(record.spec, DenseSpec):
-                models.teacher(record.spec.teacher)
-            elif isinstance(record.spec, CaptionSpec):
-                models.captioner(record.spec)
+            _load_for(record, models)
         except UserError as error:
             reasons.append(f"{record.product} cannot be made here: {error}")
             continue
         found.append(record)
     return found, reasons
+
+
+def hindrance(record: Record, models: Models, renderer: str) -> str:
+    """Say why a product from files or from a cache cannot be made on this machine as it was made; empty if it can.
+
+    Args:
+        record: the product.
+        models: the models of this process. Those that the product needs are loaded.
+        renderer: the name of the driver that would draw.
+    """
+    try:
+        _load_for(record, models)
+    except (UserError, ModuleNotFoundError) as error:
+        return str(error)
+    drawn = renderer if products.of(record) in (products.VIEWS, products.DENSE) else ""
+    changes = software_changes(record, renderer=drawn, device=models.device)
+    return f"it was made by other software ({', '.join(changes)})" if changes else ""
+
+
+def _load_for(record: Record, models: Models) -> None:
+    """Load the model that makes a product, if one does."""
+    match record.spec:
+        case TeacherSpec():
+            models.teacher(record.spec)
+        case DenseSpec():
+            models.teacher(record.spec.teacher)
+        case CaptionSpec():
+            models.captioner(record.spec)

@@ -1,5 +1,7 @@
 """Describe a cache for people: how many shapes are ok, what its products are made of, how large they are."""
 
+import contextlib
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
@@ -10,6 +12,7 @@ import numpy as np
 from cache_schema import products, spec
 from cache_schema.layout import texts
 from cache_schema.local import REMOVED
+from cache_schema.overlay import behind
 from cache_schema.selection import held
 from cache_schema.store import Cache
 from cache_schema.terminal import counted
@@ -32,13 +35,27 @@ def status_counts(cache: Cache) -> dict[str, int]:
     return {name: counts[name] for name in ("ok", "failed", "pending")}
 
 
+def ahead(cache: Cache) -> int:
+    """Number of shards behind the last one of which files are there: those of shapes that an append or a pull has not finished."""
+    if cache.below is not None:  # an overlay whose shared cache has grown has shards behind its last one
+        return 0
+    found: set[int] = set()
+    for record in cache.records().values():
+        if not products.of(record).labelled:
+            with contextlib.suppress(FileNotFoundError):
+                names = os.listdir(cache.folder(f"products/{record.product}") / "c")
+                found |= {int(name) for name in names if name.isdecimal() and int(name) >= cache.manifest.shards}
+    return len(found)
+
+
 def origin(cache: Cache) -> dict[str, Any]:
     """Tell the format of a cache, how many shapes have which licence, and the shapes of each segment if the cache has grown.
 
     Returns:
         `format`; `licences`, a count by name, with `NO_LICENCE` for unknown; where there are any, `segments`, `sources` of several
         segments, and `relabelled`, the columns that are no longer as the sources say; for an overlay `shared`, the path of the shared
-        cache, and `own`, the names of the products that do not lie there.
+        cache, `own`, the names of the products that do not lie there, and `behind`, the number of shapes that the shared cache has and
+        these products lack, if there are any; `ahead`, the number of shards of shapes that are not finished yet, if there are any.
     """
     m = cache.manifest
     licences: Counter[str] = Counter(dict.fromkeys(m.licences, 0))
@@ -57,6 +74,8 @@ def origin(cache: Cache) -> dict[str, Any]:
         told["relabelled"] = changed
     if cache.below is not None:
         told |= {"shared": str(cache.home), "own": [name for name in cache.records() if cache.owns(name)]}
+        told |= {"behind": more} if (more := behind(cache)) else {}
+    told |= {"ahead": more} if (more := ahead(cache)) else {}
     return told
 
 

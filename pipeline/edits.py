@@ -27,10 +27,10 @@ from cache_schema.records import sealed
 from cache_schema.selection import held as rows_held
 from cache_schema.spec import CaptionSpec, Manifest, Record, did_you_mean, short
 from cache_schema.store import Cache
-from pipeline import journal, labels
+from pipeline import journal
 from pipeline.journal import append as noted
 from pipeline.sources.catalog import shape_id
-from pipeline.work import Terminal, held
+from pipeline.work import Terminal, held, lacking_classes
 
 SOME: Final = 5
 """Number of names that a message lists."""
@@ -363,14 +363,8 @@ def _unfitting(cache: Cache, changed: Mapping[str, int]) -> tuple[str, ...]:
     """Say which products no longer fit the new classes or names."""
     said = []
     if changed.get("class"):
+        said += lacking_classes(cache)
         for record in cache.products().values():
-            if record.labels is not None and record.labels.name == "source":
-                lacking = {labels.readable(name) for name in cache.manifest.classes} - set(record.labels.classes)
-                if lacking:
-                    some = ", ".join(sorted(lacking)[:SOME])
-                    said.append(
-                        f"{record.product} lacks {some}: remove it, and make it again by `mmpd-cache labels {cache.path.name} source`"
-                    )
             if isinstance(record.spec, CaptionSpec) and record.spec.templates:
                 said.append(f"{record.product} was written with the names of the old classes, and what is made from it still says them")
     if changed.get("name"):

@@ -27,7 +27,7 @@ from pipeline.formats import said, vectors
 from pipeline.formats.vectors import Vectors
 from pipeline.imported import check_teacher, sorted_ids
 from pipeline.opening import check_place
-from pipeline.work import Terminal, held
+from pipeline.work import Terminal, caught_up
 
 Kind = Literal["image", "text", "labels"]
 Missing = Literal["fail", "status"]
@@ -104,7 +104,7 @@ def opened(path: Path) -> Cache:
     Raises:
         UserError: it is no cache, has an older format, or its shapes are not made yet.
     """
-    cache = store.open_cache(path)
+    cache = store.open_ahead(path)
     if cache.manifest.format_version == 1:
         raise UserError(f"{path} has format 1: convert it by `mmpd-cache copy {path} NEW`, then import into the copy")
     cache.record(products.STATUS.name)
@@ -161,7 +161,7 @@ def import_embeddings(path: Path, file: Path, asked: Embeddings, terminal: Termi
 
 def _stored(path: Path, record: Record, of_shard: Callable[[int], list[NDArray[Any]]], terminal: Terminal) -> Record:
     """Write a product shard by shard, under the lock of the cache. `of_shard` gives the arrays of a shard."""
-    with held(path, terminal) as file:
+    with caught_up(path, terminal) as file:
         cache = store.open_cache(path)
         begun = cache.begin(record)
         if begun.complete:

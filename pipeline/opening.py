@@ -187,9 +187,10 @@ def same_labels(cache: Cache, source: Source) -> None:
 
 def _refuse_grown(cache: Cache) -> None:
     """Refuse to build a cache from one source if it has the shapes of several."""
-    if cache.manifest.segments:
+    manifest = cache.manifest if cache.below is None else cache.below.now
+    if manifest.segments:
         raise UserError(
-            f"{cache.path} has grown: it holds {cache.manifest.count} shapes in {len(cache.manifest.segments)} segments, so no one source "
+            f"{cache.path} has grown: it holds {manifest.count} shapes in {len(manifest.segments)} segments, so no one source "
             "can build it. `mmpd-cache retry` makes what failed or is missing, `add-teacher`, `add-captioner` and `labels` add products, "
             "and `append` adds shapes; or build into another path"
         )

@@ -9,8 +9,9 @@ complete one, because of the order of writing:
 1. Complete products at the place whose files are about to change are withdrawn: the root no longer lists them.
 2. The files of a shard are written, and then its completion marker, as a build does.
 3. Statistics and descriptions follow, then the card and the table, and the root last. Only products that the root lists are read from afar.
-So the same command goes on after a stop. A pull makes an ordinary cache, product by product. With a selection of shapes it fetches only the
-shards that hold some of them, into a folder beside the new cache, and copies the rows from there.
+So the same command goes on after a stop. A pull makes an ordinary cache, product by product. If the cache at the place has grown or changed
+since, a pull into the same path fetches what is new, and then lets all products change together. With a selection of shapes it fetches
+only the shards that hold some of them, into a folder beside the new cache, and copies the rows from there.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ import fnmatch
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import tempfile
 import threading
@@ -34,12 +36,12 @@ from numpy.typing import NDArray
 
 from cache_schema import licences, products, spec, store
 from cache_schema.errors import UserError
-from cache_schema.files import exclusive, journal_file
+from cache_schema.files import exclusive, journal_file, read_file, write_together
 from cache_schema.layout import ArraySpec, encode, ends_in_crc, node_json
 from cache_schema.merging import Merging
 from cache_schema.mirror import Mirror, opened_at
 from cache_schema.products import markers, statistics_array
-from cache_schema.records import differences, sealed
+from cache_schema.records import differences, outgrown, sealed
 from cache_schema.remote import (
     CARD,
     FILE_MOST,
@@ -61,6 +63,7 @@ from cache_schema.spec import Manifest, Record
 from cache_schema.store import Cache
 from pipeline import card, private
 from pipeline.describe import human
+from pipeline.journal import Build, Relabel, read_journal
 from pipeline.private import Outgoing
 from pipeline.work import Terminal
 
@@ -432,13 +435,19 @@ class _Push:
 
 def _check_same(there: Manifest, ours: Manifest, url: str) -> None:
     """Refuse to write over another cache. The one at the place may be an earlier state of ours: with fewer segments, or other labels."""
-    same = (there.segments or (there.shapes,)) == (ours.segments or (ours.shapes,)) and _ids(there) == _ids(ours)
-    if there.shard != ours.shard or there.source.kind != ours.source.kind or not (same or _grown(there, ours)):
+    if not _follows(there, ours):
         raise UserError(f"{url} holds another cache ({'; '.join(differences(there, ours))}); give another place")
 
 
 def _ids(manifest: Manifest) -> list[str]:
     return [source.ids for source in (manifest.source, *manifest.source.also)]
+
+
+def _follows(before: Manifest, now: Manifest) -> bool:
+    """Whether one manifest may be a later one of the cache that has the other one: with the same shapes first, relabelled or not."""
+    alike = (before.shard, before.format_version, before.source.kind) == (now.shard, now.format_version, now.source.kind)
+    same = (before.segments or (before.shapes,)) == (now.segments or (now.shapes,)) and _ids(before) == _ids(now)
+    return alike and (same or _grown(before, now))
 
 
 def _grown(before: Manifest, now: Manifest) -> bool:
@@ -455,7 +464,7 @@ def pull(url: str, path: Path, *, patterns: Sequence[str] = (), where: Selection
 
     Args:
         url: where the cache is: a folder, or an address of `s3://`, `gs://`, `https://` or `hf://datasets/`.
-        path: where to put it: a new path, or a cache that was pulled from there before.
+        path: where to put it: a new path, or a cache that was pulled from there before. What is finished in that changes with the place.
         patterns: names of products, or patterns such as `image/*`; all if empty. Index and status always come along.
         where: which shapes to keep. Only shards that hold some of them are fetched, and the index as a whole.
         jobs: number of files that move at once.
@@ -572,35 +581,201 @@ class Pull:
         Raises:
             UserError: see `pull`.
         """
-        self._check_space(path, chosen)
+        done: set[str] = set()
         if (path / ROOT).is_file():
             cache = store.open_cache(path)
             if cache.below is not None:
                 raise UserError(f"{path} is an overlay, and a pull makes a plain cache; give another path")
-            if cache.manifest != self.manifest:
-                raise UserError(self._other(path, cache.manifest))
+            followed = self._changed(cache, chosen)
+            every = {record.product: record for record in (*chosen, *followed)}
+            self._check_space(path, [*every.values()])
+            self.terminal.begin({name: self._shards(record) for name, record in every.items()})
+            if followed:
+                self._follow(cache, followed)
+                cache, done = store.open_cache(path), {record.product for record in followed}
         else:
+            self._check_space(path, chosen)
+            self.terminal.begin({record.product: self._shards(record) for record in chosen})
             cache = store.receive(path, self.manifest)
-        self.terminal.begin({record.product: self._shards(record) for record in chosen})
         for record in chosen:
-            self._product(cache, record)
+            if record.product not in done:
+                self._product(cache, record)
             if record.product == products.INDEX.name:
                 cache = store.open_cache(path)  # which refuses a manifest that speaks of more shapes than the index has
         return self.tally.moved()
 
+    def _changed(self, cache: Cache, chosen: Sequence[Record]) -> list[Record]:
+        """Return the products of a cache that have to change together, because those at the place have changed since they were pulled.
+
+        Empty if what is here only has to be completed. Else the products that are finished here, and those that are asked for and begun.
+
+        Raises:
+            UserError: the cache is another one, or was itself changed here.
+        """
+        here, there = cache.records(), self.found.records
+        other = [
+            name for name, record in here.items() if record.complete and name in there and there[name].content not in (record.content, "")
+        ]
+        if cache.manifest == self.manifest and not other:
+            return []
+        if not _follows(cache.manifest, self.manifest):
+            raise UserError(self._other(cache.path, cache.manifest))
+        self._check_unchanged_here(cache, here, other)
+        asked = {record.product for record in chosen}
+        return [record for name, record in there.items() if name in here and (here[name].complete or name in asked)]
+
+    def _check_unchanged_here(self, cache: Cache, here: Mapping[str, Record], other: Sequence[str]) -> None:
+        """Refuse to change a cache that was itself changed since it was pulled.
+
+        Args:
+            cache: the cache.
+            here: its records.
+            other: names of its finished products that are not as at the place.
+
+        Raises:
+            UserError: it has products about shapes that the place lacks, or products of other settings.
+        """
+        there, path, url = self.found.records, cache.path, self.place.url
+        elsewhere = f"Or pull into a new path, and put products of your own over it by --overlay; {path} stays as it is"
+        grown, stale = cache.manifest.shapes != self.manifest.shapes, {*other}
+        mine = [record for name, record in here.items() if name not in there and record.complete and not products.of(record).labelled]
+        if own := [r.product for r in mine if grown or stale & {products.STATUS.name, *products.needs(r)}]:
+            raise UserError(
+                f"{url} has changed since {path} was pulled, and it lacks {', '.join(own)}, which {path} has: made here, or removed or not "
+                "finished there. So nobody can fetch that for the shapes as they are now. Wait until it is finished there, or remove it "
+                f"here by `{shlex.join(['mmpd-cache', 'remove', str(path), *own])}`. {elsewhere}"
+            )
+        for name in sorted(here.keys() & there.keys()):
+            ours, theirs = here[name], there[name]
+            follows = name == products.INDEX.name or (ours.labels is not None and ours.labels.name == "source")  # these tell of all shapes
+            if ours.fingerprint != theirs.fingerprint and not follows:
+                raise UserError(
+                    f"{path} has {name} made from another specification than {url} ({'; '.join(differences(ours, theirs))}): remove it "
+                    f"here. {elsewhere}"
+                )
+
     def _other(self, path: Path, here: Manifest) -> str:
         """Say why a cache cannot be pulled over one with another manifest, and what to do."""
-        if _grown(here, self.manifest):
+        if _follows(self.manifest, here):
             return (
-                f"{self.place.url} has grown since {path} was pulled ({here.count} shapes here, {self.manifest.count} there), and a pull "
-                f"adds no shapes to a cache that others may be reading. Pull into a new path, and delete {path} when nobody uses it"
+                f"{path} has {here.count} shapes, and {self.place.url} only the first {self.manifest.count} of them: {path} was appended "
+                "to, or the place holds an older state. Pull into a new path"
             )
-        if here.source.ids == self.manifest.source.ids and here.segments == self.manifest.segments:
+        if here.source.ids == self.manifest.source.ids:
             return (
-                f"{self.place.url} was relabelled since {path} was pulled ({'; '.join(differences(here, self.manifest))}): pull into a new "
-                f"path, and delete {path} when nobody needs it any more"
+                f"{path} and {self.place.url} began with the same shapes, and each of them got other ones since "
+                f"({'; '.join(differences(here, self.manifest))}). Pull into a new path, and append to that one, or put products of your "
+                "own over it by --overlay"
             )
         return f"{path} is another cache than {self.place.url} ({'; '.join(differences(here, self.manifest))}); give another path"
+
+    def _follow(self, cache: Cache, records: Sequence[Record]) -> None:
+        """Bring products of a cache to the state at the place, which has grown or changed since they were pulled.
+
+        Shards of new shapes are put behind those that are there, where nobody reads them yet. A product of which older shards have changed
+        is unfinished from the beginning on. At the end all descriptions, the index and the root are written together. After a stop, the
+        same call goes on.
+
+        Args:
+            cache: the cache as it is.
+            records: the products, as the place records them. They are all that is finished in the cache, and perhaps some that are not.
+
+        Raises:
+            UserError: something is damaged at the place, or is being changed there.
+        """
+        after = Cache(cache.path, self.manifest)
+        updates = [self._compared(after, record) for record in records]
+        here = cache.records()
+        others = [
+            u.record.product for u in updates if not u.labelled and min(u.todo, default=cache.manifest.shards) < cache.manifest.shards
+        ]
+        if changed := [name for name in others if here[name].complete]:
+            self._refuse_changed_here(cache.path, changed)
+        for update in updates:  # before anything is written: old shards of one product beside new ones of another would read as whole
+            local = here[update.record.product]
+            if not update.together:
+                for shard in update.todo:
+                    if shard < cache.manifest.shards and (local.complete or cache.has(local, shard)):
+                        cache.reopen(local, shard)
+        held: dict[str, dict[int, list[bytes]]] = {}
+        for update in updates:
+            name, last = update.record.product, 1 if update.labelled else cache.manifest.shards
+            self.terminal.advance(name, len(update.sums) - len(update.todo))
+            held[name] = {}
+            now = [shard for shard in update.todo if update.together and shard < last]
+            for shard in now:  # few and small: the index, and class names
+                held[name][shard] = self._fetched(update.record, shard, update.sums[shard])
+                self.terminal.advance(name, 1)
+            _each(
+                self.jobs,
+                lambda shard, update=update: self._shard(after, update.record, shard, update.sums[shard]),  # type: ignore[misc]
+                [shard for shard in update.todo if shard not in now],
+                lambda _, name=name: self.terminal.advance(name, 1),  # type: ignore[misc]
+            )
+        for update in updates:
+            together = {shard: update.sums[shard] for shard in held[update.record.product]}
+            if after.content(update.record, together, update.statistics) != update.record.content:
+                raise UserError(
+                    f"{cache.path}: {update.record.product} does not match the digest in its record, so its files do not belong together; "
+                    "run the same command again"
+                )
+        write_together(cache.path, self._flip(cache, after, updates, held))
+
+    def _refuse_changed_here(self, path: Path, changed: Sequence[str]) -> None:
+        """Refuse to replace shards of a cache, if these are not as at the place because of a command here.
+
+        Args:
+            path: the cache.
+            changed: products of which shards are others than at the place.
+
+        Raises:
+            UserError: the journal beside it knows of a command that may have changed them.
+        """
+        if any(isinstance(event, Build | Relabel) for event in read_journal(path).events):
+            raise UserError(
+                f"{path} and {self.place.url} have other values in {', '.join(changed)} for the same shapes, and a command has changed "
+                f"{path} here (see {journal_file(path)}). Pull into a new path, and put products of your own over it by --overlay"
+            )
+
+    def _compared(self, after: Cache, record: Record) -> "_Update":
+        """Compare the completion markers of a product here with those at the place."""
+        sums, statistics = self._proven(record)
+        todo = [s for s in range(len(sums)) if not (after.has(record, s) and np.array_equal(after.checksums(record, s), sums[s]))]
+        return _Update(record=record, sums=sums, statistics=statistics, todo=todo)
+
+    def _flip(
+        self, cache: Cache, after: Cache, updates: "Sequence[_Update]", held: Mapping[str, Mapping[int, list[bytes]]]
+    ) -> list[tuple[str, bytes]]:
+        """Return the files that make a cache the one at the place, in the order of writing: each record before what it describes, the
+        root last. While the index changes, it counts as unfinished."""
+        rows = cache.manifest.shapes
+        grown = rows != self.manifest.shapes
+        every = {
+            name: outgrown(record, rows) if grown and not products.of(record).labelled else record
+            for name, record in cache.records().items()
+        }
+        for update in updates:  # readers that have the cache open go on with what it was, but for what changes under them
+            name = update.record.product
+            every[name] = dataclasses.replace(update.record, before=() if held[name] else every[name].before)
+        files: list[tuple[str, bytes]] = []
+        for update in updates:
+            record, marker = every[update.record.product], markers(self.manifest, update.record)
+            place, arrays = f"products/{record.product}/{ROOT}", after.arrays(record)
+            new = held[record.product]
+            if new:
+                begun = dataclasses.replace(record, complete=False, content="", before=())
+                files.append((place, node_json(marker, sealed(begun))))
+            for shard, contents in new.items():
+                files += [(node.key(shard), data) for node, data in zip(arrays, contents, strict=True)]
+                files.append((marker.key(shard), encode(marker, update.sums[shard][None])))
+            files.append((place, node_json(marker, sealed(record))))
+            if update.statistics is not None:
+                files.append((statistics_array(self.manifest, record).key(0), update.statistics))
+        written = {place for place, _ in files}
+        for at, (content, _) in store.nodes(self.manifest, every).items():
+            if f"{at}/{ROOT}" not in written and not _holds(cache.path / at / ROOT, content):
+                files.append((f"{at}/{ROOT}", content))
+        return [*files, (ROOT, store.root_json(self.manifest, every))]
 
     def _shards(self, record: Record) -> int:
         return markers(self.manifest, record).shape[0]
@@ -667,6 +842,10 @@ class Pull:
 
     def _shard(self, cache: Cache, record: Record, shard: int, sums: NDArray[np.uint8]) -> None:
         """Fetch the files of one shard. Nothing is written unless all of them are as they were pushed."""
+        cache.write_files(record, shard, self._fetched(record, shard, sums))
+
+    def _fetched(self, record: Record, shard: int, sums: NDArray[np.uint8]) -> list[bytes]:
+        """Fetch the files of one shard, and compare them with their checksums [files, 32]."""
         files = []
         for node, wanted in zip(products.arrays(self.manifest, record), sums, strict=True):
             data = self._read(record.product, node.key(shard), file_most(self.manifest, node, shard))
@@ -676,4 +855,33 @@ class Pull:
                     "was not kept. Push that cache again from where it is whole, and run the same command again"
                 )
             files.append(data)
-        cache.write_files(record, shard, files)
+        return files
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Update:
+    """What a product of a pulled cache lacks of its state at the place."""
+
+    record: Record
+    """The product, as the place records it."""
+    sums: list[NDArray[np.uint8]]
+    """Checksums of the files of each shard. [files, 32] each"""
+    statistics: bytes | None
+    """The file of its statistics, if it has any."""
+    todo: list[int]
+    """Shards that are not here, or are others."""
+
+    @property
+    def labelled(self) -> bool:
+        """Whether it holds class names, and not shapes."""
+        return products.of(self.record).labelled
+
+    @property
+    def together(self) -> bool:
+        """Whether shards that change are written together with the root: those of the index and of class names, which are few."""
+        return self.labelled or self.record.product == products.INDEX.name
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    """Whether a file is there and has a content."""
+    return path.is_file() and read_file(path) == content

@@ -11,14 +11,19 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, Final, Protocol, TextIO
 
 from cache_schema.errors import UserError
 from cache_schema.files import exclusive
-from cache_schema.store import Cache
+from cache_schema.overlay import catch_up
+from cache_schema.store import Cache, open_cache
+from pipeline import labels
 from pipeline.describe import asked_in_words
 from pipeline.journal import Asked, Begun, Event, ShardMade, append
 from pipeline.sources.catalog import Entry
+
+SOME: Final = 5
+"""Most names that a message lists."""
 
 if TYPE_CHECKING:
     from pipeline.models import Models  # it imports torch, which commands that make nothing do without
@@ -115,4 +120,33 @@ class Work:
 def held(path: Path, terminal: Terminal) -> Iterator[TextIO]:
     """Lock a cache. If another command is at work on it, say so and wait. Yields the journal, open for appending."""
     with exclusive(path, lambda: terminal.say(f"another command is at work on {path}; waiting for it")) as file:
+        yield file
+
+
+def lacking_classes(cache: Cache) -> list[str]:
+    """Say which label sets of a cache's own classes lack some of these, and what to do."""
+    said = []
+    for record in cache.products().values():
+        if record.labels is not None and record.labels.name == "source":
+            lacking = {labels.readable(name) for name in cache.manifest.classes} - set(record.labels.classes)
+            if lacking:
+                some = ", ".join(sorted(lacking)[:SOME])
+                said.append(f"{record.product} lacks {some}: remove it, and make it again by `mmpd-cache labels {cache.path.name} source`")
+    return said
+
+
+@contextlib.contextmanager
+def caught_up(path: Path, terminal: Terminal) -> Iterator[TextIO]:
+    """Lock a cache as `held` does. An overlay whose shared cache has grown gets the new shapes, which its own products then lack.
+
+    Raises:
+        UserError: see `cache_schema.overlay.catch_up`.
+    """
+    with held(path, terminal) as file:
+        if lack := catch_up(path):
+            cache = open_cache(path)
+            number, lacks = cache.manifest.count, "lacks" if len(lack) == 1 else "lack"
+            terminal.say(f"{cache.home} has grown: {path} has its {number} shapes now, and {', '.join(lack)} {lacks} the new ones")
+            for text in lacking_classes(cache):
+                terminal.say(f"Warning: {text}")
         yield file

@@ -145,6 +145,7 @@ def guide(
     \b
     mmpd-train guide /lab/shared.zarr runs/align --overlay mine.zarr
     """
+    from cache_schema.lacking import remedy
     from cache_schema.overlay import laid, refuse_unwritable
     from cache_schema.products import GUIDE
     from cache_schema.spec import GuideSpec
@@ -162,6 +163,10 @@ def guide(
             say(f"Note on {run}: {loaded.header.unfinished}")
         with progress(product) as step:
             made = write(opened, loaded, name, blocks=blocks, precision=precision, device=device, progress=step)
+        before, opened = opened.manifest.shapes, open_cache(path)
+        for record in opened.records().values() if opened.manifest.shapes != before else ():
+            if opened.owns(record.product) and not record.complete:
+                say(f"{record.product} is unfinished: it lacks the new shapes of {opened.home}. {remedy(path, record)}")
     assert isinstance(made.spec, GuideSpec)
     for note in refuse_stale([(opened, made.spec)], loaded):
         say(f"Note: {note}")
@@ -338,6 +343,7 @@ def evaluate(
     chosen = catalog.options_of(names, [] if any(of_kept.values()) else set_ or [], peer_protocol=peer_protocol)
     if len(paths) < 2:
         raise UserError(f"eval {task} takes a run and a cache, got {len(paths)} path: mmpd-train eval {task} RUN CACHE")
+    from cache_schema.overlay import told_behind
     from cache_schema.store import open_cache
     from trainer import checkpoint
     from trainer.classifiers import PUBLISHED
@@ -346,6 +352,8 @@ def evaluate(
 
     *runs, place = paths
     cache, tests = open_cache(place), test_cache or []
+    if said := told_behind(cache):
+        say(f"Note: {said}")
     found: list[Result] = []
     try:
         for run in runs:

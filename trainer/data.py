@@ -35,6 +35,7 @@ from torch import Tensor
 from cache_schema import products
 from cache_schema.classes import NONE, united
 from cache_schema.errors import UserError
+from cache_schema.overlay import told_behind
 from cache_schema.records import differences
 from cache_schema.rows import Rows
 from cache_schema.spec import GREY, DenseSpec, GuideSpec, Record, TeacherSpec, did_you_mean
@@ -728,7 +729,8 @@ def _described(part: Part, teachers: Iterable[str]) -> str:
     unsplit = f" ({part.unsplit} are in no split and are left out)" if part.unsplit else ""
     absent = ", ".join(name for name in teachers if name not in part.teachers)
     none = f", nothing by {absent}" if absent else ""
-    return f"{part.cache.address}: {len(part.rows)} of {part.cache.manifest.count} shapes{unsplit}{mix}{cut}{none}{lack}"
+    behind = f" ({said})" if (said := told_behind(part.cache)) else ""
+    return f"{part.cache.address}: {len(part.rows)} of {part.cache.manifest.count} shapes{unsplit}{mix}{cut}{none}{lack}{behind}"
 
 
 def _nth(captioner: Ints, filled: NDArray[np.bool_]) -> tuple[Ints, Ints]:

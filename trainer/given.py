@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from cache_schema.axes import UP
 from cache_schema.errors import UserError
+from cache_schema.overlay import told_behind
 from cache_schema.remote import is_remote
 from cache_schema.spec import PointSpec, SourceSpec
 from cache_schema.store import Cache, open_cache
@@ -119,7 +120,10 @@ def opened(what: Sequence[str], wanted: Wanted, say: Callable[[str], None]) -> I
     if len(what) == 1 and (is_cache(what[0]) or what[0].rstrip("/").endswith(".zarr")):
         if wanted.settings or wanted.keep:
             raise UserError(f"--set and --keep-cache would have no effect: {what[0]} is a cache already. Leave them out")
-        yield Given(cache=open_cache(what[0]), name=name, made=False)
+        cache = open_cache(what[0])
+        if said := told_behind(cache):
+            say(f"Note: {said}")
+        yield Given(cache=cache, name=name, made=False)
         return
     _check_there(what)
     if absent := lacking():

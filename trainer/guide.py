@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from cache_schema import plugins, products
 from cache_schema.errors import UserError
 from cache_schema.files import exclusive
+from cache_schema.overlay import catch_up
 from cache_schema.products import GUIDE, POINTS
 from cache_schema.records import differences
 from cache_schema.spec import GREY, GuideSpec, PointSpec, Record
@@ -55,7 +56,7 @@ def write(
     device: str = "auto",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Record:
-    """Write `guide/<name>`: all of it, or the missing and damaged shards.
+    """Write `guide/<name>`: all of it, or the missing and damaged shards. An overlay whose shared cache has grown gets the new shapes.
 
     Args:
         cache: the cache with the blocks; it gets the features.
@@ -84,6 +85,11 @@ def write(
                 f"{cache.path} already has {record.product}, of another guide or other settings ({changed}): choose another --name, or "
                 f"remove it first: `{shlex.join(['mmpd-cache', 'remove', str(cache.path), record.product])}`"
             )
+        if catch_up(cache.path):
+            cache = cache.again()
+            record, reader = describe(cache, loaded, name, blocks=blocks, precision=precision, device=device_of(device))
+            if begun := cache.records().get(record.product):
+                record = _as_recorded(begun, record)
         cache.begin(record)
         return _finished(cache, record, reader, progress)
 

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import shutil
 
 import numpy as np
@@ -15,7 +16,9 @@ from cache_schema.errors import UserError
 from cache_schema.files import exclusive
 from cache_schema.layout import node_json
 from cache_schema.spec import GuideSpec, LabelSet, Record
-from tests.boxes import contents
+from pipeline.edits import relabel
+from tests.boxes import Silent, contents
+from tests.growth import again, grow
 from tests.harm import flip
 from tests.readonly import read_only
 
@@ -125,19 +128,6 @@ def test_a_kill_at_any_write_is_made_good_by_the_same_command(tmp_path, shared, 
     assert contents(shared.path) == before
 
 
-def again(cache, product):
-    """Make a product of a cache again with other values, as after `retry`."""
-    record = cache.record(product)
-    begun = dataclasses.replace(record, complete=False, content="")
-    for shard in range(products.markers(cache.manifest, record).shape[0]):
-        cache.reopen(record, shard)
-        values = {node.path: cache.shard_rows(node, shard).copy() for node in cache.arrays(record)}
-        for value in values.values():
-            value[-1] = 0
-        cache.write(begun, shard, values)
-    return cache.finish(begun)
-
-
 def reopened(cache):
     cache.reopen(cache.record("points"), 0)
 
@@ -152,13 +142,22 @@ def other_shapes(cache):
     synthetic.write(cache.path, shapes=25)
 
 
-def grown(cache):
-    """A cache of the same 24 shapes and 4 more."""
+def larger(cache):
+    """Another cache with more shapes, the first of which have the same ids. It says nothing of growth."""
     shutil.rmtree(cache.path)
-    larger = synthetic.write(cache.path, shapes=28)
-    manifest = dataclasses.replace(larger.manifest, segments=(24, 4))
-    there = larger.records()
-    files.write_file(cache.path / "zarr.json", store.root_json(manifest, there))
+    synthetic.write(cache.path, shapes=28)
+
+
+def twin(cache):
+    """A cache that has grown from the same ids, but not from the same shapes."""
+    shutil.rmtree(cache.path)
+    synthetic.write(cache.path, failed=(3,), seed=7)
+    grow(cache.path)
+
+
+def changed_and_grown(cache):
+    again(cache, "points")
+    grow(cache.path)
 
 
 CHANGES = {
@@ -172,7 +171,13 @@ CHANGES = {
     "the same name": (lambda cache: add(cache, seed=2, only="guide/mine"), "guide/mine is in .*mine.zarr and by now in .*shared.zarr too"),
     "the same bytes": (lambda cache: add(cache, only="guide/mine"), "with the same bytes: delete .*guide/mine to use that of"),
     "other shapes": (other_shapes, r"shared.zarr holds other shapes than the overlay was made on \(25 rows"),
-    "grown": (grown, "shared.zarr has grown from 24 to 28 rows.*--overlay ANOTHER.zarr"),
+    "replaced by a larger one": (larger, r"shared.zarr holds other shapes than .* \(28 rows .*--overlay ANOTHER.zarr"),
+    "replaced by one that has grown": (twin, "guide/mine was made from points of .*, which has been made again since"),
+    "made again, then grown": (changed_and_grown, "guide/mine was made from points of .*, which has been made again since"),
+    "grown, then tried again": (
+        lambda cache: again(grow(cache.path), "status"),
+        "image/extra was made from status of .*, which has been made again since",
+    ),
 }
 
 
@@ -182,6 +187,138 @@ def test_a_shared_cache_that_changed_is_told_with_what_to_do(shared, mine, chang
     change(shared)
     with pytest.raises(UserError, match=words):
         store.open_cache(mine)
+
+
+def seen(cache):
+    """All that a cache says: its records, ids, and the values of every array."""
+    arrays = [node for record in cache.products().values() for node in cache.arrays(record)]
+    values = {node.path: hashlib.sha256(cache.array(node.path)[:].tobytes()).hexdigest() for node in arrays}
+    values |= {f"stats/{name}": cache.column(f"stats/{name}").tobytes() for name in cache.products() if name.startswith("image/")}
+    assert all(cache.proven(name) for name in cache.products())
+    return cache.manifest, cache.ids().tolist(), cache.products(), values
+
+
+def test_an_overlay_is_read_as_before_when_its_shared_cache_has_grown(tmp_path, shared, mine):
+    early = store.open_cache(mine)
+    before, own = seen(early), contents(mine)
+    grow(shared.path)
+    again(store.open_cache(shared.path), "image/random-b")  # what was made later is not seen, and said
+    now = store.open_cache(mine)
+    assert overlay.behind(now) == 5 and now.manifest.count == 24
+    told = overlay.told_behind(now)
+    assert re.search(rf"{shared.path} has grown by 5 shapes, which .*guide/mine.* of {mine} lack", told)
+    assert f"`mmpd-cache retry {mine}` makes the rest" in told and f"`mmpd-train guide {mine} RUN --name mine` makes the rest" in told
+    with pytest.raises(UserError, match=r"image/random-b was made in the shared cache .* after that had grown, .*mmpd-cache retry"):
+        now.record("image/random-b")
+    later = seen(now)
+    assert later[:2] == before[:2]
+    assert later[2] == {name: r for name, r in before[2].items() if name != "image/random-b"}
+    assert {key: value for key, value in before[3].items() if "random-b" not in key} == later[3]
+    assert validate.problems(mine) == [] and contents(mine) == own
+    whole = copy(mine, tmp_path / "whole.zarr").cache
+    assert whole.manifest.count == 24 and validate.problems(whole.path) == []
+    grow(shared.path, 3)
+    assert overlay.behind(store.open_cache(mine)) == 8
+
+
+def test_an_overlay_is_read_when_its_shared_cache_has_grown_and_was_relabelled(tmp_path, shared, mine):
+    grow(shared.path)
+    (tmp_path / "table.csv").write_text("id,class\ncone/000000,vase\n")
+    relabel(shared.path, tmp_path / "table.csv", Silent())
+    now = store.open_cache(mine)
+    assert now.manifest.count == 24 and now.manifest.classes[now.column("label")[0]] == "vase" and len(now.array("label")[:]) == 24
+    assert all(now.proven(name) for name in now.products()) and validate.problems(mine) == []
+
+
+def extended(cache, product, seed=4):
+    """Make the shards that a product lacks, from nothing but a seed. Returns its record."""
+    record, rng = cache.records()[product], np.random.default_rng(seed)
+    for shard in cache.missing(record):
+        rows = len(cache.manifest.rows(shard))
+        cache.write(record, shard, {n.path: rng.standard_normal((rows, *n.shape[1:])).astype(n.dtype) for n in cache.arrays(record)})
+    return cache.finish(record)
+
+
+def test_an_overlay_takes_in_the_new_shapes_and_has_the_bytes_of_one_cache(tmp_path, shared, mine):
+    plain = tmp_path / "plain.zarr"
+    shutil.copytree(shared.path, plain)
+    add(store.open_cache(plain))
+    early = store.open_cache(mine)
+    known, kept = seen(early), {name: value for name, value in data(mine).items() if "/c/" in name and not name.startswith("stats")}
+    grow(shared.path)
+    grow(plain, leave=("guide/mine", "image/extra"))
+    before = contents(shared.path)
+    ahead = store.open_ahead(mine)
+    assert ahead.manifest.count == 29 and not ahead.records()["guide/mine"].complete and ahead.missing(ahead.records()["guide/mine"]) == [3]
+    with exclusive(mine):
+        assert set(overlay.catch_up(mine)) == {"guide/mine", "image/extra"} and overlay.catch_up(mine) == ()
+        assert early.proven("guide/mine") == known[2]["guide/mine"] and seen(early) == known  # who has it open goes on
+        with pytest.raises(UserError, match=r"got the new shapes of its shared cache since it was opened; run the command again"):
+            early.begin(Record(product="guide/late", kind="guide", spec=GUIDE, inputs=()))
+        now, one = store.open_cache(mine), store.open_cache(plain)
+        assert overlay.told_behind(now) == "" and set(now.records()) - set(now.products()) == {"guide/mine", "image/extra"}
+        assert "unfinished" in {problem.kind for problem in validate.problems(mine)}
+        for name in ("guide/mine", "image/extra"):
+            assert extended(now, name) == extended(one, name)
+    assert data(shared.path) | data(mine) == data(plain) and contents(shared.path) == before
+    assert validate.problems(mine) == [] and all(data(mine)[name] == value for name, value in kept.items())
+    assert seen(store.open_cache(mine)) == seen(store.open_cache(plain))
+
+
+def test_taking_in_new_shapes_is_all_or_nothing(shared, mine, monkeypatch):
+    grow(shared.path)
+    replace, last, calls = os.replace, -1, 0
+
+    class Killed(BaseException):
+        pass
+
+    def dying(beside, path):
+        nonlocal calls
+        if calls == last:
+            raise Killed
+        calls += 1
+        replace(beside, path)
+
+    old = shutil.copytree(mine, mine.with_name("old.zarr"))
+    monkeypatch.setattr(files.os, "replace", dying)
+    done = False
+    while not done:
+        last, calls = last + 1, 0
+        try:
+            with exclusive(mine):
+                overlay.catch_up(mine)
+            done = True
+        except Killed:
+            cache = store.open_cache(mine)
+            assert cache.manifest.count == 24 and all(cache.proven(name) for name in ("guide/mine", "image/extra"))
+    assert last > 6
+    last, whole = 10**9, contents(mine)
+    shutil.rmtree(mine)
+    shutil.move(old, mine)
+    with exclusive(mine):
+        overlay.catch_up(mine)
+    assert contents(mine) == whole and validate.problems(mine)[0].kind == "unfinished"
+
+
+def test_an_overlay_of_class_names_goes_along_with_a_shared_cache_that_grows(tmp_path, shared):
+    overlay.lay(shared.path, tmp_path / "mine.zarr")
+    add(store.open_cache(tmp_path / "mine.zarr"), only=("labels/more/random-a",))
+    grow(shared.path)
+    cache = store.open_cache(tmp_path / "mine.zarr")
+    assert cache.manifest.count == 29 and "labels/more/random-a" in cache.products() and overlay.told_behind(cache) == ""
+    add(cache, only=("guide/mine",))  # it is of all shapes
+    assert store.open_cache(tmp_path / "mine.zarr").manifest.count == 29 and validate.problems(tmp_path / "mine.zarr") == []
+
+
+def test_what_cannot_be_made_for_new_shapes_leaves_an_overlay_as_it_was(tmp_path, shared, mine):
+    grow(shared.path, leave=("points",))
+    before = contents(mine)
+    with exclusive(mine), pytest.raises(UserError, match=r"shared.zarr: points is not finished, and guide/mine would be made from it"):
+        overlay.catch_up(mine)
+    assert contents(mine) == before and store.open_cache(mine).proven("guide/mine")
+    lost = shared.path.with_name("moved.zarr")
+    shutil.move(shared.path, lost)
+    assert overlay.lay(lost, mine) is False and store.open_cache(mine).home == lost and overlay.behind(store.open_cache(mine)) == 5
 
 
 def test_what_an_overlay_was_not_made_from_may_change(shared, mine):

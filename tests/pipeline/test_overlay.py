@@ -12,12 +12,14 @@ from cache_schema.copy import copy
 from cache_schema.errors import UserError
 from cache_schema.layout import node_json
 from pipeline import commands
+from pipeline.append import Wanted, append
 from pipeline.recipes import DenseConfig
 from pipeline.repair import repair
-from tests.boxes import Silent, box_off, contents
+from tests.boxes import Silent, box_off, contents, write_meshes
 from tests.forks import Command
 from tests.harm import flip
 from tests.pipeline.conftest import build, small
+from tests.pipeline.test_append import halves
 from tests.pipeline.test_cli import run
 from tests.readonly import read_only
 
@@ -213,3 +215,33 @@ def test_a_command_that_is_killed_goes_on_in_the_overlay(built, mine, tmp_path):
     there = {name: content for name, content in made.items() if "dense/" in name}
     assert there and there == {name: content for name, content in right.items() if "dense/" in name}
     assert validate.problems(path) == []
+
+
+def test_an_overlay_of_a_shared_cache_that_has_grown_is_read_killed_and_filled(tmp_path):
+    """`retry` makes the overlay's views of the new shapes, also after SIGKILL: the bytes of a cache that was made in one place and grew."""
+    one, two = halves(write_meshes(tmp_path / "boxes", 7, ()), tmp_path, 4)
+    points, path, plain = small(views=None, teachers=(), captions=None, labels=()), tmp_path / "mine.zarr", tmp_path / "plain.zarr"
+    shared = build(one, tmp_path / "lab.zarr", points).path
+    for suffix in ("", ".journal"):
+        (shutil.copy if suffix else shutil.copytree)(f"{shared}{suffix}", f"{plain}{suffix}")
+    views = small(teachers=(), captions=None, labels=())
+    with overlay.laid(shared, path):
+        build(one, path, views)
+    build(one, plain, views)
+    for cache in (shared, plain):
+        append(cache, str(two), Wanted(), CPU, Silent())
+    before = contents(shared)
+    code, said, _ = run("status", path)
+    assert code == 0 and "4 ok" in said and f"{shared} has grown by 3 shapes, which views of {path} lacks" in said
+    assert json.loads(run("status", path, "--json")[1])["behind"] == 3
+    assert run("verify", path)[0] == 0
+    code, _, err = run("build", one, path)
+    assert code == 2 and "has grown: it holds 7 shapes in 2 segments" in err and "mmpd-cache retry" in err
+    killed = Command(("mmpd-cache", "retry", path, "--workers", 1, "--device", "cpu"), tmp_path / "said")
+    assert killed.says("has its 7 shapes now, and views lacks the new ones")
+    killed.send(signal.SIGKILL)
+    killed.end()
+    assert store.open_cache(path).manifest.count == 7
+    assert run("retry", path, "--workers", 1, "--device", "cpu")[0] == 0
+    assert_one_cache(shared, path, plain)
+    assert validate.problems(path) == [] and contents(shared) == before

@@ -26,8 +26,10 @@ from cache_schema.remote import described_at, place_of
 from cache_schema.selection import Selection
 from cache_schema.spec import CaptionSpec, Manifest, Record
 from pipeline import private, publish
+from tests.growth import again, grow
 from tests.harm import flip
 from tests.pipeline.afar import Killed, Memory, Quiet, change, hub_server, objects, s3_server, web_server
+from tests.pipeline.test_cli import run
 
 SHARD = 8
 SHAPES = 16
@@ -216,16 +218,203 @@ def test_another_cache_is_not_overwritten(cache, tmp_path):
         pull(str(cache), tmp_path / "other.zarr")
     with pytest.raises(UserError, match="lies inside it"):
         push(cache, str(cache / "sub"))
-    grown = dataclasses.replace(
-        (now := store.open_cache(cache).manifest),
-        shapes=SHAPES + 3,
-        segments=(SHAPES, 3),
-        source=dataclasses.replace(now.source, also=(spec.SourceSpec(kind="synthetic", ids="x"),)),
-    )
-    found = dataclasses.replace(described_at(place_of(str(cache))), manifest=grown)
-    with pytest.raises(UserError, match=r"has grown since .* \(16 shapes here, 19 there\).* Pull into a new path"):
-        publish.Pull(place_of(str(cache)), found, 1, Quiet()).run(tmp_path / "out.zarr", ())
-    assert validate.problems(tmp_path / "out.zarr") == []
+
+
+# ------------------------------------------------------------------------------------------ a place that changes later
+
+
+@pytest.fixture
+def grown(cache, tmp_path):
+    """A place with a cache, a copy that was pulled from it, and the cache that was pushed there again once it had grown by 5 shapes."""
+    shutil.copytree(cache, tmp_path / "lab.zarr")
+    place = Memory()
+    with pytest.MonkeyPatch.context() as patch:
+        url = at(patch, place)
+        push(cache, url)
+        pull(url, tmp_path / "mine.zarr")
+        grow(tmp_path / "lab.zarr")
+        push(tmp_path / "lab.zarr", url)
+        pull(url, tmp_path / "whole.zarr")
+        yield url, place, tmp_path
+
+
+def whole(path: Path) -> dict[str, object]:
+    """All files of a cache by place, but with records in place of descriptions, and without what they were before it grew."""
+    told = {f"products/{name}/zarr.json": dataclasses.replace(r, before=()) for name, r in store.open_cache(path).records().items()}
+    return files(path) | told | {"zarr.json": store.open_cache(path).manifest}
+
+
+def counting(monkeypatch, place):
+    """The keys that are read from a place from now on."""
+    read, seen = place.read, []
+    monkeypatch.setattr(place, "read", lambda key, most: (seen.append(key), read(key, most))[1])
+    return seen
+
+
+def test_a_pull_fetches_the_new_shapes_of_a_place_that_has_grown(cache, grown, monkeypatch):
+    url, place, folder = grown
+    early = store.open_cache(folder / "mine.zarr")
+    before = {name: early.proven(name) for name in early.products()}
+    seen = counting(monkeypatch, place)
+    pull(url, folder / "mine.zarr", "points")  # what is here grows, too, and never a part of it
+    assert whole(folder / "mine.zarr") == whole(folder / "whole.zarr") and not validate.problems(folder / "mine.zarr")
+    assert store.open_cache(folder / "mine.zarr").manifest.segments == (16, 5)
+    data = {key for key in seen if "/c/" in key and not key.startswith(("products/", "stats/"))}
+    assert data and {key.partition("/c/")[2].partition("/")[0] for key in data} == {"2"}  # the third shard only
+    assert {name: early.proven(name) for name in before} == before and early.ok().sum() == 15  # who had it open goes on
+    seen.clear()
+    pull(url, folder / "mine.zarr")
+    assert not [key for key in seen if "/c/" in key]
+
+
+def test_a_pull_of_new_shapes_that_dies_anywhere_is_old_or_new_and_goes_on(grown, monkeypatch):
+    url, place, folder = grown
+    right, read, was = whole(folder / "whole.zarr"), place.read, files(folder / "mine.zarr")
+    shutil.copytree(folder / "mine.zarr", folder / "try.zarr")
+    place.reads = 0
+    pull(url, folder / "try.zarr", jobs=1)
+    total = place.reads
+    for left in np.linspace(1, total - 1, MOMENTS).astype(int).tolist():
+        shutil.rmtree(folder / "try.zarr")
+        shutil.copytree(folder / "mine.zarr", folder / "try.zarr")
+
+        def dying(key, most, left=left):
+            if place.reads >= left:
+                raise Killed
+            return read(key, most)
+
+        place.reads = 0
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(place, "read", dying)
+            pull(url, folder / "try.zarr", jobs=1)
+        now = store.open_cache(folder / "try.zarr")
+        assert now.manifest.count == 16 and all(now.proven(name) for name in now.products())
+        assert {name: data for name, data in files(folder / "try.zarr").items() if name in was} == was
+        half = files(folder / "try.zarr").keys() - was.keys()
+        code, said, _ = run("status", folder / "try.zarr")
+        assert code == 0 and ("a pull or an append was stopped" in said) == any(name.startswith("products/") for name in half)
+        pull(url, folder / "try.zarr", jobs=1)
+        assert whole(folder / "try.zarr") == right
+
+
+def test_a_pull_of_new_shapes_is_all_or_nothing_when_it_is_written(grown, monkeypatch):
+    """It dies while the last files are put in place; the next command that writes to the cache finishes that."""
+    url, _, folder = grown
+    right, replace = whole(folder / "whole.zarr"), os.replace
+    for last in (0, 1, 7, 20):
+        shutil.copytree(folder / "mine.zarr", folder / "try.zarr")
+        calls = 0
+
+        def dying(one, other, last=last):
+            nonlocal calls
+            if (calls := calls + (".change" in str(one))) > last:
+                raise Killed
+            replace(one, other)
+
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(os, "replace", dying)
+            pull(url, folder / "try.zarr")
+        now = store.open_cache(folder / "try.zarr")
+        assert all(now.proven(name) for name in now.products()) and now.manifest.count == 16
+        pull(url, folder / "try.zarr")
+        assert whole(folder / "try.zarr") == right
+        shutil.rmtree(folder / "try.zarr")
+
+
+def test_shapes_that_were_tried_again_at_the_place_change_in_all_products_together(cache, monkeypatch, tmp_path):
+    """Old points beside the new status would read as whole."""
+    shutil.copytree(cache, tmp_path / "lab.zarr")
+    url = at(monkeypatch, place := Memory())
+    push(cache, url)
+    pull(url, tmp_path / "mine.zarr")
+    lab = store.open_cache(tmp_path / "lab.zarr")
+    for name in ("status", "points"):
+        again(lab, name)
+    grow(tmp_path / "lab.zarr")
+    push(tmp_path / "lab.zarr", url)
+    shutil.copytree(tmp_path / "mine.zarr", tmp_path / "try.zarr")
+    place.reads, read = 0, place.read
+    pull(url, tmp_path / "try.zarr", jobs=1)
+    total = place.reads
+    assert whole(tmp_path / "try.zarr") == whole(tmp_path / "lab.zarr") and total > 20
+    for left in (total - 3, total - 12):
+        shutil.rmtree(tmp_path / "try.zarr")
+        shutil.copytree(tmp_path / "mine.zarr", tmp_path / "try.zarr")
+
+        def dying(key, most, left=left):
+            if place.reads >= left:
+                raise Killed
+            return read(key, most)
+
+        place.reads = 0
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(place, "read", dying)
+            pull(url, tmp_path / "try.zarr", jobs=1)
+        assert {"status", "points"} & set(store.open_cache(tmp_path / "try.zarr").products()) == set()
+        pull(url, tmp_path / "try.zarr", jobs=1)
+        assert whole(tmp_path / "try.zarr") == whole(tmp_path / "lab.zarr")
+
+
+def test_a_copy_that_was_itself_changed_is_not_pulled_over(grown):
+    url, _, folder = grown
+    mine = folder / "mine.zarr"
+    added(mine)
+    before = files(mine)
+    with pytest.raises(UserError, match=r"lacks image/extra, which .*mmpd-cache remove .*image/extra`. Or pull into a new path, and put"):
+        pull(url, mine)
+    assert files(mine) == before
+    assert run("remove", mine, "image/extra")[0] == 0
+    pull(url, mine)
+    assert whole(mine) == whole(folder / "whole.zarr")
+    grow(mine, 3)
+    with pytest.raises(UserError, match=r"has 24 shapes, and memory:.* only the first 21 of them: .* was appended to"):
+        pull(url, mine)
+
+
+def test_shapes_that_were_changed_here_are_not_replaced(grown):
+    url, _, folder = grown
+    mine = folder / "mine.zarr"
+    again(store.open_cache(mine), "points")
+    (folder / "mine.zarr.journal").write_text(json.dumps({"time": 1.0, "event": "retry"}) + "\n")
+    with pytest.raises(UserError, match=r"have other values in points for the same shapes, and a command has changed .* Pull into a new"):
+        pull(url, mine)
+    assert "points" in store.open_cache(mine).products()
+    (folder / "mine.zarr.journal").unlink()  # then it can only be the place that has changed
+    pull(url, mine)
+    assert whole(mine) == whole(folder / "whole.zarr")
+
+
+def test_a_copy_and_a_place_that_grew_apart_are_two_caches(grown):
+    url, _, folder = grown
+    grow(folder / "mine.zarr", 3)
+    before = files(folder / "mine.zarr")
+    with pytest.raises(UserError, match=r"began with the same shapes, and each of them got other ones since .*Pull into a new path"):
+        pull(url, folder / "mine.zarr")
+    assert files(folder / "mine.zarr") == before
+
+
+def test_a_first_pull_that_was_stopped_goes_on_when_its_place_has_grown(cache, monkeypatch, tmp_path):
+    url = at(monkeypatch, place := Memory())
+    shutil.copytree(cache, tmp_path / "lab.zarr")
+    push(cache, url)
+    read = place.read
+    for left in (3, 40):  # in the index, and behind it
+        shutil.rmtree(tmp_path / "mine.zarr", ignore_errors=True)
+
+        def dying(key, most, left=left):
+            if place.reads >= left:
+                raise Killed
+            return read(key, most)
+
+        place.reads = 0
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(place, "read", dying)
+            pull(url, tmp_path / "mine.zarr", jobs=1)
+        assert (tmp_path / "mine.zarr" / "zarr.json").exists() == (left == 40)
+        grow(tmp_path / "lab.zarr", 3)
+        push(tmp_path / "lab.zarr", url)
+        pull(url, tmp_path / "mine.zarr")
+        assert whole(tmp_path / "mine.zarr") == whole(tmp_path / "lab.zarr")
 
 
 # ---------------------------------------------------------------------------------------------------------------- kills

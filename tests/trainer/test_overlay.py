@@ -6,11 +6,12 @@ import pytest
 from cache_schema import overlay, store, synthetic, validate
 from cache_schema.spec import Record
 from tests.boxes import contents
+from tests.growth import grow
 from tests.harm import copied
 from tests.readonly import read_only
-from tests.trainer.conftest import config_of
+from tests.trainer.conftest import LABELS, config_of
 from tests.trainer.test_cli import command  # noqa: F401
-from trainer import log
+from trainer import checkpoint, guide, log
 from trainer.loop import train
 from trainer.tasks.shapes import known_scenes, of_split
 
@@ -18,8 +19,6 @@ from trainer.tasks.shapes import known_scenes, of_split
 @pytest.fixture(scope="module")
 def mine(cache_path, aligned, tmp_path_factory):
     """An overlay of the small cache with the guide of `guided`."""
-    from trainer import checkpoint, guide
-
     path = tmp_path_factory.mktemp("mine") / "mine.zarr"
     with read_only(cache_path), overlay.laid(cache_path, path):
         guide.write(store.open_cache(path), checkpoint.load(aligned), "own", device="cpu")
@@ -93,3 +92,26 @@ def test_a_cache_and_its_overlay_count_as_the_same_shapes(cache_path, mine):
     assert of_split(both, "train").data.cache == of_split(one, "train").data.cache == "small"
     assert known_scenes(of_split(one, "train"), of_split(both, "train")) == known_scenes(of_split(one, "train"), of_split(one, "train"))
     assert len(known_scenes(of_split(one, "train"), of_split(both, "train"))) == 1
+
+
+def test_a_guide_in_an_overlay_is_trained_on_when_the_shared_cache_has_grown_and_then_filled(cache_path, aligned, tmp_path, command):  # noqa: F811
+    shared, path = copied(cache_path, tmp_path).path, tmp_path / "mine.zarr"
+    with overlay.laid(shared, path):
+        guide.write(store.open_cache(path), checkpoint.load(aligned), "own", device="cpu")
+    losses, was = [], contents(path)
+    for run in ("before", "after"):
+        train(config_of("distill", "guide=own"), [path], tmp_path / run, guide_run=aligned, device="cpu")
+        losses.append([record["loss"] for record in log.records(tmp_path / run)])
+        if run == "before":
+            grow(shared, 6, leave=("guide/random",), labels=LABELS)
+    assert losses[0] == losses[1] and contents(path) == was
+    code, _, err = command("guide", path, aligned, "--name", "own", "--device", "cpu")
+    assert code == 0 and f"{path} now has guide/own" in err
+    cache = store.open_cache(path)
+    assert (
+        cache.manifest.count == 66
+        and cache.proven("guide/own")
+        and {problem.product for problem in validate.problems(path)} == {"guide/random"}
+    )
+    kept = {name: data for name, data in was.items() if name.startswith("guide/") and "/c/" in name}
+    assert {name: contents(path)[name] for name in kept} == kept
