@@ -27,16 +27,8 @@ from tests.pipeline.conftest import box_off
 ROOT = Path(__file__).parents[2]
 
 
-def run_alone(*arguments):
-    """The command in a process of its own, as a terminal starts it: exit code, what was said on stdout, on stderr."""
-    command = [sys.executable, "-c", "from pipeline.cli import main; main()", *map(str, arguments)]
-    environment = {**os.environ, "COLUMNS": "300"}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=240)
-    return done.returncode, done.stdout, done.stderr
-
-
 def run(*arguments):
-    """The same in this process, which need not load anything again."""
+    """The command in this process, which need not load anything again: exit code, what was said on stdout, on stderr."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
         with contextlib.redirect_stderr(io.StringIO()) as err:
@@ -163,7 +155,7 @@ def test_strict_turns_failed_shapes_into_an_exit_code(meshes, tmp_path):
     code, _, err = run(*arguments)
     assert code == 0
     assert "7 shapes ok, 2 failed" in err
-    assert run_alone(*arguments, "--strict")[0] == 1
+    assert Command(("mmpd-cache", *arguments, "--strict"), tmp_path / "said").end() == 1
 
 
 def test_when_every_shape_failed_nothing_has_succeeded(tmp_path):
