@@ -100,8 +100,8 @@ class Session:
             torch.cuda.synchronize(self.device)
 
     def timed(self, run: Callable[[], object], per: float, seconds: float = 2.0, rounds: int = 5) -> list[Turn]:
-        """Time a function after two calls that do not count: `rounds` turns of equal numbers of calls, about `seconds` together. For `--smoke`
-        one call is timed.
+        """Time a function after two calls that do not count: `rounds` turns of equal numbers of calls, about `seconds` together. With
+        `--smoke` the second call is timed.
 
         Raises:
             Late: the time of the section is over.
