@@ -17,7 +17,6 @@ from pipeline.executors import slurm
 from pipeline.recipes import configured
 from pipeline.timings import measured
 from tests.boxes import contents
-from tests.forks import Command
 from tests.pipeline.conftest import build, small
 from tests.slurm.local import lacking, local
 
@@ -77,11 +76,13 @@ def test_a_build_on_two_nodes_with_one_killed_makes_the_same_bytes(cluster, buil
 def test_ctrl_c_cancels_the_jobs_and_the_same_command_goes_on(cluster, meshes, tmp_path):
     path = tmp_path / "c.zarr"
     arguments = ["build", str(meshes), str(path), "--recipe", "points", "--set", "shard=1", "--workers", "1", "--device", "cpu"]
-    stopped = Command(("mmpd-cache", *arguments, "--scheduler", ADDRESS), tmp_path / "said")
-    until(lambda: any(path.glob("points/xyz/c/*")))
-    stopped.send(signal.SIGINT)
-    assert stopped.end() == 130 and "stopped. What is done is kept; run the same command to go on." in stopped.err
-    assert "Traceback" not in stopped.err and "INFO" not in stopped.err, stopped.err
+    line = [sys.executable, "-c", "from pipeline.cli import main; main()", *arguments, "--scheduler", ADDRESS]
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as process:
+        until(lambda: any(path.glob("points/xyz/c/*")))
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and "stopped. What is done is kept; run the same command to go on." in said
+    assert "Traceback" not in said and "INFO" not in said, said
     until(lambda: queue() == [])
     config = configured("points", ["shard=1"])
     build(meshes, path, config)
