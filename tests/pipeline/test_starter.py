@@ -1,6 +1,7 @@
 """The grammar tells the truth and is read back; training pictures and batches follow from seeds; what is shipped is small and loads."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from pipeline.starter import pictures, score, students, texts, train
 from pipeline.starter.kinds.thing import Parts, wood
 from pipeline.starter.shapes import Description, make
 from pipeline.weights import SHIPPED
+from tests.forks import FORKS
 from tests.pipeline import checkpoints
 
 DESK = Description(
@@ -73,6 +75,14 @@ def test_sentences_tell_facts_in_many_ways():
     assert not any(color in one.text.split() for one in (texts.sentence(bare, draw) for _ in range(100)) for color in ("brown", "black"))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forked():
+    """Processes that draw are forked: a new one would import for seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "multiprocessing", SimpleNamespace(get_context=lambda kind: FORKS))
+        yield
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     """Pictures of nine shapes, drawn by two processes."""
@@ -127,20 +137,28 @@ def test_lessons_follow_from_seed_and_step(study):
     assert all(not description.color for description, hidden in zip(one.descriptions, grey, strict=True) if hidden)
 
 
-@pytest.mark.parametrize("name", students.STUDENTS)
-def test_a_student_learns_and_goes_on_where_it_was_cut_off(name, study, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def masters(study, tmp_path_factory):
+    """The folder of students that others learn from, or begin with; and what all read."""
     *_, views = study
+    folder, words = tmp_path_factory.mktemp("masters"), list(texts.corpus(views.descriptions, rng()))
+    for name in ("starter-resnet", "starter-attributes", "starter-regnet"):
+        place = folder / name
+        place.mkdir()
+        students.STUDENTS[name](words, views.usual_parts(1), folder).save(place)
+    return folder, words
+
+
+@pytest.mark.parametrize("name", students.STUDENTS)
+def test_a_student_learns_and_goes_on_where_it_was_cut_off(name, study, masters, tmp_path, monkeypatch):
+    *_, views = study
+    folder, words = masters
     monkeypatch.setattr(train, "BATCH", 6)
     monkeypatch.setattr(train, "KEEP_EVERY", 1)
-    words = list(texts.corpus(views.descriptions, rng()))
-    for master in ("starter-resnet", "starter-attributes", "starter-regnet"):  # others learn from them, or begin with them
-        place = tmp_path / master
-        place.mkdir()
-        students.STUDENTS[master](words, views.usual_parts(1), tmp_path).save(place)
 
     def student():
         torch.manual_seed(0)
-        return students.STUDENTS[name](words, views.usual_parts(1), tmp_path)
+        return students.STUDENTS[name](words, views.usual_parts(1), folder)
 
     def weights(folder):
         return load_file(next((folder / name).glob("*.safetensors")))
