@@ -100,7 +100,8 @@ class Session:
             torch.cuda.synchronize(self.device)
 
     def timed(self, run: Callable[[], object], per: float, seconds: float = 2.0, rounds: int = 5) -> list[Turn]:
-        """Time a function after two calls that do not count: `rounds` turns of equal numbers of calls, about `seconds` together.
+        """Time a function after two calls that do not count: `rounds` turns of equal numbers of calls, about `seconds` together. With
+        `--smoke` the second call is timed.
 
         Raises:
             Late: the time of the section is over.
@@ -109,13 +110,14 @@ class Session:
             raise Late
         run()
         self.synchronise()
-        start = time.perf_counter()
-        run()
-        self.synchronise()
-        once = max(time.perf_counter() - start, 1e-6)
-        calls = 1 if self.small else max(1, round(seconds / rounds / once))
+        calls = 1
+        if not self.small:
+            start = time.perf_counter()
+            run()
+            self.synchronise()
+            calls = max(1, round(seconds / rounds / max(time.perf_counter() - start, 1e-6)))
         turns = []
-        for _ in range(self.size(rounds, 2)):
+        for _ in range(self.size(rounds, 1)):
             wall, processor = time.perf_counter(), time.process_time()
             for _ in range(calls):
                 run()

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import multiprocessing
 import os
+import runpy
 import signal
 import sys
 import time
@@ -28,10 +29,11 @@ def local_cluster(**settings):
 
 
 class Command:
-    """One of our commands, as if typed into a terminal of 300 columns. What it says goes into files.
+    """One of our commands or a script, as if typed into a terminal of 300 columns, with the environment of the test. What it says goes into
+    files.
 
     Args:
-        words: the command and its arguments.
+        words: the command or the file of the script, and its arguments.
         said: a new folder for what is said.
         folder: where it is typed.
         first: called in the process before the command.
@@ -40,7 +42,8 @@ class Command:
     def __init__(self, words, said: Path, folder=".", first=None):
         said.mkdir()
         self.said = said / "out", said / "err"
-        self.process = FORKS.Process(target=_called, args=([str(word) for word in words], *map(str, self.said), str(folder), first))
+        arguments = ([str(word) for word in words], *map(str, self.said), str(folder), dict(os.environ), first)
+        self.process = FORKS.Process(target=_called, args=arguments)
         self.process.start()
 
     @property
@@ -76,15 +79,29 @@ class Command:
         return self.process.exitcode
 
 
-def _called(words, out, err, folder, first) -> None:
+def says_into(out, err) -> None:
+    """Let stdout and stderr of this process be files."""
     for number, name in ((1, out), (2, err)):
-        file = os.open(name, os.O_WRONLY | os.O_CREAT, 0o600)
+        file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(file, number)
         os.close(file)
-    os.environ["COLUMNS"] = "300"
+
+
+def has_environment(environment) -> None:
+    """Let this process have an environment instead of that of the server."""
+    os.environ.clear()
+    os.environ.update(environment)
+
+
+def _called(words, out, err, folder, environment, first) -> None:
+    says_into(out, err)
+    has_environment({**environment, "COLUMNS": "300"})
     os.chdir(folder)
     if first is not None:
         first()
-    cli = importlib.import_module({"mmpd-cache": "pipeline.cli", "mmpd-train": "trainer.cli"}[words[0]])
     sys.argv = words
-    cli.main()
+    if words[0].endswith(".py"):
+        sys.path.insert(0, os.path.dirname(words[0]))
+        runpy.run_path(words[0], run_name="__main__")
+    else:
+        importlib.import_module({"mmpd-cache": "pipeline.cli", "mmpd-train": "trainer.cli"}[words[0]]).main()

@@ -82,11 +82,17 @@ QUICK = {"fewshot": ("folds=2", "shots=3", "queries=2"), "classify": ("epochs=1"
 """Tasks that take long by default."""
 
 
-@pytest.mark.parametrize("encoder", ["pointm2ae-tiny", "pointmamba-tiny"])
+OTHERS = {
+    "pointm2ae-tiny": ("encoder.counts=64,32,16", "encoder.embed=16,16,32", "encoder.widths=24,24,48", "encoder.depths=1,1,1"),
+    "pointmamba-tiny": ("encoder.depth=2", "encoder.dim=48", "encoder.embed=16,24,32", "encoder.group_size=16"),
+}
+
+
+@pytest.mark.parametrize("encoder", OTHERS)
 def test_every_other_encoder_goes_through_both_stages_and_every_task(cache, tmp_path, encoder):
     """At smoke size: that it works, not how well."""
     align, distill = tmp_path / f"{encoder}-align", tmp_path / "distill"
-    same = ("--recipe", "smoke", "--set", f"encoder.name={encoder}", "--set", "optim.epochs=1")
+    same = ("--recipe", "smoke", *assigned(f"encoder.name={encoder}", *OTHERS[encoder], "optim.epochs=1"))
     train("align", cache, align, *same)
     train("guide", cache, align)
     train("distill", cache, distill, *same, "--init", align, "--guide", align.name)

@@ -77,9 +77,10 @@ def draw(folder: Path, study: Study, *, workers: int) -> Views:
     starts = range(0, study.shapes, study.chunk)
     todo = [(place, study, start) for start in starts if not _path(place, start).exists()]
     os.environ["LP_NUM_THREADS"] = "1"  # software OpenGL's own threads, of which each worker needs one
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        for _ in track(pool.imap_unordered(_draw_chunk, todo), f"drawing {study.shapes} shapes", total=len(todo), disable=not todo):
-            pass
+    if todo:
+        with multiprocessing.get_context("spawn").Pool(min(workers, len(todo))) as pool:
+            for _ in track(pool.imap_unordered(_draw_chunk, todo), f"drawing {study.shapes} shapes", total=len(todo)):
+                pass
     rgb = np.empty((study.shapes, study.views, study.size, study.size, 3), np.uint8)
     part = np.empty(rgb.shape[:-1], np.uint8) if study.parts else None
     known = []

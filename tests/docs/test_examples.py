@@ -2,13 +2,13 @@
 
 import importlib
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.docs.pages import QUICKSTART, ROOT, blocks, commands
+from tests.forks import Command
 
 EXAMPLES = ROOT / "examples"
 SCRIPTS = sorted(path for path in EXAMPLES.glob("*.py") if path.stem != "shared")
@@ -33,15 +33,14 @@ def folder(quickstart: tuple[Path, list[str]], tmp_path_factory: pytest.TempPath
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_an_example_runs(script: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_example_runs(script: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MMPD_EXAMPLES", str(folder))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    # In a process of its own: JAX has threads, after which no other test could fork.
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=folder)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert SAID[script.stem] in done.stdout
+    done = Command([script], tmp_path / "said", folder)  # a process of its own: JAX has threads, after which no other test could fork
+    assert done.end() == 0, done.err[-3000:]
+    assert SAID[script.stem] in done.out
     if script.stem == "own_meshes":
-        assert float(done.stdout.rsplit("cosine ", 1)[1]) > 0.95
+        assert float(done.out.rsplit("cosine ", 1)[1]) > 0.95
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)

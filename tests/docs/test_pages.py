@@ -2,12 +2,13 @@
 
 import ast
 import dataclasses
+import functools
 import importlib
 import itertools
 import re
 import shlex
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 import typer
@@ -54,7 +55,8 @@ def accepts(attempt: Callable[[], object]) -> bool:
     return True
 
 
-def is_setting(assignment: str, others: Sequence[str] = ()) -> bool:
+@functools.cache  # pages name the same ones again and again
+def is_setting(assignment: str, others: tuple[str, ...] = ()) -> bool:
     """Whether some recipe or task takes it, alone or together with the others of its command."""
     option = assignment.partition("=")[0].strip().removeprefix("source.")
     if assignment.startswith("source.") and option not in {field.name for field in dataclasses.fields(SourceConfig)}:
@@ -68,14 +70,23 @@ def is_setting(assignment: str, others: Sequence[str] = ()) -> bool:
     return any(map(accepts, attempts))
 
 
+@functools.cache
+def bodies() -> list[dict[str, object]]:
+    """The configurations there are, with their values."""
+    builds = [build_configured(recipe, []) for recipe in ("default", "adaptive")]  # a rig has no settings of a policy
+    return [
+        dataclasses.asdict(body)
+        for body in (*builds, *(train_configured("mmpd", stage, []) for stage in STAGES), *map(task_options, TASKS))
+    ]
+
+
+@functools.cache
 def is_field(dotted: str) -> bool:
     """Whether some configuration has a field of this name."""
     first, *rest = dotted.split(".")
     if first == "source" and any(rest == [option] for _, options in about().values() for option in options):
         return True
-    builds = [build_configured(recipe, []) for recipe in ("default", "adaptive")]  # a rig has no settings of a policy
-    bodies = [*builds, *(train_configured("mmpd", stage, []) for stage in STAGES), *map(task_options, TASKS)]
-    found = [dataclasses.asdict(body) for body in bodies]
+    found: list[object] = list(bodies())
     for part in (first, *rest):
         found = [body[part] for body in found if isinstance(body, dict) and part in body]
     values = ("8", "mask") if first == "encoder" else ()  # settings of an encoder are kept as text
@@ -115,7 +126,7 @@ def test_settings_exist(page):
                 others = [f"captions={words[3].rpartition('=')[2]}", *(f"captions.{one}" for one in told)]
             if words[0] == "--set":  # any command may be meant, `add-captioner`, too
                 forms.append(f"captions.{assignment}")
-            assert any(is_setting(form, others) for form in forms), f"{where}: no recipe, task or captioner takes {assignment}"
+            assert any(is_setting(form, tuple(others)) for form in forms), f"{where}: no recipe, task or captioner takes {assignment}"
     for code in inline(page):
         dotted = re.fullmatch(r"((?:" + "|".join(PREFIXES) + r")(?:\.[a-z_]+)+)(=\S+)?", code)
         if dotted and not code.endswith(".py"):

@@ -83,7 +83,7 @@ def test_two_processes_and_another_place_make_the_same_bytes(built, meshes, tmp_
 def test_killed_at_any_moment_the_same_command_ends_with_the_same_bytes(built, meshes, tmp_path):
     """A real process and a real SIGKILL, each time after a little more was done. A server forks them: it has the models' code loaded."""
     path, kills = tmp_path / "killed.zarr", 0
-    for files in (1, 12, 22, 40, 60):
+    for files in (1, 22, 50):
         process = FORKS.Process(target=build, args=(meshes, path))
         process.start()
         while process.is_alive() and sum(p.is_file() for p in path.rglob("*")) < files:
@@ -92,7 +92,7 @@ def test_killed_at_any_moment_the_same_command_ends_with_the_same_bytes(built, m
             process.kill()
             kills += 1
         process.join()
-    assert kills >= 3
+    assert kills >= 2
     build(meshes, path)
     assert contents(path) == contents(built)
 

@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -26,16 +27,8 @@ from tests.pipeline.conftest import box_off
 ROOT = Path(__file__).parents[2]
 
 
-def run_alone(*arguments):
-    """The command in a process of its own, as a terminal starts it: exit code, what was said on stdout, on stderr."""
-    command = [sys.executable, "-c", "from pipeline.cli import main; main()", *map(str, arguments)]
-    environment = {**os.environ, "COLUMNS": "300"}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=240)
-    return done.returncode, done.stdout, done.stderr
-
-
 def run(*arguments):
-    """The same in this process, which need not load anything again."""
+    """The command in this process, which need not load anything again: exit code, what was said on stdout, on stderr."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
         with contextlib.redirect_stderr(io.StringIO()) as err:
@@ -162,7 +155,7 @@ def test_strict_turns_failed_shapes_into_an_exit_code(meshes, tmp_path):
     code, _, err = run(*arguments)
     assert code == 0
     assert "7 shapes ok, 2 failed" in err
-    assert run_alone(*arguments, "--strict")[0] == 1
+    assert Command(("mmpd-cache", *arguments, "--strict"), tmp_path / "said").end() == 1
 
 
 def test_when_every_shape_failed_nothing_has_succeeded(tmp_path):
@@ -257,38 +250,54 @@ HEAVY = [
     "distributed",
 ]
 BARE = f"""
-import sys
+import json, sys
 class Missing:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in {HEAVY!r}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Missing())
 from pipeline.cli import main
-main()
+for words in json.loads(sys.argv[1]):
+    sys.argv, code = ["mmpd-cache", *words], 0
+    try:
+        main()
+    except SystemExit as ended:
+        code = ended.code or 0
+    for stream in (sys.stdout, sys.stderr):
+        print(f"ended with {{code}}", file=stream, flush=True)
 """
+ANSWERS = [
+    (("teachers",), 0, "dinov2-small"),
+    (("captioners",), 0, "blip2-opt-2.7b"),
+    (("captioners", "--json"), 0, '"about": "no model'),
+    (("recipes",), 0, "clip-dino"),
+    (("recipes", "default"), 0, "starter-blip2"),
+    (("sources",), 0, "modelnet"),
+    (("--version",), 0, "mmpd 0."),
+    (("build", "starter", "x.zarr"), 2, "needs the package torch, which is not installed: pip install 'mmpd[pipeline]'"),
+    (("status", "nothing.zarr"), 2, "nothing.zarr does not exist"),
+]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "words"),
-    [
-        (("teachers",), 0, "dinov2-small"),
-        (("captioners",), 0, "blip2-opt-2.7b"),
-        (("captioners", "--json"), 0, '"about": "no model'),
-        (("recipes",), 0, "clip-dino"),
-        (("recipes", "default"), 0, "starter-blip2"),
-        (("sources",), 0, "modelnet"),
-        (("--version",), 0, "mmpd 0."),
-        (("build", "starter", "x.zarr"), 2, "needs the package torch, which is not installed: pip install 'mmpd[pipeline]'"),
-        (("status", "nothing.zarr"), 2, "nothing.zarr does not exist"),
-    ],
-)
-def test_without_the_extra_lists_are_lists_and_the_rest_names_it(arguments, code, words):
-    done = subprocess.run(
-        [sys.executable, "-c", BARE, *arguments], capture_output=True, text=True, cwd=ROOT, env={**os.environ, "COLUMNS": "300"}
-    )
-    assert done.returncode == code, done.stderr
-    assert words in (done.stderr if code else done.stdout)
-    assert "Traceback" not in done.stderr
+@pytest.fixture(scope="module")
+def bare():
+    """What each command says where the extra is missing, and its exit status, on stdout and on stderr: all in one process, which imports
+    what they need once."""
+    line = [sys.executable, "-c", BARE, json.dumps([words for words, *_ in ANSWERS])]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, env={**os.environ, "COLUMNS": "300"})
+    assert done.returncode == 0, done.stderr
+    return [
+        [(said, int(code)) for said, code in re.findall(r"(.*?)ended with (\d+)\n", text, re.DOTALL)] for text in (done.stdout, done.stderr)
+    ]
+
+
+@pytest.mark.parametrize("number", range(len(ANSWERS)), ids=lambda number: " ".join(ANSWERS[number][0]))
+def test_without_the_extra_lists_are_lists_and_the_rest_names_it(bare, number):
+    _, code, words = ANSWERS[number]
+    (out, ended), (err, same) = (stream[number] for stream in bare)
+    assert ended == same == code, err
+    assert words in (err if code else out)
+    assert "Traceback" not in err
     assert not (ROOT / "x.zarr.journal").exists()
 
 

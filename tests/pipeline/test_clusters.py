@@ -2,9 +2,8 @@
 
 import os
 import re
-import signal
+import runpy
 import socket
-import subprocess
 import sys
 import time
 
@@ -21,7 +20,7 @@ from pipeline.executors import slurm
 from pipeline.executors.dask import _place
 from pipeline.work import Machine
 from tests.boxes import contents
-from tests.forks import FORKS, local_cluster
+from tests.forks import FORKS, has_environment, local_cluster, says_into
 from tests.pipeline.conftest import build, small
 
 POINTS = small(views=None, teachers=(), captions=None, labels=())
@@ -136,37 +135,42 @@ def test_a_marker_never_speaks_of_other_files_than_those_in_place(copied, monkey
 
 
 class Dask:
-    """A dask scheduler and a worker of two threads, as a user starts them. They end with the test."""
+    """A dask scheduler and a worker of two threads, by the programs that a user starts, forked. They end with the test."""
 
     def __init__(self, folder, port):
         self.folder, self.address = folder, f"tcp://127.0.0.1:{port}"
-        self.environment = {**os.environ, "MMPD_TEST_FOLDER": str(folder), "PYTHONWARNINGS": "ignore"}
+        self.environment = {**os.environ, "MMPD_TEST_FOLDER": str(folder)}
         self.processes = []
 
     def start(self):
         port = self.address.rpartition(":")[2]
         self.scheduler = self._run("dask_scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard")
-        self.worker = self._run("dask_worker", self.address, "--nthreads", "2", "--no-dashboard", "--preload", PRELOAD)
+        self.worker = self._run("dask_worker", self.address, "--nthreads", "2", "--no-nanny", "--no-dashboard", "--preload", PRELOAD)
         with distributed.Client(self.address, timeout=30, set_as_default=False) as client:
             client.wait_for_workers(1, timeout=30)
 
     def _run(self, what, *arguments):
-        line = [sys.executable, "-m", f"distributed.cli.{what}", *arguments]
-        log = (self.folder / "dask.log").open("ab")
-        process = subprocess.Popen(line, env=self.environment, stdout=log, stderr=log, start_new_session=True)
-        log.close()
+        process = FORKS.Process(target=program, args=([what, *arguments], self.environment, str(self.folder / "dask.log")))
+        process.start()
         self.processes.append(process)
         return process
 
     def end(self):
         for process in self.processes:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            process.kill()
+            process.join()
 
     def outcomes(self, what):
         path = self.folder / "outcomes"
         return [line for line in path.read_text().splitlines() if line.startswith(what)] if path.exists() else []
+
+
+def program(words, environment, log):
+    """A program of dask, in this process."""
+    says_into(log, log)
+    has_environment(environment)
+    sys.argv = words
+    runpy.run_module(f"distributed.cli.{words[0]}", run_name="__main__", alter_sys=True)
 
 
 @pytest.fixture
@@ -219,7 +223,7 @@ def test_killed_commands_and_schedulers_leave_tasks_that_write_nothing(cluster, 
     (cluster.folder / "outcomes").unlink()
     third = apart(meshes, tmp_path / "d.zarr", cluster.address)
     until(lambda: len(cluster.outcomes("begun")) == 2)
-    os.killpg(cluster.scheduler.pid, signal.SIGKILL)
+    cluster.scheduler.kill()
     third.join(60)
     assert third.exitcode == 1  # one line says what to do: see `test_build`
     (cluster.folder / "go").touch()

@@ -26,6 +26,7 @@ from cache_schema.remote import described_at, place_of
 from cache_schema.selection import Selection
 from cache_schema.spec import CaptionSpec, Manifest, Record
 from pipeline import private, publish
+from tests.forks import Command
 from tests.growth import again, grow
 from tests.harm import flip
 from tests.pipeline.afar import Killed, Memory, Quiet, change, hub_server, objects, s3_server, web_server
@@ -503,24 +504,21 @@ def test_a_pull_that_dies_anywhere_goes_on(cache, monkeypatch, tmp_path):
         assert left < 20 or place.reads < total, (left, done)
 
 
-COMMAND = "import sys; from pipeline.cli import main; sys.argv = ['mmpd-cache', *sys.argv[1:]]; main()"
-
-
 def test_killed_commands_go_on(cache, lab, tmp_path):
     """Real processes and SIGKILL, over the network."""
-    run = [sys.executable, "-c", COMMAND]
     orders = (
-        ["push", str(cache), "s3://lab/killed.zarr", "--allow-unknown"],
-        ["pull", "s3://lab/killed.zarr", str(tmp_path / "back.zarr")],
+        ["mmpd-cache", "push", cache, "s3://lab/killed.zarr", "--allow-unknown"],
+        ["mmpd-cache", "pull", "s3://lab/killed.zarr", tmp_path / "back.zarr"],
     )
     for order, moving in zip(orders, (lab.put, lab.got), strict=True):
         lab.reset()
-        process = subprocess.Popen([*run, *order], stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2])
-        while len(moving) < 20 and process.poll() is None:
+        killed = Command(order, tmp_path / f"{order[1]} killed")
+        while len(moving) < 20 and killed.alive:
             time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-        subprocess.run([*run, *order], check=True, capture_output=True, cwd=Path(__file__).parents[2])
+        killed.send(signal.SIGKILL)
+        assert killed.end() == -signal.SIGKILL
+        again = Command(order, tmp_path / order[1])
+        assert again.end() == 0, again.err
     assert files(tmp_path / "back.zarr") == files(cache)
 
 

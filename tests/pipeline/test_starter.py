@@ -1,6 +1,7 @@
 """The grammar tells the truth and is read back; training pictures and batches follow from seeds; what is shipped is small and loads."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from pipeline.starter import pictures, score, students, texts, train
 from pipeline.starter.kinds.thing import Parts, wood
 from pipeline.starter.shapes import Description, make
 from pipeline.weights import SHIPPED
+from tests.forks import FORKS
 from tests.pipeline import checkpoints
 
 DESK = Description(
@@ -73,6 +75,14 @@ def test_sentences_tell_facts_in_many_ways():
     assert not any(color in one.text.split() for one in (texts.sentence(bare, draw) for _ in range(100)) for color in ("brown", "black"))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forked():
+    """Processes that draw are forked: a new one would import for seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "multiprocessing", SimpleNamespace(get_context=lambda kind: FORKS))
+        yield
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     """Pictures of nine shapes, drawn by two processes."""
@@ -127,41 +137,49 @@ def test_lessons_follow_from_seed_and_step(study):
     assert all(not description.color for description, hidden in zip(one.descriptions, grey, strict=True) if hidden)
 
 
-@pytest.mark.parametrize("name", students.STUDENTS)
-def test_a_student_learns_and_goes_on_where_it_was_cut_off(name, study, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def masters(study, tmp_path_factory):
+    """The folder of students that others learn from, or begin with; and what all read."""
     *_, views = study
-    monkeypatch.setattr(train, "BATCH", 6)
-    monkeypatch.setattr(train, "KEEP_EVERY", 2)
-    words = list(texts.corpus(views.descriptions, rng()))
-    for master in ("starter-resnet", "starter-attributes", "starter-regnet"):  # others learn from them, or begin with them
-        place = tmp_path / master
+    folder, words = tmp_path_factory.mktemp("masters"), list(texts.corpus(views.descriptions, rng()))
+    for name in ("starter-resnet", "starter-attributes", "starter-regnet"):
+        place = folder / name
         place.mkdir()
-        students.STUDENTS[master](words, views.usual_parts(1), tmp_path).save(place)
+        students.STUDENTS[name](words, views.usual_parts(1), folder).save(place)
+    return folder, words
+
+
+@pytest.mark.parametrize("name", students.STUDENTS)
+def test_a_student_learns_and_goes_on_where_it_was_cut_off(name, study, masters, tmp_path, monkeypatch):
+    *_, views = study
+    folder, words = masters
+    monkeypatch.setattr(train, "BATCH", 6)
+    monkeypatch.setattr(train, "KEEP_EVERY", 1)
 
     def student():
         torch.manual_seed(0)
-        return students.STUDENTS[name](words, views.usual_parts(1), tmp_path)
+        return students.STUDENTS[name](words, views.usual_parts(1), folder)
 
     def weights(folder):
         return load_file(next((folder / name).glob("*.safetensors")))
 
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     whole.mkdir()
-    train.teach(student(), views, name, whole, cycles=(1, 3), seed=0)
+    train.teach(student(), views, name, whole, cycles=(1, 2), seed=0)
     cut.mkdir()
     lesson = train.lesson
 
     def killed(views, seed, step):
-        if step == 3:
+        if step == 1:
             raise KeyboardInterrupt
         return lesson(views, seed, step)
 
     monkeypatch.setattr(train, "lesson", killed)
     with pytest.raises(KeyboardInterrupt):
-        train.teach(student(), views, name, cut, cycles=(1, 3), seed=0)
+        train.teach(student(), views, name, cut, cycles=(1, 2), seed=0)
     assert not (cut / name).exists()
     monkeypatch.setattr(train, "lesson", lesson)
-    train.teach(student(), views, name, cut, cycles=(1, 3), seed=0)
+    train.teach(student(), views, name, cut, cycles=(1, 2), seed=0)
     first, second = weights(whole), weights(cut)
     assert first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
     untrained = tmp_path / "untrained"

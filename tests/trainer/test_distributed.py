@@ -5,53 +5,33 @@ import contextlib
 import itertools
 import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pytest
 import torch
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from tests.trainer.conftest import config_of
 from tests.trainer.ranks import in_ranks
 from tests.trainer.ranks import joined as joined_ranks
-from trainer import checkpoint, log, signals
+from trainer import checkpoint, log, loop, signals
 from trainer.align import Contrast
 from trainer.distributed import Ranks, SyncBatchNorm, device_of, joined
 from trainer.loop import train
 
-ROOT = Path(__file__).parents[2]
+ONCE: Final = "optim.epochs=1"
 RUNS = {
-    "align": (("align", "align.teacher_drop=0.3", "data.negatives=6", "optim.ema=0.5"), {}),
-    "distill": (("distill", "guide=own", "distill.projected_weight=1", "distill.reconstruction_weight=1"), {"guide_run": True}),
-    "dealt": (("distill", "distributed=fsdp", "guide=own", "distill.projected_weight=1", "recompute=true"), {"guide_run": True}),
+    "align": (("align", "align.teacher_drop=0.3", "data.negatives=6", "optim.ema=0.5", ONCE), {}),
+    "distill": (("distill", "guide=own", "distill.projected_weight=1", "distill.reconstruction_weight=1", ONCE), {"guide_run": True}),
+    "dealt": (("distill", "distributed=fsdp", "guide=own", "distill.projected_weight=1", "recompute=true", ONCE), {"guide_run": True}),
     "turns": (("align", "optim.batch=16", "optim.accumulate=2", "optim.ema=0.5", "optim.epochs=4"), {}),
 }
 TURNS = ("fsdp", "ddp", "fsdp")
 """How the two ranks of the run `turns` share the model; after three steps they stop and go on in the next way."""
 LIMIT: Final = 2.6
 """Limit of temperatures during these trainings. They begin at 2.66, so it acts from the first step on."""
-DYING = """
-import os, sys
-from pathlib import Path
-import torch.distributed
-from tests.trainer import test_distributed
-from trainer import loop
-cache, aligned, out = sys.argv[1:]
-if os.environ["RANK"] == "1":
-    draw, calls = loop.draw, []
-    def killing(*arguments):
-        calls.append(None)
-        if len(calls) == 3:
-            os._exit(9)
-        return draw(*arguments)
-    loop.draw = killing
-torch.distributed.init_process_group("gloo")
-test_distributed.train_all(Path(cache), Path(aligned), Path(out), test_distributed.TURNS)
-torch.distributed.destroy_process_group()
-"""
 
 
 def train_all(cache, aligned, out, turns=("auto",)):
@@ -73,20 +53,30 @@ def stopped_after(steps):
         yield
 
 
-def launched(tmp_path, *arguments):
-    """Two ranks as `torchrun` starts them, of which one dies. Returns the exit status, and what was said."""
-    (tmp_path / "program.py").write_text(DYING)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(tmp_path / "program.py")]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [*launcher, *map(str, arguments)]
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    try:
-        _, errors = process.communicate(timeout=200)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)  # the launcher's children, too
-            process.wait()
-    return process.returncode, errors
+def dying(cache, aligned, out):
+    """What each rank does, of which one dies in its third step."""
+    draw, calls = loop.draw, itertools.count(1)
+
+    def killing(*arguments):
+        if next(calls) == 3:
+            os._exit(9)
+        return draw(*arguments)
+
+    if os.environ["RANK"] == "1":
+        loop.draw = killing
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo")
+    train_all(cache, aligned, out, TURNS)
+
+
+@pytest.fixture
+def handlers():
+    """Signals do afterwards what they did before."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def test_two_ranks_train_as_one_would(guided, aligned, tmp_path):
@@ -110,9 +100,13 @@ def test_two_ranks_train_as_one_would(guided, aligned, tmp_path):
             np.testing.assert_allclose(there[key], here[key], rtol=1e-3, atol=1e-5)
 
 
-def test_a_rank_that_dies_ends_the_others(guided, aligned, tmp_path):
-    code, errors = launched(tmp_path, guided, aligned, tmp_path / "two")
-    assert code != 0 and "exitcode  : 9" in errors, errors
+def test_a_rank_that_dies_ends_the_others(guided, aligned, tmp_path, handlers):
+    """With the launcher that `torchrun` is, whose ranks are forked."""
+    settings = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "max_restarts": 0, "monitor_interval": 0.1}
+    two = LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=2, run_id="dying", start_method="forkserver", **settings)
+    with pytest.raises(ChildFailedError) as failed:
+        elastic_launch(two, dying)(guided, aligned, tmp_path / "two")
+    assert failed.value.get_first_failure()[1].exitcode == 9
     assert not checkpoint.path(tmp_path / "two" / "align").exists()
 
 

