@@ -123,8 +123,8 @@ def _laser_points(path: Path) -> NDArray[np.float64]:
     if (rows[:, 3] < 0).any():
         # Files of three numbers a point, or of float64, can be of a fitting length, too, and would be read as other places.
         raise UserError(
-            f"{path.parent.name}/{path.name}: a reflectance is negative: {rows[:, 3].min():g}; expected x, y, z and reflectance of each point "
-            "as float32: are these files of another layout, such as three numbers a point, or float64?"
+            f"{path.parent.name}/{path.name}: a reflectance is negative: {rows[:, 3].min():g}; expected x, y, z and reflectance of each "
+            "point as float32: are these files of another layout, such as three numbers a point, or float64?"
         )
     return rows[:, :3].astype(np.float64)
 

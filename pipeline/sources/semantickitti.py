@@ -188,7 +188,9 @@ def open_source(location: str, *, textures: Textures = "require", every: str = "
         if not entries:
             raise UserError(f"{location!r}: {notes[-1]}")
     if not entries and labelled and not chosen:
-        raise UserError(f"{location!r}: none of {labelled} labelled scans has a number that {step} divides; take all with --set source.every=1")
+        raise UserError(
+            f"{location!r}: none of {labelled} labelled scans has a number that {step} divides; take all with --set source.every=1"
+        )
     if not entries and skipped[UNNUMBERED]:
         raise UserError(
             f"{location!r}: the labels of {chosen} scans have classes, but no numbers of things in their upper half; "
@@ -223,7 +225,8 @@ def _things(home: Path, scan: str, least: int, skipped: Counter[str]) -> list[En
     marks, which, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if strange := sorted({mark & 0xFFFF for mark in marks.tolist()} - THINGS.keys() - OTHERS):
         raise UserError(
-            f"class {strange[0]} is none of SemanticKITTI; expected labels as downloaded: were they mapped to other numbers, as by learning_map?"
+            f"class {strange[0]} is none of SemanticKITTI; expected labels as downloaded: were they mapped to other numbers, "
+            "as by learning_map?"
         )
     sums = np.column_stack([np.bincount(which, places[:, axis]) for axis in (0, 1)])
     entries = []

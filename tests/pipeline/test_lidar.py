@@ -1,16 +1,19 @@
 """The laser scanner on a car: rays, rings, noise and distances; and the sources of laser scans, on miniature data in official layouts."""
 
 import dataclasses
+import json
 import shutil
 
 import numpy as np
 import pytest
 
+from cache_schema import spec
 from cache_schema.distances import at_distance, distance_in
 from cache_schema.errors import UserError
-from pipeline import lidar
+from pipeline import lidar, opening, origins
 from pipeline.geometry import Cloud, Mesh, Part
 from pipeline.lidar import Lidar, cast, directions, on_street, placed, scanned
+from pipeline.recipes import BuildConfig, SourceConfig
 from pipeline.sources import kitti, semantickitti
 from pipeline.sources import lidar as source
 from pipeline.sources.catalog import open_source
@@ -203,6 +206,16 @@ def test_another_seed_makes_other_people_poles_and_trees():
     assert again == two and np.array_equal(again.reader.read(other).points, two.reader.read(other).points)
 
 
+@pytest.mark.parametrize("options", [("count=90", "copies=1"), ("count=2", "classes=car"), ("count=4", "classes=car,house")])
+def test_a_cache_of_scans_opens_its_source_again(tmp_path, options):
+    asked = BuildConfig(source=SourceConfig(options=options))
+    cache = opening.create(tmp_path / "c.zarr", opening.open_config_source("lidar:street", asked), 0)
+    note = {"time": 1, "event": "build", "source": "lidar:street", "config": spec.to_json(asked)}
+    (tmp_path / "c.zarr.journal").write_text(json.dumps(note) + "\n")
+    source, _ = origins.source_again(cache, "")
+    assert [entry.id for entry in source.entries] == list(cache.ids())
+
+
 def test_options_that_leave_nothing_outdoors_are_explained():
     for location in ("lidar:starter", "lidar:street"):
         with pytest.raises(UserError, match=r"option label: .* kinds alone"):
@@ -328,11 +341,7 @@ def test_splits_of_kitti_tell_which_scans_have_none(tmp_path):
         open_source(location)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [lambda rows: rows[:, :3], lambda rows: rows.astype("<f8")],
-    ids=["three numbers a point", "float64"],
-)
+@pytest.mark.parametrize("change", [lambda rows: rows[:, :3], lambda rows: rows.astype("<f8")], ids=["three numbers a point", "float64"])
 def test_points_of_another_layout_are_not_read_as_others(tmp_path, change):
     found = open_source(kitti.example(tmp_path))
     scan = tmp_path / "training/velodyne/000000.bin"
@@ -346,7 +355,7 @@ def test_a_calibration_is_a_rotation_and_a_box_turns_in_radians(tmp_path, turn):
     found = open_source(kitti.example(tmp_path))
     calib = tmp_path / "training/calib/000000.txt"
     calib.write_text(f"R0_rect: {turn}\n{calib.read_text().splitlines()[1]}")
-    with pytest.raises(UserError, match="calib/000000.txt: .* no rotation"):
+    with pytest.raises(UserError, match=r"calib/000000\.txt: .* no rotation"):
         found.reader.read(found.entries[0])
     with pytest.raises(UserError, match="is it in degrees"):
         kitti.label_in("Car 0 0 0 1 2 3 4 1.5 1.6 4 0 0 5 -90", "here")
@@ -415,7 +424,7 @@ def test_labels_that_are_not_as_downloaded_are_explained(tmp_path):
     with pytest.raises(UserError, match="2 scans have classes, but no numbers of things"):
         open_source(location)
     np.where(marks & 0xFFFF == 40, 9, marks).astype("<u4").tofile(paths[0])
-    with pytest.raises(UserError, match="class 9 is none of SemanticKITTI; .* learning_map"):
+    with pytest.raises(UserError, match=r"class 9 is none of SemanticKITTI; .* learning_map"):
         open_source(location)
     marks.tofile(paths[1])
     for path in paths:
