@@ -119,8 +119,9 @@ def starter_warning(models: Iterable[str], kind: str) -> str:
     shipped = list(dict.fromkeys(name for name in models if weights.is_shipped(name)))
     if not shipped or kind == "starter":
         return ""
+    know = "know" if len(shipped) > 1 else "knows"
     return (
-        f"{', '.join(shipped)} know the kinds of the starter collection and nothing else. For shapes of your own take real "
+        f"{', '.join(shipped)} {know} the kinds of the starter collection and nothing else. For shapes of your own take real "
         "models: --recipe clip-dino, or see `mmpd-cache recipes` and `mmpd-cache teachers`"
     )
 

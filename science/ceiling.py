@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from jobs import commit, told
 from numpy.typing import NDArray
+from running import plainly
 from testsets import TESTS, Test
 
 from cache_schema import products
@@ -88,6 +89,7 @@ def measured(cache: Cache, test: Test) -> dict[str, list[float]]:
     return {name: own for name, own in found.items() if own}
 
 
+@plainly()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cache", type=Path)

@@ -25,7 +25,7 @@ from jobs import options
 from report import cell
 from rows import ROWS as STUDIED
 from rows import Row
-from running import called, measured
+from running import called, measured, plainly
 from study import slug
 
 ROWS: Final[dict[str, Row]] = {
@@ -171,6 +171,7 @@ def table(results: dict[str, list[dict[str, Any]]], epochs: int) -> str:
     return "\n".join(lines)
 
 
+@plainly()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)

@@ -7,9 +7,22 @@ import json
 import os
 import shlex
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from jobs import BIN
+
+from cache_schema.errors import UserError
+
+
+@contextmanager
+def plainly() -> Iterator[None]:
+    """Around a script's `main`: a mistake of its user ends it with one line, and without a traceback."""
+    try:
+        yield
+    except UserError as error:
+        raise SystemExit(str(error)) from error
 
 
 def measured(words: list[str], metric: str = "") -> list[list[float]]:

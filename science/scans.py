@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from jobs import options
-from running import called, measured
+from running import called, measured, plainly
 
 POINTS: Final = ("points.blocks=2", "points.normals=false")
 
@@ -118,6 +118,7 @@ class Study:
             self.kept.write_text(json.dumps({"asked": self.asked, "scores": self.scores}, indent=1) + "\n")
 
 
+@plainly()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import commit, options
+from running import plainly
 from testsets import TESTS, Test
 
 from trainer import machine
@@ -34,6 +35,7 @@ from trainer.tasks.result import Result  # noqa: E402
 from trainer.tasks.teachers import contrasted  # noqa: E402
 
 
+@plainly()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from jobs import Job, Ledger, options, told
+from running import plainly
 
 from cache_schema import products
 from cache_schema.files import write_file
@@ -143,6 +144,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(parts)
 
 
+@plainly()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)

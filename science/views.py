@@ -25,7 +25,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
+from running import plainly
 
+from cache_schema.errors import UserError
 from cache_schema.spec import CameraRig, Coverage, ViewSpec
 from pipeline import labels
 from pipeline.cameras import RIGS, poses
@@ -136,12 +138,21 @@ class Study:
         return self.folder / "shapes" / f"{entry.id.replace('/', '~')}.npz"
 
     def table(self) -> dict[str, Any]:
-        """Score every row."""
+        """Score every row.
+
+        Raises:
+            UserError: no shape is there to learn from, or none to test on.
+        """
         there = [entry for entry in self.entries if self._file(entry).exists() and entry.label]
         files = [dict(np.load(self._file(entry))) for entry in there]
         classes = sorted({entry.label for entry in there})
         truth = np.array([classes.index(entry.label) for entry in there])
-        train = np.array([entry.split == "train" for entry in there])
+        train = np.array([entry.split == "train" for entry in there], bool)
+        if not 0 < train.sum() < len(there):
+            raise UserError(
+                f"of {len(self.entries)} shapes {len(there)} have a class and could be drawn, {train.sum()} of these are in the split "
+                "train: expected some there and some in another split, as --set split=0.8 makes. What cannot be drawn is named above"
+            )
         rows: dict[str, list[list[int]]] = {name: [self.where[name]] * len(files) for name in RINGS}
         for policy in POLICIES:
             for count in COUNTS:
@@ -262,6 +273,7 @@ def in_words(found: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+@plainly()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from running import plainly
 
 from cache_schema import products
+from cache_schema.errors import UserError
 from cache_schema.intervals import wilson
 from cache_schema.spec import CaptionSpec
 from cache_schema.store import Cache, open_cache
@@ -43,13 +45,20 @@ def table(cache: Cache, right: str, wrong: str) -> list[tuple[str, str, int, flo
     return found
 
 
+@plainly()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cache", type=Path)
     parser.add_argument("--right", default="descriptions", help="captions with right sentences")
     parser.add_argument("--wrong", default="wrong-descriptions", help="captions that are wrong on purpose")
     arguments = parser.parse_args()
-    for teacher, kind, shapes, cosine, share in table(open_cache(arguments.cache), arguments.right, arguments.wrong):
+    found = table(open_cache(arguments.cache), arguments.right, arguments.wrong)
+    if not found:
+        raise UserError(
+            f"{arguments.cache} has no shape with a right and a wrong sentence that a teacher has embedded: expected a teacher with a text "
+            f"side, which `mmpd-cache add-teacher` adds, and wrong texts in captions {arguments.wrong!r}"
+        )
+    for teacher, kind, shapes, cosine, share in found:
         low, high = wilson(100 * share, shapes)
         print(
             f"{teacher:20} {kind:10} {shapes:6} shapes  cosine {cosine:.3f}  pictures nearer to the right text {share:.1%} "

@@ -42,6 +42,9 @@ CLASSES: Final = ("Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclis
 """The classes of labels that are objects."""
 NO_OBJECT: Final = "DontCare"
 
+UNEVEN: Final = 0.01
+"""Most by which a calibration may differ from a rotation. Those of KITTI differ by less than a thousandth."""
+
 OWN: Final = re.compile(r"\d{6}\.txt")
 
 SOME: Final = 3
@@ -107,7 +110,7 @@ def laser_points(path: Path) -> NDArray[np.float64]:
     """The places `[n, 3]` in a file of float32 x, y, z and reflectance; z is up.
 
     Raises:
-        UserError: the file is cut short.
+        UserError: the file is cut short, or has no reflectance.
     """
     return remembered("laser", state_of(path), lambda: _laser_points(path))
 
@@ -116,7 +119,14 @@ def _laser_points(path: Path) -> NDArray[np.float64]:
     raw = path.read_bytes()
     if len(raw) % 16 or not raw:
         raise UserError(f"{path.parent.name}/{path.name} has {len(raw):,} bytes, expected 16 for each point: cut short?")
-    return np.frombuffer(raw, "<f4").reshape(-1, 4)[:, :3].astype(np.float64)
+    rows = np.frombuffer(raw, "<f4").reshape(-1, 4)
+    if (rows[:, 3] < 0).any():
+        # Files of three numbers a point, or of float64, can be of a fitting length, too, and would be read as other places.
+        raise UserError(
+            f"{path.parent.name}/{path.name}: a reflectance is negative: {rows[:, 3].min():g}; expected x, y, z and reflectance of each "
+            "point as float32: are these files of another layout, such as three numbers a point, or float64?"
+        )
+    return rows[:, :3].astype(np.float64)
 
 
 def file_digest(path: Path) -> bytes:
@@ -168,6 +178,8 @@ def label_in(line: str, where: str) -> Labelled | None:
     height, width, length = values[7:10]
     if min(height, width, length) <= 0:
         raise UserError(f"{where}: a size is not positive: {height:g} {width:g} {length:g}")
+    if abs(values[13]) > 2 * np.pi:
+        raise UserError(f"{where}: expected a turn in radians, from -pi to pi, got {values[13]:g}: is it in degrees?")
     return Labelled(words[0], np.array([length, height, width]), values[10:13], float(values[13]))
 
 
@@ -175,13 +187,16 @@ def calibration(path: Path) -> NDArray[np.float64]:
     """The matrix `[3, 4]` from the laser to the rectified camera.
 
     Raises:
-        UserError: the file lacks one of the two matrices that it is made of.
+        UserError: the file lacks one of the two matrices that it is made of, or they do not turn alone.
     """
     rows = {name: _numbers(text.split(), f"calib/{path.name}, {name}") for name, text in _rows(path)}
     for name, count in (("R0_rect", 9), ("Tr_velo_to_cam", 12)):
         if name not in rows or len(rows[name]) != count:
             raise UserError(f"calib/{path.name}: expected {name} with {count} numbers, got {len(rows[name]) if name in rows else 'none'}")
     done: NDArray[np.float64] = rows["R0_rect"].reshape(3, 3) @ rows["Tr_velo_to_cam"].reshape(3, 4)
+    turn = done[:, :3]
+    if np.abs(turn @ turn.T - np.eye(3)).max() > UNEVEN or np.linalg.det(turn) < 0:
+        raise UserError(f"calib/{path.name}: R0_rect * Tr_velo_to_cam is no rotation: expected the calibration as downloaded")
     return done
 
 
@@ -270,21 +285,27 @@ def open_source(
             else:
                 known = at_distance(f"{scan}/{label.kind}_{line}", label.distance)
                 entries.append(Entry(id=known, locator=f"{scan}#{line}", label=label.kind))
-    entries, notes = _with_splits(entries, home.parent, split, split_seed)
+    entries, notes = _with_splits(entries, home, split, split_seed)
+    scans = {name.removesuffix(".bin") for name in os.listdir(home / "velodyne") if name.endswith(".bin")}
+    if unlabelled := scans - {name.removesuffix(".txt") for name in os.listdir(folder)}:
+        notes.append(f"{len(unlabelled)} scans have no file in label_2 and are left out, such as {min(unlabelled)}")
     if broken:
         skipped["line that is no label"] = len(broken)
         more = f"; and {len(broken) - SOME} more" * (len(broken) > SOME)
         notes.append(f"{len(broken)} lines of labels are damaged and left out: {'; '.join(broken[:SOME])}{more}")
         if not entries:
             raise UserError(f"{location!r}: {notes[-1]}")
+    if not entries and not skipped:
+        raise UserError(f"{location!r}: no file of label_2 names an object; expected lines such as `Car 0.00 0 -1.58 ...`, as downloaded")
     options = tuple(sorted((("least", str(fewest)), ("margin", str(wider).removesuffix(".0")), *recorded)))
     reader = KittiReader(location=str(home), options=options, textures=textures, margin=wider, least=fewest)
     return Source.of(reader, entries, skipped, notes)
 
 
-def _with_splits(entries: list[Entry], root: Path, split: str, split_seed: str) -> tuple[list[Entry], list[str]]:
+def _with_splits(entries: list[Entry], home: Path, split: str, split_seed: str) -> tuple[list[Entry], list[str]]:
     """Entries with their splits, all those of a scan with the same, and notes. `ImageSets` tells them, unless a split is asked for."""
-    by_scan = _splits(root)
+    # Beside `training` as downloaded; beside `velodyne` where the files were moved up.
+    by_scan = _splits(home) or _splits(home.parent)
     told = bool(by_scan)
     if split:
         scans = sorted({entry.locator.partition("#")[0] for entry in entries})
@@ -294,7 +315,9 @@ def _with_splits(entries: list[Entry], root: Path, split: str, split_seed: str) 
         replaced = f"; that of ImageSets is replaced by source.split={split}" if told else ""
         return done, [f"split made by a hash of the number of the scan: {splits.counted(Counter(one.split for one in done))}{replaced}"]
     if told:
-        return done, []
+        alone = sorted({entry.locator.partition("#")[0] for entry in done if not entry.split})
+        without = f"; {len(alone)} scans are in no list, such as {alone[0]}, and their objects have no split" if alone else ""
+        return done, [f"splits of ImageSets: {splits.counted(Counter(one.split for one in done if one.split)) or 'none'}{without}"]
     return done, [
         "there are no ImageSets/train.txt and ImageSets/val.txt beside training, so no object has a split; "
         "--set source.split=0.8 makes one, by scans"
@@ -307,7 +330,7 @@ def _splits(root: Path) -> dict[str, str]:
     for split in ("train", "val"):
         listed = root / "ImageSets" / f"{split}.txt"
         if listed.is_file():
-            for scan in listed.read_text("ascii", errors="replace").split():
+            for scan in (name.zfill(6) for name in listed.read_text("ascii", errors="replace").split()):
                 if found.setdefault(scan, split) != split:
                     raise UserError(f"scan {scan} is in both ImageSets/train.txt and ImageSets/val.txt")
     return found

@@ -102,7 +102,11 @@ def _read(path: Path) -> dict[str, Side]:
     Raises:
         UserError: the file is damaged, asks for anything but numbers, or holds no fold.
     """
-    name, found = shape_text(path.name), unpickled.read(path)
+    name = shape_text(path.name)
+    try:
+        found = unpickled.read(path)
+    except UserError as error:
+        raise UserError(f"{shape_text(path.parent.name)}: {error}. Fetch the file again, or take it away") from error
     if not isinstance(found, dict) or not all(isinstance(found.get(side), list | tuple) for side in SIDES):
         raise UserError(f"{name}: expected a dict with the lists {' and '.join(SIDES)}, got {_told(found)}")
     return {side: [_item(item, f"{name}, {side} {row}") for row, item in enumerate(found[side])] for side in SIDES}

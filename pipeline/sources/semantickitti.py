@@ -57,10 +57,15 @@ THINGS: Final = {
 }
 """Classes of things by number. From 252 they move."""
 
+OTHERS: Final = frozenset((0, 1, 40, 44, 48, 49, 50, 51, 52, 60, 70, 71, 72, 80, 81, 99))
+"""The other classes of labels: not labelled, roads, buildings, plants and the like."""
+
 VALIDATION: Final = "08"
 """The sequence that the authors validate on."""
 
 OWN: Final = re.compile(r"\d{6}\.label")
+
+UNNUMBERED: Final = "class of things in a scan with points that have no number of a thing"
 
 SOME: Final = 3
 """Most scans that a note names."""
@@ -153,42 +158,84 @@ def open_source(location: str, *, textures: Textures = "require", every: str = "
         if not any((home / name).is_dir() for home in _sequences(root)):
             raise UserError(f"{location!r}: no sequence has a folder {name}; it is downloaded apart ({archive})")
     entries, skipped, unlabelled, broken = list[Entry](), Counter[str](), 0, list[str]()
+    labelled, chosen, alone = 0, 0, 0
     for home in _sequences(root):
         if not (home / "labels").is_dir():
             unlabelled += 1
             continue
-        for name in sorted(os.listdir(home / "labels")):
+        names = sorted(os.listdir(home / "labels"))
+        alone += len(_chosen(home, step) - set(names))
+        for name in names:
+            labelled += bool(OWN.fullmatch(name))
             if not OWN.fullmatch(name):
                 skipped["hidden" if name.startswith(".") else Path(name).suffix.lower() or "no extension"] += 1
             elif int(name[:6]) % step == 0:
+                chosen += 1
                 try:
                     entries += _things(home, name[:6], fewest, skipped)
                 except (UserError, OSError) as error:
                     reason = error.strerror if isinstance(error, OSError) else str(error)
                     broken.append(f"sequences/{home.name}, scan {name[:6]}: {reason}")
     notes = [f"{unlabelled} sequences have no labels and are left out"] if unlabelled else []
+    if alone:
+        notes.append(f"{alone} scans have no file of labels and are left out")
+    if others := sorted(path.name for path in (root / "sequences").iterdir() if path.is_dir() and path not in _sequences(root)):
+        notes.append(f"folders of sequences have two digits; left out: {', '.join(others[:SOME])}")
     if broken:
         skipped["scan that cannot be read"] = len(broken)
         more = f"; and {len(broken) - SOME} more" * (len(broken) > SOME)
         notes.append(f"{len(broken)} scans cannot be read and are left out: {'; '.join(broken[:SOME])}{more}")
         if not entries:
             raise UserError(f"{location!r}: {notes[-1]}")
+    if not entries and labelled and not chosen:
+        raise UserError(
+            f"{location!r}: none of {labelled} labelled scans has a number that {step} divides; take all with --set source.every=1"
+        )
+    if not entries and skipped[UNNUMBERED]:
+        raise UserError(
+            f"{location!r}: the labels of {chosen} scans have classes, but no numbers of things in their upper half; "
+            "expected the labels as downloaded, which tell one car from the next"
+        )
+    if not entries and chosen and not skipped:
+        raise UserError(f"{location!r}: the labels of {chosen} scans name no thing, such as a car; expected the labels as downloaded")
+    if not any(entry.split == "val" for entry in entries):
+        notes.append(f"nothing is in the split val: no thing of sequence {VALIDATION} is there")
     if step > 1:
         notes.append(f"every {step}th scan is taken, because neighbouring scans show the same things; choose with --set source.every=1")
     options = (("every", str(step)), ("least", str(fewest)))
     return Source.of(InstanceReader(location=str(root), options=options, textures=textures, least=fewest), entries, skipped, notes)
 
 
+def _chosen(home: Path, step: int) -> set[str]:
+    """The names of the files of labels that the chosen scans of a sequence should have."""
+    scans = [name for name in os.listdir(home / "velodyne") if re.fullmatch(r"\d{6}\.bin", name)] if (home / "velodyne").is_dir() else []
+    return {f"{name[:6]}.label" for name in scans if int(name[:6]) % step == 0}
+
+
 def _things(home: Path, scan: str, least: int, skipped: Counter[str]) -> list[Entry]:
-    """The things of a scan. Counts those that are left out."""
+    """The things of a scan. Counts those that are left out.
+
+    Raises:
+        UserError: the scan or its labels cannot be read, or a class is none of SemanticKITTI.
+    """
     points = present(home / "velodyne" / f"{scan}.bin")
     places, labels = laser_points(points), labels_of(home / "labels" / f"{scan}.label", points)
+    seen = np.isfinite(places).all(axis=1)
+    places, labels = places[seen], labels[seen]
     marks, which, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if strange := sorted({mark & 0xFFFF for mark in marks.tolist()} - THINGS.keys() - OTHERS):
+        raise UserError(
+            f"class {strange[0]} is none of SemanticKITTI; expected labels as downloaded: were they mapped to other numbers, "
+            "as by learning_map?"
+        )
     sums = np.column_stack([np.bincount(which, places[:, axis]) for axis in (0, 1)])
     entries = []
     for mark, count, total in zip(marks.tolist(), counts.tolist(), sums, strict=True):
         kind, thing = THINGS.get(mark & 0xFFFF), mark >> 16
-        if kind is None or not thing:
+        if kind is None:
+            continue
+        if not thing:
+            skipped[UNNUMBERED] += 1
             continue
         if count < least:
             skipped["thing with too few points"] += 1

@@ -127,13 +127,14 @@ def read_lists(folder: Path) -> dict[str, str]:
     """By id: its split, from the list files in a folder.
 
     Raises:
-        UserError: a line names no model, or a model is in two splits.
+        UserError: a line names no model, a model is in two splits, or there are lists and all are empty.
     """
-    told: dict[str, str] = {}
+    told, empty = dict[str, str](), ""
     for path in sorted((*folder.glob("*.txt"), *folder.glob("*.json"))):
         named = splits.split_named(path.stem)
         if not named:
             continue
+        empty = path.name
         for number, line in enumerate(_lines(path), 1):
             if not line.strip():
                 continue
@@ -142,6 +143,8 @@ def read_lists(folder: Path) -> dict[str, str]:
                 raise UserError(f"{path.name}, line {number}: expected SYNSET-MODEL, got {line!r}")
             if told.setdefault(f"{model[1]}-{model[2]}", named) != named:
                 raise UserError(f"{path.name}, line {number}: {line} is in the split {told[f'{model[1]}-{model[2]}']!r} already")
+    if empty and not told:
+        raise UserError(f"{empty} names no model, and neither does another list beside it: expected lines such as SYNSET-MODEL")
     return told
 
 

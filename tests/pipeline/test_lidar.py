@@ -1,16 +1,19 @@
 """The laser scanner on a car: rays, rings, noise and distances; and the sources of laser scans, on miniature data in official layouts."""
 
 import dataclasses
+import json
 import shutil
 
 import numpy as np
 import pytest
 
+from cache_schema import spec
 from cache_schema.distances import at_distance, distance_in
 from cache_schema.errors import UserError
-from pipeline import lidar
+from pipeline import lidar, opening, origins
 from pipeline.geometry import Cloud, Mesh, Part
 from pipeline.lidar import Lidar, cast, directions, on_street, placed, scanned
+from pipeline.recipes import BuildConfig, SourceConfig
 from pipeline.sources import kitti, semantickitti
 from pipeline.sources import lidar as source
 from pipeline.sources.catalog import open_source
@@ -203,6 +206,16 @@ def test_another_seed_makes_other_people_poles_and_trees():
     assert again == two and np.array_equal(again.reader.read(other).points, two.reader.read(other).points)
 
 
+@pytest.mark.parametrize("options", [("count=90", "copies=1"), ("count=2", "classes=car"), ("count=4", "classes=car,house")])
+def test_a_cache_of_scans_opens_its_source_again(tmp_path, options):
+    asked = BuildConfig(source=SourceConfig(options=options))
+    cache = opening.create(tmp_path / "c.zarr", opening.open_config_source("lidar:street", asked), 0)
+    note = {"time": 1, "event": "build", "source": "lidar:street", "config": spec.to_json(asked)}
+    (tmp_path / "c.zarr.journal").write_text(json.dumps(note) + "\n")
+    source, _ = origins.source_again(cache, "")
+    assert [entry.id for entry in source.entries] == list(cache.ids())
+
+
 def test_options_that_leave_nothing_outdoors_are_explained():
     for location in ("lidar:starter", "lidar:street"):
         with pytest.raises(UserError, match=r"option label: .* kinds alone"):
@@ -280,7 +293,7 @@ def test_splits_and_faults_of_kitti(tmp_path):
     (tmp_path / "ImageSets/train.txt").write_text("000000\n")
     (tmp_path / "ImageSets/val.txt").write_text("000001\n")
     found = open_source(location)
-    assert [entry.split for entry in found.entries] == ["train", "val"] and not found.notes
+    assert [entry.split for entry in found.entries] == ["train", "val"] and found.notes == ("splits of ImageSets: 1 train, 1 val",)
     assert open_source(str(tmp_path / "training")).entries == found.entries
     before = found.reader.digest(found.entries[0])
     with pytest.raises(UserError, match="300 laser points are in it, which are fewer than 301"):
@@ -308,6 +321,44 @@ def test_splits_and_faults_of_kitti(tmp_path):
     (tmp_path / "training/label_2/000001.txt").write_text("Cat\n")
     with pytest.raises(UserError, match="2 lines of labels are damaged"):
         open_source(location)
+
+
+def test_splits_of_kitti_tell_which_scans_have_none(tmp_path):
+    location = kitti.example(tmp_path)
+    lists = tmp_path / "ImageSets"
+    lists.mkdir()
+    (lists / "train.txt").write_text("0\n")
+    found = open_source(location)
+    assert [entry.split for entry in found.entries] == ["train", ""]
+    assert any("1 scans are in no list, such as 000001" in note for note in found.notes)
+    (lists / "val.txt").write_text("1\n")
+    lists.rename(tmp_path / "training/ImageSets")
+    assert [entry.split for entry in open_source(location).entries] == ["train", "val"]
+    (tmp_path / "training/label_2/000001.txt").unlink()
+    assert any("1 scans have no file in label_2 and are left out, such as 000001" in note for note in open_source(location).notes)
+    (tmp_path / "training/label_2/000000.txt").write_text("")
+    with pytest.raises(UserError, match="names an object"):
+        open_source(location)
+
+
+@pytest.mark.parametrize("change", [lambda rows: rows[:, :3], lambda rows: rows.astype("<f8")], ids=["three numbers a point", "float64"])
+def test_points_of_another_layout_are_not_read_as_others(tmp_path, change):
+    found = open_source(kitti.example(tmp_path))
+    scan = tmp_path / "training/velodyne/000000.bin"
+    scan.write_bytes(change(np.frombuffer(scan.read_bytes(), "<f4").reshape(-1, 4)).tobytes())
+    with pytest.raises(UserError, match="a reflectance is negative"):
+        found.reader.read(found.entries[0])
+
+
+@pytest.mark.parametrize("turn", ["2 0 0 0 2 0 0 0 2", "1 0 0 0 1 0 0 0 -1", "0 0 0 0 0 0 0 0 0"])
+def test_a_calibration_is_a_rotation_and_a_box_turns_in_radians(tmp_path, turn):
+    found = open_source(kitti.example(tmp_path))
+    calib = tmp_path / "training/calib/000000.txt"
+    calib.write_text(f"R0_rect: {turn}\n{calib.read_text().splitlines()[1]}")
+    with pytest.raises(UserError, match=r"calib/000000\.txt: .* no rotation"):
+        found.reader.read(found.entries[0])
+    with pytest.raises(UserError, match="is it in degrees"):
+        kitti.label_in("Car 0 0 0 1 2 3 4 1.5 1.6 4 0 0 5 -90", "here")
 
 
 def test_a_split_of_kitti_is_made_by_scans(tmp_path):
@@ -360,6 +411,48 @@ def test_a_broken_scan_of_semantickitti_is_left_out_alone(tmp_path):
     cut.write_bytes(cut.read_bytes()[:-3])
     with pytest.raises(UserError, match=r"2 scans cannot be read and are left out: sequences/00, scan 000000: labels/000000\.label has"):
         open_source(location)
+
+
+def test_labels_that_are_not_as_downloaded_are_explained(tmp_path):
+    location = semantickitti.example(tmp_path)
+    paths = [tmp_path / f"sequences/{sequence}/labels/000000.label" for sequence in ("00", "08")]
+    marks = np.fromfile(paths[0], "<u4")
+    (marks & 0xFFFF).astype("<u4").tofile(paths[0])
+    found = open_source(location)
+    assert {entry.id[:2] for entry in found.entries} == {"08"} and found.skipped[semantickitti.UNNUMBERED] == 2
+    (marks & 0xFFFF).astype("<u4").tofile(paths[1])
+    with pytest.raises(UserError, match="2 scans have classes, but no numbers of things"):
+        open_source(location)
+    np.where(marks & 0xFFFF == 40, 9, marks).astype("<u4").tofile(paths[0])
+    with pytest.raises(UserError, match=r"class 9 is none of SemanticKITTI; .* learning_map"):
+        open_source(location)
+    marks.tofile(paths[1])
+    for path in paths:
+        np.zeros_like(marks).tofile(path)
+    with pytest.raises(UserError, match="the labels of 2 scans name no thing"):
+        open_source(location)
+    paths[0].unlink()
+    marks.tofile(paths[1])
+    (tmp_path / "sequences/8").mkdir()
+    notes = open_source(location).notes
+    assert any("1 scans have no file of labels" in note for note in notes) and any("left out: 8" in note for note in notes)
+    assert not any("in the split val" in note for note in notes)
+    shutil.move(tmp_path / "sequences/08", tmp_path / "sequences/07")
+    assert any("nothing is in the split val" in note for note in open_source(location).notes)
+    shutil.move(tmp_path / "sequences/07", tmp_path / "sequences/08")
+    for path in (paths[1], tmp_path / "sequences/08/velodyne/000000.bin"):
+        path.rename(path.with_stem("000003"))
+    with pytest.raises(UserError, match="none of 1 labelled scans has a number that 10 divides"):
+        open_source(location)
+
+
+def test_a_point_without_a_place_does_not_count_in_the_distance(tmp_path):
+    location = semantickitti.example(tmp_path)
+    scan = tmp_path / "sequences/00/velodyne/000000.bin"
+    rows = np.fromfile(scan, "<f4").reshape(-1, 4)
+    rows[:50] = np.nan
+    rows.tofile(scan)
+    assert distance_in(open_source(location).entries[0].id) == pytest.approx(np.hypot(*rows[50:200, :2].mean(0)), abs=0.06)
 
 
 def test_things_of_semantickitti_are_the_points_with_their_number(tmp_path):

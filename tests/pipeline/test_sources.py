@@ -397,6 +397,13 @@ def test_shapenet_meshes(tmp_path):
     assert source.skipped == {".obj elsewhere": 1}
 
 
+def test_empty_lists_of_shapenet_do_not_mean_that_there_are_none(tmp_path):
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.txt").write_text("\n")
+    with pytest.raises(ValueError, match="names no model, and neither does another list"):
+        shapenet.read_lists(tmp_path)
+
+
 def test_shapenet_lists_choose_and_split(tmp_path):
     location = shapenet.example(tmp_path / "core")
     lists = tmp_path / "lists"

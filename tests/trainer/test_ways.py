@@ -15,7 +15,9 @@ from trainer.tasks import catalog
 SCIENCE = Path(__file__).parents[2] / "science"
 sys.path.insert(0, str(SCIENCE))
 
+import sparse  # noqa: E402
 import tuning  # noqa: E402
+import wrong  # noqa: E402
 
 WAYS = ["full", "scratch", "linear", "lora"]
 
@@ -62,3 +64,18 @@ def test_results_of_weights_that_changed_are_missed(asked, monkeypatch):
     monkeypatch.setattr(tuning.saved, "weights", lambda run: "other")
     assert study.rows() == [] and [way for _, way in study.lost([])] == WAYS
     assert study.lost([study._name(asked.caches[0], "lora")])[-1][1] == "linear"
+
+
+def test_a_mistake_of_the_user_of_a_script_is_one_line(tmp_path, monkeypatch):
+    there = str(write(tmp_path / "c.zarr").path)
+    for location, message in ((str(tmp_path / "none.zarr"), "does not exist"), (there, "has no product 'captions/descriptions'")):
+        monkeypatch.setattr(sys, "argv", ["wrong.py", location])
+        with pytest.raises(SystemExit, match=message):
+            wrong.main()
+
+
+def test_a_folder_of_kitti_is_looked_at_before_anything_is_built(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["sparse.py", str(tmp_path / "study"), "--kitti", str(tmp_path / "kitti")])
+    with pytest.raises(SystemExit):
+        sparse.main()
+    assert "kitti is no folder" in capsys.readouterr().err and not (tmp_path / "study").exists()

@@ -274,7 +274,8 @@ def refuse_masked(encoder: Encoder, what: str) -> None:
         raise UserError(
             f"{what} cannot leave out points that repeat others, as this encoder does (encoder.missing=mask). A new run with the same "
             "weights reads such points as any: `mmpd-train align CACHE NEW --init RUN --set encoder.missing=repeat --set optim.epochs=0`, "
-            "with the other settings of the encoder of RUN. Where points repeat, its features differ from those of RUN"
+            "with the other settings of the encoder of RUN; for a cache without teachers `mmpd-train distill CACHE NEW --recipe point-mae` "
+            "and the same. Where points repeat, its features differ from those of RUN"
         )
 
 
