@@ -6,7 +6,7 @@
 Fine-tunes a classifier in each way on the training shapes of each cache, once for each seed, with the same number of epochs, and tests it
 on the other shapes. `scratch` is full fine-tuning from random weights. After any stop, run the same command again: it goes on. Writes
 tuning.json and tuning.md: mean and deviation over the seeds, the parameters learned inside the encoder, processor time, and p of a paired
-test against full fine-tuning (a permutation over test shapes, Holm's correction for each cache).
+test against full fine-tuning, or another way by `--against` (a permutation over test shapes, Holm's correction for each cache).
 """
 
 import argparse
@@ -33,8 +33,6 @@ from trainer.tuning.catalog import MODES
 
 WAYS: Final = ("scratch", "full", "mlp", "linear", *MODES)
 """Ways of fine-tuning, as `--set tune=` names them; and full fine-tuning from random weights."""
-BASE: Final = "full"
-"""The way that the others are compared with."""
 
 
 class Study:
@@ -43,6 +41,8 @@ class Study:
     def __init__(self, asked: argparse.Namespace) -> None:
         self.run, self.caches = asked.run.resolve(), [path.resolve() for path in asked.caches]
         self.ways, self.settings = list(asked.methods), {"epochs": str(asked.epochs), "seeds": str(asked.seeds), "lr": f"{asked.lr:g}"}
+        self.base: str = asked.against
+        """The way that the others are compared with."""
         self.ledger, self.folder = Ledger(asked.folder.resolve()), asked.folder.resolve()
 
     def jobs(self) -> list[Job]:
@@ -82,9 +82,9 @@ class Study:
         return [(name, way) for cache, name, way in every if self._name(cache, way) not in failed and (name, way) not in there]
 
     def _compare(self, rows: Sequence[dict[str, Any]], cache: str, own: dict[str, Result]) -> None:
-        """Add the difference to full fine-tuning and its corrected p to the rows of a cache."""
-        others = [row for row in rows if row["cache"] == cache and row["way"] != BASE and BASE in own]
-        outcomes = [paired(own[row["way"]].scores.predictions, own[BASE].scores.predictions) for row in others]
+        """Add the difference to the way that is compared with, and its corrected p, to the rows of a cache."""
+        others = [row for row in rows if row["cache"] == cache and row["way"] != self.base and self.base in own]
+        outcomes = [paired(own[row["way"]].scores.predictions, own[self.base].scores.predictions) for row in others]
         for row, outcome, p in zip(others, outcomes, holm([one.p for one in outcomes]), strict=True):
             row |= {"difference": outcome.difference, "interval": outcome.interval, "p": p}
 
@@ -125,13 +125,13 @@ def _learned(result: Result) -> int | None:
     return next((int(one[1].replace(",", "")) for one in said if one), None)
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """All rows in Markdown, a table for each cache."""
+def table(rows: Sequence[dict[str, Any]], base: str) -> str:
+    """All rows in Markdown, a table for each cache. `base` is the way that the others are compared with."""
     parts = []
     for cache in dict.fromkeys(row["cache"] for row in rows):
         own = [row for row in rows if row["cache"] == cache]
         parts.append(f"### {cache}: {own[0]['shapes']} test shapes, chance {own[0]['chance']:.1f}\n")
-        parts.append(f"| way | accuracy | against {BASE} [95 %] | p | learned in the encoder | minutes |\n|---|---|---|---|---|---|")
+        parts.append(f"| way | accuracy | against {base} [95 %] | p | learned in the encoder | minutes |\n|---|---|---|---|---|---|")
         for row in own:
             spread = f" ± {statistics.stdev(row['values']):.1f}" if len(row["values"]) > 1 else ""
             low, high = row.get("interval", (0.0, 0.0))
@@ -151,6 +151,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="the pre-trained run; results are also added to its folder eval/")
     parser.add_argument("--caches", type=Path, nargs="+", required=True, help="caches with classes and splits, of different names")
     parser.add_argument("--methods", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--against", choices=WAYS, default="full", help="the way that the others are compared with")
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--lr", type=float, default=5e-4)
@@ -161,6 +162,8 @@ def main() -> None:
         parser.error(f"there is no {', '.join(missing)}")
     if len({path.name for path in asked.caches}) < len(asked.caches):
         parser.error("two caches have the same name: results could not be told apart")
+    if asked.against not in asked.methods:
+        parser.error(f"--against {asked.against} is none of --methods")
     study = Study(asked)
     failed = study.ledger.work(study.jobs(), asked.jobs)
     rows = study.rows()
@@ -170,8 +173,11 @@ def main() -> None:
             f"done, but without a result of the present weights and points: {', '.join(lost)}. Remove their files in {study.folder}/jobs "
             "and run the same command again"
         )
-    text = table(rows)
-    write_file(study.folder / "tuning.json", (json.dumps({"settings": study.settings, "rows": rows}, indent=1) + "\n").encode())
+    text = table(rows, study.base)
+    write_file(
+        study.folder / "tuning.json",
+        (json.dumps({"settings": study.settings, "against": study.base, "rows": rows}, indent=1) + "\n").encode(),
+    )
     write_file(study.folder / "tuning.md", text.encode())
     print(text)
     if failed:

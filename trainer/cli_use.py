@@ -61,8 +61,8 @@ What = Annotated[list[str], typer.Argument(metavar="WHAT...", help="A cache, a f
 Pool = Annotated[
     Literal["mean_max", "summary", "summary_max", "depths"] | None,
     typer.Option(
-        help="How tokens become one vector. summary: the run's own. depths: mean and maximum at four depths. Default: mean_max, mean and "
-        "maximum.",
+        help="How tokens become one vector. summary: the run's own. depths: mean and maximum at four depths, or on each level. Default: "
+        "mean_max, mean and maximum.",
         show_default=False,
     ),
 ]

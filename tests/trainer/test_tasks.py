@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from cache_schema import spec, store, synthetic
+from cache_schema.errors import UserError
 from cache_schema.spec import BoxSpec, LabelSet, Manifest, PointSpec, Record, SourceSpec
 from trainer import checkpoint, ops
 from trainer.align import Align, AlignOptions, LocalLosses, PatchTeacher, Teacher
@@ -438,6 +439,12 @@ def test_pooling_is_of_tokens_and_summary(stage, cache):
     first = stage.encoder.layers(patches, 4)[0].tokens
     assert torch.allclose(found[:, 0], torch.cat([first.mean(1), first.amax(1)], 1), atol=1e-5)
     assert (found[:, 0] - found[:, -1]).abs().mean() > 1e-2
+    for method in (None, lambda patches: ()):  # encoders of other packages may have no depths, or three alone
+        other = copy.deepcopy(stage)
+        other.encoder = torch.nn.Module()
+        other.encoder.layers = method
+        with pytest.raises(UserError, match="Module gives no features of 4 depths: set pool to mean_max"):
+            features.Body.of(other.eval(), "depths")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -8,6 +8,7 @@ Letters: B and n shapes, P points, C channels, D width, F features.
 
 import copy
 import dataclasses
+import inspect
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -69,8 +70,8 @@ class Body(nn.Module):
                 give.
         """
         assert not stage.training
-        if pool == "depths" and not isinstance(stage.encoder, Layered):
-            raise UserError(f"{type(stage.encoder).__name__} gives no features of several depths: set pool to mean_max")
+        if pool == "depths" and not (isinstance(stage.encoder, Layered) and "parts" in inspect.signature(stage.encoder.layers).parameters):
+            raise UserError(f"{type(stage.encoder).__name__} gives no features of {QUARTERS} depths: set pool to mean_max")
         if scratch:
             if pool in SUMMARIES:
                 raise UserError(f"before training there is no summary: set pool to mean_max, got {pool}")
@@ -100,8 +101,8 @@ class Body(nn.Module):
         patches = self.encoder.patchify(points, ordered)
         if self.pool == "depths":
             assert isinstance(self.encoder, Layered)
-            several = [scale.tokens for scale in self.encoder.layers(patches, QUARTERS)]  # [B, G, D] each
-            parts = tuple(pooled(tokens, None) for tokens in several for pooled in (average, largest))
+            depths = [scale.tokens for scale in self.encoder.layers(patches, QUARTERS)]  # [B, G, D] each
+            parts = tuple(pooled(tokens, None) for tokens in depths for pooled in (average, largest))
         else:
             parts = self._parts(self.encoder(patches))
         return torch.cat([part.float() for part in parts], -1)  # [B, F]

@@ -89,7 +89,8 @@ class Adapted(nn.Module):
         if not isinstance(self.encoder, Layered):
             raise UserError(f"{type(self.encoder).__name__} gives no features of several depths")
         with nullcontext() if self.around is None else self.around(patches, None):
-            return self.encoder.layers(patches, parts)
+            # Encoders of other packages may know three parts alone.
+            return self.encoder.layers(patches) if parts == 3 else self.encoder.layers(patches, parts)
 
     @property
     def width(self) -> int:
