@@ -1,6 +1,6 @@
 """Writes docs/study.md from the study.json of studies of several sizes and the words of science/top.md, which people write.
 
-    python science/page.py build/study/study.json     # a copy of the numbers stays in science/, named by the shapes of each kind
+    python science/page.py build/study/study.json     # a copy of the numbers stays in science/, named by its size
     python science/page.py                            # again, after a change of the words
 
 The page has the hand-written words, what ranks alike at another size, and for each study, the largest first, what the marks mean, all
@@ -22,7 +22,7 @@ HERE: Final = Path(__file__).parent
 TOP: Final = HERE / "top.md"
 """The hand-written beginning of the page."""
 NUMBERS: Final = "study-*.json"
-"""The numbers of the page, beside this file: one for each number of shapes of a kind."""
+"""The numbers of the page, beside this file: one for each number of shapes of a kind and of epochs."""
 PAGE: Final = HERE.parent / "docs" / "study.md"
 PICTURE: Final = Path("pictures", "study.svg")
 """The picture of the page, beside it."""
@@ -95,15 +95,12 @@ def _sizes(studies: Sequence[dict[str, Any]]) -> Iterator[str]:
     rows = [name for name in studies[0]["rows"] if sum(any(one["row"] == name for one in data["numbers"]) for data in studies) > 1]
     if not rows:
         return
-    columns = [
-        (collection, data, test)
-        for collection in studies[0]["collections"]
-        for data in studies
-        if (test := _main_test(data, collection)) and any(one["row"] in rows and one["test"] == test for one in data["numbers"])
-    ]
+    there = [data for data in studies if any(one["row"] in rows for one in data["numbers"])]
+    tests = {collection: {_main_test(data, collection) for data in there} for collection in studies[0]["collections"]}
+    columns = [(collection, data, test) for collection, (test, *others) in tests.items() if test and not others for data in there]
     yield "## Does another size rank the rows alike?\n"
-    yield "Percent of a linear SVM by the number of shapes of each kind to learn from. *Starter* is tested on other shapes in each.\n"
-    names = [f"{name}, {data['settings']['shapes']}" for name, data, _ in columns]
+    yield "Percent of a linear SVM, by shapes of each kind and epochs of each stage. *Starter* is tested on other shapes in each.\n"
+    names = [f"{name}, {data['settings']['shapes']} x {data['settings']['epochs']}" for name, data, _ in columns]
     yield f"| row | {' | '.join(names)} |\n|---{'|---' * len(columns)}|"
     for row in rows:
         values = [[one["value"] for one in data["numbers"] if (one["row"], one["test"]) == (row, test)] for _, data, test in columns]
@@ -190,10 +187,10 @@ def main() -> None:
     if not TOP.exists():
         raise SystemExit(f"{TOP} is missing: write the beginning of the page there, with a heading and what holds in plain words")
     for data in (json.loads(path.read_text()) for path in numbers):
-        kept = HERE / NUMBERS.replace("*", str(data["settings"]["shapes"]))
+        kept = HERE / NUMBERS.replace("*", f"{data['settings']['shapes']}-{data['settings']['epochs']}")
         kept.write_text(json.dumps(data, indent=1) + "\n")
     studies = [json.loads(path.read_text()) for path in HERE.glob(NUMBERS)]
-    studies.sort(key=lambda data: -data["settings"]["shapes"])
+    studies.sort(key=lambda data: (-data["settings"]["shapes"], -data["settings"]["epochs"]))
     PAGE.write_text(page(studies, TOP.read_text()))
     draw(studies[0], PAGE.parent / PICTURE)
 

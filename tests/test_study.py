@@ -368,7 +368,7 @@ def test_what_cannot_be_compared_stops_no_report_and_is_told(tmp_path, monkeypat
     text = page.page([data, small], "# Title")
     _, _, sizes = text.partition("## Does another size rank the rows alike?")
     assert (
-        "| row | shrec16, 4 | shrec16, 1 |" in sizes
+        "| row | shrec16, 4 x 5 | shrec16, 1 x 5 |" in sizes
         and "| point-mae | 50.0 | 50.0 |" in sizes
         and "\n| own |" not in sizes.partition("\n## ")[0]
     )
