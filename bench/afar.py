@@ -31,7 +31,7 @@ class Run:
     """A training that is made step by step."""
 
     def __init__(self, cache, config, ranks, held):
-        self.training = loop._prepare(config, [cache], loop.Sources(), ranks)
+        self.training = loop._prepare(config, [cache], Path("bench"), loop.Sources(), ranks)
         data, share = self.training.data, ranks.share(self.training.micro)
         self.ahead = held.enter_context(contextlib.closing(Ahead(data, range(10**6), share)))
         batches = feed(data, range(10**6), share, threads=1, device=ranks.device, held=self.ahead.held)

@@ -184,7 +184,7 @@ class Trained:
         chosen = [f"encoder.name={encoder}", f"optim.batch={batch}", "optim.epochs=1000", "probe=", *settings]
         config = configured("mmpd", stage, chosen + ["start=random"] * (stage == "distill"))
         self.ranks = Ranks(device=session.device)
-        self.training = loop._prepare(config, [cache(session)], loop.Sources(), self.ranks)
+        self.training = loop._prepare(config, [cache(session)], Path("bench"), loop.Sources(), self.ranks)
         self.model: torch.nn.Module = self.training.stage
         self.training.stage.train()
         self.meter, self.step = Meter(Watch(1e9, str), batch), 0

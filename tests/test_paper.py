@@ -353,6 +353,7 @@ def test_what_was_removed_or_does_not_hold_is_not_done(tmp_path, found, monkeypa
     state = {"weights": "w", "points": "p"}
     monkeypatch.setattr(evals.score, "points", lambda path: state["points"])
     monkeypatch.setattr(evals.saved, "weights", lambda run: state["weights"])
+    monkeypatch.setattr(evals.saved, "settings", lambda run: ())
     made = paper.Paper(tmp_path, {name: found[name] for name in ("shapenet55", "obj_bg")}, paper.Asked(recipes=("scratch",)))
     ledger = Ledger(tmp_path)
     plan = [job for several in made.builds().values() for job in several] + made.trainings() + made.scores()
@@ -432,6 +433,7 @@ def scored(made, row, seed, test, *values, command=None, weights="w"):
 def same_weights(monkeypatch):
     """Runs whose weights are `w`."""
     monkeypatch.setattr(evals.saved, "weights", lambda run: "w")
+    monkeypatch.setattr(evals.saved, "settings", lambda run: ())
 
 
 def test_cells_have_mean_deviation_and_number_of_values(tmp_path, found, same_weights):

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -854,12 +855,14 @@ def test_a_hostile_cache_is_refused(cache, monkeypatch, tmp_path):
     url = at(monkeypatch, good := Memory())
     push(cache, url)
 
+    fresh = (tmp_path / "in" / f"{number}.zarr" for number in count())
+
     def attack(change):
         at(monkeypatch, place := Memory())
         place.files = dict(good.files)
         root_with(place, change)
         with pytest.raises(UserError) as caught:
-            pull(url, tmp_path / "in" / "back.zarr")
+            pull(url, next(fresh))
         assert not [p for p in tmp_path.rglob("*") if p.is_file() and not p.is_relative_to(tmp_path / "in")]
         return str(caught.value)
 
@@ -880,7 +883,11 @@ def test_a_hostile_cache_is_refused(cache, monkeypatch, tmp_path):
     huge = {"count": 2**20, "blocks": 16, "ordered": 1}
     points = store.open_cache(cache).record("points")
     big = spec.to_json(dataclasses.replace(points.spec, **huge))
-    assert attack(lambda body: sealed_again(nodes(body)["products/points"]["attributes"], spec=big))
+    at(monkeypatch, place := Memory())
+    place.files = dict(good.files)
+    root_with(place, lambda body: sealed_again(nodes(body)["products/points"]["attributes"], spec=big))
+    pull(url, lying := next(fresh))
+    assert validate.problems(lying), "what lies about its sizes is found by verify"
     assert "free" in attack(lambda body: sealed_again(body["attributes"], shapes=10**13, shard=10**6))
     assert attack(lambda body: sealed_again(body["attributes"], shapes=10**9, shard=10**9))
     assert "damaged" in attack(lambda body: body["attributes"]["mmpd"].update(shapes=5))

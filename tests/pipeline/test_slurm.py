@@ -41,7 +41,7 @@ def queue(form="%i"):
     return subprocess.run(["squeue", "-h", "-o", form], capture_output=True, text=True, check=True).stdout.split()
 
 
-def until(holds, seconds=60):
+def until(holds, seconds=240):
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end

@@ -15,7 +15,7 @@ from trainer.tasks import catalog
 SCIENCE = Path(__file__).parents[2] / "science"
 sys.path.insert(0, str(SCIENCE))
 
-import sparse  # noqa: E402
+import repeats  # noqa: E402
 import tuning  # noqa: E402
 import wrong  # noqa: E402
 
@@ -40,7 +40,14 @@ def asked(aligned, tmp_path, monkeypatch):
     monkeypatch.setattr(tuning.Ledger, "work", work)
     shutil.copytree(aligned, tmp_path / "run")
     return argparse.Namespace(
-        folder=tmp_path / "ways", run=tmp_path / "run", caches=[write(tmp_path / "c.zarr").path], methods=WAYS, epochs=1, seeds=2, lr=5e-4
+        against="full",
+        folder=tmp_path / "ways",
+        run=tmp_path / "run",
+        caches=[write(tmp_path / "c.zarr").path],
+        methods=WAYS,
+        epochs=1,
+        seeds=2,
+        lr=5e-4,
     )
 
 
@@ -51,7 +58,7 @@ def test_every_way_has_a_row_that_is_compared_with_full_fine_tuning(asked):
     assert [row["way"] for row in rows] == WAYS and all(len(row["values"]) == 2 for row in rows)
     assert ["p" in row for row in rows] == [False, True, True, True] and all(0 < row["p"] <= 1 for row in rows[1:])
     assert [row["learned"] is not None for row in rows] == [False, False, False, True]
-    text = tuning.table(rows)
+    text = tuning.table(rows, "full")
     assert all(f"| {way} | " in text for way in WAYS) and "| lora |" in text and f"{rows[3]['learned']:,}" in text
 
     measured(asked.run, asked.caches[0], ["tune=full", "epochs=1", "seeds=2", "lr=5e-4", "batch=4"])
@@ -75,7 +82,7 @@ def test_a_mistake_of_the_user_of_a_script_is_one_line(tmp_path, monkeypatch):
 
 
 def test_a_folder_of_kitti_is_looked_at_before_anything_is_built(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["sparse.py", str(tmp_path / "study"), "--kitti", str(tmp_path / "kitti")])
+    monkeypatch.setattr(sys, "argv", ["repeats.py", str(tmp_path / "study"), "--kitti", str(tmp_path / "kitti")])
     with pytest.raises(SystemExit):
-        sparse.main()
+        repeats.main()
     assert "kitti is no folder" in capsys.readouterr().err and not (tmp_path / "study").exists()

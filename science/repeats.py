@@ -1,7 +1,7 @@
 """What is made of points that only repeat others, on laser scans of 8 to 1,000 points in blocks of 1024?
 
-    python science/sparse.py build/sparse                              # about 900 scans of seven kinds, 30 epochs, one seed
-    python science/sparse.py build/sparse-kitti --kitti ../kitti       # and a linear SVM on the objects of KITTI
+    python science/repeats.py build/repeats                              # about 900 scans of seven kinds, 30 epochs, one seed
+    python science/repeats.py build/repeats-kitti --kitti ../kitti       # and a linear SVM on the objects of KITTI
 
 Builds two caches of the starter kinds that stand outdoors: the meshes, and laser scans of the same objects (docs/howto/laser-scans.md).
 Trains small encoders with repeated points taken as any (`encoder.missing=repeat`) and left out (`mask`): with random weights, by stage 1 on
