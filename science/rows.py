@@ -121,6 +121,10 @@ TOLD_APART: Final = ("data.templates=0", "align.positives=text")
 """Settings without which wrong texts are no wrong answers: a text about another shape of the class is none that is right."""
 
 
+def _views(how: str, count: str) -> str:
+    return f"{count} chosen views" if how == "chosen" else f"a {how} of {count} views"
+
+
 def _mae(encoder: str) -> tuple[str, ...]:
     # Point-M2AE's own recipe has one block in its decoder of coordinates; the others have two here, as the tiny decoder of stage 2.
     return (f"encoder.name={encoder}", *TINY, f"distill.reconstruction_depth={1 if 'm2ae' in encoder else 2}")
@@ -493,7 +497,7 @@ ROWS: Final[dict[str, Row]] = {
     **{
         f"{name} views": Row(
             group="views",
-            about=f"stage 1 with {ONE} and class names, {name.replace('-', ' of ')} views",
+            about=f"stage 1 with {ONE} and class names, {_views(*name.split('-'))}",
             stage="align",
             settings=(of(ONE), "data.templates=1"),  # these caches have no captions
             views=name,
