@@ -253,11 +253,13 @@ def compare_nearby(found: Sequence[tuple[Cache, GuideSpec]], places: Sequence[Pa
     for cache, spec in found:
         name, product = spec.run or spec.name, GUIDE.product(guide=spec.name)
         runs: dict[Path, tuple[str, Settings]] = {}
+        setups: dict[Path, str] = {}
         for run in dict.fromkeys(place / name for place in places):
-            with contextlib.suppress(UserError):  # no run, or a damaged one
-                runs[run] = saved.weights(run), saved.settings(run)
+            with contextlib.suppress(UserError, OSError):  # no run of ours, a damaged one, or one that nobody else may read
+                now, setups[run] = (saved.weights(run), saved.settings(run)), setup(header(run))
+                runs[run] = now
         same = [run for run, now in runs.items() if not _differs(spec, *now)]
-        if any(spec.settings or spec.setup == setup(header(run)) for run in same):
+        if any(spec.settings or spec.setup == setups[run] for run in same):
             continue
         changed = {run: now for run, now in runs.items() if _differs(spec, *now)}
         if changed and spec.run:

@@ -1,10 +1,12 @@
 """Writing a guide into a cache: right, resumable, and read back by stage 2 as if it ran there."""
 
 import dataclasses
+import json
 import shutil
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from cache_schema import store, validate
@@ -280,6 +282,18 @@ def test_features_are_compared_with_the_run_of_their_name_nearby(cache, aligned,
     assert "whose name an earlier version did not record; only the weights were" in note
     (note,) = guide.compare_nearby([(cache, dataclasses.replace(older, weights="others"))], [near])
     assert "only the weights" not in note
+
+
+def test_a_folder_of_that_name_with_something_else_is_passed_over(guided, aligned, tmp_path):
+    cache = store.open_cache(guided)
+    spec = dataclasses.replace(cache.record("guide/own").spec, settings=())
+    shutil.copytree(aligned, tmp_path / "aligned")
+    with safetensors.safe_open(aligned / checkpoint.LAST, "pt") as file:
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["mmpd"])
+    for header in ({**metadata["header"], "format": 2}, {**metadata["header"], "config": {"stage": "align"}}, {}):
+        safetensors.torch.save_file(tensors, tmp_path / "aligned" / checkpoint.LAST, {"mmpd": json.dumps({**metadata, "header": header})})
+        (note,) = guide.compare_nearby([(cache, spec)], [tmp_path])
+        assert note == "guide/own in the cache was not compared with the run called aligned, which is not near: --guide-run RUN compares it"
 
 
 def test_a_student_that_starts_elsewhere_finds_stale_features_or_says_that_it_compared_none(guided, aligned, tmp_path):
