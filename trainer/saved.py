@@ -110,8 +110,8 @@ def told(file: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
 def other_form(file: Path, error: Exception) -> UserError:
     """The error for a checkpoint whose metadata has not what a reader looks for."""
     return UserError(
-        f"{file} does not say how the run was made ({type(error).__name__}: {error}): restore it from a copy, or use the version of mmpd that "
-        "wrote it"
+        f"{file} does not say how the run was made ({type(error).__name__}: {error}): restore it from a copy, or use the version of mmpd "
+        "that wrote it"
     )
 
 
