@@ -192,6 +192,8 @@ def _finished(cache: Cache, record: Record, reader: "_Reader", progress: Callabl
     return cache.finish(record)
 
 
+COMPARES: Final = "--guide-run RUN compares it"
+"""End of every note on features that were not compared with the run that made them."""
 Start = Literal["guide", "random", "run"]
 """Source of a student's first weights, as `trainer.config.DistillConfig.start`."""
 ELSE: Final[dict[Start, str]] = {
@@ -267,7 +269,7 @@ def compare_nearby(found: Sequence[tuple[Cache, GuideSpec]], places: Sequence[Pa
             raise _stale([(cache, spec)], _was(spec, run, *now), run, ELSE["run"])
         made = f"the run called {name}, which is not near" if spec.run else "its run, whose name an earlier version did not record"
         why = "; only the weights were, of a run of its own name" if same else ""
-        notes[f"{product} in the cache was not compared with {made}{why}: --guide-run RUN compares it"] = None
+        notes[f"{product} in the cache was not compared with {made}{why}: {COMPARES}"] = None
     return list(notes)
 
 

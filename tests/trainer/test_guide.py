@@ -321,6 +321,21 @@ def test_a_student_that_starts_elsewhere_finds_stale_features_or_says_that_it_co
             train(config, [guided], tmp_path / "run", init=init, device="cpu")
 
 
+def test_what_is_compared_later_is_not_said_any_more_to_be_uncompared(guided, aligned, tmp_path):
+    run = tmp_path / "run"
+    train(config_of("distill", "guide=own", "optim.epochs=1", "start=random"), [guided], run, device="cpu")
+    before, tensors = checkpoint.header(run), checkpoint.read(run)[2]
+    (note,) = before.notes
+    assert note.endswith("--guide-run RUN compares it") and before.step == before.steps
+    made = (checkpoint.path(run)).read_bytes()
+    train(before.config, [guided], run, resume=True, device="cpu")
+    assert checkpoint.path(run).read_bytes() == made, "nobody compared it, and there was nothing to do"
+    train(before.config, [guided], run, resume=True, guide_run=aligned, device="cpu")
+    after, _, others = checkpoint.read(run)
+    assert after == dataclasses.replace(before, notes=()) and tensors.keys() == others.keys()
+    assert all(torch.equal(tensors[name], others[name]) for name in tensors)
+
+
 def test_what_is_advised_fits_what_was_given(guided, aligned):
     cache, loaded = store.open_cache(guided), checkpoint.load(aligned)
     spec = dataclasses.replace(cache.record("guide/own").spec, weights="others")
