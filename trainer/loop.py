@@ -292,7 +292,7 @@ def _prepare(config: AlignConfig | DistillConfig, caches: Sequence[Path | str], 
             init=kept.init if kept else taken,
             precision=chosen.precision if steps else "",  # a run without steps is the same on every processor
             made_by=software(),
-            notes=notes,
+            notes=(*data.notes, *notes),
         ),
         generator=torch.Generator(ranks.device),
         arithmetic=chosen,
