@@ -240,7 +240,7 @@ def _compared(
     """Compare the features of guides in caches with the runs that made them. Returns notes on what could not be compared.
 
     Raises:
-        UserError: features are not those of their run any more.
+        UserError: features are not those of the run that was named for them.
     """
     if not found or not isinstance(config, DistillConfig):
         return ()

@@ -270,10 +270,13 @@ def test_features_are_compared_with_the_run_of_their_name_nearby(cache, aligned,
     (note,) = guide.compare_nearby([(cache, spec)], [near, far])
     assert note == "guide/own in the cache was not compared with the run called aligned, which is not near: --guide-run RUN compares it"
     shutil.copytree(regrouped, near / "aligned")
-    with pytest.raises(
-        UserError, match=r"group_size=16\) was not made of .*runs/aligned .*Else name the run that made them by --guide-run$"
-    ):
-        guide.compare_nearby([(cache, spec)], [far, near])
+    (note,) = guide.compare_nearby([(cache, spec)], [far, near])
+    assert note == (
+        "guide/own in the cache was made by a run called aligned (encoder.group_size=16). The run of that name nearby differs (the same "
+        "weights, encoder.group_size=8), so it may be another, or the features may be out of date: --guide-run RUN compares it"
+    )
+    (note,) = guide.compare_nearby([(cache, dataclasses.replace(spec, weights="others"))], [aligned.parent])
+    assert f"(weights others). The run of that name nearby differs (weights {spec.weights[:12]})" in note
     assert guide.compare_nearby([(cache, spec)], [near, aligned.parent]) == [], "the right one is there as well"
     # An earlier version recorded neither name nor settings: by the guide's own name the run may be found, or another one.
     older = dataclasses.replace(spec, settings=(), run="", name="aligned")
@@ -296,7 +299,7 @@ def test_a_folder_of_that_name_with_something_else_is_passed_over(guided, aligne
         assert note == "guide/own in the cache was not compared with the run called aligned, which is not near: --guide-run RUN compares it"
 
 
-def test_a_student_that_starts_elsewhere_finds_stale_features_or_says_that_it_compared_none(guided, aligned, tmp_path):
+def test_a_student_that_starts_elsewhere_says_what_differs_nearby_or_that_it_compared_none(guided, aligned, tmp_path):
     fits = ("guide=own", "optim.epochs=0", "optim.batch=8", "start=random")
     train(config_of("distill", *fits), [guided], tmp_path / "alone", device="cpu")
     loaded = checkpoint.load(tmp_path / "alone")
@@ -312,13 +315,14 @@ def test_a_student_that_starts_elsewhere_finds_stale_features_or_says_that_it_co
 
     shutil.rmtree(tmp_path / "aligned")
     train(config_of("align", "optim.epochs=0", "seed=7"), [guided], tmp_path / "aligned", device="cpu")
-    for start, init in (("random", None), ("run", aligned)):
-        config = config_of("distill", *fits[:-1], f"start={start}")
-        if init is None:
-            with pytest.raises(UserError, match=r"was not made of .*aligned .*out of date: .*--guide-run$"):
-                train(config, [guided], tmp_path / "run", device="cpu")
-        else:  # the right one lies beside the start
-            train(config, [guided], tmp_path / "run", init=init, device="cpu")
+    config = config_of("distill", *fits[:-1], "start=run")
+    train(config, [guided], tmp_path / "right", init=aligned, device="cpu")  # the right one lies beside the start
+    assert checkpoint.header(tmp_path / "right").notes == ()
+    train(config_of("distill", *fits), [guided], tmp_path / "wrong", device="cpu")
+    (note,) = checkpoint.header(tmp_path / "wrong").notes
+    assert "The run of that name nearby differs (weights " in note and "remove" not in note
+    with pytest.raises(UserError, match=r"was not made of .*aligned .*out of date: .*mmpd-cache remove .*--guide-run$"):
+        train(config_of("distill", *fits), [guided], tmp_path / "run", guide_run=tmp_path / "aligned", device="cpu")
 
 
 def test_what_is_compared_later_is_not_said_any_more_to_be_uncompared(guided, aligned, tmp_path):
