@@ -26,7 +26,7 @@ from cache_schema.overlay import catch_up
 from cache_schema.products import GUIDE, POINTS
 from cache_schema.records import differences
 from cache_schema.spec import GREY, GuideSpec, PointSpec, Record
-from cache_schema.store import Cache
+from cache_schema.store import Cache, open_ahead
 from trainer import saved
 from trainer.checkpoint import Loaded, header, setup, trained_on
 from trainer.distributed import device_of
@@ -76,7 +76,8 @@ def write(
     """
     record, reader = describe(cache, loaded, name, blocks=blocks, precision=precision, device=device_of(device))
     with exclusive(cache.path):
-        begun = cache.records().get(record.product)
+        ahead = open_ahead(cache.path)  # all is decided before anything is changed: an overlay that is behind is unfinished here already
+        begun = ahead.records().get(record.product)
         if begun:
             record = _as_recorded(begun, record)
         if begun and begun.fingerprint != record.fingerprint:
@@ -85,6 +86,7 @@ def write(
                 f"{cache.path} already has {record.product}, of another guide or other settings ({changed}): choose another --name, or "
                 f"remove it first: `{shlex.join(['mmpd-cache', 'remove', str(cache.path), record.product])}`"
             )
+        ahead.agreed(record)
         if catch_up(cache.path):
             cache = cache.again()
             record, reader = describe(cache, loaded, name, blocks=blocks, precision=precision, device=device_of(device))
@@ -151,9 +153,10 @@ def _as_recorded(begun: Record, record: Record) -> Record:
     """The record of a guide with what an earlier version recorded of it, which may be less: then no settings are known."""
     there, asked = begun.spec, record.spec
     assert isinstance(there, GuideSpec) and isinstance(asked, GuideSpec)
-    if there.settings or (not begun.complete and there.setup != asked.setup):  # what is not complete is not compared at its end
+    # What is not complete is not compared at its end, so the fingerprint of its training must be the same, or unknown.
+    if there.settings or (not begun.complete and there.setup not in ("", asked.setup)):
         return record
-    return dataclasses.replace(record, spec=dataclasses.replace(asked, settings=(), run=there.run))
+    return dataclasses.replace(record, spec=dataclasses.replace(asked, settings=(), run=there.run, setup=there.setup))
 
 
 def _finished(cache: Cache, record: Record, reader: "_Reader", progress: Callable[[int, int], None]) -> Record:

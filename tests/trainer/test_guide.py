@@ -252,12 +252,28 @@ def test_of_features_that_record_no_settings_the_weights_are_compared_and_this_i
 
 
 def test_an_unfinished_guide_without_settings_is_not_finished_by_another_run(cache, aligned, regrouped, monkeypatch):
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(store.Cache, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        guide.write(cache, dataclasses.replace(checkpoint.load(aligned), settings=()), "own", device="cpu")
+    begin(cache, dataclasses.replace(checkpoint.load(aligned), settings=()), monkeypatch)
     with pytest.raises(UserError, match="of another guide or other settings"):
         guide.write(cache, checkpoint.load(regrouped), "own", device="cpu")
     assert guide.write(cache, checkpoint.load(aligned), "own", device="cpu").complete
+
+
+def test_an_unfinished_guide_of_which_only_the_weights_are_known_is_finished_and_this_is_said(cache, aligned, monkeypatch):
+    loaded = checkpoint.load(aligned)
+    with monkeypatch.context() as patch:
+        patch.setattr(guide, "setup", lambda header: "")  # as a version wrote it that recorded no fingerprint of a training
+        begin(cache, dataclasses.replace(loaded, settings=()), patch)
+    made = guide.write(cache, loaded, "own", device="cpu")
+    assert made.complete and made.spec.settings == () and made.spec.setup == "" and validate.problems(cache.path) == []
+    (note,) = guide.refuse_stale([(cache, made.spec)], loaded)
+    assert "nothing else could be compared" in note
+
+
+def begin(cache, loaded, patch):
+    """Begin a guide and write none of it."""
+    with patch.context() as stopping, pytest.raises(KeyboardInterrupt):
+        stopping.setattr(store.Cache, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        guide.write(cache, loaded, "own", device="cpu")
 
 
 # ------------------------------------------------------------------------------------------- a guide whose run nobody named
