@@ -32,7 +32,7 @@ from trainer.encoders.protocol import EncoderSettings
 from trainer.options import LOSS
 from trainer.points import Convention
 from trainer.saved import AVERAGE as AVERAGE
-from trainer.saved import FEATURES, Settings, check_kind, damaged
+from trainer.saved import FEATURES, Settings, check_kind, damaged, other_form, told
 from trainer.saved import LAST as LAST
 from trainer.saved import METADATA as METADATA
 from trainer.saved import OPTIMIZER as OPTIMIZER
@@ -235,20 +235,20 @@ def read(run: Path) -> tuple[Header, EncoderSettings, dict[str, Tensor]]:
 
 def _told(file: Path, metadata: Mapping[str, str]) -> tuple[Header, EncoderSettings]:
     """The header and the encoder's own configuration, from the metadata of a checkpoint. Raises as `load`."""
-    if METADATA not in metadata:
-        raise UserError(f"{file} was not written by mmpd-train: it says nothing of a configuration")
-    body = json.loads(metadata[METADATA])
+    body = told(file, metadata)
     version = body["header"].get("format")
     if version != FORMAT:
         raise UserError(f"{file} has format {version}, this software reads {FORMAT}; use the version of mmpd that wrote it")
     # Runs imported by an earlier version say in what their features differ from the published ones, by now in nothing.
     if differs := (body["header"].get("source") or {}).pop("differs", ""):
         raise UserError(f"{file} was imported by an earlier version of mmpd, inexactly ({differs}): import it again")
-    kind = {"align": AlignConfig, "distill": DistillConfig}[body["header"]["config"]["stage"]]
     try:
+        kind = {"align": AlignConfig, "distill": DistillConfig}[body["header"]["config"]["stage"]]
         config = from_json(kind, body["header"]["config"])
         found = from_json(Header, body["header"])
         encoder = from_json(type(catalog.config(config.encoder.name)), body["encoder"])
+    except (KeyError, TypeError) as error:
+        raise other_form(file, error) from error
     except ValueError as error:
         raise UserError(f"{file}: {error}. It was written by another version of mmpd") from error
     return found, encoder

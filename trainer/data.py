@@ -241,8 +241,8 @@ class Data:
         if config.views > 1 and not any(part.varied for part in self.parts):
             raise UserError("data.views has no effect: every shape has one view and one text. Leave it out (--set data.views=1)")
         self._check_kinds()
-        # Caches may have features of different numbers of blocks: each draws from its own.
-        _united({part.cache.path: {"guide": dataclasses.replace(part.guide, blocks=1)} for part in self.parts if part.guide})
+        self.notes = _united_guides({part.cache.path: part.guide for part in self.parts if part.guide})
+        """What could not be compared between caches."""
         self.guide: GuideSpec | None = next((part.guide for part in self.parts if part.guide), None)
         self.patches = self._united_patches()
         """The teachers whose patch features are read, by name."""
@@ -773,6 +773,23 @@ def _united(by_cache: Mapping[Path, Mapping[str, T]]) -> dict[str, T]:
             if changed:
                 raise UserError(f"{name} in {first} and in {path} is not the same: {'; '.join(changed)}")
     return {name: spec for name, (_, spec) in out.items()}
+
+
+def _united_guides(by_cache: Mapping[Path, GuideSpec]) -> tuple[str, ...]:
+    """Refuse features of different guides in different caches. An earlier version recorded no settings of a guide: where they are not
+    known, the rest is compared. Returns notes on this.
+    """
+    # Caches may have features of different numbers of blocks: each draws from its own.
+    guides = {path: dataclasses.replace(spec, blocks=1) for path, spec in by_cache.items()}
+    _united({path: {"guide": spec} for path, spec in guides.items() if spec.settings})
+    _united({path: {"guide": dataclasses.replace(spec, settings=())} for path, spec in guides.items()})
+    known = next((spec for spec in guides.values() if spec.settings), None)
+    return tuple(
+        f"the features of the guide in {path.name} were written by an earlier version, which did not record the settings of its encoder, "
+        "such as group sizes: its weights are those of the guide in the other caches, and nothing else could be compared"
+        for path, spec in guides.items()
+        if known and not spec.settings and spec.setup != known.setup
+    )
 
 
 def _same(what: str, values: Sequence[T]) -> T:

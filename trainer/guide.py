@@ -26,7 +26,7 @@ from cache_schema.overlay import catch_up
 from cache_schema.products import GUIDE, POINTS
 from cache_schema.records import differences
 from cache_schema.spec import GREY, GuideSpec, PointSpec, Record
-from cache_schema.store import Cache
+from cache_schema.store import Cache, open_ahead
 from trainer import saved
 from trainer.checkpoint import Loaded, header, setup, trained_on
 from trainer.distributed import device_of
@@ -76,7 +76,8 @@ def write(
     """
     record, reader = describe(cache, loaded, name, blocks=blocks, precision=precision, device=device_of(device))
     with exclusive(cache.path):
-        begun = cache.records().get(record.product)
+        ahead = open_ahead(cache.path)  # all is decided before anything is changed: an overlay that is behind is unfinished here already
+        begun = ahead.records().get(record.product)
         if begun:
             record = _as_recorded(begun, record)
         if begun and begun.fingerprint != record.fingerprint:
@@ -85,6 +86,7 @@ def write(
                 f"{cache.path} already has {record.product}, of another guide or other settings ({changed}): choose another --name, or "
                 f"remove it first: `{shlex.join(['mmpd-cache', 'remove', str(cache.path), record.product])}`"
             )
+        ahead.agreed(record)
         if catch_up(cache.path):
             cache = cache.again()
             record, reader = describe(cache, loaded, name, blocks=blocks, precision=precision, device=device_of(device))
@@ -151,9 +153,10 @@ def _as_recorded(begun: Record, record: Record) -> Record:
     """The record of a guide with what an earlier version recorded of it, which may be less: then no settings are known."""
     there, asked = begun.spec, record.spec
     assert isinstance(there, GuideSpec) and isinstance(asked, GuideSpec)
-    if there.settings or (not begun.complete and there.setup != asked.setup):  # what is not complete is not compared at its end
+    # What is not complete is not compared at its end, so the fingerprint of its training must be the same, or unknown.
+    if there.settings or (not begun.complete and there.setup not in ("", asked.setup)):
         return record
-    return dataclasses.replace(record, spec=dataclasses.replace(asked, settings=(), run=there.run))
+    return dataclasses.replace(record, spec=dataclasses.replace(asked, settings=(), run=there.run, setup=there.setup))
 
 
 def _finished(cache: Cache, record: Record, reader: "_Reader", progress: Callable[[int, int], None]) -> Record:
@@ -192,6 +195,8 @@ def _finished(cache: Cache, record: Record, reader: "_Reader", progress: Callabl
     return cache.finish(record)
 
 
+COMPARES: Final = "--guide-run RUN compares it"
+"""End of every note on features that were not compared with the run that made them."""
 Start = Literal["guide", "random", "run"]
 """Source of a student's first weights, as `trainer.config.DistillConfig.start`."""
 ELSE: Final[dict[Start, str]] = {
@@ -223,10 +228,14 @@ def refuse_stale(found: Sequence[tuple[Cache, GuideSpec]], loaded: Loaded, start
     if stale:
         there = stale[0][1]
         if there.missing != of_missing and there.weights == loaded.weights:
-            was = f"encoder.missing={there.missing}) was not made of {loaded.run} (the same weights, encoder.missing={of_missing})"
+            was, now = f"encoder.missing={there.missing}", f"the same weights, encoder.missing={of_missing}"
         else:
-            was = _was(there, loaded.run, loaded.weights, loaded.settings)
-        raise _stale(stale, was, loaded.run, ELSE[start])
+            was, now = _difference(there, loaded.weights, loaded.settings)
+        anew = " && ".join(_again(cache, spec, loaded.run) for cache, spec in stale)
+        raise UserError(
+            f"the guide in the cache ({was}) was not made of {loaded.run} ({now}). If that run was trained again, its features are out of "
+            f"date: `{anew}` makes them again. Else {ELSE[start]}"
+        )
     own = setup(loaded.header)
     return [
         f"{GUIDE.product(guide=spec.name)} was written by an earlier version, which did not record the settings of its encoder, such as "
@@ -239,33 +248,38 @@ def refuse_stale(found: Sequence[tuple[Cache, GuideSpec]], loaded: Loaded, start
 def compare_nearby(found: Sequence[tuple[Cache, GuideSpec]], places: Sequence[Path]) -> list[str]:
     """Compare features in caches, of which nobody named the run, with the run of the recorded name, where one is found.
 
+    Nothing is refused: an equal name does not prove that it is the run that made them.
+
     Args:
         found: the caches, each with what it says of its guide.
         places: folders in which the run may lie.
 
     Returns:
-        Notes on what could not be compared.
-
-    Raises:
-        UserError: the run of that name has other features by now; the message has the commands that make them again.
+        Notes on what could not be compared, or differs from the run of that name.
     """
     notes: dict[str, None] = {}
-    for cache, spec in found:
+    for _, spec in found:
         name, product = spec.run or spec.name, GUIDE.product(guide=spec.name)
         runs: dict[Path, tuple[str, Settings]] = {}
+        setups: dict[Path, str] = {}
         for run in dict.fromkeys(place / name for place in places):
-            with contextlib.suppress(UserError):  # no run, or a damaged one
-                runs[run] = saved.weights(run), saved.settings(run)
+            with contextlib.suppress(UserError, OSError):  # no run of ours, a damaged one, or one that nobody else may read
+                now, setups[run] = (saved.weights(run), saved.settings(run)), setup(header(run))
+                runs[run] = now
         same = [run for run, now in runs.items() if not _differs(spec, *now)]
-        if any(spec.settings or spec.setup == setup(header(run)) for run in same):
+        if any(spec.settings or spec.setup == setups[run] for run in same):
             continue
-        changed = {run: now for run, now in runs.items() if _differs(spec, *now)}
-        if changed and spec.run:
-            run, now = next(iter(changed.items()))
-            raise _stale([(cache, spec)], _was(spec, run, *now), run, ELSE["run"])
-        made = f"the run called {name}, which is not near" if spec.run else "its run, whose name an earlier version did not record"
-        why = "; only the weights were, of a run of its own name" if same else ""
-        notes[f"{product} in the cache was not compared with {made}{why}: --guide-run RUN compares it"] = None
+        if runs and spec.run and not same:
+            there, here = _difference(spec, *next(iter(runs.values())))
+            text = (
+                f"{product} in the cache was made by a run called {name} ({there}). The run of that name nearby differs ({here}), so it "
+                "may be another, or the features may be out of date"
+            )
+        else:
+            made = f"the run called {name}, which is not near" if spec.run else "its run, whose name an earlier version did not record"
+            why = "; only the weights were, of a run of its own name" if same else ""
+            text = f"{product} in the cache was not compared with {made}{why}"
+        notes[f"{text}: {COMPARES}"] = None
     return list(notes)
 
 
@@ -274,23 +288,14 @@ def _differs(spec: GuideSpec, weights: str, settings: Settings) -> bool:
     return spec.weights != weights or bool(spec.settings and settings and spec.settings != settings)
 
 
-def _was(spec: GuideSpec, run: Path, weights: str, settings: Settings) -> str:
-    """How a guide in a cache differs from a run, in words that begin in a bracket."""
+def _difference(spec: GuideSpec, weights: str, settings: Settings) -> tuple[str, str]:
+    """How a guide in a cache differs from a run with these weights and settings: what it has, and what the run has."""
     if spec.weights != weights:
-        return f"weights {spec.weights[:12]}) was not made of {run} (weights {weights[:12]})"
+        return f"weights {spec.weights[:12]}", f"weights {weights[:12]}"
     there, now = dict(spec.settings), dict(settings)
     names = sorted(name for name in {*there, *now} if there.get(name) != now.get(name))
     was, asked = (", ".join(f"{name}={each.get(name, 'unknown')}" for name in names) for each in (there, now))
-    return f"{was}) was not made of {run} (the same weights, {asked})"
-
-
-def _stale(stale: Sequence[tuple[Cache, GuideSpec]], was: str, run: Path, otherwise: str) -> UserError:
-    """The error for features that are not those of a run. was: how they differ, in words that begin in a bracket."""
-    anew = " && ".join(_again(cache, spec, run) for cache, spec in stale)
-    return UserError(
-        f"the guide in the cache ({was}. If that run was trained again, its features are out of date: `{anew}` makes them again. Else "
-        f"{otherwise}"
-    )
+    return was, f"the same weights, {asked}"
 
 
 def _again(cache: Cache, spec: GuideSpec, run: Path) -> str:

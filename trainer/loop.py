@@ -36,7 +36,7 @@ from trainer.data import Data, feed
 from trainer.distributed import Ranks
 from trainer.encoders.catalog import check_grouping
 from trainer.encoders.protocol import MISSING, missing
-from trainer.guide import compare_nearby, refuse_stale
+from trainer.guide import COMPARES, compare_nearby, refuse_stale
 from trainer.meter import Meter, Watch
 from trainer.part import Needs
 from trainer.probes import Probes, check
@@ -222,11 +222,16 @@ def _guide(config: AlignConfig | DistillConfig, run: Path | None, device: torch.
 
 
 def _continued(training: Training, before: Header) -> Training:
-    """A training that goes on from a checkpoint, with a note if other software made the steps before."""
-    header = training.header
-    other = changed(before.made_by, header.made_by, f"the first {before.step} steps") if 0 < before.step < header.steps else ""
-    notes = tuple(dict.fromkeys(filter(None, (*before.notes, *header.notes, other))))
-    return dataclasses.replace(training, header=dataclasses.replace(header, notes=notes))
+    """A training that goes on from a checkpoint, with a note if other software made the steps before. Where features were compared by now,
+    it is not said any more that they were not."""
+    header, sources = training.header, training.sources
+    left = before.step < header.steps
+    other = changed(before.made_by, header.made_by, f"the first {before.step} steps") if before.step and left else ""
+    compared = sources.guide is not None or sources.named is not None  # else they would have been refused
+    kept = [note for note in before.notes if not (compared and note.endswith(COMPARES))]
+    notes = tuple(dict.fromkeys(filter(None, (*kept, *header.notes, other))))
+    made_by = header.made_by if left else before.made_by
+    return dataclasses.replace(training, header=dataclasses.replace(header, notes=notes, made_by=made_by))
 
 
 def _compared(
@@ -235,7 +240,7 @@ def _compared(
     """Compare the features of guides in caches with the runs that made them. Returns notes on what could not be compared.
 
     Raises:
-        UserError: features are not those of their run any more.
+        UserError: features are not those of the run that was named for them.
     """
     if not found or not isinstance(config, DistillConfig):
         return ()
@@ -287,7 +292,7 @@ def _prepare(config: AlignConfig | DistillConfig, caches: Sequence[Path | str], 
             init=kept.init if kept else taken,
             precision=chosen.precision if steps else "",  # a run without steps is the same on every processor
             made_by=software(),
-            notes=notes,
+            notes=(*data.notes, *notes),
         ),
         generator=torch.Generator(ranks.device),
         arithmetic=chosen,
@@ -403,8 +408,8 @@ def _steps(training: Training, before: Header, run: Path, ranks: Ranks, writer: 
                 meter.restart()
             if stopping:
                 break
-    if not steps:
-        save(0)
+    if not steps or (before.step == steps and training.header.notes != before.notes):
+        save(steps)
     return step
 
 

@@ -9,6 +9,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -84,9 +85,38 @@ def settings(run: Path) -> Settings:
     file = _checked(run)
     with open(file, "rb") as opened:
         metadata = json.loads(opened.read(int.from_bytes(opened.read(8), "little"))).get("__metadata__", {})
+    try:
+        found = _settings(told(file, metadata))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise other_form(file, error) from error
+    return tuple(sorted((name, json.dumps(value, sort_keys=True)) for name, value in found.items()))
+
+
+def told(file: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """What the metadata of a checkpoint says, from JSON: a `header`, and the configuration of the `encoder`.
+
+    Raises:
+        UserError: it was not written by mmpd-train, or has another form.
+    """
     if METADATA not in metadata:
         raise UserError(f"{file} was not written by mmpd-train: it says nothing of a configuration")
-    body = json.loads(metadata[METADATA])
+    try:
+        found = json.loads(metadata[METADATA])
+        return {name: dict(found[name]) for name in ("header", "encoder")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise other_form(file, error) from error
+
+
+def other_form(file: Path, error: Exception) -> UserError:
+    """The error for a checkpoint whose metadata has not what a reader looks for."""
+    return UserError(
+        f"{file} does not say how the run was made ({type(error).__name__}: {error}): restore it from a copy, or use the version of mmpd "
+        "that wrote it"
+    )
+
+
+def _settings(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What `settings` gives, by name, from what the metadata of a checkpoint says."""
     encoder, header = body["encoder"], body["header"]
     config, points = header["config"], header.get("points") or {}
     found: dict[str, Any] = {f"encoder.{name}": value for name, value in encoder.items() if name not in LEARNING}
@@ -97,8 +127,7 @@ def settings(run: Path) -> Settings:
     )
     found |= {f"{stage}.{name}": config[stage].get(name) for name in pooling}
     read = ("count", "normalize", *(("grey", "colored") if encoder["channels"] == 6 else ()))
-    found |= {f"points.{name}": points[name] for name in read if name in points}
-    return tuple(sorted((name, json.dumps(value, sort_keys=True)) for name, value in found.items()))
+    return found | {f"points.{name}": points[name] for name in read if name in points}
 
 
 def _checked(run: Path) -> Path:

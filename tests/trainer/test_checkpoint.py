@@ -124,6 +124,23 @@ def test_another_version_is_named(run, change, message):
         checkpoint.load(run)
 
 
+@pytest.mark.parametrize(
+    "lacking", ["encoder", "header", "header.config", "header.config.stage", "header.config.encoder", "encoder.channels"]
+)
+def test_a_file_of_another_form_is_named(run, lacking):
+    with safetensors.safe_open(checkpoint.path(run), "pt") as file:
+        whole = body = json.loads(file.metadata()["mmpd"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    *above, last = lacking.split(".")
+    for name in above:
+        body = body[name]
+    del body[last]
+    safetensors.torch.save_file(tensors, checkpoint.path(run), {"mmpd": json.dumps(whole)})
+    for read in (checkpoint.settings, checkpoint.load):
+        with pytest.raises(UserError, match=rf"last\.safetensors does not say how the run was made \(KeyError: '{last}'\)"):
+            read(run)
+
+
 def test_runs_imported_by_an_earlier_version_are_read_if_they_were_exact(run):
     with safetensors.safe_open(checkpoint.path(run), "pt") as file:
         body = json.loads(file.metadata()["mmpd"])

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from cache_schema import layout, spec, store, synthetic
+from cache_schema.errors import UserError
 from cache_schema.spec import LabelSet, PointSpec, Record
 from tests.trainer.conftest import FAILED, LABELS, config_of, write_small
 from tests.trainer.test_points import write as write_points
@@ -172,6 +173,38 @@ def test_caches_may_have_features_of_different_numbers_of_blocks(tmp_path):
             known = cache.array("guide/random/tokens")[row]  # [R, G, D]
             assert (known == batch.guide_tokens[i].numpy()).all(axis=(1, 2)).any(), (number, i)
         assert {index // 12 for index in batch.index.tolist()} == {0, 1}
+
+
+def test_a_guide_that_an_earlier_version_wrote_into_one_of_the_caches_is_compared_as_far_as_it_is_known(tmp_path):
+    known = spec.GuideSpec(
+        name="g", encoder="none", weights="none", tokens=32, dim=8, blocks=1, settings=(("encoder.group_size", "16"),), run="a", setup="x"
+    )
+    older = dataclasses.replace(known, settings=(), run="", setup="")
+    specs = {
+        "known": known,
+        "older": older,
+        "same": dataclasses.replace(older, setup="x"),
+        "trained": dataclasses.replace(older, weights="others"),
+        "regrouped": dataclasses.replace(known, settings=(("encoder.group_size", "8"),)),
+    }
+    made = {name: synthetic.write(tmp_path / f"{name}.zarr", shapes=6, shard=6, guide=guide) for name, guide in specs.items()}
+
+    def united(*names):
+        return Data([made[name] for name in names], DataConfig(), batch=4, seed=0, needs=Needs(guide="", centres=32))
+
+    for names in (("older", "known"), ("known", "older")):
+        (note,) = united(*names).notes
+        assert "the guide in older.zarr were written by an earlier version" in note and "nothing else could be compared" in note
+    assert united("known", "same").notes == () == united("older", "older").notes, "the fingerprint of its training tells the settings"
+    for names, message in (
+        (("older", "trained"), "weights is"),
+        (("known", "trained"), "weights is"),
+        (("known", "regrouped"), "settings is"),
+    ):
+        with pytest.raises(UserError, match=f"is not the same: {message}"):
+            united(*names)
+    with pytest.raises(UserError, match=r"known\.zarr and in .*regrouped\.zarr is not the same: settings is"):
+        united("older", "known", "regrouped")
 
 
 def test_fewer_blocks_are_the_first_ones(cache_path):

@@ -1,10 +1,12 @@
 """Writing a guide into a cache: right, resumable, and read back by stage 2 as if it ran there."""
 
 import dataclasses
+import json
 import shutil
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from cache_schema import store, validate
@@ -250,12 +252,28 @@ def test_of_features_that_record_no_settings_the_weights_are_compared_and_this_i
 
 
 def test_an_unfinished_guide_without_settings_is_not_finished_by_another_run(cache, aligned, regrouped, monkeypatch):
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(store.Cache, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        guide.write(cache, dataclasses.replace(checkpoint.load(aligned), settings=()), "own", device="cpu")
+    begin(cache, dataclasses.replace(checkpoint.load(aligned), settings=()), monkeypatch)
     with pytest.raises(UserError, match="of another guide or other settings"):
         guide.write(cache, checkpoint.load(regrouped), "own", device="cpu")
     assert guide.write(cache, checkpoint.load(aligned), "own", device="cpu").complete
+
+
+def test_an_unfinished_guide_of_which_only_the_weights_are_known_is_finished_and_this_is_said(cache, aligned, monkeypatch):
+    loaded = checkpoint.load(aligned)
+    with monkeypatch.context() as patch:
+        patch.setattr(guide, "setup", lambda header: "")  # as a version wrote it that recorded no fingerprint of a training
+        begin(cache, dataclasses.replace(loaded, settings=()), patch)
+    made = guide.write(cache, loaded, "own", device="cpu")
+    assert made.complete and made.spec.settings == () and made.spec.setup == "" and validate.problems(cache.path) == []
+    (note,) = guide.refuse_stale([(cache, made.spec)], loaded)
+    assert "nothing else could be compared" in note
+
+
+def begin(cache, loaded, patch):
+    """Begin a guide and write none of it."""
+    with patch.context() as stopping, pytest.raises(KeyboardInterrupt):
+        stopping.setattr(store.Cache, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        guide.write(cache, loaded, "own", device="cpu")
 
 
 # ------------------------------------------------------------------------------------------- a guide whose run nobody named
@@ -268,10 +286,13 @@ def test_features_are_compared_with_the_run_of_their_name_nearby(cache, aligned,
     (note,) = guide.compare_nearby([(cache, spec)], [near, far])
     assert note == "guide/own in the cache was not compared with the run called aligned, which is not near: --guide-run RUN compares it"
     shutil.copytree(regrouped, near / "aligned")
-    with pytest.raises(
-        UserError, match=r"group_size=16\) was not made of .*runs/aligned .*Else name the run that made them by --guide-run$"
-    ):
-        guide.compare_nearby([(cache, spec)], [far, near])
+    (note,) = guide.compare_nearby([(cache, spec)], [far, near])
+    assert note == (
+        "guide/own in the cache was made by a run called aligned (encoder.group_size=16). The run of that name nearby differs (the same "
+        "weights, encoder.group_size=8), so it may be another, or the features may be out of date: --guide-run RUN compares it"
+    )
+    (note,) = guide.compare_nearby([(cache, dataclasses.replace(spec, weights="others"))], [aligned.parent])
+    assert f"(weights others). The run of that name nearby differs (weights {spec.weights[:12]})" in note
     assert guide.compare_nearby([(cache, spec)], [near, aligned.parent]) == [], "the right one is there as well"
     # An earlier version recorded neither name nor settings: by the guide's own name the run may be found, or another one.
     older = dataclasses.replace(spec, settings=(), run="", name="aligned")
@@ -282,7 +303,19 @@ def test_features_are_compared_with_the_run_of_their_name_nearby(cache, aligned,
     assert "only the weights" not in note
 
 
-def test_a_student_that_starts_elsewhere_finds_stale_features_or_says_that_it_compared_none(guided, aligned, tmp_path):
+def test_a_folder_of_that_name_with_something_else_is_passed_over(guided, aligned, tmp_path):
+    cache = store.open_cache(guided)
+    spec = dataclasses.replace(cache.record("guide/own").spec, settings=())
+    shutil.copytree(aligned, tmp_path / "aligned")
+    with safetensors.safe_open(aligned / checkpoint.LAST, "pt") as file:
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["mmpd"])
+    for header in ({**metadata["header"], "format": 2}, {**metadata["header"], "config": {"stage": "align"}}, {}):
+        safetensors.torch.save_file(tensors, tmp_path / "aligned" / checkpoint.LAST, {"mmpd": json.dumps({**metadata, "header": header})})
+        (note,) = guide.compare_nearby([(cache, spec)], [tmp_path])
+        assert note == "guide/own in the cache was not compared with the run called aligned, which is not near: --guide-run RUN compares it"
+
+
+def test_a_student_that_starts_elsewhere_says_what_differs_nearby_or_that_it_compared_none(guided, aligned, tmp_path):
     fits = ("guide=own", "optim.epochs=0", "optim.batch=8", "start=random")
     train(config_of("distill", *fits), [guided], tmp_path / "alone", device="cpu")
     loaded = checkpoint.load(tmp_path / "alone")
@@ -298,13 +331,29 @@ def test_a_student_that_starts_elsewhere_finds_stale_features_or_says_that_it_co
 
     shutil.rmtree(tmp_path / "aligned")
     train(config_of("align", "optim.epochs=0", "seed=7"), [guided], tmp_path / "aligned", device="cpu")
-    for start, init in (("random", None), ("run", aligned)):
-        config = config_of("distill", *fits[:-1], f"start={start}")
-        if init is None:
-            with pytest.raises(UserError, match=r"was not made of .*aligned .*out of date: .*--guide-run$"):
-                train(config, [guided], tmp_path / "run", device="cpu")
-        else:  # the right one lies beside the start
-            train(config, [guided], tmp_path / "run", init=init, device="cpu")
+    config = config_of("distill", *fits[:-1], "start=run")
+    train(config, [guided], tmp_path / "right", init=aligned, device="cpu")  # the right one lies beside the start
+    assert checkpoint.header(tmp_path / "right").notes == ()
+    train(config_of("distill", *fits), [guided], tmp_path / "wrong", device="cpu")
+    (note,) = checkpoint.header(tmp_path / "wrong").notes
+    assert "The run of that name nearby differs (weights " in note and "remove" not in note
+    with pytest.raises(UserError, match=r"was not made of .*aligned .*out of date: .*mmpd-cache remove .*--guide-run$"):
+        train(config_of("distill", *fits), [guided], tmp_path / "run", guide_run=tmp_path / "aligned", device="cpu")
+
+
+def test_what_is_compared_later_is_not_said_any_more_to_be_uncompared(guided, aligned, tmp_path):
+    run = tmp_path / "run"
+    train(config_of("distill", "guide=own", "optim.epochs=1", "start=random"), [guided], run, device="cpu")
+    before, tensors = checkpoint.header(run), checkpoint.read(run)[2]
+    (note,) = before.notes
+    assert note.endswith("--guide-run RUN compares it") and before.step == before.steps
+    made = (checkpoint.path(run)).read_bytes()
+    train(before.config, [guided], run, resume=True, device="cpu")
+    assert checkpoint.path(run).read_bytes() == made, "nobody compared it, and there was nothing to do"
+    train(before.config, [guided], run, resume=True, guide_run=aligned, device="cpu")
+    after, _, others = checkpoint.read(run)
+    assert after == dataclasses.replace(before, notes=()) and tensors.keys() == others.keys()
+    assert all(torch.equal(tensors[name], others[name]) for name in tensors)
 
 
 def test_what_is_advised_fits_what_was_given(guided, aligned):

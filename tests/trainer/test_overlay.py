@@ -1,9 +1,13 @@
 """A guide in an overlay: the bytes and the training of one that was written into the cache itself."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+import torch
 
 from cache_schema import overlay, store, synthetic, validate
+from cache_schema.errors import UserError
 from cache_schema.spec import Record
 from tests.boxes import contents
 from tests.growth import grow
@@ -115,3 +119,28 @@ def test_a_guide_in_an_overlay_is_trained_on_when_the_shared_cache_has_grown_and
     )
     kept = {name: data for name, data in was.items() if name.startswith("guide/") and "/c/" in name}
     assert {name: contents(path)[name] for name in kept} == kept
+
+
+def test_what_a_guide_in_an_overlay_cannot_be_filled_by_is_refused_before_the_overlay_is_changed(
+    cache_path, aligned, tmp_path, monkeypatch
+):
+    """An earlier version recorded no settings of its guide, and not always the fingerprint of its training."""
+    loaded, known = checkpoint.load(aligned), guide.setup
+    older, paths = dataclasses.replace(loaded, settings=()), {}
+    shared = copied(cache_path, tmp_path).path
+    for setup in ("", "other"):
+        paths[setup] = tmp_path / f"mine{setup}.zarr"
+        monkeypatch.setattr(guide, "setup", lambda header, setup=setup: setup)
+        with overlay.laid(shared, paths[setup]):
+            guide.write(store.open_cache(paths[setup]), older, "own", device="cpu")
+    monkeypatch.setattr(guide, "setup", known)
+    grow(shared, 6, leave=("guide/random",), labels=LABELS)
+    was = {setup: contents(path) for setup, path in paths.items()}
+    with pytest.raises(UserError, match=r"of another guide or other settings \(spec\.settings is "):
+        guide.write(store.open_cache(paths["other"]), loaded, "own", device="cpu")
+    with monkeypatch.context() as patch, pytest.raises(UserError, match=r"begun with other software .*torch"):
+        patch.setattr(torch, "__version__", "another")
+        guide.write(store.open_cache(paths[""]), loaded, "own", device="cpu")
+    assert was == {setup: contents(path) for setup, path in paths.items()}
+    assert guide.write(store.open_cache(paths[""]), loaded, "own", device="cpu").complete
+    assert store.open_cache(paths[""]).manifest.count == 66
