@@ -691,6 +691,7 @@ class Pull:
         ]
         if changed := [name for name in others if here[name].complete]:
             self._refuse_changed_here(cache.path, changed)
+        self._refuse_begun_here(cache, here, updates)
         for update in updates:  # before anything is written: old shards of one product beside new ones of another would read as whole
             local = here[update.record.product]
             if not update.together:
@@ -735,6 +736,36 @@ class Pull:
             raise UserError(
                 f"{path} and {self.place.url} have other values in {', '.join(changed)} for the same shapes, and a command has changed "
                 f"{path} here (see {journal_file(path)}). Pull into a new path, and put products of your own over it by --overlay"
+            )
+
+    def _refuse_begun_here(self, cache: Cache, here: Mapping[str, Record], updates: "Sequence[_Update]") -> None:
+        """Refuse to change shards from which a part of an unfinished product was made: the rest of it would be made from others.
+
+        Args:
+            cache: the cache.
+            here: its records.
+            updates: what changes.
+
+        Raises:
+            UserError: there is such a product, which was begun here, or is not among what is fetched now.
+        """
+        changed = {u.record.product: {shard for shard in u.todo if shard < cache.manifest.shards} for u in updates if not u.labelled}
+        mixed, inputs = list[str](), set[str]()
+        for name, record in here.items():
+            if record.complete or name in changed or products.of(record).labelled:
+                continue
+            needed = {products.STATUS.name, *products.needs(record)} & changed.keys()
+            if stale := {one for one in needed if any(cache.has(record, shard) for shard in changed[one])}:
+                mixed.append(name)
+                inputs |= stale
+        if mixed:
+            there = [name for name in mixed if name in self.found.records]
+            fetch = f", or pull it whole: name {', '.join(there)} in --products, too" if there else ""
+            raise UserError(
+                f"{self.place.url} has other values in {', '.join(sorted(inputs))} for the same shapes since {cache.path} was pulled, and a "
+                f"part of {', '.join(mixed)} is made from those of before here. The rest would be made from the new ones. Remove it here by "
+                f"`{shlex.join(['mmpd-cache', 'remove', str(cache.path), *mixed])}`{fetch}. Or pull into a new path; {cache.path} stays as "
+                "it is"
             )
 
     def _compared(self, after: Cache, record: Record) -> "_Update":
