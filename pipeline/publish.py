@@ -25,7 +25,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +61,7 @@ from cache_schema.remote import (
 from cache_schema.selection import ALL, Selection
 from cache_schema.spec import Manifest, Record
 from cache_schema.store import Cache
-from pipeline import card, private
+from pipeline import card, edits, private
 from pipeline.describe import human
 from pipeline.journal import Build, Relabel, read_journal
 from pipeline.private import Outgoing
@@ -591,8 +591,10 @@ class Pull:
             self._check_space(path, [*every.values()])
             self.terminal.begin({name: self._shards(record) for name, record in every.items()})
             if followed:
+                before = cache.manifest
                 self._follow(cache, followed)
                 cache, done = store.open_cache(path), {record.product for record in followed}
+                self._tell_unfitting(before, cache, done)
         else:
             self._check_space(path, chosen)
             self.terminal.begin({record.product: self._shards(record) for record in chosen})
@@ -738,6 +740,19 @@ class Pull:
                 f"{path} here (see {journal_file(path)}). Pull into a new path, and put products of your own over it by --overlay"
             )
 
+    def _tell_unfitting(self, before: Manifest, cache: Cache, followed: Collection[str]) -> None:
+        """Say which products of a cache do not fit its classes any more.
+
+        Args:
+            before: the manifest before it followed the place.
+            cache: the cache as it is now.
+            followed: names of the products that are as at the place.
+        """
+        was, now = (dict(manifest.source.relabelled) for manifest in (before, cache.manifest))
+        changed = {"class": int(was.get("class") != now.get("class") or before.classes != cache.manifest.classes)}
+        for text in edits.unfitting(cache, changed, followed):
+            self.terminal.say(f"Warning: {text}")
+
     def _refuse_begun_here(self, cache: Cache, here: Mapping[str, Record], updates: "Sequence[_Update]") -> None:
         """Refuse to change shards from which a part of an unfinished product was made: the rest of it would be made from others.
 
@@ -762,10 +777,10 @@ class Pull:
             there = [name for name in mixed if name in self.found.records]
             fetch = f", or pull it whole: name {', '.join(there)} in --products, too" if there else ""
             raise UserError(
-                f"{self.place.url} has other values in {', '.join(sorted(inputs))} for the same shapes since {cache.path} was pulled, and a "
-                f"part of {', '.join(mixed)} is made from those of before here. The rest would be made from the new ones. Remove it here by "
-                f"`{shlex.join(['mmpd-cache', 'remove', str(cache.path), *mixed])}`{fetch}. Or pull into a new path; {cache.path} stays as "
-                "it is"
+                f"{self.place.url} has other values in {', '.join(sorted(inputs))} for the same shapes since {cache.path} was pulled, and "
+                f"here a part of {', '.join(mixed)} is made from those of before. The rest would be made from the new ones. Remove it by "
+                f"`{shlex.join(['mmpd-cache', 'remove', str(cache.path), *mixed])}`{fetch}. Or pull into a new path; {cache.path} stays "
+                "as it is"
             )
 
     def _compared(self, after: Cache, record: Record) -> "_Update":

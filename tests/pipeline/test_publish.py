@@ -427,6 +427,40 @@ def test_a_product_that_was_begun_here_goes_on_when_its_shapes_stay(grown):
     assert now.manifest.count == 21 and now.missing(now.records()["image/extra"]) == [1, 2]
 
 
+def test_a_pull_of_other_classes_says_which_own_products_do_not_fit_them(cache, tmp_path):
+    lab, url, mine = tmp_path / "lab.zarr", str(tmp_path / "place.zarr"), tmp_path / "mine.zarr"
+    shutil.copytree(cache, lab)
+    push(lab, url)
+    pull(url, mine)
+    with exclusive(mine):
+        here = store.open_cache(mine)
+        for name, change in (
+            ("captions/named", {"product": "captions/named"}),
+            ("labels/source/random-a", {"product": "labels/source/random-a"}),
+        ):
+            like = here.record("captions/synthetic" if name.startswith("captions") else "labels/three/random-a")
+            if like.labels is None:
+                change |= {"spec": dataclasses.replace(like.spec, name="named", templates=("a {}",))}
+            else:
+                change |= {"labels": dataclasses.replace(like.labels, name="source")}
+            begun = here.begin(dataclasses.replace(like, complete=False, content="", **change))
+            for shard in here.missing(begun):
+                pairs = zip(here.arrays(like), here.arrays(begun), strict=True)
+                here.write(begun, shard, {node.path: here.shard_rows(was, shard) for was, node in pairs})
+            here.finish(begun)
+    publish.pull(url, mine, terminal=(terminal := Quiet()))
+    assert not [text for text in terminal.said if "Warning" in text]
+    (tmp_path / "table.csv").write_text("id,class\ncone/000000,vase\n")
+    assert run("relabel", lab, tmp_path / "table.csv")[0] == 0
+    push(lab, url)
+    publish.pull(url, mine, terminal=terminal)
+    assert [text for text in terminal.said if "Warning" in text] == [
+        "Warning: labels/source/random-a lacks vase: remove it, and make it again by `mmpd-cache labels mine.zarr source`",
+        "Warning: captions/named was written with the names of the old classes, and what is made from it still says them",
+    ]
+    assert "vase" in store.open_cache(mine).manifest.classes and not validate.problems(mine)
+
+
 def test_a_copy_and_a_place_that_grew_apart_are_two_caches(grown):
     url, _, folder = grown
     grow(folder / "mine.zarr", 3)
