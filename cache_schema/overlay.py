@@ -130,6 +130,20 @@ def told_behind(cache: Cache) -> str:
     )
 
 
+def refuse_behind(cache: Cache, what: str) -> None:
+    """Refuse to hand on an overlay that lacks new shapes of its shared cache.
+
+    Args:
+        cache: the cache.
+        what: what would be made of it, such as `a copy`.
+
+    Raises:
+        UserError: it lacks some. The message says which command makes the rest.
+    """
+    if said := told_behind(cache):
+        raise UserError(f"{said} Do that first: {what} would lack the new shapes, and what {cache.home} has made for them")
+
+
 def refuse_unwritable(path: Path, also: str = "") -> None:
     """Refuse a cache that this user may not write to.
 

@@ -40,6 +40,7 @@ from cache_schema.files import exclusive, journal_file, read_file, write_togethe
 from cache_schema.layout import ArraySpec, encode, ends_in_crc, node_json
 from cache_schema.merging import Merging
 from cache_schema.mirror import Mirror, opened_at
+from cache_schema.overlay import refuse_behind
 from cache_schema.products import markers, statistics_array
 from cache_schema.records import differences, outgrown, sealed
 from cache_schema.remote import (
@@ -154,12 +155,13 @@ def push(
         terminal: for progress.
 
     Raises:
-        UserError: a licence forbids it, something local cannot be left out, the place holds another cache or cannot be written, or the
-            connection is lost.
+        UserError: a licence forbids it, something local cannot be left out, the place holds another cache or cannot be written, the cache
+            is an overlay that lacks new shapes of its shared cache, or the connection is lost.
     """
     cache = store.open_cache(path)
     if cache.manifest.format_version != spec.FORMAT_VERSION:
         raise UserError(f"{path} has format {cache.manifest.format_version}; convert it first: mmpd-cache copy {path} NEW")
+    refuse_behind(cache, "what is pushed")
     place = place_of(url)
     if not place.writable:
         raise UserError(f"{url} can only be read: push to a folder, s3://, gs:// or hf://datasets/ that this server shows")

@@ -5,18 +5,22 @@ import shutil
 import signal
 import time
 
+import numpy as np
 import pytest
 
-from cache_schema import overlay, products, store, validate
+from cache_schema import overlay, products, store, synthetic, validate
 from cache_schema.copy import copy
 from cache_schema.errors import UserError
+from cache_schema.files import exclusive
 from cache_schema.layout import node_json
+from cache_schema.spec import Record
 from pipeline import commands
 from pipeline.append import Wanted, append
 from pipeline.recipes import DenseConfig
 from pipeline.repair import repair
 from tests.boxes import Silent, box_off, contents, write_meshes
 from tests.forks import Command
+from tests.growth import grow
 from tests.harm import flip
 from tests.pipeline.conftest import build, small
 from tests.pipeline.test_append import halves
@@ -245,3 +249,28 @@ def test_an_overlay_of_a_shared_cache_that_has_grown_is_read_killed_and_filled(t
     assert run("retry", path, "--workers", 1, "--device", "cpu")[0] == 0
     assert_one_cache(shared, path, plain)
     assert validate.problems(path) == [] and contents(shared) == before
+
+
+@pytest.fixture
+def behind(tmp_path):
+    """An overlay with embeddings of its own, whose shared cache of random numbers has grown by 5 shapes since."""
+    path = tmp_path / "mine.zarr"
+    synthetic.write(tmp_path / "lab.zarr", shapes=16)
+    overlay.lay(tmp_path / "lab.zarr", path)
+    cache = store.open_cache(path)
+    record = Record(product="image/extra", kind="image", spec=synthetic.teacher("extra", 8), per_shape=3, inputs=())
+    with exclusive(path):
+        synthetic.fill(cache, {record: {"image/extra": np.ones((16, 3, 8), np.float16)}})
+    grow(tmp_path / "lab.zarr")
+    return path
+
+
+def test_an_overlay_that_lacks_new_shapes_is_not_handed_on_in_silence(behind, tmp_path):
+    for command in ("copy", "push"):
+        code, _, err = run(command, behind, tmp_path / "out.zarr")
+        assert code == 2 and f"has grown by 5 shapes, which image/extra of {behind} lacks" in err and f"`mmpd-cache retry {behind}`" in err
+        assert "Do that first: " in err and not (tmp_path / "out.zarr").exists()
+    assert run("report", behind, tmp_path / "report.html")[0] == 0
+    assert "has grown by 5 shapes, which image/extra of" in (tmp_path / "report.html").read_text()
+    assert run("report", tmp_path / "lab.zarr", tmp_path / "report.html")[0] == 0
+    assert "has grown by" not in (tmp_path / "report.html").read_text()
