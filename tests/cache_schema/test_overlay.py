@@ -311,6 +311,24 @@ def test_an_overlay_of_class_names_goes_along_with_a_shared_cache_that_grows(tmp
     assert store.open_cache(tmp_path / "mine.zarr").manifest.count == 29 and validate.problems(tmp_path / "mine.zarr") == []
 
 
+def test_a_command_that_does_not_make_all_that_an_overlay_lacks_changes_nothing(shared, mine):
+    grow(shared.path)
+    before = contents(mine)
+    asked = {name: dataclasses.replace(r, complete=False, content="") for name, r in store.open_cache(mine).records().items()}
+    guide, image = asked["guide/mine"], asked["image/extra"]
+    for made, words in (
+        ([guide], r"lacks the new shapes of .* in image/extra, which this command does not make; .* First: `mmpd-cache retry .* makes the"),
+        ([], r"in guide/mine, image/extra, .* First: `mmpd-cache retry .*`mmpd-train guide .*another overlay"),
+        ([guide, dataclasses.replace(image, per_shape=1)], "made from another specification"),
+        ([guide, dataclasses.replace(image, made_by=(("torch", "0"),))], "was begun with other software"),
+    ):
+        with exclusive(mine), pytest.raises(UserError, match=words):
+            overlay.catch_up(mine, made)
+        assert contents(mine) == before and store.open_cache(mine).proven("image/extra")
+    with exclusive(mine):
+        assert set(overlay.catch_up(mine, [guide, image])) == {"guide/mine", "image/extra"}
+
+
 def test_what_cannot_be_made_for_new_shapes_leaves_an_overlay_as_it_was(tmp_path, shared, mine):
     grow(shared.path, leave=("points",))
     before = contents(mine)

@@ -274,3 +274,37 @@ def test_an_overlay_that_lacks_new_shapes_is_not_handed_on_in_silence(behind, tm
     assert "has grown by 5 shapes, which image/extra of" in (tmp_path / "report.html").read_text()
     assert run("report", tmp_path / "lab.zarr", tmp_path / "report.html")[0] == 0
     assert "has grown by" not in (tmp_path / "report.html").read_text()
+
+
+def test_class_names_leave_what_an_overlay_has_as_it_is_and_other_imports_are_refused(behind, tmp_path):
+    was = data(behind)
+    np.savez(tmp_path / "names.npz", emb=np.ones((3, 8), np.float32), ids=np.array(["cone", "cube", "torus"]))
+    new = ("import-embeddings", behind, tmp_path / "names.npz", "--key", "emb", "--model", "x", "--teacher", "given")
+    assert run(*new, "--kind", "labels", "--labels", "mine")[0] == 0
+    cache = store.open_cache(behind)
+    assert {"image/extra", "labels/mine/given"} <= cache.products().keys() and overlay.behind(cache) == 5
+    assert all(data(behind)[name] == value for name, value in was.items()) and validate.problems(behind) == []
+    ids = store.open_cache(tmp_path / "lab.zarr").ids()
+    np.savez(tmp_path / "all.npz", emb=np.ones((len(ids), 3, 8), np.float32), ids=ids.astype(str))
+    was = contents(behind)
+    code, _, err = run("import-embeddings", behind, tmp_path / "all.npz", "--kind", "image", *new[3:])
+    assert code == 2 and "in image/extra, which this command does not make; they would be unfinished. First: `mmpd-cache retry" in err
+    assert "Or put new products into another overlay (--overlay ANOTHER.zarr)" in err and contents(behind) == was
+
+
+def test_a_teacher_is_refused_before_an_overlay_takes_in_new_shapes_or_makes_all_that_it_lacks(tmp_path):
+    one, two = halves(write_meshes(tmp_path / "boxes", 5, ()), tmp_path, 3)
+    path, teacher = tmp_path / "mine.zarr", ("starter-attributes", "--device", "cpu")
+    shared = build(one, tmp_path / "lab.zarr", small(teachers=(), captions=None, labels=())).path
+    assert run("add-teacher", shared, *teacher, "--overlay", path)[0] == 0
+    append(shared, str(two), Wanted(), CPU, Silent())
+    was = contents(path)
+    for other, words in (
+        (("mine=starter-attributes", "--device", "cpu"), "in image/starter-attributes, which this command does not make"),
+        ((*teacher, "--precision", "bfloat16"), "made from another specification"),
+    ):
+        code, _, err = run("add-teacher", path, *other)
+        assert code == 2 and words in err and contents(path) == was, err
+    assert run("add-teacher", path, *teacher)[0] == 0
+    cache = store.open_cache(path)
+    assert cache.manifest.count == 5 and cache.proven("image/starter-attributes") and validate.problems(path) == []
