@@ -11,8 +11,11 @@ import dataclasses
 import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
-from cache_schema import below, lacking, products, store
+import numpy as np
+
+from cache_schema import below, lacking, products, spec, store
 from cache_schema.below import Overlay
 from cache_schema.errors import UserError
 from cache_schema.files import exclusive, is_held, journal_file, made_in, write_file, write_together
@@ -23,6 +26,9 @@ from cache_schema.records import Records, attributes_of, sealed
 from cache_schema.spec import Record
 from cache_schema.store import Cache
 from cache_schema.terminal import counted
+
+SOME: Final = 5
+"""Most names that a message lists."""
 
 
 @contextlib.contextmanager
@@ -162,7 +168,27 @@ def told_behind(cache: Cache) -> str:
     lacks, have = ("lacks", "it has") if len(own) == 1 else ("lack", "they have")
     return (
         f"{cache.home} has grown by {counted(more, 'shape')}, which {', '.join(record.product for record in own)} of {cache.path} {lacks}. "
-        f"Until {have} them, the overlay is used with the {cache.manifest.count} shapes of before. {_how(cache.path, own)}"
+        f"Until {have} them, the overlay is used with the {cache.manifest.count} shapes of before.{_later_names(cache)} "
+        f"{_how(cache.path, own)}"
+    )
+
+
+def _later_names(cache: Cache) -> str:
+    """Say which classes and splits of an overlay none of the shapes of before has; empty if none.
+
+    They may have come with the growth, or may have been there: the names are those of the shared cache as it is now.
+    """
+    m, said = cache.manifest, list[str]()
+    for word, known, path in (("class", m.classes, "label"), ("split", m.splits, "split")):
+        there = set(np.unique(cache.column(path)).tolist())
+        if unused := [name for number, name in enumerate(known) if number not in there]:
+            more = f" and {len(unused) - SOME} more" * (len(unused) > SOME)
+            said.append(f"the {word} {', '.join(map(spec.short, unused[:SOME]))}{more}")
+    if not said:
+        return ""
+    return (
+        f" None of the shapes of before has {' or '.join(said)}. These names count all the same, so chance levels and what chooses among "
+        "all classes may differ from before the growth."
     )
 
 

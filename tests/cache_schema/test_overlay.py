@@ -222,6 +222,15 @@ def test_an_overlay_is_read_as_before_when_its_shared_cache_has_grown(tmp_path, 
     assert overlay.behind(store.open_cache(mine)) == 8
 
 
+def test_class_names_that_came_with_new_shapes_are_told(shared, mine):
+    grow(shared.path)
+    assert "None of the shapes of before" not in overlay.told_behind(store.open_cache(mine))
+    grow(shared.path, 3, classes=("sphere", "vase"))
+    cache = store.open_cache(mine)
+    assert cache.manifest.count == 24 and cache.manifest.classes[-1] == "vase"
+    assert "None of the shapes of before has the class 'sphere', 'vase'. These names count all the same" in overlay.told_behind(cache)
+
+
 def test_an_overlay_is_read_when_its_shared_cache_has_grown_and_was_relabelled(tmp_path, shared, mine):
     grow(shared.path)
     (tmp_path / "table.csv").write_text("id,class\ncone/000000,vase\n")
