@@ -21,6 +21,7 @@ from cache_schema.errors import UserError
 from cache_schema.files import exclusive, read_file
 from cache_schema.layout import ArraySpec, check_bytes, encode
 from cache_schema.merging import Copied, bring_journal, merge
+from cache_schema.overlay import refuse_behind
 from cache_schema.records import differences
 from cache_schema.selection import ALL, UNASKED, UNFINISHED, Selection, chosen_products
 from cache_schema.spec import CaptionSpec, Record
@@ -55,11 +56,13 @@ def copy(
 
     Raises:
         UserError: a cache is none or is damaged, has format 1 and is not copied as a whole, has no such product, or no shape fits; the
-            caches have shapes of the same id, or a product of other settings; or `new` holds something else.
+            caches have shapes of the same id, or a product of other settings; an overlay lacks new shapes of its shared cache; or
+            `new` holds something else.
     """
     originals = [store.open_cache(path) for path in (old, *also)]
     for original in originals:
         check_place(original, Path(new))
+        refuse_behind(original, "a copy")
     if where.values or also:
         return merge(originals, Path(new), names, where, wait, begin, advance)
     (original,) = originals

@@ -9,10 +9,13 @@ What an overlay is on disk, and when it no longer fits its shared cache, says `c
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
-from cache_schema import below, lacking, products, store
+import numpy as np
+
+from cache_schema import below, lacking, products, spec, store
 from cache_schema.below import Overlay
 from cache_schema.errors import UserError
 from cache_schema.files import exclusive, is_held, journal_file, made_in, write_file, write_together
@@ -20,8 +23,12 @@ from cache_schema.lacking import is_imported
 from cache_schema.layout import node_json
 from cache_schema.products import markers
 from cache_schema.records import Records, attributes_of, sealed
+from cache_schema.spec import Record
 from cache_schema.store import Cache
 from cache_schema.terminal import counted
+
+SOME: Final = 5
+"""Most names that a message lists."""
 
 
 @contextlib.contextmanager
@@ -72,18 +79,23 @@ def lay(shared: Path, mine: Path) -> bool:
     return True
 
 
-def catch_up(path: Path) -> tuple[str, ...]:
+def catch_up(path: Path, made: Sequence[Record] | None = None) -> tuple[str, ...]:
     """Let an overlay have all shapes of its shared cache, if that has grown. Call it under `exclusive`.
 
     The overlay's own products about shapes are unfinished from then on. Their files stay, and what made a product makes the rest of it.
     Readers that opened the overlay before go on with what they know. After a kill, the overlay is as before, or all of this is done.
 
+    Args:
+        path: the overlay.
+        made: the products that the caller makes next, all of which it is able to make. None: it has looked after all that it can make.
+
     Returns:
         Names of the products that lack the new shapes now. Empty if there was nothing to do, or for a plain cache.
 
     Raises:
-        UserError: a product was imported, so that nothing here can make the rest; or one that another was made from lacks the new shapes in
-            the shared cache. Nothing was changed.
+        UserError: a product was imported, so that nothing here can make the rest; one that another was made from lacks the new shapes in
+            the shared cache; or the overlay has other products about shapes than those that are `made`, or one of these in another way.
+            Nothing was changed.
     """
     cache = store.open_ahead(path)
     if cache.below is None or not cache.below.since:
@@ -97,6 +109,10 @@ def catch_up(path: Path) -> tuple[str, ...]:
             f"{cache.home} has grown, and {', '.join(brought)} of {path} was imported, so nothing here can make it for the new shapes: "
             f"{lacking.remedy(path, of_shapes[brought[0]])} Or go on with the shapes of before, or with another overlay"
         )
+    if made is not None:
+        _refuse_others(cache, path, of_shapes.keys() - {record.product for record in made})
+        for record in made:
+            cache.agreed(record)
     said = below.described(path)
     known = {made.product: made for made in said.made_from if made.product in own}
     known |= {name: cache.below.made_from(record) for name, record in of_shapes.items()}
@@ -111,6 +127,33 @@ def catch_up(path: Path) -> tuple[str, ...]:
     return tuple(of_shapes)
 
 
+def _refuse_others(cache: Cache, path: Path, others: Collection[str]) -> None:
+    """Refuse to take in new shapes if products would be left unfinished that are finished now.
+
+    Args:
+        cache: the overlay, as `store.open_ahead` opens it.
+        path: its path, as the user gave it.
+        others: the products.
+
+    Raises:
+        UserError: there are some.
+    """
+    if not others:
+        return
+    names = [name for name in cache.records() if name in others]
+    raise UserError(
+        f"{path} lacks the new shapes of {cache.home} in {', '.join(names)}, which this command does not make; they would be unfinished. "
+        f"First: {_how(path, [cache.records()[name] for name in names])} Or put new products into another overlay (--overlay ANOTHER.zarr)"
+    )
+
+
+def _how(path: Path, records: Sequence[Record]) -> str:
+    """Say which commands make products whole that lack new shapes, in the order of calling."""
+    # `retry` comes before `mmpd-train guide`, which refuses as long as others lack something.
+    ordered = sorted(records, key=lambda record: products.of(record) is products.GUIDE)
+    return " ".join(dict.fromkeys(lacking.remedy(path, record) for record in ordered))
+
+
 def behind(cache: Cache) -> int:
     """Number of shapes that the shared cache of an overlay has got since, and that the overlay's own products lack; 0 for other caches."""
     return 0 if cache.below is None else cache.below.now.count - cache.manifest.count
@@ -123,11 +166,44 @@ def told_behind(cache: Cache) -> str:
         return ""
     own = [record for name, record in cache.records().items() if cache.owns(name) and not products.of(record).labelled]
     lacks, have = ("lacks", "it has") if len(own) == 1 else ("lack", "they have")
-    how = dict.fromkeys(lacking.remedy(cache.path, record) for record in own)
     return (
         f"{cache.home} has grown by {counted(more, 'shape')}, which {', '.join(record.product for record in own)} of {cache.path} {lacks}. "
-        f"Until {have} them, the overlay is used with the {cache.manifest.count} shapes of before. {' '.join(how)}"
+        f"Until {have} them, the overlay is used with the {cache.manifest.count} shapes of before.{_later_names(cache)} "
+        f"{_how(cache.path, own)}"
     )
+
+
+def _later_names(cache: Cache) -> str:
+    """Say which classes and splits of an overlay none of the shapes of before has; empty if none.
+
+    They may have come with the growth, or may have been there: the names are those of the shared cache as it is now.
+    """
+    m, said = cache.manifest, list[str]()
+    for word, known, path in (("class", m.classes, "label"), ("split", m.splits, "split")):
+        there = set(np.unique(cache.column(path)).tolist())
+        if unused := [name for number, name in enumerate(known) if number not in there]:
+            more = f" and {len(unused) - SOME} more" * (len(unused) > SOME)
+            said.append(f"the {word} {', '.join(map(spec.short, unused[:SOME]))}{more}")
+    if not said:
+        return ""
+    return (
+        f" None of the shapes of before has {' or '.join(said)}. These names count all the same, so chance levels and what chooses among "
+        "all classes may differ from before the growth."
+    )
+
+
+def refuse_behind(cache: Cache, what: str) -> None:
+    """Refuse to hand on an overlay that lacks new shapes of its shared cache.
+
+    Args:
+        cache: the cache.
+        what: what would be made of it, such as `a copy`.
+
+    Raises:
+        UserError: it lacks some. The message says which command makes the rest.
+    """
+    if said := told_behind(cache):
+        raise UserError(f"{said} Do that first: {what} would lack the new shapes, and what {cache.home} has made for them")
 
 
 def refuse_unwritable(path: Path, also: str = "") -> None:

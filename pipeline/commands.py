@@ -387,8 +387,9 @@ def retry(
     models.moved(servers, cache)
     task = Task(reader=source.reader, points=points, views=views, boxes=boxes, limits=config.limits, judge=models.judge(views))
     _check_makers(cache, task, models, machine)
-    with caught_up(path, terminal) as file:
-        work = Work(cache=store.open_cache(path), entries=source.entries, models=models, machine=machine, terminal=terminal, journal=file)
+    with held(path, terminal) as file:
+        cache = caught_up(path, terminal)
+        work = Work(cache=cache, entries=source.entries, models=models, machine=machine, terminal=terminal, journal=file)
         work.note(journal.Retry(source=source.reader.location, kind=source.reader.kind, config=spec.to_json(config)))
         found = complete(work, [], task, config, every=True)
         work.note(journal.Done())
@@ -434,15 +435,17 @@ def add_teacher(
     executors.check(machine)
     check_place(path)
     teacher, models, used = _loaded(path, name, devices[0], precision, terminal, licence)
-    with caught_up(path, terminal) as file:
-        work = Work(cache=store.open_cache(path), models=models, machine=machine, terminal=terminal, journal=file)
-        there = finished(work.cache)
-        records = image_records(work.cache.record(products.VIEWS.name), [teacher], devices[0], batch)
+    with held(path, terminal) as file:
+        ahead = store.open_ahead(path)
+        there = finished(ahead)
+        records = image_records(ahead.record(products.VIEWS.name), [teacher], devices[0], batch)
         for captions in products.select(there, products.CAPTIONS):
             records += text_records(captions, [teacher], devices[0], batch)
         for record in records:
-            work.cache.agreed(record)
-        _same_teacher(work.cache, teacher.spec)
+            ahead.agreed(record)
+        _same_teacher(ahead, teacher.spec)
+        cache = caught_up(path, terminal, records)
+        work = Work(cache=cache, models=models, machine=machine, terminal=terminal, journal=file)
         work.note(journal.AddTeacher(teacher=name, models=used))
         _embed_stored(work, [work.cache.begin(record) for record in records], batch)
         _embed_stored_labels(work, there, batch, teacher.spec)
@@ -487,8 +490,9 @@ def add_dense(
     described = dense_spec(teacher, blocks=how.blocks or points.spec.blocks, groups=how.groups, group_size=how.group_size)
     wanted = dense_record(points, views, described, devices[0], batch, renderer)
     _same_teacher(opened, teacher.spec)
-    with caught_up(path, terminal) as file:
-        work = Work(cache=store.open_cache(path), entries=entries, models=models, machine=machine, terminal=terminal, journal=file)
+    with held(path, terminal) as file:
+        cache = caught_up(path, terminal, [wanted])
+        work = Work(cache=cache, entries=entries, models=models, machine=machine, terminal=terminal, journal=file)
         there = finished(work.cache)
         _foretell(work, work.cache.agreed(wanted), batch, task)
         work.note(journal.AddDense(teacher=name, models=used))
@@ -691,12 +695,14 @@ def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machin
     readers = [models.teacher(described) for described in _text_teachers(opened)]
     used = place_of(captioner.spec.weights, captions.model)
     models.places |= used
-    with caught_up(path, terminal) as file:
-        work = Work(cache=store.open_cache(path), entries=entries, models=models, machine=machine, terminal=terminal, journal=file)
-        made = _captions_of(work.cache, captioner.spec, devices[0], batch)
+    with held(path, terminal) as file:
+        ahead = store.open_ahead(path)
+        made = _captions_of(ahead, captioner.spec, devices[0], batch)
         records = [made, *text_records(made, readers, devices[0], batch)]
         for record in records:
-            work.cache.agreed(record, "" if record is made else None)
+            ahead.agreed(record, "" if record is made else None)
+        cache = caught_up(path, terminal, records)
+        work = Work(cache=cache, entries=entries, models=models, machine=machine, terminal=terminal, journal=file)
         work.note(journal.AddCaptioner(captioner=captions.name, models=used))
         begun = [work.cache.begin(record) for record in records]
         _embed_stored(work, begun, batch, task)

@@ -10,7 +10,7 @@ import csv
 import hashlib
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -193,7 +193,7 @@ def relabel(path: Path, file: Path, terminal: Terminal) -> Relabelled:
         if any(changed.values()):
             manifest = _manifest(cache, after, [column for column, count in changed.items() if count])
             write_together(cache.path, _files(cache, Cache(cache.path, manifest), before, after))
-            said = (*told_new(cache.manifest, manifest), *_unfitting(store.open_cache(path), changed))
+            said = (*told_new(cache.manifest, manifest), *unfitting(store.open_cache(path), changed))
         noted(notes, journal.Done())
     return Relabelled(changed=changed, notes=said)
 
@@ -359,14 +359,20 @@ def told_new(before: Manifest, now: Manifest) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _unfitting(cache: Cache, changed: Mapping[str, int]) -> tuple[str, ...]:
-    """Say which products no longer fit the new classes or names."""
+def unfitting(cache: Cache, changed: Mapping[str, int], fits: Collection[str] = ()) -> tuple[str, ...]:
+    """Say which products no longer fit the new classes or names.
+
+    Args:
+        cache: the cache as it is now.
+        changed: number of shapes that have changed, by column of a file as `relabel` takes one.
+        fits: names of captions that were written after the change, or perhaps were.
+    """
     said = []
     if changed.get("class"):
         said += lacking_classes(cache)
-        for record in cache.products().values():
-            if isinstance(record.spec, CaptionSpec) and record.spec.templates:
-                said.append(f"{record.product} was written with the names of the old classes, and what is made from it still says them")
+        for name, record in cache.products().items():
+            if isinstance(record.spec, CaptionSpec) and record.spec.templates and name not in fits:
+                said.append(f"{name} was written with the names of the old classes, and what is made from it still says them")
     if changed.get("name"):
         said.append("the names of files are no longer known: `retry`, `append --skip` and repairs that read files cannot match them")
     return tuple(said)

@@ -27,7 +27,7 @@ from pipeline.formats import said, vectors
 from pipeline.formats.vectors import Vectors
 from pipeline.imported import check_teacher, sorted_ids
 from pipeline.opening import check_place
-from pipeline.work import Terminal, caught_up
+from pipeline.work import Terminal, caught_up, held
 
 Kind = Literal["image", "text", "labels"]
 Missing = Literal["fail", "status"]
@@ -161,8 +161,9 @@ def import_embeddings(path: Path, file: Path, asked: Embeddings, terminal: Termi
 
 def _stored(path: Path, record: Record, of_shard: Callable[[int], list[NDArray[Any]]], terminal: Terminal) -> Record:
     """Write a product shard by shard, under the lock of the cache. `of_shard` gives the arrays of a shard."""
-    with caught_up(path, terminal) as file:
-        cache = store.open_cache(path)
+    with held(path, terminal) as file:
+        # Class names are about no shapes: an overlay takes them without the new ones.
+        cache = store.open_cache(path) if products.of(record).labelled else caught_up(path, terminal, [record])
         begun = cache.begin(record)
         if begun.complete:
             return begun

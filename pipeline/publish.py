@@ -25,7 +25,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,7 @@ from cache_schema.files import exclusive, journal_file, read_file, write_togethe
 from cache_schema.layout import ArraySpec, encode, ends_in_crc, node_json
 from cache_schema.merging import Merging
 from cache_schema.mirror import Mirror, opened_at
+from cache_schema.overlay import refuse_behind
 from cache_schema.products import markers, statistics_array
 from cache_schema.records import differences, outgrown, sealed
 from cache_schema.remote import (
@@ -61,7 +62,7 @@ from cache_schema.remote import (
 from cache_schema.selection import ALL, Selection
 from cache_schema.spec import Manifest, Record
 from cache_schema.store import Cache
-from pipeline import card, private
+from pipeline import card, edits, private
 from pipeline.describe import human
 from pipeline.journal import Build, Relabel, read_journal
 from pipeline.private import Outgoing
@@ -154,12 +155,13 @@ def push(
         terminal: for progress.
 
     Raises:
-        UserError: a licence forbids it, something local cannot be left out, the place holds another cache or cannot be written, or the
-            connection is lost.
+        UserError: a licence forbids it, something local cannot be left out, the place holds another cache or cannot be written, the cache
+            is an overlay that lacks new shapes of its shared cache, or the connection is lost.
     """
     cache = store.open_cache(path)
     if cache.manifest.format_version != spec.FORMAT_VERSION:
         raise UserError(f"{path} has format {cache.manifest.format_version}; convert it first: mmpd-cache copy {path} NEW")
+    refuse_behind(cache, "what is pushed")
     place = place_of(url)
     if not place.writable:
         raise UserError(f"{url} can only be read: push to a folder, s3://, gs:// or hf://datasets/ that this server shows")
@@ -591,8 +593,10 @@ class Pull:
             self._check_space(path, [*every.values()])
             self.terminal.begin({name: self._shards(record) for name, record in every.items()})
             if followed:
+                before = cache.manifest
                 self._follow(cache, followed)
                 cache, done = store.open_cache(path), {record.product for record in followed}
+                self._tell_unfitting(before, cache, done)
         else:
             self._check_space(path, chosen)
             self.terminal.begin({record.product: self._shards(record) for record in chosen})
@@ -691,6 +695,7 @@ class Pull:
         ]
         if changed := [name for name in others if here[name].complete]:
             self._refuse_changed_here(cache.path, changed)
+        self._refuse_begun_here(cache, here, updates)
         for update in updates:  # before anything is written: old shards of one product beside new ones of another would read as whole
             local = here[update.record.product]
             if not update.together:
@@ -735,6 +740,49 @@ class Pull:
             raise UserError(
                 f"{path} and {self.place.url} have other values in {', '.join(changed)} for the same shapes, and a command has changed "
                 f"{path} here (see {journal_file(path)}). Pull into a new path, and put products of your own over it by --overlay"
+            )
+
+    def _tell_unfitting(self, before: Manifest, cache: Cache, followed: Collection[str]) -> None:
+        """Say which products of a cache do not fit its classes any more.
+
+        Args:
+            before: the manifest before it followed the place.
+            cache: the cache as it is now.
+            followed: names of the products that are as at the place.
+        """
+        was, now = (dict(manifest.source.relabelled) for manifest in (before, cache.manifest))
+        changed = {"class": int(was.get("class") != now.get("class") or before.classes != cache.manifest.classes)}
+        for text in edits.unfitting(cache, changed, followed):
+            self.terminal.say(f"Warning: {text}")
+
+    def _refuse_begun_here(self, cache: Cache, here: Mapping[str, Record], updates: "Sequence[_Update]") -> None:
+        """Refuse to change shards from which a part of an unfinished product was made: the rest of it would be made from others.
+
+        Args:
+            cache: the cache.
+            here: its records.
+            updates: what changes.
+
+        Raises:
+            UserError: there is such a product, which was begun here, or is not among what is fetched now.
+        """
+        changed = {u.record.product: {shard for shard in u.todo if shard < cache.manifest.shards} for u in updates if not u.labelled}
+        mixed, inputs = list[str](), set[str]()
+        for name, record in here.items():
+            if record.complete or name in changed or products.of(record).labelled:
+                continue
+            needed = {products.STATUS.name, *products.needs(record)} & changed.keys()
+            if stale := {one for one in needed if any(cache.has(record, shard) for shard in changed[one])}:
+                mixed.append(name)
+                inputs |= stale
+        if mixed:
+            there = [name for name in mixed if name in self.found.records]
+            fetch = f", or pull it whole: name {', '.join(there)} in --products, too" if there else ""
+            raise UserError(
+                f"{self.place.url} has other values in {', '.join(sorted(inputs))} for the same shapes since {cache.path} was pulled, and "
+                f"here a part of {', '.join(mixed)} is made from those of before. The rest would be made from the new ones. Remove it by "
+                f"`{shlex.join(['mmpd-cache', 'remove', str(cache.path), *mixed])}`{fetch}. Or pull into a new path; {cache.path} stays "
+                "as it is"
             )
 
     def _compared(self, after: Cache, record: Record) -> "_Update":

@@ -28,6 +28,7 @@ from cache_schema import layout, products, spec
 from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.local import Cleaner, own_names
+from cache_schema.overlay import told_behind
 from cache_schema.products import markers
 from cache_schema.spec import CaptionSpec, PointSpec, Record, TeacherSpec
 from cache_schema.store import Cache
@@ -107,6 +108,7 @@ def content(snapshot: Snapshot, shapes: int, method: scatter.Method) -> dict[str
         "failures": failures(snapshot, clean),
         "remarks": remarks(snapshot, clean),
         "warning": warning(snapshot),
+        "behind": clean(told_behind(snapshot.cache)),
         "licences": licensing.told(snapshot.cache),
         "built": built(snapshot, clean),
         "costs": costs(snapshot),

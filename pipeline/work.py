@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TextIO
 from cache_schema.errors import UserError
 from cache_schema.files import exclusive
 from cache_schema.overlay import catch_up
+from cache_schema.spec import Record
 from cache_schema.store import Cache, open_cache
 from pipeline import labels
 from pipeline.describe import asked_in_words
@@ -135,18 +136,21 @@ def lacking_classes(cache: Cache) -> list[str]:
     return said
 
 
-@contextlib.contextmanager
-def caught_up(path: Path, terminal: Terminal) -> Iterator[TextIO]:
-    """Lock a cache as `held` does. An overlay whose shared cache has grown gets the new shapes, which its own products then lack.
+def caught_up(path: Path, terminal: Terminal, made: Sequence[Record] | None = None) -> Cache:
+    """Open a cache to write to it, under `held`. An overlay whose shared cache has grown gets the new shapes, which its own products lack.
+
+    Args:
+        path: the cache.
+        terminal: is told what an overlay lacks.
+        made: the products that the command makes next; None for `retry`, which looks after all that can be made.
 
     Raises:
-        UserError: see `cache_schema.overlay.catch_up`.
+        UserError: see `cache_schema.overlay.catch_up`. Nothing was changed.
     """
-    with held(path, terminal) as file:
-        if lack := catch_up(path):
-            cache = open_cache(path)
-            number, lacks = cache.manifest.count, "lacks" if len(lack) == 1 else "lack"
-            terminal.say(f"{cache.home} has grown: {path} has its {number} shapes now, and {', '.join(lack)} {lacks} the new ones")
-            for text in lacking_classes(cache):
-                terminal.say(f"Warning: {text}")
-        yield file
+    lack, cache = catch_up(path, made), open_cache(path)
+    if lack:
+        number, lacks = cache.manifest.count, "lacks" if len(lack) == 1 else "lack"
+        terminal.say(f"{cache.home} has grown: {path} has its {number} shapes now, and {', '.join(lack)} {lacks} the new ones")
+        for text in lacking_classes(cache):
+            terminal.say(f"Warning: {text}")
+    return cache

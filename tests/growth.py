@@ -13,14 +13,16 @@ from cache_schema.store import Cache
 from pipeline import append
 
 
-def grow(path: Path, more: int = 5, leave: tuple[str, ...] = (), **settings: Any) -> Cache:
-    """Append shapes of random numbers. The products in `leave` are unfinished then. `settings`: those of `synthetic.write` that made it."""
+def grow(path: Path, more: int = 5, leave: tuple[str, ...] = (), classes: tuple[str, ...] = (), **settings: Any) -> Cache:
+    """Append shapes of random numbers, and names of classes. The products in `leave` are unfinished then. `settings`: those of
+    `synthetic.write` that made it."""
     cache = store.open_cache(path)
     old, beside = cache.manifest, path.with_name(f"{path.name}.part")
     part = synthetic.write(beside, shapes=more, shard=old.shard, seed=old.shapes, **settings)
     ids = [f"new{old.shapes}/{i}" for i in range(more)]
     manifest = dataclasses.replace(
         old,
+        classes=(*old.classes, *classes),
         shapes=old.shards * old.shard + more,
         segments=(*(old.segments or (old.shapes,)), more),
         source=dataclasses.replace(old.source, also=(*old.source.also, spec.SourceSpec(kind="synthetic", ids=spec.ids_digest(ids)))),

@@ -145,7 +145,6 @@ def guide(
     \b
     mmpd-train guide /lab/shared.zarr runs/align --overlay mine.zarr
     """
-    from cache_schema.lacking import remedy
     from cache_schema.overlay import laid, refuse_unwritable
     from cache_schema.products import GUIDE
     from cache_schema.spec import GuideSpec
@@ -163,10 +162,7 @@ def guide(
             say(f"Note on {run}: {loaded.header.unfinished}")
         with progress(product) as step:
             made = write(opened, loaded, name, blocks=blocks, precision=precision, device=device, progress=step)
-        before, opened = opened.manifest.shapes, open_cache(path)
-        for record in opened.records().values() if opened.manifest.shapes != before else ():
-            if opened.owns(record.product) and not record.complete:
-                say(f"{record.product} is unfinished: it lacks the new shapes of {opened.home}. {remedy(path, record)}")
+        opened = open_cache(path)
     assert isinstance(made.spec, GuideSpec)
     for note in refuse_stale([(opened, made.spec)], loaded):
         say(f"Note: {note}")

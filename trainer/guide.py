@@ -86,8 +86,7 @@ def write(
                 f"{cache.path} already has {record.product}, of another guide or other settings ({changed}): choose another --name, or "
                 f"remove it first: `{shlex.join(['mmpd-cache', 'remove', str(cache.path), record.product])}`"
             )
-        ahead.agreed(record)
-        if catch_up(cache.path):
+        if catch_up(cache.path, [record]):
             cache = cache.again()
             record, reader = describe(cache, loaded, name, blocks=blocks, precision=precision, device=device_of(device))
             if begun := cache.records().get(record.product):

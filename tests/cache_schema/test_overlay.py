@@ -215,10 +215,20 @@ def test_an_overlay_is_read_as_before_when_its_shared_cache_has_grown(tmp_path, 
     assert later[2] == {name: r for name, r in before[2].items() if name != "image/random-b"}
     assert {key: value for key, value in before[3].items() if "random-b" not in key} == later[3]
     assert validate.problems(mine) == [] and contents(mine) == own
-    whole = copy(mine, tmp_path / "whole.zarr").cache
-    assert whole.manifest.count == 24 and validate.problems(whole.path) == []
+    with pytest.raises(UserError, match=rf"grown by 5 shapes, .*`mmpd-cache retry {mine}` .*Do that first: a copy would lack"):
+        copy(mine, tmp_path / "whole.zarr")
+    assert not list(tmp_path.glob("whole.zarr*"))
     grow(shared.path, 3)
     assert overlay.behind(store.open_cache(mine)) == 8
+
+
+def test_class_names_that_came_with_new_shapes_are_told(shared, mine):
+    grow(shared.path)
+    assert "None of the shapes of before" not in overlay.told_behind(store.open_cache(mine))
+    grow(shared.path, 3, classes=("sphere", "vase"))
+    cache = store.open_cache(mine)
+    assert cache.manifest.count == 24 and cache.manifest.classes[-1] == "vase"
+    assert "None of the shapes of before has the class 'sphere', 'vase'. These names count all the same" in overlay.told_behind(cache)
 
 
 def test_an_overlay_is_read_when_its_shared_cache_has_grown_and_was_relabelled(tmp_path, shared, mine):
@@ -308,6 +318,24 @@ def test_an_overlay_of_class_names_goes_along_with_a_shared_cache_that_grows(tmp
     assert cache.manifest.count == 29 and "labels/more/random-a" in cache.products() and overlay.told_behind(cache) == ""
     add(cache, only=("guide/mine",))  # it is of all shapes
     assert store.open_cache(tmp_path / "mine.zarr").manifest.count == 29 and validate.problems(tmp_path / "mine.zarr") == []
+
+
+def test_a_command_that_does_not_make_all_that_an_overlay_lacks_changes_nothing(shared, mine):
+    grow(shared.path)
+    before = contents(mine)
+    asked = {name: dataclasses.replace(r, complete=False, content="") for name, r in store.open_cache(mine).records().items()}
+    guide, image = asked["guide/mine"], asked["image/extra"]
+    for made, words in (
+        ([guide], r"lacks the new shapes of .* in image/extra, which this command does not make; .* First: `mmpd-cache retry .* makes the"),
+        ([], r"in guide/mine, image/extra, .* First: `mmpd-cache retry .*`mmpd-train guide .*another overlay"),
+        ([guide, dataclasses.replace(image, per_shape=1)], "made from another specification"),
+        ([guide, dataclasses.replace(image, made_by=(("torch", "0"),))], "was begun with other software"),
+    ):
+        with exclusive(mine), pytest.raises(UserError, match=words):
+            overlay.catch_up(mine, made)
+        assert contents(mine) == before and store.open_cache(mine).proven("image/extra")
+    with exclusive(mine):
+        assert set(overlay.catch_up(mine, [guide, image])) == {"guide/mine", "image/extra"}
 
 
 def test_what_cannot_be_made_for_new_shapes_leaves_an_overlay_as_it_was(tmp_path, shared, mine):

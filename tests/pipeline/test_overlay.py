@@ -5,18 +5,22 @@ import shutil
 import signal
 import time
 
+import numpy as np
 import pytest
 
-from cache_schema import overlay, products, store, validate
+from cache_schema import overlay, products, store, synthetic, validate
 from cache_schema.copy import copy
 from cache_schema.errors import UserError
+from cache_schema.files import exclusive
 from cache_schema.layout import node_json
+from cache_schema.spec import Record
 from pipeline import commands
 from pipeline.append import Wanted, append
 from pipeline.recipes import DenseConfig
 from pipeline.repair import repair
 from tests.boxes import Silent, box_off, contents, write_meshes
 from tests.forks import Command
+from tests.growth import grow
 from tests.harm import flip
 from tests.pipeline.conftest import build, small
 from tests.pipeline.test_append import halves
@@ -245,3 +249,62 @@ def test_an_overlay_of_a_shared_cache_that_has_grown_is_read_killed_and_filled(t
     assert run("retry", path, "--workers", 1, "--device", "cpu")[0] == 0
     assert_one_cache(shared, path, plain)
     assert validate.problems(path) == [] and contents(shared) == before
+
+
+@pytest.fixture
+def behind(tmp_path):
+    """An overlay with embeddings of its own, whose shared cache of random numbers has grown by 5 shapes since."""
+    path = tmp_path / "mine.zarr"
+    synthetic.write(tmp_path / "lab.zarr", shapes=16)
+    overlay.lay(tmp_path / "lab.zarr", path)
+    cache = store.open_cache(path)
+    record = Record(product="image/extra", kind="image", spec=synthetic.teacher("extra", 8), per_shape=3, inputs=())
+    with exclusive(path):
+        synthetic.fill(cache, {record: {"image/extra": np.ones((16, 3, 8), np.float16)}})
+    grow(tmp_path / "lab.zarr")
+    return path
+
+
+def test_an_overlay_that_lacks_new_shapes_is_not_handed_on_in_silence(behind, tmp_path):
+    for command in ("copy", "push"):
+        code, _, err = run(command, behind, tmp_path / "out.zarr")
+        assert code == 2 and f"has grown by 5 shapes, which image/extra of {behind} lacks" in err and f"`mmpd-cache retry {behind}`" in err
+        assert "Do that first: " in err and not (tmp_path / "out.zarr").exists()
+    assert run("report", behind, tmp_path / "report.html")[0] == 0
+    assert "has grown by 5 shapes, which image/extra of" in (tmp_path / "report.html").read_text()
+    assert run("report", tmp_path / "lab.zarr", tmp_path / "report.html")[0] == 0
+    assert "has grown by" not in (tmp_path / "report.html").read_text()
+
+
+def test_class_names_leave_what_an_overlay_has_as_it_is_and_other_imports_are_refused(behind, tmp_path):
+    was = data(behind)
+    np.savez(tmp_path / "names.npz", emb=np.ones((3, 8), np.float32), ids=np.array(["cone", "cube", "torus"]))
+    new = ("import-embeddings", behind, tmp_path / "names.npz", "--key", "emb", "--model", "x", "--teacher", "given")
+    assert run(*new, "--kind", "labels", "--labels", "mine")[0] == 0
+    cache = store.open_cache(behind)
+    assert {"image/extra", "labels/mine/given"} <= cache.products().keys() and overlay.behind(cache) == 5
+    assert all(data(behind)[name] == value for name, value in was.items()) and validate.problems(behind) == []
+    ids = store.open_cache(tmp_path / "lab.zarr").ids()
+    np.savez(tmp_path / "all.npz", emb=np.ones((len(ids), 3, 8), np.float32), ids=ids.astype(str))
+    was = contents(behind)
+    code, _, err = run("import-embeddings", behind, tmp_path / "all.npz", "--kind", "image", *new[3:])
+    assert code == 2 and "in image/extra, which this command does not make; they would be unfinished. First: `mmpd-cache retry" in err
+    assert "Or put new products into another overlay (--overlay ANOTHER.zarr)" in err and contents(behind) == was
+
+
+def test_a_teacher_is_refused_before_an_overlay_takes_in_new_shapes_or_makes_all_that_it_lacks(tmp_path):
+    one, two = halves(write_meshes(tmp_path / "boxes", 5, ()), tmp_path, 3)
+    path, teacher = tmp_path / "mine.zarr", ("starter-attributes", "--device", "cpu")
+    shared = build(one, tmp_path / "lab.zarr", small(teachers=(), captions=None, labels=())).path
+    assert run("add-teacher", shared, *teacher, "--overlay", path)[0] == 0
+    append(shared, str(two), Wanted(), CPU, Silent())
+    was = contents(path)
+    for other, words in (
+        (("mine=starter-attributes", "--device", "cpu"), "in image/starter-attributes, which this command does not make"),
+        ((*teacher, "--precision", "bfloat16"), "made from another specification"),
+    ):
+        code, _, err = run("add-teacher", path, *other)
+        assert code == 2 and words in err and contents(path) == was, err
+    assert run("add-teacher", path, *teacher)[0] == 0
+    cache = store.open_cache(path)
+    assert cache.manifest.count == 5 and cache.proven("image/starter-attributes") and validate.problems(path) == []

@@ -20,6 +20,7 @@ from PIL import Image
 
 from cache_schema import local, products, remote, spec, store, synthetic, validate
 from cache_schema.errors import UserError
+from cache_schema.files import exclusive
 from cache_schema.layout import node_json, text_cells
 from cache_schema.licences import both
 from cache_schema.records import sealed
@@ -384,6 +385,81 @@ def test_shapes_that_were_changed_here_are_not_replaced(grown):
     (folder / "mine.zarr.journal").unlink()  # then it can only be the place that has changed
     pull(url, mine)
     assert whole(mine) == whole(folder / "whole.zarr")
+
+
+@pytest.mark.parametrize("product", ["image/extra", "image/random-a"])  # one's own; and one that the place has, too
+def test_shapes_that_change_at_the_place_are_not_mixed_into_a_product_that_was_begun_here(cache, tmp_path, product):
+    lab, url, mine = tmp_path / "lab.zarr", str(tmp_path / "place.zarr"), tmp_path / "mine.zarr"
+    shutil.copytree(cache, lab)
+    push(lab, url)
+    pull(url, mine, "points")
+    begun = Record(product="image/extra", kind="image", spec=synthetic.teacher("extra"), per_shape=3, inputs=())
+    if product != begun.product:
+        begun = dataclasses.replace(store.open_cache(lab).record(product), complete=False, content="")
+    with exclusive(mine):
+        here = store.open_cache(mine)
+        node = here.arrays(record := here.begin(begun))[0]
+        here.write(record, 1, {node.path: np.ones((len(here.manifest.rows(1)), *node.shape[1:]), node.dtype)})
+    opened = store.open_cache(lab)
+    for name in ("status", "points"):
+        again(opened, name)
+    push(lab, url)
+    before = files(mine)
+    with pytest.raises(UserError, match=rf"other values in status for .*a part of {product} is made .*mmpd-cache remove .*{product}`"):
+        pull(url, mine, "points")
+    assert files(mine) == before
+    if product == "image/random-a":
+        pull(url, mine, "points", product)  # it comes whole
+        assert store.open_cache(mine).record(product) == opened.record(product)
+    else:
+        assert run("remove", mine, product)[0] == 0
+        pull(url, mine)
+    assert not validate.problems(mine)
+
+
+def test_a_product_that_was_begun_here_goes_on_when_its_shapes_stay(grown):
+    url, _, folder = grown
+    mine = store.open_cache(folder / "mine.zarr")
+    begun = mine.begin(Record(product="image/extra", kind="image", spec=synthetic.teacher("extra"), per_shape=3, inputs=()))
+    node = mine.arrays(begun)[0]
+    mine.write(begun, 0, {node.path: np.ones((8, *node.shape[1:]), node.dtype)})
+    pull(url, mine.path)
+    now = store.open_cache(mine.path)
+    assert now.manifest.count == 21 and now.missing(now.records()["image/extra"]) == [1, 2]
+
+
+def test_a_pull_of_other_classes_says_which_own_products_do_not_fit_them(cache, tmp_path):
+    lab, url, mine = tmp_path / "lab.zarr", str(tmp_path / "place.zarr"), tmp_path / "mine.zarr"
+    shutil.copytree(cache, lab)
+    push(lab, url)
+    pull(url, mine)
+    with exclusive(mine):
+        here = store.open_cache(mine)
+        for name, change in (
+            ("captions/named", {"product": "captions/named"}),
+            ("labels/source/random-a", {"product": "labels/source/random-a"}),
+        ):
+            like = here.record("captions/synthetic" if name.startswith("captions") else "labels/three/random-a")
+            if like.labels is None:
+                change |= {"spec": dataclasses.replace(like.spec, name="named", templates=("a {}",))}
+            else:
+                change |= {"labels": dataclasses.replace(like.labels, name="source")}
+            begun = here.begin(dataclasses.replace(like, complete=False, content="", **change))
+            for shard in here.missing(begun):
+                pairs = zip(here.arrays(like), here.arrays(begun), strict=True)
+                here.write(begun, shard, {node.path: here.shard_rows(was, shard) for was, node in pairs})
+            here.finish(begun)
+    publish.pull(url, mine, terminal=(terminal := Quiet()))
+    assert not [text for text in terminal.said if "Warning" in text]
+    (tmp_path / "table.csv").write_text("id,class\ncone/000000,vase\n")
+    assert run("relabel", lab, tmp_path / "table.csv")[0] == 0
+    push(lab, url)
+    publish.pull(url, mine, terminal=terminal)
+    assert [text for text in terminal.said if "Warning" in text] == [
+        "Warning: labels/source/random-a lacks vase: remove it, and make it again by `mmpd-cache labels mine.zarr source`",
+        "Warning: captions/named was written with the names of the old classes, and what is made from it still says them",
+    ]
+    assert "vase" in store.open_cache(mine).manifest.classes and not validate.problems(mine)
 
 
 def test_a_copy_and_a_place_that_grew_apart_are_two_caches(grown):
