@@ -403,7 +403,7 @@ def test_a_cache_of_copies_opens_its_source_again(tmp_path):
     assert cache.manifest.shapes == 6
     again, _ = source_again(cache, "scan:starter")
     assert again.entries == source.entries and again.reader == source.reader
-    sealed = dataclasses.replace(cache.manifest.source, options=tuple(sorted({**dict(source.reader.options), "count": "9"}.items())))
+    sealed = dataclasses.replace(cache.manifest.source, options=tuple(sorted({**dict(source.reader.options), "count": "900"}.items())))
     cache.manifest = dataclasses.replace(cache.manifest, source=sealed)
-    with pytest.raises(UserError, match="said to make 9"):
+    with pytest.raises(UserError, match="said to make 900"):
         source_again(cache, "scan:starter")
