@@ -26,6 +26,8 @@ NUMBERS: Final = "study-*.json"
 PAGE: Final = HERE.parent / "docs" / "study.md"
 PICTURE: Final = Path("pictures", "study.svg")
 """The picture of the page, beside it."""
+AT_DEPTHS: Final = " at depths"
+"""End of the name of a test on features of four depths (`testsets.TESTS`)."""
 DRAWN: Final = ("main", "recipes", "teachers", "ablations", "budgets")
 """Groups of rows that are in the picture."""
 
@@ -38,12 +40,12 @@ def page(studies: Sequence[dict[str, Any]], top: str) -> str:
     return "\n".join(parts)
 
 
-def shown(data: dict[str, Any]) -> dict[str, dict[str, list[float]]]:
+def shown(data: dict[str, Any], *, depths: bool = False) -> dict[str, dict[str, list[float]]]:
     """What is drawn: for each collection, for each row of the groups in `DRAWN`, one value for each seed. The test is cross-validation if
-    the collection has it, else the linear SVM."""
+    the collection has it, else the linear SVM; with `depths`, the same on features of four depths."""
     found: dict[str, dict[str, list[float]]] = {}
     for collection in data["collections"]:
-        test = _main_test(data, collection)
+        test = f"{_main_test(data, collection)}{AT_DEPTHS * depths}"
         own: dict[str, list[float]] = {}
         for number in data["numbers"]:
             if number["test"] == test and data["rows"][number["row"]]["group"] in DRAWN:
@@ -59,7 +61,7 @@ def draw(data: dict[str, Any], path: Path) -> None:
     import matplotlib
     from matplotlib.figure import Figure
 
-    panels = shown(data)
+    panels, deep = shown(data), shown(data, depths=True)
     rows = [row for row in data["rows"] if any(row in own for own in panels.values())]
     with matplotlib.rc_context({"svg.hashsalt": "study", "font.size": 8}):
         figure = Figure(figsize=(2.4 + 2.2 * len(panels), 0.6 + 0.22 * len(rows)), layout="constrained")
@@ -67,14 +69,20 @@ def draw(data: dict[str, Any], path: Path) -> None:
         for axis, (collection, own) in zip(axes, panels.items(), strict=True):
             for place, row in enumerate(rows):
                 axis.plot(own.get(row, []), [place] * len(own.get(row, [])), "o", color="tab:blue", markersize=4)
+                rings = deep.get(collection, {}).get(row, [])
+                axis.plot(rings, [place] * len(rings), "o", color="tab:orange", markerfacecolor="none", markersize=6)
             axis.set_title(collection, fontsize=8)
-            axis.set_xlabel("percent")
+            axis.set_xlabel("percent; rings: at four depths" if deep else "percent")
             axis.grid(axis="x", linewidth=0.4)
         axes[0].set_yticks(range(len(rows)), rows)
         axes[0].set_ylim(len(rows) - 0.5, -0.5)
         drawn = io.StringIO()
         figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
-    told = [f"{collection}: {', '.join(f'{row} {cell(values)}' for row, values in own.items())}" for collection, own in panels.items()]
+    told = [
+        f"{collection}{where}: {', '.join(f'{row} {cell(values)}' for row, values in own.items())}"
+        for where, found in (("", panels), (AT_DEPTHS, deep))
+        for collection, own in found.items()
+    ]
     said = f"<title>Linear SVM of the rows, percent</title><desc>{html.escape('; '.join(told))}</desc>"
     path.write_text(re.sub(r"(<svg [^>]*>)", rf"\1\n {said}", drawn.getvalue(), count=1))
 
@@ -111,7 +119,8 @@ def _sizes(studies: Sequence[dict[str, Any]]) -> Iterator[str]:
 def _seen(data: dict[str, Any]) -> Iterator[str]:
     """The picture, if there is something to draw."""
     if panels := shown(data):
-        yield f"![Linear SVM of the rows on {', '.join(panels)}: a dot for each seed; the tables below have the numbers]({PICTURE})\n"
+        about = "a dot for each seed, and a ring where all blocks are read; the tables below have the numbers"
+        yield f"![Linear SVM of the rows on {', '.join(panels)}: {about}]({PICTURE})\n"
 
 
 def _marks(studies: Sequence[dict[str, Any]]) -> Iterator[str]:
