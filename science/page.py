@@ -41,8 +41,10 @@ def page(studies: Sequence[dict[str, Any]], top: str) -> str:
 
 
 def shown(data: dict[str, Any], *, depths: bool = False) -> dict[str, dict[str, list[float]]]:
-    """What is drawn: for each collection, for each row of the groups in `DRAWN`, one value for each seed. The test is cross-validation if
-    the collection has it, else the linear SVM; with `depths`, the same on features of four depths."""
+    """What is drawn: for each collection and each row of the groups in `DRAWN`, one value for each seed.
+
+    It is cross-validation where a collection has it, else the linear SVM. `depths`: the same tests on features of four depths.
+    """
     found: dict[str, dict[str, list[float]]] = {}
     for collection in data["collections"]:
         test = f"{_main_test(data, collection)}{AT_DEPTHS * depths}"

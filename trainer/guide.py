@@ -152,7 +152,8 @@ def _as_recorded(begun: Record, record: Record) -> Record:
     """The record of a guide with what an earlier version recorded of it, which may be less: then no settings are known."""
     there, asked = begun.spec, record.spec
     assert isinstance(there, GuideSpec) and isinstance(asked, GuideSpec)
-    # What is not complete is not compared at its end, so the fingerprint of its training must be the same, or unknown.
+    # Nothing compares new shards of an unfinished guide with those that are there. So the fingerprint of its training (`setup`) must be the
+    # same, if it is known.
     if there.settings or (not begun.complete and there.setup not in ("", asked.setup)):
         return record
     return dataclasses.replace(record, spec=dataclasses.replace(asked, settings=(), run=there.run, setup=there.setup))

@@ -94,34 +94,40 @@ def test_an_overlay_has_the_bytes_of_a_cache_made_in_one_place_and_the_shared_ca
     assert validate.problems(made.path) == [] and made.below is None
 
 
-def test_a_kill_at_any_write_is_made_good_by_the_same_command(tmp_path, shared, monkeypatch):
-    replace, before = os.replace, contents(shared.path)
-    calls, last = 0, 10**9
+class Killed(BaseException):
+    pass
 
-    class Killed(BaseException):
-        pass
 
-    def dying(beside, path):
-        nonlocal calls
-        if calls == last:
+class Dying:
+    """`os.replace`, which puts every file into its place, and dies in call number `last`, from 0; in none if that is -1."""
+
+    def __init__(self):
+        self.calls, self.last, self.replace = 0, -1, os.replace
+
+    def __call__(self, beside, path):
+        if self.calls == self.last:
             raise Killed
-        calls += 1
-        replace(beside, path)
+        self.calls += 1
+        self.replace(beside, path)
+
+
+def test_a_kill_at_any_write_is_made_good_by_the_same_command(tmp_path, shared, monkeypatch):
+    before, replace = contents(shared.path), Dying()
 
     def command(name):
         overlay.lay(shared.path, tmp_path / name)  # and not `laid`, which tidies up: whoever is killed does not
         with exclusive(tmp_path / name):
             add(store.open_cache(tmp_path / name), only=("image/extra",))
 
-    monkeypatch.setattr(files.os, "replace", dying)  # what puts every file into its place
+    monkeypatch.setattr(files.os, "replace", replace)  # what puts every file into its place
     command("once.zarr")
-    whole, total = contents(tmp_path / "once.zarr"), calls
+    whole, total = contents(tmp_path / "once.zarr"), replace.calls
     assert total > 15
     for last in range(total):
-        calls = 0
+        replace.calls, replace.last = 0, last
         with pytest.raises(Killed):
             command("mine.zarr")
-        last = 10**9
+        replace.last = -1
         command("mine.zarr")
         assert contents(tmp_path / "mine.zarr") == whole
         shutil.rmtree(tmp_path / "mine.zarr")
@@ -277,23 +283,12 @@ def test_an_overlay_takes_in_the_new_shapes_and_has_the_bytes_of_one_cache(tmp_p
 
 def test_taking_in_new_shapes_is_all_or_nothing(shared, mine, monkeypatch):
     grow(shared.path)
-    replace, last, calls = os.replace, -1, 0
-
-    class Killed(BaseException):
-        pass
-
-    def dying(beside, path):
-        nonlocal calls
-        if calls == last:
-            raise Killed
-        calls += 1
-        replace(beside, path)
-
+    replace = Dying()
     old = shutil.copytree(mine, mine.with_name("old.zarr"))
-    monkeypatch.setattr(files.os, "replace", dying)
+    monkeypatch.setattr(files.os, "replace", replace)
     done = False
     while not done:
-        last, calls = last + 1, 0
+        replace.last, replace.calls = replace.last + 1, 0
         try:
             with exclusive(mine):
                 overlay.catch_up(mine)
@@ -301,8 +296,8 @@ def test_taking_in_new_shapes_is_all_or_nothing(shared, mine, monkeypatch):
         except Killed:
             cache = store.open_cache(mine)
             assert cache.manifest.count == 24 and all(cache.proven(name) for name in ("guide/mine", "image/extra"))
-    assert last > 6
-    last, whole = 10**9, contents(mine)
+    assert replace.last > 6
+    replace.last, whole = -1, contents(mine)
     shutil.rmtree(mine)
     shutil.move(old, mine)
     with exclusive(mine):

@@ -270,9 +270,23 @@ def test_a_pull_fetches_the_new_shapes_of_a_place_that_has_grown(cache, grown, m
     assert not [key for key in seen if "/c/" in key]
 
 
+def killed_after(reads, place, monkeypatch, command):
+    """Run a command that dies when it has read so many files of a place."""
+    read, place.reads = place.read, 0
+
+    def dying(key, most):
+        if place.reads >= reads:
+            raise Killed
+        return read(key, most)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(place, "read", dying)
+        command()
+
+
 def test_a_pull_of_new_shapes_that_dies_anywhere_is_old_or_new_and_goes_on(grown, monkeypatch):
     url, place, folder = grown
-    right, read, was = whole(folder / "whole.zarr"), place.read, files(folder / "mine.zarr")
+    right, was = whole(folder / "whole.zarr"), files(folder / "mine.zarr")
     shutil.copytree(folder / "mine.zarr", folder / "try.zarr")
     place.reads = 0
     pull(url, folder / "try.zarr", jobs=1)
@@ -280,16 +294,7 @@ def test_a_pull_of_new_shapes_that_dies_anywhere_is_old_or_new_and_goes_on(grown
     for left in np.linspace(1, total - 1, MOMENTS).astype(int).tolist():
         shutil.rmtree(folder / "try.zarr")
         shutil.copytree(folder / "mine.zarr", folder / "try.zarr")
-
-        def dying(key, most, left=left):
-            if place.reads >= left:
-                raise Killed
-            return read(key, most)
-
-        place.reads = 0
-        with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(place, "read", dying)
-            pull(url, folder / "try.zarr", jobs=1)
+        killed_after(left, place, monkeypatch, lambda: pull(url, folder / "try.zarr", jobs=1))
         now = store.open_cache(folder / "try.zarr")
         assert now.manifest.count == 16 and all(now.proven(name) for name in now.products())
         assert {name: data for name, data in files(folder / "try.zarr").items() if name in was} == was
@@ -336,23 +341,14 @@ def test_shapes_that_were_tried_again_at_the_place_change_in_all_products_togeth
     grow(tmp_path / "lab.zarr")
     push(tmp_path / "lab.zarr", url)
     shutil.copytree(tmp_path / "mine.zarr", tmp_path / "try.zarr")
-    place.reads, read = 0, place.read
+    place.reads = 0
     pull(url, tmp_path / "try.zarr", jobs=1)
     total = place.reads
     assert whole(tmp_path / "try.zarr") == whole(tmp_path / "lab.zarr") and total > 20
     for left in (total - 3, total - 12):
         shutil.rmtree(tmp_path / "try.zarr")
         shutil.copytree(tmp_path / "mine.zarr", tmp_path / "try.zarr")
-
-        def dying(key, most, left=left):
-            if place.reads >= left:
-                raise Killed
-            return read(key, most)
-
-        place.reads = 0
-        with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(place, "read", dying)
-            pull(url, tmp_path / "try.zarr", jobs=1)
+        killed_after(left, place, monkeypatch, lambda: pull(url, tmp_path / "try.zarr", jobs=1))
         assert {"status", "points"} & set(store.open_cache(tmp_path / "try.zarr").products()) == set()
         pull(url, tmp_path / "try.zarr", jobs=1)
         assert whole(tmp_path / "try.zarr") == whole(tmp_path / "lab.zarr")
@@ -475,19 +471,9 @@ def test_a_first_pull_that_was_stopped_goes_on_when_its_place_has_grown(cache, m
     url = at(monkeypatch, place := Memory())
     shutil.copytree(cache, tmp_path / "lab.zarr")
     push(cache, url)
-    read = place.read
     for left in (3, 40):  # in the index, and behind it
         shutil.rmtree(tmp_path / "mine.zarr", ignore_errors=True)
-
-        def dying(key, most, left=left):
-            if place.reads >= left:
-                raise Killed
-            return read(key, most)
-
-        place.reads = 0
-        with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(place, "read", dying)
-            pull(url, tmp_path / "mine.zarr", jobs=1)
+        killed_after(left, place, monkeypatch, lambda: pull(url, tmp_path / "mine.zarr", jobs=1))
         assert (tmp_path / "mine.zarr" / "zarr.json").exists() == (left == 40)
         grow(tmp_path / "lab.zarr", 3)
         push(tmp_path / "lab.zarr", url)
@@ -557,20 +543,10 @@ def test_a_pull_that_dies_anywhere_goes_on(cache, monkeypatch, tmp_path):
     push(cache, url)
     place.reads = 0
     pull(url, tmp_path / "whole.zarr", jobs=1)
-    total, read = place.reads, place.read
-
+    total = place.reads
     for left in np.linspace(0, total - 1, MOMENTS).astype(int).tolist():
-
-        def dying(key, most, left=left):
-            if place.reads >= left:
-                raise Killed
-            return read(key, most)
-
-        place.reads = 0
         shutil.rmtree(tmp_path / "back.zarr", ignore_errors=True)
-        with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(place, "read", dying)
-            pull(url, tmp_path / "back.zarr", jobs=1)
+        killed_after(left, place, monkeypatch, lambda: pull(url, tmp_path / "back.zarr", jobs=1))
         if (tmp_path / "back.zarr" / "zarr.json").exists():
             for name in store.open_cache(tmp_path / "back.zarr").products():
                 store.open_cache(tmp_path / "back.zarr").proven(name)
