@@ -135,7 +135,7 @@ class Found:
         return str(Path(LINK, self.path))
 
 
-SCALED: Final = ("rotate=false", "scale=0.6667,1.5", "shift=0.2")
+SCALED: Final = ("rotate=false", "scale=0.6667,1.5", "per_axis=true", "shift=0.2")
 """The augmentation with which the papers fine-tune on ModelNet40, as in Point-MAE."""
 BEST: Final = (
     "the papers take the epoch and often the seed that are best on the test shapes, and some let votes decide; here it is the last epoch, "

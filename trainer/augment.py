@@ -2,9 +2,10 @@
 
     points = augment(points, draw(options, *points.shape[:2], generator))
 
-Rotation, uniform scale and shift keep the farthest-point order of a block, since they do not change which point is farthest. If points are
-dropped, the others keep their order: the first G of them are still well spread and serve as centres, but are not exactly the result of
-farthest-point sampling. With a cached guide no points are dropped, because its tokens belong to groups of the whole block.
+Rotation, one scale for all axes and shift keep the farthest-point order of a block, since they do not change which point is farthest. If
+points are dropped, the others keep their order: the first G of them are still well spread and serve as centres, but are not exactly the
+result of farthest-point sampling. A scale for each axis changes that, too, and which points are nearest to a centre. With a guide neither is
+done, because its tokens belong to groups of the block as it is stored.
 
 Letters: B shapes, P points, C channels (xyz, or xyz and rgb).
 """
@@ -18,21 +19,24 @@ from torch import Tensor
 
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
-from cache_schema.spec import GREY
+from cache_schema.spec import GREY, added
 from trainer import ops
 from trainer.batch import Draw
 
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentOptions:
-    """Limits of the random changes of a shape. Without any change, the values are False, 0, (1, 1), 0, 0, 0."""
+    """Limits of the random changes of a shape. Without any change, the values are False, 0, (1, 1), False, 0, 0, 0."""
 
     rotate: bool = True
     """Turn about the up axis, +Y, by any angle."""
     tilt: float = 10.0
     """Largest angle of a tilt about a random horizontal axis, in degrees."""
     scale: tuple[float, float] = (0.8, 1.25)
-    """Smallest and largest uniform scale."""
+    """Smallest and largest scale."""
+    per_axis: bool = added(False)
+    """Draw a scale for each axis of a shape, which becomes wider, deeper or taller, instead of one for all three. The first points of a block
+    are then centres that are still well spread, but not exactly those of farthest-point sampling."""
     shift: float = 0.1
     """Largest shift along each axis."""
     drop: float = 0.4
@@ -45,6 +49,11 @@ class AugmentOptions:
         check_numbers(self, {"tilt": 0, "shift": 0}, "augment.")
         if not 0 < self.scale[0] <= self.scale[1]:
             raise UserError(f"scale must be two positive numbers in ascending order, got {self.scale}")
+        if self.per_axis and self.scale[0] == self.scale[1]:
+            raise UserError(
+                f"augment.per_axis=true draws a scale for each axis, and augment.scale={self.scale[0]:g},{self.scale[1]:g} leaves nothing to draw: "
+                "give a range, or set augment.per_axis=false"
+            )
         if not 0 <= self.drop < 1 or not 0 <= self.drop_color <= 1:
             raise UserError(f"drop must lie in [0, 1) and drop_color in [0, 1], got {self.drop} and {self.drop_color}")
 
@@ -54,7 +63,7 @@ class AugmentDraw(Draw):
     """The random changes of each shape of a batch."""
 
     matrix: Tensor
-    """[B, 3, 3]: rotation times scale."""
+    """[B, 3, 3]: scale, then rotation."""
     shift: Tensor
     """[B, 1, 3]."""
     source: Tensor | None
@@ -74,7 +83,7 @@ def draw(options: AugmentOptions, count: int, points: int, generator: torch.Gene
     if options.tilt:
         axis, tilt = uniform(-math.pi, math.pi, count), math.radians(options.tilt) * uniform(-1, 1, count)
         rotation = _product(_about_y(axis), _product(_about_x(tilt), _about_y(turn - axis)))
-    matrix = rotation * uniform(*options.scale, count, 1, 1)
+    matrix = rotation * uniform(*options.scale, count, 1, 3 if options.per_axis else 1)
     shift = uniform(-options.shift, options.shift, count, 1, 3)
     source = None
     if options.drop:

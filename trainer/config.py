@@ -217,10 +217,13 @@ class DistillConfig(StageConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (self.needs_guide or self.distill.predicts == "dense") and self.augment.drop:
-            raise UserError(
-                f"augment.drop must be 0 with a guide or patch features, which belong to groups of the whole block; got {self.augment.drop}"
-            )
+        if self.needs_guide or self.distill.predicts == "dense":
+            for name, none in (("drop", "0"), ("per_axis", "false")):
+                if value := getattr(self.augment, name):
+                    raise UserError(
+                        f"augment.{name} must be {none} with a guide or patch features, which belong to groups of the whole block as it is "
+                        f"stored; got {str(value).lower()}"
+                    )
         if self.align.local_weight:
             raise UserError(
                 "align.local_weight is a loss of stage 1 and has no effect in stage 2: leave it out, or predict patch features by --set "

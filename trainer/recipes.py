@@ -114,7 +114,7 @@ def point_mae() -> Experiment:
     """Point-MAE (arXiv:2203.06604): predicts only coordinates of the hidden groups. Stage 2 only, from random weights."""
     return Experiment(
         distill=DistillConfig(
-            augment=dataclasses.replace(NO_CHANGE, scale=(2 / 3, 3 / 2), shift=0.2),
+            augment=dataclasses.replace(NO_CHANGE, scale=(2 / 3, 3 / 2), per_axis=True, shift=0.2),
             optim=OptimConfig(batch=128, epochs=300, lr=1e-3, clip=0),
             distill=DistillOptions(local_weight=0, global_weight=0, reconstruction_weight=1),
             start="random",
@@ -169,6 +169,7 @@ def act_like() -> Experiment:
     return Experiment(
         align=mmpd().align,
         distill=DistillConfig(
+            # One scale for all axes, where ACT has one for each: the guide's tokens belong to groups of the stored points.
             augment=dataclasses.replace(NO_CHANGE, scale=(2 / 3, 3 / 2), shift=0.2),
             optim=OptimConfig(batch=128, epochs=300, lr=1e-3, clip=0),
             distill=DistillOptions(global_weight=0, shuffle="none", masked_only=True, mask_ratio=0.8, local_depth=2),

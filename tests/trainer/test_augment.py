@@ -58,6 +58,27 @@ def test_tilt_scale_and_shift_keep_their_limits(generator):
     assert (shifts <= 0.1001).all() and (shifts > 0.09).all()
 
 
+def test_a_scale_for_each_axis_keeps_its_limits_and_the_shapes_own_axes(generator):
+    axes = torch.eye(3).expand(500, 3, 3)
+    scales = changed(axes, generator, scale=(0.5, 2), per_axis=True)
+    assert torch.equal(scales, torch.diag_embed(scales.diagonal(dim1=1, dim2=2)))
+    drawn = scales.diagonal(dim1=1, dim2=2)
+    assert 0.5 <= drawn.min() < 0.52 and 1.97 < drawn.max() <= 2 and torch.corrcoef(drawn.T).fill_diagonal_(0).abs().max() < 0.15
+    turned = changed(axes, generator, rotate=True, scale=(0.5, 2), per_axis=True)  # the scale comes first, or axes would not stay square
+    lengths = turned.norm(dim=-1, keepdim=True)
+    torch.testing.assert_close(turned @ turned.mT, torch.diag_embed(lengths.squeeze(-1) ** 2), atol=1e-5, rtol=0)
+    one = changed(axes, generator, rotate=True, scale=(0.5, 2)).norm(dim=-1)
+    torch.testing.assert_close(one, one[:, :1].expand(-1, 3))
+
+
+def test_a_scale_for_each_axis_keeps_the_first_points_spread(blocks, generator):
+    after = changed(blocks, generator, scale=(2 / 3, 3 / 2), per_axis=True)
+    for shape in after[..., :3]:
+        best = shape[ops.farthest_points(shape[None], 32)[0]]
+        cover, least = (ops.squared_distances(first, shape).amin(0).max().sqrt() for first in (shape[:32], best))
+        assert cover < 1.6 * least
+
+
 def test_dropping_keeps_shape_order_and_spread(blocks, generator):
     thinned = changed(blocks, generator, drop=0.4)
     assert thinned.shape == blocks.shape
@@ -96,3 +117,5 @@ def test_options_that_make_no_sense_are_refused():
         AugmentOptions(scale=(1.2, 0.8))
     with pytest.raises(ValueError, match="drop must lie in"):
         AugmentOptions(drop=1)
+    with pytest.raises(ValueError, match=r"augment\.scale=1\.1,1\.1 leaves nothing to draw"):
+        AugmentOptions(scale=(1.1, 1.1), per_axis=True)

@@ -105,10 +105,11 @@ def test_a_wrong_setting_is_explained(assignment, message):
         configured("tiny", "align", assignment.split())
 
 
-def test_a_guides_tokens_forbid_dropping_points():
-    with pytest.raises(ValueError, match=r"augment\.drop must be 0"):
-        configured("tiny", "distill", ["augment.drop=0.1"])
-    assert configured("point-mae", "distill", ["augment.drop=0.1"]).augment.drop == 0.1
+@pytest.mark.parametrize(("name", "none", "value"), [("drop", "0", "0.1"), ("per_axis", "false", "true")])
+def test_a_guides_tokens_forbid_other_groups(name, none, value):
+    with pytest.raises(ValueError, match=rf"augment\.{name} must be {none} .* got {value}"):
+        configured("tiny", "distill", [f"augment.{name}={value}"])
+    assert getattr(configured("point-mae", "distill", [f"augment.{name}={value}"]).augment, name)
 
 
 @pytest.mark.parametrize(("name", "stage", "message"), [("point-mae", "align", "no stage align"), ("mmdp", "align", "did you mean 'mmpd'")])
