@@ -128,7 +128,7 @@ def test_what_changes_no_result_may_change_in_a_run():
 FINGERPRINTS = {
     "tiny": "6c9b6e3797eac4e5",
     "mmpd": "469c0306de301a6c",
-    "point-m2ae": "32882b74bb61239b",
+    "point-m2ae": "8813f39406f4b445",
     "pointmamba": "d75983d26ebc1cd9",
     "recon-like": "dbd5981cb2602387",
     "act-like": "89a31899bbe383cb",
