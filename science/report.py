@@ -5,12 +5,12 @@ text = write(study)
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from jobs import told
-from rows import ROWS, Group
+from rows import CLAIM, ROWS, Group
 from testsets import COLLECTIONS, TESTS
 
 from cache_schema.errors import UserError
@@ -57,6 +57,7 @@ def gathered(study: "Study") -> dict[str, Any]:
     ceilings = {path.stem: json.loads(path.read_text()) for path in sorted((folder / "ceilings").glob("*.json")) if path.stem in TESTS}
     numbers = study.numbers()
     found, left = comparisons(numbers)
+    claimed, unclaimed = compared(CLAIM, kept([one for one in numbers if one["seed"] != 0]))
     return {
         "settings": study.settings,
         "hours": round(study.hours(), 2),
@@ -79,6 +80,8 @@ def gathered(study: "Study") -> dict[str, Any]:
         "numbers": [{key: value for key, value in one.items() if key != "file"} for one in numbers],
         "comparisons": found,
         "not_compared": left,
+        "claim": claimed,
+        "claim_not_compared": unclaimed,
         "jobs": {
             name: {"command": told(one["command"]), "done": one["done"], "seconds": one["seconds"], "commit": one["commit"]}
             for name, one in study.ran().items()
@@ -89,25 +92,43 @@ def gathered(study: "Study") -> dict[str, Any]:
 def comparisons(numbers: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Each row against the one that it names (`Row.against`) on each test, with p corrected by Holm's method for all comparisons of the
     row's group; and what was not compared, each with the reason."""
-    kept: dict[tuple[str, str], list[Result]] = {}
-    for one in numbers:
-        result = from_json(Result, json.loads(Path(one["file"]).read_text())["result"])
-        kept.setdefault((one["row"], one["test"]), []).append(result)
+    results = kept(numbers)
     found: list[dict[str, Any]] = []
     left: list[dict[str, Any]] = []
     for group in get_args(Group):
-        outcomes: list[tuple[dict[str, Any], Outcome]] = []
-        for row, test in [(row, test) for row, test in kept if ROWS[row].group == group and ROWS[row].against]:
-            about = {"group": group, "row": row, "against": ROWS[row].against, "test": test}
-            other = kept.get((ROWS[row].against, test), [])
-            try:
-                outcomes.append((about, _outcome(test, kept[row, test], other)))
-            except UserError as error:
-                left.append(about | {"reason": str(error)})
-        adjusted = holm([outcome.p for _, outcome in outcomes])
-        for (about, outcome), own in zip(outcomes, adjusted, strict=True):
-            mark = MARKS[outcome.difference > 0] if own <= LEVEL else ""
-            found.append(about | {"adjusted": own, "mark": mark, "outcome": to_json(outcome)})
+        one, without = compared([(row, test) for row, test in results if ROWS[row].group == group and ROWS[row].against], results)
+        found += one
+        left += without
+    return found, left
+
+
+def kept(numbers: Sequence[dict[str, Any]]) -> dict[tuple[str, str], list[Result]]:
+    """The whole results behind the numbers, by row and test; one for each seed."""
+    found: dict[tuple[str, str], list[Result]] = {}
+    for one in numbers:
+        result = from_json(Result, json.loads(Path(one["file"]).read_text())["result"])
+        found.setdefault((one["row"], one["test"]), []).append(result)
+    return found
+
+
+def compared(
+    pairs: Sequence[tuple[str, str]], results: Mapping[tuple[str, str], Sequence[Result]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Some rows and tests: each row against the one that it names, with p corrected by Holm's method for all of them; and what was not
+    compared, each with the reason."""
+    outcomes: list[tuple[dict[str, Any], Outcome]] = []
+    left: list[dict[str, Any]] = []
+    for row, test in pairs:
+        about = {"group": ROWS[row].group, "row": row, "against": ROWS[row].against, "test": test}
+        one, other = (results.get((name, test), ()) for name in (row, ROWS[row].against))
+        try:
+            outcomes.append((about, _outcome(test, one, other)))
+        except UserError as error:
+            left.append(about | {"reason": str(error)})
+    found: list[dict[str, Any]] = []
+    for (about, outcome), own in zip(outcomes, holm([outcome.p for _, outcome in outcomes]), strict=True):
+        mark = MARKS[outcome.difference > 0] if own <= LEVEL else ""
+        found.append(about | {"adjusted": own, "mark": mark, "outcome": to_json(outcome)})
     return found, left
 
 
@@ -119,8 +140,8 @@ def _outcome(test: str, one: Sequence[Result], other: Sequence[Result]) -> Outco
     """
     if reason := UNTESTED_TASKS.get(TESTS[test].task):
         raise UserError(f"not tested: {reason}")
-    if not other:
-        raise UserError("not tested: the other row has no score here")
+    if not one or not other:
+        raise UserError(f"not tested: the {'other ' * bool(one)}row has no score here")
     try:
         refuse_unlike(test, [*one, *other])
         return paired([_own(test, result) for result in one], [_own(test, result) for result in other])

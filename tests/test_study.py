@@ -335,6 +335,25 @@ def test_tables_have_means_deviations_and_marks(tmp_path):
     assert (tmp_path / "study.md").read_text() == text and data["hours"] == round(sum(100 + s for s in range(3)) * 3 / 3600, 2)
 
 
+def test_a_claim_is_tested_on_other_seeds_than_those_that_it_came_from(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "CLAIM", (("stage 1", "shrec16 SVM"), ("stage 2", "shrec16 SVM"), ("stage 1", "shrec16 crossval")))
+    for seed, right in enumerate((60, 45, 47, 46)):
+        scored(tmp_path, "point-mae", seed, [1] * (30 + seed % 2) + [0] * (30 - seed % 2))
+        scored(tmp_path, "stage 1", seed, [1] * right + [0] * (60 - right))
+    made = study.Study(tmp_path, {"epochs": 5, "shapes": 4, "precision": "float32"}, None)
+    report.write(made)
+    data = json.loads((tmp_path / "study.json").read_text())
+    (one,) = data["claim"]
+    assert (one["row"], one["outcome"]["runs"], one["mark"]) == ("stage 1", [3, 3], " ▲")
+    assert one["outcome"]["means"][0] == pytest.approx(100 * 46 / 60), "without seed 0"
+    assert one["adjusted"] == one["outcome"]["p"], "corrected for the claim alone"
+    assert [(left["row"], left["test"]) for left in data["claim_not_compared"]] == [("stage 2", "shrec16 SVM"), ("stage 1", "shrec16 crossval")]
+    text = page.page([data], "# Top")
+    assert "*stage 1* is above *point-mae*" in text and "| shrec16 SVM | 3 | 76.7 and 51.1 | +25.6 [" in text
+    del data["claim"]
+    assert "claimed" not in page.page([data], "# Top"), "a study that was written earlier"
+
+
 def test_what_cannot_be_compared_stops_no_report_and_is_told(tmp_path, monkeypatch):
     """Other points, a missing row of the same family, and few-shot folds each leave a number without a mark, and a sentence."""
     monkeypatch.setitem(rows.ROWS, "own", rows.Row(group="main", about="-", stage="distill", also=("shrec16",)))
