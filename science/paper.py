@@ -397,8 +397,11 @@ def run(paper: Paper, slots: int) -> dict[str, str]:
             failed[name] = f"could not be built: see jobs/{own[0]}.log"
     there = {name: found for name, found in paper.found.items() if name not in failed}
     rest = Paper(paper.folder, there, paper.asked, paper.threads)
-    for name in ledger.work([*rest.trainings(), *rest.scores()], slots):
-        failed[name] = f"failed: see jobs/{name}.log"
+    jobs = {job.name: job for job in (*rest.trainings(), *rest.scores())}
+    lost = ledger.work(list(jobs.values()), slots)
+    for name in lost:
+        before = [need for need in jobs[name].after if need in lost]
+        failed[name] = f"not done, because it needs {before[0]}" if before else f"failed: see jobs/{name}.log"
     return failed
 
 

@@ -449,6 +449,15 @@ def test_a_data_set_that_cannot_be_built_costs_its_own_columns_alone(tmp_path, f
     assert ran == [1], "nothing else is built for a table without rows"
 
 
+def test_a_job_that_waits_for_a_failed_one_is_not_said_to_have_a_log(tmp_path, found, monkeypatch):
+    made = paper.Paper(tmp_path, {name: found[name] for name in ("shapenet55", "obj_bg")}, paper.Asked(recipes=("scratch",)))
+    monkeypatch.setattr(Ledger, "work", lambda self, several, slots: [job.name for job in several if not job.name.startswith("build/")])
+    assert paper.run(made, 1) == {
+        "train/scratch-0": "failed: see jobs/train/scratch-0.log",
+        "score/scratch-0": "not done, because it needs train/scratch-0",
+    }
+
+
 def test_results_of_other_data_are_refused_and_no_file_of_a_user_is_removed(tmp_path, monkeypatch):
     one, other, folder = tmp_path / "one", tmp_path / "other", tmp_path / "out"
     for place in (one, other):
@@ -602,7 +611,7 @@ def test_a_result_of_other_weights_or_another_command_is_no_number(tmp_path, fou
     text = paper_table.write(made, {})
     assert "There is no number yet." in text
     assert (
-        "- scores/mmpd-0/OBJ_BG.json: of another command, of other weights or of other points" in text
+        "- scores/mmpd-0/OBJ_BG.json: of another command, of other weights, or of other points or labels" in text
         and "scores/mmpd-0/PB_T50_RS.json" in text
     )
 
