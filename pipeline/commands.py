@@ -842,6 +842,7 @@ def import_captions(
             work.note(journal.Done())
     for name in sorted(products.parts(r)["teacher"] for r in products.select(finished(opened), products.IMAGE) if _is_reader(r)):
         terminal.say(f"Note: {name} was imported, so no model here embeds these captions for it")
+    _check_texts(store.open_cache(path), [asked.name])
     return record
 
 

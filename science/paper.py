@@ -170,7 +170,7 @@ def _about(recipe: str) -> str:
     """A recipe in words. That of the method names an encoder, which is another one here."""
     if recipe == MAIN:
         return "The method: both stages, all teachers"
-    return re.split(r"\.\s|: ", (RECIPES[recipe].__doc__ or "").strip())[0].rstrip(".")
+    return re.split(r"\.\s|: ", " ".join((RECIPES[recipe].__doc__ or "").split()))[0].rstrip(".")
 
 
 class Paper:

@@ -324,6 +324,7 @@ def test_every_recipe_can_be_planned_for_every_encoder(tmp_path, found, encoder)
         assert known.issuperset(job.after), f"{job.name} comes before what it needs"
         known.add(job.name)
     assert len(known) == len(plan)
+    assert all(row.about and "\n" not in row.about and "  " not in row.about for row in made.rows.values()), "a row of a table is a line"
     by_name = {job.name: shlex.join(job.command) for job in plan}
     assert [name for name in by_name if name.startswith("train/mmpd") and "stage-1-0" in name] == [
         f"train/{name}-stage-1-0" for name in ("mmpd", "mmpd-2-teachers", "mmpd-1-teacher", "mmpd-dense", "mmpd-on-mae")
