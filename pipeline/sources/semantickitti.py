@@ -160,9 +160,9 @@ def open_source(location: str, *, textures: Textures = "require", every: str = "
     """
     step, fewest = whole("every", every, 1, 100_000), whole("least", least, 2, 100_000)
     given = folder_at(location)
-    if (alone := _alone(given)) is not None:
-        what = "is one sequence" if alone == given else "is a part of one sequence"
-        raise UserError(f"{location!r} {what}; give {str(alone.parent.parent)!r}, because the split goes by sequences")
+    if (single := _alone(given)) is not None:
+        what = "is one sequence" if single == given else "is a part of one sequence"
+        raise UserError(f"{location!r} {what}; give {str(single.parent.parent)!r}, because the split goes by sequences")
     root = meant(_home(given), _fits, ())
     for name, archive in ARCHIVES.items():
         if not any((home / name).is_dir() for home in _sequences(root)):
