@@ -601,6 +601,11 @@ def test_scanobjectnn_has_three_variants(tmp_path):
     assert len(open_source(str(tmp_path / "main_split"), variant="OBJ_BG").entries) == 4
     with pytest.raises(ValueError, match="set the option variant to OBJ_BG, OBJ_ONLY, PB_T50_RS"):
         open_source(str(tmp_path))
+    with pytest.raises(ValueError, match="holds no shapes"):
+        open_source(str(tmp_path / "main_split"), variant="OBJ_ONLY")
+    (tmp_path / "main_split").rename(tmp_path / "flat")
+    flat = open_source(str(tmp_path / "flat"), variant="OBJ_ONLY")
+    assert len(flat.entries) == 4 and "OBJ_ONLY is taken at your word" in flat.notes[0]
     with pytest.raises(ValueError, match=r"option variant: .* did you mean 'PB_T50_RS'"):
         open_source(str(tmp_path), variant="PB_T50")
 
