@@ -267,9 +267,10 @@ class Source:
         for one, two in itertools.pairwise(ordered):
             if one.id == two.id:
                 files = (one.locator, two.locator)
-                said = ascii if len({unicodedata.normalize("NFC", file) for file in files}) == 1 else repr
-                alike = ", which look alike and are spelled by other characters" if said is ascii and files[0] != files[1] else ""
-                raise UserError(f"two shapes have the id {one.id!r}: {said(files[0])} and {said(files[1])}{alike}; rename one of them")
+                alike = files[0] != files[1] and len({unicodedata.normalize("NFC", file) for file in files}) == 1
+                first, second = map(ascii if alike else repr, files)
+                how = ", which look alike and are spelled by other characters" * alike
+                raise UserError(f"two shapes have the id {one.id!r}: {first} and {second}{how}; rename one of them")
         skipped = dict(sorted((skipped or {}).items()))
         said = (*notes, *_alike({entry.label for entry in ordered}), *_unreadable(skipped))
         return Source(reader=reader, entries=tuple(ordered), skipped=skipped, notes=said, labelled=labelled, given=given)
