@@ -718,4 +718,6 @@ def _shape_query(using: Opened, cache: "Cache", shape: str, settings: Sequence[s
         if len(rows) != 1:
             raise UserError(f"--shape takes one shape, {shape} has {len(rows)}")
         using.notes += [*given.notes, *filter(None, table.remarks)]
-        return asked(given.cache, int(rows[0]), None)
+        if (known := neighbours.row_of_file(cache, given.cache.column("source_sha256")[rows[0]])) is not None:
+            using.notes.append(f"the cache has this very file, as {printable(cache.ids()[known])}: that shape is left out")
+        return asked(given.cache, int(rows[0]), known)

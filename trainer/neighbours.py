@@ -348,6 +348,13 @@ MANY: Final = 20_000
 """Number of ids among which near ones are looked for. It takes time."""
 
 
+def row_of_file(cache: Cache, digest: NDArray[np.uint8]) -> int | None:
+    """The first row of a cache that was read from a file with this SHA-256, [32] uint8; None if there is none, or the digest is zeros, as
+    that of a file which could not be read."""
+    same = (cache.column("source_sha256") == digest).all(1).nonzero()[0]
+    return int(same[0]) if digest.any() and len(same) else None
+
+
 def told(gallery: Gallery, found: Sequence[Found], query: dict[str, Any], said: Sequence[str], run: dict[str, Any]) -> dict[str, Any]:
     """The result of a search as JSON values."""
     points = gallery.cache.record(products.POINTS.name)

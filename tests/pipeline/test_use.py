@@ -80,7 +80,13 @@ def test_a_folder_of_meshes_to_vectors_and_neighbours(command, run, tmp_path, re
     code, out, err = command("search", run, kept, "--shape", one, "--top", 7, "--json")
     assert code == 0, err
     found = json.loads(out)
-    assert {row["id"]: row["cosine"] for row in found["neighbours"]}["slab/train/box_2.off"] > 0.8
+    assert "slab/train/box_2.off" not in {row["id"] for row in found["neighbours"]} and len(found["neighbours"]) == 6
+    assert any("the cache has this very file, as slab/train/box_2.off" in note for note in found["notes"])
+    other = tmp_path / "other.off"
+    other.write_text(one.read_text() + "\n")
+    code, out, err = command("search", run, kept, "--shape", other, "--top", 7, "--json")
+    assert code == 0, err
+    assert {row["id"]: row["cosine"] for row in json.loads(out)["neighbours"]}["slab/train/box_2.off"] > 0.8
     code, _, err = command("search", run, kept, "--shape", meshes / "tower" / "test" / "empty.off")
     assert code == 2 and "empty.off: the file is empty" in err, "the reason is told although the cache of the query is gone"
     assert any("source.up=z" in note for note in found["notes"]), "the query is read as the cache was, and that is said"
