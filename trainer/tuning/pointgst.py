@@ -2,7 +2,7 @@
 
 Each adapter is a branch parallel to a block's MLP. In Mamba, which the paper does not cover, it is parallel to the mixer.
 Neighbours in the graph are near each other in space. An adapter works on the waves of the graph (its eigenvectors), which cover all
-centres.
+centres. Learnt tokens, such as a class token, have no adapter; the authors' have one without the waves.
 
 Letters: B shapes, G groups, N tokens of all sequences, S sequences of a shape, D width, R width of an adapter, W windows of
 L centres.
