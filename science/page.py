@@ -125,8 +125,8 @@ def _claim(data: dict[str, Any]) -> Iterator[str]:
     row, against = found[0]["row"], found[0]["against"]
     yield "## The claim, tested on other seeds\n"
     yield (
-        f"When seed 0 alone was trained, this was claimed: *{row}* is above *{against}*, of as many epochs, where all blocks are read. Other "
-        "seeds test it, on the same test shapes; p is corrected for these comparisons alone. One seed on each side lets only shapes vary; "
+        f"When seed 0 alone was trained, this was claimed: *{row}* is above *{against}*, of as many epochs, where all blocks are read. "
+        "Other seeds test it, on the same test shapes; p is corrected for these comparisons alone. One seed on each side lets only shapes vary; "
         "several let shapes and seeds vary.\n"
     )
     yield "| test | seeds | percent | difference [95 %] | p, corrected |\n|---|---|---|---|---|"
@@ -135,7 +135,8 @@ def _claim(data: dict[str, Any]) -> Iterator[str]:
         low, high = outcome["interval"]
         means = " and ".join(f"{mean:.1f}" for mean in outcome["means"])
         p = "< 0.001" if one["adjusted"] < 0.001 else f"{one['adjusted']:.3f}"
-        yield f"| {one['test']} | {outcome['runs'][0]} | {means} | {outcome['difference']:+.1f} [{low:.1f}, {high:.1f}]{one['mark']} | {p} |"
+        difference = f"{outcome['difference']:+.1f} [{low:.1f}, {high:.1f}]{one['mark']}"
+        yield f"| {one['test']} | {outcome['runs'][0]} | {means} | {difference} | {p} |"
     yield ""
 
 

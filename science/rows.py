@@ -512,7 +512,8 @@ CLAIM: Final[tuple[tuple[str, str], ...]] = tuple(
     ("on point-mae, stage 2, three", test)
     for test in ("starter SVM at depths", *(f"{name} crossval at depths" for name in ("shrec16", "modelnet10", "scan-modelnet10")))
 )
-"""Rows and tests of what was claimed when only seed 0 was trained: the row is above the one that it is compared with. Other seeds test it."""
+"""Rows and tests of what was claimed when only seed 0 was trained: the row is above the one that it is compared with. Other seeds test
+it."""
 
 
 def order(names: list[str]) -> list[str]:

@@ -4,8 +4,8 @@
 
 Rotation, one scale for all axes and shift keep the farthest-point order of a block, since they do not change which point is farthest. If
 points are dropped, the others keep their order: the first G of them are still well spread and serve as centres, but are not exactly the
-result of farthest-point sampling. A scale for each axis changes that, too, and which points are nearest to a centre. With a guide neither is
-done, because its tokens belong to groups of the block as it is stored.
+result of farthest-point sampling. A scale for each axis changes that, too, and which points are nearest to a centre. With a guide neither
+is done, because its tokens belong to groups of the block as it is stored.
 
 Letters: B shapes, P points, C channels (xyz, or xyz and rgb).
 """
@@ -35,8 +35,8 @@ class AugmentOptions:
     scale: tuple[float, float] = (0.8, 1.25)
     """Smallest and largest scale."""
     per_axis: bool = added(False)
-    """Draw a scale for each axis of a shape, which becomes wider, deeper or taller, instead of one for all three. The first points of a block
-    are then centres that are still well spread, but not exactly those of farthest-point sampling."""
+    """Draw a scale for each axis of a shape, which becomes wider, deeper or taller, instead of one for all three. The first points of a
+    block are then centres that are still well spread, but not exactly those of farthest-point sampling."""
     shift: float = 0.1
     """Largest shift along each axis."""
     drop: float = 0.4
@@ -51,8 +51,8 @@ class AugmentOptions:
             raise UserError(f"scale must be two positive numbers in ascending order, got {self.scale}")
         if self.per_axis and self.scale[0] == self.scale[1]:
             raise UserError(
-                f"augment.per_axis=true draws a scale for each axis, and augment.scale={self.scale[0]:g},{self.scale[1]:g} leaves nothing to draw: "
-                "give a range, or set augment.per_axis=false"
+                f"augment.per_axis=true draws a scale for each axis, and augment.scale={self.scale[0]:g},{self.scale[1]:g} leaves nothing to "
+                "draw: give a range, or set augment.per_axis=false"
             )
         if not 0 <= self.drop < 1 or not 0 <= self.drop_color <= 1:
             raise UserError(f"drop must lie in [0, 1) and drop_color in [0, 1], got {self.drop} and {self.drop_color}")

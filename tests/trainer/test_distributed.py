@@ -108,7 +108,8 @@ def test_a_rank_that_dies_ends_the_others(guided, aligned, tmp_path, handlers):
     two = LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=2, run_id="dying", start_method="forkserver", **settings)
     with pytest.raises(ChildFailedError) as failed:
         elastic_launch(two, dying)(guided, aligned, tmp_path / "two")
-    # The launcher looks now and then. By then the other rank may have failed as well, because nobody answers it, and is the one that is named.
+    # The launcher looks now and then. By then the other rank may have failed as well, because nobody answers it, and is the one that is
+    # named.
     rank, failure = failed.value.get_first_failure()
     assert failure.exitcode == 9 if rank == 1 else "gloo" in str(failure.message), failure
     for rank in range(2):
