@@ -126,8 +126,8 @@ def _claim(data: dict[str, Any]) -> Iterator[str]:
     yield "## The claim, tested on other seeds\n"
     yield (
         f"When seed 0 alone was trained, this was claimed: *{row}* is above *{against}*, of as many epochs, where all blocks are read. "
-        "Other seeds test it, on the same test shapes; p is corrected for these comparisons alone. One seed on each side lets only shapes vary; "
-        "several let shapes and seeds vary.\n"
+        "Other seeds test it, on the same test shapes; p is corrected for these comparisons alone. One seed on each side lets only shapes "
+        "vary; several let shapes and seeds vary.\n"
     )
     yield "| test | seeds | percent | difference [95 %] | p, corrected |\n|---|---|---|---|---|"
     for one in found:

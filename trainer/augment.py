@@ -51,8 +51,8 @@ class AugmentOptions:
             raise UserError(f"scale must be two positive numbers in ascending order, got {self.scale}")
         if self.per_axis and self.scale[0] == self.scale[1]:
             raise UserError(
-                f"augment.per_axis=true draws a scale for each axis, and augment.scale={self.scale[0]:g},{self.scale[1]:g} leaves nothing to "
-                "draw: give a range, or set augment.per_axis=false"
+                f"augment.per_axis=true draws a scale for each axis, and augment.scale={self.scale[0]:g},{self.scale[1]:g} leaves nothing "
+                "to draw: give a range, or set augment.per_axis=false"
             )
         if not 0 <= self.drop < 1 or not 0 <= self.drop_color <= 1:
             raise UserError(f"drop must lie in [0, 1) and drop_color in [0, 1], got {self.drop} and {self.drop_color}")
