@@ -4,6 +4,7 @@ embedding or a text.
 for shard, rows in lacking(cache, record): ...             # rows of usable shapes that lack something
 record = counted(cache, record)                            # the record with their number, `Record.lacking`
 for name, ids in lacking_ids(cache).items(): ...           # {"captions/cap3d": ["00a1", ...]}
+textless(cache)                                            # ["captions/mine"]: no shape at all has a text in it
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema import products
 from cache_schema.spec import COUNTED, CUT, LACKING, CaptionSpec, Record, TeacherSpec
@@ -52,6 +54,26 @@ def lacking(cache: Cache, record: Record) -> Iterator[tuple[int, list[int]]]:
             there = np.asarray(values.any(axis=2))
         lost = ok[rows.start : rows.stop] & ~np.asarray(there.all(axis=1))
         yield shard, (rows.start + np.flatnonzero(lost)).tolist()
+
+
+def textless(cache: Cache) -> list[str]:
+    """List the complete captions in which no usable shape has a text. Empty if no shape is usable."""
+    there = {name: record for name, record in cache.records().items() if record.complete}
+    captions = products.select(there, products.CAPTIONS)
+    ok = cache.ok() if captions and products.STATUS.name in there else np.zeros(0, np.bool_)
+    return [record.product for record in captions if ok.any() and not _any_text(cache, record, ok)]
+
+
+def _any_text(cache: Cache, record: Record, ok: NDArray[np.bool_]) -> bool:
+    """Whether a usable shape has a text in complete captions. Nearly always the first shard tells."""
+    if may_lack(record) and record.lacking < np.count_nonzero(ok):
+        return True  # one lacks nothing
+    node = cache.arrays(record)[0]
+    for shard in range(cache.manifest.shards):
+        rows = cache.manifest.rows(shard)
+        if (cache.shard_rows(node, shard, record)[..., 0][ok[rows.start : rows.stop]] != 0).any():
+            return True
+    return False
 
 
 def lacking_ids(cache: Cache) -> dict[str, list[str]]:

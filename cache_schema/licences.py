@@ -349,8 +349,8 @@ def in_words(names: Iterable[str]) -> str:
     whole = together(known)
     if whole.sharing in ("unknown", "forbidden"):
         reasons = forbids(known)
-        worst = [f"{name or '(none)'}: {why}" for name, why in reasons.items() if terms(name).sharing == whole.sharing]
-        less = [name or "(none)" for name in reasons if terms(name).sharing != whole.sharing]
+        worst = [f"{name or 'no licence'}: {why}" for name, why in reasons.items() if terms(name).sharing == whole.sharing]
+        less = [name or "no licence" for name in reasons if terms(name).sharing != whole.sharing]
         said = "it must not be shared" if whole.sharing == "forbidden" else "nobody knows whether it may be shared"
         also = f"; not known: {', '.join(less)}" if less else ""
         return f"{said} ({'; '.join(worst) or whole.why}{also})"

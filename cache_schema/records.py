@@ -238,7 +238,18 @@ def differences(there: Any, asked: Any, where: str = "") -> list[str]:
     if dataclasses.is_dataclass(there) and type(there) is type(asked):
         fields = [f.name for f in dataclasses.fields(there) if f.metadata.get("identity", True)]
         return [d for f in fields for d in differences(getattr(there, f), getattr(asked, f), f"{where}.{f}" if where else f)]
-    return [] if there == asked else [f"{where} is {spec.short(there)}, asked {spec.short(asked)}"]
+    if there == asked:
+        return []
+    if _named(there) and _named(asked):
+        one, other = dict(there), dict(asked)
+        return [d for name in sorted({*one, *other}) for d in differences(one.get(name), other.get(name), f"{where}: {name}")]
+    return [f"{where} is {spec.short(there)}, asked {spec.short(asked)}"]
+
+
+def _named(value: Any) -> bool:
+    """Whether a value is a tuple of names and values, with no name twice, such as the options of a source."""
+    pairs = isinstance(value, tuple) and all(isinstance(one, tuple) and len(one) == 2 and isinstance(one[0], str) for one in value)
+    return pairs and len(dict(value)) == len(value)
 
 
 UNSETTABLE: Final = frozenset({"revision", "revision_of_code", "weights", "judge"})

@@ -32,7 +32,7 @@ from cache_schema import products, spec, store, validate
 from cache_schema.class_lists import CLASS_LISTS
 from cache_schema.errors import UserError
 from cache_schema.files import is_held
-from cache_schema.lacking import lacking_ids, remedy
+from cache_schema.lacking import lacking_ids, remedy, textless
 from cache_schema.overlay import told_behind
 from cache_schema.products import markers
 from cache_schema.selection import UNASKED
@@ -69,6 +69,8 @@ out = Console()
 err = Console(stderr=True)
 log: Final = LogFile()
 
+TEXTLESS: Final = "no shape has a text in it, so it teaches nothing; `mmpd-cache remove` removes it"
+"""What is said of captions without any text."""
 LISTED: Final = 20
 """Number of shapes with a remark that `status` lists."""
 FAILED_LISTED: Final = 1000
@@ -802,9 +804,10 @@ def query(
     if bool(text) == (image is not None):
         raise UserError("a query is a text or a picture: give one of --text and --image")
     said, embedding = embed(load(teacher, same, cache, devices(Machine(device=device))[0]), text=text, picture=image)
-    kind = store.open_cache(cache).manifest.source.kind if cache is not None else "starter"
-    if warning := starter_warning([said.teacher.model], kind):
-        said = dataclasses.replace(said, notes=(*said.notes, warning))
+    if cache is not None:
+        manifest = store.open_cache(cache).manifest
+        if warning := starter_warning([said.teacher.model], manifest.source, manifest.classes):
+            said = dataclasses.replace(said, notes=(*said.notes, warning))
     write(file, said, embedding)
     for line in said.notes:
         say(f"Note: {line}")
@@ -845,6 +848,7 @@ def status(cache: CachePath, as_json: Json = False) -> None:
     scarce, why = scarce_of(opened) if repeated else (None, "")
     counts = status_counts(opened)
     lacking = lacking_ids(opened) if done else {}
+    empty = textless(opened) if done else []
     chosen = chosen_views(records)
     states = {}
     for name, record in records.items():
@@ -857,7 +861,7 @@ def status(cache: CachePath, as_json: Json = False) -> None:
         body |= {"chosen_views": chosen} if chosen else {}
         body |= {"scarce": dataclasses.asdict(scarce)} if scarce else {}
         body |= {"uncounted": why} if why else {}
-        print_json(body | {"lacking": lacking, "asked": questions, "products": states})
+        print_json(body | {"lacking": lacking, "textless": empty, "asked": questions, "products": states})
         return
     show(", ".join(f"{count} {name}" for name, count in counts.items()))
     show_origin(opened)
@@ -871,12 +875,17 @@ def status(cache: CachePath, as_json: Json = False) -> None:
         show(f"    {why}")
     if chosen:
         show(f"views: {chosen}")
+    for name in empty:
+        show(f"{name}: {TEXTLESS}")
     for name, ids in lacking.items():
+        if name in empty:
+            continue
         show(f"{len(ids)} of the ok shapes lack something in {name}: {', '.join(ids[:LISTED])}{' ...' if len(ids) > LISTED else ''}")
     table = Table("product", "state", box=None)
     for name, product in states.items():
         made = product["shards"] - product["missing"]
-        table.add_row(cell(name), "complete" if product["complete"] else f"{made} of {product['shards']} shards")
+        state = "complete" if product["complete"] else f"{made} of {product['shards']} shards"
+        table.add_row(cell(name), state + ", without any text" * (name in empty))
     out.print(table)
     for name, numbers in questions.items():
         show(f"{name}: {asked_in_words(numbers)}")
@@ -946,6 +955,7 @@ def info(cache: CachePath, as_json: Json = False) -> None:
     sizes = {name: product_bytes(opened, record) for name, record in records.items()}
     status = records.get(products.STATUS.name)
     scarce, why = scarce_of(opened) if status is not None and status.complete else (None, "")
+    empty = textless(opened)
     if as_json:
         body = {name: {**spec.to_json(record), "fingerprint": record.fingerprint, "bytes": sizes[name]} for name, record in records.items()}
         more: dict[str, Any] = {"licence": dataclasses.asdict(told(opened)), "costs": measured(opened)}
@@ -953,6 +963,8 @@ def info(cache: CachePath, as_json: Json = False) -> None:
             more["scarce"] = dataclasses.asdict(scarce)
         if why:
             more["uncounted"] = why
+        if empty:
+            more["textless"] = empty
         print_json({"path": str(cache), **origin(opened), **more, "manifest": spec.to_json(opened.manifest), "products": body})
         return
     m = opened.manifest
@@ -966,6 +978,8 @@ def info(cache: CachePath, as_json: Json = False) -> None:
         show(f"{name}  {human(sizes[name])}  {record.fingerprint}{'' if record.complete else '  unfinished'}")
         if made_of := describe(record):
             show(f"    {made_of}")
+        if name in empty:
+            show(f"    {TEXTLESS}")
         for node in opened.arrays(record):
             show(f"    {node.path} {list(node.shape)} {node.dtype}")
         if name == products.POINTS.name and scarce is not None:

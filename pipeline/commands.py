@@ -9,7 +9,7 @@ import dataclasses
 import math
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +27,7 @@ from cache_schema.store import Cache
 from cache_schema.terminal import counted
 from pipeline import build, graphics, imported, importing, journal, labels, lengths, weights
 from pipeline.captioners import catalog as captioners
-from pipeline.captioners.catalog import Captioner
+from pipeline.captioners.catalog import Captioner, Telling
 from pipeline.complete import Retried, complete, hindrance, tell_changed
 from pipeline.describe import human, starter_warning
 from pipeline.executors import catalog as executors
@@ -61,7 +61,8 @@ from pipeline.records import (
     software_changes,
     text_records,
 )
-from pipeline.sources.catalog import Entry, Source
+from pipeline.sources.catalog import Entry, Reader, Source
+from pipeline.statements import Variety, stated, varied
 from pipeline.teachers import catalog as teachers
 from pipeline.teachers.catalog import Teacher
 from pipeline.work import Machine, Terminal, Work, caught_up, held
@@ -88,7 +89,8 @@ def build_cache(
     Raises:
         UserError: the source, a model or a setting is wrong, no OpenGL is available, or the cache holds something else. The cache is then
             unchanged. Errors while shapes are made: a teacher gives values too large for float16, a label set does not fit, the dask
-            scheduler is lost, or another build takes over. Finished work is then kept, and the same command continues.
+            scheduler is lost, or another build takes over. Finished work is then kept, and the same command continues. Or captions are
+            empty for every shape: at the end, unless what the source states tells it before.
     """
     check(config)
     devices = executors.devices(machine)
@@ -116,6 +118,7 @@ def build_cache(
             _note_build(work, source, config, {})
             complete(work, [], task, config, every=False)
             work.note(journal.Done())
+        _check_texts(work.cache, _captions_wanted(config, source))
         return work.cache
     task = Task(reader=source.reader, points=points, views=config.views, boxes=boxes, limits=config.limits)
     # Loading models takes one core for seconds. Meanwhile shape processes start on the others, if they are this process's own.
@@ -128,7 +131,7 @@ def _made_with_models(
     path: Path, config: BuildConfig, source: Source, task: Task, models: Models, machine: Machine, terminal: Terminal
 ) -> Cache:
     """Load the models of a build, and make or complete its cache; see `build_cache`. `task` is what the shape processes do."""
-    loaded, captioner = _load(config, source.reader.kind, models, terminal)
+    loaded, captioner = _load(config, source, models, terminal)
     views, judge = _with_judge(config.views, models, terminal)
     models.places |= judge
     task = dataclasses.replace(task, views=views, judge=models.judge(views))
@@ -146,6 +149,10 @@ def _made_with_models(
         dense=_dense_wanted(config, loaded),
         unseen=_unseen(path),
     )
+    if captioner is not None:
+        _check_told(
+            captioner, source.reader, source.entries, "Build without them (captions=none), or with a captioner that looks at pictures"
+        )
     with held(path, terminal) as file:
         cache = open_again(path, source, config.shard) or create(path, source, config.shard)
         for record in wanted:
@@ -165,7 +172,58 @@ def _made_with_models(
                 _embed_given(work, captions, config.image_batch)
         _embed_wanted_labels(work, config)
         work.note(journal.Done())
+    _check_texts(cache, _captions_wanted(config, source))
     return cache
+
+
+def _captions_wanted(config: BuildConfig, source: Source) -> list[str]:
+    """Names of the captions that a build makes."""
+    given = [one.name for one in source.given.texts] if config.given else []
+    return [*([config.captions.name] if config.captions is not None else []), *given]
+
+
+def _check_told(captioner: Captioner, reader: Reader, entries: Iterable[Entry], instead: str) -> None:
+    """Refuse captions of what a source states before any work, if that is too little for a text of any shape. Mostly the first shape tells.
+
+    Args:
+        captioner: the captioner; others than of what a source states are not refused.
+        reader: the reader of the source.
+        entries: the shapes that will have texts.
+        instead: what to do, in words.
+
+    Raises:
+        UserError: no shape would have a text. Or an error of `statements.stated`.
+    """
+    if not isinstance(captioner, Telling):
+        return
+    wrong, some = captioner.spec.wrong, False
+    for entry in entries:
+        some = True
+        if any(captioner.tell(entry.id, stated(reader, entry), varied(reader, entry) if wrong else Variety())):
+            return
+    if some:
+        kinds = ", ".join(captioner.spec.kinds)
+        little = "nothing that can be exchanged for something that is not so" if wrong else "too little for a text"
+        raise UserError(
+            f"captions of {captioner.spec.name!r} ({kinds}) would be empty for every shape: the source {reader.kind!r} states {little} of "
+            f"any of them. {instead}"
+        )
+
+
+def _check_texts(cache: Cache, names: Iterable[str]) -> None:
+    """Tell that captions are there and useless, at the end of a command that has made them.
+
+    Raises:
+        UserError: no shape has a text in some of them, by name.
+    """
+    made = {products.CAPTIONS.product(captions=name) for name in names}
+    if empty := [name for name in lacking.textless(cache) if name in made]:
+        place = shlex.quote(str(cache.path))
+        raise UserError(
+            f"no shape has a text in {', '.join(empty)}: everything else is complete, but captions without a text teach nothing, and "
+            f"`mmpd-cache status {place}` says so. Remove them by `mmpd-cache remove {place} {' '.join(empty)}`, and see why there are no "
+            "texts before another captioner is tried"
+        )
 
 
 def _note_build(work: Work, source: Source, config: BuildConfig, models: Mapping[str, str]) -> None:
@@ -247,8 +305,8 @@ def tell_notes(source: Source, terminal: Terminal) -> None:
         terminal.say(f"Note: {text}")
 
 
-def _load(config: BuildConfig, kind: str, models: Models, terminal: Terminal) -> tuple[list[Teacher], Captioner | None]:
-    """Load the models of a build. `kind` is the kind of the source."""
+def _load(config: BuildConfig, source: Source, models: Models, terminal: Terminal) -> tuple[list[Teacher], Captioner | None]:
+    """Load the models of a build."""
     loaded = []
     for name in config.teachers:
         terminal.say(f"loading teacher {name}")
@@ -257,8 +315,7 @@ def _load(config: BuildConfig, kind: str, models: Models, terminal: Terminal) ->
         _tell_of(loaded[-1], terminal)
         models.add(loaded[-1])
     of_captions = (config.captions.model,) if config.captions else ()
-    if warning := starter_warning((*config.teachers, *of_captions), kind):
-        terminal.say(f"Warning: {warning}")
+    _warn((*config.teachers, *of_captions), described_source(source), {entry.label for entry in source.entries}, terminal)
     captioner = None
     if config.captions is not None:
         check_captions(config.captions, {teacher.spec.name: teacher.spec for teacher in loaded})
@@ -290,6 +347,12 @@ def _with_judge(views: ViewSpec | None, models: Models, terminal: Terminal) -> t
     place = place_of(judge.weights, teachers.choice(policy.teacher)[1].model)
     known = judge.name if place else policy.teacher  # no folder of this machine goes into a record
     return dataclasses.replace(views, policy=dataclasses.replace(policy, teacher=known, judge=judge)), place
+
+
+def _warn(models: Iterable[str], source: spec.SourceSpec, classes: Iterable[str], terminal: Terminal) -> None:
+    """Say what models that come with the project do not know of the shapes of a source."""
+    if warning := starter_warning(models, source, classes):
+        terminal.say(f"Warning: {warning}")
 
 
 def _tell_of(teacher: Teacher, terminal: Terminal) -> None:
@@ -555,6 +618,8 @@ def _loaded(
     models = Models(device, places(path))
     teacher = teachers.load(name, device=models.here, precision=precision, licence=licence)
     _tell_of(teacher, terminal)
+    manifest = store.open_ahead(path).manifest
+    _warn([teacher.spec.model], manifest.source, manifest.classes, terminal)
     models.add(teacher)
     used = place_of(teacher.spec.weights, teachers.choice(name)[1].model)
     models.places |= used
@@ -670,7 +735,8 @@ def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machin
 
     Raises:
         UserError: a model is missing or differs from the one that made the cache, the source is needed and not there, the captions cannot
-            be ranked as asked, or the cache has other captions of this name. Nothing was written.
+            be ranked as asked, the source states too little for a text of any shape, or the cache has other captions of this name. Nothing
+            was written. Or no shape has got a text; the captions are then in the cache, and `status` says that they are empty.
     """
     opened = store.open_ahead(path)  # no lock file beside what is no cache
     if not captions.stated:
@@ -691,7 +757,11 @@ def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machin
     terminal.say(f"loading captioner {captions.captioner} {captions.model}".rstrip())
     captioner = captioners.load(captions, device=models.here)
     models.add(captioner)
+    _warn([captions.model], opened.manifest.source, opened.manifest.classes, terminal)
     task, entries = _stating_task(opened, captioner.spec, location, terminal)
+    if task is not None:
+        usable = (entries[row] for row in np.flatnonzero(opened.ok()).tolist())
+        _check_told(captioner, task.reader, usable, "A captioner that looks at pictures needs nothing stated; nothing was written")
     readers = [models.teacher(described) for described in _text_teachers(opened)]
     used = place_of(captioner.spec.weights, captions.model)
     models.places |= used
@@ -710,6 +780,7 @@ def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machin
     record = work.cache.record(begun[0].product)
     if captioner.spec.stated:
         imported.tell_lacking([record], terminal)
+    _check_texts(work.cache, [captions.name])
     return record
 
 
@@ -771,6 +842,7 @@ def import_captions(
             work.note(journal.Done())
     for name in sorted(products.parts(r)["teacher"] for r in products.select(finished(opened), products.IMAGE) if _is_reader(r)):
         terminal.say(f"Note: {name} was imported, so no model here embeds these captions for it")
+    _check_texts(store.open_cache(path), [asked.name])
     return record
 
 

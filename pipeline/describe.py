@@ -17,6 +17,7 @@ from cache_schema.selection import held
 from cache_schema.store import Cache
 from cache_schema.terminal import counted
 from pipeline import weights
+from pipeline.sources.catalog import scanned_kind
 
 NO_LICENCE: Final = "(none)"
 """Stands for the licence of shapes whose licence is unknown."""
@@ -109,21 +110,35 @@ def failures_and_remarks(cache: Cache) -> tuple[list[tuple[str, str]], list[tupl
     return failed, noted
 
 
-def starter_warning(models: Iterable[str], kind: str) -> str:
-    """Return a warning if models trained on the starter collection see other shapes; else an empty text.
+def starter_warning(models: Iterable[str], source: spec.SourceSpec, classes: Iterable[str]) -> str:
+    """Return a warning if models trained on the starter collection see other shapes, or see its shapes otherwise; else an empty text.
 
     Args:
         models: names of teachers and captioners.
-        kind: kind of the source.
+        source: the source of the shapes. Of scans, the source of what is scanned counts.
+        classes: names of the classes of the shapes.
     """
     shipped = list(dict.fromkeys(name for name in models if weights.is_shipped(name)))
-    if not shipped or kind == "starter":
+    if not shipped:
         return ""
-    know = "know" if len(shipped) > 1 else "knows"
-    return (
-        f"{', '.join(shipped)} {know} the kinds of the starter collection and nothing else. For shapes of your own take real "
-        "models: --recipe clip-dino, or see `mmpd-cache recipes` and `mmpd-cache teachers`"
-    )
+    sources = (source, *source.also)
+    know, were = ("know", "were") if len(shipped) > 1 else ("knows", "was")
+    strange = any(scanned_kind(one.kind, one.options) != STARTER for one in sources)
+    if any(one.kind == "lidar" for one in sources):
+        from pipeline.sources.lidar import MADE  # not at the top: few caches need it, and it takes a second
+
+        strange = strange or not set(MADE).isdisjoint(classes)
+    if strange:
+        return (
+            f"{', '.join(shipped)} {know} the kinds of the starter collection and nothing else. For shapes of your own take real "
+            "models: --recipe clip-dino, or see `mmpd-cache recipes` and `mmpd-cache teachers`"
+        )
+    if any(one.kind != STARTER for one in sources):
+        return (
+            f"{', '.join(shipped)} {were} taught with pictures of the surfaces of starter shapes, and pictures of scanned points look "
+            "otherwise"
+        )
+    return ""
 
 
 def is_random(record: spec.Record) -> bool:
@@ -145,6 +160,8 @@ def _description_bytes(cache: Cache, path: str) -> int:
         return 0
 
 
+STARTER: Final = "starter"
+"""Kind of the source that the models of the project were taught with."""
 PARTS: Final = 8
 """Largest number of names of parts that a description shows."""
 

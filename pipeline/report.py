@@ -442,7 +442,7 @@ def remarks(snapshot: Snapshot, clean: Callable[[str], str]) -> dict[str, Any]:
 def warning(snapshot: Snapshot) -> str:
     """Return the warning of the build about models that were trained on other shapes; empty if there is none."""
     models = [record.spec.model for record in snapshot.records.values() if isinstance(record.spec, TeacherSpec | CaptionSpec)]
-    return starter_warning(models, snapshot.manifest.source.kind)
+    return starter_warning(models, snapshot.manifest.source, snapshot.manifest.classes)
 
 
 # ---------------------------------------------------------------------------------------------------- for people

@@ -2,8 +2,9 @@
 
     python science/evals.py scores/mmpd-0 "MN40 SVM: mmpd-train eval svm runs/mmpd-0 caches/modelnet40.zarr --set c=0.1" ...
 
-Run in the folder of the results. A result that is there already, by the same command, of the same weights and on the same points, is kept:
-so after any stop the same call goes on. A test that fails is told, with its reason, and the others go on; the exit code is then 1.
+Run in the folder of the results. A result that is there already, by the same command, of the same weights and on the same points with the
+same labels, is kept: so after any stop the same call goes on. A test that fails is told, with its reason, and the others go on; the exit
+code is then 1.
 """
 
 import argparse
@@ -61,15 +62,20 @@ class Eval:
             test_cache=words.test_cache,
         )
 
+    @property
+    def caches(self) -> list[Path]:
+        """The caches that it reads."""
+        return [path for path in (self.cache, self.test_cache) if path is not None]
+
     def done(self, folder: Path) -> bool:
-        """Whether its result is there, of the same command, weights and points. Points of a cache that was removed are not compared: if it
-        is built again with others, the result does not hold any more."""
+        """Whether its result is there, of the same command, weights, points and labels. Points and labels of a cache that was removed are
+        not compared: if it is built again with others, the result does not hold any more."""
         if not self.file(folder).exists():
             return False
-        caches = [path for path in (self.cache, self.test_cache) if path is not None]
+        caches = self.caches if all((path / "zarr.json").exists() for path in self.caches) else []
         try:
-            points = [score.points(path) for path in caches] if all((path / "zarr.json").exists() for path in caches) else []
-            return score.there(self.file(folder), self.command, saved.weights(self.run), *points, settings=saved.settings(self.run))
+            points, settings = [score.points(path) for path in caches], saved.settings(self.run)
+            return score.there(self.file(folder), self.command, saved.weights(self.run), *points, settings=settings, labels=caches)
         except UserError:  # the run or a cache is damaged or half made: the command says it when it is run
             return False
 
@@ -116,7 +122,9 @@ def measured(one: Eval, loaded: Loaded, folder: Path) -> None:
     """Measure, and write the file."""
     options = catalog.options(one.task, one.settings)
     test = None if one.test_cache is None else open_cache(one.test_cache)
-    score.measure(one.file(folder), one.command, loaded, lambda: catalog.evaluate(one.task, loaded, open_cache(one.cache), options, test))
+    score.measure(
+        one.file(folder), one.command, loaded, one.caches, lambda: catalog.evaluate(one.task, loaded, open_cache(one.cache), options, test)
+    )
 
 
 if __name__ == "__main__":

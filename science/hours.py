@@ -8,6 +8,7 @@ own time. The hours of builds are those of `mmpd-cache plan`, on this machine. W
 """
 
 import json
+import re
 import subprocess
 import time
 from dataclasses import dataclass
@@ -124,8 +125,8 @@ def _build(paper: "Paper", job: Job, data: Path, *, done: bool) -> tuple[Line | 
     """The hours of a build, None if it is done; and the number of its rows."""
     cache = paper.folder / "caches" / f"{job.writes}.zarr"
     words = [word if word != f"caches/{job.writes}.zarr" else str(cache) for word in job.command]
-    words[1:3] = ["plan", str(data / Path(words[2]).relative_to(LINK))]
-    words = [word.replace(f"source.lists={LINK}", f"source.lists={data}") for word in words]
+    words[1] = "plan"
+    words = [re.sub(rf"^(|source\.lists=){LINK}(?=/|$)", lambda way: f"{way[1]}{data}", word) for word in words]
     if done:
         from cache_schema.store import open_cache
 

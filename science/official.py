@@ -1,32 +1,31 @@
-"""The data sets of the paper's table in their official layouts: how they are found in a folder, what is built of each, and its tests.
+"""The data sets of the paper's table in their official layouts: by which files they are known, what is built of each, and its tests.
 
-    found, left = look(Path("/data"))            # {"modelnet40": Found(...)}, and a sentence for each data set that is not there
-
-To add a data set or a test, add an entry to `DATA_SETS`. Folders are known by their official names, at the location and up to two folders
-below it; whether one really is the data set is asked of the source that will read it.
+To add a data set or a test, add an entry to `DATA_SETS`. `science/finding.py` looks for them in a folder.
 """
 
-import os
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from jobs import options
 
-from pipeline.sources import modelnetfewshot
-from pipeline.sources.catalog import SOURCES
+from cache_schema import class_lists
+from pipeline.sources import shapenetpart
 from trainer.tasks.protocol import TASKS
 
 LINK: Final = "DATA"
 """Name of the link to the folder of the data sets, in the folder of the results. All commands are run beside it."""
-DEPTH: Final = 2
-"""Number of folders below the location that are looked into."""
 LEARN: Final = "shapenet55"
 """The data set that every row is trained on."""
 LISTS: Final = "ShapeNet-55"
 """Folder with the usual lists of ShapeNet's training and test shapes."""
+SYNSET: Final = "0[0-9][0-9][0-9][0-9][0-9][0-9][0-9]"
+"""Pattern of the name of a folder of ShapeNet."""
+SCENE: Final = "scene[0-9][0-9][0-9][0-9]_[0-9][0-9]"
+"""Pattern of the name of a scan of ScanNet."""
+ALONE: Final = "airplane"
+"""A class of ModelNet40 that ModelNet10 does not have."""
 FOLDS: Final = 10
 """Number of published few-shot folds of each kind."""
 
@@ -37,12 +36,18 @@ class Place:
 
     kind: str
     """The source that reads it."""
-    folder: str
-    """Pattern of the folder's name, in small letters."""
     expected: str
     """How it looks, for people."""
-    files: tuple[str, ...] = ()
-    """Patterns of files below the folder, each of which must be there."""
+    tells: tuple[tuple[str, ...], ...]
+    """By what it is known: groups of patterns of files below the folder. All files of one group must be there."""
+    named: tuple[str, ...] = ()
+    """Patterns of files that tell only in a folder that the user names as this data set."""
+    unsure: str = ""
+    """What these files do not tell, in words."""
+    holds: Callable[[Path], str] | None = None
+    """Says why a folder with the files is another data set; empty if it is not."""
+    stands_in: bool = False
+    """Whether it is taken only where no other layout is there."""
     settings: tuple[str, ...] = ()
     """Settings of the build that this layout needs."""
     note: str = ""
@@ -108,8 +113,10 @@ class DataSet:
     """A data set of the table."""
 
     about: str
+    named: str
+    """Pattern of the names, in small letters, that its folder often has. Only a folder that is not the data set is told by it."""
     places: tuple[Place, ...]
-    """Its layouts, the best one first."""
+    """Its layouts."""
     builds: tuple[Build, ...]
     tests: tuple[Test, ...] = ()
     learned: float = 1.0
@@ -122,12 +129,14 @@ class Found:
 
     place: Place
     path: Path
-    """Its folder, relative to the location."""
+    """Its folder: relative to the location, or absolute if it lies elsewhere."""
     settings: tuple[str, ...] = ()
     """Settings of the build that depend on what lies beside it."""
     notes: tuple[str, ...] = ()
     lacking: dict[str, str] = field(default_factory=dict)
     """By test that cannot be done: what it lacks."""
+    passed: tuple[str, ...] = ()
+    """Folders that look like this data set by their names and are not taken, with the reason."""
 
     @property
     def location(self) -> str:
@@ -163,6 +172,21 @@ FEWER: Final = {"pointm2ae": "The papers read 1,024 points, also with Point-M2AE
 """What differs for ModelNet40, by family of the encoder: one that is pre-trained on 1,024 points reads as many as in the papers."""
 
 
+def _other_names(folder: Path) -> str:
+    """Why the names of classes beside HDF5 files are not those of ModelNet40; empty if they are."""
+    lines = (folder / "shape_names.txt").read_text(errors="replace").splitlines()
+    found, wanted = {line.strip().replace("_", " ") for line in lines if line.strip()}, set(class_lists.names("modelnet40"))
+    if found == wanted:
+        return ""
+    one = min(found ^ wanted)
+    return f"has a shape_names.txt of {len(found)} classes that are not the 40 of ModelNet40: {one!r} is in one list alone"
+
+
+def _without_parts(folder: Path) -> str:
+    """Why files with the names of ShapeNetPart's are not those; empty if they are."""
+    return "" if shapenetpart.recognises(str(folder)) else "has no labels of ShapeNetPart's parts in its files"
+
+
 def _classified(
     name: str,
     title: str,
@@ -196,9 +220,10 @@ def _scanned(variant: str) -> DataSet:
     name = variant.lower()
     place = Place(
         kind="hdf5",
-        folder=r"scanobjectnn|h5_files",
-        expected=f"ScanObjectNN/ or h5_files/ with {' and '.join(files)}",
-        files=files,
+        expected=" and ".join(files),
+        tells=(files,),
+        named=tuple(Path(file).name for file in files),
+        unsure="whether the scans are with their background (main_split) or without (main_split_nobg)",
         settings=(f"source.variant={variant}",),
     )
     differs = (
@@ -208,6 +233,7 @@ def _scanned(variant: str) -> DataSet:
     )
     return DataSet(
         about=f"ScanObjectNN, {variant}",
+        named=r"scan_?object_?nn.*|h5_files",
         places=(place,),
         builds=(Build(name=name),),
         tests=(_classified(variant, variant, name, differs, SCANS),),
@@ -242,18 +268,19 @@ def _few(ways: int, shots: int) -> Test:
 DATA_SETS: Final[dict[str, DataSet]] = {
     LEARN: DataSet(
         about="ShapeNet-55, for pre-training",
+        named=r"shape_?net(?!.*part).*",
         places=(
             Place(
                 kind="shapenet",
-                folder=r"shapenetcore\.?v[12]",
-                expected="ShapeNetCore.v2/SYNSET/MODEL/models/model_normalized.obj, with ShapeNet55-34/ShapeNet-55/{train,test}.txt",
+                expected="SYNSET/MODEL/models/model_normalized.obj, and anywhere ShapeNet-55/{train,test}.txt",
+                tells=((f"{SYNSET}/*/models/model_normalized.obj",), (f"{SYNSET}/*/model.obj",)),
                 settings=("source.textures=grey",),
             ),
             Place(
                 kind="shapenet",
-                folder=r"shapenet[-_]?55.*",
-                expected="ShapeNet55-34/shapenet_pc/SYNSET-MODEL.npy and ShapeNet55-34/ShapeNet-55/{train,test}.txt",
-                files=("shapenet_pc/*.npy", f"{LISTS}/*.txt"),
+                expected="shapenet_pc/SYNSET-MODEL.npy and ShapeNet-55/{train,test}.txt",
+                tells=((f"shapenet_pc/{SYNSET}-*.npy", f"{LISTS}/*.txt"),),
+                stands_in=True,
                 note="the teachers saw pictures of clouds, not of meshes: there were no meshes (ShapeNetCore.v2)",
             ),
         ),
@@ -265,24 +292,23 @@ DATA_SETS: Final[dict[str, DataSet]] = {
     "pb_t50_rs": _scanned("PB_T50_RS"),
     "modelnet40": DataSet(
         about="ModelNet40",
+        named=r"model_?net_?40(?!.*few).*",
         places=(
             Place(
                 kind="hdf5",
-                folder=r"modelnet40_ply_hdf5_2048",
-                expected="modelnet40_ply_hdf5_2048/ply_data_{train,test}*.h5 with shape_names.txt",
-                files=("ply_data_train*.h5", "ply_data_test*.h5", "shape_names.txt"),
+                expected="ply_data_{train,test}*.h5 with shape_names.txt, which names the 40 classes",
+                tells=(("ply_data_train*.h5", "ply_data_test*.h5", "shape_names.txt"),),
+                holds=_other_names,
             ),
             Place(
                 kind="folder",
-                folder=r"modelnet40_normal_resampled",
-                expected="modelnet40_normal_resampled/CLASS/*.txt with modelnet40_{train,test}.txt",
-                files=("*/*.txt", "modelnet40_train.txt", "modelnet40_test.txt"),
+                expected=f"{ALONE}/*.txt and those of the other classes, with modelnet40_{{train,test}}.txt",
+                tells=((f"{ALONE}/*.txt", "modelnet40_train.txt", "modelnet40_test.txt"),),
             ),
             Place(
                 kind="modelnet",
-                folder=r"modelnet40",
-                expected="ModelNet40/CLASS/{train,test}/*.off",
-                files=("*/train/*.off", "*/test/*.off"),
+                expected=f"{ALONE}/{{train,test}}/*.off and those of the other classes",
+                tells=((f"{ALONE}/train/*.off", f"{ALONE}/test/*.off"),),
             ),
         ),
         builds=(Build(name="modelnet40"),),
@@ -327,11 +353,12 @@ DATA_SETS: Final[dict[str, DataSet]] = {
     ),
     "fewshot": DataSet(
         about="the published few-shot folds of ModelNet40",
+        named=r"model_?net.*few_?shot.*",
         places=(
             Place(
                 kind="modelnetfewshot",
-                folder=r"modelnet_?few_?shot",
-                expected="ModelNetFewshot/5way_10shot/{0..9}.pkl, and 5way_20shot, 10way_10shot, 10way_20shot",
+                expected="5way_10shot/{0..9}.pkl, and 5way_20shot, 10way_10shot, 10way_20shot",
+                tells=(("*way*shot/[0-9].pkl",),),
             ),
         ),
         builds=(Build(name="fewshot"),),
@@ -339,11 +366,19 @@ DATA_SETS: Final[dict[str, DataSet]] = {
     ),
     "shapenetpart": DataSet(
         about="ShapeNetPart, part segmentation",
+        named=r"shape_?net.*part.*|hdf5_data|partannotation",
         places=(
             Place(
                 kind="shapenetpart",
-                folder=r"shapenetcore_partanno\w*|hdf5_data|shapenet_?part\w*",
-                expected="shapenetcore_partanno_segmentation_benchmark_v0_normal/ with train_test_split/, or hdf5_data/ply_data_*.h5",
+                expected="SYNSET/MODEL.txt of 7 columns with train_test_split/, SYNSET/points/MODEL.pts with points_label/MODEL.seg, or "
+                "ply_data_{train,test}*.h5 with pid",
+                tells=(
+                    (f"{SYNSET}/*.txt", "train_test_split/*.json"),
+                    (f"{SYNSET}/points/*.pts", f"{SYNSET}/points_label/*.seg"),
+                    ("ply_data_train*.h5", "ply_data_test*.h5"),
+                    ("train*.h5", "test*.h5"),
+                ),
+                holds=_without_parts,
             ),
         ),
         builds=(Build(name="shapenetpart"),),
@@ -371,11 +406,17 @@ DATA_SETS: Final[dict[str, DataSet]] = {
     ),
     "s3dis": DataSet(
         about="S3DIS, segmentation of Area 5",
+        named=r"stanford.*3d.*|s3dis.*|trainval_fullarea",
         places=(
             Place(
                 kind="s3dis",
-                folder=r"stanford3ddataset_v1\.2\w*|stanford_indoor3d|s3dis\w*|trainval_fullarea",
-                expected="Stanford3dDataset_v1.2_Aligned_Version/Area_1/... or stanford_indoor3d/Area_1_office_1.npy",
+                expected="Area_1/office_1/Annotations/*.txt, Area_1/office_1/coord.npy or Area_1_office_1.npy",
+                tells=(
+                    ("[Aa]rea_[1-6]*/*/[Aa]nnotations/*.txt",),
+                    ("[Aa]rea_[1-6]*/*/coord.npy",),
+                    ("[Aa]rea_[1-6]*_*.npy",),
+                    ("raw/[Aa]rea_[1-6]*_*.npy",),
+                ),
             ),
         ),
         builds=(Build(name="s3dis", recipe="scenes", objects=False),),
@@ -403,12 +444,18 @@ DATA_SETS: Final[dict[str, DataSet]] = {
     ),
     "scannet": DataSet(
         about="ScanNet, detection and segmentation",
+        named=r"scan_?net.*|scans",
         places=(
             Place(
                 kind="scannet",
-                folder=r"scannet\w*|scans",
-                expected="scannet/scans/SCENE/SCENE_vh_clean_2.ply or scannet_train_detection_data/SCENE_vert.npy, and "
-                "scannetv2_{train,val}.txt",
+                expected="SCENE/SCENE_vh_clean_2.ply, SCENE_vert.npy or SCENE/coord.npy, and scannetv2_{train,val}.txt",
+                tells=(
+                    (f"{SCENE}/{SCENE}_vh_clean_2.ply",),
+                    (f"{SCENE}/coord.npy",),
+                    (f"{SCENE}_vert.npy",),
+                    *((f"{home}/{SCENE}/{SCENE}_vh_clean_2.ply",) for home in ("scans", "scans_test")),
+                    *((f"{home}/{SCENE}/coord.npy",) for home in ("train", "val", "test")),
+                ),
             ),
         ),
         builds=(Build(name="scannet", recipe="whole-scenes", objects=False), Build(name="scannet-columns", recipe="scenes", objects=False)),
@@ -450,90 +497,6 @@ DATA_SETS: Final[dict[str, DataSet]] = {
 }
 
 TESTS: Final = {test.name: test for one in DATA_SETS.values() for test in one.tests}
-
-
-# ----------------------------------------------------------------------------------------------------------------- finding
-
-
-def look(location: Path, only: Mapping[str, object] | None = None) -> tuple[dict[str, Found], dict[str, str]]:
-    """Look for the data sets.
-
-    Args:
-        location: the folder that holds them.
-        only: names of the data sets to look for; None for all.
-
-    Returns:
-        The data sets that are there; and for each other one what is expected, or what the folder that was found lacks.
-    """
-    folders = list(_folders(location, DEPTH))
-    found: dict[str, Found] = {}
-    left: dict[str, str] = {}
-    for name, data_set in DATA_SETS.items():
-        if only is not None and name not in only:
-            continue
-        reasons: list[str] = []
-        for place in data_set.places:
-            for path in (path for path in folders if re.fullmatch(place.folder, path.name.lower())):
-                if reason := _lacks(path, place):
-                    reasons.append(f"{path.relative_to(location)} {reason}")
-                elif name not in found:
-                    found[name] = _found(name, path, place, location, folders)
-        if name not in found:
-            expected = "; or ".join(place.expected for place in data_set.places)
-            left[name] = "; ".join((f"expected {expected}", *reasons))
-    return found, left
-
-
-def _folders(location: Path, depth: int) -> Iterator[Path]:
-    """Folders at a location and below it, the upper ones first, each level by name. The location itself comes first."""
-    level = [location]
-    for below in range(depth + 1):
-        yield from level
-        if below < depth:
-            level = [Path(item.path) for folder in level for item in sorted(os.scandir(folder), key=lambda one: one.name) if _enters(item)]
-
-
-def _enters(item: "os.DirEntry[str]") -> bool:
-    return item.is_dir() and not item.name.startswith(".")
-
-
-def _lacks(path: Path, place: Place) -> str:
-    """Why a folder with the right name is not this layout; empty if it is."""
-    missing = [pattern for pattern in place.files if next(path.glob(pattern), None) is None]
-    if missing:
-        more = "; pickles (.dat) are not read" if next(path.glob("*.dat"), None) else ""
-        return f"lacks {', '.join(missing)}{more}"
-    module = __import__(SOURCES[place.kind], fromlist=["recognises"])
-    return "" if module.recognises(str(path)) else f"is not what the source {place.kind} reads: {module.LOOKS_FOR}"
-
-
-def _found(name: str, path: Path, place: Place, location: Path, folders: list[Path]) -> Found:
-    """A data set, with the settings that depend on what lies beside it."""
-    settings, notes, lacking = list(place.settings), [place.note] * bool(place.note), dict[str, str]()
-    if name == LEARN and not place.files:  # meshes: the lists are of other people
-        lists = next((one for one in folders if one.name == LISTS and next(one.glob("train*.txt"), None)), None)
-        lists = lists or next((one / LISTS for one in folders if next((one / LISTS).glob("train*.txt"), None)), None)
-        if lists is not None:
-            settings.append(f"source.lists={Path(LINK, lists.relative_to(location))}")
-        else:
-            settings.append("source.split=0.8")
-            notes.append(
-                f"no {LISTS}/train.txt was found, so 80 % of the meshes were trained on, chosen by a hash; the papers train on the list of "
-                "Point-BERT (41,952 shapes)"
-            )
-    if name == "fewshot":
-        for test in DATA_SETS[name].tests:
-            if len(_folds(path, test.name)) < FOLDS:
-                lacking[test.name] = f"{len(_folds(path, test.name))} of {FOLDS} folds in {path.relative_to(location)}"
-    return Found(place=place, path=path.relative_to(location), settings=tuple(settings), notes=tuple(notes), lacking=lacking)
-
-
-def _folds(path: Path, test: str) -> list[Path]:
-    """The files of the folds of a few-shot test."""
-    ways, shots = re.findall(r"\d+", test)
-    return [
-        file for file in path.glob("*/*.pkl") if (way := modelnetfewshot.FILE.fullmatch(str(file))) and way.groups()[:2] == (ways, shots)
-    ]
 
 
 # ----------------------------------------------------------------------------------------------------------------- commands

@@ -134,9 +134,9 @@ def _claim(data: dict[str, Any]) -> Iterator[str]:
         outcome = one["outcome"]
         low, high = outcome["interval"]
         means = " and ".join(f"{mean:.1f}" for mean in outcome["means"])
+        apart = f"{outcome['difference']:+.1f} [{low:.1f}, {high:.1f}]{one['mark']}"
         p = "< 0.001" if one["adjusted"] < 0.001 else f"{one['adjusted']:.3f}"
-        difference = f"{outcome['difference']:+.1f} [{low:.1f}, {high:.1f}]{one['mark']}"
-        yield f"| {one['test']} | {outcome['runs'][0]} | {means} | {difference} | {p} |"
+        yield f"| {one['test']} | {outcome['runs'][0]} | {means} | {apart} | {p} |"
     yield ""
 
 

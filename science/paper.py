@@ -6,9 +6,10 @@
     python science/paper.py build/trial --data /data --small           # every command, at sizes that mean nothing
 
 Builds caches, pre-trains each row on ShapeNet-55, and tests it on every data set that is there (`science/official.py` says what is looked
-for, and where). A data set that is missing is named and left out. Jobs run one at a time unless `--jobs` says otherwise. After any stop,
-also kill -9, the same command goes on; when all is there it does nothing but write the tables. Writes paper.md and paper.json: for each
-number its mean and deviation, its seeds, and the command that gives it; beside them the figures that are published.
+for, and `science/finding.py` looks). What was found is printed first. A data set that is missing is named and left out. Jobs run one at a
+time unless `--jobs` says otherwise. After any stop, also kill -9, the same command goes on; when all is there it does nothing but write the
+tables. Writes paper.md and paper.json: for each number its mean and deviation, its seeds, and the command that gives it; beside them the
+figures that are published.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import math
 import os
 import re
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,8 +25,10 @@ from pathlib import Path
 from typing import Final
 
 from evals import Eval
+from finding import look
+from finding import told as told_of
 from jobs import Job, Ledger, options, told
-from official import DATA_SETS, LEARN, LINK, Build, Found, Test, build, look
+from official import DATA_SETS, LEARN, LINK, Build, Found, Test, build
 
 import pipeline.captioners.catalog as captioners
 import pipeline.teachers.catalog as teachers
@@ -166,7 +170,7 @@ def _about(recipe: str) -> str:
     """A recipe in words. That of the method names an encoder, which is another one here."""
     if recipe == MAIN:
         return "The method: both stages, all teachers"
-    return re.split(r"\.\s|: ", (RECIPES[recipe].__doc__ or "").strip())[0].rstrip(".")
+    return re.split(r"\.\s|: ", " ".join((RECIPES[recipe].__doc__ or "").split()))[0].rstrip(".")
 
 
 class Paper:
@@ -393,8 +397,11 @@ def run(paper: Paper, slots: int) -> dict[str, str]:
             failed[name] = f"could not be built: see jobs/{own[0]}.log"
     there = {name: found for name, found in paper.found.items() if name not in failed}
     rest = Paper(paper.folder, there, paper.asked, paper.threads)
-    for name in ledger.work([*rest.trainings(), *rest.scores()], slots):
-        failed[name] = f"failed: see jobs/{name}.log"
+    jobs = {job.name: job for job in (*rest.trainings(), *rest.scores())}
+    lost = ledger.work(list(jobs.values()), slots)
+    for name in lost:
+        before = [need for need in jobs[name].after if need in lost]
+        failed[name] = f"not done, because it needs {before[0]}" if before else f"failed: see jobs/{name}.log"
     return failed
 
 
@@ -411,7 +418,15 @@ def commands(paper: Paper) -> list[str]:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder of the results")
-    parser.add_argument("--data", type=Path, required=True, help="folder with the data sets, each in its official layout")
+    parser.add_argument("--data", type=Path, required=True, help="folder with the data sets, by whatever names")
+    parser.add_argument(
+        "--at",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=FOLDER",
+        help=f"where some data sets are, if they are not below --data, or several times: {', '.join(DATA_SETS)}",
+    )
     parser.add_argument("--models", type=Path, help="folder of the hub with the weights of teachers and captioner (HF_HOME)")
     parser.add_argument("--encoder", default=Asked.encoder, help=f"one of {', '.join(ENCODERS)}")
     parser.add_argument(
@@ -453,7 +468,7 @@ def main() -> None:
             raise UserError(f"--jobs must be at least 1, got {given.jobs}")
         if given.rate is not None and not 0 < given.rate < math.inf:
             raise UserError(f"--rate must be a positive number of shapes a second, got {given.rate}")
-        found, left = found_in(given.data, given.only)
+        found, left = found_in(given.data, given.only, named(given.at))
         check_data(folder, given.data)
         threads = max(1, (os.cpu_count() or 1) // given.jobs)
         paper = Paper(folder, found, asked, threads)
@@ -464,17 +479,15 @@ def main() -> None:
     if given.plan:
         import hours
 
-        said = [f"{name}: {one.path} ({one.place.kind})" for name, one in found.items()] + [
-            f"{name}: left out, {why}" for name, why in left.items()
-        ]
         place = [["mkdir", "-p", str(folder)], ["cd", str(folder)], ["ln", "-sfn", str(given.data.resolve()), LINK]]
-        print("\n".join(["# Data sets", *said, "", "# Commands", *map(shlex.join, place), *commands(paper), ""]))
+        print("\n".join(["# Data sets", *told_of(found, left), "", "# Commands", *map(shlex.join, place), *commands(paper), ""]))
         print(hours.told(hours.estimate(paper, given.data, given.rate)))
         return
     from paper_table import write
 
     failed: dict[str, str] = {}
     if not given.table:
+        print("\n".join(["# Data sets", *told_of(found, left), ""]), file=sys.stderr, flush=True)
         prepared(folder, given.data)
         failed = run(paper, threads * given.jobs)
     print(write(paper, left | {name: why for name, why in failed.items() if name in DATA_SETS}))
@@ -482,15 +495,32 @@ def main() -> None:
         raise SystemExit("\n".join(["not everything is done; the same command tries it again:", *(f"{n}: {w}" for n, w in failed.items())]))
 
 
-def found_in(data: Path, only: Sequence[str] | None) -> tuple[dict[str, Found], dict[str, str]]:
-    """What is there, and why each other data set is left out.
+def named(words: Sequence[str]) -> dict[str, Path]:
+    """Folders that the user names, by data set.
 
     Raises:
-        UserError: nothing to train on or nothing to test on is there.
+        UserError: a word is not NAME=FOLDER, or a data set is named twice.
+    """
+    found: dict[str, Path] = {}
+    for word in words:
+        name, sign, folder = word.partition("=")
+        if not (name and sign and folder):
+            raise UserError(f"--at expects NAME=FOLDER, such as modelnet40=/data/mn40, got {word!r}")
+        if name in found:
+            raise UserError(f"--at names {name} twice: {found[name]} and {folder}")
+        found[name] = Path(folder)
+    return found
+
+
+def found_in(data: Path, only: Sequence[str] | None, at: Mapping[str, Path] | None = None) -> tuple[dict[str, Found], dict[str, str]]:
+    """What is there, and why each other data set is left out. `at`: folders that the user names, by data set.
+
+    Raises:
+        UserError: nothing to train on or nothing to test on is there, or what `look` refuses.
     """
     if not data.is_dir():
         raise UserError(f"{data} is no folder: give the folder that holds the data sets")
-    found, left = look(data, None if only is None else dict.fromkeys((LEARN, *only)))
+    found, left = look(data, None if only is None else dict.fromkeys((LEARN, *only)), at)
     if LEARN not in found or len(found) < 2:
         what = "every data set to test on" if LEARN in found else "ShapeNet-55, which every row is trained on"
         raise UserError("\n".join([f"{data} lacks {what}:", *(f"{name}: {why}" for name, why in left.items())]))

@@ -2,8 +2,8 @@
 
     text = write(paper, {"s3dis": "expected ..."})
 
-A number counts only if it comes from the command that is planned now, from the weights that its run has now, and from the points that its
-caches have now. All are of the last epoch. What has no number is named, with the reason.
+A number counts only if it comes from the command that is planned now, from the weights that its run has now, and from the points and labels
+that its caches have now. All are of the last epoch. What has no number is named, with the reason.
 """
 
 import json
@@ -273,7 +273,7 @@ def _below(data: Mapping[str, Any]) -> Iterator[str]:
     if data["left_out"] or data["not_current"] or data["missing"]:
         yield "\n## Left out\n"
         yield from (f"- {name}: {why}." for name, why in data["left_out"].items())
-        why = "of another command, of other weights or of other points; the same command without --table measures it again"
+        why = "of another command, of other weights, or of other points or labels; the same command without --table measures it again"
         yield from (f"- {path}: {why}." for path in data["not_current"])
         lacking: dict[tuple[str, str], list[str]] = {}
         for one in data["missing"]:

@@ -3,19 +3,20 @@
     python science/score.py runs/stage-1-0 scores/stage-1-0 "shrec16 SVM" "modelnet10 SVM"
 
 Run in the folder of a study. Writes a file for each test: the whole result with the predicted classes, the command that gives the same
-result, its processor time and the commit. What is there already for the same weights, settings and points is kept. A test that the run
-cannot do (zero-shot without a head for texts) is written down with the reason.
+result, its processor time and the commit. What is there already for the same weights, settings, points and labels is kept. A test that the
+run cannot do (zero-shot without a head for texts) is written down with the reason.
 """
 
 import argparse
 import json
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from jobs import commit, options
+from labelled import labels_hold, labels_of
 from running import plainly
 from testsets import TESTS, Test
 
@@ -46,8 +47,8 @@ def main() -> None:
     weights, settings = saved.weights(run), saved.settings(run)
     by_collection: dict[str, list[str]] = {}
     for name in arguments.tests:
-        collection = TESTS[name].collection
-        if not there(arguments.folder / f"{name}.json", command(TESTS[name], run), weights, points(cache(collection)), settings=settings):
+        collection, file, asked = TESTS[name].collection, arguments.folder / f"{name}.json", command(TESTS[name], run)
+        if not there(file, asked, weights, points(cache(collection)), settings=settings, labels=[cache(collection)]):
             by_collection.setdefault(collection, []).append(name)
     for names in by_collection.values():
         loaded = loaded or checkpoint.load(run)
@@ -73,9 +74,10 @@ def cache(collection: str) -> Path:
     return Path("caches") / f"{collection}.zarr"
 
 
-def there(path: Path, asked: str, weights: str, *points: str, settings: saved.Settings = ()) -> bool:
+def there(path: Path, asked: str, weights: str, *points: str, settings: saved.Settings = (), labels: Sequence[Path] = ()) -> bool:
     """Whether a test is scored already, of these weights, on these points and by this command. Without points, they are not compared. The
-    settings that no weight tells are compared where they are recorded."""
+    settings that no weight tells, and the labels of the caches that it reads, in the order of its command, are compared where they are
+    recorded."""
     if not path.exists():
         return False
     found = json.loads(path.read_text())
@@ -83,7 +85,7 @@ def there(path: Path, asked: str, weights: str, *points: str, settings: saved.Se
     used = {scores[name]["points"] for name in ("train", "test") if scores.get(name)}
     known = tuple(tuple(one) for one in found.get("result", {}).get("model", ()))
     same = found["command"] == asked and found["weights"] == weights and (not (known and settings) or known == settings)
-    return bool(same and (not points or used <= set(points)))
+    return bool(same and (not points or used <= set(points)) and labels_hold(found, labels))
 
 
 def score(loaded: Loaded, test: Test, path: Path) -> None:
@@ -95,16 +97,17 @@ def score(loaded: Loaded, test: Test, path: Path) -> None:
     except UserError as error:
         write(path, asked, loaded, {"skipped": str(error)})
     else:
-        options = catalog.options(test.task, test.settings)
-        measure(path, asked, loaded, lambda: catalog.evaluate(test.task, loaded, open_cache(cache(test.collection)), options))
+        options, place = catalog.options(test.task, test.settings), cache(test.collection)
+        measure(path, asked, loaded, [place], lambda: catalog.evaluate(test.task, loaded, open_cache(place), options))
 
 
-def measure(path: Path, asked: str, loaded: Loaded, evaluate: Callable[[], Result]) -> None:
-    """Measure, and write the result with the command that gives the same, and its time."""
+def measure(path: Path, asked: str, loaded: Loaded, caches: Sequence[Path], evaluate: Callable[[], Result]) -> None:
+    """Measure, and write the result with the command that gives the same, its time, and the labels of the caches that it reads."""
+    labelled = [labels_of(path) for path in caches]
     processor, wall = time.process_time(), time.monotonic()
     result = evaluate()
     seconds = {"seconds": round(time.process_time() - processor, 2), "wall_seconds": round(time.monotonic() - wall, 2)}
-    write(path, asked, loaded, {**seconds, "result": json.loads(result.json())})
+    write(path, asked, loaded, {**seconds, "labels": labelled, "result": json.loads(result.json())})
 
 
 def write(path: Path, asked: str, loaded: Loaded, found: dict[str, Any]) -> None:

@@ -18,13 +18,16 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, get_args
 
 from jobs import Job, Ledger, options, told
+from labelled import labels_hold
 from rows import LEARN, ONE, ROWS, VIEWS, WORDS, Group, Row, beside, order
 from testsets import COLLECTIONS, TESTS, teachers
 
+from cache_schema.errors import UserError
 from trainer.config import DistillConfig
 from trainer.recipes import configured
 
@@ -158,7 +161,19 @@ class Study:
         run = slug(name, seed)
         tests = [test for test, one in TESTS.items() if one.collection in collections]
         after = (f"train/{run}", *(f"build/{one}" for one in collections))
-        return Job(name=f"score/{run}", command=("score.py", f"runs/{run}", f"scores/{run}", *tests), after=after, grows=True)
+        words = ("score.py", f"runs/{run}", f"scores/{run}", *tests)
+        return Job(name=f"score/{run}", command=words, after=after, grows=True, made=partial(self._labels_hold, run, tests))
+
+    def _labels_hold(self, run: str, tests: Sequence[str]) -> bool:
+        """Whether the labels with which a run was scored, where they are recorded, are those that the collections have now."""
+        for test in tests:
+            path, cache = self.folder / "scores" / run / f"{test}.json", self.folder / "caches" / f"{TESTS[test].collection}.zarr"
+            try:
+                if path.exists() and (cache / "zarr.json").exists() and not labels_hold(json.loads(path.read_text()), [cache]):
+                    return False
+            except UserError:  # the cache is damaged or half made: the command says it when it is run
+                return False
+        return True
 
     # ------------------------------------------------------------------------------------------------------ numbers
 

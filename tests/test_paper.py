@@ -16,6 +16,7 @@ SCIENCE = Path(__file__).parents[1] / "science"
 sys.path.insert(0, str(SCIENCE))
 
 import evals  # noqa: E402
+import finding  # noqa: E402
 import hours  # noqa: E402
 import jobs  # noqa: E402
 import official  # noqa: E402
@@ -89,7 +90,8 @@ def test_every_data_set_in_its_official_layout_gives_a_number(tmp_path, monkeypa
     miniature.all_of_them(data, points=128)
     shutil.rmtree(data / "ScanObjectNN" / "main_split_nobg")
     asked(monkeypatch, folder, "--data", data, *TRIAL)
-    text = capsys.readouterr().out
+    text, said = capsys.readouterr()
+    assert said.startswith("# Data sets\nshapenet55: ShapeNet55-34 (shapenet)\n") and "obj_only: left out" in said
     found = json.loads((folder / "paper.json").read_text())
     lacking = {"OBJ_ONLY", *(f"{ways}-way {shots}-shot" for ways, shots in ((5, 20), (10, 10), (10, 20)))}
     tests = {name: test for name, test in official.TESTS.items() if name not in lacking}
@@ -107,7 +109,7 @@ def test_every_data_set_in_its_official_layout_gives_a_number(tmp_path, monkeypa
     assert found["left_out"].keys() == {"obj_only", "5-way 20-shot", "10-way 10-shot", "10-way 20-shot"}
     assert "ScanObjectNN lacks main_split_nobg/training_objectdataset.h5" in found["left_out"]["obj_only"]
     assert (folder / "paper.md").read_text() in text
-    assert "- obj_only: expected ScanObjectNN/" in text and "0 of 10 folds in ModelNetFewshot" in text
+    assert "- obj_only: expected in a folder of any name: main_split_nobg/" in text and "0 of 10 folds in ModelNetFewshot" in text
     assert "| *MMPD, Point-M2AE (published, not ours)* |  | *96.1* | *91.2* |" in text
     before = len(here)
     asked(monkeypatch, folder, "--data", data, *TRIAL)
@@ -137,9 +139,10 @@ def test_a_folder_without_data_sets_is_told_what_is_expected(tmp_path, monkeypat
         asked(monkeypatch, tmp_path / "out", "--data", tmp_path, "--plan")
     said = str(error.value)
     assert "lacks ShapeNet-55, which every row is trained on" in said
-    assert all(f"\n{name}: expected {one.places[0].expected}" in said for name, one in official.DATA_SETS.items())
+    every = official.DATA_SETS.items()
+    assert all(f"\n{name}: expected in a folder of any name: {one.places[0].expected}" in said for name, one in every)
     miniature.shapenet55(tmp_path)
-    with pytest.raises(SystemExit, match=r"lacks every data set to test on:\nobj_bg: expected ScanObjectNN/"):
+    with pytest.raises(SystemExit, match=r"lacks every data set to test on:\nobj_bg: expected .*: main_split/training"):
         asked(monkeypatch, tmp_path / "out", "--data", tmp_path, "--plan")
     with pytest.raises(SystemExit, match="nowhere is no folder"):
         asked(monkeypatch, tmp_path / "out", "--data", tmp_path / "nowhere")
@@ -147,13 +150,13 @@ def test_a_folder_without_data_sets_is_told_what_is_expected(tmp_path, monkeypat
 
 def test_meshes_of_shapenet_take_the_lists_that_lie_beside_them(tmp_path):
     miniature.shapenet55(tmp_path / "clouds")
-    assert official.look(tmp_path)[0]["shapenet55"].place.note.startswith("the teachers saw pictures of clouds")
+    assert finding.look(tmp_path)[0]["shapenet55"].place.note.startswith("the teachers saw pictures of clouds")
     touch(tmp_path, "meshes/ShapeNetCore.v2/03001627/1a/models/model_normalized.obj")
-    found = official.look(tmp_path)[0]["shapenet55"]
+    found = finding.look(tmp_path)[0]["shapenet55"]
     assert found.location == "DATA/meshes/ShapeNetCore.v2" and not found.notes
     assert "source.lists=DATA/clouds/ShapeNet55-34/ShapeNet-55" in found.settings
     shutil.rmtree(tmp_path / "clouds")
-    found = official.look(tmp_path)[0]["shapenet55"]
+    found = finding.look(tmp_path)[0]["shapenet55"]
     assert "source.split=0.8" in found.settings and "41,952" in found.notes[0]
 
 
@@ -161,10 +164,142 @@ def test_what_is_there_in_part_is_told(tmp_path):
     touch(
         tmp_path, "ModelNet/modelnet40_normal_resampled/modelnet40_train_8192pts_fps.dat", "ScanObjectNN/main_split/test_objectdataset.h5"
     )
-    found, left = official.look(tmp_path)
+    found, left = finding.look(tmp_path)
     assert not found
-    assert "modelnet40_normal_resampled lacks */*.txt" in left["modelnet40"] and "pickles (.dat) are not read" in left["modelnet40"]
-    assert "ScanObjectNN lacks main_split/training_objectdataset.h5" in left["obj_bg"]
+    assert "modelnet40_normal_resampled has none of the files by which it would be known; pickles (.dat)" in left["modelnet40"]
+    assert left["modelnet40"].count("none of the files") == 1, "the folder ModelNet around it says nothing"
+    assert left["obj_bg"].endswith("; ScanObjectNN lacks main_split/training_objectdataset.h5")
+    touch(tmp_path, "ModelNet/modelnet40_normal_resampled/modelnet40_train.txt", "modelnet40.tar.gz", "full/scans/scene0000_00/x.txt")
+    left = finding.look(tmp_path)[1]
+    assert "modelnet40_normal_resampled lacks airplane/*.txt, modelnet40_test.txt; pickles" in left["modelnet40"]
+    assert "modelnet40.tar.gz is an archive: unpack it" in left["modelnet40"]
+    assert left["scannet"].endswith("; full/scans has none of the files by which it would be known")
+
+
+NAMES = {
+    "ShapeNet55-34": "pretraining",
+    "ScanObjectNN": "chairs/h5",
+    "modelnet40_ply_hdf5_2048": "MN",
+    "ModelNetFewshot": "few",
+    "shapenetcore_partanno_segmentation_benchmark_v0_normal": "seg/normal",
+    "Stanford3dDataset_v1.2_Aligned_Version": "rooms",
+    "scannet_train_detection_data": "house/votenet",
+}
+"""By official name of a folder: another one."""
+
+
+@pytest.fixture(scope="module")
+def renamed(tmp_path_factory):
+    """Every data set, none under its own name."""
+    data = tmp_path_factory.mktemp("data")
+    miniature.all_of_them(data, points=16)
+    for old, new in NAMES.items():
+        (data / new).parent.mkdir(exist_ok=True)
+        (data / old).rename(data / new)
+    return data
+
+
+def test_data_sets_are_known_by_their_files_and_not_by_their_names(renamed, monkeypatch, capsys):
+    found, left = finding.look(renamed)
+    assert not left and not any(one.passed for one in found.values())
+    scans = dict.fromkeys(("obj_bg", "obj_only", "pb_t50_rs"), "chairs/h5")
+    others = {"modelnet40": "MN", "fewshot": "few", "shapenetpart": "seg/normal", "s3dis": "rooms", "scannet": "house/votenet"}
+    assert {name: str(one.path) for name, one in found.items()} == {"shapenet55": "pretraining", **scans, **others}
+    lists = (renamed / "MN" / "shape_names.txt").read_text()
+    (renamed / "MN" / "shape_names.txt").write_text(lists.replace("night stand", "night_stand"))
+    assert "modelnet40" in finding.look(renamed)[0], "underscores are no other names"
+    (renamed / "MN" / "shape_names.txt").write_text("bed\nchair\n")
+    found, left = finding.look(renamed, at={"s3dis": renamed / "rooms"})
+    assert "modelnet40" not in found and found["s3dis"].location == "DATA/rooms"
+    with pytest.raises(UserError, match=r"MN has a shape_names.txt of 2 classes that are not the 40 of ModelNet40"):
+        finding.look(renamed, at={"modelnet40": renamed / "MN"})
+    (renamed / "MN" / "shape_names.txt").write_text(lists)
+
+
+def test_two_folders_with_one_data_set_are_refused_unless_one_is_named(renamed, tmp_path, monkeypatch):
+    data = tmp_path / "data"
+    shutil.copytree(renamed, data)
+    (data / "MN40").symlink_to(data / "MN")
+    assert finding.look(data)[0]["modelnet40"].path == Path("MN"), "a link is no other folder"
+    touch(
+        data, *(f"off/ModelNet{count}/{name}/{side}/1.off" for count, name in ((10, "bed"), (40, "airplane")) for side in ("train", "test"))
+    )
+    shutil.copytree(data / "rooms", tmp_path / "more" / "s3dis")
+    shutil.copytree(data / "rooms", data / "rooms2")
+    with pytest.raises(SystemExit) as error:
+        asked(monkeypatch, tmp_path / "out", "--data", data, "--plan")
+    said = str(error.value)
+    assert "modelnet40 is in MN (ply_data_{train,test}*.h5 with shape_names.txt" in said and " and off/ModelNet40 (airplane/" in said
+    assert "s3dis is in rooms (Area_1" in said and "rooms2 (Area_1" in said and "choose with --at s3dis=FOLDER" in said
+    assert not (tmp_path / "out").exists()
+    at = paper.named([f"modelnet40={data}/off", f"s3dis={tmp_path}/more"])
+    found, _ = finding.look(data, at=at)
+    assert found["modelnet40"].place.kind == "modelnet" and found["modelnet40"].location == "DATA/off/ModelNet40"
+    assert found["s3dis"].location == f"{tmp_path}/more/s3dis"
+    made = paper.Paper(tmp_path / "out", found, paper.Asked(recipes=("scratch",)))
+    (job,) = made.builds()["s3dis"]
+    asking = []
+    failed = subprocess.CompletedProcess([], 2, "", "no")
+    monkeypatch.setattr(hours.subprocess, "run", lambda words, **more: (asking.append(words), failed)[1])
+    hours._build(made, job, Path("/elsewhere"), done=False)
+    hours._build(made, made.builds()["modelnet40"][0], Path("/elsewhere"), done=False)
+    assert [words[2] for words in asking] == [f"{tmp_path}/more/s3dis", "/elsewhere/off/ModelNet40"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["modelnet4=."], "no data set 'modelnet4'; did you mean 'modelnet40'"),
+        (["modelnet40"], "--at expects NAME=FOLDER"),
+        (["s3dis=.", "s3dis=.."], "--at names s3dis twice"),
+        (["s3dis=nowhere"], "that is no folder"),
+        (["s3dis=/"], "--only leaves s3dis out"),
+    ],
+)
+def test_a_folder_that_cannot_be_named_is_refused(tmp_path, monkeypatch, words, said):
+    monkeypatch.chdir(tmp_path)
+    only = ["--only", "fewshot"] if "leaves" in said else []
+    with pytest.raises(SystemExit, match=said):
+        asked(monkeypatch, tmp_path / "out", "--data", tmp_path, "--plan", *only, "--at", *words)
+
+
+def test_scans_of_objects_without_their_folder_are_taken_at_the_users_word(tmp_path):
+    touch(tmp_path, *(f"mine/{side}_objectdataset.h5" for side in ("training", "test")))
+    said = finding.look(tmp_path)[1]["obj_bg"]
+    assert "mine has training_objectdataset.h5 and test_objectdataset.h5, and nothing tells whether the scans are with" in said
+    found, left = finding.look(tmp_path, at={"obj_only": tmp_path / "mine"})
+    assert found["obj_only"].path == Path("mine") and "source.variant=OBJ_ONLY" in found["obj_only"].settings and "obj_bg" in left
+    (tmp_path / "mine").rename(tmp_path / "main_split")
+    found, _ = finding.look(tmp_path)
+    assert found.keys() == {"obj_bg"} and found["obj_bg"].location == "DATA"
+    assert finding.look(tmp_path, at={"obj_bg": tmp_path / "main_split"})[0]["obj_bg"].location == "DATA", "one too deep"
+    with pytest.raises(UserError, match="main_split lacks main_split_nobg/training"):
+        finding.look(tmp_path, at={"obj_only": tmp_path / "main_split"})
+
+
+def test_scans_in_two_folders_are_one_data_set_and_folders_of_shapes_are_not_looked_into(tmp_path, monkeypatch):
+    touch(tmp_path, "big/scannet/scans/scene0000_00/scene0000_00_vh_clean_2.ply")
+    assert finding.look(tmp_path)[0]["scannet"].path == Path("big/scannet"), "the deepest that is looked at"
+    assert finding.look(tmp_path / "big")[0]["scannet"].path == Path("scannet/scans")
+    touch(tmp_path, "big/scannet/scans_test/scene0707_00/scene0707_00_vh_clean_2.ply", "big/votenet/scene0000_00_vert.npy")
+    found, _ = finding.look(tmp_path / "big", at={"scannet": tmp_path / "big" / "scannet"})
+    assert found["scannet"].location == "DATA/scannet"
+    with pytest.raises(UserError, match=r"scannet is in scannet \(SCENE.*\) and votenet"):
+        finding.look(tmp_path / "big")
+    monkeypatch.setattr(finding, "CROWDED", 1)
+    found, left = finding.look(tmp_path)
+    assert not found and left["scannet"].endswith("big was not looked into, it has 2 folders")
+
+
+def test_lists_that_differ_are_refused(tmp_path):
+    touch(tmp_path, "meshes/03001627/1a/models/model_normalized.obj")
+    for place, text in (("a", "03001627-1a\n"), ("b", "03001627-1a\n")):
+        touch(tmp_path, f"{place}/ShapeNet-55/train.txt")
+        (tmp_path / place / "ShapeNet-55" / "train.txt").write_text(text)
+    assert "source.lists=DATA/a/ShapeNet-55" in finding.look(tmp_path)[0]["shapenet55"].settings
+    (tmp_path / "b" / "ShapeNet-55" / "train.txt").write_text("")
+    with pytest.raises(UserError, match="lists of ShapeNet-55 that differ are in a/ShapeNet-55 and b/ShapeNet-55"):
+        finding.look(tmp_path)
 
 
 # ------------------------------------------------------------------------------------------------------------------- plan
@@ -190,6 +325,7 @@ def test_every_recipe_can_be_planned_for_every_encoder(tmp_path, found, encoder)
         assert known.issuperset(job.after), f"{job.name} comes before what it needs"
         known.add(job.name)
     assert len(known) == len(plan)
+    assert all(row.about and "\n" not in row.about and "  " not in row.about for row in made.rows.values()), "a row of a table is a line"
     by_name = {job.name: shlex.join(job.command) for job in plan}
     assert [name for name in by_name if name.startswith("train/mmpd") and "stage-1-0" in name] == [
         f"train/{name}-stage-1-0" for name in ("mmpd", "mmpd-2-teachers", "mmpd-1-teacher", "mmpd-dense", "mmpd-on-mae")
@@ -313,6 +449,15 @@ def test_a_data_set_that_cannot_be_built_costs_its_own_columns_alone(tmp_path, f
     with pytest.raises(SystemExit, match="shapenet55 could not be built"):
         paper.run(made, 1)
     assert ran == [1], "nothing else is built for a table without rows"
+
+
+def test_a_job_that_waits_for_a_failed_one_is_not_said_to_have_a_log(tmp_path, found, monkeypatch):
+    made = paper.Paper(tmp_path, {name: found[name] for name in ("shapenet55", "obj_bg")}, paper.Asked(recipes=("scratch",)))
+    monkeypatch.setattr(Ledger, "work", lambda self, several, slots: [job.name for job in several if not job.name.startswith("build/")])
+    assert paper.run(made, 1) == {
+        "train/scratch-0": "failed: see jobs/train/scratch-0.log",
+        "score/scratch-0": "not done, because it needs train/scratch-0",
+    }
 
 
 def test_results_of_other_data_are_refused_and_no_file_of_a_user_is_removed(tmp_path, monkeypatch):
@@ -468,7 +613,7 @@ def test_a_result_of_other_weights_or_another_command_is_no_number(tmp_path, fou
     text = paper_table.write(made, {})
     assert "There is no number yet." in text
     assert (
-        "- scores/mmpd-0/OBJ_BG.json: of another command, of other weights or of other points" in text
+        "- scores/mmpd-0/OBJ_BG.json: of another command, of other weights, or of other points or labels" in text
         and "scores/mmpd-0/PB_T50_RS.json" in text
     )
 

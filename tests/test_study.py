@@ -6,7 +6,9 @@ import shutil
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
 import pytest
@@ -24,8 +26,10 @@ from jobs import Job, Ledger  # noqa: E402
 
 from cache_schema import synthetic  # noqa: E402
 from cache_schema.spec import PointSpec  # noqa: E402
-from cache_schema.store import Cache  # noqa: E402
+from cache_schema.store import Cache, open_cache  # noqa: E402
+from pipeline.edits import relabel  # noqa: E402
 from pipeline.starter.kinds.catalog import KINDS  # noqa: E402
+from tests.boxes import Silent  # noqa: E402
 from trainer.tasks import catalog  # noqa: E402
 
 
@@ -410,6 +414,49 @@ def test_a_score_is_stale_on_other_points_or_weights(tmp_path):
     path.write_text(json.dumps(found))
     same = [score.there(path, "mmpd-train eval svm", "w", "p", settings=(("encoder.group_size", size),)) for size in ("16", "8")]
     assert same == [True, False]
+
+
+def test_a_score_is_stale_once_its_collection_is_relabelled(tmp_path, monkeypatch):
+    """What was scored before labels were recorded is not compared. So are scores of caches that are not there."""
+    import evals
+    import labelled
+    import score
+
+    monkeypatch.chdir(tmp_path)
+    cache = synthetic.write(Path("caches/shrec16.zarr"), shapes=6)
+    loaded, before = SimpleNamespace(weights="w"), labelled.labels_of(cache.path)
+    result = SimpleNamespace(json=lambda: json.dumps({"scores": {"test": {"points": score.points(cache.path)}}}))
+    path, one = Path("scores/a-0/shrec16 SVM.json"), evals.Eval.of("shrec16 SVM: mmpd-train eval svm runs/a caches/shrec16.zarr")
+    monkeypatch.setattr(evals.saved, "weights", lambda run: "w")
+    monkeypatch.setattr(evals.saved, "settings", lambda run: ())
+    score.measure(path, one.command, loaded, one.caches, lambda: result)
+    old = json.loads(path.read_text())
+    assert old["labels"] == [before]
+    whole, points = study.Study(tmp_path, {}, None, keep=False), score.points(cache.path)
+    job = whole._score("point-mae", 0, ["shrec16"])
+    monkeypatch.setattr(whole, "_labels_hold", partial(study.Study._labels_hold, whole, "a-0"))
+
+    def holds():
+        there = score.there(path, one.command, "w", points, labels=one.caches)
+        assert there == one.done(path.parent) == whole._labels_hold(["shrec16 SVM"])
+        return there
+
+    assert holds() and job.made is not None and job.made()
+    for column, value in (("class", "new"), ("split", "test"), ("name", "other")):
+        table = tmp_path / f"{column}.csv"
+        table.write_text(f"id,{column}\n{open_cache(cache.path).ids()[0]},{value}\n")
+        relabel(cache.path, table, Silent())
+        assert not holds(), column
+        assert score.points(cache.path) == points
+        score.measure(path, one.command, loaded, one.caches, lambda: result)
+        assert holds() and json.loads(path.read_text())["labels"] != [before]
+    path.write_text(json.dumps({name: value for name, value in old.items() if name != "labels"}))
+    assert holds(), "nothing is recorded"
+    path.write_text(json.dumps(old))
+    (cache.path / "label" / "zarr.json").unlink()
+    assert not one.done(path.parent) and not whole._labels_hold(["shrec16 SVM"]), "the command says what is damaged"
+    shutil.rmtree("caches")
+    assert one.done(path.parent) and whole._labels_hold(["shrec16 SVM"])
 
 
 def test_missing_files_are_told_in_a_line(tmp_path, monkeypatch):

@@ -348,6 +348,8 @@ def evaluate(
     from trainer.tasks.features import once
 
     *runs, place = paths
+    if mistaken := [run for run in runs if (run / "zarr.json").exists()]:
+        raise UserError(f"{mistaken[0]} is a cache, and no run: give runs, then one cache; a second cache is tested on by --test-cache")
     cache, tests = open_cache(place), test_cache or []
     if said := told_behind(cache):
         say(f"Note: {said}")
@@ -821,9 +823,8 @@ def main() -> None:
         front, rest = everywhere(sys.argv[1:])
         app([*front, *rest])
     except signals.Stopped:
-        again = rest[:1] in (["embed"], ["predict"], ["search"])
-        saved = "Finished work is saved; continue with --resume (a guide: with the same command)."
-        fail(f"stopped. {'Run the same command again.' if again else saved}", 130)
+        trains = rest[:1] in (["align"], ["distill"])
+        fail(f"stopped. {'Finished work is saved; continue with --resume.' if trains else 'Run the same command again.'}", 130)
     except UserError as error:
         fail(str(error), 2)
     except (RuntimeError, MemoryError) as error:

@@ -273,6 +273,13 @@ class Data:
                 f"data.hard: no cache has captions {self.config.hard!r} with a teacher that reads text. `mmpd-cache add-captioner CACHE "
                 "wrong-descriptions` makes some"
             )
+        if self.config.hard and not any(
+            one.of_shape(part.rows.astype(np.int64)).any() for part in self.parts if (one := part.hard_captions)
+        ):
+            raise UserError(
+                f"data.hard: no shape that is trained on has a text in the captions {self.config.hard!r}: where nothing that is stated "
+                "can be exchanged there are no wrong texts; leave data.hard out"
+            )
         hard = [part.hard_captions for part in self.parts if part.hard_captions is not None]
         for setting, asked, read in (
             ("caption_kinds", self.config.caption_kinds, [c for part in self.parts for c in part.captions]),

@@ -252,7 +252,7 @@ class Distill(nn.Module):
         """The guide's features in the form that the local and the global loss predict. real: which tokens are not missing, [B, G] bool."""
         features = _given(features, what)
         if self.options.standardise_targets:
-            average, variance, _ = moments(features.flatten(0, -2) if real is None else features[real])
+            average, variance, _ = moments(features.flatten(0, -2), None if real is None else real.flatten())
             features = (features - average) / variance.sqrt().clamp(min=1e-6)
         return F.layer_norm(features, features.shape[-1:]) if self.options.normalise_targets else features
 

@@ -304,11 +304,6 @@ def check_masked(config: AlignConfig | DistillConfig, repeated: int) -> None:
     """Refuse what does not fit an encoder that leaves points out. repeated: number of shapes that repeat some."""
     if getattr(config.encoder.resolved(), MISSING, "repeat") == "repeat":
         return
-    if config.compile:
-        raise UserError(
-            "compile=true does not fit encoder.missing=mask in training: its losses were never compared with those of a run that is not "
-            "compiled. Leave compile out, or take --set encoder.missing=repeat"
-        )
     if repeated and _reads_dense(config):
         raise UserError(
             f"{repeated} of the selected shapes have fewer points than a block. Their patch features are means over groups with repeated "

@@ -76,6 +76,15 @@ FROM_FILES: Final = "file"
 BUILT_IN: Final = ("starter", "rooms", "forms")
 """Locations that are names of built-in collections."""
 
+SCANNERS: Final = ("scan", "lidar")
+"""Sources that scan the shapes of another one. They record its kind as the option `inner`."""
+
+ANYTHING: Final = ("hdf5", "list", "folder")
+"""Sources that read files in any layout, so that they say nothing about a folder."""
+
+NEAR: Final = 50
+"""Largest number of folders in a location that are asked whether they are a collection."""
+
 BESIDE: Final = 10_000
 """Largest number of files and folders whose names are compared with that of a location that does not exist."""
 
@@ -257,7 +266,10 @@ class Source:
         ordered = sorted(entries, key=lambda entry: entry.id)
         for one, two in itertools.pairwise(ordered):
             if one.id == two.id:
-                raise UserError(f"two shapes have the id {one.id!r}: {one.locator!r} and {two.locator!r}; rename one of them")
+                files = (one.locator, two.locator)
+                said = ascii if len({unicodedata.normalize("NFC", file) for file in files}) == 1 else repr
+                alike = ", which look alike and are spelled by other characters" if said is ascii and files[0] != files[1] else ""
+                raise UserError(f"two shapes have the id {one.id!r}: {said(files[0])} and {said(files[1])}{alike}; rename one of them")
         skipped = dict(sorted((skipped or {}).items()))
         said = (*notes, *_alike({entry.label for entry in ordered}), *_unreadable(skipped))
         return Source(reader=reader, entries=tuple(ordered), skipped=skipped, notes=said, labelled=labelled, given=given)
@@ -289,7 +301,9 @@ def open_source(location: str, *, kind: str = "auto", textures: Textures = "requ
         check_options(found, options, hint=f" (recognised as {found!r}; set kind for another)" if kind == "auto" else "")
     source: Source = module.open_source(location, textures=textures, **options)
     if not source.entries:
-        raise UserError(f"{location!r} holds no shapes; source {found!r} looks for {module.LOOKS_FOR}; it saw {_seen(source.skipped)}")
+        instead = _collections_near(location) if kind == "auto" else ""
+        seen = _seen(source.skipped)
+        raise UserError(f"{location!r} holds no shapes; source {found!r} looks for {module.LOOKS_FOR}; it saw {seen}{instead}")
     if unasked:
         source = replace(source, notes=(*source.notes, *unasked))
     return _licensed(source, shape_text(licence.strip()))
@@ -366,6 +380,11 @@ def _known_options(module: ModuleType) -> dict[str, str]:
 def _hands_on(module: ModuleType) -> bool:
     """Whether a source takes the options of another one, too."""
     return any(p.kind == p.VAR_KEYWORD for p in inspect.signature(module.open_source).parameters.values())
+
+
+def scanned_kind(kind: str, options: Iterable[tuple[str, str]]) -> str:
+    """The kind of the source whose shapes these are: of scans, that of the source of what is scanned. `options`: `Reader.options`."""
+    return dict(options).get("inner", kind) if kind in SCANNERS else kind
 
 
 def _refuse_elsewhere(location: str) -> None:
@@ -493,6 +512,21 @@ def _near(location: str) -> str:
     known = {one.casefold(): os.path.join(folder, one) for one in sorted(beside)} | ({} if folder else {one: one for one in BUILT_IN})
     near = difflib.get_close_matches(name.casefold(), known, n=1)
     return f"; did you mean {known[near[0]]!r}?" if near else ""
+
+
+def _collections_near(location: str) -> str:
+    """A sentence about collections of a known layout in the folder around a location or in the folders in it; empty if there are none."""
+    root = Path(location).absolute()
+    try:
+        inner = sorted(path for path in itertools.islice(root.iterdir(), BESIDE) if path.is_dir())[:NEAR]
+    except OSError:
+        inner = []
+    sure = {name: importlib.import_module(path) for name, path in SOURCES.items() if name not in ANYTHING}
+    kinds_ = {
+        str(path): next((name for name, module in sure.items() if module.recognises(str(path))), "") for path in (root.parent, *inner)
+    }
+    found = [f"{place!r} ({name})" for place, name in kinds_.items() if name]
+    return f". Near it is what other sources read: give {' or '.join(found)}" if found else ""
 
 
 def shape_text(path: str) -> str:

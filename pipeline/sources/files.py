@@ -8,7 +8,7 @@ import heapq
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -30,6 +30,9 @@ AXES: Final = ("auto", "x", "y", "z", "-x", "-y", "-z")
 
 WORDS_OR_NUMBERS: Final = (".txt", ".csv", ".asc")
 """Extensions of files that may be notes, lists or clouds. The contents tell."""
+
+ABOVE: Final = 3
+"""Number of folders above a location that are asked whether they are meant."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +104,38 @@ def folder_at(location: str) -> Path:
     if not path.is_dir():
         raise UserError(f"{location!r} is no folder")
     return path
+
+
+def folders_in(root: Path) -> list[Path]:
+    """The folders in a folder, in order, without hidden ones. None where it may not be read."""
+    try:
+        return sorted(path for path in root.iterdir() if not path.name.startswith(".") and path.is_dir())
+    except OSError:
+        return []
+
+
+def meant(root: Path, fits: Callable[[Path], bool], parts: Collection[str]) -> Path:
+    """The folder of a collection that is meant by one that lies one too high or one too deep; the folder itself if none is near.
+
+    Args:
+        root: the folder that was given.
+        fits: whether a folder is that of a collection.
+        parts: names of folders in one, which can mean nothing else.
+
+    Raises:
+        UserError: several folders in it fit, or one above it does and more than that can be meant. The message names them.
+    """
+    if fits(root):
+        return root
+    if root.name in parts and fits(root.parent):
+        return root.parent
+    inner = [path for path in folders_in(root) if fits(path)]
+    if len(inner) > 1:
+        raise UserError(f"{str(root)!r} holds several collections: give one of {', '.join(repr(str(path)) for path in inner)}")
+    above = next((path for path in root.parents[:ABOVE] if fits(path)), None)
+    if not inner and above is not None:
+        raise UserError(f"{str(root)!r} is a part of a collection: give {str(above)!r}")
+    return inner[0] if inner else root
 
 
 def find_files(root: Path, extensions: Collection[str], no_tables: list[str] | None = None) -> tuple[list[str], Counter[str]]:

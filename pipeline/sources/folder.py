@@ -96,7 +96,7 @@ def open_source(
     entries = [Entry(id=shape_id(t), locator=f, label=name, split=one) for t, f, name, one in columns]
     entries, said = splits.finished(entries, split, split_seed, told_by)
     if entries:
-        notes = [*([_guess(label, classes)] if guessed else []), *said, *notes]
+        notes = [*([_told(label, classes, folders, guessed)] if label != "none" else []), *said, *notes]
         if up == "auto":
             notes.append(axes_told(os.path.splitext(locator)[1].lower() for locator in locators))
     how, more, said = chosen(labels, parts, instances, root, [root / locator for locator in locators])
@@ -138,19 +138,21 @@ def label_asked(label: str) -> str:
     return "file" if asked == "name" else asked
 
 
-def _guess(label: str, labels: list[str]) -> str:
-    """A sentence about classes that were guessed from names."""
-    counts = Counter(name for name in labels if name)
+def _told(label: str, labels: list[str], folders: list[str], guessed: bool) -> str:
+    """A sentence about classes that are the names of folders or of files."""
+    counts, inside = Counter(filter(None, labels)), set(filter(None, folders))
     change = "choose with --set source.label=folder|file|none"
     if not counts:
         return f"no classes found: the {label} names hold no words; {change}"
     alone = sum(count == 1 for count in counts.values())
     without = len(labels) - counts.total()
+    few = label == "file" and len(inside) > 1 and 2 * alone > len(counts)
     return (
-        f"classes are guessed from {label} names: {counted(len(counts), 'class')}"
+        f"classes are {'guessed from' if guessed else 'the'} {label} names: {counted(len(counts), 'class')}"
         + (f", {alone} of them with one shape" if alone else "")
+        + (f" (folders would give {counted(len(inside), 'class')})" if few else "")
         + (f"; {without} without a class" if without else "")
-        + f"; {change}"
+        + f"; {change}" * guessed
     )
 
 

@@ -1,7 +1,7 @@
 """Point clouds in HDF5: ModelNet40's `ply_data_*`, ScanObjectNN's three variants, or any file with clouds [N, n, 3].
 
     open_source("modelnet40_ply_hdf5_2048/")
-    open_source("h5_files/", variant="PB_T50_RS")     # ScanObjectNN: OBJ_BG, OBJ_ONLY or PB_T50_RS
+    open_source("h5_files/", variant="PB_T50_RS")     # ScanObjectNN: OBJ_BG, OBJ_ONLY or PB_T50_RS, in main_split/ or main_split_nobg/
     open_source("clouds.h5", up="z", keys="features/xyz,targets")
 
 A file holds clouds `data` [N, n, c] (or points, pc, xyz, clouds ...) and where there are labels `label` (or labels, y, cls, class ...). The
@@ -28,6 +28,7 @@ the file are not followed.
 import dataclasses
 import hashlib
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -62,6 +63,9 @@ VARIANTS: Final = {
     "PB_T50_RS": ("main_split", "_objectdataset_augmentedrot_scale75.h5"),
 }
 """By variant of ScanObjectNN: its folder, and the end of its two file names, after `training` and `test`."""
+
+SPLIT_FOLDER: Final = re.compile(r"(main_)?split\w*")
+"""Names of folders that tell which variants of ScanObjectNN are in them."""
 
 SCAN_CLASSES: Final = class_lists.names("scanobjectnn")
 """ScanObjectNN's labels, in the order of their numbers."""
@@ -250,13 +254,16 @@ def open_source(
         files, skipped = find_files(root, EXTENSIONS)
         if not variant and any("_objectdataset" in name for name in files):
             raise UserError(f"{location!r} is ScanObjectNN, of which there are three: set the option variant to {', '.join(VARIANTS)}")
+    untold: list[str] = []
     if variant:
         folder, ending = VARIANTS[choice("option variant", variant, tuple(VARIANTS))]
         wanted = {f"{folder}/training{ending}", f"{folder}/test{ending}"}
         chosen = [name for name in files if "/".join((root / name).parts[-2:]) in wanted]
+        if not chosen and not SPLIT_FOLDER.fullmatch(root.name):
+            untold = chosen = [name for name in files if name in (f"training{ending}", f"test{ending}")]
         skipped[f".h5 that is not {variant}"] = len(files) - len(chosen)
         files = chosen
-    notes: list[str] = []
+    notes = [f"no folder main_split or main_split_nobg tells the background: {variant} is taken at your word"] if untold else []
     entries = [entry for name in sorted(files) for entry in _rows(root, name, keys, label, labels, notes)]
     how = _labels_of_points(root, sorted(files), labels, parts, notes)
     unsplit = sorted(name for name in files if not _split_of(name))

@@ -32,7 +32,7 @@ from pipeline.geometry import Cloud, finished_cloud
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures
 from pipeline.sources.crops import remembered
-from pipeline.sources.files import folder_at
+from pipeline.sources.files import folder_at, folders_in, meant
 from pipeline.sources.options import number, whole
 from pipeline.sources.scenes import present, upright
 
@@ -234,15 +234,21 @@ def _home(root: Path) -> Path:
     return root / "training" if (root / "training").is_dir() else root
 
 
-def recognises(location: str) -> bool:
-    """Whether there are two of the three folders of KITTI, or laser scans in `training` or `testing`. `open_source` says what lacks."""
-    if not os.path.isdir(location):
-        return False
-    root = Path(location)
+def _fits(root: Path) -> bool:
+    """Whether there are two of the three folders of KITTI, or laser scans in `training` or `testing`."""
     homes = (root, root / "training", root / "testing")
     return any((home / "velodyne").is_dir() for home in homes[1:]) or any(
         sum((home / name).is_dir() for name in ARCHIVES) > 1 for home in homes
     )
+
+
+def recognises(location: str) -> bool:
+    """Whether a folder is KITTI's, the only one in it is, or it is one of the three folders. `open_source` says what lacks."""
+    if not os.path.isdir(location):
+        return False
+    root = Path(location).absolute()
+    inner = folders_in(root)
+    return _fits(root) or (root.name in ARCHIVES and _fits(root.parent)) or (len(inner) == 1 and _fits(inner[0]))
 
 
 def open_source(
@@ -251,7 +257,7 @@ def open_source(
     """Lists the labelled objects of all scans.
 
     Args:
-        location: the folder with `training`, or `training` itself.
+        location: the folder with `training`, or `training` itself. The folder above, and one of the three folders, mean the same.
         textures: of no importance here, there are none.
         margin: length in metres by which boxes are larger on each side.
         least: fewest laser points of an object.
@@ -260,8 +266,10 @@ def open_source(
     """
     wider, fewest = number("margin", margin, 0, 5, "metres"), whole("least", least, 2, 100_000)
     recorded = splits.settings(split, split_seed)
-    root = folder_at(location)
-    home = _home(root)
+    given = folder_at(location)
+    if given.name == "testing" and (given.parent / "training").is_dir():
+        raise UserError(f"{location!r} has no labels; give {str(given.parent)!r}, whose `training` has them")
+    home = _home(root := meant(given, _fits, ARCHIVES))
     if home == root and (root.name == "testing" or (root / "testing").is_dir()):
         raise UserError(f"{location!r} has only `testing`, whose scans have no labels; download `training`, too")
     for name, archive in ARCHIVES.items():
@@ -286,6 +294,7 @@ def open_source(
                 known = at_distance(f"{scan}/{label.kind}_{line}", label.distance)
                 entries.append(Entry(id=known, locator=f"{scan}#{line}", label=label.kind))
     entries, notes = _with_splits(entries, home, split, split_seed)
+    notes += [f"{str(given)!r} is taken for KITTI's folder {str(home)!r}"] if given not in (home, home.parent) else []
     scans = {name.removesuffix(".bin") for name in os.listdir(home / "velodyne") if name.endswith(".bin")}
     if unlabelled := scans - {name.removesuffix(".txt") for name in os.listdir(folder)}:
         notes.append(f"{len(unlabelled)} scans have no file in label_2 and are left out, such as {min(unlabelled)}")

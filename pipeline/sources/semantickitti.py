@@ -28,7 +28,7 @@ from cache_schema.errors import UserError
 from pipeline.geometry import Cloud
 from pipeline.sources.catalog import Entry, Source, Textures
 from pipeline.sources.crops import remembered
-from pipeline.sources.files import folder_at
+from pipeline.sources.files import folder_at, folders_in, meant
 from pipeline.sources.kitti import file_digest, laser_points, object_seen, state_of
 from pipeline.sources.options import whole
 from pipeline.sources.scenes import present
@@ -117,12 +117,20 @@ def _labels_of(path: Path, points: Path) -> NDArray[np.uint32]:
 
 
 def recognises(location: str) -> bool:
-    """Whether there are sequences with labels or laser scans, or it is one of them. `open_source` says what is not there."""
+    """Whether there are sequences with labels or laser scans, in the folder or in the only one in it; or it is one of them, or a part of
+    one. `open_source` says what is not there."""
     if not os.path.isdir(location):
         return False
     root = Path(location).absolute()
-    homes = [root] if _alone(root) else _sequences(_home(root))
-    return any((home / name).is_dir() for home in homes for name in ARCHIVES)
+    if (alone := _alone(root)) is not None:
+        return any((alone / name).is_dir() for name in ARCHIVES)
+    inner = folders_in(root)
+    return _fits(_home(root)) or (len(inner) == 1 and _fits(inner[0]))
+
+
+def _fits(root: Path) -> bool:
+    """Whether a folder has `sequences` with labels or laser scans."""
+    return any((home / name).is_dir() for home in _sequences(root) for name in ARCHIVES)
 
 
 def _home(root: Path) -> Path:
@@ -130,9 +138,10 @@ def _home(root: Path) -> Path:
     return root.parent if root.name == "sequences" else root
 
 
-def _alone(root: Path) -> bool:
-    """Whether a folder is a single sequence."""
-    return root.parent.name == "sequences" and bool(re.fullmatch(r"\d\d", root.name))
+def _alone(root: Path) -> Path | None:
+    """The sequence that a folder is, or that it is a part of; None if it is neither."""
+    inside = [path for path in (root, root.parent) if path.parent.name == "sequences" and re.fullmatch(r"\d\d", path.name)]
+    return inside[0] if inside else None
 
 
 def _sequences(root: Path) -> list[Path]:
@@ -144,16 +153,17 @@ def open_source(location: str, *, textures: Textures = "require", every: str = "
     """Lists the things of labelled scans.
 
     Args:
-        location: the folder with `sequences`, or `sequences` itself.
+        location: the folder with `sequences`, `sequences` itself, or the folder above.
         textures: of no importance here, there are none.
         every: take each scan whose number is a multiple of this.
         least: fewest laser points of a thing.
     """
     step, fewest = whole("every", every, 1, 100_000), whole("least", least, 2, 100_000)
-    root = folder_at(location)
-    if _alone(root):
-        raise UserError(f"{location!r} is one sequence; give the folder with `sequences`, because the split goes by sequences")
-    root = _home(root)
+    given = folder_at(location)
+    if (single := _alone(given)) is not None:
+        what = "is one sequence" if single == given else "is a part of one sequence"
+        raise UserError(f"{location!r} {what}; give {str(single.parent.parent)!r}, because the split goes by sequences")
+    root = meant(_home(given), _fits, ())
     for name, archive in ARCHIVES.items():
         if not any((home / name).is_dir() for home in _sequences(root)):
             raise UserError(f"{location!r}: no sequence has a folder {name}; it is downloaded apart ({archive})")
@@ -176,7 +186,8 @@ def open_source(location: str, *, textures: Textures = "require", every: str = "
                 except (UserError, OSError) as error:
                     reason = error.strerror if isinstance(error, OSError) else str(error)
                     broken.append(f"sequences/{home.name}, scan {name[:6]}: {reason}")
-    notes = [f"{unlabelled} sequences have no labels and are left out"] if unlabelled else []
+    notes = [f"{str(given)!r} is taken for SemanticKITTI's folder {str(root)!r}"] if root != _home(given) else []
+    notes += [f"{unlabelled} sequences have no labels and are left out"] if unlabelled else []
     if alone:
         notes.append(f"{alone} scans have no file of labels and are left out")
     if others := sorted(path.name for path in (root / "sequences").iterdir() if path.is_dir() and path not in _sequences(root)):

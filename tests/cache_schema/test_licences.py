@@ -98,7 +98,7 @@ def test_licences_are_chosen_by_any_of_their_names():
     [
         (["MIT", "cc0"], "it may be shared; keep"),
         (["MIT", "by", "CC-BY-4.0"], "on conditions: name the authors (by, CC-BY-4.0)"),
-        (["MIT", ""], "nobody knows whether it may be shared ((none): the licence is not known)"),
+        (["MIT", ""], "nobody knows whether it may be shared (no licence: the licence is not known)"),
         (["by-nd", ""], "it must not be shared (by-nd: "),
         ([], "nobody knows"),
     ],

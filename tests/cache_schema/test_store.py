@@ -21,7 +21,7 @@ from cache_schema.errors import UserError
 from cache_schema.files import exclusive, held_token, write_file
 from cache_schema.layout import ArraySpec, ShardFile, encode, encode_chunk, node_json, text_cells, texts
 from cache_schema.products import markers
-from cache_schema.records import restoring
+from cache_schema.records import differences, restoring
 from cache_schema.rows import Rows
 from cache_schema.settings import override
 from cache_schema.spec import Camera, CameraRig, GuideSpec, PointSpec, Record, ViewSpec
@@ -354,3 +354,10 @@ def test_who_no_longer_holds_a_cache_cannot_write(tmp_path):
     with exclusive(cache.path):
         assert held_token(cache.path) not in ("", first)
         refused()
+
+
+def test_options_that_differ_are_told_one_by_one():
+    one, other = (("label", "file"), ("up", "auto")), (("label", "folder"), ("split", "0.8"), ("up", "auto"))
+    assert differences(one, other, "options") == ["options: label is 'file', asked 'folder'", "options: split is None, asked '0.8'"]
+    assert differences(one, (), "options") == ["options: label is 'file', asked None", "options: up is 'auto', asked None"]
+    assert differences(((1, 2),), ((1, 3),), "pairs") == ["pairs is ((1, 2),), asked ((1, 3),)"]

@@ -1,6 +1,8 @@
 """From mesh files to a verified cache: what is in it is right, whoever makes it and however often it is killed."""
 
 import dataclasses
+import importlib
+import inspect
 import time
 from pathlib import Path
 
@@ -11,12 +13,13 @@ import torch
 from cache_schema import layout, spec, store, validate
 from cache_schema.errors import UserError
 from cache_schema.files import exclusive, held_token
-from pipeline import commands
+from pipeline import commands, describe, opening
 from pipeline.captioners import catalog as captioners
 from pipeline.executors import dask
 from pipeline.models import Models
 from pipeline.recipes import SourceConfig
 from pipeline.repair import repair
+from pipeline.sources.catalog import SCANNERS, SOURCES, open_source
 from pipeline.teachers import catalog, huggingface, openclip
 from tests.forks import FORKS, local_cluster
 from tests.pipeline import checkpoints
@@ -203,7 +206,45 @@ def test_starter_models_on_other_shapes_are_not_taken_for_real_ones(meshes, tmp_
     said: list[str] = []
     monkeypatch.setattr(Silent, "say", lambda _, text: said.append(text))
     build(meshes, tmp_path / "c.zarr", small(teachers=("starter-resnet",), captions=None))
-    assert any("starter-resnet" in text and "the kinds of the starter collection and nothing else" in text for text in said)
+    told = "the kinds of the starter collection and nothing else"
+    assert sum("starter-resnet" in text and told in text for text in said) == 1
+    said.clear()
+    commands.add_teacher(tmp_path / "c.zarr", "starter-regnet", None, 8, CPU, Silent())
+    assert sum("starter-regnet" in text and told in text for text in said) == 1
+
+
+@pytest.mark.parametrize(
+    ("location", "options", "expected"),
+    [
+        ("starter", {"count": "2"}, ""),
+        ("rooms", {"count": "1"}, "nothing else"),
+        ("forms", {"count": "1"}, "nothing else"),
+        ("scan:starter", {"count": "2"}, "otherwise"),
+        ("lidar:starter", {"classes": "car"}, "otherwise"),
+        ("lidar:street", {"classes": "car"}, "nothing else"),
+        ("MESHES", {}, "nothing else"),
+        ("scan:MESHES", {}, "nothing else"),
+        ("lidar:MESHES", {}, "nothing else"),
+    ],
+)
+def test_the_warning_about_starter_models_goes_by_what_is_scanned(meshes, location, options, expected):
+    source = open_source(location.replace("MESHES", str(meshes)), **options)
+    described, classes = opening.described(source), {entry.label for entry in source.entries}
+    warning = describe.starter_warning(["starter-resnet"], described, classes)
+    assert warning.endswith(expected) if expected != "nothing else" else expected in warning
+    assert bool(warning) == bool(expected) and describe.starter_warning(["ViT-B-32"], described, classes) == ""
+    joined = dataclasses.replace(opening.described(open_source("starter", count="2")), also=(described,))
+    assert describe.starter_warning(["starter-resnet"], joined, classes) == warning, "a source that was appended counts, too"
+
+
+def test_every_source_that_scans_another_one_is_known_as_such():
+    """One that takes the options of another source records the kind of that one as `inner`."""
+    takes = {name for name in SOURCES if any(p.kind == p.VAR_KEYWORD for p in parameters(name))}
+    assert takes == set(SCANNERS) and all("inner" in {p.name for p in parameters(name)} for name in takes)
+
+
+def parameters(name):
+    return inspect.signature(importlib.import_module(SOURCES[name]).open_source).parameters.values()
 
 
 def test_teachers_with_the_same_preprocessing_share_what_is_prepared(copied, meshes, tmp_path, monkeypatch):

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from cache_schema import layout, products, store, validate
 from cache_schema.errors import UserError
 from cache_schema.files import journal_file
-from cache_schema.lacking import lacking_ids
-from cache_schema.spec import CUT
+from cache_schema.lacking import lacking_ids, textless
+from cache_schema.spec import CUT, CaptionSpec
 from pipeline import commands, findings, lengths, render, repair
 from pipeline.append import Wanted, append
 from pipeline.captioners import catalog as captioners
@@ -33,7 +33,8 @@ from pipeline.teachers import catalog as teachers
 from pipeline.teachers import openclip
 from pipeline.words import adjective, counted, listed, plural, several, with_article
 from pipeline.work import Machine
-from tests.boxes import Silent, box_off, contents
+from tests.boxes import Silent, box_off, contents, write_meshes
+from tests.pipeline import made_up_captioner
 from tests.pipeline.conftest import small
 
 CPU = Machine(workers=1, device="cpu")
@@ -331,8 +332,8 @@ def test_appended_shapes_get_texts_and_counts_add_up(chairs, tmp_path):
 
 
 def test_shapes_without_a_text_are_said(tmp_path):
-    (tmp_path / "more").mkdir()
-    for name in ("one", "two"):
+    (tmp_path / "more" / "chair").mkdir(parents=True)
+    for name in ("chair/one", "two", "three"):
         (tmp_path / "more" / f"{name}.off").write_text(box_off((1, 1, 1)))
     said = []
 
@@ -340,7 +341,7 @@ def test_shapes_without_a_text_are_said(tmp_path):
         def say(self, text):
             said.append(text)
 
-    plain = config("label=none")
+    plain = config("label=folder")
     commands.build_cache(str(tmp_path / "more"), tmp_path / "c.zarr", plain, CPU, Silent())
     commands.add_captioner(tmp_path / "c.zarr", RIGHT, 8, CPU, Heard())
     assert "Note: 2 shapes lack something in captions/descriptions; `mmpd-cache status` lists them" in said
@@ -350,6 +351,62 @@ def test_shapes_without_a_text_are_said(tmp_path):
         commands.add_captioner(tmp_path / "c.zarr", other, 8, CPU, Silent())
     assert "captions/again" not in store.open_cache(tmp_path / "c.zarr").records(), "nothing was written"
     commands.add_captioner(tmp_path / "c.zarr", other, 8, CPU, Silent(), str(tmp_path / "moved"))
+
+
+def test_captions_that_would_be_empty_for_every_shape_are_refused_before_work(tmp_path):
+    """Classes are stated, so there are descriptions, and nothing in them can be exchanged. Without classes there is not even a name."""
+    (tmp_path / "more" / "chair").mkdir(parents=True)
+    (tmp_path / "more" / "chair" / "one.off").write_text(box_off((1, 1, 1)))
+    (tmp_path / "more" / "chair" / "bad.off").write_text("OFF")
+    path = tmp_path / "c.zarr"
+    nameless = dataclasses.replace(config("label=none"), captions=RIGHT)
+    with pytest.raises(
+        UserError, match=r"'descriptions' \(name, sentence, paragraph\) would be empty .* 'folder' states too little for a text"
+    ):
+        commands.build_cache(str(tmp_path / "more"), path, nameless, CPU, Silent())
+    assert not path.exists()
+    commands.build_cache(str(tmp_path / "more"), path, config("label=folder"), CPU, Silent())
+    before = contents(path)
+    done = CliRunner().invoke(app, ["add-captioner", str(path), "wrong-descriptions"])
+    assert done.exit_code == 1
+    assert "would be empty for every shape: the source 'folder' states nothing that can be exchanged" in str(done.exception)
+    assert contents(path) == before
+    commands.add_captioner(path, RIGHT, 8, CPU, Silent())
+    assert textless(store.open_cache(path)) == []
+
+
+@pytest.fixture
+def mute(monkeypatch):
+    """A captioner of pictures that writes nothing, as a model may."""
+    spec = CaptionSpec(name="mute", captioner="brightness", samples=1, keep=1)
+    monkeypatch.setitem(captioners.BACKENDS, "brightness", "tests.pipeline.made_up_captioner")
+    monkeypatch.setattr(made_up_captioner.Brightness, "caption", lambda self, images, keys, names: [[""] for _ in keys])
+    return spec
+
+
+def test_captions_without_any_text_are_no_success(tmp_path, mute, monkeypatch):
+    write_meshes(tmp_path / "more", 2, ())
+    path, asked = tmp_path / "c.zarr", dataclasses.replace(config(), captions=mute)
+    told_so = r"no shape has a text in captions/mute: .*`mmpd-cache remove .*c.zarr captions/mute`"
+    for _ in range(2):  # the second time everything is there
+        with pytest.raises(UserError, match=told_so):
+            commands.build_cache(str(tmp_path / "more"), path, asked, CPU, Silent())
+        assert validate.problems(path) == [] and textless(store.open_cache(path)) == ["captions/mute"]
+    with pytest.raises(UserError, match=told_so):
+        commands.add_captioner(path, mute, 8, CPU, Silent())
+    status = json.loads(CliRunner().invoke(app, ["status", str(path), "--json"]).stdout)
+    assert status["textless"] == ["captions/mute"] and status["products"]["captions/mute"]["complete"]
+    wide = {"COLUMNS": "200"}
+    assert "captions/mute: no shape has a text in it" in CliRunner().invoke(app, ["status", str(path)], env=wide).stdout
+    assert "complete, without any text" in CliRunner().invoke(app, ["status", str(path)], env=wide).stdout
+    assert "    no shape has a text in it" in CliRunner().invoke(app, ["info", str(path)], env=wide).stdout
+    assert json.loads(CliRunner().invoke(app, ["info", str(path), "--json"]).stdout)["textless"] == ["captions/mute"]
+    monkeypatch.setattr(
+        made_up_captioner.Brightness, "caption", lambda self, images, keys, names: [["x" * key.endswith("#1")] for key in keys]
+    )
+    some = dataclasses.replace(mute, name="some")
+    commands.add_captioner(path, some, 8, CPU, Silent())  # a text of one view of each shape
+    assert textless(store.open_cache(path)) == ["captions/mute"]
 
 
 def test_wrong_texts_are_no_captions_for_people(chairs):

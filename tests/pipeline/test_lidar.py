@@ -377,6 +377,45 @@ def test_a_split_of_kitti_is_made_by_scans(tmp_path):
     assert open_source(location, split="0.5", split_seed="1").entries != found.entries
 
 
+def test_a_folder_of_kitti_too_high_or_too_deep_is_taken_or_the_right_one_is_named(tmp_path):
+    location = kitti.example(tmp_path / "data" / "kitti")
+    whole = open_source(location)
+    for near in ("data", "data/kitti/training", "data/kitti/training/velodyne", "data/kitti/training/label_2"):
+        found = open_source(str(tmp_path / near))
+        assert found == whole and found.reader.location == str(tmp_path / "data/kitti/training")
+        assert any("is taken for KITTI's folder" in note for note in found.notes) == (near != "data/kitti/training")
+    (tmp_path / "data/kitti/testing/velodyne").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"has no labels; give '.*/data/kitti', whose `training` has them"):
+        open_source(str(tmp_path / "data/kitti/testing"), kind="kitti")
+    with pytest.raises(UserError, match=r"is a part of a collection: give '.*/data/kitti'"):
+        (tmp_path / "data/kitti/ImageSets").mkdir()
+        open_source(str(tmp_path / "data/kitti/ImageSets"), kind="kitti")
+    (tmp_path / "data" / "other").mkdir()
+    assert open_source(str(tmp_path / "data"), kind="kitti") == whole, "the user says what is looked for"
+    with pytest.raises(UserError, match=r"Near it is what other sources read: give '.*/data/kitti' \(kitti\)"):
+        open_source(str(tmp_path / "data"))
+    with pytest.raises(UserError, match=r"Near it is what other sources read: give '.*/data/kitti' \(kitti\)"):
+        open_source(str(tmp_path / "data/kitti/ImageSets"))
+    kitti.example(tmp_path / "data" / "other")
+    with pytest.raises(UserError, match=r"holds several collections: give one of '.*/data/kitti', '.*/data/other'"):
+        open_source(str(tmp_path / "data"), kind="kitti")
+
+
+def test_a_folder_of_semantickitti_too_high_or_too_deep_is_taken_or_the_right_one_is_named(tmp_path):
+    whole = open_source(semantickitti.example(tmp_path / "data" / "dataset"))
+    for near in ("data", "data/dataset/sequences"):
+        found = open_source(str(tmp_path / near))
+        assert found == whole and found.reader.location == str(tmp_path / "data/dataset")
+        assert any("is taken for SemanticKITTI's folder" in note for note in found.notes) == (near == "data")
+    for near, said in (("00", "is one sequence"), ("00/velodyne", "is a part of one sequence"), ("00/labels", "is a part of one")):
+        with pytest.raises(UserError, match=rf"{said}.*; give '.*/data/dataset', because the split goes by sequences"):
+            open_source(str(tmp_path / "data/dataset/sequences" / near))
+    (tmp_path / "data" / "other").mkdir()
+    with pytest.raises(UserError, match=r"give '.*/data/dataset' \(semantickitti\)"):
+        open_source(str(tmp_path / "data"))
+    assert open_source(str(tmp_path / "data"), kind="semantickitti") == whole
+
+
 def test_what_was_not_downloaded_is_named(tmp_path):
     location = kitti.example(tmp_path / "kitti")
     for folder in ("label_2", "calib", "velodyne"):

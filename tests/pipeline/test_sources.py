@@ -293,8 +293,9 @@ def test_names_are_text_that_any_machine_writes_alike(tmp_path):
 
 def test_names_that_differ_only_in_their_unicode_form_are_an_error(tmp_path):
     location = plant(tmp_path, unicodedata.normalize("NFD", "é.off"), unicodedata.normalize("NFC", "é.off"))
-    with pytest.raises(ValueError, match=r"two shapes have the id 'é\.off'"):
+    with pytest.raises(ValueError, match="two shapes have the id") as refused:
         open_source(location)
+    assert r"'é.off': '\xe9.off' and 'e\u0301.off', which look alike" in str(refused.value)
 
 
 def test_a_folder_that_may_not_be_read_is_an_error(tmp_path, monkeypatch):
@@ -601,6 +602,11 @@ def test_scanobjectnn_has_three_variants(tmp_path):
     assert len(open_source(str(tmp_path / "main_split"), variant="OBJ_BG").entries) == 4
     with pytest.raises(ValueError, match="set the option variant to OBJ_BG, OBJ_ONLY, PB_T50_RS"):
         open_source(str(tmp_path))
+    with pytest.raises(ValueError, match="holds no shapes"):
+        open_source(str(tmp_path / "main_split"), variant="OBJ_ONLY")
+    (tmp_path / "main_split").rename(tmp_path / "flat")
+    flat = open_source(str(tmp_path / "flat"), variant="OBJ_ONLY")
+    assert len(flat.entries) == 4 and "OBJ_ONLY is taken at your word" in flat.notes[0]
     with pytest.raises(ValueError, match=r"option variant: .* did you mean 'PB_T50_RS'"):
         open_source(str(tmp_path), variant="PB_T50")
 
@@ -783,7 +789,8 @@ def test_guesses_are_said(tmp_path):
     chosen = open_source(str(tmp_path), label="name", up="y", split="0.5")
     assert [entry.label for entry in chosen.entries] == [entry.label for entry in source.entries]
     assert chosen.reader.options == (("label", "file"), ("split", "0.5"), ("up", "y"))
-    assert len(chosen.notes) == 2 and chosen.notes[0].startswith("split made by a hash of the id:")
+    assert len(chosen.notes) == 3 and chosen.notes[1].startswith("split made by a hash of the id:")
+    assert chosen.notes[0] == "classes are the file names: 2 classes, 1 of them with one shape; 1 without a class"
 
 
 def test_a_table_that_was_not_understood_is_no_list_and_not_lost(tmp_path):

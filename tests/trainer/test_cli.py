@@ -143,6 +143,10 @@ def test_several_caches_can_be_mixed(command, shapes, cache_path, tmp_path):
         (["guide", "CACHE", "run"], "run is not a folder with a run"),
         (["eval", "svn", "run", "CACHE"], "no task is called 'svn'; did you mean 'svm'?"),
         (["eval", "svm", "run"], "takes a run and a cache, got 1 path: "),
+        (
+            ["eval", "svm", "run", "CACHE", "CACHE"],
+            "CACHE is a cache, and no run: give runs, then one cache; a second cache is tested on by",
+        ),
         (["eval", "svm,knn,svm", "run", "CACHE"], "names the task svm twice"),
         (
             ["eval", "svm, knn", "run", "CACHE", "--set", "neighbors=3"],
@@ -171,13 +175,17 @@ def test_a_run_of_the_other_stage_is_not_resumed(command, shapes, aligned, tmp_p
     assert code == 2 and "is a run of align: mmpd-train align" in err
 
 
-def test_stopping_exits_with_130(command, monkeypatch):
+@pytest.mark.parametrize(
+    ("arguments", "advice"), [(("align", "CACHE", "run"), "continue with --resume"), (("show", "tiny"), "Run the same command again")]
+)
+def test_stopping_exits_with_130_and_says_how_to_go_on(command, shapes, tmp_path, monkeypatch, arguments, advice):
     def stopped(name):
         raise cli.signals.Stopped
 
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("trainer.recipes.experiment", stopped)
-    code, _, err = command("show", "tiny")
-    assert code == 130 and "--resume" in err
+    code, _, err = command(*(str(shapes) if a == "CACHE" else a for a in arguments))
+    assert code == 130 and advice in err
 
 
 def raising(error):

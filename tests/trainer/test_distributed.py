@@ -18,7 +18,7 @@ from tests.trainer.ranks import in_ranks
 from tests.trainer.ranks import joined as joined_ranks
 from trainer import checkpoint, log, loop, signals
 from trainer.align import Contrast
-from trainer.distributed import Ranks, SyncBatchNorm, device_of, joined
+from trainer.distributed import Ranks, SyncBatchNorm, batch_norm, device_of, joined
 from trainer.loop import train
 
 ONCE: Final = "optim.epochs=1"
@@ -108,8 +108,7 @@ def test_a_rank_that_dies_ends_the_others(guided, aligned, tmp_path, handlers):
     two = LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=2, run_id="dying", start_method="forkserver", **settings)
     with pytest.raises(ChildFailedError) as failed:
         elastic_launch(two, dying)(guided, aligned, tmp_path / "two")
-    # The launcher looks now and then. By then the other rank may have failed as well, because nobody answers it, and is the one that is
-    # named.
+    # The launcher looks now and then. By then the other rank may have failed as well, because nobody answers it, and is named instead.
     rank, failure = failed.value.get_first_failure()
     assert failure.exitcode == 9 if rank == 1 else "gloo" in str(failure.message), failure
     for rank in range(2):
@@ -131,6 +130,29 @@ def test_alone_a_batch_norm_that_synchronises_is_the_usual_one(monkeypatch):
     torch.testing.assert_close(ours.weight.grad, usual.weight.grad)
     torch.testing.assert_close(ours.running_var, usual.running_var)
     torch.testing.assert_close(ours.eval()(y), usual.eval()(x))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_batch_norm_of_some_rows_in_bfloat16_counts_them_in_float32(compiled):
+    """As torch's own does for these rows alone. In bfloat16 there is no number between 600 and 604, and none between 20 and 20.125."""
+    torch.manual_seed(0)
+    usual, ours, counts = torch.nn.BatchNorm1d(5), torch.nn.BatchNorm1d(5), torch.rand(1000) < 0.6
+    x = (20 + torch.randn(1000, 5)).where(counts.unsqueeze(1), 1e4).bfloat16()
+    own, theirs, weights = x.clone().requires_grad_(), x[counts].requires_grad_(), torch.randn(int(counts.sum()), 5)
+    with torch.autocast("cpu", torch.bfloat16):
+        call = torch.compile(batch_norm, backend="aot_eager", fullgraph=True) if compiled else batch_norm
+        found, expected = call(ours, own, counts)[counts], usual(theirs)
+        (found * weights).sum().backward()
+        (expected * weights).sum().backward()
+    exact = x[counts].double()
+    normed = (exact - exact.mean(0)) / (exact.var(0, correction=0) + usual.eps).sqrt()
+    for norm, y in ((usual, expected), (ours, found)):
+        torch.testing.assert_close(norm.running_mean.double(), 0.1 * exact.mean(0), rtol=1e-6, atol=0)
+        torch.testing.assert_close(norm.running_var.double(), 0.9 + 0.1 * exact.var(0), rtol=1e-6, atol=0)
+        torch.testing.assert_close(y.double(), normed, rtol=2**-8, atol=1e-4)  # a rounding of the result
+    assert own.grad is not None and theirs.grad is not None and not own.grad[~counts].any()
+    torch.testing.assert_close(own.grad[counts].float(), theirs.grad.float(), rtol=2**-7, atol=1e-3)
+    torch.testing.assert_close(ours.weight.grad, usual.weight.grad, rtol=1e-5, atol=1e-4)
 
 
 def test_a_batch_norm_is_over_all_rows_of_ranks_that_have_different_numbers_of_them(monkeypatch):

@@ -340,21 +340,23 @@ def shallow(encoder: catalog.Encoder) -> catalog.Encoder:
     return type(encoder)(dataclasses.replace(encoder.config, drop_path=0.0, **layers))
 
 
-def test_compiled_in_bf16_it_says_the_same_and_still_trains(encoder, points, shown, request):
+def test_compiled_in_bf16_it_is_as_near_to_float32_as_otherwise_and_still_trains(encoder, points, shown, request):
+    """How far apart the two are is rounding: 9 % in Point-M2AE, whose batch norms on three levels make 23 % of that of bfloat16. In float32
+    `test_pointm2ae` and `test_missing` compare them."""
     torch.compiler.reset()  # of one function, only so many encoders are compiled
     same = request.node.callspec.params["encoder"] in ("pointbert-tiny", "recon-tiny")  # layers of pointmae-tiny, whose gradients compile
     encoder = shallow(encoder).train()
     untrivial(encoder)  # tokens of a new encoder are almost equal
-    for module in encoder.modules():  # `test_pointm2ae` compares them in training, in float32
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()
 
     def tokens(points: Tensor) -> Tensor:
         return encoder(encoder.patchify(points, True), shown).tokens.float()
 
+    exact = tokens(points)
     with torch.autocast("cpu", torch.bfloat16):
         compiled = torch.compile(tokens, backend="eager" if same else "aot_eager", fullgraph=True)(points)
-        assert (compiled - tokens(points)).norm() < 0.01 * compiled.norm()
+        plain = tokens(points)
+    rounding = (plain - exact).norm()
+    assert (compiled - exact).norm() < 1.1 * rounding and (compiled - plain).norm() < 0.6 * rounding
     compiled.square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in encoder.parameters())
 

@@ -32,7 +32,7 @@ TEXTS = {"templates": 0.0, "captions": ("told",)}
 @pytest.fixture(scope="module")
 def words(tmp_path_factory):
     """60 shapes with the captions `synthetic`; `told` in three kinds, of which every third shape lacks the sentence and every fourth all;
-    `wrong` in two kinds, of which every fifth shape lacks the first; and `tagged` in one."""
+    `wrong` in two kinds, of which every fifth shape lacks the first; `silent` in the same, which all lack; and `tagged` in one."""
     points = PointSpec(count=64, blocks=2, ordered=32)
     cache = synthetic.write(tmp_path_factory.mktemp("words") / "words.zarr", shapes=60, shard=16, points=points, labels=LABELS)
     rng = np.random.default_rng(7)
@@ -53,6 +53,7 @@ def words(tmp_path_factory):
 
     add("told", KINDS, lambda row, kind: row % 4 == 0 or (row % 3 == 0 and kind == "sentence"))
     add("wrong", WRONG, lambda row, kind: row % 5 == 0 and kind == "count", wrong=True)
+    add("silent", WRONG, lambda row, kind: True, wrong=True)
     add("tagged", ("tags",), lambda row, kind: False)
     return cache.path
 
@@ -142,6 +143,7 @@ def test_kinds_choose_nothing_of_captions_without_kinds(words):
         ({"captions": ("synthetic",), "caption_kinds": ("name",)}, "no caption of the kind 'name' is read, only captions without kinds"),
         ({"captions": ("wrong",)}, "the captions 'wrong' are wrong on purpose, so nothing takes them for right ones.*data.hard=wrong"),
         ({"hard": "told"}, "data.hard=told: these captions are not wrong on purpose"),
+        ({"hard": "silent"}, "data.hard: no shape that is trained on has a text in the captions 'silent'"),
         ({"hard": "wrnog"}, "data.hard: no cache has captions 'wrnog'"),
         ({"hard": "wrong", "hard_kinds": ("color",)}, "captions 'wrong' have the kinds count, part, got color"),
     ],

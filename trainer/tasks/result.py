@@ -246,7 +246,9 @@ class Result:
         shapes = counted(max(counts), metrics[0].units)
         if min(counts) < max(counts):
             shapes += f" (in some rows fewer, at least {min(counts)})"
-        confused = [f"Most confused: {'; '.join(map(str, self.scores.worst))}."] if self.scores.worst else []
+        times, over = len(metrics[0].values), metrics[0].over
+        several = f", over {times} {over} together" * (times > 1)
+        confused = [f"Most confused{several}: {'; '.join(map(str, self.scores.worst))}."] if self.scores.worst else []
         caption = [f"Percent, {self.protocol}, {shapes}.{brackets(metrics)}", *largest, *confused, *self.scores.notes]
         out = RichTable(title=_text(f"{self.run}: {self.title}"), caption=_text("\n".join(caption)), caption_justify="left")
         for name in ("", "mean ± std [95 %]", "values", "chance"):

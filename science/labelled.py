@@ -1,0 +1,32 @@
+"""The labels of caches that a score was measured with: `mmpd-cache relabel` changes them, and no fingerprint of points tells.
+
+digest = labels_of(Path("caches/shrec16.zarr"))            # kept with the score, as `labels`
+labels_hold(json.loads(file.read_text()), [cache])         # whether the score still holds
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cache_schema.store import open_cache
+
+
+def labels_of(path: Path) -> str:
+    """Digest of what `relabel` changes in a cache: name, class and split of each shape, and the order of the classes."""
+    cache = open_cache(path)
+    classes, splits = ((*names, "") for names in (cache.manifest.classes, cache.manifest.splits))  # -1 is none
+    told = {
+        "classes": classes,
+        "names": cache.ids().tolist(),
+        "class": [classes[number] for number in cache.column("label").tolist()],
+        "split": [splits[number] for number in cache.column("split").tolist()],
+    }
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def labels_hold(score: Mapping[str, Any], caches: Sequence[Path]) -> bool:
+    """Whether the labels that a score was measured with are those that its caches have now, in the order of its command. True where a score
+    does not record them, and without caches."""
+    return not score.get("labels") or not caches or score["labels"] == [labels_of(path) for path in caches]
