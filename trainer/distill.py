@@ -147,8 +147,7 @@ class Distill(nn.Module):
         self.summary = GlobalBranch(encoder.dim, width, options) if options.summarises else None
         self.reconstruction = None
         if options.reconstruction_weight:
-            depth, start = options.reconstruction_depth, options.reconstruction_start
-            self.reconstruction = reconstruction.decoder(encoder, depth, options.heads, options.drop_path, start)
+            self.reconstruction = reconstruction.decoder(encoder, options.reconstruction_depth, options.heads, options.drop_path)
         self.teachers = teachers
         if teachers is not None:
             teachers.requires_grad_(options.teacher_weight > 0)

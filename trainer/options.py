@@ -16,8 +16,6 @@ from cache_schema.spec import added
 
 LOSS: Final = "loss"
 """Name of the loss that a stage minimises."""
-Start = Literal["small", "published"]
-"""First weights of a decoder of coordinates."""
 UNBALANCED: Final = "unbalanced"
 """Name of the sum of a stage's losses before `AlignOptions.balance` changes them. If there is one, divergence shows in it alone."""
 
@@ -101,9 +99,6 @@ class DistillOptions:
     """Number of blocks in the global decoder."""
     reconstruction_depth: int = 4
     """Number of blocks in the coordinate decoder; on each level if it has several."""
-    reconstruction_start: Start = added("small")
-    """First weights of the coordinate decoder. `small`: linear layers are normal with deviation 0.02, as those of the encoder. `published`:
-    as in its authors' code, by Xavier in its blocks. Point-M2AE's always begins like that."""
     heads: int = 6
     """Number of attention heads in decoders and pooling."""
     drop_path: float = 0.1
@@ -123,8 +118,6 @@ class DistillOptions:
             raise UserError(f"mask_ratio must lie in [0, 1), got {self.mask_ratio}")
         if not self.local_weight:
             refuse_unread(self, ["tokens"], "distill.local_weight=0", prefix="distill.")
-        if not self.reconstruction_weight:
-            refuse_unread(self, ["reconstruction_start"], "distill.reconstruction_weight=0", prefix="distill.")
         if self.predicts == "dense" and not self.global_weight:
             refuse_unread(
                 self, ["normalise_targets", "standardise_targets"], "distill.tokens=dense without a global loss", prefix="distill."

@@ -117,7 +117,7 @@ def point_mae() -> Experiment:
         distill=DistillConfig(
             augment=dataclasses.replace(NO_CHANGE, scale=(2 / 3, 3 / 2), per_axis=True, shift=0.2),
             optim=OptimConfig(batch=128, epochs=300, lr=1e-3, clip=0),
-            distill=DistillOptions(local_weight=0, global_weight=0, reconstruction_weight=1, reconstruction_start="published"),
+            distill=DistillOptions(local_weight=0, global_weight=0, reconstruction_weight=1),
             start="random",
         )
     )
@@ -170,9 +170,7 @@ def recon_like() -> Experiment:
             data=DataConfig(teachers=TEACHERS[:1], templates=1),
             augment=dataclasses.replace(NO_CHANGE, rotate=True),
             optim=OptimConfig(batch=128, epochs=300, lr=5e-4, clip=0),
-            distill=DistillOptions(
-                local_weight=0, global_weight=0, reconstruction_weight=1, reconstruction_start="published", teacher_weight=1
-            ),
+            distill=DistillOptions(local_weight=0, global_weight=0, reconstruction_weight=1, teacher_weight=1),
             align=AlignOptions(projection="linear"),
             objective="regress",
             start="random",

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from trainer import ops
-from trainer.encoders.blocks import Transformer, chamfer, initialise, initialise_as_published, keys, position_mlp
-from trainer.encoders.protocol import Curved, Encoded, Encoder, Missing, OwnDecoder, Patches, Restarted, missing
-from trainer.options import Start
+from trainer.encoders.blocks import Transformer, chamfer, initialise_decoder, keys, position_mlp
+from trainer.encoders.protocol import Curved, Encoded, Encoder, Missing, OwnDecoder, Patches, missing
 
 
 class Reconstruction(nn.Module):
@@ -26,12 +25,8 @@ class Reconstruction(nn.Module):
         self.decoder = Transformer(dim, depth, heads, drop_path)
         self.norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, 3 * group_size)
-        self.apply(initialise)
+        self.decoder.apply(initialise_decoder)
         nn.init.trunc_normal_(self.mask_token, std=0.02)
-
-    def as_published(self) -> None:
-        """See `trainer.encoders.protocol.Restarted`."""
-        initialise_as_published(self.decoder, self.positions, self.head)
 
     def forward(self, encoded: Encoded, patches: Patches, hidden: Tensor) -> Tensor:
         """Chamfer-L2, a scalar, between predicted and true members of the hidden groups [B, Gh], relative to their centres. Groups that are
@@ -47,7 +42,7 @@ class Reconstruction(nn.Module):
         return chamfer(predicted, true, None if real is None else real[:, -count:], self.missing)
 
 
-def decoder(encoder: Encoder, depth: int, heads: int, drop_path: float, start: Start = "small") -> nn.Module:
+def decoder(encoder: Encoder, depth: int, heads: int, drop_path: float) -> nn.Module:
     """A new decoder of coordinates for an encoder: the encoder's own if it has one (`OwnDecoder`), else Point-MAE's.
 
     Args:
@@ -55,16 +50,10 @@ def decoder(encoder: Encoder, depth: int, heads: int, drop_path: float, start: S
         depth: number of blocks; on each level if the encoder has several.
         heads: number of attention heads.
         drop_path: rate of drop path at the last block, rising linearly from 0.
-        start: its initial weights; see `DistillOptions.reconstruction_start`.
     """
-    made: nn.Module
     if isinstance(encoder, OwnDecoder):
-        made = encoder.decoder(depth, heads, drop_path)
-    else:
-        made = Reconstruction(encoder.dim, encoder.group_size, depth, heads, drop_path, missing(encoder))
-    if start == "published" and isinstance(made, Restarted):
-        made.as_published()
-    return made
+        return encoder.decoder(depth, heads, drop_path)
+    return Reconstruction(encoder.dim, encoder.group_size, depth, heads, drop_path, missing(encoder))
 
 
 def shown(encoder: Encoder, mask_ratio: float | None = None) -> int:

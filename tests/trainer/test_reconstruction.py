@@ -16,10 +16,10 @@ from tests.trainer.test_distill import D, G, student
 from tests.trainer.test_distill import batch as guided_batch  # noqa: F401
 from trainer import reconstruction
 from trainer.align import Align
-from trainer.distill import Distill, distance
+from trainer.distill import distance
 from trainer.distributed import moments
 from trainer.encoders import catalog
-from trainer.options import AlignOptions, DistillOptions
+from trainer.options import AlignOptions
 from trainer.stage import Facts, build
 
 FAMILIES = {
@@ -43,12 +43,12 @@ def seeded() -> torch.Generator:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_decoders_can_begin_with_the_published_weights(name):
-    """Linear layers of blocks with Xavier's uniform distribution and a bias of 0, everything else as torch makes it. Without that they
-    begin with a deviation of 0.02, as encoders do; Point-M2AE's decoder always begins as published."""
+def test_decoders_begin_with_the_published_weights(name):
+    """Linear layers of blocks with Xavier's uniform distribution and a bias of 0, everything else as torch makes it. Encoders begin with a
+    deviation of 0.02."""
     torch.manual_seed(0)
     encoder = catalog.build(name, **FAMILIES[name])
-    made = reconstruction.decoder(encoder, depth=2, heads=3, drop_path=0.1, start="published")
+    made = reconstruction.decoder(encoder, depth=2, heads=3, drop_path=0.1)
     linears = {path: module for path, module in made.named_modules() if isinstance(module, torch.nn.Linear)}
     blocks = [module for path, module in linears.items() if path.startswith(("decoder.", "coarse.", "middle."))]
     others = [module for path, module in linears.items() if "positions." in path or path == "head"]
@@ -59,25 +59,8 @@ def test_decoders_can_begin_with_the_published_weights(name):
     for module in others:
         limit = module.in_features**-0.5
         assert 0.8 * limit < module.weight.abs().max() <= limit and module.bias.any()
-    convolutions = [module for module in made.modules() if isinstance(module, torch.nn.Conv1d)]
-    assert all(module.bias.any() for module in convolutions) and bool(convolutions) == name.startswith("pointmamba")
-
-    usual = reconstruction.decoder(encoder, depth=2, heads=3, drop_path=0.1)
-    wide = [p for path, p in usual.named_parameters() if path.endswith(("qkv.weight", "in_proj.weight"))]
-    assert wide and all((0.018 < weight.std() < 0.022) == (name != "pointm2ae-tiny") for weight in wide)
-
-
-def test_the_first_weights_of_a_decoder_are_a_setting():
-    options = DistillOptions(local_weight=0, global_weight=0, reconstruction_weight=1, reconstruction_depth=1, heads=3)
-    stds = []
-    for start in ("small", "published"):
-        torch.manual_seed(0)
-        encoder = catalog.build("pointmae-tiny", **FAMILIES["pointmae-tiny"])
-        stage = Distill(encoder, dataclasses.replace(options, reconstruction_start=start))
-        stds.append(stage.reconstruction.decoder.blocks[0].attn.qkv.weight.std().item())
-    assert stds[0] == pytest.approx(0.02, rel=0.1) and stds[1] == pytest.approx((2 / 96) ** 0.5, rel=0.1)
-    with pytest.raises(ValueError, match=r"distill\.reconstruction_start would have no effect where distill\.reconstruction_weight=0"):
-        DistillOptions(reconstruction_start="published")
+    weights = [p for path, p in encoder.named_parameters() if path.endswith(("qkv.weight", "in_proj.weight"))]
+    assert weights and all(0.018 < weight.std() < 0.022 for weight in weights)
 
 
 # --------------------------------------------------------------------------------------------------------------- stage 1

@@ -47,24 +47,13 @@ def initialise(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def initialise_as_published(blocks: nn.Module, *others: nn.Module) -> None:
-    """Initialise a decoder of coordinates as in the code of Point-MAE and its followers.
-
-    Args:
-        blocks: its blocks. Linear layers get Xavier's uniform distribution and bias 0, convolutions torch's own initial weights.
-        others: position embeddings and head. Their linear layers get torch's own initial weights.
-    """
-    for module in blocks.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.Conv1d):
-            module.reset_parameters()
-    for other in others:
-        for module in other.modules():
-            if isinstance(module, nn.Linear):
-                module.reset_parameters()
+def initialise_decoder(module: nn.Module) -> None:
+    """Initialise a linear layer in a decoder of coordinates as Point-MAE and its followers do: Xavier's uniform distribution, and bias 0.
+    For `Module.apply`. Positions and the head of such a decoder keep torch's own initial weights."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 def position_mlp(dim: int, hidden: int = 128) -> nn.Sequential:

@@ -38,7 +38,7 @@ from trainer.encoders.blocks import (
     grouped_around,
     in_turn,
     initialise,
-    initialise_as_published,
+    initialise_decoder,
     keys,
     on_rows,
     position_mlp,
@@ -323,8 +323,8 @@ class Propagation(nn.Module):
         )
         self.norm = nn.LayerNorm(middle)
         self.head = nn.Linear(middle, 3 * config.sizes[0])
-        for blocks in (self.coarse, self.middle):
-            initialise_as_published(blocks)
+        self.coarse.apply(initialise_decoder)
+        self.middle.apply(initialise_decoder)
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 
     def forward(self, encoded: Encoded, patches: Patches, hidden: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ from trainer.encoders.blocks import (
     evenly,
     grouped,
     initialise,
-    initialise_as_published,
+    initialise_decoder,
     on_rows,
     position_mlp,
 )
@@ -407,12 +407,8 @@ class SerialReconstruction(nn.Module):
         self.decoder = Mamba(config, depth, drop_path)
         self.norm = nn.LayerNorm(config.dim)
         self.head = nn.Linear(config.dim, 3 * config.group_size)
-        self.apply(initialise_mamba)
+        self.decoder.apply(initialise_decoder)  # its convolutions keep torch's own initial weights
         nn.init.trunc_normal_(self.mask_token, std=0.02)
-
-    def as_published(self) -> None:
-        """See `trainer.encoders.protocol.Restarted`."""
-        initialise_as_published(self.decoder, self.positions, self.head)
 
     def forward(self, encoded: Encoded, patches: Patches, hidden: Tensor) -> Tensor:
         """Chamfer-L2, a scalar, between predicted and true members of the hidden groups [B, Gh], relative to their centres.

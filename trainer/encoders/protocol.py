@@ -196,14 +196,6 @@ class OwnDecoder(Protocol):
 
 
 @runtime_checkable
-class Restarted(Protocol):
-    """A new decoder of coordinates that can begin with other weights than its usual ones."""
-
-    def as_published(self) -> None:
-        """Give it new weights, drawn as in its authors' code, from torch's global generator."""
-
-
-@runtime_checkable
 class Curved(Protocol):
     """An encoder that reads a shape along several curves through its groups. Pre-training by reconstruction reads it along one."""
 
