@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer import ops
-from trainer.encoders.blocks import Transformer, chamfer, initialise_decoder, keys, position_mlp
+from trainer.encoders.blocks import Transformer, chamfer, initialise, keys, position_mlp
 from trainer.encoders.protocol import Curved, Encoded, Encoder, Missing, OwnDecoder, Patches, missing
 
 
@@ -25,7 +25,7 @@ class Reconstruction(nn.Module):
         self.decoder = Transformer(dim, depth, heads, drop_path)
         self.norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, 3 * group_size)
-        self.decoder.apply(initialise_decoder)
+        self.apply(initialise)
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 
     def forward(self, encoded: Encoded, patches: Patches, hidden: Tensor) -> Tensor:

@@ -47,15 +47,6 @@ def initialise(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def initialise_decoder(module: nn.Module) -> None:
-    """Initialise a linear layer in a decoder of coordinates as Point-MAE and its followers do: Xavier's uniform distribution, and bias 0.
-    For `Module.apply`. Positions and the head of such a decoder keep torch's own initial weights."""
-    if isinstance(module, nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-
-
 def position_mlp(dim: int, hidden: int = 128) -> nn.Sequential:
     """Position embedding of centres: [..., 3] to [..., dim]."""
     return nn.Sequential(nn.Linear(3, hidden), nn.GELU(), nn.Linear(hidden, dim))

@@ -38,7 +38,6 @@ from trainer.encoders.blocks import (
     grouped_around,
     in_turn,
     initialise,
-    initialise_decoder,
     keys,
     on_rows,
     position_mlp,
@@ -323,8 +322,11 @@ class Propagation(nn.Module):
         )
         self.norm = nn.LayerNorm(middle)
         self.head = nn.Linear(middle, 3 * config.sizes[0])
-        self.coarse.apply(initialise_decoder)
-        self.middle.apply(initialise_decoder)
+        for module in (*self.coarse.modules(), *self.middle.modules()):
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 
     def forward(self, encoded: Encoded, patches: Patches, hidden: Tensor) -> Tensor:

@@ -28,19 +28,7 @@ from cache_schema.errors import UserError
 from cache_schema.spec import added
 from trainer import ops
 from trainer.encoders import mamba_cpu
-from trainer.encoders.blocks import (
-    DropPath,
-    PatchEmbed,
-    chamfer,
-    check_sizes,
-    cleared,
-    evenly,
-    grouped,
-    initialise,
-    initialise_decoder,
-    on_rows,
-    position_mlp,
-)
+from trainer.encoders.blocks import DropPath, PatchEmbed, chamfer, check_sizes, cleared, evenly, grouped, initialise, on_rows, position_mlp
 from trainer.encoders.names import from_names, to_names
 from trainer.encoders.protocol import Encoded, Level, Missing, Patches, Scale, Site, refuse_masked
 from trainer.encoders.scan import selective_scan
@@ -407,7 +395,7 @@ class SerialReconstruction(nn.Module):
         self.decoder = Mamba(config, depth, drop_path)
         self.norm = nn.LayerNorm(config.dim)
         self.head = nn.Linear(config.dim, 3 * config.group_size)
-        self.decoder.apply(initialise_decoder)  # its convolutions keep torch's own initial weights
+        self.apply(initialise_mamba)
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 
     def forward(self, encoded: Encoded, patches: Patches, hidden: Tensor) -> Tensor:
