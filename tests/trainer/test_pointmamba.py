@@ -614,7 +614,7 @@ def test_the_recipe_is_the_published_pre_training():
         0.05,
         0,
     )
-    assert config.distill == DistillOptions(**CODED, reconstruction_start="published") and config.distill.reconstruction_depth == 4
+    assert config.distill == DistillOptions(**CODED) and config.distill.reconstruction_depth == 4
     assert not config.needs_guide and not config.needs_guide_run
 
 
