@@ -146,13 +146,24 @@ class Found:
 
 SCALED: Final = ("rotate=false", "scale=0.6667,1.5", "per_axis=true", "shift=0.2")
 """The augmentation with which the papers fine-tune on ModelNet40, as in Point-MAE."""
+METRES: Final = ("scale=1", "middle=0", "augment.rotate=false", "augment.scale=0.8,1.25", "augment.shift=0.1")
+"""Coordinates and augmentation with which ACT and its followers train on S3DIS: metres, scaled and shifted, not rotated."""
 BEST: Final = (
     "the papers take the epoch and often the seed that are best on the test shapes, and some let votes decide; here it is the last epoch, "
     "and the mean over all seeds. `--peer-protocol` of `mmpd-train eval` gives both"
 )
+TOKEN: Final = "The papers' heads read a class token and the maximum over tokens; here the head reads mean and maximum"
+"""What differs for a plain Transformer: it has no class token in pre-training, and none is added here."""
+MAMBA: Final = "The authors of PointMamba have a drop path of {rate} and a head on the mean alone; here it is 0.1, and mean and maximum"
+"""What differs for PointMamba."""
+DRAWN: Final = "the papers draw the points of each training step anew; here it is one of the stored blocks"
+"""What differs for fine-tuning on objects."""
+_WIDE: Final = (
+    "The papers read 2,048 points in 128 groups of 32{}; here the encoder reads {{points}}, and as many groups as in its pre-training"
+)
 SCANS: Final = {
-    "": "The papers read 2,048 points in 128 groups of 32 with a plain Transformer; here the encoder reads {points}, and as many groups as "
-    "in its pre-training",
+    "": f"{_WIDE.format(' with a plain Transformer')}. {TOKEN}",
+    "pointmamba": f"{_WIDE.format('')}. {MAMBA.format(rate=0.5)}",
     "pointm2ae": "The authors of Point-M2AE read 2,048 points, too, but enlarge the groups of its three levels to 32, 16 and 16 members "
     "with the same weights; here they have 16, 8 and 8, as in its pre-training, and it reads {points} points",
 }
@@ -176,13 +187,22 @@ def _without_parts(folder: Path) -> str:
     return "" if shapenetpart.recognises(str(folder)) else "has no labels of ShapeNetPart's parts in its files"
 
 
-def _classified(name: str, title: str, cache: str, differs: str, unlike_by: Mapping[str, str], *augment: str) -> Test:
+def _classified(
+    name: str,
+    title: str,
+    cache: str,
+    differs: str,
+    unlike_by: Mapping[str, str],
+    *augment: str,
+    by_family: Mapping[str, tuple[str, ...]] | None = None,
+) -> Test:
     return Test(
         name=name,
         cache=cache,
         task="classify",
         columns=((title, "accuracy"),),
         settings=tuple(f"augment.{one}" for one in augment),
+        by_family=by_family,
         epochs="epochs",
         usual=300,
         seeds=True,
@@ -206,7 +226,11 @@ def _scanned(variant: str) -> DataSet:
         unsure="whether the scans are with their background (main_split) or without (main_split_nobg)",
         settings=(f"source.variant={variant}",),
     )
-    differs = "fine-tuning rotates about the vertical, as ReCon's and its followers' does, and Point-MAE's and Point-M2AE's do not"
+    differs = (
+        "fine-tuning rotates about the vertical, as ReCon's and its followers' does, and Point-MAE's and Point-M2AE's do not; the papers "
+        "read points as they are in the files, here shapes are brought into the unit sphere as in pre-training; the learning rate is that "
+        f"of Point-MAE, 5e-4, where ReCon's is 2e-5; {DRAWN}"
+    )
     return DataSet(
         about=f"ScanObjectNN, {variant}",
         named=r"scan_?object_?nn.*|h5_files",
@@ -235,8 +259,9 @@ def _few(ways: int, shots: int) -> Test:
         usual=150,
         shapes=ways * shots * FOLDS,
         small=("stored=true", f"ways={ways}", f"shots={shots}", f"folds={FOLDS}", "by=finetune", "training.batch=32"),
-        differs="the published folds are taken as they are. The papers keep a head for all 40 classes; here it has those of the fold",
-        unlike_by=FEWER,
+        differs="the published folds are taken as they are. The papers keep a head for all 40 classes; here it has those of the fold. "
+        f"{DRAWN[0].upper()}{DRAWN[1:]}",
+        unlike_by={"": TOKEN, "pointmamba": MAMBA.format(rate=0.5), **FEWER},
     )
 
 
@@ -294,17 +319,23 @@ DATA_SETS: Final[dict[str, DataSet]] = {
                 task="svm",
                 columns=(("MN40 SVM", "accuracy"),),
                 small=("c=0.1", "repeats=1"),
-                differs="the papers choose C on the test shapes; here cross-validation on training shapes does. The value is the mean over "
-                "stored blocks",
-                unlike_by=FEWER,
+                differs="the papers choose C on the test shapes; here cross-validation on training shapes does. They fit features as they "
+                "are; here features are standardised, mean and maximum over tokens. The value is the mean over stored blocks",
+                unlike_by={name: f"{said}. Its authors fit the sum of mean and maximum" for name, said in FEWER.items()},
             ),
             _classified(
                 "ModelNet40 fine-tuned",
                 "MN40 fine-tuned",
                 "modelnet40",
-                "single pass; the papers' higher numbers are votes",
-                {name: f"{said}. Its authors smooth labels by 0.3; here they are not smoothed" for name, said in FEWER.items()},
+                f"single pass; the papers' higher numbers are votes; {DRAWN}",
+                {
+                    "": TOKEN,
+                    "pointmamba": MAMBA.format(rate=0.1),
+                    "pointm2ae": f"{FEWER['pointm2ae']}. Its authors smooth labels by 0.3 and have a head on the sum of mean and maximum; "
+                    "here labels are not smoothed, and the head reads both",
+                },
                 *SCALED,
+                by_family={"": (), "pointmamba": ("lr=3e-4",)},
             ),
             Test(
                 name="ModelNet40 zero-shot",
@@ -365,6 +396,10 @@ DATA_SETS: Final[dict[str, DataSet]] = {
                 small=("batch=4",),
                 weight=2.0,
                 differs="the published loops step the optimiser twice for each batch, ours once; they draw 2,048 points with repetition",
+                unlike_by={
+                    "pointm2ae": "The authors of Point-M2AE propagate each level by layers of its own, have one layer more, and add "
+                    "maximum and mean over points; here the head is that of Point-MAE on the three levels"
+                },
             ),
         ),
         learned=0.83,
@@ -391,6 +426,7 @@ DATA_SETS: Final[dict[str, DataSet]] = {
                 cache="s3dis",
                 task="scenes",
                 columns=(("S3DIS mAcc", "mAcc"), ("S3DIS mIoU", "mIoU")),
+                settings=METRES,
                 by_family={"": ("groups=128", "group_size=32", "points=2048"), "pointm2ae": ("points=2048",)},
                 epochs="epochs",
                 usual=60,
@@ -399,7 +435,9 @@ DATA_SETS: Final[dict[str, DataSet]] = {
                 small=("batch=4",),
                 weight=2.0,
                 differs="the papers average over random blocks of Area 5; here every point of a room counts once, with the mean of its "
-                "probabilities. Both see coordinates without colours",
+                "probabilities. Their epoch draws a block for every 2,048 points of all rooms, ours takes each column once, so that 60 "
+                "epochs are fewer steps; and their loop steps the optimiser twice for each batch. Both see coordinates in "
+                "metres without colours",
             ),
         ),
         learned=0.75,
@@ -427,6 +465,7 @@ DATA_SETS: Final[dict[str, DataSet]] = {
                 cache="scannet",
                 task="detect",
                 columns=(("ScanNet AP25", "AP25"), ("ScanNet AP50", "AP50")),
+                settings=("augment.quarters=false",),
                 by_family={"": ("groups=1024",), "pointm2ae": ("groups=256",)},
                 epochs="epochs",
                 usual=1080,
@@ -435,7 +474,8 @@ DATA_SETS: Final[dict[str, DataSet]] = {
                 small=("queries=16", "model.layers=1", "model.dim=24", "model.heads=2", "augment.turn=0"),
                 weight=16.0,
                 differs="Point-M2AE pre-trains on ScanNet itself, and others set a network before the encoder (`model.pre_encoder`); here "
-                "the encoder of the row reads the scene",
+                "the encoder of the row reads the scene, queries begin with the tokens around them, the decoder is as wide as the encoder, "
+                "training takes no random cuboids of a scene, and biases and norms do not decay",
             ),
             Test(
                 name="ScanNet segmentation",

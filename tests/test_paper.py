@@ -28,6 +28,7 @@ import pipeline.cli  # noqa: E402
 import pipeline.recipes  # noqa: E402
 import trainer.cli  # noqa: E402
 from cache_schema.errors import UserError  # noqa: E402
+from cache_schema.settings import override  # noqa: E402
 from tests import official as miniature  # noqa: E402
 from tests.figures import undrawn_curves  # noqa: E402, F401
 from trainer.recipes import RECIPES, configured  # noqa: E402
@@ -641,6 +642,27 @@ def test_what_differs_depends_on_the_encoder():
     assert "smooth labels by 0.3" in said["ModelNet40 fine-tuned"]
     assert "32, 16 and 16 members" in said["PB_T50_RS"] and "plain Transformer" not in said["PB_T50_RS"]
     assert "plain Transformer; here the encoder reads 1,024, and" in tests["PB_T50_RS"].unlike("pointmae", 1024)
+    for name in ("PB_T50_RS", "ModelNet40 fine-tuned", "5-way 10-shot"):
+        assert "a class token" in tests[name].unlike("pointmae", 1024) and "one of the stored blocks" in tests[name].unlike(
+            "pointmae", 1024
+        )
+        rate = 0.1 if "ModelNet40" in name else 0.5
+        assert f"drop path of {rate} and a head on the mean alone" in tests[name].unlike("pointmamba", 1024)
+    assert "features are standardised" in said["ModelNet40 SVM"] and "sum of mean and maximum" in said["ModelNet40 SVM"]
+    assert "layers of its own" in said["ShapeNetPart"] and "layers of its own" not in tests["ShapeNetPart"].unlike("pointmae", 1024)
+
+
+def test_settings_are_the_published_ones_where_they_can_be():
+    tests = official.TESTS
+    assert tests["ModelNet40 fine-tuned"].by_family == {"": (), "pointmamba": ("lr=3e-4",)}
+    # ACT reads metres, and does not rotate.
+    assert {"scale=1", "middle=0", "augment.rotate=false", "augment.scale=0.8,1.25", "augment.shift=0.1"} == set(
+        tests["S3DIS Area 5"].settings
+    )
+    assert "augment.quarters=false" in tests["ScanNet detection"].settings
+    for test in tests.values():  # every setting is one of its task, for every family
+        for more in (test.by_family or {"": ()}).values():
+            override(catalog.options(test.task), [*test.settings, *more])
 
 
 def test_published_figures_have_a_column_and_a_source():

@@ -10,6 +10,7 @@ machine.suit()
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import dataclasses
+import inspect
 import signal
 import sys
 import time
@@ -703,7 +704,9 @@ def recipes(as_json: Json = False) -> None:
     """List the recipes: named experiments."""
     from trainer.recipes import RECIPES
 
-    about = {name: (recipe.__doc__ or "").strip() for name, recipe in RECIPES.items()}
+    about = {
+        name: "\n".join(" ".join(part.split()) for part in (inspect.getdoc(recipe) or "").split("\n\n")) for name, recipe in RECIPES.items()
+    }
     if as_json:
         print_json({name: {"about": text, "stages": stages_of(name)} for name, text in about.items()})
         return

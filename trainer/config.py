@@ -72,6 +72,9 @@ class OptimConfig:
     """Highest learning rate."""
     lr_end: float = 1e-6
     """Lowest learning rate, at the end."""
+    cosine: float = added(1.0)
+    """Share of the cosine, from its top, that the learning rate has gone down at the end; 1 for all of it, down to `lr_end`. Point-M2AE
+    ends after 300 of 400 epochs, so at 0.75: a seventh of the highest rate is left."""
     warmup: float = 10.0
     """Epochs over which the learning rate rises from 0; at most a tenth of all."""
     betas: tuple[float, float] = (0.9, 0.999)
@@ -98,6 +101,8 @@ class OptimConfig:
                 raise UserError(f"optim.{name} must not be negative, got {getattr(self, name)}")
         if self.lr <= 0:
             raise UserError(f"optim.lr must be positive, got {self.lr}; optim.epochs=0 leaves a model as it is")
+        if not 0 < self.cosine <= 1:
+            raise UserError(f"optim.cosine must lie in (0, 1], got {self.cosine}")
         if not 0 <= self.ema < 1:
             raise UserError(f"optim.ema must lie in [0, 1), got {self.ema}")
         if self.freeze < -1:

@@ -61,10 +61,10 @@ def steps(config: OptimConfig, shapes: int) -> int:
 
 
 def learning_rate(config: OptimConfig, step: int, steps: int, per_epoch: float) -> float:
-    """The learning rate of one step: a line up from 0, then a cosine down to `lr_end`.
+    """The learning rate of one step: a line up from 0, then a cosine down to `lr_end`, or a part of it.
 
     Args:
-        config: highest and lowest rate, and the length of the warm-up.
+        config: highest and lowest rate, the length of the warm-up, and the share of the cosine.
         step: number of the step, from 0.
         steps: number of steps of the whole run.
         per_epoch: steps in an epoch.
@@ -72,7 +72,7 @@ def learning_rate(config: OptimConfig, step: int, steps: int, per_epoch: float) 
     warmup = min(round(config.warmup * per_epoch), steps // 10)
     if step < warmup:
         return config.lr * (step + 1) / warmup
-    progress = (step - warmup) / max(1, steps - warmup)
+    progress = config.cosine * (step - warmup) / max(1, steps - warmup)
     return config.lr_end + (config.lr - config.lr_end) * (1 + math.cos(math.pi * progress)) / 2
 
 

@@ -246,10 +246,25 @@ def test_the_basis_is_of_the_normalised_laplacian():
     assert np.allclose(np.abs(vectors.T @ published), np.eye(10), atol=1e-4), "columns are"
 
 
+def test_the_plain_laplacian_is_degrees_minus_weights():
+    """As in the authors' code for classification, whose basis has eigenvectors as columns."""
+    centres = torch.randn(10, 3)
+    distances = np.linalg.norm(centres.numpy()[:, None] - centres.numpy()[None], axis=-1).astype(float)
+    weights = 1 / (distances / distances[distances > 0].min() + np.eye(10))
+    vectors = np.linalg.eigh(np.diag(weights.sum(1)) - weights)[1]
+    published = basis(centres.unsqueeze(0), "batch", "plain")[0].double().numpy()
+    assert np.allclose(np.abs(vectors.T @ published), np.eye(10), atol=1e-3)
+    assert np.allclose(np.abs(published[:, 0]), 10**-0.5, atol=1e-4), "the first wave is the same everywhere"
+    level = level_of("pointmae-tiny", points())
+    plain = spectra(level, Efficient(window=4, laplacian="plain"))
+    for one, other in zip(plain, spectra(level, Efficient(window=4)), strict=True):
+        assert not torch.allclose(one, other, atol=1e-3), "the setting is read"
+
+
 def test_centres_in_one_place_give_a_basis_too():
     for centres in (torch.zeros(1, 6, 3), torch.randn(1, 3, 3).repeat(1, 2, 1)):
-        for kind in ("sample", "batch"):
-            found = basis(centres, kind)
+        for kind, laplacian in itertools.product(("sample", "batch"), ("normalised", "plain")):
+            found = basis(centres, kind, laplacian)
             assert torch.allclose(found @ found.mT, torch.eye(6), atol=1e-5)
 
 

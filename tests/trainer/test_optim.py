@@ -26,6 +26,18 @@ def test_the_learning_rate_rises_in_a_line_and_falls_in_a_cosine():
     assert optim.learning_rate(config, 2, 20, per_epoch=10) == 1
 
 
+def test_a_run_may_end_within_the_cosine():
+    """Point-M2AE ends after 300 epochs of a cosine over 400."""
+    whole, part = (OptimConfig(batch=8, epochs=epochs, lr=1e-3, warmup=0, cosine=share) for epochs, share in ((400, 1.0), (300, 0.75)))
+    rates = [optim.learning_rate(part, step, 3000, per_epoch=10) for step in range(3000)]
+    assert rates == pytest.approx([optim.learning_rate(whole, step, 4000, per_epoch=10) for step in range(3000)])
+    assert rates[-1] == pytest.approx(1.47e-4, rel=0.01)
+    assert optim.learning_rate(part, 299, 300, per_epoch=1) == pytest.approx(rates[-1], rel=0.03), "a share, so also of fewer epochs"
+    for share in (0, 1.5):
+        with pytest.raises(ValueError, match=r"optim.cosine must lie in \(0, 1\]"):
+            OptimConfig(batch=8, epochs=1, lr=1.0, cosine=share)
+
+
 def test_steps_fill_all_epochs():
     config = OptimConfig(batch=125, epochs=250, lr=1.0)
     assert optim.steps(config, 1007) == 2014  # 250 * (1007 / 125) is a little less

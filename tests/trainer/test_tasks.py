@@ -1039,3 +1039,14 @@ def test_the_peer_protocol_and_short_tasks_keep_no_state(stage, cache, tmp_path)
         first, second = unfinished.training(), unfinished.training()
         assert first is not None and second is not None and first.file != second.file
     assert unfinished.training() is None
+
+
+def test_copies_vote_by_the_mean_of_their_logits(monkeypatch):
+    """As in the published code. By the mean of probabilities the one sure copy would be outvoted by the two that are not."""
+    copies = [torch.tensor([[9.0, 0.0]]), torch.tensor([[0.0, 2.0]]), torch.tensor([[0.0, 2.0]])]
+    assert torch.stack(copies).softmax(-1).mean(0).argmax().item() == 1 and torch.stack(copies).mean(0).argmax().item() == 0
+    given = iter(copies)
+    monkeypatch.setattr(classify, "extract", lambda *_: next(given))
+    shapes = SimpleNamespace(labels=np.array([0]))
+    options = classify.Options(peer_protocol=True, votes=3, vote_repeats=1)
+    assert classify.vote(SimpleNamespace(device="cpu"), None, shapes, options, seed=0) == 100

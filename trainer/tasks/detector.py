@@ -7,8 +7,10 @@ Queries are points of the scene, spread by farthest-point sampling. A Transforme
 encoder's tokens. After every layer, small networks predict the class of each query's box, its centre as an offset from the query, its
 size as a share of the scene, and its angle.
 
-It differs from the published code in two things. The networks have layer norms, so that a result does not depend on its batch. And queries
-start with the tokens around them (`DetectorOptions.start`). An encoder with several levels gives the tokens of all levels to the decoder.
+It differs from the published code. The networks have layer norms, so that a result does not depend on its batch. Queries start with the
+tokens around them (`DetectorOptions.start`). The projection of tokens has two layers, where the published one has three and ends in a norm
+and a ReLU, and the network of the queries' places does not end in a ReLU. An encoder with several levels gives the tokens of all levels to
+the decoder.
 
 Letters: B scenes, P points, C channels, N tokens (memory), Q queries, G groups, K points of a group or classes, D width of the decoder,
 E width of the encoder's tokens, L layers.

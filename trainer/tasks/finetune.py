@@ -4,7 +4,7 @@
     logits = extract(tuned, test, block=0, head=top)
 
 Head and schedule follow Point-MAE (https://arxiv.org/abs/2203.06604): three layers with batch norm and dropout, AdamW, a cosine schedule
-with warm-up, gradients clipped at 10.
+with warm-up, gradients clipped at 10. What the head reads is another choice (`Pool`): Point-MAE's reads a class token and the maximum.
 
 Letters: B shapes, P points, F features, K classes.
 """

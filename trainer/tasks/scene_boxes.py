@@ -154,7 +154,8 @@ def both(train: Scenes, test: Scenes) -> tuple[Scenes, Scenes, tuple[str, ...]]:
 
 @dataclass(frozen=True, kw_only=True)
 class SceneAugment:
-    """Limits of the random changes of a scene and its boxes. Turn and mirror images are 3DETR's for ScanNet."""
+    """Limits of the random changes of a scene and its boxes. Turn and mirror images are 3DETR's for ScanNet, which also trains on random
+    cuboids of a scene."""
 
     turn: float = 5.0
     """Largest turn about the vertical, in degrees. If no box of the cache is turned, a turned box is replaced by the smallest box around it

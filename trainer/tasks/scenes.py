@@ -47,7 +47,8 @@ ORIGIN: Final = "points/origin"
 SHOWN: Final = 0.8
 """Share of the height of a scene that a picture shows, from below: ceilings would hide everything."""
 TURNING: Final = AugmentOptions(rotate=True, tilt=0.0, scale=(0.9, 1.1), shift=0.0, drop=0.0, drop_color=0.0)
-"""Augmentation by rotation about the up axis and by scaling. Without a shift, the height above the floor stays known."""
+"""Augmentation by rotation about the up axis and by scaling. Without a shift, the height above the floor stays known. Papers on S3DIS
+scale by 0.8 to 1.25 and shift by 0.1, and do not rotate."""
 
 
 @dataclass(frozen=True, kw_only=True)

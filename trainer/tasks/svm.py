@@ -2,7 +2,8 @@
 
     scores = run(stage, train_cache, test_cache, Options(c=0.01))
 
-Cross-validation on the training shapes finds C. Other papers chose C by hand; one of them chose it anew for each test set.
+Cross-validation on the training shapes finds C, on standardised features. Other papers chose C by hand, on features as they are; one of
+them chose it anew for each test set.
 """
 
 import warnings

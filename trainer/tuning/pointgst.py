@@ -2,7 +2,7 @@
 
 Each adapter is a branch parallel to a block's MLP. In Mamba, which the paper does not cover, it is parallel to the mixer.
 Neighbours in the graph are near each other in space. An adapter works on the waves of the graph (its eigenvectors), which cover all
-centres.
+centres. Learnt tokens, such as a class token, have no adapter; the authors' have one without the waves.
 
 Letters: B shapes, G groups, N tokens of all sequences, S sequences of a shape, D width, R width of an adapter, W windows of
 L centres.
@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cache_schema.errors import UserError
+from cache_schema.spec import added
 from trainer import ops
 from trainer.encoders.protocol import Level, Site
 from trainer.tuning.adapted import Told, check_positive
@@ -37,6 +38,9 @@ class Options:
     basis: Literal["sample", "batch"] = "sample"
     """PointGST: unit of length of a graph. `sample`: its own shortest distance. `batch`, as published: the shortest distance in the whole
     batch, so a shape's features depend on the other shapes; the basis is then transposed."""
+    laplacian: Literal["normalised", "plain"] = added("normalised")
+    """PointGST: matrix whose eigenvectors are the waves. `plain`, as in the authors' code for classification: degrees minus weights.
+    `normalised`, as in their code for detection: that, divided by the degrees."""
 
     def __post_init__(self) -> None:
         check_positive(self, "spectral_width", "window")
@@ -103,9 +107,9 @@ def spectra(level: Level, options: Options) -> tuple[Tensor, Tensor]:
     if groups % size:
         raise UserError(f"pointgst: {groups} groups cannot be cut into windows of {size}; set efficient.window to a divisor")
     order = z_order(centres).unflatten(1, (-1, size))  # [B, W, L]
-    windows = basis(ops.gather(centres, order), options.basis)  # [B, W, L, L]
+    windows = basis(ops.gather(centres, order), options.basis, options.laplacian)  # [B, W, L, L]
     local = windows.new_zeros(*windows.shape[:3], groups).scatter(-1, order.unsqueeze(2).expand_as(windows), windows)
-    both = [basis(centres, options.basis).unsqueeze(1), local.flatten(1, 2).unsqueeze(1)]  # [B, 1, G, G] each
+    both = [basis(centres, options.basis, options.laplacian).unsqueeze(1), local.flatten(1, 2).unsqueeze(1)]  # [B, 1, G, G] each
     if (sequences := level.order) is not None:  # [B, S, G]: tokens may have another order than the centres
         along = sequences.unsqueeze(2).expand(-1, -1, groups, -1)  # [B, S, G, G]
         both = [matrix.expand_as(along).gather(-1, along) for matrix in both]
@@ -113,8 +117,8 @@ def spectra(level: Level, options: Options) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def basis(centres: Tensor, kind: Literal["sample", "batch"]) -> Tensor:
-    """Eigenvectors of the normalised Laplacian of graphs over centres [..., N, 3]. The weight of an edge is unit / distance. [..., N, N]
+def basis(centres: Tensor, kind: Literal["sample", "batch"], laplacian: Literal["normalised", "plain"] = "normalised") -> Tensor:
+    """Eigenvectors of the Laplacian of graphs over centres [..., N, 3]. The weight of an edge is unit / distance. [..., N, N]
 
     `sample`: the unit is the shortest distance in the graph. Rows are eigenvectors, with the sign that makes their largest entry positive,
     since solvers return different signs for other devices and batch sizes. `batch`, as published: the unit is the shortest distance in all
@@ -124,9 +128,12 @@ def basis(centres: Tensor, kind: Literal["sample", "batch"]) -> Tensor:
     apart = distances.masked_fill(distances == 0, torch.inf)
     unit = apart.amin() if kind == "batch" else apart.amin((-2, -1), keepdim=True)
     weights = 1 / (distances / unit).clamp(min=1)  # 1 for a centre and itself, and for equal centres
-    scale = weights.sum(-1).rsqrt()
-    laplacian = torch.eye(centres.shape[-2], device=centres.device) - scale.unsqueeze(-1) * weights * scale.unsqueeze(-2)
-    vectors: Tensor = torch.linalg.eigh(laplacian).eigenvectors
+    degrees = weights.sum(-1)
+    matrix = torch.diag_embed(degrees) - weights
+    if laplacian == "normalised":
+        scale = degrees.rsqrt()
+        matrix = torch.eye(centres.shape[-2], device=centres.device) - scale.unsqueeze(-1) * weights * scale.unsqueeze(-2)
+    vectors: Tensor = torch.linalg.eigh(matrix).eigenvectors
     if kind == "batch":
         return vectors
     peak = vectors.gather(-2, vectors.abs().argmax(-2, keepdim=True))  # [..., 1, N]
