@@ -347,7 +347,10 @@ def test_a_claim_is_tested_on_other_seeds_than_those_that_it_came_from(tmp_path,
     assert (one["row"], one["outcome"]["runs"], one["mark"]) == ("stage 1", [3, 3], " ▲")
     assert one["outcome"]["means"][0] == pytest.approx(100 * 46 / 60), "without seed 0"
     assert one["adjusted"] == one["outcome"]["p"], "corrected for the claim alone"
-    assert [(left["row"], left["test"]) for left in data["claim_not_compared"]] == [("stage 2", "shrec16 SVM"), ("stage 1", "shrec16 crossval")]
+    assert [(left["row"], left["test"]) for left in data["claim_not_compared"]] == [
+        ("stage 2", "shrec16 SVM"),
+        ("stage 1", "shrec16 crossval"),
+    ]
     text = page.page([data], "# Top")
     assert "*stage 1* is above *point-mae*" in text and "| shrec16 SVM | 3 | 76.7 and 51.1 | +25.6 [" in text
     del data["claim"]
