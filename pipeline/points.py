@@ -126,7 +126,7 @@ def _merged(given: np.ndarray, stored: np.ndarray) -> str:
     if left >= APART * before:
         return ""
     told = "" if stored.dtype == np.float32 else "; points.dtype=float32 is finer"
-    return f"of {before:,} different points of a block only {left:,} differ as {stored.dtype}, which is too coarse for them{told}"
+    return f"only {left:,} of {before:,} different points of a block differ as {stored.dtype}{told}"
 
 
 def surface(geometry: Geometry, count: int) -> np.ndarray:

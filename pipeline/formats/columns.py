@@ -183,10 +183,14 @@ def unnamed(
             if unsure or found.scale != BYTES:
                 doubts.append("")
         else:
-            left.append(_run(columns) + (" (neither colours, 0 to 1 or 0 to 255, nor normals)" if colors is None else ""))
+            left.append(_run(columns) + (" (neither colours nor normals)" if colors is None else ""))
     rest = [number for at, number in enumerate(numbers[3:]) if at not in used]
     rises = values.shape[1] > 3 and not (used == set(range(len(used))) and taken and not rest and not left)
     rises = bool(rises) and _rises(values[:, 0]) and not any(_rises(values[:, at]) for at in (1, 2, 3))
+    if len(points) >= FEWEST and left and not taken and _are_bytes(values[:, :3]):
+        doubts.append(
+            f"columns {_run(numbers[:3])} hold whole numbers from 0 to 255, as colours do: name the columns in a first line if they are"
+        )
     if counted or rises or left or rest or doubts:
         left = [_run(rest)] * bool(rest) + left
         parts = [("column 1 counts the rows and is left out; " if counted else "") + f"{_run(numbers[:3])} are taken for x, y, z", *taken]
@@ -211,6 +215,12 @@ def _rises(column: NDArray[Any]) -> bool:
         return False  # a few numbers may be in order by chance
     steps = np.diff(column.astype(np.float64))
     return bool(np.all(steps >= 0) and np.count_nonzero(steps) >= 0.9 * len(steps))
+
+
+def _are_bytes(triple: NDArray[Any]) -> bool:
+    """Whether columns `[n, 3]` hold whole numbers from 0 to 255, some of them large."""
+    found = _scaled(triple)
+    return found is not None and found.scale == BYTES and bool(found.rgb.max() > DARK)
 
 
 def _run(numbers: Sequence[int]) -> str:

@@ -202,8 +202,8 @@ def parsed(data: bytes, warn: columns.Warn) -> Table:
     body = lines[head.start :]
     if _commas_of_two_kinds(body, head):
         raise UserError(
-            f"commas seem to be decimal points and to separate columns, too ({body[0].strip()[:30]!r}): separate columns by semicolons, or "
-            "write decimal points; if all are whole numbers, name each column in a first line"
+            f"commas seem to be decimal points and separators at once ({body[0].strip()[:20]!r}): write decimal points, or semicolons "
+            "between columns; if all are whole numbers, name the columns in a first line"
         )
     if head.symbols or re.search(r"[,;#/%]", text):  # saves time: most clouds have only blanks between cells, and millions of lines
         body = [_clean(line, head) for line in body]

@@ -294,7 +294,7 @@ WRONG = {
     "gap_first.csv": (b"x,y,z\n,2,3\n1,2,3\n2,3,4\n", "line 2"),
     "short.pts": (text(XYZ, head="100\n"), "says 100 points and holds 60"),
     "pairs.xyz": (b"1 2\n3 4\n", "line 1: expected three numbers"),
-    "two_commas.csv": (text(np.round(XYZ, 4) + 5, ",").replace(b".", b","), "commas seem to be decimal points and to separate columns"),
+    "two_commas.csv": (text(np.round(XYZ, 4) + 5, ",").replace(b".", b","), "commas seem to be decimal points and separators at once"),
     "no_xyz.csv": (text(stack(MIXED, XYZ), ",", head="r,g,b,one,two,three\n"), "names no x, y and z"),
     "cut.pcd": (pcd("binary", XYZ)[:-9], "cut short"),
     "cut_text.pcd": (pcd("ascii", XYZ)[:-300], "cut short"),
@@ -397,6 +397,13 @@ def test_measurements_that_are_taken_for_colours_are_said():
     assert remark(stack(XYZ, MIXED), how="%.5g")[1] == "" and remark(stack(XYZ, NORMALS))[1] == "" and remark(XYZ)[1] == ""
 
 
+def test_colours_in_front_of_coordinates_are_said():
+    made, said = remark(stack(MIXED, XYZ))
+    np.testing.assert_array_equal(made.points, MIXED)
+    assert "columns 1 to 3 hold whole numbers from 0 to 255, as colours do: name the columns in a first line if they are" in said
+    assert len(said) < 256 and "as colours do" not in remark(stack(np.rint(XYZ * 9), 0.3 * XYZ))[1]
+
+
 def test_labels_apart_do_not_shift_the_numbers_of_columns(tmp_path):
     (tmp_path / "a.xyz").write_bytes(text(stack(TURN, XYZ, TURN % 2, MIXED)))
     asked = labels.Labelling(labels.Labels(way="column", name="5", names=(("0", "leg"), ("1", "arm"))))
@@ -424,7 +431,7 @@ TWO_COMMAS = [
 @pytest.mark.parametrize(("content", "refused"), TWO_COMMAS)
 def test_commas_that_are_decimal_points_and_separators_are_refused(content, refused):
     if refused:
-        with pytest.raises(ValueError, match="separate columns by semicolons, or write decimal points"):
+        with pytest.raises(ValueError, match="write decimal points, or semicolons between columns"):
             parsed(content.encode(), lambda text: None)
     else:
         assert len(parsed(content.encode(), lambda text: None).values) == 3
@@ -454,17 +461,19 @@ def test_a_bomb_in_an_archive_is_not_unpacked(tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["las", "laz"])
-@pytest.mark.parametrize(("scale", "words"), [(257, ()), (1, ("8 bits",)), (0, ())])
+@pytest.mark.parametrize(("scale", "words"), [(257, ("left out: intensity",)), (1, ("8 bits",)), (0, ())])
 def test_laser_scans(tmp_path, ending, scale, words):
     laspy = pytest.importorskip("laspy")
     scan = laspy.create(point_format=3, file_version="1.2")
     scan.header.scales, scan.header.offsets = [1e-4] * 3, [500_000.0, 5_000_000.0, 0.0]
     scan.x, scan.y, scan.z = (XYZ + np.array([500_000, 5_000_000, 0])).T
     scan.red, scan.green, scan.blue = (MIXED * scale).astype(np.uint16).T
+    scan.intensity = TURN[:, 0] * (scale == 257)
     scan.write(tmp_path / f"a.{ending}")
     made = load(tmp_path / f"a.{ending}", up="y", textures="require")
     np.testing.assert_allclose(np.ptp(made.points, axis=0), HIGH - LOW, atol=1e-3)
     assert made.colored == (scale > 0) and len(made.warnings) == len(words)
+    assert all(word in text for word, text in zip(words, made.warnings, strict=True))
     if scale:
         np.testing.assert_array_equal(made.colors, MIXED)
 
