@@ -17,13 +17,19 @@ from typing import Final, NamedTuple
 import fpsample
 import numpy as np
 
+from cache_schema import crowds
 from cache_schema.errors import UserError
 from cache_schema.spec import PointSpec
+from pipeline.coincident import places
 from pipeline.geometry import GREY, Cloud, Geometry, Mesh, appearance, counted, facing, labels_at, triangles
 from pipeline.normals import estimated
 
 DRAWS: Final = 20_000_000
 """Most places of a surface that are tried for one shape."""
+
+
+APART: Final = 0.75
+"""Share of the different points of a block that still differ as stored, below which a remark says so."""
 
 
 class Samples(NamedTuple):
@@ -37,6 +43,8 @@ class Samples(NamedTuple):
     """[R, P, 3] float16, of length 1 to within 0.001; None unless `PointSpec.normals`. `sample` tells what normals mean."""
     labels: Mapping[str, np.ndarray] = MappingProxyType({})
     """[R, P] each: the labels that `PointSpec.labels` names, of its types; -1 for none."""
+    merged: str = ""
+    """What is to be said if many points that differ are equal as they are stored; else empty."""
 
 
 class Places(NamedTuple):
@@ -88,7 +96,37 @@ def sample(geometry: Geometry, spec: PointSpec, shape_id: str) -> Samples:
     # Rounding to float16 changes each number, and so the length, by less than 1/2048.
     normals = None if made.normal is None else np.take_along_axis(made.normal.astype(np.float16).reshape(stored.shape), orders, axis=1)
     labels = {name: np.take_along_axis(values.reshape(orders.shape[:2]), orders[..., 0], axis=1) for name, values in made.labels.items()}
-    return Samples(np.take_along_axis(stored, orders, axis=1), np.take_along_axis(colors, orders, axis=1), normals, labels)
+    ordered = np.take_along_axis(stored, orders, axis=1), np.take_along_axis(colors, orders, axis=1)
+    return Samples(*ordered, normals, labels, merged=_merged(made.xyz[: spec.count], stored[0]))
+
+
+def remarks(given: np.ndarray | None, placed: Geometry, samples: Samples, spec: PointSpec) -> tuple[str, ...]:
+    """What spoils the points of a shape without making it fail: a few that set the scale, many in one place, a type that is too coarse.
+
+    Args:
+        given: [n, 3]: the points of a cloud as it was read; None for a mesh.
+        placed: the shape after `geometry.normalized`.
+        samples: its points.
+        spec: how they were sampled.
+    """
+    scaled = spec.normalize != "none"
+    if given is not None and isinstance(placed, Cloud):
+        said = crowds.said_of(given, placed.points if scaled else None)
+    else:
+        said = [crowds.OUTLYING_SAID] if scaled and crowds.outlying(samples.xyz.reshape(-1, 3).astype(np.float32)) else []
+    return (*said, *([samples.merged] if samples.merged else []))
+
+
+def _merged(given: np.ndarray, stored: np.ndarray) -> str:
+    """Return `Samples.merged` of a block before and after rounding, [P, 3] each."""
+    left = len(np.unique(places(stored)))
+    if left >= APART * len(stored):
+        return ""  # spares looking at the others
+    before = len(np.unique(places(given)))
+    if left >= APART * before:
+        return ""
+    told = "" if stored.dtype == np.float32 else "; points.dtype=float32 is finer"
+    return f"only {left:,} of {before:,} different points of a block differ as {stored.dtype}{told}"
 
 
 def surface(geometry: Geometry, count: int) -> np.ndarray:

@@ -379,14 +379,20 @@ def make(
         with _timed(seconds, "read"):
             digest = task.reader.digest(entry)
             read(digest)
-            geometry = shapes.normalized(task.reader.read(entry), task.points.normalize)
+            whole = task.reader.read(entry)
+            given = whole.points if isinstance(whole, shapes.Cloud) else None
+            geometry = shapes.normalized(whole, task.points.normalize)
+            del whole
             beside = shapes.beside(geometry, task.points.normals)
             source = hashlib.sha256(digest + beside).digest() if beside else digest
-        made: dict[str, Any] = {"warnings": geometry.warnings, "boxes": boxes_of(geometry, task.boxes)}
+        warnings = geometry.warnings
+        made: dict[str, Any] = {"boxes": boxes_of(geometry, task.boxes)}
         if task.sampled:
             with _timed(seconds, "points"):
                 samples = points.sample(geometry, task.points, entry.id)
             labels = {label_array(name): values for name, values in samples.labels.items()}
+            # They come first, because a cache keeps only the beginning of long remarks.
+            warnings = points.remarks(given, geometry, samples, task.points) + warnings
             made |= {"xyz": samples.xyz, "rgb": samples.rgb, "normal": samples.normal, "labels": labels}
         if renderer is not None:
             with _timed(seconds, "views"):
@@ -397,13 +403,14 @@ def make(
             with _timed(seconds, "encode"):
                 by_path = {"views/rgb": pictures.rgb, "views/depth": pictures.depth}
                 made["pictures"] = {node.path: [encode_chunk(node, view) for view in by_path[node.path]] for node in task.pictures}
-                made |= {"pose": pictures.pose, "warnings": geometry.warnings + pictures.warnings}
+                made["pose"] = pictures.pose
+                warnings += pictures.warnings
     except Exception as error:  # a loader or GL may raise anything, and one shape must not stop a build
         # A shape that lacks a file gets a digest of zeros. It differs from that of its own file, so `build` tries it again each time.
         failed = bytes(32) if isinstance(error, Missing) else digest
         return Made(reason=reason_of(error, task.limits), source_sha256=failed, seconds=seconds)
     repeated = isinstance(geometry, shapes.Cloud) and geometry.fewer_than(task.points.count)
-    made |= {"colored": geometry.colored, "repeated": repeated}
+    made |= {"colored": geometry.colored, "repeated": repeated, "warnings": warnings}
     return Made(source_sha256=source, seconds=seconds, **made)
 
 

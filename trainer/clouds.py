@@ -31,6 +31,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cache_schema.crowds import OUTLYING_SAID, outlying
 from cache_schema.errors import UserError
 from trainer.points import SCALE, Blocks, Convention, share
 
@@ -51,10 +52,7 @@ FLAT: Final = 1e-3
 """Thickness of a cloud, as a share of its length, below which a warning calls it flat."""
 COARSE: Final = 2e-3
 """Step between neighbouring numbers, as a share of the radius, above which a warning calls the coordinates coarse."""
-OUTLYING: Final = 0.01
-"""Share of points farther out than half the radius, below which a warning says that a few points set the scale."""
 FLAT_SAID: Final = "all its points lie in a plane or on a line"
-OUTLYING_SAID: Final = "a few points lie far from all others and set the scale; leave them out if they are noise"
 REPEATED_SAID: Final = "it has fewer points than a block, so some are repeated, which an encoder with encoder.missing=mask leaves out"
 
 
@@ -211,7 +209,7 @@ def prepared(
         which = torch.tensor(numbers)
         padded = _Padded(clouds, which, len(given))
         colors = padded.colors(convention, channels, said)
-        mean, reach = _measured(padded, said)
+        mean, reach, flat = _measured(padded, said)
         if placed:
             centre, radius = torch.zeros_like(mean), torch.ones_like(reach)
             owner = torch.arange(len(clouds), device=where)
@@ -220,9 +218,11 @@ def prepared(
             centre, radius = _origin(padded, convention.normalize, mean, reach)
             owner, chosen = _drawn(padded, (padded.xyz - mean[:, None]) / reach[:, None, None], colors, convention.count, draws, said)
         xyz = _rounded(padded, (padded.xyz - centre[:, None]) / radius[:, None, None], convention)
+        around = ((padded.xyz - mean[:, None]) / reach[:, None, None]).cpu().numpy()
+        odd = torch.tensor([outlying(one[there]) for one, there in zip(around, padded.there.cpu().numpy(), strict=True)])
         if convention.normalize != "none" and not placed:
-            outer = ((xyz.norm(dim=-1) > 0.5) & padded.there).sum(1) / padded.number
-            said.add(OUTLYING_SAID, which, outer < OUTLYING)
+            said.add(OUTLYING_SAID, which, odd)
+        said.add(FLAT_SAID, which, flat.cpu() & ~odd)
         points = xyz if colors is None else torch.cat([xyz, colors], -1)
         points = points[owner[:, None], chosen].to(device)
         yield Prepared(which=which[owner.cpu()], points=points, centre=centre[owner], radius=radius[owner])
@@ -317,8 +317,9 @@ class _Padded:
         return (high > 1) | self.whole
 
 
-def _measured(padded: _Padded, said: Sayings) -> tuple[Tensor, Tensor]:
-    """The mean of the points of each cloud [b, 3], and the distance of the farthest from it [b], as the pipeline measures them.
+def _measured(padded: _Padded, said: Sayings) -> tuple[Tensor, Tensor, Tensor]:
+    """The mean of the points of each cloud [b, 3], and the distance of the farthest from it [b], as the pipeline measures them; and whether
+    the cloud is flat [b].
 
     Raises:
         UserError: a cloud has no two different points, or coordinates that are too large.
@@ -339,8 +340,7 @@ def _measured(padded: _Padded, said: Sayings) -> tuple[Tensor, Tensor]:
         padded.which,
         padded.step * largest / radius > COARSE,
     )
-    said.add(FLAT_SAID, padded.which, _flat(out.mT @ out / (number * radius.square())[:, None, None]))
-    return mean, radius
+    return mean, radius, _flat(out.mT @ out / (number * radius.square())[:, None, None])
 
 
 def _flat(scatter: Tensor) -> Tensor:
@@ -367,12 +367,18 @@ def remarks(blocks: Blocks, rows: NDArray[np.int64], at_once: int = 1024) -> lis
         part = rows[start : start + at_once]
         xyz = blocks.read(part, 0)[..., :3].double()  # [b, P, 3]
         out = xyz - xyz.mean(1, keepdim=True)
-        # The scale was set by all points of the shape, so the far ones need not be in the block.
-        outlying = (xyz.norm(dim=-1) > 0.5).double().mean(1) < OUTLYING
         scaled = blocks.spec.normalize != "none"
-        facts = ((REPEATED_SAID, blocks.cache.repeated()[part].tolist()), (FLAT_SAID, _flat(out.mT @ out).tolist()))
-        for i, far in enumerate(outlying.tolist()):
-            found.append("; ".join([*(what for what, where in facts if where[i]), *([OUTLYING_SAID] if far and scaled else [])]))
+        # The scale was set by all points of the shape, so the far ones need not be in the block.
+        around = xyz if scaled else out / out.norm(dim=-1).amax(1).clamp(min=1e-12)[:, None, None]
+        odd = [outlying(one) for one in around.numpy()]
+        # A shape that far points have made small looks flat, by these points or by rounding.
+        flat = [it and not far for it, far in zip(_flat(out.mT @ out).tolist(), odd, strict=True)]
+        facts = (
+            (REPEATED_SAID, blocks.cache.repeated()[part].tolist()),
+            (FLAT_SAID, flat),
+            (OUTLYING_SAID, [far and scaled for far in odd]),
+        )
+        found += ["; ".join(what for what, where in facts if where[i]) for i in range(len(part))]
     return found
 
 

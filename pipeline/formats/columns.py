@@ -10,7 +10,7 @@ Letters: n points, c columns.
 import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,15 @@ UNIT: Final = 0.02
 
 DARK: Final = 32
 """Largest channel value (0..255) of a cloud that counts as nearly black. Another reading of its columns is preferred."""
+
+FEWEST: Final = 4
+"""Least number of rows that a first column is seen to count."""
+
+COLORFUL: Final = 8
+"""Number of different values of a channel, below which it may hold a measurement instead of a colour."""
+
+BYTES, FRACTIONS, UNITS, SIGNED, SIXTEEN = "0 to 255", "0 to 255 with fractions", "0 to 1", "-1 to 1", "16 bits"
+"""Scales of colours, in words."""
 
 TALL: Final = (3, 4, 6, 7, 9)
 """Numbers of values per point (c) for which a table `[c, n]` is recognised."""
@@ -129,41 +138,116 @@ def plain(name: str) -> str:
     return re.sub(r"[\W_]+", "", re.sub(r"[(\[].*", "", name)).lower()
 
 
-def unnamed(values: NDArray[Any], warn: Warn, *, intensity_first: bool = False, pointed: Sequence[bool] = ()) -> Cloud:
+def unnamed(
+    values: NDArray[Any], warn: Warn, *, intensity_first: bool = False, pointed: Sequence[bool] = (), numbers: Sequence[int] = ()
+) -> Cloud:
     """The cloud in a table whose columns have no names.
+
+    A first column that counts the rows is left out. One remark says what each column was taken for, unless the table is an ordinary one:
+    coordinates alone, or with normals or colours of 8 bits, and nothing else.
 
     Args:
         values: `[n, c]`, c at least 3: x, y, z, then colours, normals, alpha, intensity or labels.
         warn: gets a sentence for what is left out or guessed.
         intensity_first: a fourth of seven columns is an intensity and the colours follow, as in .pts files.
         pointed: for a text, whether each column is written with a decimal point.
+        numbers: for a table of which a column was taken away before, the number of each column in the file, from 1.
 
     Raises:
         UserError: it is no such table.
     """
     if values.ndim != 2 or not 3 <= values.shape[1] <= WIDEST or values.dtype.kind not in "fiu":
         raise UserError(f"expected numbers [n, 3] or [n, 6], got {values.dtype} {list(values.shape)}")
+    counted = values.shape[1] > 3 and _counts_rows(values[:, 0])
+    numbers = (numbers or range(1, values.shape[1] + 1))[counted:]
+    pointed = (pointed or [False] * values.shape[1])[counted:]
+    values = values[:, counted:]
     with np.errstate(invalid="ignore"):  # NaN of any kind
         points, extra = values[:, :3].astype(np.float64), values[:, 3:]
     colors, normals, used = None, None, set[int]()
-    for start in _triples(extra, points, intensity_first, warn):
-        triple = extra[:, start : start + 3]
-        where = f"columns {start + 4} to {start + 6}"
+    taken, left, doubts = list[str](), list[str](), list[str]()
+    for start in _triples(extra, points, intensity_first, doubts):
+        triple, columns = extra[:, start : start + 3], numbers[start + 3 : start + 6]
+        used |= {start, start + 1, start + 2}
         if normals is None and is_normals(triple, points):
             normals = triple
-        elif all(pointed[start + 3 : start + 6] or [False]) and not triple.any():  # colours would be written 0 0 0
-            warn(f"{where} are all 0.0, which is how programs write normals that they do not know: left out")
-        elif colors is None and (scaled := as_bytes(triple, warn, where)) is not None:
-            colors = scaled
-        elif colors is None:
-            warn(f"{where} are neither colours (0 to 1 or 0 to 255) nor normals: left out")
+            taken.append(f"{_run(columns)} for normals")
+        elif all(pointed[start + 3 : start + 6]) and not triple.any():  # colours would be written 0 0 0
+            left.append(f"{_run(columns)} (all 0.0, as programs write normals that they do not know)")
+        elif colors is None and (found := _scaled(triple)) is not None:
+            colors = found.rgb
+            unsure = _few_values(found.rgb, columns)
+            if found.missing:
+                warn(_no_color(found))
+            taken.append(f"{_run(columns)} for colours ({found.scale}{unsure})")
+            if unsure or found.scale != BYTES:
+                doubts.append("")
         else:
-            warn(f"{where} are left out")
-        used |= {start, start + 1, start + 2}
-    rest = [number + 4 for number in range(extra.shape[1]) if number not in used]
-    if rest:
-        warn(f"column{'s' if len(rest) > 1 else ''} {', '.join(map(str, rest[:6]))} left out (alpha, intensity or labels)")
+            left.append(_run(columns) + (" (neither colours nor normals)" if colors is None else ""))
+    rest = [number for at, number in enumerate(numbers[3:]) if at not in used]
+    rises = values.shape[1] > 3 and not (used == set(range(len(used))) and taken and not rest and not left)
+    rises = bool(rises) and _rises(values[:, 0]) and not any(_rises(values[:, at]) for at in (1, 2, 3))
+    if len(points) >= FEWEST and left and not taken and _are_bytes(values[:, :3]):
+        doubts.append(
+            f"columns {_run(numbers[:3])} hold whole numbers from 0 to 255, as colours do: name the columns in a first line if they are"
+        )
+    if counted or rises or left or rest or doubts:
+        left = [_run(rest)] * bool(rest) + left
+        parts = [("column 1 counts the rows and is left out; " if counted else "") + f"{_run(numbers[:3])} are taken for x, y, z", *taken]
+        after = [
+            *[f"column {numbers[0]} never falls from row to row, as a time would: name the columns in a first line if it is one"] * rises,
+            *[f"left out: {', '.join(left)}"] * bool(left),
+            *filter(None, doubts),
+        ]
+        warn("; ".join([f"the file names no columns: {', '.join(parts)}", *after]))
     return Cloud(points=points, colors=colors, normals=normals)
+
+
+def _counts_rows(column: NDArray[Any]) -> bool:
+    """Whether a column `[n]` has whole numbers that rise by 1 from row to row."""
+    numbers = column.astype(np.float64)
+    return len(numbers) >= FEWEST and bool(numbers[0] == np.rint(numbers[0]) and np.all(np.diff(numbers) == 1))
+
+
+def _rises(column: NDArray[Any]) -> bool:
+    """Whether a column `[n]` never falls from row to row, and nearly all its numbers differ, as times do."""
+    if len(column) < 2 * FEWEST:
+        return False  # a few numbers may be in order by chance
+    steps = np.diff(column.astype(np.float64))
+    return bool(np.all(steps >= 0) and np.count_nonzero(steps) >= 0.9 * len(steps))
+
+
+def _are_bytes(triple: NDArray[Any]) -> bool:
+    """Whether columns `[n, 3]` hold whole numbers from 0 to 255, some of them large."""
+    found = _scaled(triple)
+    return found is not None and found.scale == BYTES and bool(found.rgb.max() > DARK)
+
+
+def _run(numbers: Sequence[int]) -> str:
+    """Numbers of columns in words: `4 to 6`, or `4, 7`."""
+    if len(numbers) > 2 and numbers[-1] - numbers[0] == len(numbers) - 1:
+        return f"{numbers[0]} to {numbers[-1]}"
+    return ", ".join(map(str, numbers))
+
+
+def _few_values(rgb: NDArray[np.uint8], numbers: Sequence[int]) -> str:
+    """What makes it doubtful that columns are colours `[n, 3]`: one of them has few different values. Empty if nothing does."""
+    if not rgb.any():
+        return ", all black"
+    kinds = [int(np.count_nonzero(np.bincount(channel))) for channel in rgb.T]
+    least = min(kinds)
+    if least >= COLORFUL or 2 * least > len(rgb):
+        return ""
+    told = "is the same in all rows" if least == 1 else f"has only {least} different values"
+    return f", but column {numbers[kinds.index(least)]} {told}"
+
+
+def left_out(names: Iterable[str], warn: Warn) -> None:
+    """Say that fields with these names are left out, if there are any. Every format with named fields says it so."""
+    rest = sorted(name.strip() or "a nameless column" for name in names)
+    if rest:
+        more = f" and {len(rest) - 8} more" if len(rest) > 8 else ""
+        warn(f"left out: {', '.join(rest[:8])}{more}")
 
 
 def named(columns: Mapping[str, NDArray[Any]] | Sequence[tuple[str, NDArray[Any]]], warn: Warn) -> Cloud:
@@ -186,9 +270,7 @@ def named(columns: Mapping[str, NDArray[Any]] | Sequence[tuple[str, NDArray[Any]
     colors = _colors(by_name, used)
     normals = _normals(by_name, len(points), used)
     rest += [name for key, (name, _) in by_name.items() if key not in used]
-    if rest:
-        more = f" and {len(rest) - 8} more" if len(rest) > 8 else ""
-        warn(f"left out: {', '.join(name.strip() or 'a nameless column' for name in sorted(rest)[:8])}{more}")
+    left_out(rest, warn)
     if colors is None:
         plain_cloud = unnamed(points, warn)
         return plain_cloud if normals is None else dataclasses.replace(plain_cloud, normals=normals)
@@ -248,36 +330,62 @@ def as_bytes(rgb: NDArray[Any], warn: Warn, what: str) -> NDArray[Any] | None:
 
     `what` names the colours in warnings about a scale that is guessed.
     """
+    found = _scaled(rgb)
+    if found is None:
+        return None
+    if found.scale in (SIGNED, SIXTEEN):
+        warn(f"{what} are taken for colours {'from -1 to 1' if found.scale == SIGNED else 'of 16 bits'}")
+    if found.missing:
+        warn(_no_color(found))
+    elif rgb.dtype != np.uint8 and not found.rgb.any():
+        warn(f"{what} are all black")
+    return found.rgb
+
+
+class _Scaled(NamedTuple):
+    """Colours, and what their numbers were taken for."""
+
+    rgb: NDArray[np.uint8]
+    """[n, 3]"""
+    scale: str
+    """One of `BYTES`, `FRACTIONS`, `UNITS`, `SIGNED` and `SIXTEEN`."""
+    missing: int = 0
+    """Number of points without a colour (NaN). They are grey."""
+
+
+def _no_color(found: _Scaled) -> str:
+    return f"{found.missing:,} of {len(found.rgb):,} points have no colour (NaN): grey"
+
+
+def _scaled(rgb: NDArray[Any]) -> _Scaled | None:
+    """Colours `[n, 3]` of any scale that `as_bytes` knows; None where it is another."""
     if rgb.dtype == np.uint8:
-        return np.ascontiguousarray(rgb)
+        return _Scaled(np.ascontiguousarray(rgb), BYTES)
     there = np.isfinite(rgb).all(axis=1)
     if not there.any():
         return None
     real = rgb[there].astype(np.float64)
     low, high = real.min(), real.max()
     whole = rgb.dtype.kind in "iu" or bool(np.all(real == np.rint(real)))
+    scale = BYTES
     if low < 0:
         # Shortened normals are within -1..1 too, but none is longer than 1. Colours from -1 to 1 fill a cube, so some are longer.
         if low < -1.001 or high > 1.001 or np.linalg.norm(real, axis=1).max() <= 1.05:
             return None
-        warn(f"{what} are taken for colours from -1 to 1")
-        real = (real + 1) * 127.5
+        real, scale = (real + 1) * 127.5, SIGNED
     elif rgb.dtype.kind == "f" and high <= 1.01:
-        real = np.minimum(real, 1) * 255
+        real, scale = np.minimum(real, 1) * 255, UNITS
     elif high > 255:
         if not whole or high < 1024 or high > 65535:
             return None
-        warn(f"{what} are taken for colours of 16 bits")
-        real = real / 257
-    elif not whole and high <= 2:
-        return None
+        real, scale = real / 257, SIXTEEN
+    elif not whole:
+        if high <= 2:
+            return None
+        scale = FRACTIONS
     done = np.full(rgb.shape, round(GREY * 255), np.uint8)
     done[there] = np.rint(real)
-    if not there.all():
-        warn(f"{np.count_nonzero(~there):,} of {len(rgb):,} points have no colour (NaN): grey")
-    elif not done.any():
-        warn(f"{what} are all black")
-    return done
+    return _Scaled(done, scale, int(np.count_nonzero(~there)))
 
 
 def is_normals(triple: NDArray[Any], points: NDArray[Any]) -> bool:
@@ -315,30 +423,32 @@ def _on_surface(normals: NDArray[Any], points: NDArray[Any]) -> bool:
     return bool(np.median(cosines) > 0.9)
 
 
-def _triples(extra: NDArray[Any], points: NDArray[Any], intensity_first: bool, warn: Warn) -> tuple[int, ...]:
-    """Indices in `extra` at which three columns of colours or normals begin. `extra` has the columns after x, y and z."""
+def _triples(extra: NDArray[Any], points: NDArray[Any], intensity_first: bool, doubts: list[str]) -> tuple[int, ...]:
+    """Indices in `extra` at which three columns of colours or normals begin. `extra` has the columns after x, y and z. `doubts` gets a
+    clause where another reading is possible."""
     count = extra.shape[1]
     if count < 3:
         return ()
     if count == 4 and intensity_first:
         return (1,)
     # A label or normals may follow. Other tables with six or more columns begin with colours or normals.
-    if (count in (4, 5) or (count == 7 and is_normals(extra[:, 4:], points))) and _intensity_leads(extra[:, :4], points, warn):
+    if (count in (4, 5) or (count == 7 and is_normals(extra[:, 4:], points))) and _intensity_leads(extra[:, :4], points, doubts):
         return (1, 4) if count == 7 else (1,)
     return (0, 3) if count >= 6 else (0,)
 
 
-def _intensity_leads(four: NDArray[Any], points: NDArray[Any], warn: Warn) -> bool:
+def _intensity_leads(four: NDArray[Any], points: NDArray[Any], doubts: list[str]) -> bool:
     """Whether columns 4 to 7 are intensity, red, green, blue. If not, they begin with colours or normals.
 
-    The three channels of a colour have one scale. Where both readings are possible, the usual order decides and a warning says so: an alpha
-    or a label follows the colours, an intensity precedes them (Semantic3D, .pts).
+    The three channels of a colour have one scale. Where both readings are possible, the usual order decides and `doubts` gets a clause: an
+    alpha or a label follows the colours, an intensity precedes them (Semantic3D, .pts).
     """
-    first, second = as_bytes(four[:, :3], _ignore, ""), as_bytes(four[:, 1:], _ignore, "")
-    if second is None or is_normals(four[:, :3], points):
+    readings = _scaled(four[:, :3]), _scaled(four[:, 1:])
+    if readings[1] is None or is_normals(four[:, :3], points):
         return False
-    if first is None:
+    if readings[0] is None:
         return True
+    first, second = readings[0].rgb, readings[1].rgb
     values = four[np.isfinite(four).all(axis=1)].astype(np.float64)
     if not len(values):
         return False
@@ -356,10 +466,8 @@ def _intensity_leads(four: NDArray[Any], points: NDArray[Any], warn: Warn) -> bo
         return True
     if high[3] > 255 >= high[:3].max() or (not whole[3] and whole[:3].all()):
         return False
-    leads = _odd_one_leads(values)
-    taken = "columns 5 to 7 are taken for colours and column 4 for an intensity" if leads else "columns 4 to 6 are taken for colours"
-    warn(f"{taken}, but the other reading is possible; a header line such as `x y z intensity red green blue` settles it")
-    return leads
+    doubts.append("colours may be meant otherwise: a first line such as `x y z intensity red green blue` settles it")
+    return _odd_one_leads(values)
 
 
 def _odd_one_leads(values: NDArray[Any]) -> bool:
@@ -374,10 +482,6 @@ def _odd_one_leads(values: NDArray[Any]) -> bool:
         if max(first, last) > 0.5 and abs(first - last) > 0.2:
             return bool(last > first)
     return not kinds[0] == 1 < kinds[3]  # an intensity is never the same for all points
-
-
-def _ignore(text: str) -> None:
-    """Drops a warning about a reading that is only tried."""
 
 
 def _stacked(by_name: ByName, names: tuple[str, str, str], used: set[str]) -> NDArray[Any]:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
+from pipeline.formats import columns
 from pipeline.formats.gltf_data import (
     APPLIED,
     DRACO,
@@ -317,6 +318,7 @@ class _Scene:
         """
         self.looks.unknown(primitive, "primitives")
         attributes = {name: whole(record(primitive, "attributes"), name) for name in record(primitive, "attributes")}
+        columns.left_out([name for name in attributes if name.startswith("_")], self.file.warn)  # what a program has measured
         packed, mode = extension(primitive, DRACO), _mode(primitive)
         given: dict[str, Values] = {}
         if packed is not None:

@@ -316,23 +316,22 @@ def fields_apart(file: File, table: Sequence[tuple[str, NDArray[Any]]]) -> tuple
     return {name: values for name, values in found.items() if values is not None}, [one for one in table if one[0] not in used]
 
 
-def column_apart(
-    file: File, values: NDArray[Any], pointed: Sequence[bool] = ()
-) -> tuple[NDArray[np.int16] | None, NDArray[Any], list[bool]]:
-    """The labels `[n]` in a column of a table `[n, c]` without names (None where none are asked for), the table without this column, and
-    `pointed` without it.
+def column_apart(file: File, values: NDArray[Any]) -> tuple[NDArray[np.int16] | None, list[int]]:
+    """The labels `[n]` in a column of a table `[n, c]` without names, None where none are asked for; and the numbers of the other columns,
+    from 1.
 
     Raises:
         UserError: the table has no such column.
     """
+    numbers = list(range(1, values.shape[1] + 1)) if values.ndim == 2 else []
     asked_for = labelling(file)
     if asked_for is None or asked_for.how.way != "column":
-        return None, values, list(pointed)
+        return None, numbers
     column = int(asked_for.how.name)
-    if values.ndim != 2 or not 4 <= column <= values.shape[1]:
+    if column < 4 or column not in numbers:
         raise UserError(f"labels=column:{column} needs a table with this column after x, y and z; it is {list(values.shape)}")
     part = asked_for.of_numbers(values[:, column - 1], f"column {column}")
-    return part, np.delete(values, column - 1, axis=1), [one for at, one in enumerate(pointed, 1) if at != column]
+    return part, [number for number in numbers if number != column]
 
 
 def with_labels(file: File, cloud: Cloud, given: Mapping[str, NDArray[Any]]) -> Cloud:

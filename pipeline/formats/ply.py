@@ -7,13 +7,14 @@ harmonics `f_dc_0..2`. The scale of a colour depends on its declared type and it
 alpha is decided separately by the same rule.
 
 Also read: triangles, polygons, strips, normals, UV coordinates of vertices or corners, the picture that `comment TextureFile` names, and
-colours of vertices or faces. Measured values such as `intensity`, `confidence` and `quality` are left out without a warning, because
-neither pictures nor points hold them yet.
+colours of vertices or faces. Other properties of vertices, such as `intensity`, `confidence` and `quality`, are left out, and a remark
+names those that have a number for each vertex.
 
 Letters: V vertices, P polygons, C corners of all polygons together, F triangles, R rows of an element.
 """
 
 import dataclasses
+import itertools
 import re
 import struct
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
+from pipeline.formats import columns
 from pipeline.formats.labels import labelling, majority
 from pipeline.geometry import GREY, REACH, TRIANGLES, Cloud, Geometry, Mesh, Part, compact, grouped, of_faces, taken, unit
 from pipeline.polygons import ALONG_SURFACE, across, triangulated
@@ -170,6 +172,7 @@ def read(file: File) -> Geometry:
     if places is None:
         raise UserError(f"element 'vertex' has no properties x, y, z; it has: {' '.join(vertices.types) or 'none'}")
     _unread_labels(file, vertices)
+    _unread_values(file, vertices)
     counts, corners, faces = _polygons(file, tables, len(places))
     materials = tables.get("material", Table(0, {}, {}, {}))
     if not (counts >= 3).any():
@@ -202,6 +205,16 @@ def _unread_labels(file: File, vertices: Table) -> None:
     if found:
         hint = "" if asked else "; --set source.labels=field reads them in a folder"
         file.warn(f"labels of points ({', '.join(found)}) are not used{hint}")
+
+
+def _unread_values(file: File, vertices: Table) -> None:
+    """Names the properties of vertices that nothing reads, in a remark."""
+    read = {"x", "y", "z", "nx", "ny", "nz", *LABELS, *MATERIAL, *itertools.chain(*COORDINATES), *_color_names(vertices)}
+    if "f_dc_0" in vertices.columns:  # Gaussian splats have a remark of their own
+        read |= {name for name in vertices.columns if re.fullmatch(r"opacity|(f_dc|f_rest|scale|rot)_\d+", name)}
+    if asked := labelling(file):
+        read |= {str(asked.field(vertices.columns)), asked.how.objects.lower()}
+    columns.left_out([name for name in vertices.columns if name not in read], file.warn)
 
 
 def _cloud(file: File, vertices: Table, places: NDArray[Any], materials: Table) -> Cloud:
@@ -470,19 +483,27 @@ def _indices(values: NDArray[Any], count: int) -> NDArray[Any]:
 # ----------------------------------------------------------------------------------------------- colours and pictures
 
 
+def _color_names(table: Table) -> tuple[str, ...]:
+    """Names of the properties that `_colors` reads: red, green, blue and perhaps alpha, or one with all in its bits; empty for none."""
+    for *names, alpha in COLORS:
+        if all(name in table.columns for name in names):
+            return (*names, alpha) if alpha in table.columns else tuple(names)
+    packed = ("u4", "i4", "f4", "u8", "i8")
+    return next(((name,) for name in PACKED if name in table.columns and table.types[name] in packed), ())
+
+
 def _colors(table: Table) -> NDArray[Any] | None:
     """Colours `[R, 4]` uint8, or None where the element has none."""
-    for *names, alpha in COLORS:
-        if table.rows and all(name in table.columns for name in names):
-            values = np.stack([table.columns[name] for name in names], axis=1)
-            rgb = _bytes(_fraction(values, table.types[names[0]]))
-            if alpha not in table.columns:
-                return np.hstack([rgb, np.full((len(rgb), 1), 255, np.uint8)])
-            return np.hstack([rgb, _bytes(_fraction(table.columns[alpha], table.types[alpha]))[:, None]])
-    for name in PACKED:
-        if table.rows and name in table.columns and table.types[name] in ("u4", "i4", "f4", "u8", "i8"):
-            return _unpacked(table.columns[name], table.types[name], with_alpha=name == "rgba")
-    return None
+    names = _color_names(table)
+    if not table.rows or not names:
+        return None
+    if len(names) == 1:
+        return _unpacked(table.columns[names[0]], table.types[names[0]], with_alpha=names[0] == "rgba")
+    values = np.stack([table.columns[name] for name in names[:3]], axis=1)
+    rgb = _bytes(_fraction(values, table.types[names[0]]))
+    if len(names) == 3:
+        return np.hstack([rgb, np.full((len(rgb), 1), 255, np.uint8)])
+    return np.hstack([rgb, _bytes(_fraction(table.columns[names[3]], table.types[names[3]]))[:, None]])
 
 
 def _harmonic(dc: NDArray[Any]) -> NDArray[Any]:

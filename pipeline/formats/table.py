@@ -30,6 +30,7 @@ HEADER: Final = 64
 """Number of lines within which the numbers of a table begin."""
 
 NUMBER: Final = re.compile(r"[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d+)?|[+-]?nan|[+-]?inf(?:inity)?", re.IGNORECASE)
+WHOLE: Final = re.compile(r"[+-]?\d+")
 COMMENT: Final = re.compile(r"#|//|%")
 COUNT: Final = re.compile(r"(?:(?:number of )?points\s*[:=]?\s*)?(\d+)", re.IGNORECASE)
 """A header line with the number of points: `1000`, or `Points: 1000`."""
@@ -65,8 +66,11 @@ def _named(file: File, table: list[tuple[str, NDArray[Any]]]) -> Cloud:
 
 def _unnamed(file: File, values: NDArray[Any], pointed: Sequence[bool] = ()) -> Cloud:
     """The cloud in a table `[n, c]` without names, with its labels where they are asked for."""
-    part, values, pointed = labels.column_apart(file, values, pointed)
-    cloud = columns.unnamed(values, file.warn, intensity_first=file.suffix == ".pts", pointed=pointed)
+    part, numbers = labels.column_apart(file, values)
+    if part is not None:
+        kept = [number - 1 for number in numbers]
+        values, pointed = values[:, kept], [pointed[at] for at in kept if pointed]
+    cloud = columns.unnamed(values, file.warn, intensity_first=file.suffix == ".pts", pointed=pointed, numbers=numbers)
     return labels.with_labels(file, cloud, {} if part is None else {"part": part})
 
 
@@ -196,6 +200,11 @@ def parsed(data: bytes, warn: columns.Warn) -> Table:
     for number in head.odd:
         warn(f"line {number} is left out as a header: {lines[number - 1].strip()[:40]!r}")
     body = lines[head.start :]
+    if _commas_of_two_kinds(body, head):
+        raise UserError(
+            f"commas seem to be decimal points and separators at once ({body[0].strip()[:20]!r}): write decimal points, or semicolons "
+            "between columns; if all are whole numbers, name the columns in a first line"
+        )
     if head.symbols or re.search(r"[,;#/%]", text):  # saves time: most clouds have only blanks between cells, and millions of lines
         body = [_clean(line, head) for line in body]
     if head.symbols:
@@ -215,12 +224,38 @@ def parsed(data: bytes, warn: columns.Warn) -> Table:
         warn("commas are read as decimal points")
     names = head.names if len(head.names) == values.shape[1] else ()
     known = [columns.plain(name) for name in names]
+    if head.names and not names and columns.coordinates(map(columns.plain, head.names)):
+        warn(f"the first line names {len(head.names)} columns and the rows have {values.shape[1]}: its names are not used")
     if names and columns.coordinates(known) is None:
         if columns.OTHERS & set(known[:3]):
             raise UserError(f"the header {' '.join(names)[:60]!r} names no x, y and z; name the columns of the coordinates so")
         warn(f"the header {' '.join(names)[:40]!r} names no x, y and z: the first three columns are taken")
         names = ()
     return Table(values=values, names=names, pointed=tuple("." in cell for cell in next(filter(str.strip, body)).split()))
+
+
+def _commas_of_two_kinds(body: list[str], head: "_Head") -> bool:
+    """Whether commas in rows that have no names are decimal points as well as separators: all cells are whole numbers, and every second is
+    what follows a decimal point, by leading zeros or by one number of two digits or more in each of these columns."""
+    if not body or "," not in body[0] or head.symbols:
+        return False
+    widths = list[list[int]]()
+    zeros = False
+    for line in body:
+        text = COMMENT.split(line, maxsplit=1)[0].strip().rstrip(",")
+        if not text:
+            continue
+        cells = [cell.strip() for cell in text.split(",")]
+        after = cells[1::2]
+        if len(cells) < 4 or len(cells) % 2 or len(cells) == len(head.names) or not all(map(WHOLE.fullmatch, cells)):
+            return False
+        if not all(map(str.isdecimal, after)) or (widths and len(after) != len(widths[0])):
+            return False
+        zeros = zeros or any(len(cell) > 1 and cell[0] == "0" for cell in after)
+        if any(len(cell.lstrip("+-")) > 1 and cell.lstrip("+-")[0] == "0" for cell in cells[::2]):
+            return False  # zeros in front of all numbers mean nothing
+        widths.append([len(cell) for cell in after])
+    return len(widths) > 2 and (zeros or (min(widths[0]) > 1 and all(width == widths[0] for width in widths)))
 
 
 def is_table(path: Path) -> bool:

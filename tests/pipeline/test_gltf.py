@@ -234,6 +234,10 @@ def points_beside(f):
     f.mesh(f.primitive(material=colored(f)), f.primitive(SQUARE * 9, None, extra={"mode": 0}))
 
 
+def measured(f):
+    f.mesh(f.primitive(material=colored(f), _TEMPERATURE=np.ones(len(SQUARE), "f4")))
+
+
 def second_scene(f):
     f.mesh(f.primitive(SQUARE * 9, material=colored(f, (0, 0, 1, 1))))
     f.mesh(f.primitive(material=colored(f)), shown=False)
@@ -448,6 +452,7 @@ APPLIED = {
     "fan": (fan, TWO, 2, LIT, None),
     "lines beside triangles": (lines_beside, TWO, 2, LIT, "lines"),
     "points beside triangles": (points_beside, TWO, 2, LIT, "points"),
+    "values that a program measured": (measured, TWO, 2, LIT, "left out: _TEMPERATURE"),
     "default scene": (second_scene, TWO, 2, LIT, None),
     "no scene: all roots": (no_scene, TWO, 2, FOUR, None),
     "matrix over translation, rotation, scale": (moved, (2, 4), 2, LIT, None),

@@ -163,6 +163,19 @@ def test_what_is_left_out_is_said(tmp_path, name):
     assert any(WARNED[name] in text for text in read(tmp_path, SURFACES[name][0]).warnings)
 
 
+@pytest.mark.parametrize("make", [cloud, square])
+def test_properties_of_vertices_that_nothing_reads_are_named(tmp_path, make):
+    extra = ("float scalar_Intensity", "uchar red", "uchar green", "uchar blue", "uchar alpha", "float confidence", "float nx")
+    shape = read(tmp_path, make(extra=extra, row="0.5 1 2 3 255 1 0") if make is square else cloud(*extra, row="0.5 1 2 3 255 1 0"))
+    assert shape.warnings == ("left out: confidence, scalar_intensity",) and shape.colored
+    shape = read(
+        tmp_path, cloud("uchar red", "uchar green", "uchar blue", "float scalar_r", "float scalar_g", "float scalar_b", row="1 2 3 1 1 1")
+    )
+    assert shape.warnings == ("left out: scalar_b, scalar_g, scalar_r",)
+    splat = [f"float {name}" for name in ("f_dc_0", "f_dc_1", "f_dc_2", "opacity", "scale_0", "rot_0", "f_rest_0", "age")]
+    assert read(tmp_path, cloud(*splat, row="0 0 0 1 1 1 1 1")).warnings[0] == "left out: age"
+
+
 def test_normals(tmp_path):
     extra = ("float nx", "float ny", "float nz")
     np.testing.assert_allclose(read(tmp_path, square(extra=extra, row="0 0 2")).parts[0].normals, [[0, 0, 1]] * 4)

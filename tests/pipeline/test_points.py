@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from cache_schema.crowds import OUTLYING_SAID
 from cache_schema.spec import PointSpec
-from pipeline.geometry import GREY, Cloud, Mesh, Part
-from pipeline.points import farthest_first, sample
+from pipeline.geometry import GREY, Cloud, Geometry, Mesh, Part, normalized
+from pipeline.points import farthest_first, remarks, sample
 
 SQUARE = {
     "vertices": np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], np.float32),
@@ -142,3 +143,40 @@ def test_coordinates_that_do_not_fit_are_refused():
     far = Mesh(parts=(Part(vertices=SQUARE["vertices"] * 1e6, faces=SQUARE["faces"]),), colored=False)
     with pytest.raises(ValueError, match=r"points\.dtype=float32"):
         sample(far, PointSpec(count=8, blocks=1, ordered=8, normalize="none"), "a")
+
+
+def told(shape: Geometry, **how: str) -> tuple[str, ...]:
+    """What a build says about the points of a shape."""
+    spec = PointSpec(count=1024, blocks=2, ordered=64, **how)
+    placed = normalized(shape, spec.normalize)
+    return remarks(shape.points if isinstance(shape, Cloud) else None, placed, sample(placed, spec, "a"), spec)
+
+
+def test_what_spoils_the_points_of_a_cloud_is_said():
+    xyz = np.random.default_rng(0).uniform(-1, 1, (3000, 3)).astype(np.float32)
+    assert told(Cloud(points=xyz)) == () == told(Cloud(points=xyz[:100]))  # repeated points are said elsewhere
+    far = xyz.copy()
+    far[5] = 5e7
+    said = told(Cloud(points=far))
+    assert (
+        said[0] == OUTLYING_SAID
+        and "different points of a block differ as float16" in said[1]
+        and said[1].endswith("points.dtype=float32 is finer")
+    )
+    assert told(Cloud(points=far), dtype="float32") == (OUTLYING_SAID,)
+    far[::10] = -9999
+    assert "300 of 3,000 points lie in one place" in told(Cloud(points=far))[1]
+    assert told(Cloud(points=far), normalize="none", dtype="float32") == told(Cloud(points=far))[1:2]  # nothing sets a scale
+    assert "differ as float16" in told(Cloud(points=xyz + 1000), normalize="none")[0]
+
+
+def test_a_far_speck_of_a_mesh_is_said_and_a_far_vertex_that_no_triangle_uses_is_not():
+    rng = np.random.default_rng(0)
+    around = rng.normal(size=(200, 3, 3)) * 0.1 + rng.normal(size=(200, 1, 3))
+    vertices = np.concatenate([around.reshape(-1, 3), [[900, 0, 0], [900, 0.01, 0], [900, 0, 0.01]]]).astype(np.float32)
+    faces = np.arange(len(vertices)).reshape(-1, 3)
+
+    def mesh(faces: np.ndarray) -> Mesh:
+        return Mesh(parts=(Part(vertices=vertices, faces=faces),), colored=False)
+
+    assert told(mesh(faces))[0] == OUTLYING_SAID and told(mesh(faces[:-1])) == ()

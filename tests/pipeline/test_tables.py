@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.formats import columns
+from pipeline.formats import columns, labels
 from pipeline.formats.table import is_table, parsed
 from pipeline.geometry import Cloud
 from pipeline.reading import load
@@ -109,29 +109,29 @@ CLOUDS = {
     "one_in_a_batch.npy": (npy(XYZ[None]), None, ()),
     "transposed.npy": (npy(XYZ.T.copy()), None, ("stored as [3, 60]",)),
     "transposed_rgb.npy": (npy(stack(XYZ, MIXED).T.copy()), MIXED, ("stored as [6, 60]",)),
-    "intensity.npy": (npy(stack(XYZ, 7 * ONE)), None, ("column 4 left out",)),
-    "five.npy": (npy(stack(XYZ, 7 * ONE, ONE)), None, ("columns 4, 5 left out",)),
+    "intensity.npy": (npy(stack(XYZ, 7 * ONE)), None, ("1 to 3 are taken for x, y, z; left out: 4",)),
+    "five.npy": (npy(stack(XYZ, 7 * ONE, ONE)), None, ("left out: 4, 5",)),
     "rgb.npy": (npy(stack(XYZ, MIXED)), MIXED, ()),
-    "rgb_of_one.npy": (npy(stack(XYZ, MIXED / 255)), MIXED, ()),
-    "red_of_one.npy": (npy(stack(XYZ, RED / 255)), RED, ()),
-    "rgb_mean.npy": (npy(stack(XYZ, MIXED * 0.999)), np.rint(MIXED * 0.999), ()),
-    "rgb16.npy": (npy(stack(XYZ, MIXED * 257)), MIXED, ("16 bits",)),
+    "rgb_of_one.npy": (npy(stack(XYZ, MIXED / 255)), MIXED, ("1 to 3 are taken for x, y, z, 4 to 6 for colours (0 to 1)",)),
+    "red_of_one.npy": (npy(stack(XYZ, RED / 255)), RED, ("4 to 6 for colours (0 to 1, but column 4 is the same in all rows)",)),
+    "rgb_mean.npy": (npy(stack(XYZ, MIXED * 0.999)), np.rint(MIXED * 0.999), ("(0 to 255 with fractions)",)),
+    "rgb16.npy": (npy(stack(XYZ, MIXED * 257)), MIXED, ("colours (16 bits)",)),
     "black.npy": (npy(stack(XYZ, 0 * RED)), 0 * RED, ("all black",)),
     "normals.npy": (npy(stack(XYZ, NORMALS)), None, ()),
     "normals_half.npy": (npy(stack(XYZ, NORMALS).astype(np.float16)), None, ()),
     "some_normals_unknown.npy": (npy(stack(XYZ, NORMALS * (np.arange(60) > 9)[:, None])), None, ()),
-    "nearly_red.npy": (npy(stack(XYZ, PURE / 255)), PURE, ()),
-    "nearly_red.xyz": (text(stack(XYZ, PURE / 255)), PURE, ()),
-    "nearly_green.npy": (npy(stack(XYZ, PURE[:, [1, 0, 2]] / 255).astype(np.float32)), PURE[:, [1, 0, 2]], ()),
-    "minus_one.npy": (npy(stack(XYZ, MIXED / 127.5 - 1)), MIXED, ("from -1 to 1",)),
-    "unclear.npy": (npy(stack(XYZ, 0.3 * NORMALS)), None, ("neither colours",)),
-    "too_bright.npy": (npy(stack(XYZ, RED * 1.5)), None, ("neither colours",)),
-    "alpha.npy": (npy(stack(XYZ, MIXED / 255, ONE)), MIXED, ("column 7",)),
-    "intensity_rgb.npy": (npy(stack(XYZ, -300 * ONE, MIXED)), MIXED, ("column 4",)),
-    "normals_label.npy": (npy(stack(XYZ, NORMALS, 3 * ONE)), None, ("column 7",)),
+    "nearly_red.npy": (npy(stack(XYZ, PURE / 255)), PURE, ("(0 to 1, but column 4",)),
+    "nearly_red.xyz": (text(stack(XYZ, PURE / 255)), PURE, ("(0 to 1, but column 4",)),
+    "nearly_green.npy": (npy(stack(XYZ, PURE[:, [1, 0, 2]] / 255).astype(np.float32)), PURE[:, [1, 0, 2]], ("(0 to 1, but column 5",)),
+    "minus_one.npy": (npy(stack(XYZ, MIXED / 127.5 - 1)), MIXED, ("(-1 to 1)",)),
+    "unclear.npy": (npy(stack(XYZ, 0.3 * NORMALS)), None, ("left out: 4 to 6 (neither colours",)),
+    "too_bright.npy": (npy(stack(XYZ, RED * 1.5)), None, ("left out: 4 to 6 (neither colours",)),
+    "alpha.npy": (npy(stack(XYZ, MIXED / 255, ONE)), MIXED, ("colours (0 to 1); left out: 7",)),
+    "intensity_rgb.npy": (npy(stack(XYZ, -300 * ONE, MIXED)), MIXED, ("5 to 7 for colours (0 to 255); left out: 4",)),
+    "normals_label.npy": (npy(stack(XYZ, NORMALS, 3 * ONE)), None, ("4 to 6 for normals; left out: 7",)),
     "rgb_normals.npy": (npy(stack(XYZ, MIXED, NORMALS)), MIXED, ()),
     "normals_rgb.npy": (npy(stack(XYZ, NORMALS, MIXED)), MIXED, ()),
-    "room.npy": (npy(stack(XYZ, MIXED / 255, np.abs(XYZ) / 3)), MIXED, ("columns 7 to 9 are left out",)),
+    "room.npy": (npy(stack(XYZ, MIXED / 255, np.abs(XYZ) / 3)), MIXED, ("left out: 7 to 9",)),
     "fields.npy": (npy(fields("x y z", XYZ)), None, ()),
     "fields_rgb.npy": (npy(fields("red x green y blue z", stack(RED, XYZ)[:, [0, 3, 1, 4, 2, 5]])), RED, ()),
     "fields_bytes.npy": (npy(fields("x y z r g b a", stack(XYZ, MIXED, ONE), "<f8 <f8 <f8 u1 u1 u1 u1")), MIXED, ("left out: a",)),
@@ -153,6 +153,14 @@ CLOUDS = {
     "six_and_rgb.npz": (npz(points=stack(XYZ, NORMALS), rgb=MIXED), MIXED, ("only the first three",)),
     "coords.npz": (npz(coords=XYZ, color=stack(GREEN, 255 * ONE)), GREEN, ()),
     "columns.npz": (npz(x=XYZ[:, 0], y=XYZ[:, 1], z=XYZ[:, 2]), None, ()),
+    # A first column that counts the rows.
+    "numbered.xyz": (text(stack(TURN + 7, XYZ)), None, ("column 1 counts the rows and is left out; 2 to 4 are taken for x, y, z",)),
+    "numbered_rgb.csv": (
+        text(stack(TURN, XYZ, MIXED), ","),
+        MIXED,
+        ("left out; 2 to 4 are taken for x, y, z, 5 to 7 for colours (0 to 255)",),
+    ),
+    "numbered_normals.npy": (npy(stack(TURN - 30, XYZ, NORMALS, TURN % 5)), None, ("5 to 7 for normals; left out: 8",)),
     "blanks.xyz": (text(XYZ), None, ()),
     "rgb.xyz": (text(stack(XYZ, MIXED)), MIXED, ()),
     "commas.xyz": (text(XYZ, ", "), None, ()),
@@ -163,27 +171,31 @@ CLOUDS = {
     "header.xyz": (text(XYZ, head="X Y Z\n"), None, ()),
     "cloudcompare.txt": (text(stack(XYZ, MIXED, ONE), head="//X Y Z R G B Intensity\n"), MIXED, ("left out: Intensity",)),
     # An intensity before the colours, and what may stand behind them.
-    "scanner.txt": (text(stack(XYZ, TURN * 40, PURE)), PURE, ("column 4",)),
-    "scanner_signed.txt": (text(stack(XYZ, TURN * 40 - 1500, MIXED)), MIXED, ("column 4",)),
-    "scanner_of_one.txt": (text(stack(XYZ, TURN / 60, MIXED)), MIXED, ("column 4",)),
-    "scanner_fraction.txt": (text(stack(XYZ, TURN * 1.7, MIXED)), MIXED, ("column 4",)),
-    "scanner_bytes.txt": (text(stack(XYZ, TURN * 4, PURE)), PURE, ("columns 5 to 7 are taken for colours", "column 4")),
-    "scanner_photo.txt": (text(stack(XYZ, TURN * 4, NEAR)), NEAR, ("header line such as `x y z intensity red green blue`", "column 4")),
-    "scanner_both_of_one.txt": (text(stack(XYZ, TURN / 60, PURE / 255)), PURE, ("columns 5 to 7 are taken", "column 4")),
-    "scanner_label.txt": (text(stack(XYZ, TURN * 40, MIXED, TURN % 8)), MIXED, ("columns 4, 8",)),
-    "scanner.npy": (npy(stack(XYZ, TURN * 40, MIXED)), MIXED, ("column 4",)),
-    "scanner_normals.txt": (text(stack(XYZ, TURN * 40, MIXED, NORMALS)), MIXED, ("column 4",)),
+    "scanner.txt": (text(stack(XYZ, TURN * 40, PURE)), PURE, ("left out: 4",)),
+    "scanner_signed.txt": (text(stack(XYZ, TURN * 40 - 1500, MIXED)), MIXED, ("left out: 4",)),
+    "scanner_of_one.txt": (text(stack(XYZ, TURN / 60, MIXED)), MIXED, ("left out: 4",)),
+    "scanner_fraction.txt": (text(stack(XYZ, TURN * 1.7, MIXED)), MIXED, ("left out: 4",)),
+    "scanner_bytes.txt": (text(stack(XYZ, TURN * 4, PURE)), PURE, ("left out: 4; colours may be meant otherwise",)),
+    "scanner_photo.txt": (text(stack(XYZ, TURN * 4, NEAR)), NEAR, ("a first line such as `x y z intensity red green blue` settles it",)),
+    "scanner_both_of_one.txt": (text(stack(XYZ, TURN / 60, PURE / 255)), PURE, ("left out: 4; colours may be meant otherwise",)),
+    "scanner_label.txt": (text(stack(XYZ, TURN * 40, MIXED, TURN % 8)), MIXED, ("left out: 4, 8",)),
+    "scanner.npy": (npy(stack(XYZ, TURN * 40, MIXED)), MIXED, ("left out: 4",)),
+    "scanner_normals.txt": (
+        text(stack(XYZ, TURN * 40, MIXED, NORMALS)),
+        MIXED,
+        ("5 to 7 for colours (0 to 255), 8 to 10 for normals; left out: 4",),
+    ),
     "scanner_header.txt": (text(stack(XYZ, TURN * 4, PURE), head="x y z intensity r g b\n"), PURE, ("left out: intensity",)),
-    "rgb_label.txt": (text(stack(XYZ, MIXED, TURN % 13)), MIXED, ("columns 4 to 6 are taken for colours", "column 7")),
-    "red_label.txt": (text(stack(XYZ, RED, 3 * ONE)), RED, ("column 7",)),
-    "red_two_labels.txt": (text(stack(XYZ, RED, TURN % 2)), RED, ("column 7",)),
-    "red_of_one_label.txt": (text(stack(XYZ, RED / 255 * 0.4, 12 * ONE)), RED * 0.4, ("column 7",)),
-    "rgb_intensity.txt": (text(stack(XYZ, MIXED, TURN * 40)), MIXED, ("column 7",)),
-    "rgb_fraction.txt": (text(stack(XYZ, MIXED, TURN / 60)), MIXED, ("column 7",)),
-    "photo_intensity.txt": (text(stack(XYZ, NEAR, TURN * 4)), NEAR, ("columns 4 to 6 are taken for colours", "column 7")),
-    "opaque.txt": (text(stack(XYZ, RED, 255 * ONE)), RED, ("column 7",)),
-    "rgb16_label.txt": (text(stack(XYZ, MIXED * 257, TURN % 9)), MIXED, ("columns 4 to 6 are taken for colours", "16 bits", "column 7")),
-    "room.txt": (text(stack(XYZ, MIXED, np.abs(XYZ) / 3, TURN % 9)), MIXED, ("columns 7 to 9 are left out", "column 10")),
+    "rgb_label.txt": (text(stack(XYZ, MIXED, TURN % 13)), MIXED, ("4 to 6 for colours (0 to 255); left out: 7; colours may be",)),
+    "red_label.txt": (text(stack(XYZ, RED, 3 * ONE)), RED, ("left out: 7",)),
+    "red_two_labels.txt": (text(stack(XYZ, RED, TURN % 2)), RED, ("left out: 7",)),
+    "red_of_one_label.txt": (text(stack(XYZ, RED / 255 * 0.4, 12 * ONE)), RED * 0.4, ("left out: 7",)),
+    "rgb_intensity.txt": (text(stack(XYZ, MIXED, TURN * 40)), MIXED, ("left out: 7",)),
+    "rgb_fraction.txt": (text(stack(XYZ, MIXED, TURN / 60)), MIXED, ("left out: 7",)),
+    "photo_intensity.txt": (text(stack(XYZ, NEAR, TURN * 4)), NEAR, ("left out: 7; colours may be",)),
+    "opaque.txt": (text(stack(XYZ, RED, 255 * ONE)), RED, ("left out: 7",)),
+    "rgb16_label.txt": (text(stack(XYZ, MIXED * 257, TURN % 9)), MIXED, ("(16 bits); left out: 7; colours may be",)),
+    "room.txt": (text(stack(XYZ, MIXED, np.abs(XYZ) / 3, TURN % 9)), MIXED, ("left out: 10, 7 to 9",)),
     "unknown_normals.xyz": (text(stack(XYZ, 0 * RED)).replace(b" 0 0 0\n", b" 0.0 0.0 0.0\n"), None, ("normals that they do not know",)),
     "black.xyz": (text(stack(XYZ, 0 * RED)), 0 * RED, ("all black",)),
     "nameless.csv": (text(stack(TURN, XYZ, MIXED), ",", head=",x,y,z,r,g,b\n"), MIXED, ("left out: a nameless column",)),
@@ -198,12 +210,12 @@ CLOUDS = {
     "utf16.xyz": (text(XYZ).decode().encode("utf-16"), None, ()),
     "comments.xyz": (text(XYZ, head="# made by hand\n\n").replace(b"\n", b" # a point\n"), None, ()),
     "trailing.csv": (text(XYZ, ",").replace(b"\n", b",\n"), None, ()),
-    "count.pts": (text(stack(XYZ, -5 * ONE, MIXED), head="60\n"), MIXED, ("column 4",)),
+    "count.pts": (text(stack(XYZ, -5 * ONE, MIXED), head="60\n"), MIXED, ("left out: 4",)),
     "count.xyz": (text(XYZ, head="60\nfrom 3 scans\n"), None, ()),
     "title.xyz": (text(XYZ, head="scan 3 of May\n"), None, ("line 1",)),
     "molecule.xyz": (b"60\nwater, 1.5 A\n" + b"".join(b"O " + line for line in text(XYZ).splitlines(True)), None, ("symbols",)),
     "modelnet.txt": (text(stack(XYZ, NORMALS), ","), None, ()),
-    "shapenetpart.txt": (text(stack(XYZ, NORMALS, 12 * ONE)), None, ("column 7",)),
+    "shapenetpart.txt": (text(stack(XYZ, NORMALS, 12 * ONE)), None, ("left out: 7",)),
     "ascii.pcd": (pcd("ascii", XYZ), None, ()),
     "binary.pcd": (pcd("binary", XYZ), None, ()),
     "compressed.pcd": (pcd("binary_compressed", XYZ), None, ()),
@@ -226,6 +238,7 @@ WITH_NORMALS = {
     "normals_label.npy",
     "rgb_normals.npy",
     "normals_rgb.npy",
+    "numbered_normals.npy",
     "fields_normals.npy",
     "pc_normals.npz",
     "normals_on_their_side.npz",
@@ -281,6 +294,7 @@ WRONG = {
     "gap_first.csv": (b"x,y,z\n,2,3\n1,2,3\n2,3,4\n", "line 2"),
     "short.pts": (text(XYZ, head="100\n"), "says 100 points and holds 60"),
     "pairs.xyz": (b"1 2\n3 4\n", "line 1: expected three numbers"),
+    "two_commas.csv": (text(np.round(XYZ, 4) + 5, ",").replace(b".", b","), "commas seem to be decimal points and separators at once"),
     "no_xyz.csv": (text(stack(MIXED, XYZ), ",", head="r,g,b,one,two,three\n"), "names no x, y and z"),
     "cut.pcd": (pcd("binary", XYZ)[:-9], "cut short"),
     "cut_text.pcd": (pcd("ascii", XYZ)[:-300], "cut short"),
@@ -327,9 +341,104 @@ def test_points_that_are_no_numbers_do_not_decide_what_columns_mean():
     assert unpainted.colors is None and unpainted.normals is not None
     colors = MIXED / 255
     colors[5] = np.nan
+    assert not warnings
     made = columns.unnamed(stack(XYZ, colors), warnings.append)
     assert made.colors[5].tolist() == [190] * 3 and made.colors[6].tolist() == MIXED[6].tolist()
-    assert warnings == ["1 of 60 points have no colour (NaN): grey"]
+    assert warnings[0] == "1 of 60 points have no colour (NaN): grey" and "(0 to 1)" in warnings[1]
+
+
+def remark(table: np.ndarray, head: str = "", how: str = "%.5f") -> tuple[Cloud, str]:
+    """The cloud in a text, and its remarks."""
+    buffer = io.StringIO()
+    np.savetxt(buffer, table, how)
+    said: list[str] = []
+    read = parsed((head + buffer.getvalue()).encode(), said.append)
+    made = (
+        columns.named(list(zip(read.names, read.values.T, strict=True)), said.append)
+        if read.names
+        else columns.unnamed(read.values, said.append)
+    )
+    return made, "; ".join(said)
+
+
+def test_a_first_column_that_may_be_a_time_is_said_and_a_first_line_settles_it():
+    time = np.cumsum(np.abs(XYZ[:, 1:2]) + 0.01, axis=0)
+    table = stack(time, XYZ)
+    made, said = remark(table)
+    np.testing.assert_allclose(made.points, table[:, :3], atol=1e-5)
+    assert said.startswith("the file names no columns: 1 to 3 are taken for x, y, z; column 1 never falls from row to row, as a time would")
+    assert said.endswith("name the columns in a first line if it is one; left out: 4") and len(said) < 256
+    for head in ("time x y z\n", "# time x y z\n"):
+        made, said = remark(table, head)
+        np.testing.assert_allclose(made.points, XYZ, atol=1e-5)
+        assert said == "left out: time"
+    in_steps = stack(np.repeat(np.arange(6.0), 10)[:, None], XYZ)
+    assert "never falls" not in remark(in_steps)[1]  # a grid, or a label
+    assert "never falls" not in remark(stack(time, np.sort(XYZ, axis=0)))[1]
+    assert remark(stack(np.sort(XYZ, axis=0)))[1] == "" and "never falls" not in remark(table[:5])[1]
+    sorted_by_x = XYZ[np.argsort(XYZ[:, 0])]
+    assert remark(stack(sorted_by_x, MIXED), how="%.5g")[1] == ""  # colours say what the other columns are
+
+
+@pytest.mark.parametrize(
+    ("change", "counts"),
+    [(lambda n: n, True), (lambda n: n + 100, True), (lambda n: 2 * n, False), (lambda n: n + 0.5, False), (lambda n: -n, False)],
+)
+def test_only_whole_numbers_that_rise_by_one_are_numbers_of_rows(change, counts):
+    made, said = remark(stack(change(TURN), XYZ))
+    np.testing.assert_allclose(made.points, XYZ if counts else stack(change(TURN), XYZ[:, :2]), atol=1e-5)
+    assert ("counts the rows" in said) == counts
+    assert "counts" not in remark(stack(TURN, XYZ[:, :2]))[1]  # three columns are x, y, z
+
+
+def test_measurements_that_are_taken_for_colours_are_said():
+    measured = stack(XYZ, TURN * 4, TURN % 3 + 1, TURN % 5)
+    assert "4 to 6 for colours (0 to 255, but column 5 has only 3 different values)" in remark(measured, how="%.5g")[1]
+    assert remark(stack(XYZ, MIXED), how="%.5g")[1] == "" and remark(stack(XYZ, NORMALS))[1] == "" and remark(XYZ)[1] == ""
+
+
+def test_colours_in_front_of_coordinates_are_said():
+    made, said = remark(stack(MIXED, XYZ))
+    np.testing.assert_array_equal(made.points, MIXED)
+    assert "columns 1 to 3 hold whole numbers from 0 to 255, as colours do: name the columns in a first line if they are" in said
+    assert len(said) < 256 and "as colours do" not in remark(stack(np.rint(XYZ * 9), 0.3 * XYZ))[1]
+
+
+def test_labels_apart_do_not_shift_the_numbers_of_columns(tmp_path):
+    (tmp_path / "a.xyz").write_bytes(text(stack(TURN, XYZ, TURN % 2, MIXED)))
+    asked = labels.Labelling(labels.Labels(way="column", name="5", names=(("0", "leg"), ("1", "arm"))))
+    made = load(tmp_path / "a.xyz", up="y", textures="require", labels=asked)
+    assert isinstance(made, Cloud) and made.part is not None and made.part.tolist() == (TURN[:, 0] % 2).tolist()
+    np.testing.assert_array_equal(made.colors, MIXED)
+    assert "2 to 4 are taken for x, y, z, 6 to 8 for colours" in made.warnings[0]
+
+
+TWO_COMMAS = [
+    ("0,6307,0,1335,-0,0022\n0,0772,0,4905,0,1155\n-0,1228,0,1833,0,1978\n", True),
+    ("0,63, 0,13, 0,00\n" * 3, True),
+    ("0,6,0,13,0,002\n0,07,0,4905,0,1\n1,1,0,1,2,19\n", True),  # leading zeros, though not all have four digits
+    ("x,y,z\n" + "0,63,0,13,0,04\n" * 3, True),
+    ("10,20,30,40\n10,99,30,41\n12,20,31,42\n", True),
+    ("x,y,z,label\n" + "10,20,30,40\n" * 3, False),
+    ("10,20,30,40\n10,9,30,41\n12,20,31,42\n", False),
+    ("10,20,30,40\n10,20,30.5,41\n12,20,31,42\n", False),
+    ("10,-20,30,40\n10,-20,30,41\n12,20,31,42\n", False),
+    ("1,2,3,255,255,255\n" * 3, False),
+    ("10,20,30\n" * 3, False),
+]
+
+
+@pytest.mark.parametrize(("content", "refused"), TWO_COMMAS)
+def test_commas_that_are_decimal_points_and_separators_are_refused(content, refused):
+    if refused:
+        with pytest.raises(ValueError, match="write decimal points, or semicolons between columns"):
+            parsed(content.encode(), lambda text: None)
+    else:
+        assert len(parsed(content.encode(), lambda text: None).values) == 3
+
+
+def test_names_that_do_not_fit_the_rows_are_said():
+    assert remark(stack(XYZ, MIXED), "x y z\n", "%.5g")[1] == "the first line names 3 columns and the rows have 6: its names are not used"
 
 
 def test_few_rows_keep_their_orientation(tmp_path):
@@ -352,17 +461,19 @@ def test_a_bomb_in_an_archive_is_not_unpacked(tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["las", "laz"])
-@pytest.mark.parametrize(("scale", "words"), [(257, ()), (1, ("8 bits",)), (0, ())])
+@pytest.mark.parametrize(("scale", "words"), [(257, ("left out: intensity",)), (1, ("8 bits",)), (0, ())])
 def test_laser_scans(tmp_path, ending, scale, words):
     laspy = pytest.importorskip("laspy")
     scan = laspy.create(point_format=3, file_version="1.2")
     scan.header.scales, scan.header.offsets = [1e-4] * 3, [500_000.0, 5_000_000.0, 0.0]
     scan.x, scan.y, scan.z = (XYZ + np.array([500_000, 5_000_000, 0])).T
     scan.red, scan.green, scan.blue = (MIXED * scale).astype(np.uint16).T
+    scan.intensity = TURN[:, 0] * (scale == 257)
     scan.write(tmp_path / f"a.{ending}")
     made = load(tmp_path / f"a.{ending}", up="y", textures="require")
     np.testing.assert_allclose(np.ptp(made.points, axis=0), HIGH - LOW, atol=1e-3)
     assert made.colored == (scale > 0) and len(made.warnings) == len(words)
+    assert all(word in text for word, text in zip(words, made.warnings, strict=True))
     if scale:
         np.testing.assert_array_equal(made.colors, MIXED)
 

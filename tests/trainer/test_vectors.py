@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from cache_schema import store
+from cache_schema.crowds import OUTLYING_SAID
 from cache_schema.errors import UserError
 from cache_schema.spec import PointSpec
 from trainer import checkpoint, cli, clouds, given, labels, pictures, predict, vectors
@@ -141,9 +142,30 @@ def test_what_is_odd_about_stored_shapes_is_said_as_of_clouds():
     blocks.xyz[2] = blocks.xyz[2, :, :1] * (1, 0.5, 0.2)
     blocks.xyz[3] *= 0.01
     said = clouds.remarks(blocks, np.arange(5), at_once=2)
-    assert said == ["", clouds.FLAT_SAID, clouds.FLAT_SAID, clouds.OUTLYING_SAID, clouds.REPEATED_SAID]
+    assert said == ["", clouds.FLAT_SAID, clouds.FLAT_SAID, OUTLYING_SAID, clouds.REPEATED_SAID]
     table = table_of(["a"] * 6, [None, None, "broken", None, None, None]).remarked(said)
-    assert table.remarks == [None, clouds.FLAT_SAID, None, clouds.FLAT_SAID, clouds.OUTLYING_SAID, clouds.REPEATED_SAID]
+    assert table.remarks == [None, clouds.FLAT_SAID, None, clouds.FLAT_SAID, OUTLYING_SAID, clouds.REPEATED_SAID]
+
+
+def test_points_that_one_far_point_has_crushed_are_not_called_flat():
+    """A far point makes the others a speck or a line. What is said is the far point, of a cloud in memory and of a stored one."""
+    cloud = np.random.default_rng(0).uniform(-1, 1, (400, 3))
+    cloud[7] = 1e6
+    stored = (cloud - cloud.mean(0)) / np.linalg.norm(cloud - cloud.mean(0), axis=1).max()
+
+    class Stored:
+        spec, cache = PointSpec(count=400, ordered=32), SimpleNamespace(repeated=lambda: np.zeros(2, bool))
+
+        def read(self, rows, block):
+            both = np.stack([stored, np.where(np.arange(400)[:, None] == 7, stored[0], stored)])
+            return torch.from_numpy(both.astype(np.float16).astype(np.float32)[rows])
+
+    assert clouds.remarks(Stored(), np.arange(2)) == [OUTLYING_SAID] * 2
+    convention = Convention(count=400, normalize="unit_sphere", dtype="float16")
+    with pytest.warns(clouds.CloudWarning) as found:
+        list(clouds.prepared(clouds.taken(cloud), convention, channels=3, batch=4, device=torch.device("cpu")))
+    told = [str(one.message) for one in found]
+    assert any(OUTLYING_SAID in one for one in told) and not any(clouds.FLAT_SAID in one for one in told)
 
 
 def test_a_file_that_cannot_be_finished_leaves_nothing(tmp_path):

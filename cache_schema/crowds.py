@@ -1,0 +1,70 @@
+"""A few points that spoil the others of a shape: some that lie far out and set the scale, and many that lie in one place.
+
+    said = said_of(given, placed)      # the remarks about a cloud, as it was given and as it is placed and scaled
+
+Builds write these remarks beside the shape, and the trainer says them of clouds in memory and of stored shapes.
+
+Letters: n points.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+FAR: Final = 0.5
+"""Share of the radius beyond which a point lies far out."""
+OUTLYING: Final = 0.01
+"""Share of far points, below which a few points set the scale."""
+CROWDED: Final = 0.05
+"""Share of the radius within which three quarters of the points lie if the others set the scale, though they are many."""
+TOGETHER: Final = 0.03
+"""Share of the points in one place, above which they are no points of a surface."""
+FEWEST: Final = 10
+"""Least number of points in one place that is spoken of."""
+LOOKED_AT: Final = 10_000
+"""Most points that tell where a crowd lies, and which place holds many."""
+
+OUTLYING_SAID: Final = "a few points lie far from all others and set the scale; leave them out if they are noise"
+
+
+def outlying(xyz: NDArray[Any]) -> bool:
+    """Whether a few points set the scale of a shape.
+
+    Args:
+        xyz: points of the shape, not necessarily all. The mean of all is the origin, and the farthest of all has distance 1. [n, 3]
+    """
+    if not len(xyz):
+        return False
+    if np.mean(np.linalg.norm(xyz, axis=1) > FAR) < OUTLYING:
+        return True
+    some = xyz[:: -(-len(xyz) // LOOKED_AT)]
+    most, middle = 3 * (len(some) - 1) // 4, (len(some) - 1) // 2
+    out = np.linalg.norm(some - np.partition(some, middle, axis=0)[middle], axis=1)
+    return bool(np.partition(out, most)[most] < CROWDED)
+
+
+def together(xyz: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which points lie in the one place that holds the most of them; none if it holds no large share. [n, 3] -> [n]"""
+    nowhere = np.zeros(len(xyz), bool)
+    if len(xyz) < FEWEST:
+        return nowhere
+    chosen = np.random.default_rng(0).integers(0, len(xyz), LOOKED_AT) if len(xyz) > LOOKED_AT else slice(None)
+    some = np.ascontiguousarray(xyz[chosen] + 0.0)  # -0 and 0 are one place
+    _, first, counts = np.unique(some.view(f"V{some.itemsize * 3}").reshape(-1), return_index=True, return_counts=True)
+    here: NDArray[np.bool_] = np.all(xyz == some[first[counts.argmax()]], axis=1)
+    return here if np.count_nonzero(here) >= max(FEWEST, TOGETHER * len(xyz)) else nowhere
+
+
+def said_of(given: NDArray[Any], placed: NDArray[Any] | None) -> list[str]:
+    """The remarks about a cloud.
+
+    Args:
+        given: its points as they were given. [n, 3]
+        placed: the same points with their mean at the origin and the farthest at distance 1; None if nothing sets a scale. [n, 3]
+    """
+    here = together(given)
+    count = int(np.count_nonzero(here))
+    said = [f"{count:,} of {len(given):,} points lie in one place, as a scanner's points without a return do"] if count else []
+    # The place of many points may itself be what lies far out, or what seems to be a crowd.
+    return [*([OUTLYING_SAID] if placed is not None and outlying(placed[~here]) else []), *said]
