@@ -134,7 +134,7 @@ starter-encoder: setup  ## train the encoder that comes with the project on made
 	$(BIN)/mmpd-cache build starter build/starter-shapes.zarr --recipe points --set source.count=3600 --set points.normals=false
 	OMP_NUM_THREADS=1 $(BIN)/mmpd-train distill build/starter-shapes.zarr build/starter-point-mae --recipe point-mae --resume \
 	  --set encoder.name=pointmae-tiny --set distill.reconstruction_depth=2 --set optim.batch=32 --set optim.lr=1e-3 \
-	  --set optim.warmup=5 --set optim.epochs=60
+	  --set optim.warmup=5 --set optim.epochs=60 --set augment.per_axis=false
 	$(BIN)/mmpd-train eval svm build/starter-point-mae build/starter-shapes.zarr
 	@echo "To ship it: mmpd-train push build/starter-point-mae trainer/shipped/starter-point-mae --licence MIT --replace"
 

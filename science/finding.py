@@ -4,7 +4,8 @@
     found, left = look(Path("/data"), at={"modelnet40": Path("/other/mn40")})    # one of them is looked for elsewhere
 
 A folder is a data set if it has the files by which one of its layouts is known (`official.Place.tells`). The location and the folders up
-to two below it are asked. Two folders with one data set are refused, because numbers would depend on which is taken. A folder that has
+to two below it are asked. Two folders with one data set in one layout are refused, because numbers would depend on which is taken. Of two
+layouts the one that `official.py` names first is taken, and the other one is told. A folder that has
 only the usual name of a data set is told, with what it lacks.
 """
 
@@ -52,7 +53,7 @@ class Folders:
                 items = sorted(os.scandir(folder), key=lambda one: one.name)
             except OSError:
                 items = []
-            self._listed[folder] = {one.name: one.is_dir() for one in items if not one.name.startswith(".")}
+            self._listed[folder] = {one.name: _is_folder(one) for one in items if not one.name.startswith(".")}
         return self._listed[folder]
 
     def first(self, folder: Path, pattern: str) -> Path | None:
@@ -75,6 +76,14 @@ class Folders:
                 else:
                     inner += own
             level = inner
+
+
+def _is_folder(item: os.DirEntry[str]) -> bool:
+    """Whether it is a folder; a link that leads nowhere, in a circle or into the forbidden is none."""
+    try:
+        return item.is_dir()
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,12 +125,15 @@ def look(
         candidates = _candidates(data_set, own, asked=at.get(name))
         if name in at and not candidates:
             candidates = _above(data_set, at[name])
-        if len(candidates) > 1:
-            which = " and ".join(f"{_told(one.path, location)} ({one.place.expected})" for one in candidates)
-            several.append(f"{name} is in {which}: choose with --at {name}=FOLDER, or move one away")
-        elif candidates:
-            found[name] = _found(name, candidates[0], location, folders)
-            found[name] = replace(found[name], passed=tuple(_passed(data_set, own, candidates, location)))
+        first = next((place for place in data_set.places if any(one.place is place for one in candidates)), None)
+        alike = [one for one in candidates if one.place is first]
+        if len(alike) > 1:
+            which = " and ".join(_told(one.path, location) for one in alike)
+            several.append(f"{name} is in {which}: choose with --at {name}={alike[0].path}, or move one away")
+        elif alike:
+            others = [f"{_told(one.path, location)}, the same in another layout" for one in candidates if one is not alike[0]]
+            found[name] = _found(name, alike[0], location, folders)
+            found[name] = replace(found[name], passed=(*others, *_passed(data_set, own, candidates, location)))
         else:
             expected = "; or ".join(place.expected for place in data_set.places)
             reasons = [f"expected in a folder of any name: {expected}", *_passed(data_set, own, (), location, at.get(name))]

@@ -14,6 +14,7 @@ of the caches that it read: if one was built anew with other shapes or points si
 
 import contextlib
 import ctypes
+import dataclasses
 import fcntl
 import json
 import os
@@ -29,7 +30,10 @@ from typing import IO, Any, Final
 
 from cache_schema import products
 from cache_schema.files import write_file
+from cache_schema.records import differences
 from cache_schema.store import open_cache
+from trainer import checkpoint
+from trainer.config import AlignConfig, DistillConfig
 
 EVERY: Final = 10.0
 """Seconds from one note of a running job's processor time to the next."""
@@ -61,6 +65,22 @@ class Job:
     it needs has run."""
     made: Callable[[], bool] | None = field(default=None, compare=False)
     """Whether what it makes is there and still holds. A job that was done is run again if not; None to trust the note that it was done."""
+
+
+def as_configured(run: Path, config: AlignConfig | DistillConfig) -> bool:
+    """Whether a run, if it is there, was trained by a configuration. The words of its command only name a recipe, which may mean something
+    else since. Where it was not, the command is run again, and refuses to go on with it.
+
+    Args:
+        run: folder of the run.
+        config: the configuration that the command stands for. The guide's name is left out, which the command gives apart.
+    """
+    if not checkpoint.path(run).exists():
+        return True
+    there = checkpoint.header(run).config
+    if isinstance(there, DistillConfig) and isinstance(config, DistillConfig):
+        config = dataclasses.replace(config, guide=there.guide)
+    return type(there) is type(config) and not differences(there, config)
 
 
 class Ledger:

@@ -7,6 +7,7 @@ labels_hold(json.loads(file.read_text()), [cache])         # whether the score s
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,13 @@ from cache_schema.store import open_cache
 
 def labels_of(path: Path) -> str:
     """Digest of what `relabel` changes in a cache: name, class and split of each shape, and the order of the classes."""
+    state = (path / "zarr.json").stat()
+    return _labels_of(path, state.st_mtime_ns, state.st_ino)
+
+
+@lru_cache
+def _labels_of(path: Path, *state: int) -> str:
+    """The digest, computed once while the description of the cache, which `relabel` replaces, is the same file."""
     cache = open_cache(path)
     classes, splits = ((*names, "") for names in (cache.manifest.classes, cache.manifest.splits))  # -1 is none
     told = {

@@ -174,7 +174,10 @@ FEWER: Final = {"pointm2ae": "The papers read 1,024 points, also with Point-M2AE
 
 def _other_names(folder: Path) -> str:
     """Why the names of classes beside HDF5 files are not those of ModelNet40; empty if they are."""
-    lines = (folder / "shape_names.txt").read_text(errors="replace").splitlines()
+    try:
+        lines = (folder / "shape_names.txt").read_text(errors="replace").splitlines()
+    except OSError as error:
+        return f"has a shape_names.txt that cannot be read: {error.strerror}"
     found, wanted = {line.strip().replace("_", " ") for line in lines if line.strip()}, set(class_lists.names("modelnet40"))
     if found == wanted:
         return ""

@@ -136,8 +136,11 @@ def _claim(data: dict[str, Any]) -> Iterator[str]:
         means = " and ".join(f"{mean:.1f}" for mean in outcome["means"])
         apart = f"{outcome['difference']:+.1f} [{low:.1f}, {high:.1f}]{one['mark']}"
         p = "< 0.001" if one["adjusted"] < 0.001 else f"{one['adjusted']:.3f}"
-        yield f"| {one['test']} | {outcome['runs'][0]} | {means} | {apart} | {p} |"
+        seeds = " and ".join(map(str, dict.fromkeys(outcome["runs"])))
+        yield f"| {one['test']} | {seeds} | {means} | {apart} | {p} |"
     yield ""
+    if left := [f"{one['test']}: {one['reason']}" for one in data["claim_not_compared"]]:
+        yield f"Of the claim, and not in the table: {'; '.join(left)}.\n"
 
 
 def _seen(data: dict[str, Any]) -> Iterator[str]:

@@ -27,7 +27,7 @@ from typing import Final
 from evals import Eval
 from finding import look
 from finding import told as told_of
-from jobs import Job, Ledger, options, told
+from jobs import Job, Ledger, as_configured, options, told
 from official import DATA_SETS, LEARN, LINK, Build, Found, Test, build
 
 import pipeline.captioners.catalog as captioners
@@ -208,10 +208,10 @@ class Paper:
         """Labels, patch features, pre-trainings and guides, each after what it needs."""
         cache, made = f"caches/{LEARN}.zarr", list[Job]()
 
-        def add(name: str, *words: str, after: Sequence[str] = (), holds: Callable[[], bool] | None = None) -> str:
-            """`holds`: whether the cache has what the job adds to it; None if it adds nothing."""
+        def add(name: str, *words: str, after: Sequence[str] = (), holds: Callable[[], bool], adds: bool = True) -> str:
+            """`holds`: whether what the job makes is there and still holds. `adds`: whether it adds that to the cache."""
             if name not in {job.name for job in made}:
-                writes = LEARN if holds else ""
+                writes = LEARN if adds else ""
                 job = Job(name=name, command=words, after=tuple(after), reads=(cache,), writes=writes, threads=self.threads, made=holds)
                 made.append(job)
             return name
@@ -234,20 +234,10 @@ class Paper:
                 words += ["--init", f"runs/{row.init}-{seed}"]
                 after.append(f"train/{row.init}-{seed}")
             run = row.run(seed)
-            chosen = options([*self._training(row), f"seed={seed}"])
-            add(
-                f"train/{run}",
-                "mmpd-train",
-                row.stage,
-                cache,
-                f"runs/{run}",
-                "--recipe",
-                row.recipe,
-                "--resume",
-                *words,
-                *chosen,
-                after=after,
-            )
+            settings = [*self._training(row), f"seed={seed}"]
+            trained = partial(as_configured, self.folder / "runs" / run, configured(row.recipe, row.stage, settings))
+            words = [row.stage, cache, f"runs/{run}", "--recipe", row.recipe, "--resume", *words, *options(settings)]
+            add(f"train/{run}", "mmpd-train", *words, after=after, holds=trained, adds=False)
         return made
 
     def _holds(self, kind: products.Kind, **names: str) -> Callable[[], bool]:

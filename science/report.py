@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from jobs import told
-from rows import CLAIM, ROWS, Group
+from rows import CLAIM, CLAIMED_AT, ROWS, Group
 from testsets import COLLECTIONS, TESTS
 
 from cache_schema.errors import UserError
@@ -57,7 +57,8 @@ def gathered(study: "Study") -> dict[str, Any]:
     ceilings = {path.stem: json.loads(path.read_text()) for path in sorted((folder / "ceilings").glob("*.json")) if path.stem in TESTS}
     numbers = study.numbers()
     found, left = comparisons(numbers)
-    claimed, unclaimed = compared(CLAIM, kept([one for one in numbers if one["seed"] != 0]))
+    claim = CLAIM if study.settings == CLAIMED_AT else ()
+    claimed, unclaimed = compared(claim, kept([one for one in numbers if one["seed"] != 0]))
     return {
         "settings": study.settings,
         "hours": round(study.hours(), 2),

@@ -514,6 +514,8 @@ CLAIM: Final[tuple[tuple[str, str], ...]] = tuple(
 )
 """Rows and tests of what was claimed when only seed 0 was trained: the row is above the one that it is compared with. Other seeds test
 it."""
+CLAIMED_AT: Final = {"shapes": 64, "epochs": 50, "precision": "float32"}
+"""Settings of the study in which it was claimed."""
 
 
 def order(names: list[str]) -> list[str]:

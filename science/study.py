@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from jobs import Job, Ledger, options, told
+from jobs import Job, Ledger, as_configured, options, told
 from labelled import labels_hold
 from rows import LEARN, ONE, ROWS, VIEWS, WORDS, Group, Row, beside, order
 from testsets import COLLECTIONS, TESTS, teachers
@@ -144,7 +144,8 @@ class Study:
         after += [f"train/{slug(need, seed)}" for need in row.before]
         after += [job.name for job in self._guides(row, seed)]
         reads = tuple(f"caches/{cache}.zarr" for cache in (base, *row.also))
-        return Job(name=f"train/{slug(name, seed)}", command=(*words, *options(settings)), after=tuple(after), reads=reads)
+        holds = partial(as_configured, self.folder / "runs" / slug(name, seed), config)
+        return Job(name=f"train/{slug(name, seed)}", command=(*words, *options(settings)), after=tuple(after), reads=reads, made=holds)
 
     def _guides(self, row: Row, seed: int) -> list[Job]:
         """The jobs that write the features of a row's guide into every cache that the row is trained on."""

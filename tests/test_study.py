@@ -344,7 +344,11 @@ def test_a_claim_is_tested_on_other_seeds_than_those_that_it_came_from(tmp_path,
     for seed, right in enumerate((60, 45, 47, 46)):
         scored(tmp_path, "point-mae", seed, [1] * (30 + seed % 2) + [0] * (30 - seed % 2))
         scored(tmp_path, "stage 1", seed, [1] * right + [0] * (60 - right))
-    made = study.Study(tmp_path, {"epochs": 5, "shapes": 4, "precision": "float32"}, None)
+    asked = {"epochs": 5, "shapes": 4, "precision": "float32"}
+    made = study.Study(tmp_path, asked, None)
+    report.write(made)
+    assert not json.loads((tmp_path / "study.json").read_text())["claim"], "a study of other settings has not claimed it"
+    monkeypatch.setattr(report, "CLAIMED_AT", asked)
     report.write(made)
     data = json.loads((tmp_path / "study.json").read_text())
     (one,) = data["claim"]
@@ -357,6 +361,7 @@ def test_a_claim_is_tested_on_other_seeds_than_those_that_it_came_from(tmp_path,
     ]
     text = page.page([data], "# Top")
     assert "*stage 1* is above *point-mae*" in text and "| shrec16 SVM | 3 | 76.7 and 51.1 | +25.6 [" in text
+    assert "Of the claim, and not in the table: shrec16 SVM: not tested: the row has no score here; shrec16 crossval: " in text
     del data["claim"]
     assert "claimed" not in page.page([data], "# Top"), "a study that was written earlier"
 

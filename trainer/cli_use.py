@@ -621,7 +621,7 @@ def search(
     else:
         query = _teacher_query(using, opened, text, image, teacher, device)
     gallery = _gallery(using, opened, query.space)
-    found = gallery.nearest(query.vector, top, query.row)
+    found = gallery.nearest(query.vector, top, query.rows)
     _print_found(using, gallery, query, found, page, as_json)
 
 
@@ -635,8 +635,8 @@ class Asked:
     """[E]"""
     space: "Space"
     sought: "Sought"
-    row: int | None = None
-    """Row of the shape, if it is one of the cache."""
+    rows: tuple[int, ...] = ()
+    """Rows of the shape, if the cache has it; it is no neighbour of itself."""
 
 
 def _teacher_query(using: Opened, cache: "Cache", text: str, image: Path | None, teacher: str, device: str) -> Asked:
@@ -695,16 +695,16 @@ def _shape_query(using: Opened, cache: "Cache", shape: str, settings: Sequence[s
     from trainer.pictures import Pictures
     from trainer.tasks.features import Body
 
-    def asked(cache: "Cache", row: int, known: int | None) -> Asked:
+    def asked(cache: "Cache", row: int, known: tuple[int, ...]) -> Asked:
         sought = Sought(title=f"Shapes near {shape}", picture=Pictures(cache)(row), name=shape)
         blocks = neighbours.samples(Body.of(using.loaded.model, using.model.pool), cache)
         vector = using.model.embed_cache(cache, np.array([row]), range(blocks))[0]
-        return Asked(said={"shape": shape}, vector=vector, space=neighbours.Space(), sought=sought, row=known)
+        return Asked(said={"shape": shape}, vector=vector, space=neighbours.Space(), sought=sought, rows=known)
 
     if not Path(shape).exists():
         row = neighbours.row_of(cache, shape)
         with _quiet():
-            return asked(cache, row, row)
+            return asked(cache, row, (row,))
     up = neighbours.up_of(cache)
     if up and not any(one.strip().startswith("source.up=") for one in settings):
         note = f"{shape} is read as the files of {cache.path} were, with {up[0]}; --set source.up=y|z changes that"
@@ -718,6 +718,9 @@ def _shape_query(using: Opened, cache: "Cache", shape: str, settings: Sequence[s
         if len(rows) != 1:
             raise UserError(f"--shape takes one shape, {shape} has {len(rows)}")
         using.notes += [*given.notes, *filter(None, table.remarks)]
-        if (known := neighbours.row_of_file(cache, given.cache.column("source_sha256")[rows[0]])) is not None:
-            using.notes.append(f"the cache has this very file, as {printable(cache.ids()[known])}: that shape is left out")
+        if known := neighbours.rows_of_file(cache, given.cache.column("source_sha256")[rows[0]]):
+            names = ", ".join(map(printable, cache.ids()[list(known[:LISTED])])) + " ..." * (len(known) > LISTED)
+            note = f"the cache has this very file and leaves it out: {names}"
+            say(f"Note: {note}")
+            using.notes.append(note)
         return asked(given.cache, int(rows[0]), known)

@@ -205,6 +205,13 @@ class AlignConfig(StageConfig):
     start: Literal["any", "run"] = added("any")
     """Source of the initial weights. `any`: the run that `--init` names, else random ones. `run`: such a run, which must be named."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.align.local_weight and self.augment.per_axis:
+            raise UserError(
+                "augment.per_axis must be false with align.local_weight: patch features belong to groups of the block as it is stored"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class DistillConfig(StageConfig):

@@ -92,17 +92,17 @@ class Gallery:
         """The vector of the shape in a row of the cache. [E]"""
         return np.array(self.vectors[np.searchsorted(self.rows, row)])
 
-    def nearest(self, query: Floats, top: int, without: int | None = None) -> list[Found]:
+    def nearest(self, query: Floats, top: int, without: Sequence[int] = ()) -> list[Found]:
         """The shapes with the highest cosine to a query.
 
         Args:
             query: of any length but 0. [E]
             top: number of neighbours.
-            without: row of a shape that is left out; None for none.
+            without: rows of shapes that are left out.
         """
-        cosines, places = search.nearest(self.vectors, search.unit(query[None])[0], top + (without is not None))
+        cosines, places = search.nearest(self.vectors, search.unit(query[None])[0], top + len(without))
         rows = self.rows[places]
-        kept = [(int(row), float(cosine)) for row, cosine in zip(rows, cosines, strict=True) if row != without][:top]
+        kept = [(int(row), float(cosine)) for row, cosine in zip(rows, cosines, strict=True) if row not in without][:top]
         ids, label, names = self.cache.ids(), self.cache.column("label"), self.cache.manifest.classes
         return [Found(row=row, id=ids[row], label=names[label[row]] if label[row] >= 0 else "", cosine=cosine) for row, cosine in kept]
 
@@ -348,11 +348,11 @@ MANY: Final = 20_000
 """Number of ids among which near ones are looked for. It takes time."""
 
 
-def row_of_file(cache: Cache, digest: NDArray[np.uint8]) -> int | None:
-    """The first row of a cache that was read from a file with this SHA-256, [32] uint8; None if there is none, or the digest is zeros, as
-    that of a file which could not be read."""
-    same = (cache.column("source_sha256") == digest).all(1).nonzero()[0]
-    return int(same[0]) if digest.any() and len(same) else None
+def rows_of_file(cache: Cache, digest: NDArray[np.uint8]) -> tuple[int, ...]:
+    """The usable rows of a cache that were read from a file with this SHA-256, [32] uint8; none if it is zeros, as that of a file which
+    could not be read."""
+    same = (cache.column("source_sha256") == digest).all(1) & cache.ok()
+    return tuple(same.nonzero()[0].tolist()) if digest.any() else ()
 
 
 def told(gallery: Gallery, found: Sequence[Found], query: dict[str, Any], said: Sequence[str], run: dict[str, Any]) -> dict[str, Any]:

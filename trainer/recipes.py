@@ -108,7 +108,9 @@ def scratch() -> Experiment:
     """No pre-training: saves random initial weights, as a baseline for evaluation."""
     base = point_mae()
     assert base.distill is not None
-    return _distilled(base, optim=dataclasses.replace(base.distill.optim, epochs=0))
+    # No step is taken, so no augmentation is drawn: the setting stays what it was, and random weights of before are the same row.
+    unread = dataclasses.replace(base.distill.augment, per_axis=False)
+    return _distilled(base, augment=unread, optim=dataclasses.replace(base.distill.optim, epochs=0))
 
 
 def point_mae() -> Experiment:

@@ -81,7 +81,7 @@ def test_a_folder_of_meshes_to_vectors_and_neighbours(command, run, tmp_path, re
     assert code == 0, err
     found = json.loads(out)
     assert "slab/train/box_2.off" not in {row["id"] for row in found["neighbours"]} and len(found["neighbours"]) == 6
-    assert any("the cache has this very file, as slab/train/box_2.off" in note for note in found["notes"])
+    assert any("the cache has this very file and leaves it out: slab/train/box_2.off" in note for note in found["notes"])
     other = tmp_path / "other.off"
     other.write_text(one.read_text() + "\n")
     code, out, err = command("search", run, kept, "--shape", other, "--top", 7, "--json")

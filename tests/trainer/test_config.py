@@ -121,7 +121,10 @@ def test_a_wrong_setting_is_explained(assignment, message):
 def test_a_guides_tokens_forbid_other_groups(name, none, value):
     with pytest.raises(ValueError, match=rf"augment\.{name} must be {none} .* got {value}"):
         configured("tiny", "distill", [f"augment.{name}={value}"])
-    assert getattr(configured("point-mae", "distill", [f"augment.{name}={value}"]).augment, name)
+    if name == "per_axis":
+        with pytest.raises(ValueError, match=r"augment\.per_axis must be false with align\.local_weight"):
+            configured("mmpd-dense", "align", ["augment.per_axis=true"])
+    assert getattr(configured("pointmamba", "distill", ["augment.scale=0.8,1.25", f"augment.{name}={value}"]).augment, name)
 
 
 @pytest.mark.parametrize(("name", "stage", "message"), [("point-mae", "align", "no stage align"), ("mmdp", "align", "did you mean 'mmpd'")])

@@ -35,6 +35,10 @@ from trainer.tasks.result import Metric, Scores
 from trainer.tasks.shapes import EVERYTHING, Shapes, matched, of_split, relabelled
 
 
+VOTED: Final = "votes are means of logits; before November 2026 they were means of probabilities"
+"""Note of results with votes. Results of before have none."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options(Training):
     """Options of fine-tuning for classification, in addition to those of `Training`."""
@@ -113,7 +117,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         classes=test.classes,
         confusion=confusion(test.labels, last, len(test.classes)),
         predictions=(predictions("accuracy", test, last),),
-        notes=(*notes, *body.notes(test, train), *described(body, head, options)),
+        notes=(*notes, *body.notes(test, train), *described(body, head, options), *((VOTED,) if options.peer_protocol else ())),
         trained=Trained(
             body=body,
             head=head,
