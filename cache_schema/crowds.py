@@ -65,6 +65,6 @@ def said_of(given: NDArray[Any], placed: NDArray[Any] | None) -> list[str]:
     """
     here = together(given)
     count = int(np.count_nonzero(here))
-    said = [f"{count:,} of {len(given):,} points lie in one place, as a scanner's points without a return do"] if count else []
+    said = [f"{count:,} of {len(given):,} points lie in one place, as padding and a scanner's points without a return do"] if count else []
     # The place of many points may itself be what lies far out, or what seems to be a crowd.
     return [*([OUTLYING_SAID] if placed is not None and outlying(placed[~here]) else []), *said]

@@ -65,7 +65,13 @@ DARK: Final = 32
 """Largest channel value (0..255) of a cloud that counts as nearly black. Another reading of its columns is preferred."""
 
 FEWEST: Final = 4
-"""Least number of rows that a first column is seen to count."""
+"""Least number of rows of which coordinates are seen to look like colours."""
+
+ORDERED: Final = 8
+"""Least number of rows of which the first column is seen to be in order: a few numbers may be so by chance."""
+
+UNLIKE: Final = 10
+"""How many times larger or smaller than the next two columns the first one is, if it seems to be a time."""
 
 COLORFUL: Final = 8
 """Number of different values of a channel, below which it may hold a measurement instead of a colour."""
@@ -143,8 +149,8 @@ def unnamed(
 ) -> Cloud:
     """The cloud in a table whose columns have no names.
 
-    A first column that counts the rows is left out. One remark says what each column was taken for, unless the table is an ordinary one:
-    coordinates alone, or with normals or colours of 8 bits, and nothing else.
+    One remark says what each column was taken for, unless the table is an ordinary one: coordinates alone, or with normals or colours, and
+    nothing else. It also says that the first column seems to be no coordinate, if it counts the rows or rises as a time does.
 
     Args:
         values: `[n, c]`, c at least 3: x, y, z, then colours, normals, alpha, intensity or labels.
@@ -158,10 +164,9 @@ def unnamed(
     """
     if values.ndim != 2 or not 3 <= values.shape[1] <= WIDEST or values.dtype.kind not in "fiu":
         raise UserError(f"expected numbers [n, 3] or [n, 6], got {values.dtype} {list(values.shape)}")
-    counted = values.shape[1] > 3 and _counts_rows(values[:, 0])
-    numbers = (numbers or range(1, values.shape[1] + 1))[counted:]
-    pointed = (pointed or [False] * values.shape[1])[counted:]
-    values = values[:, counted:]
+    advice = "name the columns in a first line" if pointed else "give the columns names"
+    numbers = numbers or range(1, values.shape[1] + 1)
+    pointed = pointed or [False] * values.shape[1]
     with np.errstate(invalid="ignore"):  # NaN of any kind
         points, extra = values[:, :3].astype(np.float64), values[:, 3:]
     colors, normals, used = None, None, set[int]()
@@ -180,41 +185,45 @@ def unnamed(
             if found.missing:
                 warn(_no_color(found))
             taken.append(f"{_run(columns)} for colours ({found.scale}{unsure})")
-            if unsure or found.scale != BYTES:
+            if unsure or found.scale not in (BYTES, UNITS):
                 doubts.append("")
         else:
             left.append(_run(columns) + (" (neither colours nor normals)" if colors is None else ""))
     rest = [number for at, number in enumerate(numbers[3:]) if at not in used]
-    rises = values.shape[1] > 3 and not (used == set(range(len(used))) and taken and not rest and not left)
-    rises = bool(rises) and _rises(values[:, 0]) and not any(_rises(values[:, at]) for at in (1, 2, 3))
+    ordinary = taken and not rest and not left
+    first = "" if ordinary or values.shape[1] == 3 else _no_coordinate(values[:, :4])
     if len(points) >= FEWEST and left and not taken and _are_bytes(values[:, :3]):
-        doubts.append(
-            f"columns {_run(numbers[:3])} hold whole numbers from 0 to 255, as colours do: name the columns in a first line if they are"
-        )
-    if counted or rises or left or rest or doubts:
+        doubts.append(f"columns {_run(numbers[:3])} hold whole numbers from 0 to 255, as colours do: if they are, {advice}")
+    if first or left or rest or doubts:
         left = [_run(rest)] * bool(rest) + left
-        parts = [("column 1 counts the rows and is left out; " if counted else "") + f"{_run(numbers[:3])} are taken for x, y, z", *taken]
+        parts = [f"{_run(numbers[:3])} are taken for x, y, z", *taken]
         after = [
-            *[f"column {numbers[0]} never falls from row to row, as a time would: name the columns in a first line if it is one"] * rises,
+            *[f"column {numbers[0]} {first}: if so, {advice}"] * bool(first),
             *[f"left out: {', '.join(left)}"] * bool(left),
             *filter(None, doubts),
         ]
-        warn("; ".join([f"the file names no columns: {', '.join(parts)}", *after]))
+        warn("; ".join([f"the columns have no names: {', '.join(parts)}", *after]))
     return Cloud(points=points, colors=colors, normals=normals)
 
 
-def _counts_rows(column: NDArray[Any]) -> bool:
-    """Whether a column `[n]` has whole numbers that rise by 1 from row to row."""
-    numbers = column.astype(np.float64)
-    return len(numbers) >= FEWEST and bool(numbers[0] == np.rint(numbers[0]) and np.all(np.diff(numbers) == 1))
+def _no_coordinate(values: NDArray[Any]) -> str:
+    """What makes the first of four columns `[n, 4]` seem to be no coordinate; empty if nothing does.
 
-
-def _rises(column: NDArray[Any]) -> bool:
-    """Whether a column `[n]` never falls from row to row, and nearly all its numbers differ, as times do."""
-    if len(column) < 2 * FEWEST:
-        return False  # a few numbers may be in order by chance
-    steps = np.diff(column.astype(np.float64))
-    return bool(np.all(steps >= 0) and np.count_nonzero(steps) >= 0.9 * len(steps))
+    Rows are often in the order of x. So a column that never falls only counts if it lies far from the next ones or has another extent, as a
+    time has.
+    """
+    if len(values) < ORDERED or not np.isfinite(values).all():
+        return ""
+    numbers = values.astype(np.float64)
+    steps = np.diff(numbers, axis=0)
+    if (steps[:, 0] < 0).any() or not steps[:, 0].any() or (steps[:, 1:] >= 0).all(0).any():
+        return ""
+    if (steps[:, 0] == 1).all() and numbers[0, 0] == np.rint(numbers[0, 0]):
+        return "seems to count the rows"
+    extents, middles = np.ptp(numbers, axis=0), np.abs(np.median(numbers, axis=0))
+    others = max(float((extents + middles)[1:3].max()), np.finfo(float).tiny)
+    unlike = extents[0] > UNLIKE * others or UNLIKE * (extents[0] + middles[0]) < others or middles[0] > UNLIKE * others
+    return "never falls from row to row, and seems to be a time" if unlike else ""
 
 
 def _are_bytes(triple: NDArray[Any]) -> bool:
@@ -236,8 +245,8 @@ def _few_values(rgb: NDArray[np.uint8], numbers: Sequence[int]) -> str:
         return ", all black"
     kinds = [int(np.count_nonzero(np.bincount(channel))) for channel in rgb.T]
     least = min(kinds)
-    if least >= COLORFUL or 2 * least > len(rgb):
-        return ""
+    if least >= COLORFUL or max(kinds) < COLORFUL or 2 * least > len(rgb):
+        return ""  # all three have many values, or few, as in a cloud of few colours
     told = "is the same in all rows" if least == 1 else f"has only {least} different values"
     return f", but column {numbers[kinds.index(least)]} {told}"
 

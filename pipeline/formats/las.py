@@ -11,7 +11,7 @@ from pipeline.reading import File
 
 
 def read(file: File) -> Cloud:
-    """All points of a scan, with colours if the scan has any. A remark names other fields, unless they are the same for all points.
+    """All points of a scan, with colours if the scan has any. A remark names fields that the format does not have by itself.
 
     Raises:
         UserError: laspy is not installed, or the file is damaged or no scan.
@@ -25,8 +25,7 @@ def read(file: File) -> Cloud:
         scan = laspy.read(file.path)
         names = set(scan.point_format.dimension_names)
         points = np.stack([np.asarray(scan.x), np.asarray(scan.y), np.asarray(scan.z)], axis=1)
-        read = {"X", "Y", "Z", "red", "green", "blue"}
-        rest = [name for name in scan.point_format.dimension_names if name not in read and len(scan) and np.ptp(np.asarray(scan[name]))]
+        rest = list(scan.point_format.extra_dimension_names)  # every scan has a dozen others, such as its times, which nobody misses
         rgb = np.stack([np.asarray(scan[name]) for name in ("red", "green", "blue")], axis=1) if "red" in names else None
     except (LaspyException, ValueError, OSError, EOFError, struct.error, RuntimeError) as error:
         if "LazBackend" in str(error):
@@ -34,7 +33,7 @@ def read(file: File) -> Cloud:
         raise UserError(f"cannot be read as a laser scan, damaged or cut short? ({error})") from error
     if len(points) != scan.header.point_count:
         raise UserError(f"the file is cut short: it says {scan.header.point_count} points and holds {len(points)}")
-    columns.left_out(rest, file.warn)  # every scan has a dozen fields, most of which say nothing
+    columns.left_out(rest, file.warn)
     if rgb is None or not rgb.any():  # many scanners write 0 for colours
         return Cloud(points=points, warnings=tuple(file.warnings))
     if rgb.max() > 255:

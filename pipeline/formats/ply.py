@@ -213,8 +213,13 @@ def _unread_values(file: File, vertices: Table) -> None:
     if "f_dc_0" in vertices.columns:  # Gaussian splats have a remark of their own
         read |= {name for name in vertices.columns if re.fullmatch(r"opacity|(f_dc|f_rest|scale|rot)_\d+", name)}
     if asked := labelling(file):
-        read |= {str(asked.field(vertices.columns)), asked.how.objects.lower()}
+        read |= {str(asked.field(vertices.columns)), *(name for name in vertices.columns if _is(name, asked.how.objects))}
     columns.left_out([name for name in vertices.columns if name not in read], file.warn)
+
+
+def _is(name: str, asked: str) -> bool:
+    """Whether a property has the name that a setting gives."""
+    return bool(asked) and columns.plain(name) == columns.plain(asked)
 
 
 def _cloud(file: File, vertices: Table, places: NDArray[Any], materials: Table) -> Cloud:

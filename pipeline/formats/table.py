@@ -30,6 +30,8 @@ HEADER: Final = 64
 """Number of lines within which the numbers of a table begin."""
 
 NUMBER: Final = re.compile(r"[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d+)?|[+-]?nan|[+-]?inf(?:inity)?", re.IGNORECASE)
+GLANCED: Final = 1000
+"""Number of rows that tell what commas are."""
 WHOLE: Final = re.compile(r"[+-]?\d+")
 COMMENT: Final = re.compile(r"#|//|%")
 COUNT: Final = re.compile(r"(?:(?:number of )?points\s*[:=]?\s*)?(\d+)", re.IGNORECASE)
@@ -235,27 +237,25 @@ def parsed(data: bytes, warn: columns.Warn) -> Table:
 
 
 def _commas_of_two_kinds(body: list[str], head: "_Head") -> bool:
-    """Whether commas in rows that have no names are decimal points as well as separators: all cells are whole numbers, and every second is
-    what follows a decimal point, by leading zeros or by one number of two digits or more in each of these columns."""
+    """Whether commas in rows that have no names are decimal points as well as separators: all cells are whole numbers, and every second one
+    sometimes begins with a zero, as what follows a decimal point does. The first `GLANCED` rows tell."""
     if not body or "," not in body[0] or head.symbols:
         return False
-    widths = list[list[int]]()
     zeros = False
-    for line in body:
+    for line in body[:GLANCED]:
         text = COMMENT.split(line, maxsplit=1)[0].strip().rstrip(",")
         if not text:
             continue
         cells = [cell.strip() for cell in text.split(",")]
-        after = cells[1::2]
+        before, after = cells[::2], cells[1::2]
         if len(cells) < 4 or len(cells) % 2 or len(cells) == len(head.names) or not all(map(WHOLE.fullmatch, cells)):
             return False
-        if not all(map(str.isdecimal, after)) or (widths and len(after) != len(widths[0])):
+        if not all(map(str.isdecimal, after)):
             return False
-        zeros = zeros or any(len(cell) > 1 and cell[0] == "0" for cell in after)
-        if any(len(cell.lstrip("+-")) > 1 and cell.lstrip("+-")[0] == "0" for cell in cells[::2]):
+        if any(len(cell.lstrip("+-")) > 1 and cell.lstrip("+-")[0] == "0" for cell in before):
             return False  # zeros in front of all numbers mean nothing
-        widths.append([len(cell) for cell in after])
-    return len(widths) > 2 and (zeros or (min(widths[0]) > 1 and all(width == widths[0] for width in widths)))
+        zeros = zeros or any(len(cell) > 1 and cell[0] == "0" for cell in after)
+    return zeros
 
 
 def is_table(path: Path) -> bool:

@@ -41,7 +41,7 @@ def test_of_an_ordinary_shape_nothing_is_said_until_a_few_points_are_moved(name)
 def test_many_points_in_one_place_are_said_with_their_number(name):
     xyz = SHAPES[name].copy()
     xyz[::25] = 0
-    assert said(xyz) == "80 of 2,000 points lie in one place, as a scanner's points without a return do"
+    assert said(xyz) == "80 of 2,000 points lie in one place, as padding and a scanner's points without a return do"
     xyz[::25] = -9999
     assert said(xyz).startswith(OUTLYING_SAID + "; 80 of 2,000 points lie in one place")
     xyz = SHAPES[name] + (3.0, 3, 3)

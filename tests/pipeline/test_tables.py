@@ -112,8 +112,8 @@ CLOUDS = {
     "intensity.npy": (npy(stack(XYZ, 7 * ONE)), None, ("1 to 3 are taken for x, y, z; left out: 4",)),
     "five.npy": (npy(stack(XYZ, 7 * ONE, ONE)), None, ("left out: 4, 5",)),
     "rgb.npy": (npy(stack(XYZ, MIXED)), MIXED, ()),
-    "rgb_of_one.npy": (npy(stack(XYZ, MIXED / 255)), MIXED, ("1 to 3 are taken for x, y, z, 4 to 6 for colours (0 to 1)",)),
-    "red_of_one.npy": (npy(stack(XYZ, RED / 255)), RED, ("4 to 6 for colours (0 to 1, but column 4 is the same in all rows)",)),
+    "rgb_of_one.npy": (npy(stack(XYZ, MIXED / 255)), MIXED, ()),
+    "red_of_one.npy": (npy(stack(XYZ, RED / 255)), RED, ()),
     "rgb_mean.npy": (npy(stack(XYZ, MIXED * 0.999)), np.rint(MIXED * 0.999), ("(0 to 255 with fractions)",)),
     "rgb16.npy": (npy(stack(XYZ, MIXED * 257)), MIXED, ("colours (16 bits)",)),
     "black.npy": (npy(stack(XYZ, 0 * RED)), 0 * RED, ("all black",)),
@@ -153,14 +153,6 @@ CLOUDS = {
     "six_and_rgb.npz": (npz(points=stack(XYZ, NORMALS), rgb=MIXED), MIXED, ("only the first three",)),
     "coords.npz": (npz(coords=XYZ, color=stack(GREEN, 255 * ONE)), GREEN, ()),
     "columns.npz": (npz(x=XYZ[:, 0], y=XYZ[:, 1], z=XYZ[:, 2]), None, ()),
-    # A first column that counts the rows.
-    "numbered.xyz": (text(stack(TURN + 7, XYZ)), None, ("column 1 counts the rows and is left out; 2 to 4 are taken for x, y, z",)),
-    "numbered_rgb.csv": (
-        text(stack(TURN, XYZ, MIXED), ","),
-        MIXED,
-        ("left out; 2 to 4 are taken for x, y, z, 5 to 7 for colours (0 to 255)",),
-    ),
-    "numbered_normals.npy": (npy(stack(TURN - 30, XYZ, NORMALS, TURN % 5)), None, ("5 to 7 for normals; left out: 8",)),
     "blanks.xyz": (text(XYZ), None, ()),
     "rgb.xyz": (text(stack(XYZ, MIXED)), MIXED, ()),
     "commas.xyz": (text(XYZ, ", "), None, ()),
@@ -238,7 +230,6 @@ WITH_NORMALS = {
     "normals_label.npy",
     "rgb_normals.npy",
     "normals_rgb.npy",
-    "numbered_normals.npy",
     "fields_normals.npy",
     "pc_normals.npz",
     "normals_on_their_side.npz",
@@ -344,7 +335,7 @@ def test_points_that_are_no_numbers_do_not_decide_what_columns_mean():
     assert not warnings
     made = columns.unnamed(stack(XYZ, colors), warnings.append)
     assert made.colors[5].tolist() == [190] * 3 and made.colors[6].tolist() == MIXED[6].tolist()
-    assert warnings[0] == "1 of 60 points have no colour (NaN): grey" and "(0 to 1)" in warnings[1]
+    assert warnings == ["1 of 60 points have no colour (NaN): grey"]
 
 
 def remark(table: np.ndarray, head: str = "", how: str = "%.5f") -> tuple[Cloud, str]:
@@ -356,39 +347,37 @@ def remark(table: np.ndarray, head: str = "", how: str = "%.5f") -> tuple[Cloud,
     made = (
         columns.named(list(zip(read.names, read.values.T, strict=True)), said.append)
         if read.names
-        else columns.unnamed(read.values, said.append)
+        else columns.unnamed(read.values, said.append, pointed=read.pointed)
     )
     return made, "; ".join(said)
 
 
-def test_a_first_column_that_may_be_a_time_is_said_and_a_first_line_settles_it():
-    time = np.cumsum(np.abs(XYZ[:, 1:2]) + 0.01, axis=0)
-    table = stack(time, XYZ)
-    made, said = remark(table)
-    np.testing.assert_allclose(made.points, table[:, :3], atol=1e-5)
-    assert said.startswith("the file names no columns: 1 to 3 are taken for x, y, z; column 1 never falls from row to row, as a time would")
-    assert said.endswith("name the columns in a first line if it is one; left out: 4") and len(said) < 256
-    for head in ("time x y z\n", "# time x y z\n"):
-        made, said = remark(table, head)
-        np.testing.assert_allclose(made.points, XYZ, atol=1e-5)
-        assert said == "left out: time"
-    in_steps = stack(np.repeat(np.arange(6.0), 10)[:, None], XYZ)
-    assert "never falls" not in remark(in_steps)[1]  # a grid, or a label
-    assert "never falls" not in remark(stack(time, np.sort(XYZ, axis=0)))[1]
-    assert remark(stack(np.sort(XYZ, axis=0)))[1] == "" and "never falls" not in remark(table[:5])[1]
-    sorted_by_x = XYZ[np.argsort(XYZ[:, 0])]
-    assert remark(stack(sorted_by_x, MIXED), how="%.5g")[1] == ""  # colours say what the other columns are
+def test_a_first_column_that_seems_to_be_no_coordinate_is_said_and_a_first_line_settles_it():
+    rising = np.cumsum(np.abs(XYZ[:, 1:2]) + 0.01, axis=0)
+    packets = 1.6e9 + np.repeat(np.arange(6.0), 10)[:, None]  # ten points of a scanner have one time
+    for time, told in ((40 * rising, "a time"), (0.001 * rising, "a time"), (packets, "a time"), (TURN, "rows"), (TURN + 100, "rows")):
+        table = stack(time, XYZ)
+        made, said = remark(table)
+        np.testing.assert_allclose(made.points, table[:, :3], atol=1e-5)
+        assert said.startswith("the columns have no names: 1 to 3 are taken for x, y, z; column 1 ") and f"{told}: if so, name" in said
+        assert said.endswith("name the columns in a first line; left out: 4") and len(said) < 256
+        for head in ("time x y z\n", "# time x y z\n"):
+            made, said = remark(table, head)
+            np.testing.assert_allclose(made.points, XYZ, atol=1e-5)
+            assert said == "left out: time"
+    said = list[str]()
+    columns.unnamed(stack(TURN, XYZ), said.append)
+    assert "if so, give the columns names" in said[0], "an array has no first line"
 
 
-@pytest.mark.parametrize(
-    ("change", "counts"),
-    [(lambda n: n, True), (lambda n: n + 100, True), (lambda n: 2 * n, False), (lambda n: n + 0.5, False), (lambda n: -n, False)],
-)
-def test_only_whole_numbers_that_rise_by_one_are_numbers_of_rows(change, counts):
-    made, said = remark(stack(change(TURN), XYZ))
-    np.testing.assert_allclose(made.points, XYZ if counts else stack(change(TURN), XYZ[:, :2]), atol=1e-5)
-    assert ("counts the rows" in said) == counts
-    assert "counts" not in remark(stack(TURN, XYZ[:, :2]))[1]  # three columns are x, y, z
+def test_a_table_in_the_order_of_x_is_not_doubted():
+    ordered = XYZ[np.argsort(XYZ[:, 0])]
+    label = TURN % 3
+    for table in (stack(ordered, label), stack(-ordered[::-1], label), stack(np.sort(XYZ, axis=0), label), stack(ordered, MIXED)):
+        assert "if so" not in remark(table, how="%.5g")[1]
+    assert "if so" not in remark(stack(TURN, XYZ[:, 1:], MIXED), how="%.5g")[1], "colours say what the other columns are"
+    assert "if so" not in remark(stack(2 * TURN, 40 * XYZ))[1] and "if so" not in remark(stack(TURN, XYZ)[:5])[1]
+    assert "if so" not in remark(stack(TURN, XYZ[:, :2]))[1], "three columns are x, y, z"
 
 
 def test_measurements_that_are_taken_for_colours_are_said():
@@ -400,7 +389,7 @@ def test_measurements_that_are_taken_for_colours_are_said():
 def test_colours_in_front_of_coordinates_are_said():
     made, said = remark(stack(MIXED, XYZ))
     np.testing.assert_array_equal(made.points, MIXED)
-    assert "columns 1 to 3 hold whole numbers from 0 to 255, as colours do: name the columns in a first line if they are" in said
+    assert "columns 1 to 3 hold whole numbers from 0 to 255, as colours do: if they are, " in said
     assert len(said) < 256 and "as colours do" not in remark(stack(np.rint(XYZ * 9), 0.3 * XYZ))[1]
 
 
@@ -410,7 +399,7 @@ def test_labels_apart_do_not_shift_the_numbers_of_columns(tmp_path):
     made = load(tmp_path / "a.xyz", up="y", textures="require", labels=asked)
     assert isinstance(made, Cloud) and made.part is not None and made.part.tolist() == (TURN[:, 0] % 2).tolist()
     np.testing.assert_array_equal(made.colors, MIXED)
-    assert "2 to 4 are taken for x, y, z, 6 to 8 for colours" in made.warnings[0]
+    assert "1 to 3 are taken for x, y, z, 6 to 8 for colours" in made.warnings[0] and "column 1 seems to count" in made.warnings[0]
 
 
 TWO_COMMAS = [
@@ -418,7 +407,8 @@ TWO_COMMAS = [
     ("0,63, 0,13, 0,00\n" * 3, True),
     ("0,6,0,13,0,002\n0,07,0,4905,0,1\n1,1,0,1,2,19\n", True),  # leading zeros, though not all have four digits
     ("x,y,z\n" + "0,63,0,13,0,04\n" * 3, True),
-    ("10,20,30,40\n10,99,30,41\n12,20,31,42\n", True),
+    ("10,20,30,40\n10,99,30,41\n12,20,31,42\n", False),  # two digits each, as millimetres may have
+    ("10,20,30,200,200,200\n" * 3, False),
     ("x,y,z,label\n" + "10,20,30,40\n" * 3, False),
     ("10,20,30,40\n10,9,30,41\n12,20,31,42\n", False),
     ("10,20,30,40\n10,20,30.5,41\n12,20,31,42\n", False),
@@ -461,7 +451,7 @@ def test_a_bomb_in_an_archive_is_not_unpacked(tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["las", "laz"])
-@pytest.mark.parametrize(("scale", "words"), [(257, ("left out: intensity",)), (1, ("8 bits",)), (0, ())])
+@pytest.mark.parametrize(("scale", "words"), [(257, ()), (1, ("8 bits",)), (0, ())])
 def test_laser_scans(tmp_path, ending, scale, words):
     laspy = pytest.importorskip("laspy")
     scan = laspy.create(point_format=3, file_version="1.2")

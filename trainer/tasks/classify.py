@@ -34,7 +34,6 @@ from trainer.tasks.protocol import told
 from trainer.tasks.result import Metric, Scores
 from trainer.tasks.shapes import EVERYTHING, Shapes, matched, of_split, relabelled
 
-
 VOTED: Final = "votes are means of logits; before November 2026 they were means of probabilities"
 """Note of results with votes. Results of before have none."""
 
