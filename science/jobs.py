@@ -73,13 +73,16 @@ def as_configured(run: Path, config: AlignConfig | DistillConfig) -> bool:
 
     Args:
         run: folder of the run.
-        config: the configuration that the command stands for. The guide's name is left out, which the command gives apart.
+        config: the configuration that the command stands for. What is found out when a training begins is left out: the guide's name, and
+            teachers and captions where none are named.
     """
     if not checkpoint.path(run).exists():
         return True
     there = checkpoint.header(run).config
     if isinstance(there, DistillConfig) and isinstance(config, DistillConfig):
         config = dataclasses.replace(config, guide=there.guide)
+    found = {name: getattr(there.data, name) for name in ("teachers", "captions") if not getattr(config.data, name)}
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, **found))
     return type(there) is type(config) and not differences(there, config)
 
 

@@ -1,5 +1,6 @@
 """The machinery of the study, with commands that do nothing: what is run when, what survives a stop, and what is refused."""
 
+import dataclasses
 import json
 import shlex
 import shutil
@@ -30,6 +31,8 @@ from cache_schema.store import Cache, open_cache  # noqa: E402
 from pipeline.edits import relabel  # noqa: E402
 from pipeline.starter.kinds.catalog import KINDS  # noqa: E402
 from tests.boxes import Silent  # noqa: E402
+from trainer.loop import train  # noqa: E402
+from trainer.recipes import configured  # noqa: E402
 from trainer.tasks import catalog  # noqa: E402
 
 
@@ -487,3 +490,15 @@ def test_rows_whose_texts_state_what_a_test_asks_are_marked():
     assert "| told ‡ |" in asked and "| plain |" in asked and "‡ The texts of this row state what is asked here" in asked
     assert "‡" not in other
     assert {name for name, one in testsets.COLLECTIONS.items() if one.stated} == {"designs", "materials", "drawers"}
+
+
+def test_a_run_of_a_recipe_that_means_something_else_since_does_not_count(tmp_path, monkeypatch):
+    asked = [f"encoder.name={rows.ENCODER}", "optim.batch=4", "optim.epochs=0", "encoder.groups=8", "encoder.group_size=8"]
+    config = configured("scratch", "distill", asked)
+    run = tmp_path / "runs" / "scratch-0"
+    assert jobs.as_configured(run, config), "nothing is there yet"
+    synthetic.write(tmp_path / "c.zarr", shapes=8, points=PointSpec(count=64, blocks=1, ordered=32))
+    train(config, [tmp_path / "c.zarr"], run, device="cpu")
+    assert jobs.as_configured(run, config)
+    changed = dataclasses.replace(config, augment=dataclasses.replace(config.augment, per_axis=True))
+    assert not jobs.as_configured(run, changed) and not jobs.as_configured(run, configured("tiny", "align"))
