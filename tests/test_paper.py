@@ -237,7 +237,6 @@ def test_two_folders_with_one_data_set_are_refused_unless_one_is_named(renamed, 
     taken, other = ("MN", "off/ModelNet40")[:: 1 if here.path == Path("MN") else -1]
     assert f"modelnet40: {taken} ({here.place.kind})" in lines
     assert f"  not taken: {other}, the same in another layout" in lines
-    )
     assert not (tmp_path / "out").exists()
     at = paper.named([f"modelnet40={data}/off", f"s3dis={tmp_path}/more"])
     found, _ = finding.look(data, at=at)

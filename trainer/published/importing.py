@@ -46,9 +46,12 @@ WRAPPERS: Final = ("module.", "base_model.", "model.", "net.")
 _WITHIN: Final = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 """Parts that torch inserts into names if a module is compiled, distributed over GPUs, or uses activation checkpointing."""
 
-NOTHING: Final = {"align": ("optim.epochs=0",), "distill": ("optim.epochs=0", "distill.global_weight=1", "distill.global_depth=0")}
-"""Settings of an imported run that differ from the recipe of the published pre-training: no epochs, and in stage 2 a summary
-(`average`)."""
+NOTHING: Final = {
+    "align": ("optim.epochs=0",),
+    "distill": ("optim.epochs=0", "augment.per_axis=false", "distill.global_weight=1", "distill.global_depth=0"),
+}
+"""Settings of an imported run that differ from the recipe of the published pre-training: no epochs, and in stage 2 a summary (`average`),
+which is a guide's and forbids a scale for each axis."""
 COUNT: Final = "num_batches_tracked"
 """Ending of the names of batch norms' step counts. Files converted from other libraries lack them."""
 POINTS: Final = "points."
