@@ -47,10 +47,10 @@ class Mending(Cache):
         files = [encode(node, values[node.path]) for node in arrays]
         sums = digests(files)
         if self._contradicted(record, shard, sums):
-            place = self._remarks(record, shard, sums)
-            if place >= 0 and (stored := self._sound(record, shard, place)) is not None:
-                files[place], sums = stored, self.checksums(record, shard)
-            elif place >= 0 and (values["status"] == spec.OK).all():  # else the reason of a failure may be among what is lost
+            said = self._remarks(record, shard, sums)
+            if said >= 0 and (stored := self._sound(record, shard, said)) is not None:
+                files[said], sums = stored, self.checksums(record, shard)
+            elif said >= 0 and np.all(np.asarray(values["status"]) == spec.OK):  # else the reason of a failure may be among what is lost
                 self.reworded.setdefault(record.product, {})[shard] = files
                 return
             else:
