@@ -3,8 +3,12 @@
 A file that is made again is first written beside its place. It replaces the damaged file once a checksum proves that it has the lost
 bytes. The proof is the completion marker of its shard. Where markers themselves are damaged, or shards changed places, the proof is the
 digest over the whole product, which its record holds. A damaged file never serves as the proof of its own repair.
+
+Remarks about usable shapes are the exception, because another version of the software may word them otherwise: see `Mending.reword`.
 """
 
+import dataclasses
+import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache_schema import products, validate
+from cache_schema import products, spec, validate
 from cache_schema.errors import UserError
 from cache_schema.files import read_file, refuse_links, write_file
 from cache_schema.layout import digests, encode
@@ -32,17 +36,26 @@ class Mending(Cache):
         """(product, shard) that came out with other bytes than their completion markers say."""
         self.doubted: set[str] = set()
         """Products whose completion markers cannot be trusted, because the digest over the product contradicts them."""
+        self.reworded: dict[str, dict[int, list[bytes]]] = {}
+        """Files of each shard that came out as before but for lost remarks about usable shapes, by product and shard."""
         self._beside: dict[str, Path] = {}
 
     def write(self, record: Record, shard: int, values: Mapping[str, NDArray[Any] | Sequence[Sequence[bytes]]]) -> None:
         """Write one shard of a product beside its place. A shard that its completion marker contradicts is dropped and noted in
-        `refused`."""
+        `refused`, or in `reworded` if only remarks differ that are lost. Sound remarks stay as they are."""
         arrays = self.arrays(record)
         files = [encode(node, values[node.path]) for node in arrays]
         sums = digests(files)
         if self._contradicted(record, shard, sums):
-            self.refused.add((record.product, shard))
-            return
+            said = self._remarks(record, shard, sums)
+            if said >= 0 and (stored := self._sound(record, shard, said)) is not None:
+                files[said], sums = stored, self.checksums(record, shard)
+            elif said >= 0 and np.all(np.asarray(values["status"]) == spec.OK):  # else the reason of a failure may be among what is lost
+                self.reworded.setdefault(record.product, {})[shard] = files
+                return
+            else:
+                self.refused.add((record.product, shard))
+                return
         for node, data in zip(arrays, files, strict=True):
             place = self.file(node.key(shard))
             if not place.is_file() or read_file(place) != data:
@@ -59,6 +72,38 @@ class Mending(Cache):
             return not np.array_equal(self.checksums(record, shard), sums)
         except (UserError, OSError):
             return False  # the marker is lost as well; `settle` asks the digest over the product
+
+    def _remarks(self, record: Record, shard: int, sums: NDArray[np.uint8]) -> int:
+        """Return the place of `reason` among the arrays of `status`, if all other files of a shard are as its completion marker says; else
+        -1."""
+        if products.of(record) is not products.STATUS:
+            return -1
+        place = [node.path for node in self.arrays(record)].index("reason")
+        same = (self.checksums(record, shard) == sums).all(axis=1)
+        return place if same.sum() == len(same) - 1 and not same[place] else -1
+
+    def _sound(self, record: Record, shard: int, place: int) -> bytes | None:
+        """Read a stored file of a shard; None if it is not what its completion marker says."""
+        try:
+            data = read_file(self.file(self.arrays(record)[place].key(shard)))
+        except (UserError, OSError):
+            return None
+        return data if hashlib.sha256(data).digest() == bytes(self.checksums(record, shard)[place]) else None
+
+    def reword(self, record: Record) -> set[int]:
+        """Write the shards in `reworded` of a product, with new completion markers and a new digest of the product. Returns these shards.
+
+        All their other files are proven, and so are the remarks of all other shards: the completion markers must add up to the digest.
+        """
+        found = self.reworded.pop(record.product, {})
+        if not found or not record.complete or not self._adds_up(record, {}):
+            return set()
+        for shard, files in found.items():
+            self.reopen(record, shard)  # until the end, the product is unfinished
+            record = self.records()[record.product]
+            self.write_files(record, shard, files)
+        self.adopt(dataclasses.replace(record, complete=True, content=self.content(record)))
+        return set(found)
 
     def _expected(self, record: Record, shard: int) -> NDArray[np.uint8]:
         made = self.made.get(record.product, {}).get(shard)

@@ -242,8 +242,18 @@ def differences(there: Any, asked: Any, where: str = "") -> list[str]:
         return []
     if _named(there) and _named(asked):
         one, other = dict(there), dict(asked)
-        return [d for name in sorted({*one, *other}) for d in differences(one.get(name), other.get(name), f"{where}: {name}")]
+        if one != other:  # else only their order differs
+            return [d for name in sorted({*one, *other}) for d in _option_differences(one, other, name, where)]
     return [f"{where} is {spec.short(there)}, asked {spec.short(asked)}"]
+
+
+def _option_differences(one: dict[str, Any], other: dict[str, Any], name: str, where: str) -> list[str]:
+    """List where a name differs between names and values. It may be in only one of both."""
+    if name not in one:
+        return [f"{where}: {name} is not set, asked {spec.short(other[name])}"]
+    if name not in other:
+        return [f"{where}: {name} is {spec.short(one[name])}, asked none"]
+    return differences(one[name], other[name], f"{where}: {name}")
 
 
 def _named(value: Any) -> bool:

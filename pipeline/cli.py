@@ -7,10 +7,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 import typer
 from rich.console import Console
@@ -69,6 +69,7 @@ out = Console()
 err = Console(stderr=True)
 log: Final = LogFile()
 
+T = TypeVar("T")
 TEXTLESS: Final = "no shape has a text in it, so it teaches nothing; `mmpd-cache remove` removes it"
 """What is said of captions without any text."""
 LISTED: Final = 20
@@ -847,8 +848,8 @@ def status(cache: CachePath, as_json: Json = False) -> None:
     repeated = int(opened.repeated().sum()) if done else 0
     scarce, why = scarce_of(opened) if repeated else (None, "")
     counts = status_counts(opened)
-    lacking = lacking_ids(opened) if done else {}
-    empty = textless(opened) if done else []
+    lacking, unlisted = seen_or_why(lambda: lacking_ids(opened), dict[str, list[str]]()) if done else ({}, "")
+    empty, unseen = seen_or_why(lambda: textless(opened), list[str]()) if done else ([], "")
     chosen = chosen_views(records)
     states = {}
     for name, record in records.items():
@@ -861,6 +862,7 @@ def status(cache: CachePath, as_json: Json = False) -> None:
         body |= {"chosen_views": chosen} if chosen else {}
         body |= {"scarce": dataclasses.asdict(scarce)} if scarce else {}
         body |= {"uncounted": why} if why else {}
+        body |= {"unseen": unlisted or unseen} if unlisted or unseen else {}
         print_json(body | {"lacking": lacking, "textless": empty, "asked": questions, "products": states})
         return
     show(", ".join(f"{count} {name}" for name, count in counts.items()))
@@ -873,6 +875,8 @@ def status(cache: CachePath, as_json: Json = False) -> None:
         show(f"    {scarce.told}")
     if why:
         show(f"    {why}")
+    if unlisted or unseen:
+        show(f"what shapes lack is not known: {unlisted or unseen}")
     if chosen:
         show(f"views: {chosen}")
     for name in empty:
@@ -901,6 +905,15 @@ def status(cache: CachePath, as_json: Json = False) -> None:
         show(f"and {len(noted) - LISTED} more with a remark; --json lists all")
     if failed:
         show(f"After you repair their files: mmpd-cache retry {cache}")
+
+
+def seen_or_why(look: Callable[[], T], nothing: T) -> tuple[T, str]:
+    """Return what `look` returns. If a file is damaged or gone: `nothing`, and why in words, because it is then that one looks at the
+    rest."""
+    try:
+        return look(), ""
+    except (OSError, ValueError) as error:
+        return nothing, str(error)
 
 
 def scarce_of(cache: store.Cache) -> "tuple[Scarce | None, str]":
@@ -955,7 +968,7 @@ def info(cache: CachePath, as_json: Json = False) -> None:
     sizes = {name: product_bytes(opened, record) for name, record in records.items()}
     status = records.get(products.STATUS.name)
     scarce, why = scarce_of(opened) if status is not None and status.complete else (None, "")
-    empty = textless(opened)
+    empty, unseen = seen_or_why(lambda: textless(opened), list[str]())
     if as_json:
         body = {name: {**spec.to_json(record), "fingerprint": record.fingerprint, "bytes": sizes[name]} for name, record in records.items()}
         more: dict[str, Any] = {"licence": dataclasses.asdict(told(opened)), "costs": measured(opened)}
@@ -963,8 +976,9 @@ def info(cache: CachePath, as_json: Json = False) -> None:
             more["scarce"] = dataclasses.asdict(scarce)
         if why:
             more["uncounted"] = why
-        if empty:
-            more["textless"] = empty
+        more["textless"] = empty
+        if unseen:
+            more["unseen"] = unseen
         print_json({"path": str(cache), **origin(opened), **more, "manifest": spec.to_json(opened.manifest), "products": body})
         return
     m = opened.manifest
@@ -986,6 +1000,8 @@ def info(cache: CachePath, as_json: Json = False) -> None:
             show(f"    {counted(scarce.shapes, 'shape')} with fewer points than a block: {scarce.told}")
         if name == products.POINTS.name and why:
             show(f"    {why}")
+    if unseen:
+        show(f"whether captions have texts is not known: {unseen}")
     show_licences(opened)
     show_costs(opened)
 

@@ -151,7 +151,7 @@ def _made_with_models(
     )
     if captioner is not None:
         _check_told(
-            captioner, source.reader, source.entries, "Build without them (captions=none), or with a captioner that looks at pictures"
+            captioner, source.reader, source.entries, "Build without them (--set captions=none), or with a captioner that looks at pictures"
         )
     with held(path, terminal) as file:
         cache = open_again(path, source, config.shard) or create(path, source, config.shard)

@@ -34,7 +34,10 @@ from pipeline.worker import Task
 ROUNDS: Final = 4
 """Most rounds of one repair. A repaired file may reveal further damage: while `status` is damaged, nobody can check the statistics of
 embeddings."""
-CHANGED: Final = "it cannot be made again with the bytes of before: a mesh, a model, a package, a limit or a batch size has changed"
+CHANGED: Final = (
+    "it cannot be made again with the bytes of before: a mesh, a model, a package, a limit or a batch size has changed, or another version "
+    "of this software made it"
+)
 """Reason for a shard that came out with other bytes."""
 
 
@@ -205,7 +208,14 @@ class _Mender:
     def _settle(self, product: str) -> None:
         right = self.cache.settle(self.records[product])
         self.done += [f"made {product} again, shard {shard}" for shard in sorted(right)]
-        self.bad[product] -= right
+        if reworded := self.cache.reword(self.records[product]):
+            self.records[product] = self.cache.record(product)
+            shards = ", ".join(map(str, sorted(reworded)))
+            self.done.append(
+                f"made {product} again, shard {shards}: the remarks about its shapes are lost and now in the words of this version of the "
+                "software; all else in it is as before"
+            )
+        self.bad[product] -= right | reworded
         if self.bad[product]:
             self.reasons.setdefault(product, f"{CHANGED}. Restore what has changed, or build the cache anew")
 
@@ -309,7 +319,11 @@ class _Mender:
 
     def _tried(self, product: str) -> set[int]:
         """Return the shards of a product that were made again, whether or not their bytes were right."""
-        return {*self.cache.made.get(product, ()), *(shard for name, shard in self.cache.refused if name == product)}
+        return {
+            *self.cache.made.get(product, ()),
+            *self.cache.reworded.get(product, ()),
+            *(shard for name, shard in self.cache.refused if name == product),
+        }
 
     def _index_again(self) -> None:
         """Write the lost record of the index again. The digest in the root proves its ids. Files that are left must agree with the

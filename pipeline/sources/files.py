@@ -109,9 +109,40 @@ def folder_at(location: str) -> Path:
 def folders_in(root: Path) -> list[Path]:
     """The folders in a folder, in order, without hidden ones. None where it may not be read."""
     try:
-        return sorted(path for path in root.iterdir() if not path.name.startswith(".") and path.is_dir())
+        with os.scandir(root) as items:
+            return sorted(Path(item.path) for item in items if not item.name.startswith(".") and _is_folder(item))
     except OSError:
         return []
+
+
+def _is_folder(item: "os.DirEntry[str]") -> bool:
+    """Whether something in a folder is a folder or a link to one. Only for a link, the disk is asked."""
+    return item.is_dir(follow_symlinks=False) or (item.is_symlink() and os.path.isdir(item.path))
+
+
+def inner_alone(root: Path, fits: Callable[[Path], bool]) -> Path | None:
+    """The only folder in a folder, if it fits and no file beside it is one that the source `folder` reads as a shape; else None.
+
+    Hidden files and folders do not count. It ends as soon as a second folder or a shape is seen.
+    """
+    inner, texts = None, list[Path]()
+    try:
+        with os.scandir(root) as items:
+            for item in items:
+                extension = os.path.splitext(item.name)[1].lower()
+                if item.name.startswith("."):
+                    continue
+                if _is_folder(item):
+                    if inner is not None:
+                        return None
+                    inner = Path(item.path)
+                elif extension in WORDS_OR_NUMBERS:
+                    texts.append(Path(item.path))
+                elif extension in UP:
+                    return None
+    except OSError:
+        return None
+    return inner if inner is not None and fits(inner) and not any(map(is_table, texts)) else None
 
 
 def meant(root: Path, fits: Callable[[Path], bool], parts: Collection[str]) -> Path:

@@ -32,7 +32,7 @@ from pipeline.geometry import Cloud, finished_cloud
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures
 from pipeline.sources.crops import remembered
-from pipeline.sources.files import folder_at, folders_in, meant
+from pipeline.sources.files import folder_at, inner_alone, meant
 from pipeline.sources.options import number, whole
 from pipeline.sources.scenes import present, upright
 
@@ -243,12 +243,12 @@ def _fits(root: Path) -> bool:
 
 
 def recognises(location: str) -> bool:
-    """Whether a folder is KITTI's, the only one in it is, or it is one of the three folders. `open_source` says what lacks."""
+    """Whether a folder is KITTI's, the only one in it is (see `inner_alone`), or it is one of the three folders. `open_source` says what
+    lacks."""
     if not os.path.isdir(location):
         return False
     root = Path(location).absolute()
-    inner = folders_in(root)
-    return _fits(root) or (root.name in ARCHIVES and _fits(root.parent)) or (len(inner) == 1 and _fits(inner[0]))
+    return _fits(root) or (root.name in ARCHIVES and _fits(root.parent)) or inner_alone(root, _fits) is not None
 
 
 def open_source(

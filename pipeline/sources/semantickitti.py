@@ -28,7 +28,7 @@ from cache_schema.errors import UserError
 from pipeline.geometry import Cloud
 from pipeline.sources.catalog import Entry, Source, Textures
 from pipeline.sources.crops import remembered
-from pipeline.sources.files import folder_at, folders_in, meant
+from pipeline.sources.files import folder_at, inner_alone, meant
 from pipeline.sources.kitti import file_digest, laser_points, object_seen, state_of
 from pipeline.sources.options import whole
 from pipeline.sources.scenes import present
@@ -117,15 +117,14 @@ def _labels_of(path: Path, points: Path) -> NDArray[np.uint32]:
 
 
 def recognises(location: str) -> bool:
-    """Whether there are sequences with labels or laser scans, in the folder or in the only one in it; or it is one of them, or a part of
-    one. `open_source` says what is not there."""
+    """Whether there are sequences with labels or laser scans, in the folder or in the only one in it (see `inner_alone`); or it is one of
+    them, or a part of one. `open_source` says what is not there."""
     if not os.path.isdir(location):
         return False
     root = Path(location).absolute()
     if (alone := _alone(root)) is not None:
         return any((alone / name).is_dir() for name in ARCHIVES)
-    inner = folders_in(root)
-    return _fits(_home(root)) or (len(inner) == 1 and _fits(inner[0]))
+    return _fits(_home(root)) or inner_alone(root, _fits) is not None
 
 
 def _fits(root: Path) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from cache_schema import files, spec, store, synthetic
+from cache_schema import files, lacking, spec, store, synthetic
 from cache_schema.layout import text_cells
 from cache_schema.terminal import printable
 from pipeline import cli
@@ -208,6 +208,24 @@ def test_status_and_info_also_show_a_cache_whose_points_are_damaged(how, tmp_pat
         assert code == 0 and "points not counted: " in out and "points/xyz" in out
         body = json.loads(run(command, cache.path, "--json")[1])
         assert body["uncounted"].startswith("points not counted: ") and "scarce" not in body and body["products"]
+
+
+@pytest.mark.parametrize("how", ["gone", "cut", "lacking"])
+def test_status_and_info_also_show_a_cache_whose_captions_are_damaged(how, built, tmp_path, monkeypatch):
+    shutil.copytree(built, tmp_path / "c.zarr")
+    cache = store.open_cache(tmp_path / "c.zarr")
+    assert json.loads(run("info", cache.path, "--json")[1])["textless"] == []
+    record = cache.record("captions/blip2")
+    if how == "lacking":  # `status` then looks for the shapes that lack a text
+        monkeypatch.setattr(lacking, "may_lack", lambda record: record.kind == "captions")
+        monkeypatch.setattr(spec.Record, "lacking", 99)
+    file = cache.path / cache.arrays(record)[0].key(0)
+    file.unlink() if how == "gone" else os.truncate(file, file.stat().st_size // 2)
+    for command, said in (("status", "what shapes lack is not known: "), ("info", "whether captions have texts is not known: ")):
+        code, out, _ = run(command, cache.path)
+        assert code == 0 and said in out and "captions/blip2/text" in out and "points" in out
+        body = json.loads(run(command, cache.path, "--json")[1])
+        assert "captions/blip2/text" in body["unseen"] and body["textless"] == [] and body["products"]
 
 
 def test_the_list_of_failed_shapes_ends_somewhere(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +15,9 @@ from pipeline import lidar, opening, origins
 from pipeline.geometry import Cloud, Mesh, Part
 from pipeline.lidar import Lidar, cast, directions, on_street, placed, scanned
 from pipeline.recipes import BuildConfig, SourceConfig
-from pipeline.sources import kitti, semantickitti
+from pipeline.sources import files, kitti, semantickitti
 from pipeline.sources import lidar as source
-from pipeline.sources.catalog import open_source
+from pipeline.sources.catalog import open_source, recognised
 
 EXACT = Lidar(rings=32, noise=0, drop=0)
 
@@ -414,6 +415,33 @@ def test_a_folder_of_semantickitti_too_high_or_too_deep_is_taken_or_the_right_on
     with pytest.raises(UserError, match=r"give '.*/data/dataset' \(semantickitti\)"):
         open_source(str(tmp_path / "data"))
     assert open_source(str(tmp_path / "data"), kind="semantickitti") == whole
+
+
+@pytest.mark.parametrize(("kind", "example"), [("kitti", kitti.example), ("semantickitti", semantickitti.example)])
+def test_shapes_beside_a_folder_of_laser_scans_are_not_lost(tmp_path, kind, example):
+    example(tmp_path / "inner")
+    for name, text in (("readme.txt", "Scans.\n"), (".hidden.off", ""), ("sheet.pdf", "")):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / ".git").mkdir()
+    assert recognised(str(tmp_path)) == kind
+    for name, text in (("mine.off", "OFF\n3 1 0\n0 0 0\n1 0 0\n0 0 1\n3 0 1 2\n"), ("mine.txt", "0 0 0\n1 0 0\n0 1 0\n0 0 1\n" * 2)):
+        (tmp_path / name).write_text(text)
+        assert recognised(str(tmp_path)) == "folder", name
+        assert name in [entry.locator for entry in open_source(str(tmp_path)).entries]
+        (tmp_path / name).unlink()
+    (tmp_path / "second").mkdir()
+    assert recognised(str(tmp_path)) == "folder"
+
+
+def test_to_recognise_laser_scans_asks_for_no_state_of_files(tmp_path, monkeypatch):
+    for i in range(5):
+        (tmp_path / f"{i}.jpg").touch()
+    (tmp_path / "one").mkdir()
+    asked, stat = [], Path.stat
+    monkeypatch.setattr(Path, "stat", lambda self, **how: asked.append(self.name) or stat(self, **how))
+    assert not kitti.recognises(str(tmp_path)) and not semantickitti.recognises(str(tmp_path))
+    assert not {name for name in asked if name.endswith(".jpg")} and files.folders_in(tmp_path) == [tmp_path / "one"]
 
 
 def test_what_was_not_downloaded_is_named(tmp_path):

@@ -8,11 +8,12 @@ import pytest
 
 from cache_schema import spec, store, validate
 from cache_schema.errors import UserError
+from cache_schema.layout import text_cells, texts
 from pipeline import commands, journal
 from pipeline.commands import Machine
 from pipeline.repair import repair
 from tests.harm import exchange, flip
-from tests.pipeline.conftest import Silent, box_off, build, contents, write_meshes
+from tests.pipeline.conftest import Silent, box_off, build, contents, small, write_meshes
 
 CPU = Machine(workers=1, device="cpu")
 
@@ -137,3 +138,53 @@ def test_lines_of_another_shape_are_left_out_of_a_journal_and_counted(copied, li
 def test_there_is_nothing_to_do_for_a_whole_cache(copied):
     assert repair(copied, "", CPU, Silent()) == []
     assert np.array_equal(store.open_cache(copied).ok(), store.open_cache(copied).column("status") == spec.OK)
+
+
+def test_lost_remarks_of_another_version_are_written_in_the_words_of_this_one(tmp_path):
+    """A sound remark, the reason of a failure, and whatever else was said before stay as they are."""
+    home = tmp_path / "clouds"
+    home.mkdir()
+    for i in range(6):
+        rows = "".join(f"{x} {y} {i}.5\n" for x in range(i + 2) for y in range(3)) if i else ""
+        head = f"ply\nformat ascii 1.0\nelement vertex {3 * (i + 2)}\nproperty float x\nproperty float y\nproperty float z\nend_header\n"
+        (home / f"{i}.ply").write_text(head + rows)
+    path = tmp_path / "c.zarr"
+    cache = build(home, path, small(views=None, captions=None, teachers=(), labels=(), shard=2))
+    fresh, status = contents(path), cache.column("status").reshape(3, 2)
+    with_failure = int(np.flatnonzero((status != spec.OK).any(axis=1))[0])
+    one, other = sorted({0, 1, 2} - {with_failure})
+    older, nodes = cache.record("status"), {node.path: node for node in cache.arrays(cache.record("status"))}
+    for shard in range(3):  # what software does that words remarks otherwise
+        values = {name: cache.shard_rows(node, shard)[:2] for name, node in nodes.items()}
+        cache.reopen(older, shard)
+        older = cache.records()["status"]
+        cache.write(older, shard, values | {"reason": text_cells([f"{text}; in older words" for text in texts(values["reason"])])})
+    cache.finish(older)
+    before = contents(path)
+    assert validate.problems(path) == [] and before["reason/c/0/0"] != fresh["reason/c/0/0"]
+
+    (path / nodes["reason"].key(one)).unlink()
+    flip(path / nodes["colored"].key(other))
+    (path / nodes["reason"].key(with_failure)).unlink()
+    with pytest.raises(UserError, match=rf"status, shard {with_failure}: .* another version of this software made it"):
+        repair(path, "", CPU, Silent())
+    changed = {name for name, data in before.items() if contents(path).get(name) != data}
+    assert {name for name in changed if "zarr.json" not in name} == {
+        nodes["reason"].key(one),
+        nodes["reason"].key(with_failure),
+        f"products/status/c/{one}/0/0",
+    }
+    assert contents(path)[nodes["reason"].key(one)] == fresh[nodes["reason"].key(one)]
+    assert {problem.where for problem in validate.problems(path)} == {nodes["reason"].key(with_failure)}
+    (path / nodes["reason"].key(with_failure)).write_bytes(before[nodes["reason"].key(with_failure)])
+    assert validate.problems(path) == [], "its digest is that of all markers"
+
+    (path / nodes["reason"].key(other)).unlink()
+    assert [line for line in repair(path, "", CPU, Silent()) if "in the words of this version" in line]
+    assert validate.problems(path) == []
+    # Another mesh is no other wording.
+    (path / nodes["reason"].key(other)).unlink()
+    for file in home.iterdir():
+        file.write_text(file.read_text().replace(".5", ".25"))
+    with pytest.raises(UserError, match="a mesh, a model"):
+        repair(path, "", CPU, Silent())
