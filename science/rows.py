@@ -510,10 +510,10 @@ ROWS: Final[dict[str, Row]] = {
 
 CLAIM: Final[tuple[tuple[str, str], ...]] = tuple(
     ("on point-mae, stage 2, three", test)
-    for test in ("starter SVM at depths", *(f"{name} crossval at depths" for name in ("shrec16", "modelnet10", "scan-modelnet10")))
+    for test in ("starter SVM at depths", "shrec16 crossval at depths", "scan-modelnet10 crossval at depths")
 )
 """Rows and tests of what was claimed when only seed 0 was trained: the row is above the one that it is compared with. Other seeds test
-it."""
+it. On ModelNet10 seed 0 shows no difference, so nothing is claimed there."""
 CLAIMED_AT: Final = {"shapes": 64, "epochs": 50, "precision": "float32"}
 """Settings of the study in which it was claimed."""
 
