@@ -258,7 +258,7 @@ def _prepare(config: AlignConfig | DistillConfig, caches: Sequence[Path | str], 
     guide, kept = sources.guide, sources.kept
     data = _open(config, caches, guide, config.optim.batch // config.optim.accumulate, ranks, sources.grey)
     notes = _compared(config, [(part.cache, part.guide) for part in data.parts if part.guide], sources, run)
-    check_masked(config, data.repeated)
+    check_masked(config, data.repeated, ranks.count)
     check(config.probe, data.parts[0].cache)
     trackers.check(config.log)
     config = _settled(config, data)
@@ -300,10 +300,15 @@ def _prepare(config: AlignConfig | DistillConfig, caches: Sequence[Path | str], 
     )
 
 
-def check_masked(config: AlignConfig | DistillConfig, repeated: int) -> None:
-    """Refuse what does not fit an encoder that leaves points out. repeated: number of shapes that repeat some."""
+def check_masked(config: AlignConfig | DistillConfig, repeated: int, ranks: int) -> None:
+    """Refuse what does not fit an encoder that leaves points out. repeated: number of shapes that repeat some; ranks: number of ranks."""
     if getattr(config.encoder.resolved(), MISSING, "repeat") == "repeat":
         return
+    if config.compile and ranks > 1:
+        raise UserError(
+            "compile=true does not fit encoder.missing=mask on several ranks: its losses were never compared with those of a run that is "
+            "not compiled. Leave compile out, train on one rank, or take --set encoder.missing=repeat"
+        )
     if repeated and _reads_dense(config):
         raise UserError(
             f"{repeated} of the selected shapes have fewer points than a block. Their patch features are means over groups with repeated "

@@ -480,9 +480,13 @@ def test_online_and_cached_guides_agree_on_what_is_missing(few, masked, tmp_path
 def test_what_does_not_fit_is_refused_before_the_first_step(few, tmp_path):
     for more in (("align", "align.local_weight=1"), ("distill", "distill.tokens=dense", "augment.drop=0")):
         with pytest.raises(UserError, match=r"4 of the selected shapes have fewer points than a block\. Their patch features"):
-            check_masked(config_of(*more, "encoder.missing=mask"), 4)
-        check_masked(config_of(*more, "encoder.missing=mask"), 0)
-        check_masked(config_of(*more), 4)
+            check_masked(config_of(*more, "encoder.missing=mask"), 4, 1)
+        check_masked(config_of(*more, "encoder.missing=mask"), 0, 1)
+        check_masked(config_of(*more), 4, 1)
+    compiled = config_of("align", "compile=true", "encoder.missing=mask")
+    check_masked(compiled, 4, 1)
+    with pytest.raises(ValueError, match=r"compile=true does not fit encoder\.missing=mask on several ranks"):
+        check_masked(compiled, 4, 2)
 
 
 def test_tokens_of_a_cloud_tell_which_groups_there_are(masked, generator):
