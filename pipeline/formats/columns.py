@@ -70,6 +70,9 @@ FEWEST: Final = 4
 ORDERED: Final = 8
 """Least number of rows of which the first column is seen to be in order: a few numbers may be so by chance."""
 
+LOOKED_AT: Final = 10_000
+"""Most rows of the other columns that the first one is compared with."""
+
 UNLIKE: Final = 10
 """How many times larger or smaller than the next two columns the first one is, if it seems to be a time."""
 
@@ -212,17 +215,21 @@ def _no_coordinate(values: NDArray[Any]) -> str:
     Rows are often in the order of x. So a column that never falls only counts if it lies far from the next ones or has another extent, as a
     time has.
     """
-    if len(values) < ORDERED or not np.isfinite(values).all():
+    first = values[:, 0].astype(np.float64)
+    if len(first) < ORDERED or not np.isfinite(first).all():
         return ""
-    numbers = values.astype(np.float64)
-    steps = np.diff(numbers, axis=0)
-    if (steps[:, 0] < 0).any() or not steps[:, 0].any() or (steps[:, 1:] >= 0).all(0).any():
+    steps = np.diff(first)
+    if (steps < 0).any() or not steps.any():
         return ""
-    if (steps[:, 0] == 1).all() and numbers[0, 0] == np.rint(numbers[0, 0]):
+    others = values[:: -(-len(values) // LOOKED_AT), 1:].astype(np.float64)
+    others = others[np.isfinite(others).all(1)]
+    if len(others) < 2 or (np.diff(others, axis=0) >= 0).all(0).any():
+        return ""
+    if (steps == 1).all() and first[0] == np.rint(first[0]):
         return "seems to count the rows"
-    extents, middles = np.ptp(numbers, axis=0), np.abs(np.median(numbers, axis=0))
-    others = max(float((extents + middles)[1:3].max()), np.finfo(float).tiny)
-    unlike = extents[0] > UNLIKE * others or UNLIKE * (extents[0] + middles[0]) < others or middles[0] > UNLIKE * others
+    extent, middle = np.ptp(first), abs(np.median(first))
+    size = max(float((np.ptp(others, axis=0) + np.abs(np.median(others, axis=0)))[:2].max()), np.finfo(float).tiny)
+    unlike = extent > UNLIKE * size or UNLIKE * (extent + middle) < size or middle > UNLIKE * size
     return "never falls from row to row, and seems to be a time" if unlike else ""
 
 
