@@ -67,4 +67,4 @@ def said_of(given: NDArray[Any], placed: NDArray[Any] | None) -> list[str]:
     count = int(np.count_nonzero(here))
     said = [f"{count:,} of {len(given):,} points lie in one place, as padding and a scanner's points without a return do"] if count else []
     # The place of many points may itself be what lies far out, or what seems to be a crowd.
-    return [*([OUTLYING_SAID] if placed is not None and outlying(placed[~here]) else []), *said]
+    return [*([OUTLYING_SAID] if placed is not None and outlying(placed[~here] if count else placed) else []), *said]
