@@ -240,7 +240,7 @@ def differences(there: Any, asked: Any, where: str = "") -> list[str]:
         return [d for f in fields for d in differences(getattr(there, f), getattr(asked, f), f"{where}.{f}" if where else f)]
     if there == asked:
         return []
-    if _named(there) and _named(asked):
+    if there and asked and _named(there) and _named(asked):
         one, other = dict(there), dict(asked)
         if one != other:  # else only their order differs
             return [d for name in sorted({*one, *other}) for d in _option_differences(one, other, name, where)]
