@@ -5,8 +5,8 @@
 
 A folder is a data set if it has the files by which one of its layouts is known (`official.Place.tells`). The location and the folders up
 to two below it are asked. Two folders with one data set in one layout are refused, because numbers would depend on which is taken. Of two
-layouts the one that `official.py` names first is taken, and the other one is told. A folder that has
-only the usual name of a data set is told, with what it lacks.
+layouts the one that `official.py` names first is taken, and the other one is told. A folder that has only the usual name of a data set is
+told, with what it lacks.
 """
 
 import fnmatch

@@ -173,7 +173,7 @@ def unnamed(
     with np.errstate(invalid="ignore"):  # NaN of any kind
         points, extra = values[:, :3].astype(np.float64), values[:, 3:]
     colors, normals, used = None, None, set[int]()
-    taken, left, doubts = list[str](), list[str](), list[str]()
+    taken, left, doubts, unusual = list[str](), list[str](), list[str](), False
     for start in _triples(extra, points, intensity_first, doubts):
         triple, columns = extra[:, start : start + 3], numbers[start + 3 : start + 6]
         used |= {start, start + 1, start + 2}
@@ -188,8 +188,7 @@ def unnamed(
             if found.missing:
                 warn(_no_color(found))
             taken.append(f"{_run(columns)} for colours ({found.scale}{unsure})")
-            if unsure or found.scale not in (BYTES, UNITS):
-                doubts.append("")
+            unusual = bool(unsure) or found.scale not in (BYTES, UNITS)
         else:
             left.append(_run(columns) + (" (neither colours nor normals)" if colors is None else ""))
     rest = [number for at, number in enumerate(numbers[3:]) if at not in used]
@@ -197,14 +196,10 @@ def unnamed(
     first = "" if ordinary or values.shape[1] == 3 else _no_coordinate(values[:, :4])
     if len(points) >= FEWEST and left and not taken and _are_bytes(values[:, :3]):
         doubts.append(f"columns {_run(numbers[:3])} hold whole numbers from 0 to 255, as colours do: if they are, {advice}")
-    if first or left or rest or doubts:
+    if first or left or rest or doubts or unusual:
         left = [_run(rest)] * bool(rest) + left
         parts = [f"{_run(numbers[:3])} are taken for x, y, z", *taken]
-        after = [
-            *[f"column {numbers[0]} {first}: if so, {advice}"] * bool(first),
-            *[f"left out: {', '.join(left)}"] * bool(left),
-            *filter(None, doubts),
-        ]
+        after = [*[f"column {numbers[0]} {first}: if so, {advice}"] * bool(first), *[f"left out: {', '.join(left)}"] * bool(left), *doubts]
         warn("; ".join([f"the columns have no names: {', '.join(parts)}", *after]))
     return Cloud(points=points, colors=colors, normals=normals)
 
