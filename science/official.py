@@ -64,6 +64,8 @@ class Build:
     settings: tuple[str, ...] = ()
     objects: bool = True
     """Whether its rows are single objects, which get as many points as the encoder reads. Scenes have their recipe's own."""
+    points: int = 0
+    """Number of points of an object if that is more than the encoder reads in its pre-training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,24 +154,40 @@ BEST: Final = (
     "the papers take the epoch and often the seed that are best on the test shapes, and some let votes decide; here it is the last epoch, "
     "and the mean over all seeds. `--peer-protocol` of `mmpd-train eval` gives both"
 )
-TOKEN: Final = "The papers' heads read a class token and the maximum over tokens; here the head reads mean and maximum"
-"""What differs for a plain Transformer: it has no class token in pre-training, and none is added here."""
-MAMBA: Final = "The authors of PointMamba have a drop path of {rate} and a head on the mean alone; here it is 0.1, and mean and maximum"
-"""What differs for PointMamba."""
+CLASS: Final = ("pool=max", "class_token=true")
+"""What the heads of papers read with a plain Transformer: a new class token, and the maximum over tokens."""
+READ: Final = ("points=2048", "groups=128", "group_size=32")
+"""How the papers read scans."""
+ROUND_HEADS: Final[Mapping[str, tuple[str, ...]]] = {
+    "": CLASS,
+    "recon": ("pool=max",),
+    "pointbert": ("pool=max",),
+    "pointmamba": ("pool=mean", "lr=3e-4"),
+    "pointm2ae": ("points=1024", "pool=mean_plus_max", "smoothing=0.3"),
+}
+"""Settings of fine-tuning on ModelNet40 by family of the encoder, as their authors have them."""
+SCAN_HEADS: Final[Mapping[str, tuple[str, ...]]] = {
+    "": (*READ, *CLASS),
+    "recon": (*READ, "pool=max"),
+    "pointbert": (*READ, "pool=max"),
+    "pointmamba": (*READ, "pool=mean", "drop_path=0.5"),
+    "pointm2ae": ("points=2048", "group_size=16"),
+}
+"""Settings of fine-tuning on scans of objects, likewise. The groups of Point-M2AE's three levels have 32, 16 and 16 members then."""
+FEW_HEADS: Final[Mapping[str, tuple[str, ...]]] = {
+    "": ("pool=max", "training.class_token=true"),
+    "recon": ("pool=max",),
+    "pointbert": ("pool=max",),
+    "pointmamba": ("pool=mean", "training.drop_path=0.5"),
+    "pointm2ae": ("training.points=1024",),
+}
+"""Settings of few-shot fine-tuning, likewise."""
 DRAWN: Final = "the papers draw the points of each training step anew; here it is one of the stored blocks"
 """What differs for fine-tuning on objects."""
-_WIDE: Final = (
-    "The papers read 2,048 points in 128 groups of 32{}; here the encoder reads {{points}}, and as many groups as in its pre-training"
-)
-SCANS: Final = {
-    "": f"{_WIDE.format(' with a plain Transformer')}. {TOKEN}",
-    "pointmamba": f"{_WIDE.format('')}. {MAMBA.format(rate=0.5)}",
-    "pointm2ae": "The authors of Point-M2AE read 2,048 points, too, but enlarge the groups of its three levels to 32, 16 and 16 members "
-    "with the same weights; here they have 16, 8 and 8, as in its pre-training, and it reads {points} points",
-}
-"""What differs for scans of objects, by family of the encoder."""
-FEWER: Final = {"pointm2ae": "The papers read 1,024 points, also with Point-M2AE; here the encoder reads {points}, as in its pre-training"}
-"""What differs for ModelNet40, by family of the encoder: one that is pre-trained on 1,024 points reads as many as in the papers."""
+FIRST: Final = "The authors of Point-M2AE leave the first token out of the maximum; here it is in"
+"""What differs for Point-M2AE on scans."""
+UNKNOWN: Final = "Point-M2AE's settings for few-shot are not published; here the head reads mean and maximum of 1,024 points"
+"""What is not known for Point-M2AE on few-shot folds."""
 
 
 def _other_names(folder: Path) -> str:
@@ -195,9 +213,10 @@ def _classified(
     title: str,
     cache: str,
     differs: str,
-    unlike_by: Mapping[str, str],
+    by_family: Mapping[str, tuple[str, ...]],
     *augment: str,
-    by_family: Mapping[str, tuple[str, ...]] | None = None,
+    unlike_by: Mapping[str, str] | None = None,
+    weight: float = 1.0,
 ) -> Test:
     return Test(
         name=name,
@@ -212,7 +231,8 @@ def _classified(
         scratch=True,
         small=("batch=4",),
         differs=differs,
-        unlike_by=unlike_by,
+        unlike_by=unlike_by or {},
+        weight=weight,
     )
 
 
@@ -238,8 +258,8 @@ def _scanned(variant: str) -> DataSet:
         about=f"ScanObjectNN, {variant}",
         named=r"scan_?object_?nn.*|h5_files",
         places=(place,),
-        builds=(Build(name=name),),
-        tests=(_classified(variant, variant, name, differs, SCANS),),
+        builds=(Build(name=name, points=2048),),
+        tests=(_classified(variant, variant, name, differs, SCAN_HEADS, unlike_by={"pointm2ae": FIRST}, weight=2.0),),
         learned=0.8,
     )
 
@@ -262,9 +282,10 @@ def _few(ways: int, shots: int) -> Test:
         usual=150,
         shapes=ways * shots * FOLDS,
         small=("stored=true", f"ways={ways}", f"shots={shots}", f"folds={FOLDS}", "by=finetune", "training.batch=32"),
+        by_family=FEW_HEADS,
         differs="the published folds are taken as they are. The papers keep a head for all 40 classes; here it has those of the fold. "
         f"{DRAWN[0].upper()}{DRAWN[1:]}",
-        unlike_by={"": TOKEN, "pointmamba": MAMBA.format(rate=0.5), **FEWER},
+        unlike_by={"pointm2ae": UNKNOWN},
     )
 
 
@@ -321,24 +342,23 @@ DATA_SETS: Final[dict[str, DataSet]] = {
                 cache="modelnet40",
                 task="svm",
                 columns=(("MN40 SVM", "accuracy"),),
+                by_family={"": (), "pointm2ae": ("pool=mean_plus_max",)},
                 small=("c=0.1", "repeats=1"),
                 differs="the papers choose C on the test shapes; here cross-validation on training shapes does. They fit features as they "
-                "are; here features are standardised, mean and maximum over tokens. The value is the mean over stored blocks",
-                unlike_by={name: f"{said}. Its authors fit the sum of mean and maximum" for name, said in FEWER.items()},
+                "are; here features are standardised. The value is the mean over stored blocks",
+                unlike_by={
+                    "": "The features are mean and maximum over tokens",
+                    "pointm2ae": "The papers read 1,024 points, also with Point-M2AE; here the encoder reads {points}, as in its "
+                    "pre-training. The features are the sum of mean and maximum, as its authors have them",
+                },
             ),
             _classified(
                 "ModelNet40 fine-tuned",
                 "MN40 fine-tuned",
                 "modelnet40",
                 f"single pass; the papers' higher numbers are votes; {DRAWN}",
-                {
-                    "": TOKEN,
-                    "pointmamba": MAMBA.format(rate=0.1),
-                    "pointm2ae": f"{FEWER['pointm2ae']}. Its authors smooth labels by 0.3 and have a head on the sum of mean and maximum; "
-                    "here labels are not smoothed, and the head reads both",
-                },
+                ROUND_HEADS,
                 *SCALED,
-                by_family={"": (), "pointmamba": ("lr=3e-4",)},
             ),
             Test(
                 name="ModelNet40 zero-shot",

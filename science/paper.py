@@ -297,7 +297,7 @@ class Paper:
             count, ordered = (asked.points, 64) if one.objects else (512, 64)
             settings += [f"points.count={count}", "points.blocks=1", f"points.ordered={ordered}", "points.normals=false"]
         elif one.objects:
-            settings += [f"points.count={asked.points}", "points.blocks=8", "points.normals=false"]
+            settings += [f"points.count={max(asked.points, one.points)}", "points.blocks=8", "points.normals=false"]
         if name == LEARN:
             settings += [f"teachers={','.join(asked.teachers)}", "labels=source", f"captions={asked.captioner}"]
             settings += ["views.rig=ring4", "views.size=96"] if asked.small else []

@@ -190,7 +190,8 @@ class Model:
         Args:
             clouds: see the module.
             pool: how tokens become one vector: `mean_max`, mean and maximum; `summary`, the run's own, half as wide; `summary_max`;
-                `depths`, mean and maximum after each quarter of the blocks, or on each level; None for `Model.pool`.
+                `depths`, mean and maximum after each quarter of the blocks, or on each level; `max`, `mean` and `mean_plus_max`, which
+                published heads read; None for `Model.pool`.
             placed: the clouds lie as the blocks of a cache do. They are then not moved, and centres are found from the first point.
 
         Raises:

@@ -239,9 +239,8 @@ class Blocks:
         """
         run, notes, shapes = self.convention, [], f"of {len(rows)} {what} shapes"
         if run and self.short:
-            notes.append(
-                f"the run was trained on {run.count} points a shape, the {what} shapes have {self.count}: its numbers may be wrong for that"
-            )
+            wanted = f"{run.count} points a shape were asked for" if asked else f"the run was trained on {run.count} points a shape"
+            notes.append(f"{wanted}, the {what} shapes have {self.count}: its numbers may be wrong for that")
         elif run and self.spec.count != run.count:
             how = f"{self.joined} stored blocks of {self.spec.count} together" if self.joined > 1 else f"out of {self.spec.count} stored"
             why = "as asked" if asked else "as many as the run was trained on"

@@ -243,7 +243,7 @@ def test_a_cache_without_splits_is_told_how_to_get_some(run, tmp_path, task):  #
 def test_no_batch_has_one_shape(run, tmp_path, count, batch):  # noqa: F811
     if batch == 1:
         with pytest.raises(ValueError, match="batch must be at least 2, got 1"):
-            finetune.Training(batch=batch)
+            finetune.Classifying(batch=batch)
         return
     sizes = [len(part) for part in np.array_split(np.arange(count), finetune.batches(count, batch))]
     assert min(sizes) >= 2 and max(sizes) <= max(batch, 3) and sum(sizes) == count
@@ -255,7 +255,7 @@ def test_fine_tuning_goes_through_with_odd_numbers(run, tmp_path, count, tune): 
     shapes = of_split(write(tmp_path / "c.zarr"), "all").of(np.arange(count))
     body = features.Body.of(checkpoint.load(run).model, "mean_max")
     with features.seeded(0, torch.device("cpu")):
-        assert len(list(finetune.fit(body, shapes, finetune.Training(tune=tune, epochs=1, batch=2), 0))) == 1
+        assert len(list(finetune.fit(body, shapes, finetune.Classifying(tune=tune, epochs=1, batch=2), 0))) == 1
 
 
 def test_few_shot_by_fine_tuning_goes_through_with_an_odd_support(run, tmp_path):  # noqa: F811

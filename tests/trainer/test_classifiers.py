@@ -234,6 +234,8 @@ def run(aligned, tmp_path):
         ("classify", ["tune=mlp", "pool=summary_max"], False),
         ("classify", ["tune=linear", "scratch=true"], True),
         ("classify", ["tune=full", "pool=summary"], True),
+        ("classify", ["tune=full", "pool=max", "class_token=true", "drop_path=0.2"], True),
+        ("classify", ["tune=linear", "groups=8", "group_size=16", "points=48"], False),
         ("classify", ["tune=lora", "efficient.lora_rank=3"], True),
         ("classify", ["tune=prompt"], True),
         ("classify", ["tune=pointgst", "efficient.window=8"], True),

@@ -140,7 +140,7 @@ def test_published_sizes():
     counts = {mode: learned(adapt(build("pointmae-s").eval(), mode, Efficient())) for mode in expected}
     assert counts == expected
     assert learned(adapt(build("pointmamba-s").eval(), "lora", Efficient())) == 294_912
-    head = finetune.head(768, 15, finetune.Training())
+    head = finetune.head(768, 15, finetune.Classifying())
     assert counts["pointgst"] + learned(head) == 622_063, "published as 0.6 M"
 
 
@@ -148,7 +148,7 @@ def test_published_sizes():
 def test_most_learns_as_many_parameters_as_published(blocks, published):
     """The published counts, in millions, are of Point-MAE with a class token of 2 D numbers and the head of a classifier."""
     inside = learned(adapt(build("pointmae-s").eval(), "most", Efficient(monarch_blocks=blocks)))
-    above = learned(finetune.head(768, 15, finetune.Training()))
+    above = learned(finetune.head(768, 15, finetune.Classifying()))
     assert round((inside + 2 * 384 + above) / 1e6, 1) == published
     if blocks == 32:
         assert inside == 529_920 and round(100 * (inside + 2 * 384 + above) / 22.1e6, 1) == 3.6, "published as 3.6 %"
@@ -160,7 +160,7 @@ def test_pointlora_differs_from_the_published_count_by_what_its_page_names():
     frozen = {name: sum(p.numel() for p in getattr(encoder, name).parameters()) for name in ("positions",)}
     frozen["embed"] = sum(p.numel() for part in (encoder.embed.lift, encoder.embed.norm1, encoder.embed.widen) for p in part.parameters())
     inside = learned(adapt(encoder, "pointlora", Efficient()))
-    above = learned(finetune.head(768, 15, finetune.Training()))
+    above = learned(finetune.head(768, 15, finetune.Classifying()))
     assert inside == 395_689
     gates, token, narrow = 12 * 6, 2 * 384, (384 * 32 + 32) + (32 * 384 + 384)
     published = inside + above - gates + token + narrow + sum(frozen.values())

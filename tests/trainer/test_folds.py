@@ -16,7 +16,7 @@ from trainer.align import Align, Teacher
 from trainer.encoders.catalog import build
 from trainer.options import AlignOptions
 from trainer.tasks import catalog, fewshot, svm
-from trainer.tasks.finetune import Training
+from trainer.tasks.finetune import Classifying
 
 WAYS, SHOTS, QUERIES = 2, 2, 3
 FOLDS = tuple(Fold(ways=WAYS, shots=SHOTS, number=number) for number in range(3))
@@ -90,7 +90,7 @@ def test_each_fold_is_learned_and_tested_alone(stage, cache, monkeypatch):
 
 
 def test_fine_tuning_takes_them_too(stage, cache):
-    training = Training(tune="linear", epochs=20, batch=4, lr=2e-2)
+    training = Classifying(tune="linear", epochs=20, batch=4, lr=2e-2)
     scores = fewshot.run(stage, cache, cache, dataclasses.replace(asked("by=finetune"), training=training))
     assert scores.metrics[0].mean > 90 and scores.variant == "2-way 2-shot linear in stored folds"
 

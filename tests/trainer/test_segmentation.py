@@ -389,8 +389,7 @@ def test_other_groups_and_points_keep_the_weights_and_are_said(shapes: Cache) ->
     assert "the encoder reads 32 groups of 8 as asked, its run was trained with 16 groups of 16" in told
     pyramid = stage_of("pointm2ae-tiny")
     assert segment.encoder_of(pyramid, dataclasses.replace(parts.SMOKE, groups=16)).config.counts == (128, 64, 16)  # type: ignore[attr-defined]
-    with pytest.raises(UserError, match="its levels have their own"):
-        parts.run(pyramid, shapes, shapes, dataclasses.replace(parts.SMOKE, group_size=32))
+    assert segment.encoder_of(pyramid, dataclasses.replace(parts.SMOKE, group_size=16)).config.sizes == (32, 16, 16)  # type: ignore[attr-defined]
 
 
 def test_numbers_of_the_peer_protocol_are_named_so(shapes: Cache) -> None:

@@ -26,7 +26,8 @@ from trainer.batch import Batch
 from trainer.checkpoint import Header, Loaded
 from trainer.config import AlignConfig, OptimConfig
 from trainer.distill import Distill, DistillOptions
-from trainer.encoders.catalog import build
+from trainer.encoders.blocks import DropPath
+from trainer.encoders.catalog import build, refitted, regrouped
 from trainer.points import Convention
 from trainer.stage import Facts
 from trainer.tasks import (
@@ -580,7 +581,7 @@ def test_folds_are_disjoint_balanced_and_depend_on_seed_and_number_alone(cache):
 def test_few_shot_by_svm_and_by_training(stage, cache):
     scores = fewshot.run(stage, cache, cache, fewshot.Options(ways=3, shots=5))
     assert len(scores.metrics[0].values) == 10 and scores.metrics[0].mean > 90 and scores.variant == "3-way 5-shot"
-    training = finetune.Training(tune="linear", epochs=20, batch=8, lr=2e-2)
+    training = finetune.Classifying(tune="linear", epochs=20, batch=8, lr=2e-2)
     scores = fewshot.run(stage, cache, cache, fewshot.Options(ways=2, shots=5, folds=2, by="finetune", training=training))
     assert scores.metrics[0].mean > 80 and scores.variant == "2-way 5-shot linear" and not scores.notes
     training = dataclasses.replace(training, tune="lora", epochs=1)
@@ -626,7 +627,7 @@ def test_fine_tuning_learns_and_changes_only_what_it_may(tune, stage, cache):
     body = features.Body.of(stage, "summary_max")
     before = {name: value.clone() for name, value in body.state_dict().items()}
     with features.seeded(0, body.device):
-        *_, (tuned, head) = finetune.fit(body, train, finetune.Training(tune=tune, epochs=25, batch=16, lr=5e-3), seed=0)
+        *_, (tuned, head) = finetune.fit(body, train, finetune.Classifying(tune=tune, epochs=25, batch=16, lr=5e-3), seed=0)
     assert all(torch.equal(value, before[name]) for name, value in body.state_dict().items()), "the run's own model stays"
     same = all(torch.equal(value, before[name]) for name, value in tuned.state_dict().items())
     assert same == (tune != "full")
@@ -638,9 +639,87 @@ def test_gradients_reach_the_encoder_only_when_all_is_tuned(stage, cache):
     train, _, _ = matched(of_split(cache, "train"), of_split(cache, "test"))
     body = features.Body.of(stage, "mean_max")
     for tune in ("full", "mlp"):
-        tuned, head = next(finetune.fit(body, train, finetune.Training(tune=tune, epochs=1), seed=0))
+        tuned, head = next(finetune.fit(body, train, finetune.Classifying(tune=tune, epochs=1), seed=0))
         assert all(p.grad is not None for p in head.parameters())
         assert any(p.grad is not None for p in tuned.encoder.parameters()) == (tune == "full")
+
+
+def test_a_new_class_token_is_the_only_new_weight_and_the_head_reads_it(stage, cache):
+    """The input of Point-MAE's head: the class token's output and the maximum over groups, here from states after the last block."""
+    shapes = matched(of_split(cache, "train"), of_split(cache, "test"))[:2]
+    training = finetune.Classifying(class_token=True, epochs=1, batch=16)
+    bodies = []
+    for seed in (0, 0, 1):
+        with features.seeded(seed, torch.device("cpu")):
+            bodies.append(finetune.begin(stage, "max", training, shapes))
+    body, encoder = bodies[0], bodies[0].encoder
+    state = encoder.state_dict()
+    new = set(state) - set(stage.encoder.state_dict())
+    assert new == {"learnt_tokens.tokens.0", "learnt_tokens.positions.0"}
+    assert all(torch.equal(value, state[name]) for name, value in stage.encoder.state_dict().items())
+    same, other = (one.encoder.state_dict() for one in bodies[1:])
+    assert all(torch.equal(state[name], same[name]) and not torch.equal(state[name], other[name]) for name in new)
+    points = body.blocks(shapes[0]).read(shapes[0].rows[:3], 0)
+    level = encoder.patchify(points, True).coarsest
+    (whole,) = encoder._states(level.groups, level.centres, (encoder.config.depth,), None)  # [B, 1 + G, D]
+    whole = encoder.norm(whole)
+    assert torch.equal(body(points, True), torch.cat([whole[:, 0], whole[:, 1:].amax(1)], 1))
+    scores = classify.run(stage, cache, cache, classify.Options(class_token=True, pool="max", epochs=1, batch=16, seeds=1))
+    assert "the encoder has a class token that is new in this training" in scores.notes
+
+
+def test_a_class_token_that_nothing_reads_is_refused(stage, cache):
+    with pytest.raises(UserError, match=r"class_token=true is read with pool=max, .*; got pool=mean_max"):
+        classify.run(stage, cache, cache, classify.Options(class_token=True))
+    with pytest.raises(UserError, match="class_token would have no effect where tune=lora"):
+        classify.Options(class_token=True, pool="max", tune="lora")
+    with pytest.raises(UserError, match="drop_path would have no effect where tune=linear"):
+        classify.Options(drop_path=0.5, tune="linear")
+    for name, why in (("pointmamba-tiny", "PointMamba has no class token"), ("pointbert-tiny", "has a class token already")):
+        with pytest.raises(UserError, match=why):
+            refitted(build(name), class_token=True)
+    for wrong in ({"smoothing": 1.0}, {"drop_path": -0.1}, {"points": 0}, {"groups": 0}):
+        with pytest.raises(UserError, match=next(iter(wrong))):
+            classify.Options(**wrong)
+
+
+def test_a_classifier_may_read_other_points_and_groups_than_its_run(stage, cache):
+    stage = copy.deepcopy(stage)
+    had = stage.encoder.groups
+    stage.convention = Convention(count=48)
+    options = classify.Options(tune="linear", epochs=1, batch=16, seeds=1, points=64, groups=2 * had, group_size=4)
+    scores = classify.run(stage, cache, cache, options)
+    assert scores.trained is not None
+    body = scores.trained.body
+    assert (body.encoder.groups, body.encoder.group_size, body.blocks(of_split(cache, "test")).count) == (2 * had, 4, 64)
+    assert "the encoder reads 64 points a shape as asked, its run was trained on 48" in scores.notes
+    assert f"the encoder reads {2 * had} groups of 4 as asked, its run was trained with {had} groups of 8" in scores.notes
+    with pytest.raises(UserError, match=r"points=1000000: a shape of .* has 64 points in each of"):
+        classify.run(stage, cache, cache, dataclasses.replace(options, points=1_000_000))
+    few = fewshot.Options(ways=2, shots=3, folds=1, by="finetune", training=finetune.Classifying(tune="linear", epochs=1, groups=2 * had))
+    assert any(f"{2 * had} groups of" in note for note in fewshot.run(stage, cache, cache, few).notes)
+
+
+def test_levels_keep_their_proportions_when_they_are_regrouped():
+    pyramid = build("pointm2ae-tiny", counts=(64, 32, 8), sizes=(16, 8, 8))
+    assert vars(regrouped(pyramid, 16, 16).config) | {"counts": 0, "sizes": 0} == vars(pyramid.config) | {"counts": 0, "sizes": 0}
+    assert regrouped(pyramid, 16, 16).config.counts == (128, 64, 16) and regrouped(pyramid, 16, 16).config.sizes == (32, 16, 16)
+    odd = build("pointm2ae-tiny", counts=(64, 32, 8), sizes=(9, 8, 8))
+    with pytest.raises(
+        UserError, match=r"group_size=12: the levels of this encoder have \(9, 8, 8\) members a group; take a multiple of 8"
+    ):
+        regrouped(odd, group_size=12)
+
+
+def test_smoothing_is_that_of_torch_and_drop_path_reaches_the_blocks(stage, cache, monkeypatch):
+    asked = []
+    plain = finetune.F.cross_entropy
+    monkeypatch.setattr(finetune.F, "cross_entropy", lambda *given, **named: asked.append(named) or plain(*given, **named))
+    classify.run(stage, cache, cache, classify.Options(tune="linear", epochs=1, seeds=1, smoothing=0.3))
+    assert asked and all(one == {"label_smoothing": 0.3} for one in asked)
+    made = refitted(stage.encoder, drop_path=0.5)
+    rates = [module.rate for module in made.modules() if isinstance(module, DropPath)]
+    assert rates[0] == 0 and max(rates) == 0.5
 
 
 def test_scratch_draws_new_weights_for_every_seed(stage):
@@ -672,13 +751,15 @@ def test_the_peer_protocol_is_named_and_never_below_the_last_epoch(stage, cache)
 def test_a_rest_of_one_shape_is_no_batch_of_its_own(stage, cache):
     train, _, _ = matched(of_split(cache, "train"), of_split(cache, "test"))
     train = train.of(np.arange(9))
-    next(finetune.fit(features.Body.of(stage, "mean_max"), train, finetune.Training(epochs=1, batch=8), seed=0))
+    next(finetune.fit(features.Body.of(stage, "mean_max"), train, finetune.Classifying(epochs=1, batch=8), seed=0))
 
 
 def test_divergence_is_stopped_with_the_epoch(stage, cache):
     train, _, _ = matched(of_split(cache, "train"), of_split(cache, "test"))
     with pytest.raises(ValueError, match=r"diverged in epoch . of 30: lower lr"):
-        list(finetune.fit(features.Body.of(stage, "mean_max"), train, finetune.Training(epochs=30, lr=1e30, clip=1e30, warmup=0), seed=0))
+        list(
+            finetune.fit(features.Body.of(stage, "mean_max"), train, finetune.Classifying(epochs=30, lr=1e30, clip=1e30, warmup=0), seed=0)
+        )
 
 
 # ------------------------------------------------------------------------------------------------- results

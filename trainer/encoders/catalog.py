@@ -96,29 +96,69 @@ def regrouped(encoder: Encoder, groups: int | None = None, group_size: int | Non
     Args:
         encoder: the encoder. It stays as it is.
         groups: number of tokens, G; None for as many as it has. An encoder with several levels gets proportionally more groups on each.
-        group_size: number of points of a group, K; None for as many as it has.
+        group_size: number of points of a group of the coarsest level, K; None for as many as it has. Groups of finer levels get
+            proportionally more.
 
     Raises:
-        UserError: a level would not have a whole number of groups, or `group_size` is given for an encoder with several levels.
+        UserError: a level would not have a whole number of groups, or of members of a group.
     """
     settings = vars(encoder.config)
     changed: dict[str, Any] = {}
-    if group_size is not None:
-        if "group_size" not in settings:
-            raise UserError(f"{type(encoder).__name__} has no single group_size: its levels have their own. Leave group_size out")
-        changed["group_size"] = group_size
-    if groups is not None and "groups" in settings:
-        changed["groups"] = groups
-    elif groups is not None:
-        counts = settings["counts"]
-        if any(count * groups % encoder.groups for count in counts):
-            raise UserError(f"groups={groups}: the levels of this encoder have {counts} groups; take a multiple of {encoder.groups}")
-        changed["counts"] = tuple(count * groups // encoder.groups for count in counts)
+    for name, asked, now, levels, what in (
+        ("groups", groups, encoder.groups, "counts", "groups"),
+        ("group_size", group_size, encoder.group_size, "sizes", "members a group"),
+    ):
+        if asked is not None and name in settings:
+            changed[name] = asked
+        elif asked is not None:
+            there = settings[levels]
+            if any(number * asked % now for number in there):
+                raise UserError(f"{name}={asked}: the levels of this encoder have {there} {what}; take a multiple of {now}")
+            changed[levels] = tuple(number * asked // now for number in there)
+    return _rebuilt(encoder, changed)[0]
+
+
+def refitted(encoder: Encoder, *, class_token: bool = False, drop_path: float | None = None) -> Encoder:
+    """A copy of an encoder with what fine-tuning adds. Weights of a new class token come from torch's global generator.
+
+    Args:
+        encoder: the encoder. It stays as it is.
+        class_token: whether it gets a class token, whose output is joined to every token. All other weights stay.
+        drop_path: rate of drop path at its last block; None for the one that it has.
+
+    Raises:
+        UserError: an encoder of its kind has no class token, it has one already, or the rate is not in [0, 1).
+    """
+    changed: dict[str, Any] = {}
+    kind = type(encoder).__name__
+    if class_token:
+        own = vars(encoder.config).get("class_token")
+        if own is None:
+            raise UserError(f"{kind} has no class token, in its authors' fine-tuning either: leave class_token out")
+        if own != "none":
+            raise UserError(f"this encoder has a class token already (encoder.class_token={own}): leave class_token out")
+        changed["class_token"] = "joined"
+    if drop_path is not None:
+        if not 0 <= drop_path < 1:
+            raise UserError(f"drop_path must lie in [0, 1), got {drop_path}")
+        if "drop_path" not in vars(encoder.config):
+            raise UserError(f"{kind} has no drop path: leave drop_path out")
+        changed["drop_path"] = drop_path
+    made, new = _rebuilt(encoder, changed)
+    for parameter in new:
+        torch.nn.init.trunc_normal_(parameter, std=0.02)
+    return made
+
+
+def _rebuilt(encoder: Encoder, changed: dict[str, Any]) -> tuple[Encoder, list[torch.nn.Parameter]]:
+    """A copy of an encoder with other settings, and those of its parameters that the encoder does not have."""
     assert isinstance(encoder, torch.nn.Module)
     with torch.random.fork_rng([]):  # the new weights are replaced, so they must not change what is drawn next
         made = type(encoder)(dataclasses.replace(encoder.config, **changed))
-    made.load_state_dict(encoder.state_dict())
-    return cast(Encoder, made.to(next(encoder.parameters()).device).train(encoder.training))
+    lacking, unknown = made.load_state_dict(encoder.state_dict(), strict=False)
+    assert not unknown
+    made = made.to(next(encoder.parameters()).device).train(encoder.training)
+    return cast(Encoder, made), [made.get_parameter(name) for name in lacking]
 
 
 def check_grouping(encoder: Encoder, count: int, more: str) -> None:

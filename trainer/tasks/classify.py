@@ -27,7 +27,7 @@ from trainer.published.heads import unlike
 from trainer.stage import Stage
 from trainer.tasks.accuracy import accuracies, confusion, counted, in_all
 from trainer.tasks.features import Body, Pool, extract, seeded, trained
-from trainer.tasks.finetune import FROZEN, Training, arithmetic, described, fit
+from trainer.tasks.finetune import FROZEN, Classifying, arithmetic, asked, begin, described, fit
 from trainer.tasks.mistakes import mistakes
 from trainer.tasks.predictions import predictions
 from trainer.tasks.protocol import told
@@ -39,14 +39,15 @@ VOTED: Final = "votes are means of logits; before November 2026 they were means 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(Training):
-    """Options of fine-tuning for classification, in addition to those of `Training`."""
+class Options(Classifying):
+    """Options of fine-tuning for classification, in addition to those of `Classifying`."""
 
     train_split: str = "train"
     test_split: str | None = told(None)
     """Split with the test shapes; None for `test`, or `val` if there is no `test`."""
     pool: Pool = "mean_max"
-    """Input of the head: mean and maximum of the tokens, the model's summary, or the summary and the maximum."""
+    """Input of the head (`trainer.tasks.features.Pool`): `mean_max` is mean and maximum of the tokens. Published heads read `max` with
+    class_token=true (a plain Transformer), `mean` (PointMamba), or `mean_plus_max` (Point-M2AE on ModelNet40)."""
     scratch: bool = told(False)
     """Start from random weights, new ones for every seed, instead of the run's."""
     seeds: int = 3
@@ -99,9 +100,9 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         if options.peer_protocol:  # the test shapes take part in the training, so it is of no use for other ones
             peaks.append(Peak(test))
             with seeded(seed, next(stage.parameters()).device):
-                body, head = learn(stage, train, options, seed, peaks[-1])
+                body, head = learn(stage, (train, test), options, seed, peaks[-1])
         else:
-            body, head = trained(stage, train_cache, options, seed, partial(learn, stage, train, options, seed))
+            body, head = trained(stage, train_cache, options, seed, partial(learn, stage, (train, test), options, seed))
         first = first or (body, head)
         last.append(extract(body, test, 0, head).argmax(1).numpy())
     assert first is not None
@@ -116,7 +117,13 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         classes=test.classes,
         confusion=confusion(test.labels, last, len(test.classes)),
         predictions=(predictions("accuracy", test, last),),
-        notes=(*notes, *body.notes(test, train), *described(body, head, options), *((VOTED,) if options.peer_protocol else ())),
+        notes=(
+            *notes,
+            *body.notes(test, train, asked=options.points is not None),
+            *asked(stage, body, options, test, scratch=options.scratch),
+            *described(body, head, options),
+            *((VOTED,) if options.peer_protocol else ()),
+        ),
         trained=Trained(
             body=body,
             head=head,
@@ -135,18 +142,18 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     )
 
 
-def learn(stage: Stage, train: Shapes, options: Options, seed: int, peak: Peak | None = None) -> tuple[Body, nn.Sequential]:
+def learn(stage: Stage, shapes: tuple[Shapes, Shapes], options: Options, seed: int, peak: Peak | None = None) -> tuple[Body, nn.Sequential]:
     """Train one classifier: body and head after the last epoch. New weights come from torch's global generators, all else from the seed.
 
     Args:
         stage: the model to begin with.
-        train: the training shapes.
+        shapes: training and test shapes. Of the test shapes only the number of points is read, to see that they have enough.
         options: the settings. Those of the test are not read.
         seed: seed of the training.
         peak: what is to see the model after every epoch; None for nothing.
     """
-    body = Body.of(stage, options.pool, scratch=options.scratch)
-    for tuned, head in fit(body, train, options, seed):
+    body = begin(stage, options.pool, options, shapes, scratch=options.scratch)
+    for tuned, head in fit(body, shapes[0], options, seed):
         if peak is not None:
             peak.see(tuned, head)
     return tuned, head

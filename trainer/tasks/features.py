@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeVar, cast
+from typing import Any, Final, Literal, Protocol, TypeVar, cast
 
 import numpy as np
 import torch
@@ -25,21 +25,21 @@ from cache_schema.store import Cache
 from trainer.align import Align
 from trainer.encoders.protocol import Encoded, Encoder, Layered, missing
 from trainer.heads import average, largest
-from trainer.points import Blocks, Convention
+from trainer.points import Blocks, Convention, specification
 from trainer.stage import Stage
 from trainer.tasks.shapes import Shapes
 
 T = TypeVar("T")
 
-Pool = Literal["mean_max", "summary", "summary_max", "depths"]
+Pool = Literal["mean_max", "summary", "summary_max", "depths", "max", "mean", "mean_plus_max"]
 """How tokens become one vector: mean and maximum over them, the model's own summary, the summary and the maximum, or mean and maximum
-after each quarter of the encoder's blocks, rounded up (of an encoder with several levels: on each)."""
+after each quarter of the encoder's blocks, rounded up (of an encoder with several levels: on each). Then what heads of papers read: the
+maximum alone, the mean alone, and the sum of both."""
 QUARTERS: Final = 4
 """Number of depths of `depths`. DINO (https://arxiv.org/abs/2104.14294) reads as many in linear probes of ViT-S: the last four blocks."""
 
-Readout = Literal[Pool, "max", "mean", "mean_plus_max", "mean_later_max"]
-"""A `Pool`, or a form that published classifiers read: the maximum over tokens, their mean, the sum of mean and maximum, or the mean of all
-tokens and the maximum of all but the first."""
+Readout = Literal[Pool, "mean_later_max"]
+"""A `Pool`, or the mean of all tokens and the maximum of all but the first, which published classifiers of Point-M2AE read."""
 
 SUMMARIES: Final = ("summary", "summary_max")
 """Readouts of the model's own summary."""
@@ -153,12 +153,13 @@ class Body(nn.Module):
         """The blocks of some shapes, prepared as in the run's training. If `ordered` is set, the first points are the encoder's centres."""
         return shapes.blocks(self.convention, self.channels, self.encoder.centres)
 
-    def notes(self, test: Shapes, train: Shapes | None = None) -> tuple[str, ...]:
-        """Notes for the reader of a result: how these shapes' points differ from those in training (`trainer.points.Blocks.notes`)."""
+    def notes(self, test: Shapes, train: Shapes | None = None, *, asked: bool = False) -> tuple[str, ...]:
+        """Notes for the reader of a result: how these shapes' points differ from those in training (`trainer.points.Blocks.notes`).
+        `asked`: whether a user asked for their number."""
         other = train is not None and train.cache.home != test.cache.home
         masked = missing(self.encoder) == "mask"
-        notes = self.blocks(test).notes(test.rows, masked=masked)
-        return (*notes, *(self.blocks(train).notes(train.rows, "training", masked=masked) if train and other else ()))
+        notes = self.blocks(test).notes(test.rows, asked=asked, masked=masked)
+        return (*notes, *(self.blocks(train).notes(train.rows, "training", asked=asked, masked=masked) if train and other else ()))
 
 
 def encoder_of(stage: Stage, *, scratch: bool) -> Encoder:
@@ -170,6 +171,55 @@ def encoder_of(stage: Stage, *, scratch: bool) -> Encoder:
     made = type(stage.encoder)(stage.encoder.config)  # type: ignore[call-arg]
     assert isinstance(made, nn.Module)
     return cast(Encoder, made.to(next(stage.parameters()).device).eval())
+
+
+def read_as(convention: Convention | None, shapes: Shapes, points: int | None) -> Convention | None:
+    """The kind of points that the encoder is to read, if a user asks for another number of `points` than in the run's training.
+
+    Raises:
+        UserError: the cache has fewer.
+    """
+    if points is None:
+        return convention
+    spec = specification(shapes.cache)
+    if points > spec.count * spec.blocks:
+        raise UserError(f"points={points}: a shape of {shapes.cache.path} has {spec.count} points in each of {spec.blocks} blocks")
+    return dataclasses.replace(convention or Convention(count=points, normalize=spec.normalize), count=points)
+
+
+def as_asked(stage: Stage, encoder: Encoder, count: int, options: "Regrouping") -> list[str]:
+    """Notes for the reader of a result on points and groups that a user asked for and the run was not trained with.
+
+    Args:
+        stage: the model of the run.
+        encoder: the encoder that reads the shapes.
+        count: number of points that it reads of a shape.
+        options: options of the task.
+    """
+    run, notes = stage.convention, []
+    if options.points is not None and run is not None and options.points != run.count:
+        notes.append(f"the encoder reads {count} points a shape as asked, its run was trained on {run.count}")
+    had = stage.encoder.groups, stage.encoder.group_size
+    if (options.groups, options.group_size) != (None, None) and had != (encoder.groups, encoder.group_size):
+        now = f"{encoder.groups} groups of {encoder.group_size}"
+        notes.append(f"the encoder reads {now} as asked, its run was trained with {had[0]} groups of {had[1]}")
+    return notes
+
+
+class Regrouping(Protocol):
+    """Options of a task in which the encoder may read other points and groups than in its pre-training."""
+
+    @property
+    def points(self) -> int | None:
+        """Number of points of a shape; None for as many as in pre-training."""
+
+    @property
+    def groups(self) -> int | None:
+        """Number of groups; None likewise."""
+
+    @property
+    def group_size(self) -> int | None:
+        """Number of points of a group; None likewise."""
 
 
 def repeats(asked: int | None, body: Body, *shapes: Shapes) -> int:

@@ -29,7 +29,7 @@ from trainer.stage import Stage
 from trainer.tasks import svm
 from trainer.tasks.accuracy import counted
 from trainer.tasks.features import Body, Pool, extract, seeded
-from trainer.tasks.finetune import FROZEN, Training, arithmetic, described, fit
+from trainer.tasks.finetune import FROZEN, Classifying, arithmetic, asked, begin, described, fit
 from trainer.tasks.predictions import UNTESTED, predictions
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Data, Scores
@@ -58,10 +58,10 @@ class Options:
     """Classifier: a linear SVM on frozen features, or fine-tuning with the settings of `training`."""
     c: float = 1.0
     """Inverse strength of the SVM's regularisation. A fold is too small for a search; the default was chosen on validation shapes."""
-    training: Training = Training(epochs=150)
+    training: Classifying = Classifying(epochs=150)
     """Settings of the method `finetune`."""
     pool: Pool = "mean_max"
-    """Input of the classifier: mean and maximum of the tokens, the model's summary, or the summary and the maximum."""
+    """Input of the classifier (`trainer.tasks.features.Pool`): `mean_max` is mean and maximum of the tokens."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -123,9 +123,10 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
             predicted, tuned, head = probe.predict(one.features[1]), body, svm.voting(probe, options.ways)
         else:
             with seeded(options.seed + fold, body.device):
-                *_, (tuned, head) = fit(body, support, options.training, options.seed + fold)
+                begun = begin(stage, options.pool, options.training, (support, queries))
+                *_, (tuned, head) = fit(begun, support, options.training, options.seed + fold)
             predicted = extract(tuned, queries, 0, head).argmax(1).numpy()
-            tuning = described(tuned, head, options.training)
+            tuning = (*asked(stage, tuned, options.training, shapes), *described(tuned, head, options.training))
         seen.update(queries.rows.tolist() if digests is None else (digests[row].tobytes() for row in queries.rows))
         values.append(100 * float((predicted == queries.labels).mean()))
         every.append(_among(shapes, one.asked, queries, predicted))
@@ -139,7 +140,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         variant=form + " in stored folds" * options.stored,
         predictions=(predictions("accuracy", shapes, every),),
         precision=arithmetic(options.training, body.device).precision if options.by == "finetune" else "",
-        notes=(*notes, *body.notes(shapes, train), *tuning),
+        notes=(*notes, *tuned.notes(shapes, train, asked=options.training.points is not None), *tuning),
         trained=kept,
     )
 

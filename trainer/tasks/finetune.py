@@ -1,15 +1,17 @@
 """Training a classifier on labelled shapes: the whole model, a head on the frozen encoder, or a head and small new parts in the encoder.
 
-    *_, (tuned, top) = fit(body, train, Training(), seed=0)              # after the last epoch
+    body = begin(stage, "mean_max", training, (train, test))             # training = Classifying(epochs=100)
+    *_, (tuned, top) = fit(body, train, training, seed=0)                # after the last epoch
     logits = extract(tuned, test, block=0, head=top)
 
 Head and schedule follow Point-MAE (https://arxiv.org/abs/2203.06604): three layers with batch norm and dropout, AdamW, a cosine schedule
-with warm-up, gradients clipped at 10. What the head reads is another choice (`Pool`): Point-MAE's reads a class token and the maximum.
+with warm-up, gradients clipped at 10. What the head reads is another choice (`Pool`). Papers fine-tune a plain Transformer with a new class
+token, of which the head reads the output, beside the maximum over tokens: `class_token=true` and `pool=max`.
 
 Letters: B shapes, P points, F features, K classes.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -29,9 +31,11 @@ from trainer.arithmetic import Arithmetic, of_task
 from trainer.augment import AugmentOptions, augment, draw
 from trainer.classifiers import layered
 from trainer.config import OptimConfig
+from trainer.encoders.catalog import refitted, regrouped
 from trainer.optim import adamw, learning_rate, set_rate
+from trainer.stage import Stage
 from trainer.tasks import unfinished
-from trainer.tasks.features import Body
+from trainer.tasks.features import Body, Pool, as_asked, read_as
 from trainer.tasks.protocol import told
 from trainer.tasks.shapes import Shapes
 from trainer.terminal import err, say
@@ -114,12 +118,69 @@ class Training(Schedule):
             refuse_unread(self, ["dropout"], "tune=linear")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Classifying(Training):
+    """Settings of the training of a classifier of shapes."""
+
+    points: int | None = added(None)
+    """Number of a shape's points that the encoder reads; None for as many as its run was trained on. Papers read 2048 of a scan."""
+    groups: int | None = added(None)
+    """Number of groups in which the encoder reads a shape; None for as many as in its pre-training. Papers read scans in 128. An encoder
+    with several levels gets more groups on each."""
+    group_size: int | None = added(None)
+    """Number of points of a group; None for as many as in pre-training. An encoder with several levels gets larger groups on each."""
+    class_token: bool = added(False)
+    """tune=full, pool=max: the encoder gets a new class token, whose output is joined to the maximum over tokens, as in the fine-tuning of
+    Point-MAE and ACT."""
+    drop_path: float | None = added(None)
+    """tune=full: rate of drop path at the encoder's last block; None for that of its pre-training. PointMamba is fine-tuned with 0.5 on
+    scans."""
+    smoothing: float = added(0.0)
+    """Label smoothing: the share of the target that all classes have together, in equal parts. Point-M2AE takes 0.3 on ModelNet40."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_numbers(self, {"points": 1, "groups": 1, "group_size": 1})
+        if not 0 <= self.smoothing < 1:
+            raise UserError(f"smoothing must lie in [0, 1), got {self.smoothing}")
+        if self.drop_path is not None and not 0 <= self.drop_path < 1:
+            raise UserError(f"drop_path must lie in [0, 1), got {self.drop_path}")
+        if self.tune != "full":
+            refuse_unread(self, ["class_token", "drop_path"], f"tune={self.tune}, which leaves the encoder's own weights as they are")
+
+
+def begin(stage: Stage, pool: Pool, training: Classifying, shapes: Sequence[Shapes], *, scratch: bool = False) -> Body:
+    """The body that a training begins with. It shares the model's weights if the training adds nothing to them.
+
+    Args:
+        stage: the model of the run.
+        pool: how tokens become the input of the head.
+        training: settings of the training.
+        shapes: training and test shapes.
+        scratch: whether the weights are new ones, from torch's global generators.
+
+    Raises:
+        UserError: the encoder cannot be set so, shapes have too few points, or a class token is asked for that the head would not read.
+    """
+    if training.class_token and pool != "max":
+        raise UserError(f"class_token=true is read with pool=max, which gives its output and the maximum over tokens; got pool={pool}")
+    body = Body.of(stage, pool, scratch=scratch)
+    for one in shapes:
+        convention = read_as(body.convention, one, training.points)
+    body.convention = convention
+    if (training.groups, training.group_size) != (None, None):
+        body.encoder = regrouped(body.encoder, training.groups, training.group_size)
+    if training.class_token or training.drop_path is not None:
+        body.encoder = refitted(body.encoder, class_token=training.class_token, drop_path=training.drop_path)
+    return body
+
+
 def head(features: int, classes: int, training: Training) -> nn.Sequential:
     """The head of a classifier, from features [B, F] to logits [B, K]."""
     return layered(features, () if training.tune == "linear" else HIDDEN, classes, training.dropout)
 
 
-def fit(body: Body, shapes: Shapes, training: Training, seed: int) -> Iterator[tuple[Body, nn.Sequential]]:
+def fit(body: Body, shapes: Shapes, training: Classifying, seed: int) -> Iterator[tuple[Body, nn.Sequential]]:
     """Train, and yield body and head in evaluation mode after every epoch.
 
     New weights and dropout come from torch's global generators (`features.seeded`), everything else from the seed.
@@ -159,7 +220,7 @@ def fit(body: Body, shapes: Shapes, training: Training, seed: int) -> Iterator[t
             with torch.set_grad_enabled(not frozen):
                 features = body(points, blocks.ordered)  # [B, F]
             logits = top(features)
-        return F.cross_entropy(logits.float(), labels[torch.from_numpy(chosen).to(device)])
+        return F.cross_entropy(logits.float(), labels[torch.from_numpy(chosen).to(device)], label_smoothing=training.smoothing)
 
     def begin() -> None:
         top.train()
@@ -241,6 +302,22 @@ def batches(shapes: int, batch: int) -> int:
 def arithmetic(training: Schedule, device: torch.device) -> Arithmetic:
     """The precision in which a fine-tuning computes, which belongs into its result."""
     return of_task(training.tune not in FROZEN, device)
+
+
+def asked(stage: Stage, body: Body, training: Classifying, test: Shapes, *, scratch: bool = False) -> tuple[str, ...]:
+    """Notes for the reader of a result on how the encoder was read otherwise than in its pre-training.
+
+    Args:
+        stage: the model of the run.
+        body: the body that was trained.
+        training: settings of the training.
+        test: the test shapes.
+        scratch: whether the encoder had no pre-training.
+    """
+    notes = [] if scratch else as_asked(stage, body.encoder, body.blocks(test).count, training)
+    if training.class_token and not scratch:
+        notes.append("the encoder has a class token that is new in this training")
+    return tuple(notes)
 
 
 def described(encoder: nn.Module, top: nn.Module, training: Schedule) -> tuple[str, ...]:

@@ -35,13 +35,13 @@ from trainer.augment import AugmentOptions
 from trainer.published import segmentation
 from trainer.stage import Stage
 from trainer.tasks import accuracy, miou, segment
-from trainer.tasks.features import seeded
+from trainer.tasks.features import read_as, seeded
 from trainer.tasks.finetune import arithmetic, described
 from trainer.tasks.picture import Example, Labels, told_apart
 from trainer.tasks.propagation import Segmenter
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Metric, Scores
-from trainer.tasks.segment import LABELS, Labelled, Segmenting, check_labelled, encoder_of, fit, notes, predicted, read_as, segmenter
+from trainer.tasks.segment import LABELS, Labelled, Segmenting, check_labelled, encoder_of, fit, notes, predicted, segmenter
 from trainer.tasks.shapes import Shapes, matched, of_split, some
 
 SCALING: Final = AugmentOptions(rotate=False, tilt=0.0, scale=(0.8, 1.25), shift=0.1, drop=0.0, drop_color=0.0)

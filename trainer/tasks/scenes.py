@@ -33,13 +33,13 @@ from trainer.encoders.protocol import Encoder
 from trainer.points import specification
 from trainer.stage import Stage
 from trainer.tasks import accuracy, miou, segment
-from trainer.tasks.features import trained
+from trainer.tasks.features import read_as, trained
 from trainer.tasks.finetune import arithmetic, described
 from trainer.tasks.metres import Frame, InMetres, as_stored, framed
 from trainer.tasks.picture import Example, Labels, told_apart
 from trainer.tasks.propagation import Segmenter
 from trainer.tasks.result import Metric, Scores
-from trainer.tasks.segment import LABELS, NONE, Labelled, Segmenting, check_labelled, encoder_of, fit, notes, predicted, read_as, segmenter
+from trainer.tasks.segment import LABELS, NONE, Labelled, Segmenting, check_labelled, encoder_of, fit, notes, predicted, segmenter
 from trainer.tasks.shapes import Shapes, few_scenes, known_scenes, of_split, scene_names, some
 
 ORIGIN: Final = "points/origin"

@@ -30,7 +30,7 @@ from trainer.encoders.protocol import Encoder
 from trainer.points import Blocks, Convention, share, specification
 from trainer.stage import Stage
 from trainer.tasks import features
-from trainer.tasks.features import BATCH, USUAL
+from trainer.tasks.features import BATCH, USUAL, as_asked
 from trainer.tasks.finetune import Training, arithmetic, epochs
 from trainer.tasks.metres import Frame
 from trainer.tasks.propagation import Head, Linear, Segmenter, layers
@@ -64,7 +64,7 @@ class Segmenting(Training):
     """Number of groups in which the encoder reads a block; None for as many as in its pre-training. Papers fine-tune with 128. An encoder
     with several levels gets more groups on each."""
     group_size: int | None = None
-    """Number of points of a group; None for as many as in pre-training."""
+    """Number of points of a group; None for as many as in pre-training. An encoder with several levels gets larger groups on each."""
     points: int | None = None
     """Number of a block's points that the encoder reads; None for as many as its run was trained on. All points of a block get labels."""
 
@@ -180,20 +180,6 @@ def check_labelled(shapes: Shapes) -> tuple[str, ...]:
             f"`mmpd-cache sources` says which do"
         )
     return names
-
-
-def read_as(convention: Convention | None, shapes: Shapes, points: int | None) -> Convention | None:
-    """The kind of points that the encoder is to read, if a user asks for another number of `points` than in the run's training.
-
-    Raises:
-        UserError: the cache has fewer.
-    """
-    if points is None:
-        return convention
-    spec = specification(shapes.cache)
-    if points > spec.count * spec.blocks:
-        raise UserError(f"points={points}: a shape of {shapes.cache.path} has {spec.count} points in each of {spec.blocks} blocks")
-    return dataclasses.replace(convention or Convention(count=points, normalize=spec.normalize), count=points)
 
 
 # ------------------------------------------------------------------------------------------------------------------ model
@@ -357,11 +343,5 @@ def notes(train: Labelled, test: Labelled, encoder: Encoder, stage: Stage, optio
     found += train.usual.notes(train.shapes.rows, "training", asked=asked) if other else ()
     if test.inside is not None:
         found.append(f"all {test.count} points of a block get a label, the encoder reads {len(test.inside)} of them")
-    run = stage.convention
-    if asked and run is not None and options.points != run.count and not options.scratch:
-        found.append(f"the encoder reads {test.usual.count} points a shape as asked, its run was trained on {run.count}")
-    changed = [f"{getattr(options, name)} {name}" for name in ("groups", "group_size") if getattr(options, name) is not None]
-    if changed and not options.scratch:
-        had = f"{stage.encoder.groups} groups of {stage.encoder.group_size}"
-        found.append(f"the encoder reads {encoder.groups} groups of {encoder.group_size} as asked, its run was trained with {had}")
+    found += [] if options.scratch else as_asked(stage, encoder, test.usual.count, options)
     return tuple(found)
