@@ -21,7 +21,7 @@ from trainer import cli
 
 pytestmark = [pytest.mark.skipif(importlib.util.find_spec("open_clip") is None, reason="builds a cache"), pytest.mark.timeout(900)]
 
-KINDS = ("airplane", "bathtub", "bed", "bottle", "car", "chair", "desk", "lamp", "sofa", "table")
+KINDS = ("airplane", "bed", "bottle", "car", "chair", "lamp", "sofa", "table")
 SMALL = ("encoder.name=pointmae-tiny", "encoder.depth=2", "encoder.dim=48", "encoder.embed=16,24,32", "encoder.group_size=16")
 """An encoder that learns these kinds in seconds."""
 
@@ -62,11 +62,11 @@ def cache(tmp_path_factory):
 
 
 def test_both_stages_learn(cache, tmp_path):
-    """Ten kinds: chance is 10 %."""
+    """Eight kinds: chance is 12.5 %."""
     align, distill, scratch = tmp_path / "align", tmp_path / "distill", tmp_path / "scratch"
-    train("align", cache, align, *assigned("optim.epochs=40", *SMALL))
+    train("align", cache, align, *assigned("optim.epochs=32", *SMALL))
     train("guide", cache, align)
-    train("distill", cache, distill, "--init", align, "--guide", "align", *assigned("optim.epochs=40", *SMALL))
+    train("distill", cache, distill, "--init", align, "--guide", "align", *assigned("optim.epochs=32", *SMALL))
     train("distill", cache, scratch, "--recipe", "scratch", *assigned("optim.batch=32", *SMALL))
     zeroshot, stage1 = measured("zeroshot", align, cache), measured("svm", align, cache)
     stage2, untrained = measured("svm", distill, cache), measured("svm", scratch, cache)
@@ -88,15 +88,22 @@ OTHERS = {
 }
 
 
+TASKS = {
+    "pointm2ae-tiny": (("zeroshot",), ("svm", "fewshot", "classify")),
+    "pointmamba-tiny": (("zeroshot", "retrieval"), ("knn",)),
+}
+"""Tasks of each of them, with its run of stage 1 and with that of stage 2: each once, and those that every encoder is measured by."""
+
+
 @pytest.mark.parametrize("encoder", OTHERS)
-def test_every_other_encoder_goes_through_both_stages_and_every_task(cache, tmp_path, encoder):
-    """At smoke size: that it works, not how well."""
+def test_every_other_encoder_goes_through_both_stages_and_to_numbers(cache, tmp_path, encoder):
+    """At smoke size: that it works, not how well. Tasks see features alone, so that each is done with one of the encoders."""
     align, distill = tmp_path / f"{encoder}-align", tmp_path / "distill"
     same = ("--recipe", "smoke", *assigned(f"encoder.name={encoder}", *OTHERS[encoder], "optim.epochs=1"))
     train("align", cache, align, *same)
     train("guide", cache, align)
     train("distill", cache, distill, *same, "--init", align, "--guide", align.name)
-    for run, tasks in ((align, ("zeroshot", "retrieval")), (distill, ("svm", "knn", "fewshot", "classify"))):
+    for run, tasks in zip((align, distill), TASKS[encoder], strict=True):
         for task in tasks:
             scores = json.loads(train("eval", task, run, cache, "--json", *assigned(*QUICK.get(task, ()))))["scores"]
             assert any(metric["headline"] and metric["values"] for metric in scores["metrics"])
