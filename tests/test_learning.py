@@ -88,10 +88,7 @@ OTHERS = {
 }
 
 
-TASKS = {
-    "pointm2ae-tiny": (("zeroshot",), ("svm", "fewshot", "classify")),
-    "pointmamba-tiny": (("zeroshot", "retrieval"), ("knn",)),
-}
+TASKS = {"pointm2ae-tiny": (("zeroshot",), ("svm", "fewshot", "classify")), "pointmamba-tiny": (("zeroshot", "retrieval"), ("knn",))}
 """Tasks of each of them, with its run of stage 1 and with that of stage 2: each once, and those that every encoder is measured by."""
 
 

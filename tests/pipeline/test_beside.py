@@ -90,7 +90,7 @@ def reasons(path: Path) -> dict[str, str]:
 
 
 def test_a_replaced_file_beside_a_shape_fails_that_shape_alone_until_it_is_restored_or_taken_as_it_is(mine, tmp_path, monkeypatch):
-    """Each file of another kind in turn, on copies of one cache of points; what follows is the same for all, and is done with one of them."""
+    """Each file in turn, on copies of one cache of points. What follows is the same for all, and is done with one of them."""
     points, fresh = tmp_path / "points.zarr", tmp_path / "fresh.zarr"
     build(mine, points, dataclasses.replace(FEW, views=None, teachers=()))
     assert reasons(points) == {}

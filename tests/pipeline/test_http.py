@@ -659,7 +659,7 @@ def test_each_command_asks_the_server_where_it_is_now_and_all_that_is_asked_is_a
     assert any(isinstance(event, journal.Asking) for event in read_journal(path).events)  # a worker tells at once that it begins to ask
     told = journal.asked(cache)["captions/served"]
     assert told["questions"] == answered and told["cost"] == pytest.approx(2e-6 * told["prompt_tokens"])
-    assert told.get("killed", 0) <= (where == "dask")  # a worker may have begun another shard when the first build ended
+    assert told.get("killed", 0) <= 1  # a worker may have begun another shard when the first build ended
 
 
 def test_texts_are_not_expected_to_come_again(copied, meshes):

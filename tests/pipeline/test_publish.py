@@ -55,7 +55,7 @@ def lab():
 
 
 @pytest.fixture(scope="module")
-def whole(cache, lab):
+def pushed(cache, lab):
     """The address of that cache on the server, and what pushing it said. Tests that change it put it right again."""
     return "s3://lab/whole.zarr", push(cache, "s3://lab/whole.zarr")
 
@@ -81,8 +81,8 @@ def at(monkeypatch, place):
 # ------------------------------------------------------------------------------------------------------ there and back
 
 
-def test_a_pulled_cache_has_the_bytes_of_the_pushed_one(cache, whole, tmp_path):
-    url, moved = whole
+def test_a_pulled_cache_has_the_bytes_of_the_pushed_one(cache, pushed, tmp_path):
+    url, moved = pushed
     there = objects("lab/whole.zarr")
     assert {key: data for key, data in there.items() if key not in (remote.CARD, remote.TABLE)} == files(cache)
     assert moved.files == len(there)
@@ -94,17 +94,17 @@ def test_a_pulled_cache_has_the_bytes_of_the_pushed_one(cache, whole, tmp_path):
     assert not [key for key, data in there.items() if b"mmpd-test-secret" in data or b"mmpd-test-key" in data]
 
 
-def test_any_zarr_client_opens_the_pushed_cache(cache, whole):
+def test_any_zarr_client_opens_the_pushed_cache(cache, pushed):
     import xarray
     import zarr
 
     xyz = store.open_cache(cache).rows("points/xyz").gather(np.arange(SHAPES))
-    np.testing.assert_array_equal(zarr.open_group(whole[0], mode="r")["points/xyz"][:], xyz)
-    np.testing.assert_array_equal(xarray.open_zarr(whole[0], group="points", chunks=None)["xyz"].values, xyz)
+    np.testing.assert_array_equal(zarr.open_group(pushed[0], mode="r")["points/xyz"][:], xyz)
+    np.testing.assert_array_equal(xarray.open_zarr(pushed[0], group="points", chunks=None)["xyz"].values, xyz)
 
 
-def test_a_damaged_file_is_named_and_not_kept(cache, whole, tmp_path):
-    url, _ = whole
+def test_a_damaged_file_is_named_and_not_kept(cache, pushed, tmp_path):
+    url, _ = pushed
     key = "points/rgb/c/1/0/0/0"
     right = (cache / key).read_bytes()
     change(f"lab/whole.zarr/{key}", right[:100] + bytes([right[100] ^ 1]) + right[101:])
@@ -118,8 +118,8 @@ def test_a_damaged_file_is_named_and_not_kept(cache, whole, tmp_path):
     assert files(tmp_path / "back.zarr") == files(cache)
 
 
-def test_only_what_is_asked_for_moves(cache, lab, whole, tmp_path):
-    url, _ = whole
+def test_only_what_is_asked_for_moves(cache, lab, pushed, tmp_path):
+    url, _ = pushed
     there = objects("lab/whole.zarr")
     lab.reset()
     moved = pull(url, tmp_path / "part.zarr", "image/random-b")

@@ -374,11 +374,7 @@ def test_every_family_is_tested_here():
 # --------------------------------------------------------------------------------------------------------------- two ranks
 
 
-RANKED = {
-    "stage 1": ("pointmae-tiny", "pointm2ae-tiny"),
-    "stage 2": ("pointm2ae-tiny", "pointmamba-tiny"),
-    "hidden": ("pointmae-tiny",),
-}
+RANKED = {"stage 1": ("pointmae-tiny", "pointm2ae-tiny"), "stage 2": ("pointm2ae-tiny", "pointmamba-tiny"), "hidden": ("pointmae-tiny",)}
 """Encoders of each build: ranks share batch norms, which are those of two families, and means of losses, which are those of a stage."""
 
 
