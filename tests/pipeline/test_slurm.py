@@ -49,10 +49,8 @@ def until(holds, seconds=240):
 
 
 @real
-def test_a_build_on_two_nodes_with_one_killed_makes_the_same_bytes(cluster, meshes, tmp_path):
-    """With pictures and a teacher. The libraries of others would take seconds more to import, in each of three jobs."""
-    path, said, killed, config = tmp_path / "c.zarr", [], [], small(teachers=("starter-resnet",), captions=None)
-    alone = build(meshes, tmp_path / "alone.zarr", config)
+def test_a_build_on_two_nodes_with_one_killed_makes_the_same_bytes(cluster, built, meshes, tmp_path):
+    path, said, killed = tmp_path / "c.zarr", [], []
 
     def kill():
         until(lambda: len(queue("%T")) == 2 and set(queue("%T")) == {"RUNNING"} and any(path.glob("points/xyz/c/*/*/*/*")))
@@ -63,15 +61,15 @@ def test_a_build_on_two_nodes_with_one_killed_makes_the_same_bytes(cluster, mesh
     killer = threading.Thread(target=kill)
     killer.start()
     with slurm.held(said.append):
-        build(meshes, path, config, scheduler=ADDRESS)
+        build(meshes, path, scheduler=ADDRESS)
     killer.join()
     assert killed[1] is False, "it was killed too late"
-    assert contents(path) == contents(alone.path)
+    assert contents(path) == contents(built)
     assert validate.problems(path) == []
     assert any("Slurm says of 2 jobs" in text for text in said), said
     until(lambda: queue() == [])  # Slurm lists cancelled jobs until their processes have ended
     assert not any((cluster / "home" / "mmpd" / "slurm").iterdir())
-    assert measured(store.open_cache(path))["machines"] == measured(alone)["machines"]
+    assert measured(store.open_cache(path))["machines"] == measured(store.open_cache(built))["machines"]
 
 
 @real
