@@ -123,9 +123,8 @@ def test_a_file_says_what_it_is(runs, files):
 
 
 def test_torch_export_runs_without_this_software(runs, tmp_path):
-    """An ONNX file begins with the same export, in which an operator of this software, such as Mamba's scan, would be noticed above."""
-    file = tmp_path / "mae.pt2"
-    made = graphs.write(runs["pointmae-tiny"], file)
+    file = tmp_path / "mamba.pt2"
+    made = graphs.write(runs["pointmamba-tiny"], file)
     assert made.apart < 1e-5 and not list(tmp_path.glob("*.tmp"))
     with zipfile.ZipFile(file) as members:
         for name in members.namelist():
@@ -134,7 +133,7 @@ def test_torch_export_runs_without_this_software(runs, tmp_path):
     program = torch.export.load(file)
     assert not any("mmpd" in str(node.target) for node in program.graph.nodes), "no operator of this software"
     points = prepared(np.random.default_rng(1).normal(size=(99, 3)), 64)
-    truth = checkpoint.load(runs["pointmae-tiny"]).model.features(torch.from_numpy(points), ordered=True)
+    truth = checkpoint.load(runs["pointmamba-tiny"]).model.features(torch.from_numpy(points), ordered=True)
     torch.testing.assert_close(program.module()(torch.from_numpy(points))[1], truth.tokens, atol=1e-5, rtol=0)
 
 
