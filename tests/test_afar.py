@@ -15,6 +15,9 @@ from tests.pipeline.afar import Quiet, s3_server
 from tests.trainer.conftest import LABELS, config_of
 from trainer.loop import train
 
+SHARD = 4
+"""Number of shapes in a shard."""
+
 
 @pytest.fixture(scope="module")
 def lab():
@@ -24,9 +27,9 @@ def lab():
 
 @pytest.fixture(scope="module")
 def cache(lab, tmp_path_factory):
-    """32 shapes in 16 shards, here and on the server."""
+    """32 shapes in 8 shards, here and on the server."""
     path = tmp_path_factory.mktemp("caches") / "a.zarr"
-    synthetic.write(path, shapes=32, shard=2, points=PointSpec(count=64, blocks=2, ordered=32), labels=LABELS)
+    synthetic.write(path, shapes=32, shard=SHARD, points=PointSpec(count=64, blocks=2, ordered=32), labels=LABELS)
     publish.push(path, "s3://lab/a.zarr", allow_unknown=True, terminal=Quiet())
     return path
 
@@ -37,16 +40,21 @@ def losses(cache, run, *settings):
         return [{name: value for name, value in json.loads(line).items() if "loss" in name or "grad" in name} for line in file]
 
 
+@pytest.fixture(scope="module")
+def local(cache, tmp_path_factory):
+    """The losses of training from the local cache."""
+    return losses(cache, tmp_path_factory.mktemp("runs") / "local")
+
+
 def read_sizes(path):
     """Bytes of each shard of the arrays that training reads, largest first, one list for each array."""
     cache = store.open_cache(path)
     nodes = [cache.node(name) for name in ("points/xyz", "points/rgb", "image/random-a", "image/random-b", "text/synthetic/random-a")]
-    used = np.unique(np.flatnonzero(cache.column("split") == 0) // 2).tolist()
+    used = np.unique(np.flatnonzero(cache.column("split") == 0) // SHARD).tolist()
     return {node.path: [shard_bytes(node, shard) for shard in used] for node in nodes}
 
 
-def test_losses_are_those_of_the_local_cache(cache, lab, tmp_path):
-    local = losses(cache, tmp_path / "local")
+def test_losses_are_those_of_the_local_cache(cache, lab, local, tmp_path):
     assert len(local) > 10
     sizes = read_sizes(cache)
     lab.reset()
@@ -63,23 +71,20 @@ def test_losses_are_those_of_the_local_cache(cache, lab, tmp_path):
     assert set(lab.got) == {"/lab/a.zarr/zarr.json"}
 
 
-def test_a_mirror_that_must_drop_files_gives_the_same_losses(cache, lab, tmp_path):
+def test_a_mirror_that_must_drop_files_gives_the_same_losses(cache, lab, local, tmp_path):
     with pytest.raises(UserError, match="is the least that works") as caught:
         losses("s3://lab/a.zarr", tmp_path / "run", f"data.mirror={tmp_path / 'm'}", "data.mirror_limit=9KiB")
     least = str(caught.value).partition("data.mirror_limit=")[2].partition(" ")[0]
     lab.reset()
-    assert losses("s3://lab/a.zarr", tmp_path / "tight", f"data.mirror={tmp_path / 'm'}", f"data.mirror_limit={least}") == losses(
-        cache, tmp_path / "local"
-    )
+    assert losses("s3://lab/a.zarr", tmp_path / "tight", f"data.mirror={tmp_path / 'm'}", f"data.mirror_limit={least}") == local
     assert sum(lab.got.values()) > 2 * sum(map(sum, read_sizes(cache).values()))  # files did come again
 
 
-def test_data_in_memory_need_no_room_in_the_mirror(cache, lab, tmp_path):
+def test_data_in_memory_need_no_room_in_the_mirror(cache, lab, local, tmp_path):
     """A mirror may be too small for the files of a batch: data that is held in memory is read from it only once."""
-    expected = losses(cache, tmp_path / "local")
     lab.reset()
     mirror = f"data.mirror={tmp_path / 'm'}", "data.mirror_limit=9KiB"
-    assert losses("s3://lab/a.zarr", tmp_path / "run", "data.resident=device", *mirror) == expected
+    assert losses("s3://lab/a.zarr", tmp_path / "run", "data.resident=device", *mirror) == local
     # Files come at most twice: to be looked at, and, if others took their room meanwhile, to be loaded. No epoch fetches any again.
     assert sum(lab.got.values()) < 3 * sum(map(sum, read_sizes(cache).values()))
 

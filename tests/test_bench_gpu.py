@@ -28,13 +28,14 @@ def rows(folder):
 
 def test_all_sections_run_on_a_cpu(gpu, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.nn.Module, "compile", lambda *_, **__: None)  # it would take most of the time
+    monkeypatch.setattr(gpu, "FAMILIES", gpu.FAMILIES[::2])  # the same lines for each
     assert gpu.main(["--device", "cpu", "--smoke", "--folder", str(tmp_path)]) == 0
     found = rows(tmp_path)
     assert [row for row in found if "missing" in row] == []
     for name in SECTIONS:
         assert any(row["what"].startswith(name) for row in found), name
     shares = [row for row in found if row["what"].startswith("share of the matrix product's rate")]
-    assert len(shares) == 6 and all(0 < row["figures"][0]["value"] for row in shares)
+    assert len(shares) == 4 and all(0 < row["figures"][0]["value"] for row in shares)
     facts = json.loads((tmp_path / "gpu.json").read_text())["gpu"]
     assert facts["device"] == "cpu" and facts["smoke"] is True
 

@@ -204,9 +204,9 @@ def test_lists_and_help_name_the_package_and_help_stays_quick(demo):
     said = " ".join(CliRunner().invoke(app, ["eval", "--help"]).stdout.split())
     assert "demo (of package mmpd-demo 1.2)" in said and "broken (broken: " in said and "package bad 0.1 is refused the task 'svm'" in said
     plugins.found.cache_clear()
-    began = time.perf_counter()
+    began = time.process_time()  # of this process: others may keep it waiting
     plugins.found("tasks")
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 def test_no_command_looks_for_other_packages_before_it_needs_them(demo):

@@ -56,9 +56,9 @@ def extents(thing: Thing) -> dict[str, Extent]:
 
 
 @functools.cache
-def shapes(kind: str) -> list[dict[str, Extent]]:
-    """Return the parts of each of `SHAPES` shapes of a kind."""
-    return [extents(KINDS[kind](np.random.default_rng((11, i)))) for i in range(SHAPES)]
+def shapes(kind: str, count: int = SHAPES) -> list[dict[str, Extent]]:
+    """Return the parts of each of the first shapes of a kind, of those that are measured."""
+    return [extents(KINDS[kind](np.random.default_rng((11, i)))) for i in range(count)]
 
 
 def shares(kind: str) -> dict[str, tuple[float, float]]:

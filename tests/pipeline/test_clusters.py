@@ -146,8 +146,8 @@ class Dask:
         port = self.address.rpartition(":")[2]
         self.scheduler = self._run("dask_scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard")
         self.worker = self._run("dask_worker", self.address, "--nthreads", "2", "--no-nanny", "--no-dashboard", "--preload", PRELOAD)
-        with distributed.Client(self.address, timeout=30, set_as_default=False) as client:
-            client.wait_for_workers(1, timeout=30)
+        with distributed.Client(self.address, timeout=120, set_as_default=False) as client:
+            client.wait_for_workers(1, timeout=120)
 
     def _run(self, what, *arguments):
         process = FORKS.Process(target=program, args=([what, *arguments], self.environment, str(self.folder / "dask.log")))
@@ -187,7 +187,7 @@ def cluster(tmp_path):
         running.end()
 
 
-def until(holds, seconds=60):
+def until(holds, seconds=200):
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end
@@ -224,7 +224,7 @@ def test_killed_commands_and_schedulers_leave_tasks_that_write_nothing(cluster, 
     third = apart(meshes, tmp_path / "d.zarr", cluster.address)
     until(lambda: len(cluster.outcomes("begun")) == 2)
     cluster.scheduler.kill()
-    third.join(60)
+    third.join(200)
     assert third.exitcode == 1  # one line says what to do: see `test_build`
     (cluster.folder / "go").touch()
     cluster.start()

@@ -171,7 +171,7 @@ def test_many_questions_wait_at_a_time_on_few_connections():
         captioner = captioners.load(asked(chat, at_once=5, settings=["samples=2"]))
         chat.questions.clear()
         chat.connections.clear()
-        chat.gather = threading.Barrier(5, timeout=10)
+        chat.gather = threading.Barrier(5, timeout=60)
         assert all(len(set(texts)) == 2 for texts in caption(captioner, pictures(20)))
         assert len(chat.questions) == 40 and len(chat.connections) <= 5
         assert captioner.used() | {"again": 0} == {
@@ -208,7 +208,7 @@ def test_nobody_waits_for_an_answer_that_nobody_needs():
         captioner._ended = UserError("it is enough")  # else it asks again
         closing = threading.Thread(target=captioner.server.close, daemon=True)
         closing.start()
-        closing.join(5)
+        closing.join(60)
         assert not closing.is_alive()
         with pytest.raises(UserError, match="it is enough"):
             pending.result()
@@ -227,7 +227,7 @@ def test_a_server_that_wants_a_rest_gets_it():
             caption(hasty, pictures(4))
         with pytest.raises(UserError, match=r"no answer .*the server asks to wait 3600 s"):
             captioners.load(asked(chat, patience=0.3))
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < 60
     assert http._seconds("7") == 7 and http._seconds("") == 0 and http._seconds("soon") == 0 and http._seconds("nan") == 0
 
 
@@ -612,9 +612,9 @@ def dask():
         yield cluster.scheduler_address
 
 
-@pytest.mark.parametrize("where", ["here", "dask"])
-def test_each_command_asks_the_server_where_it_is_now_and_all_that_is_asked_is_added_up(where, meshes, tmp_path, request):
-    machine = Machine(workers=1, device="cpu", scheduler=request.getfixturevalue("dask") if where == "dask" else "")
+def test_each_command_asks_the_server_where_it_is_now_and_all_that_is_asked_is_added_up(meshes, tmp_path, dask):
+    """On a cluster: a build that is stopped and goes on, and `append`. Here: `retry`. Both tell into one journal."""
+    machine, here = Machine(workers=1, device="cpu", scheduler=dask), Machine(workers=1, device="cpu")
     source, path, answered = shutil.copytree(meshes, tmp_path / "boxes"), tmp_path / "c.zarr", 0
 
     def config(chat, **server):
@@ -643,7 +643,7 @@ def test_each_command_asks_the_server_where_it_is_now_and_all_that_is_asked_is_a
     with serving() as chat:  # two shapes are mended
         for name in BROKEN:
             (source / name).write_text(box_off((1, 2, 3)))
-        assert commands.retry(path, "", machine, Silent(), servers=[f"address={chat.address}"]).mended == 2
+        assert commands.retry(path, "", here, Silent(), servers=[f"address={chat.address}"]).mended == 2
         assert len(chat.questions) >= 2 + 2
         answered += len(chat.questions)
     with serving() as chat:  # others are appended
@@ -659,7 +659,7 @@ def test_each_command_asks_the_server_where_it_is_now_and_all_that_is_asked_is_a
     assert any(isinstance(event, journal.Asking) for event in read_journal(path).events)  # a worker tells at once that it begins to ask
     told = journal.asked(cache)["captions/served"]
     assert told["questions"] == answered and told["cost"] == pytest.approx(2e-6 * told["prompt_tokens"])
-    assert told.get("killed", 0) <= (where == "dask")  # a worker may have begun another shard when the first build ended
+    assert told.get("killed", 0) <= 1  # a worker may have begun another shard when the first build ended
 
 
 def test_texts_are_not_expected_to_come_again(copied, meshes):

@@ -481,10 +481,10 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_files_say_why(tmp_path, name):
     data, word = WRONG[name]
-    before = time.monotonic()
+    before = time.process_time()  # of this process: others may keep it waiting
     with pytest.raises(ValueError) as caught:
         normalized(read(tmp_path, data), "unit_sphere")
-    assert word in str(caught.value) and time.monotonic() - before < 1
+    assert word in str(caught.value) and time.process_time() - before < 2
 
 
 def test_any_cut_and_any_flipped_byte_is_read_or_refused(tmp_path):

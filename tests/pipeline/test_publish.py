@@ -54,6 +54,12 @@ def lab():
         yield counter
 
 
+@pytest.fixture(scope="module")
+def pushed(cache, lab):
+    """The address of that cache on the server, and what pushing it said. Tests that change it put it right again."""
+    return "s3://lab/whole.zarr", push(cache, "s3://lab/whole.zarr")
+
+
 def push(path, url, **options):
     return publish.push(path, url, terminal=Quiet(), allow_unknown=True, **options)
 
@@ -75,60 +81,59 @@ def at(monkeypatch, place):
 # ------------------------------------------------------------------------------------------------------ there and back
 
 
-def test_a_pulled_cache_has_the_bytes_of_the_pushed_one(cache, lab, tmp_path):
-    moved = push(cache, "s3://lab/whole.zarr")
+def test_a_pulled_cache_has_the_bytes_of_the_pushed_one(cache, pushed, tmp_path):
+    url, moved = pushed
     there = objects("lab/whole.zarr")
     assert {key: data for key, data in there.items() if key not in (remote.CARD, remote.TABLE)} == files(cache)
     assert moved.files == len(there)
-    pull("s3://lab/whole.zarr", tmp_path / "back.zarr")
+    pull(url, tmp_path / "back.zarr")
     assert files(tmp_path / "back.zarr") == files(cache)
     assert validate.problems(tmp_path / "back.zarr") == []
     # Nothing moves a second time.
-    assert push(cache, "s3://lab/whole.zarr").files == pull("s3://lab/whole.zarr", tmp_path / "back.zarr").files == 0
+    assert push(cache, url).files == pull(url, tmp_path / "back.zarr").files == 0
     assert not [key for key, data in there.items() if b"mmpd-test-secret" in data or b"mmpd-test-key" in data]
 
 
-def test_any_zarr_client_opens_the_pushed_cache(cache, lab):
+def test_any_zarr_client_opens_the_pushed_cache(cache, pushed):
     import xarray
     import zarr
 
-    push(cache, "s3://lab/clients.zarr")
     xyz = store.open_cache(cache).rows("points/xyz").gather(np.arange(SHAPES))
-    np.testing.assert_array_equal(zarr.open_group("s3://lab/clients.zarr", mode="r")["points/xyz"][:], xyz)
-    np.testing.assert_array_equal(xarray.open_zarr("s3://lab/clients.zarr", group="points", chunks=None)["xyz"].values, xyz)
+    np.testing.assert_array_equal(zarr.open_group(pushed[0], mode="r")["points/xyz"][:], xyz)
+    np.testing.assert_array_equal(xarray.open_zarr(pushed[0], group="points", chunks=None)["xyz"].values, xyz)
 
 
-def test_a_damaged_file_is_named_and_not_kept(cache, lab, tmp_path):
-    push(cache, "s3://lab/bad.zarr")
+def test_a_damaged_file_is_named_and_not_kept(cache, pushed, tmp_path):
+    url, _ = pushed
     key = "points/rgb/c/1/0/0/0"
-    right = objects("lab/bad.zarr")[key]
-    change(f"lab/bad.zarr/{key}", right[:100] + bytes([right[100] ^ 1]) + right[101:])
-    with pytest.raises(UserError, match=re.escape(f"s3://lab/bad.zarr/{key} does not match")):
-        pull("s3://lab/bad.zarr", tmp_path / "back.zarr")
+    right = (cache / key).read_bytes()
+    change(f"lab/whole.zarr/{key}", right[:100] + bytes([right[100] ^ 1]) + right[101:])
+    with pytest.raises(UserError, match=re.escape(f"{url}/{key} does not match")):
+        pull(url, tmp_path / "back.zarr")
     here = store.open_cache(tmp_path / "back.zarr")
     assert "points" not in here.products() and 1 in here.missing(here.records()["points"])
     assert not here.file(key).exists()
-    change(f"lab/bad.zarr/{key}", right)
-    pull("s3://lab/bad.zarr", tmp_path / "back.zarr")
+    change(f"lab/whole.zarr/{key}", right)
+    pull(url, tmp_path / "back.zarr")
     assert files(tmp_path / "back.zarr") == files(cache)
 
 
-def test_only_what_is_asked_for_moves(cache, lab, tmp_path):
-    push(cache, "s3://lab/parts.zarr")
-    there = objects("lab/parts.zarr")
+def test_only_what_is_asked_for_moves(cache, lab, pushed, tmp_path):
+    url, _ = pushed
+    there = objects("lab/whole.zarr")
     lab.reset()
-    moved = pull("s3://lab/parts.zarr", tmp_path / "part.zarr", "image/random-b")
+    moved = pull(url, tmp_path / "part.zarr", "image/random-b")
     opened = store.open_cache(cache)
     wanted = {"zarr.json", *index_files(opened, "index"), *index_files(opened, "status"), *index_files(opened, "image/random-b")}
     wanted |= {products.statistics_array(opened.manifest, opened.record("image/random-b")).key(0)}
-    assert lab.got == {f"/lab/parts.zarr/{key}": len(there[key]) for key in wanted}
+    assert lab.got == {f"/lab/whole.zarr/{key}": len(there[key]) for key in wanted}
     assert moved.by_product["image/random-b"] == sum(len(there[key]) for key in wanted if "random-b" in key)
     assert set(store.open_cache(tmp_path / "part.zarr").products()) == {"index", "status", "image/random-b"}
     assert validate.problems(tmp_path / "part.zarr") == []
-    pull("s3://lab/parts.zarr", tmp_path / "part.zarr", "image/*", "points")
+    pull(url, tmp_path / "part.zarr", "image/*", "points")
     assert set(store.open_cache(tmp_path / "part.zarr").products()) == {"index", "status", "points", "image/random-a", "image/random-b"}
     with pytest.raises(UserError, match="no complete product 'image/randm-a'; did you mean 'image/random-a'"):
-        pull("s3://lab/parts.zarr", tmp_path / "part.zarr", "image/randm-a")
+        pull(url, tmp_path / "part.zarr", "image/randm-a")
 
 
 def test_a_selection_fetches_the_shards_that_hold_it_and_copies_its_rows(tmp_path, monkeypatch):

@@ -52,7 +52,7 @@ def meshes(tmp_path):
 
 @pytest.fixture(scope="module")
 def rooms() -> Source:
-    return open_source("rooms", count="6", density="200", seed="3")
+    return open_source("rooms", count="5", density="200", seed="3")
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def clouds(rooms) -> list[Cloud]:
 @pytest.fixture(scope="module")
 def furnished() -> list[scene.Room]:
     stock = Starters(seed=5)
-    wanted = [scene.Wanted(seed=5, index=k, split="train", ceiling=False, kinds=stock.kinds("train")) for k in range(8)]
+    wanted = [scene.Wanted(seed=5, index=k, split="train", ceiling=False, kinds=stock.kinds("train")) for k in range(5)]
     return [scene.made(one, stock) for one in wanted]
 
 

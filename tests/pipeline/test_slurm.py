@@ -80,7 +80,7 @@ def test_ctrl_c_cancels_the_jobs_and_the_same_command_goes_on(cluster, meshes, t
     with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as process:
         until(lambda: any(path.glob("points/xyz/c/*")))
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=200)
     assert process.returncode == 130 and "stopped. What is done is kept; run the same command to go on." in said
     assert "Traceback" not in said and "INFO" not in said, said
     until(lambda: queue() == [])

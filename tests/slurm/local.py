@@ -20,7 +20,7 @@ from pathlib import Path
 
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel")
 """The programs that must be there."""
-BEGIN_SECONDS = 30.0
+BEGIN_SECONDS = 120.0
 """Longest time until both nodes are idle."""
 
 CONFIG = """

@@ -91,6 +91,9 @@ PUBLISHED = {
     "i2p-mae ": (of_levels, (added,), [*LEVELS, "encoder.heads=3"], 3),
 }
 
+TUNED = ("point-mae", "recon", "pointmamba", "point-m2ae")
+"""Architectures that are also tuned: one of each encoder. The others differ in what their published head reads."""
+
 
 def layer_by_layer(weights, features):
     """The published head by hand, [B, F] to [B, K]."""
@@ -152,6 +155,8 @@ def test_a_published_head_is_kept_with_the_features_that_it_reads(made, tmp_path
     assert result.title == "classify as published, small all" and any("without votes" in note for note in result.scores.notes)
     assert any("no fine-tuned file" in note for note in result.scores.notes) == made.startswith("ulip")
 
+    if made not in TUNED:
+        return
     tuned = catalog.evaluate("classify", loaded, cache, catalog.options("classify", [*QUICK, "tune=full"]))
     catalog.keep(tuned, loaded, "mine")
     again = catalog.measure(checkpoint.load(tmp_path / "run"), "mine", cache, ["test_split=all"])

@@ -1,12 +1,8 @@
 """The commands: the whole way from a cache to a table, and a user's mistakes in one line each."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -208,14 +204,6 @@ def test_running_out_of_memory_is_one_line_of_advice(command, monkeypatch, error
     monkeypatch.setattr("trainer.recipes.experiment", raising(error))
     code, _, err = command("show", "tiny")
     assert code == 2 and err.startswith("mmpd-train: out of memory (") and "--device cpu" in err and err.count("\n") == 1
-
-
-def test_a_mistake_is_told_once_however_many_ranks_there_are(tmp_path):
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    ours = ["-m", "trainer.cli", "align", "nowhere.zarr", str(tmp_path / "run"), "--device=cpu"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*launcher, *ours], cwd=Path(__file__).parents[2], env=environment, capture_output=True, text=True, timeout=200)
-    assert done.returncode != 0 and done.stderr.count("mmpd-train: nowhere.zarr does not exist") == 1, done.stderr
 
 
 def test_a_rank_that_fails_alone_speaks(command, monkeypatch):

@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import os
 import signal
+import sys
 from typing import Final
 
 import numpy as np
@@ -13,10 +14,11 @@ import torch
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from tests.forks import says_into
 from tests.trainer.conftest import config_of
 from tests.trainer.ranks import in_ranks
 from tests.trainer.ranks import joined as joined_ranks
-from trainer import checkpoint, log, loop, signals
+from trainer import checkpoint, cli, log, loop, signals
 from trainer.align import Contrast
 from trainer.distributed import Ranks, SyncBatchNorm, batch_norm, device_of, joined
 from trainer.loop import train
@@ -71,6 +73,23 @@ def dying(cache, aligned, out):
     train_all(cache, aligned, out, TURNS)
 
 
+def mistaken(folder):
+    """What each rank does: a command with a mistake. What it says goes into a file."""
+    rank = os.environ["RANK"]
+    says_into(folder / f"out-{rank}", folder / f"err-{rank}")
+    sys.argv = ["mmpd-train", "align", "nowhere.zarr", str(folder / "run"), "--device=cpu"]
+    cli.main()
+
+
+def launched(function, *arguments):
+    """Call a function in two ranks, with the launcher that `torchrun` is, whose ranks are forked. Returns the error that it ends with."""
+    settings = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "max_restarts": 0, "monitor_interval": 0.1}
+    two = LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=2, run_id=function.__name__, start_method="forkserver", **settings)
+    with pytest.raises(ChildFailedError) as failed:
+        elastic_launch(two, function)(*arguments)
+    return failed.value
+
+
 @pytest.fixture
 def handlers():
     """Signals do afterwards what they did before."""
@@ -103,18 +122,21 @@ def test_two_ranks_train_as_one_would(guided, aligned, tmp_path):
 
 
 def test_a_rank_that_dies_ends_the_others(guided, aligned, tmp_path, handlers):
-    """With the launcher that `torchrun` is, whose ranks are forked."""
-    settings = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "max_restarts": 0, "monitor_interval": 0.1}
-    two = LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=2, run_id="dying", start_method="forkserver", **settings)
-    with pytest.raises(ChildFailedError) as failed:
-        elastic_launch(two, dying)(guided, aligned, tmp_path / "two")
+    failed = launched(dying, guided, aligned, tmp_path / "two")
     # The launcher looks now and then. By then the other rank may have failed as well, because nobody answers it, and is named instead.
-    rank, failure = failed.value.get_first_failure()
+    rank, failure = failed.get_first_failure()
     assert failure.exitcode == 9 if rank == 1 else "gloo" in str(failure.message), failure
     for rank in range(2):
         with pytest.raises(ProcessLookupError):
             os.kill(int((tmp_path / "two" / f"rank-{rank}.pid").read_text()), 0)
     assert not checkpoint.path(tmp_path / "two" / "align").exists()
+
+
+def test_a_mistake_is_told_once_however_many_ranks_there_are(tmp_path, handlers):
+    failed = launched(mistaken, tmp_path)
+    assert failed.get_first_failure()[1].exitcode == 2
+    said = "".join(path.read_text() for path in tmp_path.glob("err-*"))
+    assert said.count("mmpd-train: nowhere.zarr does not exist") == 1 and len(list(tmp_path.glob("err-*"))) == 2, said
 
 
 def test_alone_a_batch_norm_that_synchronises_is_the_usual_one(monkeypatch):

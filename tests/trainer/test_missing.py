@@ -374,6 +374,10 @@ def test_every_family_is_tested_here():
 # --------------------------------------------------------------------------------------------------------------- two ranks
 
 
+RANKED = {"stage 1": ("pointmae-tiny", "pointm2ae-tiny"), "stage 2": ("pointm2ae-tiny", "pointmamba-tiny"), "hidden": ("pointmae-tiny",)}
+"""Encoders of each build: ranks share batch norms, which are those of two families, and means of losses, which are those of a stage."""
+
+
 def of_two(folder: Path) -> None:
     """Write what `steps` finds in one of two ranks."""
     ranks = Ranks(device=torch.device("cpu"), rank=torch.distributed.get_rank(), count=2)
@@ -389,7 +393,7 @@ def steps(ranks: Ranks) -> dict[str, dict[str, Tensor]]:
     own = ranks.share(B)
     builds = {"stage 1": align, "stage 2": student, "hidden": functools.partial(student, masked_only=True, standardise_targets=True)}
     for about, build in builds.items():
-        for name in ("pointmae-tiny", "pointm2ae-tiny", "pointmamba-tiny")[: 1 if about == "hidden" else 3]:
+        for name in RANKED[about]:
             torch.manual_seed(0)
             stage = build(name)
             for module in stage.modules():

@@ -22,9 +22,11 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not i
 onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "hand-on.md"
+LEAST = ("align.pool=max", "align.projection=linear", "data.teachers=random-a")
+"""What follows the encoder is the same for every family: one of them has all of it."""
 FAMILIES = {
     "pointmae-tiny": SMALL,
-    "pointmamba-tiny": (*SMALL, "encoder.groups=4"),  # its scan is a loop over tokens, which a graph writes out
+    "pointmamba-tiny": (*SMALL, "encoder.groups=2", *LEAST),  # its scan is a loop over tokens, which a graph writes out
     "pointm2ae-tiny": (
         "encoder.counts=32,16,8",
         "encoder.embed=8,8,16",
@@ -60,8 +62,9 @@ def prepared(points, count):
     return names["prepared"](points, count)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ["pointmamba-tiny", "pointm2ae-tiny"])
 def test_onnxruntime_gives_what_torch_gives(name, runs, files):
+    """Point-MAE's operators are in the file of a classifier, below. To export takes long: each operator is exported once."""
     file, made = files(name)
     session = onnxruntime.InferenceSession(file)
     model = checkpoint.load(runs[name]).model
@@ -76,8 +79,10 @@ def test_onnxruntime_gives_what_torch_gives(name, runs, files):
         np.testing.assert_allclose(found["tokens"], truth.tokens, atol=1e-4)
         with torch.no_grad():
             spaces = model.teachers.embed(truth.summary)
+        assert spaces.keys() == {"image/random-a", "text/random-a"} | ({"image/random-b"} if name == "pointm2ae-tiny" else set())
         np.testing.assert_allclose(found["text/random-a"], spaces["text/random-a"], atol=1e-4)
-        np.testing.assert_allclose(np.linalg.norm(found["image/random-b"], axis=1), 1, atol=1e-4)  # by regression: made the teacher's
+        if "image/random-b" in spaces:  # by regression: made the teacher's
+            np.testing.assert_allclose(np.linalg.norm(found["image/random-b"], axis=1), 1, atol=1e-4)
     assert list(found) == [value.name for value in made.outputs]
     assert {node.domain for node in onnx.load(file).graph.node} == {""}, "operators of ONNX alone"
     with pytest.raises(Exception, match=r"Got: 65 Expected: 64"):
@@ -106,10 +111,10 @@ def test_groups_that_the_caller_has_found(runs):
 
 
 def test_a_file_says_what_it_is(runs, files):
-    file, _ = files("pointmae-tiny")
+    file, _ = files("pointmamba-tiny")
     model = onnx.load(file)
     said = {entry.key: entry.value for entry in model.metadata_props}
-    assert said["mmpd.digest"] == checkpoint.weights(runs["pointmae-tiny"])
+    assert said["mmpd.digest"] == checkpoint.weights(runs["pointmamba-tiny"])
     assert json.loads(said["mmpd.convention"])["count"] == 64
     assert said["mmpd.licences"].startswith("nobody knows whether it may be shared")
     assert "Take 64 points" in said["mmpd.preprocessing"] and "farthest-point order" in said["mmpd.preprocessing"]
@@ -162,7 +167,9 @@ def test_a_kept_classifier_gives_its_logits(task, runs, cache_path, tmp_path, mo
         compute = lambda sample: graph(torch.from_numpy(sample))[0].detach()  # noqa: E731
     else:
         session = onnxruntime.InferenceSession(tmp_path / "a.onnx")
-        said = {entry.key: entry.value for entry in onnx.load(tmp_path / "a.onnx").metadata_props}
+        file = onnx.load(tmp_path / "a.onnx")
+        assert {node.domain for node in file.graph.node} == {""}, "operators of ONNX alone"
+        said = {entry.key: entry.value for entry in file.metadata_props}
         compute = lambda sample: session.run(None, {"points": sample})[0]  # noqa: E731
     for count in (1, 3):
         np.testing.assert_allclose(compute(points[:count]), kept.logits(torch.from_numpy(points[:count]), True), atol=1e-4)

@@ -317,7 +317,7 @@ def test_classes_of_another_cache_are_matched_by_name(rooms: Cache, tmp_path: Pa
     part = other.column("points/part")
     moved = np.array([swapped.index(name) for name in ("Floor", "WALL", "ceiling", "lamp", "clutter")] + [-1], np.int16)[part]
     again = rewritten(other, tmp_path / "again.zarr", parts=swapped, part=moved)
-    options = scenes.Options(epochs=2, seeds=1, lr=2e-3, batch=8)
+    options = scenes.Options(epochs=1, seeds=1, lr=2e-3, batch=8)
     straight, turned = (scenes.run(stage_of(), rooms, cache, options) for cache in (other, again))
     assert straight.metrics == turned.metrics and straight.confusion == turned.confusion
     assert "classes of the test crops that no training point has are left out: lamp" in turned.notes
