@@ -21,6 +21,7 @@ import jobs  # noqa: E402
 import page  # noqa: E402
 import report  # noqa: E402
 import rows  # noqa: E402
+import score  # noqa: E402
 import study  # noqa: E402
 import testsets  # noqa: E402
 from jobs import Job, Ledger  # noqa: E402
@@ -295,8 +296,11 @@ def test_final_sets_are_refused_before_the_end(tmp_path, monkeypatch, capsys):
 # ---------------------------------------------------------------------------------------------------------- the tables
 
 
+ASKED = {"epochs": 5, "shapes": 4, "precision": "float32"}
+
+
 def scored(folder, row, seed, right, points="p", test="shrec16 SVM", task="svm"):
-    """A score of a run on a test: one block of shapes of class 1."""
+    """A score of a run on a test by the commands of a study of the settings `ASKED`: one block of shapes of class 1."""
     metric = {"name": "accuracy", "values": [100 * sum(right) / len(right)], "over": "blocks", "headline": True, "shapes": len(right)}
     kept = {"metric": "accuracy", "shapes": "x", "truth": " ".join("1" * len(right)), "predicted": [" ".join(map(str, right))]}
     data = {"cache": "shrec16", "points": points, "split": "test", "shapes": len(right)}
@@ -313,8 +317,11 @@ def scored(folder, row, seed, right, points="p", test="shrec16 SVM", task="svm")
     }
     path = folder / "scores" / study.slug(row, seed) / f"{test}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"command": "mmpd-train eval svm", "weights": "w", "commit": "c", "seconds": 1.5, "result": result}))
-    Ledger(folder).note(job(f"train/{study.slug(row, seed)}", "train"), 100 + seed, done=True)
+    run = study.slug(row, seed)
+    asked = score.command(testsets.TESTS[test], Path("runs") / run)
+    path.write_text(json.dumps({"command": asked, "weights": "w", "commit": "c", "seconds": 1.5, "result": result}))
+    Ledger(folder).note(study.Study(folder, ASKED, None, keep=False)._train(rows.ROWS[row], row, seed), 100 + seed, done=True)
+    return path
 
 
 def test_tables_have_means_deviations_and_marks(tmp_path):
@@ -322,7 +329,7 @@ def test_tables_have_means_deviations_and_marks(tmp_path):
         scored(tmp_path, "point-mae", seed, [1] * 30 + [0] * 30)
         scored(tmp_path, "stage 1", seed, [1] * 50 + [0] * 10)
         scored(tmp_path, "stage 2", seed, [1] * 31 + [0] * 29)
-    made = study.Study(tmp_path, {"epochs": 5, "shapes": 4, "precision": "float32"}, None)
+    made = study.Study(tmp_path, ASKED, None)
     (tmp_path / "ceilings").mkdir()
     (tmp_path / "ceilings/shrec16 SVM.json").write_text(json.dumps({"values": {"starter-resnet": [77.0]}, "seconds": 1}))
     text = report.write(made)
@@ -332,13 +339,13 @@ def test_tables_have_means_deviations_and_marks(tmp_path):
     data = json.loads((tmp_path / "study.json").read_text())
     one = next(number for number in data["numbers"] if number["row"] == "stage 2" and number["seed"] == 1)
     assert (
-        one["train_command"] == "mmpd-train train"
+        one["train_command"].startswith("mmpd-train distill caches/starter.zarr runs/stage-2-1 ")
         and one["train_seconds"] == 101
         and one["all_seconds"] == 202
         and one["notes"] == ["said"]
     )
     assert {(c["row"], c["test"]) for c in data["comparisons"]} == {("stage 1", "shrec16 SVM"), ("stage 2", "shrec16 SVM")}
-    assert data["jobs"]["train/stage-2-1"] == {"command": "mmpd-train train", "done": True, "seconds": 101, "commit": jobs.commit()}
+    assert data["jobs"]["train/stage-2-1"] == {"command": one["train_command"], "done": True, "seconds": 101, "commit": jobs.commit()}
     assert (tmp_path / "study.md").read_text() == text and data["hours"] == round(sum(100 + s for s in range(3)) * 3 / 3600, 2)
 
 
@@ -347,11 +354,10 @@ def test_a_claim_is_tested_on_other_seeds_than_those_that_it_came_from(tmp_path,
     for seed, right in enumerate((60, 45, 47, 46)):
         scored(tmp_path, "point-mae", seed, [1] * (30 + seed % 2) + [0] * (30 - seed % 2))
         scored(tmp_path, "stage 1", seed, [1] * right + [0] * (60 - right))
-    asked = {"epochs": 5, "shapes": 4, "precision": "float32"}
-    made = study.Study(tmp_path, asked, None)
+    made = study.Study(tmp_path, ASKED, None)
     report.write(made)
     assert not json.loads((tmp_path / "study.json").read_text())["claim"], "a study of other settings has not claimed it"
-    monkeypatch.setattr(report, "CLAIMED_AT", asked)
+    monkeypatch.setattr(report, "CLAIMED_AT", ASKED)
     report.write(made)
     data = json.loads((tmp_path / "study.json").read_text())
     (one,) = data["claim"]
@@ -379,7 +385,7 @@ def test_what_cannot_be_compared_stops_no_report_and_is_told(tmp_path, monkeypat
     scored(tmp_path, "stage 2, pointmamba", 0, right)
     for row in ("point-mae", "stage 1"):
         scored(tmp_path, row, 0, right, test="shrec16 5-shot", task="fewshot")
-    text = report.write(study.Study(tmp_path, {"epochs": 5, "shapes": 4, "precision": "float32"}, None))
+    text = report.write(study.Study(tmp_path, ASKED, None))
     data = json.loads((tmp_path / "study.json").read_text())
     assert [one["row"] for one in data["comparisons"]] == ["own"]
     left = {(one["row"], one["test"]): one["reason"] for one in data["not_compared"]}
@@ -410,17 +416,15 @@ def test_what_cannot_be_compared_stops_no_report_and_is_told(tmp_path, monkeypat
 
 
 def test_a_score_is_stale_on_other_points_or_weights(tmp_path):
-    import score
-
-    scored(tmp_path, "point-mae", 0, [1] * 6)
-    path = tmp_path / "scores/point-mae-0/shrec16 SVM.json"
-    assert score.there(path, "mmpd-train eval svm", "w", "p")
-    assert not score.there(path, "mmpd-train eval svm", "w", "q") and not score.there(path, "mmpd-train eval svm", "v", "p")
+    path = scored(tmp_path, "point-mae", 0, [1] * 6)
     found = json.loads(path.read_text())
-    assert score.there(path, "mmpd-train eval svm", "w", "p", settings=(("encoder.group_size", "8"),)), "it records none"
+    asked = found["command"]
+    assert score.there(path, asked, "w", "p")
+    assert not score.there(path, asked, "w", "q") and not score.there(path, asked, "v", "p")
+    assert score.there(path, asked, "w", "p", settings=(("encoder.group_size", "8"),)), "it records none"
     found["result"]["model"] = [["encoder.group_size", "16"]]
     path.write_text(json.dumps(found))
-    same = [score.there(path, "mmpd-train eval svm", "w", "p", settings=(("encoder.group_size", size),)) for size in ("16", "8")]
+    same = [score.there(path, asked, "w", "p", settings=(("encoder.group_size", size),)) for size in ("16", "8")]
     assert same == [True, False]
 
 
@@ -428,13 +432,12 @@ def test_a_score_is_stale_once_its_collection_is_relabelled(tmp_path, monkeypatc
     """What was scored before labels were recorded is not compared. So are scores of caches that are not there."""
     import evals
     import labelled
-    import score
 
     monkeypatch.chdir(tmp_path)
     cache = synthetic.write(Path("caches/shrec16.zarr"), shapes=6)
     loaded, before = SimpleNamespace(weights="w"), labelled.labels_of(cache.path)
     result = SimpleNamespace(json=lambda: json.dumps({"scores": {"test": {"points": score.points(cache.path)}}}))
-    path, one = Path("scores/a-0/shrec16 SVM.json"), evals.Eval.of("shrec16 SVM: mmpd-train eval svm runs/a caches/shrec16.zarr")
+    path, one = Path("scores/a-0/shrec16 SVM.json"), evals.Eval.of("shrec16 SVM: mmpd-train eval svm runs/a-0 caches/shrec16.zarr")
     monkeypatch.setattr(evals.saved, "weights", lambda run: "w")
     monkeypatch.setattr(evals.saved, "settings", lambda run: ())
     score.measure(path, one.command, loaded, one.caches, lambda: result)
@@ -442,14 +445,15 @@ def test_a_score_is_stale_once_its_collection_is_relabelled(tmp_path, monkeypatc
     assert old["labels"] == [before]
     whole, points = study.Study(tmp_path, {}, None, keep=False), score.points(cache.path)
     job = whole._score("point-mae", 0, ["shrec16"])
-    monkeypatch.setattr(whole, "_labels_hold", partial(study.Study._labels_hold, whole, "a-0"))
+    assert job.made is not None and job.made(), "it has no score yet"
+    kept = partial(whole._scores_hold, "a-0", ["shrec16 SVM"])
 
     def holds():
         there = score.there(path, one.command, "w", points, labels=one.caches)
-        assert there == one.done(path.parent) == whole._labels_hold(["shrec16 SVM"])
+        assert there == one.done(path.parent) == kept()
         return there
 
-    assert holds() and job.made is not None and job.made()
+    assert holds()
     for column, value in (("class", "new"), ("split", "test"), ("name", "other")):
         table = tmp_path / f"{column}.csv"
         table.write_text(f"id,{column}\n{open_cache(cache.path).ids()[0]},{value}\n")
@@ -462,9 +466,9 @@ def test_a_score_is_stale_once_its_collection_is_relabelled(tmp_path, monkeypatc
     assert holds(), "nothing is recorded"
     path.write_text(json.dumps(old))
     (cache.path / "label" / "zarr.json").unlink()
-    assert not one.done(path.parent) and not whole._labels_hold(["shrec16 SVM"]), "the command says what is damaged"
+    assert not one.done(path.parent) and not kept(), "the command says what is damaged"
     shutil.rmtree("caches")
-    assert one.done(path.parent) and whole._labels_hold(["shrec16 SVM"])
+    assert one.done(path.parent) and kept()
 
 
 def test_missing_files_are_told_in_a_line(tmp_path, monkeypatch):
