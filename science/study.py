@@ -117,7 +117,7 @@ class Study:
             after=(f"build/{name}",),
             grows=True,
             reads=(f"caches/{name}.zarr",),
-            made=lambda: not any(self.ceiling_changed(test, path) for test in tests if (path := self._ceiling_of(test)).exists()),
+            made=lambda: not any(self.ceiling_changed(test) for test in tests if self._ceiling_of(test).exists()),
         )
 
     def _patches(self, teacher: str) -> Job:
@@ -208,9 +208,9 @@ class Study:
             if reason := self.training_changed(need, seed):
                 return reason if reason.startswith(NEEDS) else f"{NEEDS}{need}: {reason}"
         job = self._train(row, name, seed)
-        if reason := self.ledger.changed(job):
-            return f"its training is of {' '.join(reason.split())}"
         try:
+            if reason := self.ledger.changed(job):
+                return f"its training is of {' '.join(reason.split())}"
             if job.made is not None and not job.made():
                 return "it was trained by another configuration: the row or its recipe has other settings now"
             if not checkpoint.path(home).exists():
@@ -222,7 +222,7 @@ class Study:
                 if need and digest and checkpoint.path(run).exists() and digest != self._weights(run):
                     return f"it was trained with other weights of {need}"
         except UserError as error:
-            return f"a run that it needs cannot be read: {error}"
+            return f"its run, one that it needs, or a cache cannot be read: {error}"
         return ""
 
     def _weights(self, run: Path) -> str:

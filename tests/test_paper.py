@@ -27,9 +27,13 @@ from jobs import Job, Ledger  # noqa: E402
 import pipeline.cli  # noqa: E402
 import pipeline.recipes  # noqa: E402
 import trainer.cli  # noqa: E402
+from cache_schema import synthetic  # noqa: E402
 from cache_schema.errors import UserError  # noqa: E402
 from cache_schema.settings import override  # noqa: E402
+from cache_schema.store import open_cache  # noqa: E402
+from pipeline.edits import relabel  # noqa: E402
 from tests import official as miniature  # noqa: E402
+from tests.boxes import Silent  # noqa: E402
 from tests.figures import undrawn_curves  # noqa: E402, F401
 from trainer.recipes import RECIPES, configured  # noqa: E402
 from trainer.tasks import catalog  # noqa: E402
@@ -622,6 +626,24 @@ def test_a_result_of_other_weights_or_another_command_is_no_number(tmp_path, fou
         "- scores/mmpd-0/OBJ_BG.json: of another command, of other weights, or of other points or labels" in text
         and "scores/mmpd-0/PB_T50_RS.json" in text
     )
+
+
+def test_what_rests_on_a_training_of_other_labels_is_no_number(tmp_path, found, same_weights, monkeypatch):
+    made = paper.Paper(tmp_path, {name: found[name] for name in ("shapenet55", "obj_bg")}, paper.Asked(recipes=("scratch", "point-mae")))
+    for name in ("scratch", "point-mae"):
+        scored(made, name, 0, "OBJ_BG", 80.0)
+    cache = synthetic.write(tmp_path / "caches/shapenet55.zarr", shapes=4).path
+    monkeypatch.setattr(paper.Paper, "scored", lambda self, test, row, seed: True)
+    jobs = {job.name: job for job in made.trainings()}
+    Ledger(tmp_path).note(jobs["train/point-mae-0"], 1, done=True)
+    assert [one["row"] for one in paper_table.gathered(made, {})["numbers"]] == ["scratch", "point-mae"]
+    table = tmp_path / "t.csv"
+    table.write_text(f"id,class\n{open_cache(cache).ids()[0]},new\n")
+    relabel(cache, table, Silent())
+    data = paper_table.gathered(made, {})
+    assert [one["row"] for one in data["numbers"]] == ["scratch"] and data["not_current"] == ["scores/point-mae-0/OBJ_BG.json"]
+    why = "- train/point-mae-0, and what rests on it: of caches/shapenet55.zarr as it was before its classes, splits or names changed"
+    assert why in paper_table.markdown(data)
 
 
 def test_what_has_no_number_is_named_with_the_reason(tmp_path, found, same_weights):
