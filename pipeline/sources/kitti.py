@@ -3,6 +3,7 @@
     open_source("kitti/")                     # training/{velodyne/000000.bin, label_2/000000.txt, calib/000000.txt}, as downloaded
     open_source("kitti/training/")            # the same
     open_source("kitti/", margin="0.1")       # boxes 10 cm larger on each side
+    open_source("downloads/")                 # each archive unpacked into a folder of its own: data_object_velodyne/training/velodyne ...
 
 A row of `velodyne` is x (forward), y (left), z (up) in metres and the reflectance, float32. A line of `label_2` is a class, how far the
 object is cut off and hidden, its box in the picture, height, width and length, the middle of its bottom in the axes of the rectified camera
@@ -19,6 +20,7 @@ import hashlib
 import os
 import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -32,7 +34,7 @@ from pipeline.geometry import Cloud, finished_cloud
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures
 from pipeline.sources.crops import remembered
-from pipeline.sources.files import folder_at, inner_alone, meant
+from pipeline.sources.files import ABOVE, BESIDE, folder_at, folders_alone, folders_in, inner_alone, meant, named_below
 from pipeline.sources.options import number, whole
 from pipeline.sources.scenes import present, upright
 
@@ -81,6 +83,8 @@ class KittiReader:
     textures: Textures
     margin: float
     least: int
+    apart: tuple[tuple[str, str], ...] = ()
+    """(name, path) of folders that are not in the location: where each archive was unpacked into a folder of its own."""
 
     def read(self, entry: Entry) -> Cloud:
         scan, line = entry.locator.split("#")
@@ -100,7 +104,7 @@ class KittiReader:
         return done.digest()
 
     def _path(self, folder: str, scan: str, extension: str) -> Path:
-        return present(Path(self.location, folder, f"{scan}.{extension}"))
+        return present(Path(dict(self.apart).get(folder) or os.path.join(self.location, folder), f"{scan}.{extension}"))
 
 
 # ------------------------------------------------------------------------------------------------- shared with SemanticKITTI
@@ -243,12 +247,98 @@ def _fits(root: Path) -> bool:
 
 
 def recognises(location: str) -> bool:
-    """Whether a folder is KITTI's, the only one in it is (see `inner_alone`), or it is one of the three folders. `open_source` says what
-    lacks."""
+    """Whether a folder is KITTI's, the only one in it is (see `inner_alone`), it is one of the three folders, or the folders in it have
+    several of the three. `open_source` says what lacks."""
     if not os.path.isdir(location):
         return False
     root = Path(location).absolute()
-    return _fits(root) or (root.name in ARCHIVES and _fits(root.parent)) or inner_alone(root, _fits) is not None
+    if _fits(root) or (root.name in ARCHIVES and _fits(root.parent)) or inner_alone(root, _fits) is not None:
+        return True
+    parts = [_parts(path) for path in folders_alone(root, BESIDE)]
+    return len(set().union(*parts)) > 1 and all(len(one) < len(ARCHIVES) for one in parts)
+
+
+def _parts(root: Path) -> set[str]:
+    """Which of the three folders a folder has."""
+    return {name for name in ARCHIVES if (_home(root) / name).is_dir()}
+
+
+def _apart(root: Path) -> dict[str, Path]:
+    """By name: the three folders wherever they are below a folder, each archive unpacked into a folder of its own.
+
+    Raises:
+        UserError: one of them is there several times.
+    """
+    found: dict[str, Path] = {}
+    for path in named_below(root, ARCHIVES):
+        if path.parent.name == "testing":
+            continue
+        if path.name in found:
+            raise UserError(
+                f"{str(root)!r} holds several folders {path.name}: {str(found[path.name])!r} and {str(path)!r}; give a folder that holds "
+                "one of each, or move the others away"
+            )
+        found[path.name] = path
+    return {name: found[name] for name in ARCHIVES if name in found}
+
+
+def _folders(location: str) -> tuple[Path, dict[str, Path]]:
+    """The folder that is read, and by name the three folders in it or below it.
+
+    Raises:
+        UserError: one of the three is not there, or there are several collections. The message says what to give or to download.
+    """
+    given = folder_at(location)
+    if given.name == "testing" and (given.parent / "training").is_dir():
+        raise UserError(f"{location!r} has no labels; give {str(given.parent)!r}, whose `training` has them")
+    if given.name == "testing" and _home(given) == given:
+        raise _without(location, given, list(ARCHIVES))
+    complete = [path for path in folders_in(given) if path.name != "testing" and _parts(path) == ARCHIVES.keys()]
+    below: dict[str, Path] = {}
+    if _parts(given) != ARCHIVES.keys() and not complete:
+        below = _apart(given)
+        if below.keys() == ARCHIVES.keys():
+            homes = {path.parent for path in below.values()}
+            return (homes.pop() if len(homes) == 1 else given), below
+    elif len(complete) == 1 and _parts(given) != ARCHIVES.keys():
+        given = complete[0]
+    try:
+        home = _home(root := meant(given, _fits, ARCHIVES))
+        if lacking := [name for name in ARCHIVES if not (home / name).is_dir()]:
+            raise _without(location, root, [name for name in lacking if name not in below] or lacking)
+    except UserError as error:
+        raise _elsewhere(location, given) or error from None
+    return home, {name: home / name for name in ARCHIVES}
+
+
+def _without(location: str, root: Path, lacking: Sequence[str]) -> UserError:
+    """The error for a folder that has not all of the three."""
+    if _home(root) == root and (root.name == "testing" or (root / "testing").is_dir()):
+        return UserError(f"{location!r} has only `testing`, whose scans have no labels; download `training`, too")
+    names, archives = " and ".join(lacking), " and ".join(ARCHIVES[name] for name in lacking)
+    one = len(lacking) == 1
+    return UserError(
+        f"{location!r} has no folder {names}; {'it is' if one else 'they are'} downloaded apart ({archives}), and may be unpacked anywhere "
+        "below the folder that is given"
+    )
+
+
+def _elsewhere(location: str, given: Path) -> UserError | None:
+    """The error for a folder that is one of several into which the archives were unpacked; None if it is not."""
+    if not (given.name in ARCHIVES or _parts(given)):
+        return None
+    for above in given.parents[:ABOVE]:
+        try:
+            others = _apart(above)
+        except UserError:  # too far up: there are several collections
+            return None
+        if others.keys() == ARCHIVES.keys() and any(path.is_relative_to(given) for path in others.values()):
+            lacking = next(path for name, path in others.items() if not path.is_relative_to(given))
+            return UserError(
+                f"{location!r} has no folder {lacking.name}; it lies in {str(lacking.parent)!r}: give {str(above)!r}, below which all "
+                f"{len(ARCHIVES)} are"
+            )
+    return None
 
 
 def open_source(
@@ -257,7 +347,8 @@ def open_source(
     """Lists the labelled objects of all scans.
 
     Args:
-        location: the folder with `training`, or `training` itself. The folder above, and one of the three folders, mean the same.
+        location: the folder with `training`, or `training` itself. The folder above, and one of the three folders, mean the same. Or a
+            folder below which the three are apart, each in a folder of its own.
         textures: of no importance here, there are none.
         margin: length in metres by which boxes are larger on each side.
         least: fewest laser points of an object.
@@ -266,16 +357,8 @@ def open_source(
     """
     wider, fewest = number("margin", margin, 0, 5, "metres"), whole("least", least, 2, 100_000)
     recorded = splits.settings(split, split_seed)
-    given = folder_at(location)
-    if given.name == "testing" and (given.parent / "training").is_dir():
-        raise UserError(f"{location!r} has no labels; give {str(given.parent)!r}, whose `training` has them")
-    home = _home(root := meant(given, _fits, ARCHIVES))
-    if home == root and (root.name == "testing" or (root / "testing").is_dir()):
-        raise UserError(f"{location!r} has only `testing`, whose scans have no labels; download `training`, too")
-    for name, archive in ARCHIVES.items():
-        if not (home / name).is_dir():
-            raise UserError(f"{location!r} has no folder {name}; it is downloaded apart ({archive})")
-    folder = home / "label_2"
+    home, folders = _folders(location)
+    folder = folders["label_2"]
     entries, skipped, broken = list[Entry](), Counter[str](), list[str]()
     for name in sorted(os.listdir(folder)):
         if not OWN.fullmatch(name):
@@ -293,9 +376,15 @@ def open_source(
             else:
                 known = at_distance(f"{scan}/{label.kind}_{line}", label.distance)
                 entries.append(Entry(id=known, locator=f"{scan}#{line}", label=label.kind))
-    entries, notes = _with_splits(entries, home, split, split_seed)
-    notes += [f"{str(given)!r} is taken for KITTI's folder {str(home)!r}"] if given not in (home, home.parent) else []
-    scans = {name.removesuffix(".bin") for name in os.listdir(home / "velodyne") if name.endswith(".bin")}
+    given, apart = folder_at(location), {name: path for name, path in folders.items() if path.parent != home}
+    # Lists lie beside `training` as downloaded; beside `velodyne` where the files were moved up; anywhere where the parts are apart.
+    lists = (home, home.parent, *(path.parent for path in (named_below(home, ["ImageSets"]) if apart else [])))
+    entries, notes = _with_splits(entries, next(filter(None, map(_splits, lists)), {}), split, split_seed)
+    if apart:
+        notes.append(f"the parts of KITTI are taken from {', '.join(str(path.relative_to(home)) for path in folders.values())}")
+    elif given not in (home, home.parent):
+        notes.append(f"{str(given)!r} is taken for KITTI's folder {str(home)!r}")
+    scans = {name.removesuffix(".bin") for name in os.listdir(folders["velodyne"]) if name.endswith(".bin")}
     if unlabelled := scans - {name.removesuffix(".txt") for name in os.listdir(folder)}:
         notes.append(f"{len(unlabelled)} scans have no file in label_2 and are left out, such as {min(unlabelled)}")
     if broken:
@@ -307,14 +396,17 @@ def open_source(
     if not entries and not skipped:
         raise UserError(f"{location!r}: no file of label_2 names an object; expected lines such as `Car 0.00 0 -1.58 ...`, as downloaded")
     options = tuple(sorted((("least", str(fewest)), ("margin", str(wider).removesuffix(".0")), *recorded)))
-    reader = KittiReader(location=str(home), options=options, textures=textures, margin=wider, least=fewest)
+    reader = KittiReader(location=str(home), options=options, textures=textures, margin=wider, least=fewest, apart=_words(apart))
     return Source.of(reader, entries, skipped, notes)
 
 
-def _with_splits(entries: list[Entry], home: Path, split: str, split_seed: str) -> tuple[list[Entry], list[str]]:
-    """Entries with their splits, all those of a scan with the same, and notes. `ImageSets` tells them, unless a split is asked for."""
-    # Beside `training` as downloaded; beside `velodyne` where the files were moved up.
-    by_scan = _splits(home) or _splits(home.parent)
+def _words(folders: Mapping[str, Path]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, str(path)) for name, path in sorted(folders.items()))
+
+
+def _with_splits(entries: list[Entry], by_scan: dict[str, str], split: str, split_seed: str) -> tuple[list[Entry], list[str]]:
+    """Entries with their splits, all those of a scan with the same, and notes. `by_scan`, of `ImageSets`, tells them, unless a split is
+    asked for."""
     told = bool(by_scan)
     if split:
         scans = sorted({entry.locator.partition("#")[0] for entry in entries})

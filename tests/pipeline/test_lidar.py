@@ -417,6 +417,51 @@ def test_a_folder_of_semantickitti_too_high_or_too_deep_is_taken_or_the_right_on
     assert open_source(str(tmp_path / "data"), kind="semantickitti") == whole
 
 
+def test_archives_of_kitti_that_are_unpacked_apart_are_read_together(tmp_path):
+    """As 7-Zip and file managers do by default: each into a folder with the name of the archive."""
+    whole = open_source(kitti.example(tmp_path / "whole"))
+    apart, read = tmp_path / "apart", kitti.example(tmp_path / "copy")
+    for name in ("velodyne", "label_2", "calib"):
+        (apart / f"data_object_{name}" / "training").mkdir(parents=True)
+        (Path(read) / "training" / name).rename(apart / f"data_object_{name}" / "training" / name)
+        (apart / f"data_object_{name}" / "testing" / name).mkdir(parents=True)
+    (apart / "data_object_image_2/training/image_2").mkdir(parents=True)
+    (apart / "devkit_object/ImageSets").mkdir(parents=True)
+    (apart / "devkit_object/ImageSets/train.txt").write_text("000000\n")
+    (apart / "devkit_object/ImageSets/val.txt").write_text("000001\n")
+    found = open_source(str(apart))
+    assert recognised(str(apart)) == "kitti" and [one.id for one in found.entries] == [one.id for one in whole.entries]
+    assert [one.split for one in found.entries] == ["train", "val"]
+    assert any("taken from data_object_velodyne/training/velodyne, data_object_label_2/training/label_2" in note for note in found.notes)
+    for one, other in zip(found.entries, whole.entries, strict=True):
+        assert np.array_equal(found.reader.read(one).points, whole.reader.read(other).points)
+        assert found.reader.digest(one) == whole.reader.digest(other)
+    assert open_source(found.reader.location, **dict(found.reader.options)) == found
+    deeper = tmp_path / "data" / "downloads"
+    deeper.parent.mkdir()
+    apart.rename(deeper)
+    assert [one.id for one in open_source(str(deeper.parent), kind="kitti").entries] == [one.id for one in whole.entries]
+    for part, lacks in (
+        ("data_object_velodyne", "label_2"),
+        ("data_object_label_2/training", "velodyne"),
+        ("data_object_calib/training/calib", "velodyne"),
+    ):
+        with pytest.raises(
+            UserError, match=rf"has no folder {lacks}; it lies in '.*/data_object_{lacks}/training': give '{deeper}', below"
+        ):
+            open_source(str(deeper / part), kind="kitti")
+    (deeper / "old/training/calib").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"holds several folders calib: '.*data_object_calib/training/calib' and '.*/old/training/calib'"):
+        open_source(str(deeper))
+    shutil.rmtree(deeper / "old")
+    shutil.rmtree(deeper / "data_object_calib")
+    for root, lacks in ((deeper, "calib"), (deeper / "data_object_velodyne", "label_2 and calib")):
+        with pytest.raises(
+            UserError, match=rf"'{root}' has no folder {lacks}; .*data_object_calib.zip\), and may be unpacked anywhere below"
+        ):
+            open_source(str(root), kind="kitti")
+
+
 @pytest.mark.parametrize(("kind", "example"), [("kitti", kitti.example), ("semantickitti", semantickitti.example)])
 def test_shapes_beside_a_folder_of_laser_scans_are_not_lost(tmp_path, kind, example):
     example(tmp_path / "inner")
