@@ -396,11 +396,12 @@ def open_source(
     if not entries and not skipped:
         raise UserError(f"{location!r}: no file of label_2 names an object; expected lines such as `Car 0.00 0 -1.58 ...`, as downloaded")
     options = tuple(sorted((("least", str(fewest)), ("margin", str(wider).removesuffix(".0")), *recorded)))
-    reader = KittiReader(location=str(home), options=options, textures=textures, margin=wider, least=fewest, apart=_words(apart))
+    reader = KittiReader(location=str(home), options=options, textures=textures, margin=wider, least=fewest, apart=words(apart))
     return Source.of(reader, entries, skipped, notes)
 
 
-def _words(folders: Mapping[str, Path]) -> tuple[tuple[str, str], ...]:
+def words(folders: Mapping[str, Path]) -> tuple[tuple[str, str], ...]:
+    """Folders by name as a reader keeps them."""
     return tuple((name, str(path)) for name, path in sorted(folders.items()))
 
 

@@ -462,6 +462,39 @@ def test_archives_of_kitti_that_are_unpacked_apart_are_read_together(tmp_path):
             open_source(str(root), kind="kitti")
 
 
+def test_archives_of_semantickitti_that_are_unpacked_apart_are_read_together(tmp_path):
+    """Scans and labels, and some sequences and others."""
+    whole = open_source(semantickitti.example(tmp_path / "whole"))
+    copy, apart = Path(semantickitti.example(tmp_path / "copy")) / "sequences", tmp_path / "apart"
+    scans, labels, more = (
+        apart / name / "sequences" for name in ("data_odometry_velodyne/dataset", "data_odometry_labels/dataset", "more")
+    )
+    for sequence, name, home in (("00", "velodyne", scans), ("00", "labels", labels), ("08", "velodyne", more), ("08", "labels", labels)):
+        (home / sequence).mkdir(parents=True, exist_ok=True)
+        (copy / sequence / name).rename(home / sequence / name)
+    (apart / "data_odometry_calib/dataset/sequences/00").mkdir(parents=True)
+    found = open_source(str(apart))
+    assert recognised(str(apart)) == "semantickitti" and found.entries == whole.entries and found.reader.location == str(apart)
+    told = "sequences are taken from data_odometry_labels/dataset/sequences, data_odometry_velodyne/dataset/sequences, more/sequences"
+    assert found.notes[0] == told
+    for one in found.entries:
+        assert np.array_equal(found.reader.read(one).points, whole.reader.read(one).points)
+        assert found.reader.digest(one) == whole.reader.digest(one)
+    assert open_source(found.reader.location, **dict(found.reader.options)) == found
+    for part, lacks in (("data_odometry_velodyne", "labels"), ("data_odometry_labels/dataset", "velodyne")):
+        with pytest.raises(UserError, match=rf"no sequence has a folder {lacks}; some in '.*' have: give '{apart}', below which both are"):
+            open_source(str(apart / part), kind="semantickitti")
+    (apart / "old/sequences/08/labels").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"sequence 08 has several folders labels: '.*' and '.*'; give a folder that holds one of each"):
+        open_source(str(apart), kind="semantickitti")
+    shutil.rmtree(apart / "old")
+    shutil.rmtree(apart / "data_odometry_labels")
+    with pytest.raises(
+        UserError, match=r"no sequence has a folder labels; .*data_odometry_labels.zip\), and may be unpacked anywhere below"
+    ):
+        open_source(str(apart), kind="semantickitti")
+
+
 @pytest.mark.parametrize(("kind", "example"), [("kitti", kitti.example), ("semantickitti", semantickitti.example)])
 def test_shapes_beside_a_folder_of_laser_scans_are_not_lost(tmp_path, kind, example):
     example(tmp_path / "inner")
