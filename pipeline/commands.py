@@ -131,8 +131,8 @@ def _made_with_models(
     path: Path, config: BuildConfig, source: Source, task: Task, models: Models, machine: Machine, terminal: Terminal
 ) -> Cache:
     """Load the models of a build, and make or complete its cache; see `build_cache`. `task` is what the shape processes do."""
+    views, judge = _with_judge(config.views, models, terminal)  # it is small, so what lacks is told before gigabytes are loaded
     loaded, captioner = _load(config, source, models, terminal)
-    views, judge = _with_judge(config.views, models, terminal)
     models.places |= judge
     task = dataclasses.replace(task, views=views, judge=models.judge(views))
     wanted = build_records(
@@ -314,6 +314,8 @@ def check(config: BuildConfig) -> None:
     for setting, asked in (("dense.teachers", config.dense.teachers), ("licences", licensed)):
         if unknown := [name for name in asked if name not in names]:
             raise UserError(f"{setting}: this build has no teacher {unknown[0]!r}{spec.did_you_mean(unknown[0], names)}")
+    if config.views is not None and config.views.policy is not None and config.views.policy.teacher:
+        teachers.choice(config.views.policy.teacher)
     if config.captions is not None:
         check_captions(config.captions, dict.fromkeys(names), config.views.count if config.views is not None else None)
 

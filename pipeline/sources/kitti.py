@@ -16,6 +16,7 @@ Id: `000012/Car_3@23.4m`, the fourth line of label_2/000012.txt, and the distanc
 ground. A box with fewer than `least` points (8) is recorded as failed. Damaged lines are left out, and a note names them.
 """
 
+import dataclasses
 import hashlib
 import os
 import re
@@ -46,6 +47,11 @@ NO_OBJECT: Final = "DontCare"
 
 UNEVEN: Final = 0.01
 """Most by which a calibration may differ from a rotation. Those of KITTI differ by less than a thousandth."""
+
+REACH: Final = 1000.0
+"""Metres beyond which no laser on a car sees anything: a place farther out is damaged. That of KITTI sees 120 m."""
+LONGEST: Final = 100.0
+"""Metres above which a size of a box is damaged. Trams of KITTI are 35 m long."""
 
 OWN: Final = re.compile(r"\d{6}\.txt")
 
@@ -93,8 +99,12 @@ class KittiReader:
         if label is None:
             raise UserError(f"line {int(line) + 1} of label_2/{scan}.txt was an object when it was listed, and is none now")
         points = laser_points(self._path("velodyne", scan, "bin"))
+        there = placed(points)
+        lost = len(points) - int(there.sum())
+        points = points[there]
         seen = points[inside(points, label, calibration(self._path("calib", scan, "txt")), self.margin)]
-        return object_seen(seen, self.least)
+        said = f"{lost} points of the scan have no place within {REACH:g} m and are left out: is velodyne/{scan}.bin damaged?"
+        return object_seen(seen, self.least, *([said] if lost else []))
 
     def digest(self, entry: Entry) -> bytes:
         scan, line = entry.locator.split("#")
@@ -124,13 +134,25 @@ def _laser_points(path: Path) -> NDArray[np.float64]:
     if len(raw) % 16 or not raw:
         raise UserError(f"{path.parent.name}/{path.name} has {len(raw):,} bytes, expected 16 for each point: cut short?")
     rows = np.frombuffer(raw, "<f4").reshape(-1, 4)
-    if (rows[:, 3] < 0).any():
+    if (odd := ~(rows[:, 3] >= 0)).any():
         # Files of three numbers a point, or of float64, can be of a fitting length, too, and would be read as other places.
         raise UserError(
-            f"{path.parent.name}/{path.name}: a reflectance is negative: {rows[:, 3].min():g}; expected x, y, z and reflectance of each "
-            "point as float32: are these files of another layout, such as three numbers a point, or float64?"
+            f"{path.parent.name}/{path.name}: a reflectance is negative or no number: {rows[odd, 3][0]:g}; expected x, y, z and "
+            "reflectance of each point as float32: is it damaged, or of another layout, such as three numbers a point, or float64?"
         )
-    return rows[:, :3].astype(np.float64)
+    points = rows[:, :3].astype(np.float64)
+    if np.count_nonzero(placed(points)) * 2 < len(points):
+        raise UserError(
+            f"{path.parent.name}/{path.name}: most points have no place within {REACH:g} m of the laser; expected metres as float32: is it "
+            "damaged, or of another unit?"
+        )
+    return points
+
+
+def placed(points: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which points `[n, 3]` are where a laser can have seen them."""
+    found: NDArray[np.bool_] = (np.abs(points) <= REACH).all(axis=1)  # no number is not
+    return found
 
 
 def file_digest(path: Path) -> bytes:
@@ -144,15 +166,16 @@ def state_of(path: Path) -> tuple[str, int, int]:
     return str(path), state.st_size, state.st_mtime_ns
 
 
-def object_seen(points: NDArray[np.float64], least: int) -> Cloud:
-    """The cloud of an object from its laser points `[n, 3]`, z up.
+def object_seen(points: NDArray[np.float64], least: int, *said: str) -> Cloud:
+    """The cloud of an object from its laser points `[n, 3]`, z up. `said`: remarks about it.
 
     Raises:
         UserError: they are fewer than `least`.
     """
     if len(points) < least:
         raise UserError(f"{len(points)} laser points are in it, which are fewer than {least} (--set source.least)")
-    return finished_cloud(upright(points), None)
+    cloud = finished_cloud(upright(points), None)
+    return dataclasses.replace(cloud, warnings=(*cloud.warnings, *said))
 
 
 # ------------------------------------------------------------------------------------------------------------ the files
@@ -182,6 +205,8 @@ def label_in(line: str, where: str) -> Labelled | None:
     height, width, length = values[7:10]
     if min(height, width, length) <= 0:
         raise UserError(f"{where}: a size is not positive: {height:g} {width:g} {length:g}")
+    if max(height, width, length) > LONGEST or np.abs(values[10:13]).max() > REACH:
+        raise UserError(f"{where}: expected sizes up to {LONGEST:g} m and places within {REACH:g} m, got {' '.join(words[8:14])}")
     if abs(values[13]) > 2 * np.pi:
         raise UserError(f"{where}: expected a turn in radians, from -pi to pi, got {values[13]:g}: is it in degrees?")
     return Labelled(words[0], np.array([length, height, width]), values[10:13], float(values[13]))
@@ -193,7 +218,10 @@ def calibration(path: Path) -> NDArray[np.float64]:
     Raises:
         UserError: the file lacks one of the two matrices that it is made of, or they do not turn alone.
     """
-    rows = {name: _numbers(text.split(), f"calib/{path.name}, {name}") for name, text in _rows(path)}
+    texts = _rows(path)
+    if twice := [name for name, count in Counter(name for name, _ in texts).items() if count > 1]:
+        raise UserError(f"calib/{path.name}: {twice[0]} is there twice; expected the calibration as downloaded")
+    rows = {name: _numbers(text.split(), f"calib/{path.name}, {name}") for name, text in texts}
     for name, count in (("R0_rect", 9), ("Tr_velo_to_cam", 12)):
         if name not in rows or len(rows[name]) != count:
             raise UserError(f"calib/{path.name}: expected {name} with {count} numbers, got {len(rows[name]) if name in rows else 'none'}")
@@ -365,7 +393,12 @@ def open_source(
             skipped["hidden" if name.startswith(".") else Path(name).suffix.lower() or "no extension"] += 1
             continue
         scan = name.removesuffix(".txt")
-        for line, text in enumerate(lines_of(folder / name)):
+        try:
+            lines = lines_of(folder / name)
+        except OSError as error:
+            broken.append(f"label_2/{name} cannot be read: {error.strerror}")
+            continue
+        for line, text in enumerate(lines):
             try:
                 label = label_in(text, f"label_2/{name}, line {line + 1}")
             except UserError as error:
@@ -432,7 +465,9 @@ def _splits(root: Path) -> dict[str, str]:
     for split in ("train", "val"):
         listed = root / "ImageSets" / f"{split}.txt"
         if listed.is_file():
-            for scan in (name.zfill(6) for name in listed.read_text("ascii", errors="replace").split()):
+            for scan in (name.zfill(6) for name in listed.read_text("utf-8-sig", errors="replace").split()):
+                if not re.fullmatch(r"\d{6}", scan, re.ASCII):
+                    raise UserError(f"ImageSets/{split}.txt: expected the numbers of scans, such as 000012, got {scan[:40]!r}")
                 if found.setdefault(scan, split) != split:
                     raise UserError(f"scan {scan} is in both ImageSets/train.txt and ImageSets/val.txt")
     return found

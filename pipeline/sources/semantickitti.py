@@ -31,7 +31,7 @@ from pipeline.geometry import Cloud
 from pipeline.sources.catalog import Entry, Source, Textures
 from pipeline.sources.crops import remembered
 from pipeline.sources.files import ABOVE, BESIDE, folder_at, folders_alone, folders_in, inner_alone, meant, named_below
-from pipeline.sources.kitti import file_digest, laser_points, object_seen, state_of, words
+from pipeline.sources.kitti import REACH, file_digest, laser_points, object_seen, placed, state_of, words
 from pipeline.sources.options import whole
 from pipeline.sources.scenes import present
 
@@ -90,7 +90,10 @@ class InstanceReader:
 
     def read(self, entry: Entry) -> Cloud:
         points, labels = self._files(entry)
-        return object_seen(laser_points(points)[labels_of(labels, points) == int(entry.locator.partition("#")[2])], self.least)
+        mine = laser_points(points)[labels_of(labels, points) == int(entry.locator.partition("#")[2])]
+        there = placed(mine)
+        said = f"{np.count_nonzero(~there)} points of it have no place within {REACH:g} m and are left out: is the scan damaged?"
+        return object_seen(mine[there], self.least, *([] if there.all() else [said]))
 
     def digest(self, entry: Entry) -> bytes:
         points, labels = self._files(entry)
@@ -297,7 +300,7 @@ def open_source(location: str, *, textures: Textures = "require", every: str = "
     if not any(entry.split == "val" for entry in entries):
         notes.append(f"nothing is in the split val: no thing of sequence {VALIDATION} is there")
     if step > 1:
-        notes.append(f"every {step}th scan is taken, because neighbouring scans show the same things; choose with --set source.every=1")
+        notes.append(f"one scan in {step} is taken, because neighbouring scans show the same things; choose with --set source.every=1")
     options = (("every", str(step)), ("least", str(fewest)))
     reader = InstanceReader(location=str(root), options=options, textures=textures, least=fewest, apart=words(apart))
     return Source.of(reader, entries, skipped, notes)
@@ -320,7 +323,7 @@ def _things(sequence: str, folders: Mapping[str, Path], scan: str, least: int, s
         raise UserError("the sequence has labels, and no folder velodyne")
     points = present(folders["velodyne"] / f"{scan}.bin")
     places, labels = laser_points(points), labels_of(folders["labels"] / f"{scan}.label", points)
-    seen = np.isfinite(places).all(axis=1)
+    seen = placed(places)
     places, labels = places[seen], labels[seen]
     marks, which, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if strange := sorted({mark & 0xFFFF for mark in marks.tolist()} - THINGS.keys() - OTHERS):

@@ -362,6 +362,46 @@ def test_a_calibration_is_a_rotation_and_a_box_turns_in_radians(tmp_path, turn):
         kitti.label_in("Car 0 0 0 1 2 3 4 1.5 1.6 4 0 0 5 -90", "here")
 
 
+def test_what_is_damaged_in_the_middle_is_said_of_the_shape(tmp_path):
+    """Points without a place, boxes of impossible sizes, files that cannot be read, and lists of other words."""
+    location = Path(kitti.example(tmp_path / "kitti"))
+    scan, label, home = location / "training/velodyne/000000.bin", location / "training/label_2/000000.txt", location / "training"
+    rows = np.frombuffer(scan.read_bytes(), "<f4").reshape(-1, 4)
+    for value in (np.nan, np.inf, 1e30):
+        damaged = rows.copy()
+        damaged[:50, 0] = value
+        scan.write_bytes(damaged.tobytes())
+        source = open_source(str(location))
+        cloud = source.reader.read(source.entries[0])
+        assert len(cloud.points) == 250
+        assert "50 points of the scan have no place within 1000 m and are left out: is velodyne/000000.bin damaged?" in cloud.warnings
+    millimetres, unlit = rows.copy(), rows.copy()
+    millimetres[:, :3] *= 1000
+    unlit[5, 3] = np.nan
+    for damaged, said in ((millimetres, "most points have no place within 1000 m"), (unlit, "reflectance is negative or no number: nan")):
+        scan.write_bytes(damaged.tobytes())
+        with pytest.raises(UserError, match=said):
+            source.reader.read(source.entries[0])
+    scan.write_bytes(rows.tobytes())
+    line = label.read_text().splitlines()[0]
+    for old, new in ((" 4.0 ", " 1e300 "), (" 4.0 ", " 500 "), (" -1.0 ", " 1e9 ")):
+        label.write_text(line.replace(old, new))
+        source = open_source(str(location))
+        assert len(source.entries) == 1
+        assert any("label_2/000000.txt, line 1: expected sizes up to 100 m and places within 1000 m" in note for note in source.notes)
+    label.unlink()
+    label.symlink_to("nowhere")
+    assert any("label_2/000000.txt cannot be read: No such file" in note for note in open_source(str(location)).notes)
+    calib = home / "calib" / "000001.txt"
+    calib.write_text(calib.read_text() + "\nR0_rect: 1 0 0 0 1 0 0 0 1\n")
+    with pytest.raises(UserError, match="R0_rect is there twice"):
+        source.reader.read(source.entries[-1])
+    (location / "ImageSets").mkdir()
+    (location / "ImageSets" / "train.txt").write_text("000000\n000001.bin\n")
+    with pytest.raises(UserError, match=r"ImageSets/train.txt: expected the numbers of scans, such as 000012, got '000001\.bin'"):
+        open_source(str(location))
+
+
 def test_a_split_of_kitti_is_made_by_scans(tmp_path):
     location = kitti.example(tmp_path)
     home = tmp_path / "training"
