@@ -317,6 +317,7 @@ def check(config: BuildConfig) -> None:
     if config.views is not None and config.views.policy is not None and config.views.policy.teacher:
         teachers.choice(config.views.policy.teacher)
     if config.captions is not None:
+        captioners.refuse_idle(config.captions)
         check_captions(config.captions, dict.fromkeys(names), config.views.count if config.views is not None else None)
 
 
@@ -775,6 +776,7 @@ def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machin
             be ranked as asked, the source states too little for a text of any shape, or the cache has other captions of this name. Nothing
             was written. Or no shape has got a text; the captions are then in the cache, and `status` says that they are empty.
     """
+    captioners.refuse_idle(captions)
     opened = store.open_ahead(path)  # no lock file beside what is no cache
     if not captions.stated:
         opened.record(products.VIEWS.name)

@@ -408,6 +408,17 @@ def test_captions_are_refused_before_a_teacher_is_loaded_or_anything_is_drawn(tm
     assert contents(path) == before
 
 
+@pytest.mark.parametrize("name", ["template", "descriptions"])
+@pytest.mark.parametrize("setting", ["max_tokens=3", "temperature=0.5", "top_p=0.1", "precision=bfloat16"])
+def test_settings_of_models_are_refused_by_captioners_without_one(tmp_path, name, setting):
+    asked, where = captioners.asked(name, [setting]), f"captioner is {name!r}, which has no model: leave it out"
+    said = re.escape(f"captions.{setting.partition('=')[0]} would have no effect where {where}")
+    with pytest.raises(UserError, match=said):
+        commands.check(dataclasses.replace(config(), captions=asked))
+    with pytest.raises(UserError, match=said):
+        commands.add_captioner(tmp_path / "nothing.zarr", asked, 8, CPU, Silent())
+
+
 @pytest.fixture
 def mute(monkeypatch):
     """A captioner of pictures that writes nothing, as a model may."""
