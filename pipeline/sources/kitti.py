@@ -134,7 +134,8 @@ def _laser_points(path: Path) -> NDArray[np.float64]:
     if len(raw) % 16 or not raw:
         raise UserError(f"{path.parent.name}/{path.name} has {len(raw):,} bytes, expected 16 for each point: cut short?")
     rows = np.frombuffer(raw, "<f4").reshape(-1, 4)
-    if (odd := ~(rows[:, 3] >= 0)).any():
+    odd = np.logical_not(rows[:, 3] >= 0)  # no number is not
+    if odd.any():
         # Files of three numbers a point, or of float64, can be of a fitting length, too, and would be read as other places.
         raise UserError(
             f"{path.parent.name}/{path.name}: a reflectance is negative or no number: {rows[odd, 3][0]:g}; expected x, y, z and "
@@ -151,8 +152,7 @@ def _laser_points(path: Path) -> NDArray[np.float64]:
 
 def placed(points: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which points `[n, 3]` are where a laser can have seen them."""
-    found: NDArray[np.bool_] = (np.abs(points) <= REACH).all(axis=1)  # no number is not
-    return found
+    return np.asarray((np.abs(points) <= REACH).all(axis=1))  # no number is not
 
 
 def file_digest(path: Path) -> bytes:
