@@ -34,14 +34,39 @@ def outlying(xyz: NDArray[Any]) -> bool:
     Args:
         xyz: points of the shape, not necessarily all. The mean of all is the origin, and the farthest of all has distance 1. [n, 3]
     """
-    if not len(xyz):
-        return False
-    if np.mean(np.linalg.norm(xyz, axis=1) > FAR) < OUTLYING:
-        return True
-    some = xyz[:: -(-len(xyz) // LOOKED_AT)]
-    most, middle = 3 * (len(some) - 1) // 4, (len(some) - 1) // 2
-    out = np.linalg.norm(some - np.partition(some, middle, axis=0)[middle], axis=1)
-    return bool(np.partition(out, most)[most] < CROWDED)
+    return bool(outlying_each(xyz[None])[0])
+
+
+def outlying_each(clouds: NDArray[Any]) -> NDArray[np.bool_]:
+    """Whether a few points set the scale, for shapes with as many points each. See `outlying`. [b, n, 3] -> [b]"""
+    if not clouds.size:
+        return np.zeros(len(clouds), bool)
+    x, y, z = clouds[..., 0], clouds[..., 1], clouds[..., 2]  # [b, n] each
+    found: NDArray[np.bool_] = np.mean(np.sqrt(x * x + y * y + z * z) > FAR, axis=1) < OUTLYING
+    some = clouds[:, :: -(-clouds.shape[1] // LOOKED_AT)]
+    count = some.shape[1]
+    most, middle = 3 * (count - 1) // 4, (count - 1) // 2
+    # Most shapes are told by one axis after the other, without sorting: `most` points that are near one place are in two bins of each.
+    left = np.flatnonzero(~found)
+    for axis in range(3):
+        left = left[_narrow(some[left, :, axis], most + 1)]
+    for i in left:
+        out = np.linalg.norm(some[i] - np.partition(some[i], middle, axis=0)[middle], axis=1)
+        found[i] = np.partition(out, most)[most] < CROWDED
+    return found
+
+
+def _narrow(values: NDArray[Any], least: int) -> NDArray[np.bool_]:
+    """Whether so many values of a row can lie within `CROWDED` of one value. It is never False where they do. [b, n] -> [b]"""
+    bins = int(1 / CROWDED) - 1  # each is a little wider than twice `CROWDED`
+    if not len(values):
+        return np.zeros(0, bool)
+    with np.errstate(invalid="ignore"):  # what is no number is in the first bin
+        place = np.clip(((values + 1) * (bins / 2)).astype(np.intp), 0, bins - 1)  # [b, n]
+    place += np.arange(len(values))[:, None] * (bins + 1)
+    counts = np.bincount(place.reshape(-1), minlength=len(values) * (bins + 1)).reshape(len(values), bins + 1)
+    enough: NDArray[np.bool_] = (counts[:, :-1] + counts[:, 1:]).max(axis=1) >= least
+    return enough
 
 
 def together(xyz: NDArray[Any]) -> NDArray[np.bool_]:

@@ -9,3 +9,8 @@ keeps its traceback. `UserError` derives from `ValueError`, so that a script may
 
 class UserError(ValueError):
     """A file, a setting, a cache or a machine is wrong. The message says what is wrong, what was expected, and what to do."""
+
+
+class Partial(UserError):
+    """A command has done all its work, and a part of what it made is of no use. The message says which, and how to go on. Commands show it
+    after what they say at their end, and end with exit code 1, as where shapes have failed."""

@@ -751,5 +751,10 @@ def shape_names(cache: Cache, shard: int) -> tuple[list[str], list[str]]:
     ids = layout.texts(cache.shard_rows(cache.node("id"), shard, record)).tolist()
     numbers = cache.shard_rows(cache.node("label"), shard, record)
     classes = cache.manifest.classes
-    names = [classes[label] if label >= 0 else PurePosixPath(shape).stem for label, shape in zip(numbers, ids, strict=True)]
+    names = [name_of(classes[label] if label >= 0 else "", shape) for label, shape in zip(numbers, ids, strict=True)]
     return ids, [labels.readable(name) for name in names]
+
+
+def name_of(label: str, shape: str) -> str:
+    """The name that templates say of a shape: its class, or its id without folders and ending."""
+    return label or PurePosixPath(shape).stem

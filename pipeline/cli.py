@@ -30,7 +30,7 @@ from rich.text import Text
 
 from cache_schema import products, spec, store, validate
 from cache_schema.class_lists import CLASS_LISTS
-from cache_schema.errors import UserError
+from cache_schema.errors import Partial, UserError
 from cache_schema.files import is_held
 from cache_schema.lacking import lacking_ids, remedy, textless
 from cache_schema.overlay import told_behind
@@ -157,7 +157,8 @@ def build(
     """Make a cache from shapes. After a stop, run it again: it continues, and the cache gets the same bytes. Settings need not be repeated.
 
     A shape that cannot be read or drawn does not stop the build. `mmpd-cache status` lists these shapes with the reasons. Repair their
-    files, then run the same command again, or `mmpd-cache retry`. The exit code is 1 if every shape failed.
+    files, then run the same command again, or `mmpd-cache retry`. The exit code is 1 if every shape failed, or captions
+    have no text of any shape.
 
     \b
     mmpd-cache build starter out.zarr
@@ -177,8 +178,15 @@ def build(
         return
     with laid(cache, overlay) as path, progress() as terminal:
         before = finished_at(path)
-        made = build_cache(source, path, config, machine, terminal)
-    closing(path, made, strict, passing, as_json=as_json, did={"made": [name for name in finished_in(made) if name not in before]})
+        partial: Partial | None = None
+        try:
+            made = build_cache(source, path, config, machine, terminal)
+        except Partial as error:
+            made, partial = store.open_cache(path), error
+    with contextlib.suppress(*([typer.Exit] if partial is not None else [])):
+        closing(path, made, strict, passing, as_json=as_json, did={"made": [name for name in finished_in(made) if name not in before]})
+    if partial is not None:
+        raise partial
 
 
 def settings(recipe: str, assignments: list[str], cache: Path) -> "BuildConfig":
@@ -1460,6 +1468,8 @@ def main() -> None:
         app([*front, *rest])
     except Stopped:
         fail("stopped. What is done is kept; run the same command to go on.", 130)
+    except Partial as error:
+        fail(str(error), 1)
     except UserError as error:
         fail(str(error), 2)
     except ModuleNotFoundError as error:

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from cache_schema import label_files, lacking, products, spec, store
-from cache_schema.errors import UserError
+from cache_schema.errors import Partial, UserError
 from cache_schema.files import held_token
 from cache_schema.label_files import LabelFile
 from cache_schema.overlay import told_behind
@@ -89,8 +89,8 @@ def build_cache(
     Raises:
         UserError: the source, a model or a setting is wrong, no OpenGL is available, or the cache holds something else. The cache is then
             unchanged. Errors while shapes are made: a teacher gives values too large for float16, a label set does not fit, the dask
-            scheduler is lost, or another build takes over. Finished work is then kept, and the same command continues. Or captions are
-            empty for every shape: at the end, unless what the source states tells it before.
+            scheduler is lost, or another build takes over. Finished work is then kept, and the same command continues.
+        Partial: everything is made, and some captions have no text of any shape.
     """
     check(config)
     devices = executors.devices(machine)
@@ -118,7 +118,7 @@ def build_cache(
             _note_build(work, source, config, {})
             complete(work, [], task, config, every=False)
             work.note(journal.Done())
-        _check_texts(work.cache, _captions_wanted(config, source))
+        _check_texts(work.cache, *_captions_wanted(config, source))
         return work.cache
     task = Task(reader=source.reader, points=points, views=config.views, boxes=boxes, limits=config.limits)
     # Loading models takes one core for seconds. Meanwhile shape processes start on the others, if they are this process's own.
@@ -131,8 +131,8 @@ def _made_with_models(
     path: Path, config: BuildConfig, source: Source, task: Task, models: Models, machine: Machine, terminal: Terminal
 ) -> Cache:
     """Load the models of a build, and make or complete its cache; see `build_cache`. `task` is what the shape processes do."""
+    views, judge = _with_judge(config.views, models, terminal)  # it is small, so what lacks is told before gigabytes are loaded
     loaded, captioner = _load(config, source, models, terminal)
-    views, judge = _with_judge(config.views, models, terminal)
     models.places |= judge
     task = dataclasses.replace(task, views=views, judge=models.judge(views))
     wanted = build_records(
@@ -149,10 +149,6 @@ def _made_with_models(
         dense=_dense_wanted(config, loaded),
         unseen=_unseen(path),
     )
-    if captioner is not None:
-        _check_told(
-            captioner, source.reader, source.entries, "Build without them (--set captions=none), or with a captioner that looks at pictures"
-        )
     with held(path, terminal) as file:
         cache = open_again(path, source, config.shard) or create(path, source, config.shard)
         for record in wanted:
@@ -172,14 +168,33 @@ def _made_with_models(
                 _embed_given(work, captions, config.image_batch)
         _embed_wanted_labels(work, config)
         work.note(journal.Done())
-    _check_texts(cache, _captions_wanted(config, source))
+    _check_texts(cache, *_captions_wanted(config, source))
     return cache
 
 
-def _captions_wanted(config: BuildConfig, source: Source) -> list[str]:
-    """Names of the captions that a build makes."""
-    given = [one.name for one in source.given.texts] if config.given else []
-    return [*([config.captions.name] if config.captions is not None else []), *given]
+def _captions_wanted(config: BuildConfig, source: Source) -> tuple[list[str], list[str]]:
+    """Names of the captions that a build makes, and of those that it takes from the source."""
+    made = [config.captions.name] if config.captions is not None else []
+    return made, [one.name for one in source.given.texts] if config.given else []
+
+
+def _check_names(captions: CaptionSpec, shapes: Iterable[tuple[str, str]], instead: str) -> None:
+    """Refuse templates before any work, if a shape has no name to fill them with.
+
+    Args:
+        captions: the captioner; others than of templates are not refused.
+        shapes: class and id of each shape that will have texts.
+        instead: what to do, in words.
+
+    Raises:
+        UserError: a shape has no name.
+    """
+    if captions.templates and (nameless := [one for label, one in shapes if not labels.readable(build.name_of(label, one))]):
+        more = f" and {len(nameless) - 1} more have" if len(nameless) > 1 else " has"
+        raise UserError(
+            f"captions of {captions.name!r}: {nameless[0]!r}{more} neither a class nor a name that could fill a template; give them one. "
+            f"{instead}"
+        )
 
 
 def _check_told(captioner: Captioner, reader: Reader, entries: Iterable[Entry], instead: str) -> None:
@@ -210,20 +225,34 @@ def _check_told(captioner: Captioner, reader: Reader, entries: Iterable[Entry], 
         )
 
 
-def _check_texts(cache: Cache, names: Iterable[str]) -> None:
+def _check_texts(cache: Cache, names: Iterable[str], given: Iterable[str] = ()) -> None:
     """Tell that captions are there and useless, at the end of a command that has made them.
 
+    Args:
+        cache: the cache.
+        names: names of the captions that a captioner has made, or that were brought from a file.
+        given: names of those that the source has.
+
     Raises:
-        UserError: no shape has a text in some of them, by name.
+        Partial: no shape has a text in some of them.
     """
-    made = {products.CAPTIONS.product(captions=name) for name in names}
-    if empty := [name for name in lacking.textless(cache) if name in made]:
-        place = shlex.quote(str(cache.path))
-        raise UserError(
-            f"no shape has a text in {', '.join(empty)}: everything else is complete, but captions without a text teach nothing, and "
-            f"`mmpd-cache status {place}` says so. Remove them by `mmpd-cache remove {place} {' '.join(empty)}`, and see why there are no "
-            "texts before another captioner is tried"
+    made, brought = ({products.CAPTIONS.product(captions=name) for name in some} for some in (names, given))
+    empty = [name for name in lacking.textless(cache) if name in made | brought]
+    if not empty:
+        return
+    place = shlex.quote(str(cache.path))
+    told = (
+        f"no shape has a text in {', '.join(empty)}: everything else is complete, but captions without a text teach nothing, and "
+        f"`mmpd-cache status {place}` says so"
+    )
+    if own := [name for name in empty if name in made]:
+        told += f". Remove them by `mmpd-cache remove {place} {' '.join(own)}`, and see why before another captioner is tried"
+    if theirs := [name for name in empty if name in brought]:
+        told += (
+            f". The source has {', '.join(theirs)}, and all of these texts are empty there: the next build goes on without by --set "
+            "given=false, which leaves what the cache has already"
         )
+    raise Partial(told)
 
 
 def _note_build(work: Work, source: Source, config: BuildConfig, models: Mapping[str, str]) -> None:
@@ -285,8 +314,11 @@ def check(config: BuildConfig) -> None:
     for setting, asked in (("dense.teachers", config.dense.teachers), ("licences", licensed)):
         if unknown := [name for name in asked if name not in names]:
             raise UserError(f"{setting}: this build has no teacher {unknown[0]!r}{spec.did_you_mean(unknown[0], names)}")
+    if config.views is not None and config.views.policy is not None and config.views.policy.teacher:
+        teachers.choice(config.views.policy.teacher)
     if config.captions is not None:
-        check_captions(config.captions, dict.fromkeys(names))
+        captioners.refuse_idle(config.captions)
+        check_captions(config.captions, dict.fromkeys(names), config.views.count if config.views is not None else None)
 
 
 def _dense_wanted(config: BuildConfig, loaded: Sequence[Teacher]) -> list[tuple[Teacher, DenseSpec]]:
@@ -306,23 +338,29 @@ def tell_notes(source: Source, terminal: Terminal) -> None:
 
 
 def _load(config: BuildConfig, source: Source, models: Models, terminal: Terminal) -> tuple[list[Teacher], Captioner | None]:
-    """Load the models of a build."""
-    loaded = []
-    for name in config.teachers:
+    """Load the models of a build: the captioner first, which is refused before gigabytes of teachers are loaded, then the teacher that
+    ranks captions, then the others."""
+    captions, captioner = config.captions, None
+    of_captions = (captions.model,) if captions else ()
+    _warn((*config.teachers, *of_captions), described_source(source), {entry.label for entry in source.entries}, terminal)
+    if captions is not None:
+        terminal.say(f"loading captioner {captions.captioner} {captions.model}".rstrip())
+        captioner = captioners.load(captions, device=models.here)
+        instead = "Build without captions (--set captions=none), or with a captioner that looks at pictures"
+        _check_names(captions, ((entry.label, entry.id) for entry in source.entries), instead)
+        _check_told(captioner, source.reader, source.entries, instead)
+        models.add(captioner)
+    ranking = captions.rank_by if captions is not None else ""
+    loaded: dict[str, Teacher] = {}
+    for name in sorted(config.teachers, key=lambda name: teachers.choice(name)[0] != ranking):
         terminal.say(f"loading teacher {name}")
         licence = config.licence_of(teachers.choice(name)[0])
-        loaded.append(teachers.load(name, device=models.here, precision=config.precision, licence=licence))
-        _tell_of(loaded[-1], terminal)
-        models.add(loaded[-1])
-    of_captions = (config.captions.model,) if config.captions else ()
-    _warn((*config.teachers, *of_captions), described_source(source), {entry.label for entry in source.entries}, terminal)
-    captioner = None
-    if config.captions is not None:
-        check_captions(config.captions, {teacher.spec.name: teacher.spec for teacher in loaded})
-        terminal.say(f"loading captioner {config.captions.captioner} {config.captions.model}".rstrip())
-        captioner = captioners.load(config.captions, device=models.here)
-        models.add(captioner)
-    return loaded, captioner
+        loaded[name] = teachers.load(name, device=models.here, precision=config.precision, licence=licence)
+        _tell_of(loaded[name], terminal)
+        models.add(loaded[name])
+        if captions is not None and teachers.choice(name)[0] == ranking:
+            check_captions(captions, {ranking: loaded[name].spec})
+    return [loaded[name] for name in config.teachers], captioner
 
 
 def _with_judge(views: ViewSpec | None, models: Models, terminal: Terminal) -> tuple[ViewSpec | None, dict[str, str]]:
@@ -738,6 +776,7 @@ def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machin
             be ranked as asked, the source states too little for a text of any shape, or the cache has other captions of this name. Nothing
             was written. Or no shape has got a text; the captions are then in the cache, and `status` says that they are empty.
     """
+    captioners.refuse_idle(captions)
     opened = store.open_ahead(path)  # no lock file beside what is no cache
     if not captions.stated:
         opened.record(products.VIEWS.name)
@@ -758,9 +797,12 @@ def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machin
     captioner = captioners.load(captions, device=models.here)
     models.add(captioner)
     _warn([captions.model], opened.manifest.source, opened.manifest.classes, terminal)
+    ok, classes, called = np.flatnonzero(opened.ok()).tolist(), (*opened.manifest.classes, ""), opened.ids()
+    numbers = opened.column("label").tolist()  # -1 is none
+    _check_names(captions, ((classes[numbers[row]], str(called[row])) for row in ok), "Nothing was written")
     task, entries = _stating_task(opened, captioner.spec, location, terminal)
     if task is not None:
-        usable = (entries[row] for row in np.flatnonzero(opened.ok()).tolist())
+        usable = (entries[row] for row in ok)
         _check_told(captioner, task.reader, usable, "A captioner that looks at pictures needs nothing stated; nothing was written")
     readers = [models.teacher(described) for described in _text_teachers(opened)]
     used = place_of(captioner.spec.weights, captions.model)

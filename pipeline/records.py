@@ -99,10 +99,8 @@ def caption_record(
     count = view_count(views) if views is not None else 0
     if views is None and not (captions.stated and captions.per == "shape"):
         raise UserError("these captions are made of views, and the cache has none: `mmpd-cache build` with views makes them")
-    if captions.sheet > count:
-        raise UserError(f"captions.sheet: a shape has {count} views, got {captions.sheet}; set it to that or less")
     by_name = {products.parts(image)["teacher"]: image for image in images}
-    check_captions(captions, {name: image.spec for name, image in by_name.items() if isinstance(image.spec, TeacherSpec)})
+    check_captions(captions, {name: image.spec for name, image in by_name.items() if isinstance(image.spec, TeacherSpec)}, count)
     # In a cache with views, texts of what a source states have them for an input, too: as it was before they could do without.
     inputs = [("views", views.fingerprint) if views is not None else ("source", source)]
     if captions.rank_by:
@@ -118,16 +116,20 @@ def caption_record(
     )
 
 
-def check_captions(captions: CaptionSpec, with_teachers: Mapping[str, TeacherSpec | None]) -> None:
-    """Refuse captions that cannot be ranked as they ask, or whose name cannot be in a cache.
+def check_captions(captions: CaptionSpec, with_teachers: Mapping[str, TeacherSpec | None], views: int | None = None) -> None:
+    """Refuse captions that cannot be made or ranked as they ask, or whose name cannot be in a cache.
 
     Args:
         captions: the captioner and its settings.
         with_teachers: the teachers of the cache by name; None for one that is not loaded yet.
+        views: number of views of a shape; None if it is not known.
 
     Raises:
-        UserError: the name is not allowed, or the teacher that ranks the captions is not among `with_teachers`, or does not read text.
+        UserError: the name is not allowed, a sheet would have more views than there are, or the teacher that ranks the captions is not
+            among `with_teachers`, or does not read text.
     """
+    if views is not None and captions.sheet > views:
+        raise UserError(f"captions.sheet: a shape has {views} views, got {captions.sheet}; set it to that or less")
     path_name(captions.name or captions.captioner, "the captions")
     name = captions.rank_by
     if name and name not in with_teachers:

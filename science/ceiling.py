@@ -11,6 +11,7 @@ names a shape by the mean over its pictures, in the words of the teacher itself.
 import argparse
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,17 +19,19 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jobs import commit, told
+from labelled import labels_hold, labels_of
 from numpy.typing import NDArray
 from running import plainly
 from testsets import TESTS, Test
 
 from cache_schema import products
 from cache_schema.classes import SOURCE
+from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.store import Cache, open_cache
 from trainer.part import teachers_of
 from trainer.tasks import catalog, crossval, fewshot, svm
-from trainer.tasks.shapes import Shapes, matched, of_split
+from trainer.tasks.shapes import Shapes, matched, of_split, relabelled
 from trainer.tasks.zeroshot import class_embeddings
 
 PLAIN: Final = (Test(about="linear SVM", collection="", task="svm"), Test(about="zero-shot", collection="", task="zeroshot"))
@@ -41,7 +44,11 @@ def embedded(cache: Cache, teacher: str, rows: NDArray[np.int64]) -> torch.Tenso
 
 
 def values(cache: Cache, teachers: list[str], test: Test) -> list[float]:
-    """The accuracy in percent, for each fold if there are folds. Empty for a test that these teachers cannot do."""
+    """The accuracy in percent, for each fold if there are folds. Empty for a test that these teachers cannot do.
+
+    Raises:
+        UserError: classes of the cache are not in the words of the teacher, or it cannot be tested otherwise.
+    """
     if test.task == "zeroshot":
         return _named(cache, teachers, test)
     assert test.task in ("svm", "crossval", "fewshot"), f"there is no ceiling for {test.task}"
@@ -77,16 +84,61 @@ def _named(cache: Cache, teachers: list[str], test: Test) -> list[float]:
         return []
     chosen: Any = catalog.options(test.task, [one for one in test.settings if not one.startswith("teachers=")])
     shapes = of_split(cache, chosen.test_split)
+    known = cache.record(products.LABELS.product(set=SOURCE, teacher=teachers[0])).labels
+    assert known is not None
+    shapes, lost = relabelled(shapes, known.classes, f"label set {SOURCE!r} of {cache.path}", own=True)
+    if lost:
+        raise UserError(
+            f"{lost[0]}; `mmpd-cache remove {cache.path} labels/{SOURCE}/{teachers[0]}`, then `mmpd-cache labels {cache.path} {SOURCE}`"
+        )
     near = embedded(cache, teachers[0], shapes.rows).mean(1) @ class_embeddings(cache, SOURCE, teachers[0]).T  # [n, K]
     return [100 * float((near.argmax(1) == torch.from_numpy(shapes.labels)).float().mean())]
 
 
-def measured(cache: Cache, test: Test) -> dict[str, list[float]]:
-    """By name of a teacher: its values; and those of all together."""
+def measured(cache: Cache, test: Test) -> dict[str, Any]:
+    """The `values` of each teacher by its name, and those of `all` together; and `left_out`, with why a teacher has none."""
     names = sorted(teachers_of(cache))
     several = {name: [name] for name in names} | ({"all": names} if len(names) > 1 else {})
-    found = {name: values(cache, teachers, test) for name, teachers in several.items()}
-    return {name: own for name, own in found.items() if own}
+    found: dict[str, list[float]] = {}
+    left: dict[str, str] = {}
+    for name, teachers in several.items():
+        try:
+            found[name] = values(cache, teachers, test)
+        except UserError as error:
+            left[name] = str(error)
+    return {"values": {name: own for name, own in found.items() if own}, "left_out": left}
+
+
+def told_of(test: Test) -> list[str]:
+    """The task and the settings of a test."""
+    return [test.task, *test.settings]
+
+
+def made_of(cache: Cache) -> dict[str, str]:
+    """Digest of what ceilings are measured on: each teacher's embeddings of pictures and of class names, by product."""
+    return {record.product: record.content for record in (*cache.of(products.IMAGE), *cache.of(products.LABELS, set=SOURCE))}
+
+
+def changed(found: Mapping[str, Any], test: Test, path: Path) -> str:
+    """What has changed since a ceiling was measured, in words; empty if nothing has, or the cache is not there. What an earlier version did
+    not record is not compared.
+
+    Args:
+        found: what the file of the ceiling says.
+        test: the test as it is now.
+        path: the cache.
+
+    Raises:
+        UserError: the cache is damaged.
+    """
+    if found.get("test", told_of(test)) != told_of(test):
+        return "the test has other settings now"
+    if not (path / "zarr.json").exists():
+        return ""
+    if not labels_hold(found, [path]):
+        return "its cache has other classes, splits or names now (`mmpd-cache relabel`)"
+    now = made_of(open_cache(path))
+    return "its cache has other embeddings of pictures or class names now" if found.get("made_of", now) != now else ""
 
 
 @plainly()
@@ -103,7 +155,8 @@ def main() -> None:
     for name in arguments.tests:
         began = time.process_time()
         command = told(["ceiling.py", str(arguments.cache), str(arguments.folder), name])
-        found = {"command": command, "commit": commit(), "values": measured(cache, TESTS[name])}
+        found = {"command": command, "commit": commit(), "test": told_of(TESTS[name]), "made_of": made_of(cache)}
+        found |= {"labels": [labels_of(arguments.cache)], **measured(cache, TESTS[name])}
         text = json.dumps(found | {"seconds": round(time.process_time() - began, 2)}, indent=1)
         arguments.folder.mkdir(parents=True, exist_ok=True)
         write_file(arguments.folder / f"{name}.json", (text + "\n").encode())

@@ -9,7 +9,8 @@ over all attempts. So after any stop, also kill -9 or a power cut, the same call
 not counted. Commands must be able to go on from where they were stopped; all of `mmpd-cache` and `mmpd-train` are.
 
 A job that fails does not stop the others, except those that need it. One ledger works in a folder at a time. A job keeps the fingerprints
-of the caches that it read: if one was built anew with other shapes or points since, the ledger refuses to go on.
+and the labels of the caches that it read. If one was built anew with other shapes or points since, or `mmpd-cache relabel` has changed it,
+the ledger refuses to go on. A job that may be run again (`Job.grows`) is run again instead.
 """
 
 import contextlib
@@ -28,6 +29,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final
 
+from labelled import labels_of
+
 from cache_schema import products
 from cache_schema.files import write_file
 from cache_schema.records import differences
@@ -43,6 +46,10 @@ DIE_WITH_PARENT: Final = 1
 """PR_SET_PDEATHSIG of Linux: the signal that a process gets when its parent has ended."""
 BIN: Final = Path(sys.executable).parent
 """Folder of our commands. They import from this checkout before all others."""
+
+
+Read = tuple[dict[str, str], dict[str, str]]
+"""What a job reads: the fingerprint of the points of each cache, and that of its labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,21 +113,33 @@ class Ledger:
         """Whether a job need not run any more.
 
         Raises:
-            SystemExit: it was done, or begun, with another command, or on other shapes or points.
+            SystemExit: it was done, or begun, with another command, or on other shapes, points or labels, and is no job that may be run
+                again.
         """
+        found, changed = self.read(job.name), self.changed(job)
+        if changed and not job.grows:
+            raise SystemExit(
+                f"{self._path(job.name)} is of {changed}\nChoose another folder, or remove that file and what the command made"
+            )
+        return bool(found.get("done")) and not changed and (job.made is None or job.made())
+
+    def changed(self, job: Job) -> str:
+        """What a job was run with that is not so any more, in words: a cache that it read, its labels, or its command. Empty if nothing has
+        changed, or the job never began. What an earlier version did not note is not compared."""
         found = self.read(job.name)
-        there = self._state(job)
-        if other := [cache for cache, state in found.get("reads", {}).items() if cache in there and there[cache] != state]:
-            raise SystemExit(
-                f"{self._path(job.name)} is of {', '.join(other)} as it was before it was built anew: choose another folder, or remove "
-                "that file and what the command made"
-            )
-        if found and found["command"] != list(job.command) and not job.grows:
-            raise SystemExit(
-                f"{self._path(job.name)} is of the command\n  {told(found['command'])}\nand now it is\n  {told(job.command)}\n"
-                "Choose another folder, or remove that file and what the command made"
-            )
-        return bool(found.get("done")) and found["command"] == list(job.command) and (job.made is None or job.made())
+        for then, now, what in (
+            (found.get("reads", {}), self._state(job), "it was before it was built anew"),
+            (
+                found.get("labels", {}),
+                self._labels(job),
+                "it was before its classes, splits or names changed (`mmpd-cache relabel`); its texts may still say the old ones",
+            ),
+        ):
+            if other := [cache for cache, state in then.items() if cache in now and now[cache] != state]:
+                return f"{', '.join(other)} as {what}"
+        if found and found["command"] != list(job.command):
+            return f"the command\n  {told(found['command'])}\nand now it is\n  {told(job.command)}"
+        return ""
 
     def work(self, jobs: Sequence[Job], slots: int) -> list[str]:
         """Run all jobs, the first ones first.
@@ -133,7 +152,7 @@ class Ledger:
             The names of those that failed, or that need one that failed.
 
         Raises:
-            SystemExit: another process works in the folder; or a job was done by another command, or on other shapes.
+            SystemExit: another process works in the folder; or a job was done by another command, or on other shapes or labels.
         """
         with self._alone():
             return self._work(jobs, slots)
@@ -174,12 +193,17 @@ class Ledger:
                 one.end()
         return failed
 
-    def note(self, job: Job, seconds: float, *, done: bool) -> None:
-        """Write what is known about a job now."""
-        found = {"command": list(job.command), "done": done, "seconds": round(seconds, 2), "commit": self.commit, "reads": self._state(job)}
+    def note(self, job: Job, seconds: float, *, done: bool, read: Read | None = None) -> None:
+        """Write what is known about a job now. `read`: what it found when it began; None to look at it now."""
+        reads, labels = read or self.found_by(job)
+        found = {"command": list(job.command), "done": done, "seconds": round(seconds, 2), "commit": self.commit, "reads": reads}
         path = self._path(job.name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, (json.dumps(found, indent=1) + "\n").encode())
+        write_file(path, (json.dumps(found | {"labels": labels}, indent=1) + "\n").encode())
+
+    def found_by(self, job: Job) -> Read:
+        """The caches that a job reads, as they are now."""
+        return self._state(job), self._labels(job)
 
     def _state(self, job: Job) -> dict[str, str]:
         """Fingerprint of the points of each cache that a job reads and whose points are there: it changes with the shapes, and with nothing
@@ -188,6 +212,10 @@ class Ledger:
         records = {cache: open_cache(path).records() for cache, path in paths.items() if (path / "zarr.json").exists()}
         there = {cache: found[products.POINTS.name] for cache, found in records.items() if products.POINTS.name in found}
         return {cache: record.fingerprint for cache, record in there.items() if record.complete}
+
+    def _labels(self, job: Job) -> dict[str, str]:
+        """The labels of each cache that a job reads and whose points are there. No fingerprint of points tells them."""
+        return {cache: labels_of(self.folder / cache) for cache in self._state(job)}
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -210,7 +238,8 @@ class _Running:
 
     def __init__(self, job: Job, ledger: Ledger) -> None:
         self.job, self.ledger, self.before, self.code = job, ledger, ledger.seconds(job.name), -1
-        ledger.note(job, self.before, done=False)
+        self.read = ledger.found_by(job)
+        ledger.note(job, self.before, done=False, read=self.read)
         self.log = ledger.folder / "jobs" / f"{job.name}.log"
         self.output: IO[bytes] = self.log.open("ab")
         environment = os.environ | {"OMP_NUM_THREADS": str(job.threads), "PYTHONPATH": os.pathsep.join(_paths())}
@@ -225,11 +254,11 @@ class _Running:
         if number == 0:
             if time.monotonic() - self.noted > EVERY:
                 self.noted = time.monotonic()
-                self.ledger.note(self.job, self.before + _spent(self.process.pid), done=False)
+                self.ledger.note(self.job, self.before + _spent(self.process.pid), done=False, read=self.read)
             return False
         self.code = self.process.returncode = os.waitstatus_to_exitcode(state)
         self.output.close()
-        self.ledger.note(self.job, self.before + used.ru_utime + used.ru_stime, done=self.code == 0)
+        self.ledger.note(self.job, self.before + used.ru_utime + used.ru_stime, done=self.code == 0, read=self.read)
         return True
 
     def end(self) -> None:

@@ -1,7 +1,7 @@
-"""The labels of caches that a score was measured with: `mmpd-cache relabel` changes them, and no fingerprint of points tells.
+"""The labels of caches that a number was measured with: `mmpd-cache relabel` changes them, and no fingerprint of points tells.
 
-digest = labels_of(Path("caches/shrec16.zarr"))            # kept with the score, as `labels`
-labels_hold(json.loads(file.read_text()), [cache])         # whether the score still holds
+digest = labels_of(Path("caches/shrec16.zarr"))            # kept with scores and ceilings, and with jobs (`jobs.Ledger`), as `labels`
+labels_hold(json.loads(file.read_text()), [cache])         # whether a score or ceiling still holds
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from cache_schema.store import open_cache
 
 def labels_of(path: Path) -> str:
     """Digest of what `relabel` changes in a cache: name, class and split of each shape, and the order of the classes."""
+    path = path.resolve()
     state = (path / "zarr.json").stat()
     return _labels_of(path, state.st_mtime_ns, state.st_ino)
 
@@ -34,7 +35,7 @@ def _labels_of(path: Path, *state: int) -> str:
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
-def labels_hold(score: Mapping[str, Any], caches: Sequence[Path]) -> bool:
-    """Whether the labels that a score was measured with are those that its caches have now, in the order of its command. True where a score
-    does not record them, and without caches."""
-    return not score.get("labels") or not caches or score["labels"] == [labels_of(path) for path in caches]
+def labels_hold(number: Mapping[str, Any], caches: Sequence[Path]) -> bool:
+    """Whether the labels that a score or a ceiling was measured with are those that its caches have now, in the order of its command. True
+    where it does not record them, and without caches."""
+    return not number.get("labels") or not caches or number["labels"] == [labels_of(path) for path in caches]

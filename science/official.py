@@ -123,6 +123,8 @@ class DataSet:
     tests: tuple[Test, ...] = ()
     learned: float = 1.0
     """Share of its rows that is trained on, for the estimate of time."""
+    fetch: str = ""
+    """What of it comes apart, and where from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -426,6 +428,7 @@ DATA_SETS: Final[dict[str, DataSet]] = {
             ),
         ),
         learned=0.83,
+        fetch="the lists are train_test_split/shuffled_{train,val,test}_file_list.json of the official archive",
     ),
     "s3dis": DataSet(
         about="S3DIS, segmentation of Area 5",
@@ -464,6 +467,7 @@ DATA_SETS: Final[dict[str, DataSet]] = {
             ),
         ),
         learned=0.75,
+        fetch="the papers test on Area_5: fetch it, too, with its labels",
     ),
     "scannet": DataSet(
         about="ScanNet, detection and segmentation",
@@ -488,13 +492,13 @@ DATA_SETS: Final[dict[str, DataSet]] = {
                 cache="scannet",
                 task="detect",
                 columns=(("ScanNet AP25", "AP25"), ("ScanNet AP50", "AP50")),
-                settings=("augment.quarters=false",),
+                settings=("test_split=val", "augment.quarters=false"),
                 by_family={"": ("groups=1024",), "pointm2ae": ("groups=256",)},
                 epochs="epochs",
                 usual=1080,
                 seeds=True,
                 scratch=True,
-                small=("queries=16", "model.layers=1", "model.dim=24", "model.heads=2", "augment.turn=0"),
+                small=("test_split=val", "queries=16", "model.layers=1", "model.dim=24", "model.heads=2", "augment.turn=0"),
                 weight=16.0,
                 differs="Point-M2AE pre-trains on ScanNet itself, and others set a network before the encoder (`model.pre_encoder`); here "
                 "the encoder of the row reads the scene, queries begin with the tokens around them, the decoder is as wide as the encoder, "
@@ -505,17 +509,20 @@ DATA_SETS: Final[dict[str, DataSet]] = {
                 cache="scannet-columns",
                 task="scenes",
                 columns=(("ScanNet mIoU", "mIoU"),),
+                settings=("test_split=val",),
                 by_family={"": ("groups=128", "group_size=32", "points=2048"), "pointm2ae": ("points=2048",)},
                 epochs="epochs",
                 usual=60,
                 seeds=True,
                 scratch=True,
-                small=("batch=4",),
+                small=("test_split=val", "batch=4"),
                 weight=2.0,
                 differs="on the split val, and on columns of one metre; no paper of the table gives it",
             ),
         ),
         learned=0.8,
+        fetch="fetch scannetv2_train.txt and scannetv2_val.txt (https://github.com/ScanNet/ScanNet, Tasks/Benchmark) into its folder; "
+        "labels and boxes come with the scans and with the exports of VoteNet and MMDetection3D; Pointcept's arrays have no boxes",
     ),
 }
 

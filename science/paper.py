@@ -29,6 +29,7 @@ from finding import look
 from finding import told as told_of
 from jobs import Job, Ledger, as_configured, options, told
 from official import DATA_SETS, LEARN, LINK, Build, Found, Test, build
+from promised import kept
 
 import pipeline.captioners.catalog as captioners
 import pipeline.teachers.catalog as teachers
@@ -200,6 +201,7 @@ class Paper:
                     made=(self.folder / "caches" / f"{one.name}.zarr" / "zarr.json").exists,
                 )
                 for one in DATA_SETS[name].builds
+                if name == LEARN or any(test.cache == one.name for test in self.tests())
             ]
             for name, found in self.found.items()
         }
@@ -458,8 +460,8 @@ def main() -> None:
             raise UserError(f"--jobs must be at least 1, got {given.jobs}")
         if given.rate is not None and not 0 < given.rate < math.inf:
             raise UserError(f"--rate must be a positive number of shapes a second, got {given.rate}")
-        found, left = found_in(given.data, given.only, named(given.at))
         check_data(folder, given.data)
+        found, left = found_in(given.data, given.only, named(given.at), folder / "caches")
         threads = max(1, (os.cpu_count() or 1) // given.jobs)
         paper = Paper(folder, found, asked, threads)
     except UserError as error:
@@ -502,8 +504,16 @@ def named(words: Sequence[str]) -> dict[str, Path]:
     return found
 
 
-def found_in(data: Path, only: Sequence[str] | None, at: Mapping[str, Path] | None = None) -> tuple[dict[str, Found], dict[str, str]]:
-    """What is there, and why each other data set is left out. `at`: folders that the user names, by data set.
+def found_in(
+    data: Path, only: Sequence[str] | None, at: Mapping[str, Path] | None = None, caches: Path | None = None
+) -> tuple[dict[str, Found], dict[str, str]]:
+    """What is there and can be built, and why each other data set and test is left out.
+
+    Args:
+        data: the folder of the data sets.
+        only: the names of those to test on; None for all.
+        at: folders that the user names, by data set.
+        caches: the folder of the caches. Those that are there are not looked at again.
 
     Raises:
         UserError: nothing to train on or nothing to test on is there, or what `look` refuses.
@@ -511,6 +521,8 @@ def found_in(data: Path, only: Sequence[str] | None, at: Mapping[str, Path] | No
     if not data.is_dir():
         raise UserError(f"{data} is no folder: give the folder that holds the data sets")
     found, left = look(data, None if only is None else dict.fromkeys((LEARN, *only)), at)
+    found, unfit = kept(found, data, caches or data / "caches")
+    left |= unfit
     if LEARN not in found or len(found) < 2:
         what = "every data set to test on" if LEARN in found else "ShapeNet-55, which every row is trained on"
         raise UserError("\n".join([f"{data} lacks {what}:", *(f"{name}: {why}" for name, why in left.items())]))

@@ -3,7 +3,7 @@
     text = write(paper, {"s3dis": "expected ..."})
 
 A number counts only if it comes from the command that is planned now, from the weights that its run has now, and from the points and labels
-that its caches have now. All are of the last epoch. What has no number is named, with the reason.
+that its caches have now, and if its run was trained so. All are of the last epoch. What has no number is named, with the reason.
 """
 
 import json
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from jobs import Ledger, commit, told
+from jobs import Job, Ledger, commit, told
 from official import BEST, DATA_SETS, LEARN, TESTS, Test
 
 from cache_schema.errors import UserError
@@ -75,9 +75,11 @@ def gathered(paper: "Paper", left: Mapping[str, str]) -> dict[str, Any]:
     """Everything that a reader of the numbers needs."""
     ledger, asked = Ledger(paper.folder), paper.asked
     numbers, stale, missing = list[dict[str, Any]](), list[str](), list[dict[str, Any]]()
+    jobs = (*paper.trainings(), *(job for several in paper.builds().values() for job in several))
+    changed = {job.name: reason for job in jobs if (reason := _changed(ledger, job))}
     for row in paper.rows.values():
         for test in paper.tests(row):
-            scores = list(_scores(paper, row, test, stale))
+            scores = list(_scores(paper, row, test, stale, changed))
             missing += [] if _set_of(test) in left else _missing(paper, ledger, row, test)
             numbers += [_number(row.name, title, metric, test, scores) for title, metric in test.columns if scores]
     rows = {
@@ -112,6 +114,7 @@ def gathered(paper: "Paper", left: Mapping[str, str]) -> dict[str, Any]:
         },
         "left_out": dict(left),
         "not_current": stale,
+        "jobs_not_current": changed,
         "missing": missing,
         "rows": rows,
         "numbers": numbers,
@@ -119,13 +122,16 @@ def gathered(paper: "Paper", left: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _scores(paper: "Paper", row: "Row", test: Test, stale: list[str]) -> Iterator[tuple[dict[str, Any], Result]]:
-    """The results of a test that are there, one for each pre-training. `stale` gets the files of other commands, weights or points."""
+def _scores(
+    paper: "Paper", row: "Row", test: Test, stale: list[str], changed: Mapping[str, str]
+) -> Iterator[tuple[dict[str, Any], Result]]:
+    """The results of a test that are there, one for each pre-training. `stale` gets the files of other commands, weights or points, and
+    those that rest on jobs in `changed`."""
     for seed in range(paper.asked.runs):
         path = paper.scores_of(row, seed) / f"{test.name}.json"
         if not path.exists():
             continue
-        if not paper.scored(test, row, seed):
+        if not paper.scored(test, row, seed) or not changed.keys().isdisjoint(_needs(row, test, seed)):
             stale.append(str(path.relative_to(paper.folder)))
             continue
         record = json.loads(path.read_text())
@@ -137,13 +143,22 @@ def _missing(paper: "Paper", ledger: Ledger, row: "Row", test: Test) -> Iterator
     for seed in range(paper.asked.runs):
         if (paper.scores_of(row, seed) / f"{test.name}.json").exists():
             continue
-        run = row.run(seed)
-        needs = [
-            f"build/{LEARN}",
-            f"build/{test.cache}",
-            *([f"train/{row.first}-{seed}", f"guide/{row.first}-{seed}"] if row.first else []),
-        ]
-        yield {"row": row.name, "run": run, "test": test.name, "state": _state(ledger, *needs, f"train/{run}", f"score/{run}")}
+        state = _state(ledger, *_needs(row, test, seed), f"score/{row.run(seed)}")
+        yield {"row": row.name, "run": row.run(seed), "test": test.name, "state": state}
+
+
+def _changed(ledger: Ledger, job: Job) -> str:
+    """What has changed since a job was run, in words; empty if nothing has."""
+    try:
+        return " ".join(ledger.changed(job).split())
+    except UserError as error:
+        return f"a cache that cannot be read: {error}"
+
+
+def _needs(row: "Row", test: Test, seed: int) -> tuple[str, ...]:
+    """Names of the jobs that a result rests on, each after those that it needs."""
+    first = (f"train/{row.first}-{seed}", f"guide/{row.first}-{seed}") if row.first else ()
+    return (f"build/{LEARN}", f"build/{test.cache}", *first, f"train/{row.run(seed)}")
 
 
 def _state(ledger: Ledger, *jobs: str) -> str:
@@ -270,11 +285,12 @@ def _below(data: Mapping[str, Any]) -> Iterator[str]:
     if notes:
         yield "\n## Data\n"
         yield from (f"- {note}." for note in notes)
-    if data["left_out"] or data["not_current"] or data["missing"]:
+    if data["left_out"] or data["not_current"] or data["jobs_not_current"] or data["missing"]:
         yield "\n## Left out\n"
         yield from (f"- {name}: {why}." for name, why in data["left_out"].items())
         why = "of another command, of other weights, or of other points or labels; the same command without --table measures it again"
         yield from (f"- {path}: {why}." for path in data["not_current"])
+        yield from (f"- {name}, and what rests on it: of {reason}." for name, reason in data["jobs_not_current"].items())
         lacking: dict[tuple[str, str], list[str]] = {}
         for one in data["missing"]:
             lacking.setdefault((one["run"], one["state"]), []).append(one["test"])

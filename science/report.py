@@ -5,7 +5,7 @@ text = write(study)
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
 
@@ -53,9 +53,8 @@ def write(study: "Study") -> str:
 
 def gathered(study: "Study") -> dict[str, Any]:
     """Everything that a reader of the numbers needs."""
-    folder: Path = study.folder
-    ceilings = {path.stem: json.loads(path.read_text()) for path in sorted((folder / "ceilings").glob("*.json")) if path.stem in TESTS}
-    numbers = study.numbers()
+    numbers, old = study.numbers()
+    ceilings, old_ceilings = study.ceilings()
     found, left = comparisons(numbers)
     claim = CLAIM if study.settings == CLAIMED_AT else ()
     claimed, unclaimed = compared(claim, kept([one for one in numbers if one["seed"] != 0]))
@@ -78,6 +77,8 @@ def gathered(study: "Study") -> dict[str, Any]:
             name: {"about": one.about, "use": one.use, "note": one.note, "stated": list(one.stated)} for name, one in COLLECTIONS.items()
         },
         "ceilings": ceilings,
+        "not_current": old,
+        "ceilings_not_current": old_ceilings,
         "numbers": [{key: value for key, value in one.items() if key != "file"} for one in numbers],
         "comparisons": found,
         "not_compared": left,
@@ -171,7 +172,26 @@ def tables(data: dict[str, Any], level: int = 2) -> str:
             if table := _table(data, group, there, tests):
                 note = f" {about['note'][:1].upper()}{about['note'][1:]}." if about["note"] else ""
                 parts.append(f"{'#' * (level + 1)} {collection}: {about['about']}\n\n{table}" + (f"\n{note.strip()}\n" if note else ""))
-    return "\n".join(parts)
+    return "\n".join([*parts, *_not_current(data, level)])
+
+
+def _not_current(data: dict[str, Any], level: int) -> Iterator[str]:
+    """What is left out because it is of another state of the rows, runs or caches. A study that was written earlier does not tell."""
+    said: dict[str, dict[str, list[str]]] = {}
+    for one in data.get("not_current", ()):
+        said.setdefault(one["reason"], {}).setdefault(one["test"], []).append(f"{one['row']} (seed {one['seed']})")
+    for test, reason in data.get("ceilings_not_current", {}).items():
+        said.setdefault(reason, {}).setdefault(test, []).append("ceilings")
+    if not said:
+        return
+    yield f"{'#' * level} Left out: out of date\n"
+    yield "These do not hold any more. The command of the study without --tables measures them again, or says what to do.\n"
+    for reason, tests in said.items():
+        by_rows: dict[str, list[str]] = {}
+        for test, rows in tests.items():
+            by_rows.setdefault(", ".join(rows), []).append(test)
+        yield from (f"- {rows} on {', '.join(named)}: {reason}." for rows, named in by_rows.items())
+    yield ""
 
 
 def _table(data: dict[str, Any], group: str, rows: Sequence[str], tests: Sequence[str]) -> str:
@@ -206,6 +226,11 @@ def _table(data: dict[str, Any], group: str, rows: Sequence[str], tests: Sequenc
     )
     if any(_stated(data, row, own) for row in shown):
         said.append(f"{STATED.strip()} The texts of this row state what is asked here, of the shapes that it is trained on.")
+    without: dict[str, list[str]] = {}
+    for test in tests:
+        for name, reason in data["ceilings"].get(test, {}).get("left_out", {}).items():
+            without.setdefault(f"ceiling of {name}: {reason}", []).append(test.partition(" ")[2])
+    said += [f"{', '.join(named)}, {reason}." for reason, named in without.items()]
     reasons: dict[tuple[str, str], list[str]] = {}
     for one in data["not_compared"]:
         if one["group"] == group and one["test"] in tests:

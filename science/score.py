@@ -11,7 +11,7 @@ import argparse
 import json
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,17 +75,35 @@ def cache(collection: str) -> Path:
 
 
 def there(path: Path, asked: str, weights: str, *points: str, settings: saved.Settings = (), labels: Sequence[Path] = ()) -> bool:
-    """Whether a test is scored already, of these weights, on these points and by this command. Without points, they are not compared. The
-    settings that no weight tells, and the labels of the caches that it reads, in the order of its command, are compared where they are
-    recorded."""
-    if not path.exists():
-        return False
-    found = json.loads(path.read_text())
+    """Whether a test is scored already, as it would be now. Arguments as those of `changed`."""
+    return path.exists() and not changed(json.loads(path.read_text()), asked, weights, *points, settings=settings, labels=labels)
+
+
+def changed(
+    found: Mapping[str, Any], asked: str, weights: str, *points: str, settings: saved.Settings = (), labels: Sequence[Path] = ()
+) -> str:
+    """What has changed since a test was scored, in words; empty if nothing has.
+
+    Args:
+        found: what the file of the test says.
+        asked: the command that would be run now.
+        weights: digest of the weights that the run has now; empty for a run that is not there, which is not compared.
+        points: fingerprints of the points of the caches that it reads; none for caches that are not there.
+        settings: the settings of the run that no weight tells. They are compared where they are recorded.
+        labels: the caches that it reads, in the order of the command. Their labels are compared where they are recorded.
+    """
     scores = found.get("result", {"scores": {}})["scores"]  # a test that was skipped has used no points
     used = {scores[name]["points"] for name in ("train", "test") if scores.get(name)}
     known = tuple(tuple(one) for one in found.get("result", {}).get("model", ()))
-    same = found["command"] == asked and found["weights"] == weights and (not (known and settings) or known == settings)
-    return bool(same and (not points or used <= set(points)) and labels_hold(found, labels))
+    if found["command"] != asked:
+        return f"it was measured by another command: {found['command']}"
+    if weights and found["weights"] != weights:
+        return "its run has other weights now"
+    if known and settings and known != settings:
+        return "its run has other settings now"
+    if points and not used <= set(points):
+        return "its cache was built anew, with other shapes or points"
+    return "" if labels_hold(found, labels) else "its cache has other classes, splits or names now (`mmpd-cache relabel`)"
 
 
 def score(loaded: Loaded, test: Test, path: Path) -> None:

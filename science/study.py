@@ -3,11 +3,12 @@
     python science/study.py build/study --data ../data                          # the main rows first: hours
     python science/study.py build/study --data ../data --rows scratch point-mae "stage 2" --seeds 5
     python science/study.py build/look --data ../data --shapes 4 --epochs 2 --seeds 1 --rows point-mae "stage 1" --collections shrec16
-    python science/study.py build/study --tables                                # only write the tables of what is there
+    python science/study.py build/study --tables                                # only write the tables of what is there and still holds
 
 Builds the collections, trains each row for each seed, and scores it on each test; also the teachers' own embeddings of pictures, as a
 ceiling. Jobs run side by side, `--jobs` of them, one thread each. After any stop, also kill -9, run the same command again: it goes on.
-More rows, seeds and collections may be asked for later; what is there is kept. Writes study.json (every number with its command, processor
+More rows, seeds and collections may be asked for later; what is there is kept. Numbers of other settings, weights, points or labels than
+those of now are left out of the tables, and named below them. Writes study.json (every number with its command, processor
 time and commit, and every job) and study.md (tables, with marks for what differs significantly from the row that it is compared with).
 `science/page.py` writes docs/study.md from study.json.
 """
@@ -18,22 +19,26 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final, get_args
 
+import ceiling
+import score  # it suits the machine
 from jobs import Job, Ledger, as_configured, options, told
-from labelled import labels_hold
 from rows import LEARN, ONE, ROWS, VIEWS, WORDS, Group, Row, beside, order
 from testsets import COLLECTIONS, TESTS, teachers
 
 from cache_schema.errors import UserError
+from trainer import checkpoint, saved
 from trainer.config import DistillConfig
 from trainer.recipes import configured
 
 KINDS: Final = 35
 """Number of kinds that pre-training sees."""
 FILE: Final = "settings.json"
+NEEDS: Final = "it needs "
+"""Beginning of a sentence on a row that another one needs."""
 SEEN: Final = {beside(name): name for name in VIEWS}
 """Caches of the starter shapes with other pictures (`Row.views`)."""
 TESTED: Final = [name for name, one in COLLECTIONS.items() if one.tested]
@@ -45,7 +50,7 @@ class Study:
 
     def __init__(self, folder: Path, asked: dict[str, Any], data: Path | None, *, keep: bool = True) -> None:
         """`asked`: the settings that results depend on. A folder keeps to them. `keep`: whether to write them down; a plan does not."""
-        self.folder = folder
+        self.folder, self.ledger = folder, Ledger(folder)
         kept = folder / FILE
         found = json.loads(kept.read_text()) if kept.exists() else asked
         if changed := {name: (found.get(name), value) for name, value in asked.items() if found.get(name) != value}:
@@ -112,6 +117,7 @@ class Study:
             after=(f"build/{name}",),
             grows=True,
             reads=(f"caches/{name}.zarr",),
+            made=lambda: not any(self.ceiling_changed(test) for test in tests if self._ceiling_of(test).exists()),
         )
 
     def _patches(self, teacher: str) -> Job:
@@ -163,41 +169,105 @@ class Study:
         tests = [test for test, one in TESTS.items() if one.collection in collections]
         after = (f"train/{run}", *(f"build/{one}" for one in collections))
         words = ("score.py", f"runs/{run}", f"scores/{run}", *tests)
-        return Job(name=f"score/{run}", command=words, after=after, grows=True, made=partial(self._labels_hold, run, tests))
+        holds = partial(self._scores_hold, run, tests)
+        return Job(name=f"score/{run}", command=words, after=after, grows=True, made=holds)
 
-    def _labels_hold(self, run: str, tests: Sequence[str]) -> bool:
-        """Whether the labels with which a run was scored, where they are recorded, are those that the collections have now."""
-        for test in tests:
-            path, cache = self.folder / "scores" / run / f"{test}.json", self.folder / "caches" / f"{TESTS[test].collection}.zarr"
-            try:
-                if path.exists() and (cache / "zarr.json").exists() and not labels_hold(json.loads(path.read_text()), [cache]):
-                    return False
-            except UserError:  # the cache is damaged or half made: the command says it when it is run
-                return False
-        return True
+    def _scores_hold(self, run: str, tests: Sequence[str]) -> bool:
+        """Whether the scores of a run that are there are those that would be measured now."""
+        paths = {test: self.folder / "scores" / run / f"{test}.json" for test in tests}
+        return not any(self.score_changed(run, test, json.loads(path.read_text())) for test, path in paths.items() if path.exists())
+
+    # ------------------------------------------------------------------------------------------------- what still holds
+
+    def score_changed(self, run: str, test: str, found: dict[str, Any]) -> str:
+        """What has changed since a run was scored on a test, in words; empty if nothing has. Runs and caches that are not there are not
+        compared. `found`: what the file of the score says."""
+        home, place = self.folder / "runs" / run, Path("runs") / run
+        cache = self.folder / "caches" / f"{TESTS[test].collection}.zarr"
+        try:
+            trained = checkpoint.path(home).exists()
+            weights, settings = (self._weights(home), saved.settings(home)) if trained else ("", ())
+            there = (cache / "zarr.json").exists()
+            points, labels = ([score.points(cache)], [cache]) if there else ([], [])
+            return score.changed(found, score.command(TESTS[test], place), weights, *points, settings=settings, labels=labels)
+        except UserError as error:  # damaged, or half made
+            return f"its run or its cache cannot be read: {error}"
+
+    def ceiling_changed(self, test: str) -> str:
+        """What has changed since a ceiling was measured, in words, as `score_changed`."""
+        found = json.loads(self._ceiling_of(test).read_text())
+        try:
+            return ceiling.changed(found, TESTS[test], self.folder / "caches" / f"{TESTS[test].collection}.zarr")
+        except UserError as error:
+            return f"its cache cannot be read: {error}"
+
+    def training_changed(self, name: str, seed: int) -> str:
+        """What has changed since a row, or one that it needs, was trained, in words; empty if nothing has."""
+        row, home = ROWS[name], self.folder / "runs" / slug(name, seed)
+        for need in row.before:
+            if reason := self.training_changed(need, seed):
+                return reason if reason.startswith(NEEDS) else f"{NEEDS}{need}: {reason}"
+        job = self._train(row, name, seed)
+        try:
+            if reason := self.ledger.changed(job):
+                return f"its training is of {' '.join(reason.split())}"
+            if job.made is not None and not job.made():
+                return "it was trained by another configuration: the row or its recipe has other settings now"
+            if not checkpoint.path(home).exists():
+                return ""
+            header = checkpoint.header(home)
+            began = {row.guide: header.guide, row.init or row.guide: header.init.weights if header.init else ""}
+            for need, digest in began.items():
+                run = self.folder / "runs" / slug(need, seed)
+                if need and digest and checkpoint.path(run).exists() and digest != self._weights(run):
+                    return f"it was trained with other weights of {need}"
+        except UserError as error:
+            return f"its run, one that it needs, or a cache cannot be read: {error}"
+        return ""
+
+    def _weights(self, run: Path) -> str:
+        """Digest of the weights of a run, computed once while its file is the same."""
+        state = checkpoint.path(run).stat()
+        return _weights_of(run, state.st_mtime_ns, state.st_ino)
 
     # ------------------------------------------------------------------------------------------------------ numbers
 
-    def numbers(self) -> list[dict[str, Any]]:
-        """Every number that is there: of every row, seed and test."""
-        ledger, found = Ledger(self.folder), []
+    def numbers(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Every number that is there, of every row, seed and test; and the numbers that do not hold any more, each with the reason."""
+        found: list[dict[str, Any]] = []
+        old: list[dict[str, Any]] = []
+        trained: dict[tuple[str, int], str] = {}
         for name in ROWS:
             for path in sorted((self.folder / "scores").glob(f"{slug(name, None)}-[0-9]*/*.json")):
                 seed, one = int(path.parent.name.rpartition("-")[2]), json.loads(path.read_text())
                 if path.parent.name != slug(name, seed) or path.stem not in TESTS or "skipped" in one:
                     continue
+                if (name, seed) not in trained:
+                    trained[name, seed] = self.training_changed(name, seed)
+                if reason := trained[name, seed] or self.score_changed(slug(name, seed), path.stem, one):
+                    old.append({"row": name, "seed": seed, "test": path.stem, "reason": reason})
+                    continue
                 test = TESTS[path.stem]
                 scores = one["result"]["scores"]
                 metric = next(m for m in scores["metrics"] if m["name"] == test.metric)
-                record = ledger.read(f"train/{slug(name, seed)}")
+                record = self.ledger.read(f"train/{slug(name, seed)}")
                 found.append(
                     {"row": name, "seed": seed, "test": path.stem, "value": sum(metric["values"]) / len(metric["values"])}
                     | {key: metric.get(key) for key in ("values", "over", "shapes", "chance", "largest")}
                     | {"score_command": one["command"], "score_seconds": one["seconds"], "score_commit": one["commit"]}
                     | {"train_command": told(record["command"]), "train_seconds": record["seconds"], "train_commit": record["commit"]}
-                    | {"all_seconds": self._seconds(ledger, name, seed), "notes": scores.get("notes", []), "file": str(path)}
+                    | {"all_seconds": self._seconds(self.ledger, name, seed), "notes": scores.get("notes", []), "file": str(path)}
                 )
-        return found
+        return found, old
+
+    def ceilings(self) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+        """By test: the ceilings that are there; and why others do not hold any more."""
+        paths = {test: path for test in TESTS if (path := self._ceiling_of(test)).exists()}
+        old = {test: reason for test in paths if (reason := self.ceiling_changed(test))}
+        return {test: json.loads(path.read_text()) for test, path in sorted(paths.items()) if test not in old}, old
+
+    def _ceiling_of(self, test: str) -> Path:
+        return self.folder / "ceilings" / f"{test}.json"
 
     def epochs(self, name: str) -> str:
         """The epochs of a row and of those before it: `100 + 100`."""
@@ -222,6 +292,11 @@ class Study:
     def hours(self) -> float:
         """Processor time of everything that was ever run in this folder."""
         return sum(float(one["seconds"]) for one in self.ran().values()) / 3600
+
+
+@lru_cache
+def _weights_of(run: Path, *state: int) -> str:
+    return saved.weights(run)
 
 
 def slug(name: str, seed: int | None) -> str:
@@ -276,7 +351,7 @@ def main() -> None:
         print(f"not scored without --final (science/held_out.md): {', '.join(left)}", file=sys.stderr)
     study = Study(folder, asked, arguments.data, keep=not arguments.plan)
     jobs = study.jobs(order(chosen), arguments.seeds, names)
-    ledger = Ledger(folder)
+    ledger = study.ledger
     if arguments.plan:
         scripts = str(Path(__file__).resolve().parent)
         todo = [told(job.command, scripts) for job in jobs if not ledger.done(job)]

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -27,9 +28,13 @@ from jobs import Job, Ledger  # noqa: E402
 import pipeline.cli  # noqa: E402
 import pipeline.recipes  # noqa: E402
 import trainer.cli  # noqa: E402
+from cache_schema import synthetic  # noqa: E402
 from cache_schema.errors import UserError  # noqa: E402
 from cache_schema.settings import override  # noqa: E402
+from cache_schema.store import open_cache  # noqa: E402
+from pipeline.edits import relabel  # noqa: E402
 from tests import official as miniature  # noqa: E402
+from tests.boxes import Silent  # noqa: E402
 from tests.figures import undrawn_curves  # noqa: E402, F401
 from trainer.published.peers import PEERS  # noqa: E402
 from trainer.recipes import RECIPES, configured  # noqa: E402
@@ -307,6 +312,69 @@ def test_lists_that_differ_are_refused(tmp_path):
     (tmp_path / "b" / "ShapeNet-55" / "train.txt").write_text("")
     with pytest.raises(UserError, match="lists of ShapeNet-55 that differ are in a/ShapeNet-55 and b/ShapeNet-55"):
         finding.look(tmp_path)
+
+
+def test_what_its_build_or_its_test_would_refuse_is_not_promised(tmp_path, monkeypatch, capsys):
+    """Each data set is known by its files, and lacks what comes apart or is damaged."""
+    miniature.all_of_them(tmp_path, points=64)
+    found, left = paper.found_in(tmp_path, None)
+    assert found.keys() == official.DATA_SETS.keys(), "all are there"
+    few = {name for name in left if "-way" in name}
+    assert left.keys() == few
+    scans = tmp_path / "scannet_train_detection_data"
+    for name in ("train", "val"):
+        (scans / f"scannetv2_{name}.txt").unlink()
+    shutil.rmtree(tmp_path / "Stanford3dDataset_v1.2_Aligned_Version" / "Area_5")
+    parts = tmp_path / "shapenetcore_partanno_segmentation_benchmark_v0_normal"
+    (parts / "train_test_split" / "shuffled_test_file_list.json").unlink()
+    scan = tmp_path / "ScanObjectNN" / "main_split" / "test_objectdataset.h5"
+    scan.write_bytes(scan.read_bytes()[:100])
+    folds = tmp_path / "ModelNetFewshot" / "5way_10shot"
+    for path in folds.glob("*.pkl"):
+        path.write_bytes(path.read_bytes()[:20])
+    found, left = paper.found_in(tmp_path, None)
+    assert found.keys() == {"shapenet55", "obj_only", "pb_t50_rs", "modelnet40"}
+    assert left["scannet"].startswith(
+        "scannet_train_detection_data was found, and has no shape in the split train (there is no split at all)"
+    )
+    assert "fetch scannetv2_train.txt and scannetv2_val.txt (https://github.com/ScanNet/ScanNet" in left["scannet"]
+    assert "has no shape in the split test (there is train); the papers test on Area_5" in left["s3dis"]
+    assert "has no shape in the split test (there is train, val); the lists are train_test_split/" in left["shapenetpart"]
+    assert "was found, and it cannot be built: " in left["obj_bg"] and "test_objectdataset.h5" in left["obj_bg"]
+    assert "was found, and " in left["fewshot"] and ".pkl" in left["fewshot"]
+    made = paper.Paper(tmp_path / "out", found, paper.Asked())
+    assert [job.name for jobs in made.builds().values() for job in jobs] == [f"build/{name}" for name in found]
+    shutil.rmtree(tmp_path / "ShapeNet55-34" / "shapenet_pc")
+    touch(tmp_path, "ShapeNet55-34/shapenet_pc/02691156-train0.npy")
+    monkeypatch.setattr(hours, "measured", lambda *asked: (1.0, "here"))
+    with pytest.raises(SystemExit, match=r"lacks ShapeNet-55, which every row(.|\n)*\nshapenet55: ShapeNet55-34 was found, and it "):
+        asked(monkeypatch, tmp_path / "out", "--data", tmp_path, "--plan")
+
+
+def test_scans_without_boxes_are_tested_for_what_they_have(tmp_path):
+    """Pointcept's arrays of ScanNet have labels of points, and no boxes. Scans for the test server have neither."""
+    miniature.shapenet55(tmp_path, 64)
+    rng = np.random.default_rng(0)
+    for split, number in (("train", 0), ("val", 1), ("test", 707)):
+        scan = tmp_path / "arrays" / split / f"scene{number:04d}_00"
+        scan.mkdir(parents=True)
+        np.save(scan / "coord.npy", rng.uniform(0, 2, (300, 3)).astype(np.float32))
+        np.save(scan / "color.npy", rng.integers(0, 256, (300, 3)).astype(np.uint8))
+        if split != "test":
+            np.save(scan / "segment20.npy", rng.integers(0, 20, 300).astype(np.int16))
+            np.save(scan / "instance.npy", rng.integers(0, 3, 300).astype(np.int16))
+    found, left = paper.found_in(tmp_path, ["scannet"])
+    assert left.keys() == {"ScanNet detection"} and left["ScanNet detection"] in found["scannet"].lacking.values()
+    assert left["ScanNet detection"].startswith("has nothing to use in the split train: scene0000_00#whole has no boxes of objects; ")
+    made = paper.Paper(tmp_path / "out", found, paper.Asked(recipes=("scratch",)))
+    assert [job.name for job in made.builds()["scannet"]] == ["build/scannet-columns"]
+    assert [test.name for test in made.tests()] == ["ScanNet segmentation"]
+    assert "test_split=val" in made.eval(official.TESTS["ScanNet segmentation"], made.rows["scratch"], 0), (
+        "those of the split test have no labels"
+    )
+    touch(tmp_path, "out/caches/scannet-columns.zarr/zarr.json")
+    again, _ = paper.found_in(tmp_path, ["scannet"], caches=tmp_path / "out" / "caches")
+    assert again == found, "what is built is not asked again"
 
 
 # ------------------------------------------------------------------------------------------------------------------- plan
@@ -623,6 +691,24 @@ def test_a_result_of_other_weights_or_another_command_is_no_number(tmp_path, fou
         "- scores/mmpd-0/OBJ_BG.json: of another command, of other weights, or of other points or labels" in text
         and "scores/mmpd-0/PB_T50_RS.json" in text
     )
+
+
+def test_what_rests_on_a_training_of_other_labels_is_no_number(tmp_path, found, same_weights, monkeypatch):
+    made = paper.Paper(tmp_path, {name: found[name] for name in ("shapenet55", "obj_bg")}, paper.Asked(recipes=("scratch", "point-mae")))
+    for name in ("scratch", "point-mae"):
+        scored(made, name, 0, "OBJ_BG", 80.0)
+    cache = synthetic.write(tmp_path / "caches/shapenet55.zarr", shapes=4).path
+    monkeypatch.setattr(paper.Paper, "scored", lambda self, test, row, seed: True)
+    jobs = {job.name: job for job in made.trainings()}
+    Ledger(tmp_path).note(jobs["train/point-mae-0"], 1, done=True)
+    assert [one["row"] for one in paper_table.gathered(made, {})["numbers"]] == ["scratch", "point-mae"]
+    table = tmp_path / "t.csv"
+    table.write_text(f"id,class\n{open_cache(cache).ids()[0]},new\n")
+    relabel(cache, table, Silent())
+    data = paper_table.gathered(made, {})
+    assert [one["row"] for one in data["numbers"]] == ["scratch"] and data["not_current"] == ["scores/point-mae-0/OBJ_BG.json"]
+    why = "- train/point-mae-0, and what rests on it: of caches/shapenet55.zarr as it was before its classes, splits or names changed"
+    assert why in paper_table.markdown(data)
 
 
 def test_what_has_no_number_is_named_with_the_reason(tmp_path, found, same_weights):

@@ -21,12 +21,13 @@ import jobs  # noqa: E402
 import page  # noqa: E402
 import report  # noqa: E402
 import rows  # noqa: E402
+import score  # noqa: E402
 import study  # noqa: E402
 import testsets  # noqa: E402
 from jobs import Job, Ledger  # noqa: E402
 
 from cache_schema import synthetic  # noqa: E402
-from cache_schema.spec import PointSpec  # noqa: E402
+from cache_schema.spec import LabelSet, PointSpec  # noqa: E402
 from cache_schema.store import Cache, open_cache  # noqa: E402
 from pipeline.edits import relabel  # noqa: E402
 from pipeline.starter.kinds.catalog import KINDS  # noqa: E402
@@ -92,6 +93,51 @@ def test_a_cache_that_was_built_anew_is_noticed(fake):
     synthetic.write(fake / "c.zarr", shapes=4, points=PointSpec(count=64, blocks=2, ordered=32))
     with pytest.raises(SystemExit, match=r"b\.json is of c\.zarr as it was before it was built anew"):
         Ledger(fake).work(plan, slots=1)
+
+
+def relabelled(cache, column, value):
+    """Change one thing of the first shape of a cache by `mmpd-cache relabel`. Returns what it was."""
+    there = open_cache(cache)
+    names = {"class": there.manifest.classes, "split": there.manifest.splits}
+    was = str(there.ids()[0]) if column == "name" else names[column][there.column({"class": "label", "split": "split"}[column])[0]]
+    table = cache.with_suffix(f".{column}.csv")
+    table.write_text(f"id,{column}\n{there.ids()[0]},{value}\n")
+    relabel(cache, table, Silent())
+    return was
+
+
+@pytest.mark.parametrize("column", ["class", "split", "name"])
+def test_a_job_on_a_cache_that_was_relabelled_since_is_refused_or_run_again(fake, column):
+    cache = synthetic.write(fake / "c.zarr", shapes=4, points=PointSpec(count=64, blocks=1, ordered=32)).path
+    plan = [job("train", "one", reads=("c.zarr",)), job("again", "two", reads=("c.zarr",), grows=True)]
+    assert Ledger(fake).work(plan, slots=1) == []
+    assert Ledger(fake).work(plan, slots=1) == [] and len(said(fake)) == 2
+    was = relabelled(cache, column, "other")
+    with pytest.raises(SystemExit, match=r"train\.json is of c\.zarr as it was before its classes, splits or names changed"):
+        Ledger(fake).work(plan, slots=1)
+    if column == "name":
+        relabelled(cache, column, was)
+        assert Ledger(fake).done(plan[0]), "its labels are those of then again"
+        relabelled(cache, column, "other")
+    assert Ledger(fake).work(plan[1:], slots=1) == [] and said(fake)[2:] == ["mmpd-train two"]
+    noted = json.loads((fake / "jobs/train.json").read_text())
+    del noted["labels"]
+    (fake / "jobs/train.json").write_text(json.dumps(noted))
+    assert Ledger(fake).done(plan[0]), "an earlier version did not note labels"
+
+
+def test_labels_are_those_that_a_job_began_with(fake):
+    """The command relabels its cache while it runs."""
+    cache = synthetic.write(fake / "c.zarr", shapes=4, points=PointSpec(count=64, blocks=1, ordered=32)).path
+    before = jobs.labels_of(cache)
+    script = fake / "bin" / "mmpd-train"
+    table = fake / "t.csv"
+    table.write_text(f"id,split\n{open_cache(cache).ids()[0]},other\n")
+    code = "from pathlib import Path; from pipeline.edits import relabel; from tests.boxes import Silent; import sys; "
+    code += "relabel(*map(Path, sys.argv[1:]), Silent())"
+    script.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{code}' {cache} {table}\n")
+    assert Ledger(fake).work([job("a", "x", reads=("c.zarr",))], slots=1) == []
+    assert jobs.labels_of(cache) != before and Ledger(fake).read("a")["labels"] == {"c.zarr": before}
 
 
 def test_a_build_that_was_stopped_goes_on(fake, monkeypatch):
@@ -295,8 +341,11 @@ def test_final_sets_are_refused_before_the_end(tmp_path, monkeypatch, capsys):
 # ---------------------------------------------------------------------------------------------------------- the tables
 
 
+ASKED = {"epochs": 5, "shapes": 4, "precision": "float32"}
+
+
 def scored(folder, row, seed, right, points="p", test="shrec16 SVM", task="svm"):
-    """A score of a run on a test: one block of shapes of class 1."""
+    """A score of a run on a test by the commands of a study of the settings `ASKED`: one block of shapes of class 1."""
     metric = {"name": "accuracy", "values": [100 * sum(right) / len(right)], "over": "blocks", "headline": True, "shapes": len(right)}
     kept = {"metric": "accuracy", "shapes": "x", "truth": " ".join("1" * len(right)), "predicted": [" ".join(map(str, right))]}
     data = {"cache": "shrec16", "points": points, "split": "test", "shapes": len(right)}
@@ -313,8 +362,11 @@ def scored(folder, row, seed, right, points="p", test="shrec16 SVM", task="svm")
     }
     path = folder / "scores" / study.slug(row, seed) / f"{test}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"command": "mmpd-train eval svm", "weights": "w", "commit": "c", "seconds": 1.5, "result": result}))
-    Ledger(folder).note(job(f"train/{study.slug(row, seed)}", "train"), 100 + seed, done=True)
+    run = study.slug(row, seed)
+    asked = score.command(testsets.TESTS[test], Path("runs") / run)
+    path.write_text(json.dumps({"command": asked, "weights": "w", "commit": "c", "seconds": 1.5, "result": result}))
+    Ledger(folder).note(study.Study(folder, ASKED, None, keep=False)._train(rows.ROWS[row], row, seed), 100 + seed, done=True)
+    return path
 
 
 def test_tables_have_means_deviations_and_marks(tmp_path):
@@ -322,7 +374,7 @@ def test_tables_have_means_deviations_and_marks(tmp_path):
         scored(tmp_path, "point-mae", seed, [1] * 30 + [0] * 30)
         scored(tmp_path, "stage 1", seed, [1] * 50 + [0] * 10)
         scored(tmp_path, "stage 2", seed, [1] * 31 + [0] * 29)
-    made = study.Study(tmp_path, {"epochs": 5, "shapes": 4, "precision": "float32"}, None)
+    made = study.Study(tmp_path, ASKED, None)
     (tmp_path / "ceilings").mkdir()
     (tmp_path / "ceilings/shrec16 SVM.json").write_text(json.dumps({"values": {"starter-resnet": [77.0]}, "seconds": 1}))
     text = report.write(made)
@@ -332,13 +384,13 @@ def test_tables_have_means_deviations_and_marks(tmp_path):
     data = json.loads((tmp_path / "study.json").read_text())
     one = next(number for number in data["numbers"] if number["row"] == "stage 2" and number["seed"] == 1)
     assert (
-        one["train_command"] == "mmpd-train train"
+        one["train_command"].startswith("mmpd-train distill caches/starter.zarr runs/stage-2-1 ")
         and one["train_seconds"] == 101
         and one["all_seconds"] == 202
         and one["notes"] == ["said"]
     )
     assert {(c["row"], c["test"]) for c in data["comparisons"]} == {("stage 1", "shrec16 SVM"), ("stage 2", "shrec16 SVM")}
-    assert data["jobs"]["train/stage-2-1"] == {"command": "mmpd-train train", "done": True, "seconds": 101, "commit": jobs.commit()}
+    assert data["jobs"]["train/stage-2-1"] == {"command": one["train_command"], "done": True, "seconds": 101, "commit": jobs.commit()}
     assert (tmp_path / "study.md").read_text() == text and data["hours"] == round(sum(100 + s for s in range(3)) * 3 / 3600, 2)
 
 
@@ -347,11 +399,10 @@ def test_a_claim_is_tested_on_other_seeds_than_those_that_it_came_from(tmp_path,
     for seed, right in enumerate((60, 45, 47, 46)):
         scored(tmp_path, "point-mae", seed, [1] * (30 + seed % 2) + [0] * (30 - seed % 2))
         scored(tmp_path, "stage 1", seed, [1] * right + [0] * (60 - right))
-    asked = {"epochs": 5, "shapes": 4, "precision": "float32"}
-    made = study.Study(tmp_path, asked, None)
+    made = study.Study(tmp_path, ASKED, None)
     report.write(made)
     assert not json.loads((tmp_path / "study.json").read_text())["claim"], "a study of other settings has not claimed it"
-    monkeypatch.setattr(report, "CLAIMED_AT", asked)
+    monkeypatch.setattr(report, "CLAIMED_AT", ASKED)
     report.write(made)
     data = json.loads((tmp_path / "study.json").read_text())
     (one,) = data["claim"]
@@ -379,7 +430,7 @@ def test_what_cannot_be_compared_stops_no_report_and_is_told(tmp_path, monkeypat
     scored(tmp_path, "stage 2, pointmamba", 0, right)
     for row in ("point-mae", "stage 1"):
         scored(tmp_path, row, 0, right, test="shrec16 5-shot", task="fewshot")
-    text = report.write(study.Study(tmp_path, {"epochs": 5, "shapes": 4, "precision": "float32"}, None))
+    text = report.write(study.Study(tmp_path, ASKED, None))
     data = json.loads((tmp_path / "study.json").read_text())
     assert [one["row"] for one in data["comparisons"]] == ["own"]
     left = {(one["row"], one["test"]): one["reason"] for one in data["not_compared"]}
@@ -410,17 +461,15 @@ def test_what_cannot_be_compared_stops_no_report_and_is_told(tmp_path, monkeypat
 
 
 def test_a_score_is_stale_on_other_points_or_weights(tmp_path):
-    import score
-
-    scored(tmp_path, "point-mae", 0, [1] * 6)
-    path = tmp_path / "scores/point-mae-0/shrec16 SVM.json"
-    assert score.there(path, "mmpd-train eval svm", "w", "p")
-    assert not score.there(path, "mmpd-train eval svm", "w", "q") and not score.there(path, "mmpd-train eval svm", "v", "p")
+    path = scored(tmp_path, "point-mae", 0, [1] * 6)
     found = json.loads(path.read_text())
-    assert score.there(path, "mmpd-train eval svm", "w", "p", settings=(("encoder.group_size", "8"),)), "it records none"
+    asked = found["command"]
+    assert score.there(path, asked, "w", "p")
+    assert not score.there(path, asked, "w", "q") and not score.there(path, asked, "v", "p")
+    assert score.there(path, asked, "w", "p", settings=(("encoder.group_size", "8"),)), "it records none"
     found["result"]["model"] = [["encoder.group_size", "16"]]
     path.write_text(json.dumps(found))
-    same = [score.there(path, "mmpd-train eval svm", "w", "p", settings=(("encoder.group_size", size),)) for size in ("16", "8")]
+    same = [score.there(path, asked, "w", "p", settings=(("encoder.group_size", size),)) for size in ("16", "8")]
     assert same == [True, False]
 
 
@@ -428,13 +477,12 @@ def test_a_score_is_stale_once_its_collection_is_relabelled(tmp_path, monkeypatc
     """What was scored before labels were recorded is not compared. So are scores of caches that are not there."""
     import evals
     import labelled
-    import score
 
     monkeypatch.chdir(tmp_path)
     cache = synthetic.write(Path("caches/shrec16.zarr"), shapes=6)
     loaded, before = SimpleNamespace(weights="w"), labelled.labels_of(cache.path)
     result = SimpleNamespace(json=lambda: json.dumps({"scores": {"test": {"points": score.points(cache.path)}}}))
-    path, one = Path("scores/a-0/shrec16 SVM.json"), evals.Eval.of("shrec16 SVM: mmpd-train eval svm runs/a caches/shrec16.zarr")
+    path, one = Path("scores/a-0/shrec16 SVM.json"), evals.Eval.of("shrec16 SVM: mmpd-train eval svm runs/a-0 caches/shrec16.zarr")
     monkeypatch.setattr(evals.saved, "weights", lambda run: "w")
     monkeypatch.setattr(evals.saved, "settings", lambda run: ())
     score.measure(path, one.command, loaded, one.caches, lambda: result)
@@ -442,14 +490,15 @@ def test_a_score_is_stale_once_its_collection_is_relabelled(tmp_path, monkeypatc
     assert old["labels"] == [before]
     whole, points = study.Study(tmp_path, {}, None, keep=False), score.points(cache.path)
     job = whole._score("point-mae", 0, ["shrec16"])
-    monkeypatch.setattr(whole, "_labels_hold", partial(study.Study._labels_hold, whole, "a-0"))
+    assert job.made is not None and job.made(), "it has no score yet"
+    kept = partial(whole._scores_hold, "a-0", ["shrec16 SVM"])
 
     def holds():
         there = score.there(path, one.command, "w", points, labels=one.caches)
-        assert there == one.done(path.parent) == whole._labels_hold(["shrec16 SVM"])
+        assert there == one.done(path.parent) == kept()
         return there
 
-    assert holds() and job.made is not None and job.made()
+    assert holds()
     for column, value in (("class", "new"), ("split", "test"), ("name", "other")):
         table = tmp_path / f"{column}.csv"
         table.write_text(f"id,{column}\n{open_cache(cache.path).ids()[0]},{value}\n")
@@ -462,9 +511,107 @@ def test_a_score_is_stale_once_its_collection_is_relabelled(tmp_path, monkeypatc
     assert holds(), "nothing is recorded"
     path.write_text(json.dumps(old))
     (cache.path / "label" / "zarr.json").unlink()
-    assert not one.done(path.parent) and not whole._labels_hold(["shrec16 SVM"]), "the command says what is damaged"
+    assert not one.done(path.parent) and not kept(), "the command says what is damaged"
     shutil.rmtree("caches")
-    assert one.done(path.parent) and whole._labels_hold(["shrec16 SVM"])
+    assert one.done(path.parent) and kept()
+
+
+def test_tables_leave_out_what_does_not_hold_any_more_and_say_why(tmp_path, monkeypatch):
+    """A row that is defined otherwise, a collection with other points, one with other labels, and a run with other weights."""
+    cache = synthetic.write(tmp_path / "caches/shrec16.zarr", shapes=6)
+    learned = synthetic.write(tmp_path / "caches/starter.zarr", shapes=6).path
+    for seed, row in enumerate(("point-mae", "scratch", "stage 1")):
+        path = scored(tmp_path, row, seed, [1] * 6, points=score.points(cache.path))
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"labels": [jobs.labels_of(cache.path)]}))
+    made = study.Study(tmp_path, ASKED, None)
+
+    def left():
+        text = report.write(made)
+        data = json.loads((tmp_path / "study.json").read_text())
+        old = {one["row"]: one["reason"] for one in data["not_current"]}
+        assert old.keys().isdisjoint(one["row"] for one in data["numbers"]) and len(old) + len(data["numbers"]) == 3
+        assert all(reason in text for reason in old.values()) and ("Left out: out of date" in text) == bool(old)
+        assert page.page([data], "# Top").count("out of date") == bool(old)
+        return old
+
+    assert left() == {}
+    with monkeypatch.context() as inside:
+        inside.setitem(rows.ROWS, "point-mae", dataclasses.replace(rows.ROWS["point-mae"], times=2.0))
+        assert left()["point-mae"].startswith("its training is of the command mmpd-train distill ")
+    with monkeypatch.context() as inside:
+        inside.setattr(study, "_weights_of", lambda run, *state: "other")
+        inside.setattr(study.saved, "settings", lambda run: ())
+        inside.setattr(study.checkpoint, "header", lambda run: SimpleNamespace(guide="", init=None))
+        inside.setattr(study, "as_configured", lambda run, config: True)
+        (tmp_path / "runs/scratch-1").mkdir(parents=True)
+        (tmp_path / "runs/scratch-1/last.safetensors").touch()
+        assert left() == {"scratch": "its run has other weights now"}
+        shutil.rmtree(tmp_path / "runs")
+    was = relabelled(learned, "name", "other")
+    assert left().keys() == {"point-mae", "scratch", "stage 1"} and "caches/starter.zarr as it was" in left()["scratch"]
+    relabelled(learned, "name", was)
+    assert left() == {}
+    relabelled(cache.path, "class", "new")
+    assert set(left().values()) == {"its cache has other classes, splits or names now (`mmpd-cache relabel`)"}
+    shutil.rmtree(cache.path)
+    synthetic.write(cache.path, shapes=6, points=PointSpec(count=48, blocks=3, ordered=32))
+    assert set(left().values()) == {"its cache was built anew, with other shapes or points"}
+    shutil.rmtree(cache.path)
+    assert left() == {}, "what is not there is not compared"
+
+
+def test_a_row_is_out_of_date_with_one_that_it_needs(tmp_path):
+    path = scored(tmp_path, "stage 2", 0, [1] * 6)
+    made = study.Study(tmp_path, ASKED, None)
+    made.ledger.note(made._train(rows.ROWS["stage 1"], "stage 1", 0), 1, done=True)
+    assert made.training_changed("stage 2", 0) == ""
+    made.ledger.note(job("train/stage-1-0", "other"), 1, done=True)
+    reason = made.training_changed("stage 2", 0)
+    assert reason.startswith("it needs stage 1: its training is of the command mmpd-train other and now it is mmpd-train align")
+    assert made.numbers() == ([], [{"row": "stage 2", "seed": 0, "test": path.stem, "reason": reason}])
+
+
+def test_ceilings_are_measured_again_once_labels_or_embeddings_are_others(tmp_path, monkeypatch):
+    """The file says what it was measured on. Where a class has no name that a teacher has read, it says that instead of a number."""
+    import ceiling
+
+    names = LabelSet(name="source", classes=("cone", "cube", "torus"), templates=("a {}",))
+    cache = synthetic.write(tmp_path / "caches/shrec16.zarr", shapes=24, labels=names).path
+    monkeypatch.chdir(tmp_path)
+    made, tests = study.Study(tmp_path, ASKED, None, keep=False), ["shrec16 1-shot", "shrec16 named"]
+    monkeypatch.setitem(
+        testsets.TESTS, tests[1], testsets.Test(about="-", collection="shrec16", task="zeroshot", settings=("test_split=all",))
+    )
+    monkeypatch.setitem(testsets.TESTS, tests[0], testsets.Test(about="-", collection="shrec16", task="svm", settings=("c=0.1",)))
+
+    def measure():
+        monkeypatch.setattr(sys, "argv", ["ceiling.py", "caches/shrec16.zarr", "ceilings", *tests])
+        ceiling.main()
+        found, old = made.ceilings()
+        assert sorted(found) == tests and not old
+        return found
+
+    found = measure()
+    assert found[tests[1]]["values"] and not found[tests[1]]["left_out"] and found[tests[0]]["labels"] == [jobs.labels_of(cache)]
+    job = made._ceiling("shrec16")
+    assert job.made is not None and job.made() and job.grows and tests[1] in job.command
+    relabelled(cache, "class", "new")
+    reason = "its cache has other classes, splits or names now (`mmpd-cache relabel`)"
+    assert not job.made() and made.ceilings() == ({}, dict.fromkeys(tests, reason))
+    assert f"- ceilings on {', '.join(sorted(tests, key=list(testsets.TESTS).index))}: {reason}." in report.write(made)
+    found = measure()
+    assert job.made() and not found[tests[1]]["values"]
+    assert found[tests[1]]["left_out"].keys() == {"random-a"}
+    assert "does not know their classes: new; `mmpd-cache remove" in found[tests[1]]["left_out"]["random-a"]
+    with monkeypatch.context() as inside:
+        inside.setitem(testsets.TESTS, tests[0], dataclasses.replace(testsets.TESTS[tests[0]], settings=("c=1",)))
+        assert made.ceilings()[1] == {tests[0]: "the test has other settings now"} and not job.made()
+    kept = tmp_path / "ceilings" / f"{tests[0]}.json"
+    old = json.loads(kept.read_text())
+    kept.write_text(json.dumps(old | {"made_of": old["made_of"] | {"image/other": "c"}}))
+    assert made.ceilings()[1] == {tests[0]: "its cache has other embeddings of pictures or class names now"}
+    kept.write_text(json.dumps({"values": old["values"], "seconds": 1}))
+    assert not made.ceilings()[1], "an earlier version recorded nothing"
 
 
 def test_missing_files_are_told_in_a_line(tmp_path, monkeypatch):

@@ -31,7 +31,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cache_schema.crowds import OUTLYING_SAID, outlying
+from cache_schema.crowds import OUTLYING_SAID, outlying, outlying_each
 from cache_schema.errors import UserError
 from trainer.points import SCALE, Blocks, Convention, share
 
@@ -219,7 +219,9 @@ def prepared(
             owner, chosen = _drawn(padded, (padded.xyz - mean[:, None]) / reach[:, None, None], colors, convention.count, draws, said)
         xyz = _rounded(padded, (padded.xyz - centre[:, None]) / radius[:, None, None], convention)
         around = ((padded.xyz - mean[:, None]) / reach[:, None, None]).cpu().numpy()
-        odd = torch.tensor([outlying(one[there]) for one, there in zip(around, padded.there.cpu().numpy(), strict=True)])
+        real = padded.there.cpu().numpy()
+        far = outlying_each(around) if real.all() else [outlying(one[there]) for one, there in zip(around, real, strict=True)]
+        odd = torch.as_tensor(far, dtype=torch.bool)
         if convention.normalize != "none" and not placed:
             said.add(OUTLYING_SAID, which, odd)
         said.add(FLAT_SAID, which, flat.cpu() & ~odd)
@@ -370,7 +372,7 @@ def remarks(blocks: Blocks, rows: NDArray[np.int64], at_once: int = 1024) -> lis
         scaled = blocks.spec.normalize != "none"
         # The scale was set by all points of the shape, so the far ones need not be in the block.
         around = xyz if scaled else out / out.norm(dim=-1).amax(1).clamp(min=1e-12)[:, None, None]
-        odd = [outlying(one) for one in around.numpy()]
+        odd = outlying_each(around.numpy()).tolist()
         # A shape that far points have made small looks flat, by these points or by rounding.
         flat = [it and not far for it, far in zip(_flat(out.mT @ out).tolist(), odd, strict=True)]
         facts = (

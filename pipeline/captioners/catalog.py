@@ -19,7 +19,7 @@ import numpy as np
 from cache_schema import plugins
 from cache_schema.errors import UserError
 from cache_schema.names import path_name
-from cache_schema.settings import override
+from cache_schema.settings import override, refuse_unread
 from cache_schema.spec import TEXT_BYTES, CaptionSpec, Server, did_you_mean
 from pipeline import labels
 from pipeline.statements import Statement, Variety
@@ -35,7 +35,8 @@ BACKENDS: dict[str, str] = {
 }
 """Name (`CaptionSpec.captioner`) to module, imported when chosen. Each offers `load(spec, *, device) -> Captioner` and names
 the packages it computes with in `PACKAGES`. One that can write several kinds of texts at once names them in `KINDS`. One that asks a server
-has `ASKS = True`, one that makes texts of what the source states `TELLS = True`."""
+has `ASKS = True`, one that makes texts of what the source states `TELLS = True`. One that does not read all fields of `CaptionSpec` names
+the others in `IDLE`."""
 
 
 class Captioner(Protocol):
@@ -267,6 +268,16 @@ def load(spec: CaptionSpec, *, device: "torch.device | str" = "cpu") -> Captione
             "name the model the captions were begun with, or begin another cache"
         )
     return captioner
+
+
+def refuse_idle(spec: CaptionSpec) -> None:
+    """Refuse settings that a captioner does not read. Captions of earlier versions may have some, and are not refused.
+
+    Raises:
+        UserError: there is one that differs from its default.
+    """
+    module = plugins.module("captioners", spec.captioner, BACKENDS)
+    refuse_unread(spec, getattr(module, "IDLE", ()), f"captioner is {spec.captioner!r}, which has no model", prefix="captions.")
 
 
 def packages(backend: str) -> tuple[str, ...]:

@@ -55,6 +55,10 @@ FRAMES: Final = ("{}", "{}", "this is {}", "there is {}")
 Rng = np.random.Generator
 
 
+IDLE: Final = ("max_tokens", "temperature", "top_p", "precision")
+"""Settings that are for models."""
+
+
 def load(spec: CaptionSpec, *, device: "torch.device | str") -> "Descriptions":
     """Make the captioner. It loads nothing, so `device` has no effect.
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 PACKAGES: Final = ("torch", "transformers")
 """Packages whose versions are recorded. Templates use none, but older caches record these, and `retry` compares them."""
 
+IDLE: Final = ("model", "prompt", "max_tokens", "temperature", "top_p", "precision")
+"""Settings that are for models."""
+
 
 def load(spec: CaptionSpec, *, device: "torch.device | str") -> "Templates":
     """Make the captioner. It loads nothing, so `device` has no effect.

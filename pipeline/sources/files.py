@@ -34,6 +34,15 @@ WORDS_OR_NUMBERS: Final = (".txt", ".csv", ".asc")
 ABOVE: Final = 3
 """Number of folders above a location that are asked whether they are meant."""
 
+BELOW: Final = 4
+"""Number of folders below a location in which parts of a collection are looked for."""
+
+LISTED: Final = 1000
+"""Most folders that are listed to find parts of a collection."""
+
+BESIDE: Final = 24
+"""Most folders beside each other that are asked for parts of a collection, before it is known that there is one."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FileReader:
@@ -125,7 +134,14 @@ def inner_alone(root: Path, fits: Callable[[Path], bool]) -> Path | None:
 
     Hidden files and folders do not count. It ends as soon as a second folder or a shape is seen.
     """
-    inner, texts = None, list[Path]()
+    inner = folders_alone(root, 1)
+    return inner[0] if inner and fits(inner[0]) else None
+
+
+def folders_alone(root: Path, most: int) -> list[Path]:
+    """The folders in a folder, in order, if they are not more than `most`, and no file beside them is one that the source `folder` reads as
+    a shape; else none. Hidden files and folders do not count. It ends as soon as one folder too many or a shape is seen."""
+    inner, texts = list[Path](), list[Path]()
     try:
         with os.scandir(root) as items:
             for item in items:
@@ -133,16 +149,35 @@ def inner_alone(root: Path, fits: Callable[[Path], bool]) -> Path | None:
                 if item.name.startswith("."):
                     continue
                 if _is_folder(item):
-                    if inner is not None:
-                        return None
-                    inner = Path(item.path)
+                    inner.append(Path(item.path))
+                    if len(inner) > most:
+                        return []
                 elif extension in WORDS_OR_NUMBERS:
                     texts.append(Path(item.path))
                 elif extension in UP:
-                    return None
+                    return []
     except OSError:
-        return None
-    return inner if inner is not None and fits(inner) and not any(map(is_table, texts)) else None
+        return []
+    return [] if any(map(is_table, texts)) else sorted(inner)
+
+
+def named_below(root: Path, names: Collection[str], depth: int = BELOW) -> list[Path]:
+    """The folders of some names below a folder, in order, each real folder once. Nothing is looked for in them, deeper than `depth`
+    folders, or after `LISTED` folders."""
+    found: dict[Path, Path] = {}
+    level, listed = [root], 0
+    for _ in range(depth):
+        inner: list[Path] = []
+        for folder in level:
+            if (listed := listed + 1) > LISTED:
+                break
+            for path in folders_in(folder):
+                if path.name in names:
+                    found.setdefault(path.resolve(), path)
+                else:
+                    inner.append(path)
+        level = inner
+    return sorted(found.values())
 
 
 def meant(root: Path, fits: Callable[[Path], bool], parts: Collection[str]) -> Path:

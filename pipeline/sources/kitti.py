@@ -3,6 +3,7 @@
     open_source("kitti/")                     # training/{velodyne/000000.bin, label_2/000000.txt, calib/000000.txt}, as downloaded
     open_source("kitti/training/")            # the same
     open_source("kitti/", margin="0.1")       # boxes 10 cm larger on each side
+    open_source("downloads/")                 # each archive unpacked into a folder of its own: data_object_velodyne/training/velodyne ...
 
 A row of `velodyne` is x (forward), y (left), z (up) in metres and the reflectance, float32. A line of `label_2` is a class, how far the
 object is cut off and hidden, its box in the picture, height, width and length, the middle of its bottom in the axes of the rectified camera
@@ -15,10 +16,12 @@ Id: `000012/Car_3@23.4m`, the fourth line of label_2/000012.txt, and the distanc
 ground. A box with fewer than `least` points (8) is recorded as failed. Damaged lines are left out, and a note names them.
 """
 
+import dataclasses
 import hashlib
 import os
 import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -32,7 +35,7 @@ from pipeline.geometry import Cloud, finished_cloud
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures
 from pipeline.sources.crops import remembered
-from pipeline.sources.files import folder_at, inner_alone, meant
+from pipeline.sources.files import ABOVE, BESIDE, folder_at, folders_alone, folders_in, inner_alone, meant, named_below
 from pipeline.sources.options import number, whole
 from pipeline.sources.scenes import present, upright
 
@@ -44,6 +47,11 @@ NO_OBJECT: Final = "DontCare"
 
 UNEVEN: Final = 0.01
 """Most by which a calibration may differ from a rotation. Those of KITTI differ by less than a thousandth."""
+
+REACH: Final = 1000.0
+"""Metres beyond which no laser on a car sees anything: a place farther out is damaged. That of KITTI sees 120 m."""
+LONGEST: Final = 100.0
+"""Metres above which a size of a box is damaged. Trams of KITTI are 35 m long."""
 
 OWN: Final = re.compile(r"\d{6}\.txt")
 
@@ -81,6 +89,8 @@ class KittiReader:
     textures: Textures
     margin: float
     least: int
+    apart: tuple[tuple[str, str], ...] = ()
+    """(name, path) of folders that are not in the location: where each archive was unpacked into a folder of its own."""
 
     def read(self, entry: Entry) -> Cloud:
         scan, line = entry.locator.split("#")
@@ -89,8 +99,12 @@ class KittiReader:
         if label is None:
             raise UserError(f"line {int(line) + 1} of label_2/{scan}.txt was an object when it was listed, and is none now")
         points = laser_points(self._path("velodyne", scan, "bin"))
+        there = placed(points)
+        lost = len(points) - int(there.sum())
+        points = points[there]
         seen = points[inside(points, label, calibration(self._path("calib", scan, "txt")), self.margin)]
-        return object_seen(seen, self.least)
+        said = f"{lost} points of the scan have no place within {REACH:g} m and are left out: is velodyne/{scan}.bin damaged?"
+        return object_seen(seen, self.least, *([said] if lost else []))
 
     def digest(self, entry: Entry) -> bytes:
         scan, line = entry.locator.split("#")
@@ -100,7 +114,7 @@ class KittiReader:
         return done.digest()
 
     def _path(self, folder: str, scan: str, extension: str) -> Path:
-        return present(Path(self.location, folder, f"{scan}.{extension}"))
+        return present(Path(dict(self.apart).get(folder) or os.path.join(self.location, folder), f"{scan}.{extension}"))
 
 
 # ------------------------------------------------------------------------------------------------- shared with SemanticKITTI
@@ -120,13 +134,25 @@ def _laser_points(path: Path) -> NDArray[np.float64]:
     if len(raw) % 16 or not raw:
         raise UserError(f"{path.parent.name}/{path.name} has {len(raw):,} bytes, expected 16 for each point: cut short?")
     rows = np.frombuffer(raw, "<f4").reshape(-1, 4)
-    if (rows[:, 3] < 0).any():
+    odd = np.logical_not(rows[:, 3] >= 0)  # no number is not
+    if odd.any():
         # Files of three numbers a point, or of float64, can be of a fitting length, too, and would be read as other places.
         raise UserError(
-            f"{path.parent.name}/{path.name}: a reflectance is negative: {rows[:, 3].min():g}; expected x, y, z and reflectance of each "
-            "point as float32: are these files of another layout, such as three numbers a point, or float64?"
+            f"{path.parent.name}/{path.name}: a reflectance is negative or no number: {rows[odd, 3][0]:g}; expected x, y, z and "
+            "reflectance of each point as float32: is it damaged, or of another layout, such as three numbers a point, or float64?"
         )
-    return rows[:, :3].astype(np.float64)
+    points = rows[:, :3].astype(np.float64)
+    if np.count_nonzero(placed(points)) * 2 < len(points):
+        raise UserError(
+            f"{path.parent.name}/{path.name}: most points have no place within {REACH:g} m of the laser; expected metres as float32: is it "
+            "damaged, or of another unit?"
+        )
+    return points
+
+
+def placed(points: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which points `[n, 3]` are where a laser can have seen them."""
+    return np.asarray((np.abs(points) <= REACH).all(axis=1))  # no number is not
 
 
 def file_digest(path: Path) -> bytes:
@@ -140,15 +166,16 @@ def state_of(path: Path) -> tuple[str, int, int]:
     return str(path), state.st_size, state.st_mtime_ns
 
 
-def object_seen(points: NDArray[np.float64], least: int) -> Cloud:
-    """The cloud of an object from its laser points `[n, 3]`, z up.
+def object_seen(points: NDArray[np.float64], least: int, *said: str) -> Cloud:
+    """The cloud of an object from its laser points `[n, 3]`, z up. `said`: remarks about it.
 
     Raises:
         UserError: they are fewer than `least`.
     """
     if len(points) < least:
         raise UserError(f"{len(points)} laser points are in it, which are fewer than {least} (--set source.least)")
-    return finished_cloud(upright(points), None)
+    cloud = finished_cloud(upright(points), None)
+    return dataclasses.replace(cloud, warnings=(*cloud.warnings, *said))
 
 
 # ------------------------------------------------------------------------------------------------------------ the files
@@ -178,6 +205,8 @@ def label_in(line: str, where: str) -> Labelled | None:
     height, width, length = values[7:10]
     if min(height, width, length) <= 0:
         raise UserError(f"{where}: a size is not positive: {height:g} {width:g} {length:g}")
+    if max(height, width, length) > LONGEST or np.abs(values[10:13]).max() > REACH:
+        raise UserError(f"{where}: expected sizes up to {LONGEST:g} m and places within {REACH:g} m, got {' '.join(words[8:14])}")
     if abs(values[13]) > 2 * np.pi:
         raise UserError(f"{where}: expected a turn in radians, from -pi to pi, got {values[13]:g}: is it in degrees?")
     return Labelled(words[0], np.array([length, height, width]), values[10:13], float(values[13]))
@@ -189,7 +218,10 @@ def calibration(path: Path) -> NDArray[np.float64]:
     Raises:
         UserError: the file lacks one of the two matrices that it is made of, or they do not turn alone.
     """
-    rows = {name: _numbers(text.split(), f"calib/{path.name}, {name}") for name, text in _rows(path)}
+    texts = _rows(path)
+    if twice := [name for name, count in Counter(name for name, _ in texts).items() if count > 1]:
+        raise UserError(f"calib/{path.name}: {twice[0]} is there twice; expected the calibration as downloaded")
+    rows = {name: _numbers(text.split(), f"calib/{path.name}, {name}") for name, text in texts}
     for name, count in (("R0_rect", 9), ("Tr_velo_to_cam", 12)):
         if name not in rows or len(rows[name]) != count:
             raise UserError(f"calib/{path.name}: expected {name} with {count} numbers, got {len(rows[name]) if name in rows else 'none'}")
@@ -243,12 +275,98 @@ def _fits(root: Path) -> bool:
 
 
 def recognises(location: str) -> bool:
-    """Whether a folder is KITTI's, the only one in it is (see `inner_alone`), or it is one of the three folders. `open_source` says what
-    lacks."""
+    """Whether a folder is KITTI's, the only one in it is (see `inner_alone`), it is one of the three folders, or the folders in it have
+    several of the three. `open_source` says what lacks."""
     if not os.path.isdir(location):
         return False
     root = Path(location).absolute()
-    return _fits(root) or (root.name in ARCHIVES and _fits(root.parent)) or inner_alone(root, _fits) is not None
+    if _fits(root) or (root.name in ARCHIVES and _fits(root.parent)) or inner_alone(root, _fits) is not None:
+        return True
+    parts = [_parts(path) for path in folders_alone(root, BESIDE)]
+    return len(set().union(*parts)) > 1 and all(len(one) < len(ARCHIVES) for one in parts)
+
+
+def _parts(root: Path) -> set[str]:
+    """Which of the three folders a folder has."""
+    return {name for name in ARCHIVES if (_home(root) / name).is_dir()}
+
+
+def _apart(root: Path) -> dict[str, Path]:
+    """By name: the three folders wherever they are below a folder, each archive unpacked into a folder of its own.
+
+    Raises:
+        UserError: one of them is there several times.
+    """
+    found: dict[str, Path] = {}
+    for path in named_below(root, ARCHIVES):
+        if path.parent.name == "testing":
+            continue
+        if path.name in found:
+            raise UserError(
+                f"{str(root)!r} holds several folders {path.name}: {str(found[path.name])!r} and {str(path)!r}; give a folder that holds "
+                "one of each, or move the others away"
+            )
+        found[path.name] = path
+    return {name: found[name] for name in ARCHIVES if name in found}
+
+
+def _folders(location: str) -> tuple[Path, dict[str, Path]]:
+    """The folder that is read, and by name the three folders in it or below it.
+
+    Raises:
+        UserError: one of the three is not there, or there are several collections. The message says what to give or to download.
+    """
+    given = folder_at(location)
+    if given.name == "testing" and (given.parent / "training").is_dir():
+        raise UserError(f"{location!r} has no labels; give {str(given.parent)!r}, whose `training` has them")
+    if given.name == "testing" and _home(given) == given:
+        raise _without(location, given, list(ARCHIVES))
+    complete = [path for path in folders_in(given) if path.name != "testing" and _parts(path) == ARCHIVES.keys()]
+    below: dict[str, Path] = {}
+    if _parts(given) != ARCHIVES.keys() and not complete:
+        below = _apart(given)
+        if below.keys() == ARCHIVES.keys():
+            homes = {path.parent for path in below.values()}
+            return (homes.pop() if len(homes) == 1 else given), below
+    elif len(complete) == 1 and _parts(given) != ARCHIVES.keys():
+        given = complete[0]
+    try:
+        home = _home(root := meant(given, _fits, ARCHIVES))
+        if lacking := [name for name in ARCHIVES if not (home / name).is_dir()]:
+            raise _without(location, root, [name for name in lacking if name not in below] or lacking)
+    except UserError as error:
+        raise _elsewhere(location, given) or error from None
+    return home, {name: home / name for name in ARCHIVES}
+
+
+def _without(location: str, root: Path, lacking: Sequence[str]) -> UserError:
+    """The error for a folder that has not all of the three."""
+    if _home(root) == root and (root.name == "testing" or (root / "testing").is_dir()):
+        return UserError(f"{location!r} has only `testing`, whose scans have no labels; download `training`, too")
+    names, archives = " and ".join(lacking), " and ".join(ARCHIVES[name] for name in lacking)
+    one = len(lacking) == 1
+    return UserError(
+        f"{location!r} has no folder {names}; {'it is' if one else 'they are'} downloaded apart ({archives}), and may be unpacked anywhere "
+        "below the folder that is given"
+    )
+
+
+def _elsewhere(location: str, given: Path) -> UserError | None:
+    """The error for a folder that is one of several into which the archives were unpacked; None if it is not."""
+    if not (given.name in ARCHIVES or _parts(given)):
+        return None
+    for above in given.parents[:ABOVE]:
+        try:
+            others = _apart(above)
+        except UserError:  # too far up: there are several collections
+            return None
+        if others.keys() == ARCHIVES.keys() and any(path.is_relative_to(given) for path in others.values()):
+            lacking = next(path for name, path in others.items() if not path.is_relative_to(given))
+            return UserError(
+                f"{location!r} has no folder {lacking.name}; it lies in {str(lacking.parent)!r}: give {str(above)!r}, below which all "
+                f"{len(ARCHIVES)} are"
+            )
+    return None
 
 
 def open_source(
@@ -257,7 +375,8 @@ def open_source(
     """Lists the labelled objects of all scans.
 
     Args:
-        location: the folder with `training`, or `training` itself. The folder above, and one of the three folders, mean the same.
+        location: the folder with `training`, or `training` itself. The folder above, and one of the three folders, mean the same. Or a
+            folder below which the three are apart, each in a folder of its own.
         textures: of no importance here, there are none.
         margin: length in metres by which boxes are larger on each side.
         least: fewest laser points of an object.
@@ -266,23 +385,20 @@ def open_source(
     """
     wider, fewest = number("margin", margin, 0, 5, "metres"), whole("least", least, 2, 100_000)
     recorded = splits.settings(split, split_seed)
-    given = folder_at(location)
-    if given.name == "testing" and (given.parent / "training").is_dir():
-        raise UserError(f"{location!r} has no labels; give {str(given.parent)!r}, whose `training` has them")
-    home = _home(root := meant(given, _fits, ARCHIVES))
-    if home == root and (root.name == "testing" or (root / "testing").is_dir()):
-        raise UserError(f"{location!r} has only `testing`, whose scans have no labels; download `training`, too")
-    for name, archive in ARCHIVES.items():
-        if not (home / name).is_dir():
-            raise UserError(f"{location!r} has no folder {name}; it is downloaded apart ({archive})")
-    folder = home / "label_2"
+    home, folders = _folders(location)
+    folder = folders["label_2"]
     entries, skipped, broken = list[Entry](), Counter[str](), list[str]()
     for name in sorted(os.listdir(folder)):
         if not OWN.fullmatch(name):
             skipped["hidden" if name.startswith(".") else Path(name).suffix.lower() or "no extension"] += 1
             continue
         scan = name.removesuffix(".txt")
-        for line, text in enumerate(lines_of(folder / name)):
+        try:
+            lines = lines_of(folder / name)
+        except OSError as error:
+            broken.append(f"label_2/{name} cannot be read: {error.strerror}")
+            continue
+        for line, text in enumerate(lines):
             try:
                 label = label_in(text, f"label_2/{name}, line {line + 1}")
             except UserError as error:
@@ -293,9 +409,15 @@ def open_source(
             else:
                 known = at_distance(f"{scan}/{label.kind}_{line}", label.distance)
                 entries.append(Entry(id=known, locator=f"{scan}#{line}", label=label.kind))
-    entries, notes = _with_splits(entries, home, split, split_seed)
-    notes += [f"{str(given)!r} is taken for KITTI's folder {str(home)!r}"] if given not in (home, home.parent) else []
-    scans = {name.removesuffix(".bin") for name in os.listdir(home / "velodyne") if name.endswith(".bin")}
+    given, apart = folder_at(location), {name: path for name, path in folders.items() if path.parent != home}
+    # Lists lie beside `training` as downloaded; beside `velodyne` where the files were moved up; anywhere where the parts are apart.
+    lists = (home, home.parent, *(path.parent for path in (named_below(home, ["ImageSets"]) if apart else [])))
+    entries, notes = _with_splits(entries, next(filter(None, map(_splits, lists)), {}), split, split_seed)
+    if apart:
+        notes.append(f"the parts of KITTI are taken from {', '.join(str(path.relative_to(home)) for path in folders.values())}")
+    elif given not in (home, home.parent):
+        notes.append(f"{str(given)!r} is taken for KITTI's folder {str(home)!r}")
+    scans = {name.removesuffix(".bin") for name in os.listdir(folders["velodyne"]) if name.endswith(".bin")}
     if unlabelled := scans - {name.removesuffix(".txt") for name in os.listdir(folder)}:
         notes.append(f"{len(unlabelled)} scans have no file in label_2 and are left out, such as {min(unlabelled)}")
     if broken:
@@ -307,14 +429,18 @@ def open_source(
     if not entries and not skipped:
         raise UserError(f"{location!r}: no file of label_2 names an object; expected lines such as `Car 0.00 0 -1.58 ...`, as downloaded")
     options = tuple(sorted((("least", str(fewest)), ("margin", str(wider).removesuffix(".0")), *recorded)))
-    reader = KittiReader(location=str(home), options=options, textures=textures, margin=wider, least=fewest)
+    reader = KittiReader(location=str(home), options=options, textures=textures, margin=wider, least=fewest, apart=words(apart))
     return Source.of(reader, entries, skipped, notes)
 
 
-def _with_splits(entries: list[Entry], home: Path, split: str, split_seed: str) -> tuple[list[Entry], list[str]]:
-    """Entries with their splits, all those of a scan with the same, and notes. `ImageSets` tells them, unless a split is asked for."""
-    # Beside `training` as downloaded; beside `velodyne` where the files were moved up.
-    by_scan = _splits(home) or _splits(home.parent)
+def words(folders: Mapping[str, Path]) -> tuple[tuple[str, str], ...]:
+    """Folders by name as a reader keeps them."""
+    return tuple((name, str(path)) for name, path in sorted(folders.items()))
+
+
+def _with_splits(entries: list[Entry], by_scan: dict[str, str], split: str, split_seed: str) -> tuple[list[Entry], list[str]]:
+    """Entries with their splits, all those of a scan with the same, and notes. `by_scan`, of `ImageSets`, tells them, unless a split is
+    asked for."""
     told = bool(by_scan)
     if split:
         scans = sorted({entry.locator.partition("#")[0] for entry in entries})
@@ -339,7 +465,9 @@ def _splits(root: Path) -> dict[str, str]:
     for split in ("train", "val"):
         listed = root / "ImageSets" / f"{split}.txt"
         if listed.is_file():
-            for scan in (name.zfill(6) for name in listed.read_text("ascii", errors="replace").split()):
+            for scan in (name.zfill(6) for name in listed.read_text("utf-8-sig", errors="replace").split()):
+                if not re.fullmatch(r"\d{6}", scan, re.ASCII):
+                    raise UserError(f"ImageSets/{split}.txt: expected the numbers of scans, such as 000012, got {scan[:40]!r}")
                 if found.setdefault(scan, split) != split:
                     raise UserError(f"scan {scan} is in both ImageSets/train.txt and ImageSets/val.txt")
     return found

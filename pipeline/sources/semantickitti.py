@@ -2,6 +2,7 @@
 
     open_source("dataset/")                   # sequences/00/{velodyne/000000.bin, labels/000000.label}, as downloaded
     open_source("dataset/", every="1")        # every scan; scans are 0.1 s apart, so neighbours show the same things
+    open_source("downloads/")                 # each archive unpacked into a folder of its own: data_odometry_velodyne/dataset/sequences ...
 
 A file of labels has an unsigned 32-bit number for each point of the scan: the class in the low half, and in the high half the number of the
 thing, 0 for none. Things that move have classes of their own, which become those of things that stand, as in the authors' learning_map.
@@ -16,6 +17,7 @@ import hashlib
 import os
 import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -28,8 +30,8 @@ from cache_schema.errors import UserError
 from pipeline.geometry import Cloud
 from pipeline.sources.catalog import Entry, Source, Textures
 from pipeline.sources.crops import remembered
-from pipeline.sources.files import folder_at, inner_alone, meant
-from pipeline.sources.kitti import file_digest, laser_points, object_seen, state_of
+from pipeline.sources.files import ABOVE, BESIDE, folder_at, folders_alone, folders_in, inner_alone, meant, named_below
+from pipeline.sources.kitti import REACH, file_digest, laser_points, object_seen, placed, state_of, words
 from pipeline.sources.options import whole
 from pipeline.sources.scenes import present
 
@@ -83,10 +85,15 @@ class InstanceReader:
     options: tuple[tuple[str, str], ...]
     textures: Textures
     least: int
+    apart: tuple[tuple[str, str], ...] = ()
+    """(`00/velodyne`, path) of folders of sequences, where each archive was unpacked into a folder of its own."""
 
     def read(self, entry: Entry) -> Cloud:
         points, labels = self._files(entry)
-        return object_seen(laser_points(points)[labels_of(labels, points) == int(entry.locator.partition("#")[2])], self.least)
+        mine = laser_points(points)[labels_of(labels, points) == int(entry.locator.partition("#")[2])]
+        there = placed(mine)
+        said = f"{np.count_nonzero(~there)} points of it have no place within {REACH:g} m and are left out: is the scan damaged?"
+        return object_seen(mine[there], self.least, *([] if there.all() else [said]))
 
     def digest(self, entry: Entry) -> bytes:
         points, labels = self._files(entry)
@@ -95,8 +102,11 @@ class InstanceReader:
 
     def _files(self, entry: Entry) -> tuple[Path, Path]:
         sequence, _, scan = entry.locator.partition("#")[0].partition("/")
-        home = Path(self.location, "sequences", sequence)
-        return present(home / "velodyne" / f"{scan}.bin"), present(home / "labels" / f"{scan}.label")
+        apart = dict(self.apart)
+        points, labels = (
+            Path(apart.get(f"{sequence}/{name}") or os.path.join(self.location, "sequences", sequence, name)) for name in ARCHIVES
+        )
+        return present(points / f"{scan}.bin"), present(labels / f"{scan}.label")
 
 
 def labels_of(path: Path, points: Path) -> NDArray[np.uint32]:
@@ -117,14 +127,16 @@ def _labels_of(path: Path, points: Path) -> NDArray[np.uint32]:
 
 
 def recognises(location: str) -> bool:
-    """Whether there are sequences with labels or laser scans, in the folder or in the only one in it (see `inner_alone`); or it is one of
-    them, or a part of one. `open_source` says what is not there."""
+    """Whether there are sequences with labels or laser scans, in the folder, in the only one in it (see `inner_alone`), or in several into
+    which archives were unpacked; or it is one of them, or a part of one. `open_source` says what is not there."""
     if not os.path.isdir(location):
         return False
     root = Path(location).absolute()
     if (alone := _alone(root)) is not None:
         return any((alone / name).is_dir() for name in ARCHIVES)
-    return _fits(_home(root)) or inner_alone(root, _fits) is not None
+    if _fits(_home(root)) or inner_alone(root, _fits) is not None:
+        return True
+    return sum(_fits(home) for path in folders_alone(root, BESIDE) for home in (path, path / "dataset")) > 1
 
 
 def _fits(root: Path) -> bool:
@@ -148,32 +160,98 @@ def _sequences(root: Path) -> list[Path]:
     return sorted(path for path in home.iterdir() if re.fullmatch(r"\d\d", path.name)) if home.is_dir() else []
 
 
+Folders = dict[str, dict[str, Path]]
+"""By sequence, such as `00`: its folders by name, `velodyne` and `labels`."""
+
+
+def _folders(homes: Sequence[Path]) -> Folders:
+    """The folders of all sequences in several folders `sequences`.
+
+    Raises:
+        UserError: a sequence has one of its folders in several of them.
+    """
+    found: Folders = {}
+    for home in homes:
+        for sequence in _sequences(home.parent):
+            own = found.setdefault(sequence.name, {})
+            for name in ARCHIVES:
+                if not (sequence / name).is_dir():
+                    continue
+                if name in own:
+                    raise UserError(
+                        f"sequence {sequence.name} has several folders {name}: {str(own[name])!r} and {str(sequence / name)!r}; give a "
+                        "folder that holds one of each, or move the others away"
+                    )
+                own[name] = sequence / name
+    return dict(sorted(found.items()))
+
+
+def _lacking(folders: Folders) -> list[str]:
+    """Which of `velodyne` and `labels` no sequence has."""
+    return [name for name in ARCHIVES if not any(name in own for own in folders.values())]
+
+
+def _elsewhere(location: str, root: Path, homes: Sequence[Path], lacking: str) -> UserError | None:
+    """The error for a folder beside which the other archive was unpacked; None if it was not."""
+    for above in root.parents[:ABOVE] if any(map(_sequences, (home.parent for home in homes))) else ():
+        others = [home for home in named_below(above, ["sequences"]) if _fits(home.parent)]
+        try:
+            folders = _folders(others)
+        except UserError:  # too far up: there are several collections
+            return None
+        if not _lacking(folders):
+            place = next(own[lacking].parents[1] for own in folders.values() if lacking in own)
+            return UserError(
+                f"{location!r}: no sequence has a folder {lacking}; some in {str(place)!r} have: give {str(above)!r}, below which both are"
+            )
+    return None
+
+
+def _found(location: str) -> tuple[Path, Folders]:
+    """The folder that is read, and the folders of its sequences, in it or below it.
+
+    Raises:
+        UserError: scans or labels are not there at all, a sequence alone is given, or there are several collections.
+    """
+    given = folder_at(location)
+    if (single := _alone(given)) is not None:
+        what = "is one sequence" if single == given else "is a part of one sequence"
+        raise UserError(f"{location!r} {what}; give {str(single.parent.parent)!r}, because the split goes by sequences")
+    root = _home(given)
+    homes = [root / "sequences"] if _fits(root) else []
+    if not homes or _lacking(_folders(homes)):
+        homes = [home for home in named_below(root, ["sequences"]) if _fits(home.parent)] or [meant(root, _fits, ()) / "sequences"]
+    folders = _folders(homes)
+    if lacking := _lacking(folders):
+        raise _elsewhere(location, root, homes, lacking[0]) or UserError(
+            f"{location!r}: no sequence has a folder {lacking[0]}; it is downloaded apart ({ARCHIVES[lacking[0]]}), and may be unpacked "
+            "anywhere below the folder that is given"
+        )
+    return (homes[0].parent if len(homes) == 1 else given), folders
+
+
 def open_source(location: str, *, textures: Textures = "require", every: str = "10", least: str = "8") -> Source:
     """Lists the things of labelled scans.
 
     Args:
-        location: the folder with `sequences`, `sequences` itself, or the folder above.
+        location: the folder with `sequences`, `sequences` itself, or a folder above, also one below which scans and labels are apart, or
+            some sequences and others.
         textures: of no importance here, there are none.
         every: take each scan whose number is a multiple of this.
         least: fewest laser points of a thing.
     """
     step, fewest = whole("every", every, 1, 100_000), whole("least", least, 2, 100_000)
-    given = folder_at(location)
-    if (single := _alone(given)) is not None:
-        what = "is one sequence" if single == given else "is a part of one sequence"
-        raise UserError(f"{location!r} {what}; give {str(single.parent.parent)!r}, because the split goes by sequences")
-    root = meant(_home(given), _fits, ())
-    for name, archive in ARCHIVES.items():
-        if not any((home / name).is_dir() for home in _sequences(root)):
-            raise UserError(f"{location!r}: no sequence has a folder {name}; it is downloaded apart ({archive})")
+    root, folders = _found(location)
+    given = _home(folder_at(location))
+    apart = {f"{name}/{part}": path for name, own in folders.items() for part, path in own.items() if path.parents[1] != root / "sequences"}
     entries, skipped, unlabelled, broken = list[Entry](), Counter[str](), 0, list[str]()
     labelled, chosen, alone = 0, 0, 0
-    for home in _sequences(root):
-        if not (home / "labels").is_dir():
+    for sequence, own in folders.items():
+        if "labels" not in own:
             unlabelled += 1
             continue
-        names = sorted(os.listdir(home / "labels"))
-        alone += len(_chosen(home, step) - set(names))
+        names = sorted(os.listdir(own["labels"]))
+        alone += len(_chosen(own.get("velodyne"), step) - set(names))
         for name in names:
             labelled += bool(OWN.fullmatch(name))
             if not OWN.fullmatch(name):
@@ -181,15 +259,26 @@ def open_source(location: str, *, textures: Textures = "require", every: str = "
             elif int(name[:6]) % step == 0:
                 chosen += 1
                 try:
-                    entries += _things(home, name[:6], fewest, skipped)
+                    entries += _things(sequence, own, name[:6], fewest, skipped)
                 except (UserError, OSError) as error:
                     reason = error.strerror if isinstance(error, OSError) else str(error)
-                    broken.append(f"sequences/{home.name}, scan {name[:6]}: {reason}")
-    notes = [f"{str(given)!r} is taken for SemanticKITTI's folder {str(root)!r}"] if root != _home(given) else []
-    notes += [f"{unlabelled} sequences have no labels and are left out"] if unlabelled else []
+                    broken.append(f"sequences/{sequence}, scan {name[:6]}: {reason}")
+    notes = [f"{unlabelled} sequences have no labels and are left out"] if unlabelled else []
+    if apart:
+        homes = sorted({str(path.parents[1].relative_to(root)) for path in apart.values()})
+        notes.insert(0, f"sequences are taken from {', '.join(homes)}")
+    elif root != given:
+        notes.insert(0, f"{location!r} is taken for SemanticKITTI's folder {str(root)!r}")
     if alone:
         notes.append(f"{alone} scans have no file of labels and are left out")
-    if others := sorted(path.name for path in (root / "sequences").iterdir() if path.is_dir() and path not in _sequences(root)):
+    if others := sorted(
+        {
+            path.name
+            for home in {own.parents[1] for one in folders.values() for own in one.values()}
+            for path in folders_in(home)
+            if not re.fullmatch(r"\d\d", path.name)
+        }
+    ):
         notes.append(f"folders of sequences have two digits; left out: {', '.join(others[:SOME])}")
     if broken:
         skipped["scan that cannot be read"] = len(broken)
@@ -211,26 +300,30 @@ def open_source(location: str, *, textures: Textures = "require", every: str = "
     if not any(entry.split == "val" for entry in entries):
         notes.append(f"nothing is in the split val: no thing of sequence {VALIDATION} is there")
     if step > 1:
-        notes.append(f"every {step}th scan is taken, because neighbouring scans show the same things; choose with --set source.every=1")
+        notes.append(f"one scan in {step} is taken, because neighbouring scans show the same things; choose with --set source.every=1")
     options = (("every", str(step)), ("least", str(fewest)))
-    return Source.of(InstanceReader(location=str(root), options=options, textures=textures, least=fewest), entries, skipped, notes)
+    reader = InstanceReader(location=str(root), options=options, textures=textures, least=fewest, apart=words(apart))
+    return Source.of(reader, entries, skipped, notes)
 
 
-def _chosen(home: Path, step: int) -> set[str]:
-    """The names of the files of labels that the chosen scans of a sequence should have."""
-    scans = [name for name in os.listdir(home / "velodyne") if re.fullmatch(r"\d{6}\.bin", name)] if (home / "velodyne").is_dir() else []
+def _chosen(velodyne: Path | None, step: int) -> set[str]:
+    """The names of the files of labels that the chosen scans of a sequence should have. `velodyne`: the folder of its scans, if there is
+    one."""
+    scans = [name for name in os.listdir(velodyne) if re.fullmatch(r"\d{6}\.bin", name)] if velodyne is not None else []
     return {f"{name[:6]}.label" for name in scans if int(name[:6]) % step == 0}
 
 
-def _things(home: Path, scan: str, least: int, skipped: Counter[str]) -> list[Entry]:
-    """The things of a scan. Counts those that are left out.
+def _things(sequence: str, folders: Mapping[str, Path], scan: str, least: int, skipped: Counter[str]) -> list[Entry]:
+    """The things of a scan of a sequence with these folders, by name. Counts those that are left out.
 
     Raises:
         UserError: the scan or its labels cannot be read, or a class is none of SemanticKITTI.
     """
-    points = present(home / "velodyne" / f"{scan}.bin")
-    places, labels = laser_points(points), labels_of(home / "labels" / f"{scan}.label", points)
-    seen = np.isfinite(places).all(axis=1)
+    if "velodyne" not in folders:
+        raise UserError("the sequence has labels, and no folder velodyne")
+    points = present(folders["velodyne"] / f"{scan}.bin")
+    places, labels = laser_points(points), labels_of(folders["labels"] / f"{scan}.label", points)
+    seen = placed(places)
     places, labels = places[seen], labels[seen]
     marks, which, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if strange := sorted({mark & 0xFFFF for mark in marks.tolist()} - THINGS.keys() - OTHERS):
@@ -252,9 +345,9 @@ def _things(home: Path, scan: str, least: int, skipped: Counter[str]) -> list[En
             continue
         # The class of a moving thing is in its name, too: a thing may have points of both.
         moving = "moving-" if mark & 0xFFFF >= 252 else ""
-        known = at_distance(f"{home.name}/{scan}/{moving}{kind}_{thing}", float(np.hypot(*(total / count))))
-        split = "val" if home.name == VALIDATION else "train"
-        entries.append(Entry(id=known, locator=f"{home.name}/{scan}#{mark}", label=kind, split=split))
+        known = at_distance(f"{sequence}/{scan}/{moving}{kind}_{thing}", float(np.hypot(*(total / count))))
+        split = "val" if sequence == VALIDATION else "train"
+        entries.append(Entry(id=known, locator=f"{sequence}/{scan}#{mark}", label=kind, split=split))
     return entries
 
 

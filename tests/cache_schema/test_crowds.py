@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cache_schema.crowds import OUTLYING_SAID, outlying, said_of, together
+from cache_schema.crowds import CROWDED, FAR, LOOKED_AT, OUTLYING, OUTLYING_SAID, outlying, outlying_each, said_of, together
 
 RNG = np.random.default_rng(0)
 WAYS = RNG.normal(size=(2000, 3))
@@ -57,3 +57,36 @@ def test_a_few_repeats_are_no_crowd_and_a_long_cloud_is_counted_exactly():
     long[17::20, 0] = 0.0  # -0 and 0 are one place
     assert together(long).sum() == 5000 and together(long)[7::10].all()
     assert not outlying(np.zeros((0, 3)))
+
+
+def plainly(xyz: np.ndarray) -> bool:
+    """`outlying` of one cloud with a sort for each."""
+    if np.mean(np.linalg.norm(xyz, axis=1) > FAR) < OUTLYING:
+        return True
+    some = xyz[:: -(-len(xyz) // LOOKED_AT)]
+    most, middle = 3 * (len(some) - 1) // 4, (len(some) - 1) // 2
+    out = np.linalg.norm(some - np.partition(some, middle, axis=0)[middle], axis=1)
+    return bool(np.partition(out, most)[most] < CROWDED)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("count", [1, 2, 3, 50, 1024, LOOKED_AT + 1])
+def test_clouds_of_a_batch_are_told_as_one_by_one(count, kind):
+    """Specks of all sizes near the limit, anywhere in the ball, with more or fewer others; and ordinary shapes."""
+    rng, clouds = np.random.default_rng(count), []
+    for speck in (0.0, 0.03, 0.0499, 0.0501, 0.06, 0.3, 1.0):
+        for share in (0.5, 0.74, 0.76, 0.995):
+            ways = rng.normal(size=(count, 3))
+            near = ways / np.linalg.norm(ways, axis=1, keepdims=True) * speck + rng.uniform(-0.5, 0.5, 3)
+            clouds.append(np.where(rng.random((count, 1)) < share, near, rng.uniform(-0.57, 0.57, (count, 3))))
+    batch = np.stack(clouds).astype(kind)
+    told = outlying_each(batch).tolist()
+    assert told == [plainly(one) for one in batch] == [outlying(one) for one in batch]
+    assert count < 50 or 0 < sum(told) < len(told)
+
+
+def test_no_points_and_points_that_are_no_numbers_set_no_scale():
+    assert not outlying(np.zeros((0, 3))) and outlying_each(np.zeros((0, 5, 3))).tolist() == []
+    shape = np.stack([SHAPES["box"], SHAPES["box"]]) * 0.5
+    shape[1, :3] = np.nan
+    assert outlying_each(shape).tolist() == [False, False]

@@ -4,7 +4,9 @@ import dataclasses
 import difflib
 import gzip
 import json
+import re
 import shutil
+import sys
 import threading
 
 import numpy as np
@@ -14,11 +16,11 @@ from transformers import PreTrainedTokenizerFast
 from typer.testing import CliRunner
 
 from cache_schema import layout, products, store, validate
-from cache_schema.errors import UserError
+from cache_schema.errors import Partial, UserError
 from cache_schema.files import journal_file
 from cache_schema.lacking import lacking_ids, textless
 from cache_schema.spec import CUT, CaptionSpec
-from pipeline import commands, findings, lengths, render, repair
+from pipeline import cli, commands, findings, lengths, render, repair
 from pipeline.append import Wanted, append
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners import descriptions
@@ -375,6 +377,48 @@ def test_captions_that_would_be_empty_for_every_shape_are_refused_before_work(tm
     assert textless(store.open_cache(path)) == []
 
 
+def test_captions_are_refused_before_a_teacher_is_loaded_or_anything_is_drawn(tmp_path, monkeypatch):
+    """No server, no name for a template, too few views for a sheet, and a teacher without a text side that should rank."""
+    (tmp_path / "more").mkdir()
+    for name in ("one", "__"):
+        (tmp_path / "more" / f"{name}.off").write_text(box_off((1, 1, 1)))
+    path, loaded, load = tmp_path / "c.zarr", [], teachers.load
+    monkeypatch.setattr(teachers, "load", lambda name, **how: (loaded.append(name), load(name, **how))[1])
+    plain = dataclasses.replace(config("label=none"), teachers=("starter-resnet", "starter-attributes"))
+    template, nobody = captioners.CAPTIONERS["template"].spec, captioners.asked("http", ["server.address=http://127.0.0.1:9/v1", "model=m"])
+    sheet = dataclasses.replace(nobody, per="shape", sheet=9)
+    for captions, said in (
+        (template, "'template': '__.off' has neither a class nor a name that could fill a template; give them one. Build without captions"),
+        (dataclasses.replace(nobody, server=dataclasses.replace(nobody.server, patience=0.1)), "127.0.0.1:9"),
+        (sheet, "captions.sheet: a shape has 4 views, got 9"),
+    ):
+        with pytest.raises(UserError, match=re.escape(said)):
+            commands.build_cache(str(tmp_path / "more"), path, dataclasses.replace(plain, captions=captions), CPU, Silent())
+        assert not path.exists() and not loaded, said
+    (tmp_path / "more" / "__.off").unlink()
+    ranked = dataclasses.replace(template, rank_by="starter-attributes")
+    with pytest.raises(UserError, match="teacher 'starter-attributes' has no text side"):
+        commands.build_cache(str(tmp_path / "more"), path, dataclasses.replace(plain, captions=ranked), CPU, Silent())
+    assert not path.exists() and loaded == ["starter-attributes"]
+    (tmp_path / "more" / "__.off").write_text(box_off((1, 1, 1)))
+    commands.build_cache(str(tmp_path / "more"), path, config("label=none"), CPU, Silent())
+    before = contents(path)
+    with pytest.raises(UserError, match=r"'__.off' has neither a class nor a name .*\. Nothing was written"):
+        commands.add_captioner(path, template, 8, CPU, Silent())
+    assert contents(path) == before
+
+
+@pytest.mark.parametrize("name", ["template", "descriptions"])
+@pytest.mark.parametrize("setting", ["max_tokens=3", "temperature=0.5", "top_p=0.1", "precision=bfloat16"])
+def test_settings_of_models_are_refused_by_captioners_without_one(tmp_path, name, setting):
+    asked, where = captioners.asked(name, [setting]), f"captioner is {name!r}, which has no model: leave it out"
+    said = re.escape(f"captions.{setting.partition('=')[0]} would have no effect where {where}")
+    with pytest.raises(UserError, match=said):
+        commands.check(dataclasses.replace(config(), captions=asked))
+    with pytest.raises(UserError, match=said):
+        commands.add_captioner(tmp_path / "nothing.zarr", asked, 8, CPU, Silent())
+
+
 @pytest.fixture
 def mute(monkeypatch):
     """A captioner of pictures that writes nothing, as a model may."""
@@ -384,16 +428,24 @@ def mute(monkeypatch):
     return spec
 
 
-def test_captions_without_any_text_are_no_success(tmp_path, mute, monkeypatch):
+def test_captions_without_any_text_are_no_success(tmp_path, mute, monkeypatch, capsys):
     write_meshes(tmp_path / "more", 2, ())
     path, asked = tmp_path / "c.zarr", dataclasses.replace(config(), captions=mute)
     told_so = r"no shape has a text in captions/mute: .*`mmpd-cache remove .*c.zarr captions/mute`"
     for _ in range(2):  # the second time everything is there
-        with pytest.raises(UserError, match=told_so):
+        with pytest.raises(Partial, match=told_so):
             commands.build_cache(str(tmp_path / "more"), path, asked, CPU, Silent())
         assert validate.problems(path) == [] and textless(store.open_cache(path)) == ["captions/mute"]
-    with pytest.raises(UserError, match=told_so):
+    with pytest.raises(Partial, match=told_so):
         commands.add_captioner(path, mute, 8, CPU, Silent())
+    monkeypatch.setattr(cli, "settings", lambda *asked_for: asked)
+    monkeypatch.setattr(sys, "argv", ["mmpd-cache", "build", str(tmp_path / "more"), str(path), "--json"])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    told = capsys.readouterr()
+    assert ended.value.code == 1 and json.loads(told.out)["shapes"]["ok"] == 2, "the outcome is told, too"
+    assert "no shape has a text in captions/mute" in " ".join(told.err.split())
     status = json.loads(CliRunner().invoke(app, ["status", str(path), "--json"]).stdout)
     assert status["textless"] == ["captions/mute"] and status["products"]["captions/mute"]["complete"]
     wide = {"COLUMNS": "200"}

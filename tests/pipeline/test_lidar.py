@@ -362,6 +362,46 @@ def test_a_calibration_is_a_rotation_and_a_box_turns_in_radians(tmp_path, turn):
         kitti.label_in("Car 0 0 0 1 2 3 4 1.5 1.6 4 0 0 5 -90", "here")
 
 
+def test_what_is_damaged_in_the_middle_is_said_of_the_shape(tmp_path):
+    """Points without a place, boxes of impossible sizes, files that cannot be read, and lists of other words."""
+    location = Path(kitti.example(tmp_path / "kitti"))
+    scan, label, home = location / "training/velodyne/000000.bin", location / "training/label_2/000000.txt", location / "training"
+    rows = np.frombuffer(scan.read_bytes(), "<f4").reshape(-1, 4)
+    for value in (np.nan, np.inf, 1e30):
+        damaged = rows.copy()
+        damaged[:50, 0] = value
+        scan.write_bytes(damaged.tobytes())
+        source = open_source(str(location))
+        cloud = source.reader.read(source.entries[0])
+        assert len(cloud.points) == 250
+        assert "50 points of the scan have no place within 1000 m and are left out: is velodyne/000000.bin damaged?" in cloud.warnings
+    millimetres, unlit = rows.copy(), rows.copy()
+    millimetres[:, :3] *= 1000
+    unlit[5, 3] = np.nan
+    for damaged, said in ((millimetres, "most points have no place within 1000 m"), (unlit, "reflectance is negative or no number: nan")):
+        scan.write_bytes(damaged.tobytes())
+        with pytest.raises(UserError, match=said):
+            source.reader.read(source.entries[0])
+    scan.write_bytes(rows.tobytes())
+    line = label.read_text().splitlines()[0]
+    for old, new in ((" 4.0 ", " 1e300 "), (" 4.0 ", " 500 "), (" -1.0 ", " 1e9 ")):
+        label.write_text(line.replace(old, new))
+        source = open_source(str(location))
+        assert len(source.entries) == 1
+        assert any("label_2/000000.txt, line 1: expected sizes up to 100 m and places within 1000 m" in note for note in source.notes)
+    label.unlink()
+    label.symlink_to("nowhere")
+    assert any("label_2/000000.txt cannot be read: No such file" in note for note in open_source(str(location)).notes)
+    calib = home / "calib" / "000001.txt"
+    calib.write_text(calib.read_text() + "\nR0_rect: 1 0 0 0 1 0 0 0 1\n")
+    with pytest.raises(UserError, match="R0_rect is there twice"):
+        source.reader.read(source.entries[-1])
+    (location / "ImageSets").mkdir()
+    (location / "ImageSets" / "train.txt").write_text("000000\n000001.bin\n")
+    with pytest.raises(UserError, match=r"ImageSets/train.txt: expected the numbers of scans, such as 000012, got '000001\.bin'"):
+        open_source(str(location))
+
+
 def test_a_split_of_kitti_is_made_by_scans(tmp_path):
     location = kitti.example(tmp_path)
     home = tmp_path / "training"
@@ -415,6 +455,84 @@ def test_a_folder_of_semantickitti_too_high_or_too_deep_is_taken_or_the_right_on
     with pytest.raises(UserError, match=r"give '.*/data/dataset' \(semantickitti\)"):
         open_source(str(tmp_path / "data"))
     assert open_source(str(tmp_path / "data"), kind="semantickitti") == whole
+
+
+def test_archives_of_kitti_that_are_unpacked_apart_are_read_together(tmp_path):
+    """As 7-Zip and file managers do by default: each into a folder with the name of the archive."""
+    whole = open_source(kitti.example(tmp_path / "whole"))
+    apart, read = tmp_path / "apart", kitti.example(tmp_path / "copy")
+    for name in ("velodyne", "label_2", "calib"):
+        (apart / f"data_object_{name}" / "training").mkdir(parents=True)
+        (Path(read) / "training" / name).rename(apart / f"data_object_{name}" / "training" / name)
+        (apart / f"data_object_{name}" / "testing" / name).mkdir(parents=True)
+    (apart / "data_object_image_2/training/image_2").mkdir(parents=True)
+    (apart / "devkit_object/ImageSets").mkdir(parents=True)
+    (apart / "devkit_object/ImageSets/train.txt").write_text("000000\n")
+    (apart / "devkit_object/ImageSets/val.txt").write_text("000001\n")
+    found = open_source(str(apart))
+    assert recognised(str(apart)) == "kitti" and [one.id for one in found.entries] == [one.id for one in whole.entries]
+    assert [one.split for one in found.entries] == ["train", "val"]
+    assert any("taken from data_object_velodyne/training/velodyne, data_object_label_2/training/label_2" in note for note in found.notes)
+    for one, other in zip(found.entries, whole.entries, strict=True):
+        assert np.array_equal(found.reader.read(one).points, whole.reader.read(other).points)
+        assert found.reader.digest(one) == whole.reader.digest(other)
+    assert open_source(found.reader.location, **dict(found.reader.options)) == found
+    deeper = tmp_path / "data" / "downloads"
+    deeper.parent.mkdir()
+    apart.rename(deeper)
+    assert [one.id for one in open_source(str(deeper.parent), kind="kitti").entries] == [one.id for one in whole.entries]
+    for part, lacks in (
+        ("data_object_velodyne", "label_2"),
+        ("data_object_label_2/training", "velodyne"),
+        ("data_object_calib/training/calib", "velodyne"),
+    ):
+        with pytest.raises(
+            UserError, match=rf"has no folder {lacks}; it lies in '.*/data_object_{lacks}/training': give '{deeper}', below"
+        ):
+            open_source(str(deeper / part), kind="kitti")
+    (deeper / "old/training/calib").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"holds several folders calib: '.*data_object_calib/training/calib' and '.*/old/training/calib'"):
+        open_source(str(deeper))
+    shutil.rmtree(deeper / "old")
+    shutil.rmtree(deeper / "data_object_calib")
+    for root, lacks in ((deeper, "calib"), (deeper / "data_object_velodyne", "label_2 and calib")):
+        with pytest.raises(
+            UserError, match=rf"'{root}' has no folder {lacks}; .*data_object_calib.zip\), and may be unpacked anywhere below"
+        ):
+            open_source(str(root), kind="kitti")
+
+
+def test_archives_of_semantickitti_that_are_unpacked_apart_are_read_together(tmp_path):
+    """Scans and labels, and some sequences and others."""
+    whole = open_source(semantickitti.example(tmp_path / "whole"))
+    copy, apart = Path(semantickitti.example(tmp_path / "copy")) / "sequences", tmp_path / "apart"
+    scans, labels, more = (
+        apart / name / "sequences" for name in ("data_odometry_velodyne/dataset", "data_odometry_labels/dataset", "more")
+    )
+    for sequence, name, home in (("00", "velodyne", scans), ("00", "labels", labels), ("08", "velodyne", more), ("08", "labels", labels)):
+        (home / sequence).mkdir(parents=True, exist_ok=True)
+        (copy / sequence / name).rename(home / sequence / name)
+    (apart / "data_odometry_calib/dataset/sequences/00").mkdir(parents=True)
+    found = open_source(str(apart))
+    assert recognised(str(apart)) == "semantickitti" and found.entries == whole.entries and found.reader.location == str(apart)
+    told = "sequences are taken from data_odometry_labels/dataset/sequences, data_odometry_velodyne/dataset/sequences, more/sequences"
+    assert found.notes[0] == told
+    for one in found.entries:
+        assert np.array_equal(found.reader.read(one).points, whole.reader.read(one).points)
+        assert found.reader.digest(one) == whole.reader.digest(one)
+    assert open_source(found.reader.location, **dict(found.reader.options)) == found
+    for part, lacks in (("data_odometry_velodyne", "labels"), ("data_odometry_labels/dataset", "velodyne")):
+        with pytest.raises(UserError, match=rf"no sequence has a folder {lacks}; some in '.*' have: give '{apart}', below which both are"):
+            open_source(str(apart / part), kind="semantickitti")
+    (apart / "old/sequences/08/labels").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"sequence 08 has several folders labels: '.*' and '.*'; give a folder that holds one of each"):
+        open_source(str(apart), kind="semantickitti")
+    shutil.rmtree(apart / "old")
+    shutil.rmtree(apart / "data_odometry_labels")
+    with pytest.raises(
+        UserError, match=r"no sequence has a folder labels; .*data_odometry_labels.zip\), and may be unpacked anywhere below"
+    ):
+        open_source(str(apart), kind="semantickitti")
 
 
 @pytest.mark.parametrize(("kind", "example"), [("kitti", kitti.example), ("semantickitti", semantickitti.example)])

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from cache_schema import store
-from cache_schema.errors import UserError
+from cache_schema.errors import Partial, UserError
+from cache_schema.lacking import lacking_ids, textless
 from cache_schema.spec import fingerprint
 from pipeline import commands
 from pipeline.recipes import configured
@@ -267,6 +268,25 @@ def test_triplets_of_shapenet(tmp_path):
     with pytest.raises(UserError, match="two lists"):
         (root / "test.txt").write_text("02691156-1a04.npy\n")
         open_source(str(root))
+
+
+def test_texts_of_a_source_that_are_all_empty_are_told_with_how_to_go_on(tmp_path):
+    location = Path(ulip.example(tmp_path))
+    for path in (location / "captions").glob("*.json"):
+        path.write_text(json.dumps({view: ["" for _ in texts] for view, texts in json.loads(path.read_text()).items()}))
+    path = tmp_path / "out.zarr"
+    for _ in range(2):
+        with pytest.raises(
+            Partial, match=r"captions/ulip-blip2: everything else is complete.*\. The source has captions/ulip-blip2, .*given=false"
+        ):
+            build(location, path)
+        cache = store.open_cache(path)
+        assert textless(cache) == ["captions/ulip-blip2"] and len(lacking_ids(cache)["captions/ulip-blip2"]) == 3, "each shape is listed"
+    before = contents(path / "captions")
+    build(location, path, "given=false")
+    assert contents(path / "captions") == before, "what is there stays"
+    build(location, tmp_path / "new.zarr", "given=false")
+    build(location, tmp_path / "none.zarr", "source.captions=none")
 
 
 def test_triplets_of_objaverse_and_the_lvis_test_set(tmp_path):

@@ -1,0 +1,114 @@
+"""What can be promised of data sets that were found: each is opened as its build will open it, and asked for what its tests need.
+
+    found, left = kept(found, Path("/data"), Path("build/paper/caches"))
+
+Files may tell a data set and still lack what comes apart: lists of splits, the area that is tested on, labels, boxes. Then a build or a
+test would fail after hours. The first shapes of each split are read, too. A cache that is there already is not asked again.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from official import DATA_SETS, LEARN, LINK, Build, Found, Test
+
+from cache_schema.errors import UserError
+from pipeline.geometry import Cloud
+from pipeline.opening import open_config_source
+from pipeline.recipes import configured
+from pipeline.sources.catalog import Entry, Source
+from trainer.tasks import catalog
+
+FIRST: Final = 3
+"""Number of shapes of a split that are read. One that can be read is enough."""
+UNREADABLE: Final = (UserError, OSError, ValueError, KeyError)
+"""What readers raise for damaged files."""
+
+
+def kept(found: Mapping[str, Found], data: Path, caches: Path) -> tuple[dict[str, Found], dict[str, str]]:
+    """The data sets that can be built, each with the tests that it cannot do (`Found.lacking`); and why each other one cannot.
+
+    Args:
+        found: the data sets that were found.
+        data: the folder that their paths are relative to.
+        caches: the folder of the caches; those that are there are not asked again.
+    """
+    done: dict[str, Found] = {}
+    left: dict[str, str] = {}
+    for name, one in found.items():
+        lacking, reasons = dict(one.lacking), list[str]()
+        for build in DATA_SETS[name].builds:
+            tests = [test for test in DATA_SETS[name].tests if test.cache == build.name and test.name not in lacking]
+            if (caches / f"{build.name}.zarr" / "zarr.json").exists() or not (tests or name == LEARN):
+                continue
+            try:
+                source = _opened(build, one, data)
+                reasons += [f"it {reason}" for reason in _without(source, "train", "") if name == LEARN]
+                lacking |= {test.name: why for test in tests if (why := _lacks(test, source, DATA_SETS[name].fetch))}
+            except UNREADABLE as error:
+                reasons.append(f"it cannot be built: {error}")
+                lacking |= {test.name: reasons[-1] for test in tests}
+        tests = [test.name for test in DATA_SETS[name].tests]
+        if reasons and name == LEARN:
+            left[name] = f"{one.path} was found, and {'; '.join(reasons)}"
+        elif tests and lacking.keys() >= set(tests):
+            left[name] = f"{one.path} was found, and {'; '.join(dict.fromkeys(lacking[test] for test in tests))}"
+        else:
+            done[name] = replace(one, lacking=lacking)
+    return done, left
+
+
+def _opened(build: Build, found: Found, data: Path) -> Source:
+    """The source of a build. Scenes are listed whole, because to find their crops all of them would be read.
+
+    Raises:
+        UserError: it cannot be opened.
+    """
+    settings = [f"source.kind={found.place.kind}", *build.settings, *found.settings, *([] if build.objects else ["source.crop=whole"])]
+    settings = [setting.replace(f"source.lists={LINK}/", f"source.lists={data}/") for setting in settings]
+    return open_config_source(str(data / found.path), configured(build.recipe, settings))
+
+
+def _lacks(test: Test, source: Source, fetch: str) -> str:
+    """What a test lacks in a source, in words; empty if it has all. `fetch`: what comes apart in this data set, and from where."""
+    options: Any = catalog.options(test.task, test.settings)
+    if getattr(options, "stored", False):  # folds have splits of their own, which `finding.py` counts
+        return ""
+    # Without a split `test`, `mmpd-train eval` takes `val`: what is tested there is not what the papers test.
+    splits = [*([options.train_split] if hasattr(options, "train_split") else []), options.test_split or "test"]
+    reasons = [reason for split in splits for reason in _without(source, split, WANTED.get(test.task, ""))]
+    return "; ".join(dict.fromkeys([*reasons, *([fetch] if reasons and fetch else [])]))
+
+
+WANTED: Final = {"parts": "part", "scenes": "part", "detect": "boxes"}
+"""By task: the labels of a shape that it needs, by their name in `pipeline.geometry.Cloud`."""
+CALLED: Final = {"part": "labels of points", "boxes": "boxes of objects"}
+"""What these labels are, in words."""
+
+
+def _without(source: Source, split: str, wanted: str) -> Iterator[str]:
+    """Why a split of a source cannot be used, if so. `wanted`: the labels that its shapes need; empty for none."""
+    every = {entry.split for entry in source.entries}
+    entries = [entry for entry in source.entries if entry.split == split or (every == {""} and split == "train" and not wanted)]
+    if not entries:
+        named = ", ".join(sorted(every - {""})) or "no split at all"
+        yield f"has no shape in the split {split} (there is {named})"
+    elif reason := _unread(source, entries, wanted):
+        yield f"has nothing to use in the split {split}: {reason}"
+
+
+def _unread(source: Source, entries: Sequence[Entry], wanted: str) -> str:
+    """Why none of the first shapes can be used, in words; empty if one can."""
+    reason = ""
+    for entry in entries[:FIRST]:
+        try:
+            shape = source.reader.read(entry)
+        except UNREADABLE as error:
+            reason = f"{entry.id} cannot be read: {error}"
+            continue
+        labels = getattr(shape, wanted, None) if isinstance(shape, Cloud) and wanted else None
+        if not wanted or labels is not None:
+            return ""
+        reason = f"{entry.id} has no {CALLED[wanted]}"
+    return reason
