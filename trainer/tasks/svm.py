@@ -30,6 +30,7 @@ from trainer.tasks.mistakes import mistakes
 from trainer.tasks.predictions import predictions as kept
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Scores
+from trainer.tasks.seen import Sides
 from trainer.tasks.shapes import matched, of_split
 
 GRID: Final = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -91,6 +92,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     return Scores(
         train=train.data,
         test=test.data,
+        sides=Sides(train=train, test=test),
         metrics=in_all(test, predictions, "blocks"),
         classes=test.classes,
         confusion=confusion(test.labels, predictions, len(test.classes)),
