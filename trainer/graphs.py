@@ -68,6 +68,8 @@ class Made:
 
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
+    points: int
+    """Number of points of a shape that the graph was made for: the axis of `points`, and what `groups` are found among."""
     apart: float
     """Largest difference from torch over all outputs, in units of the output's largest absolute value."""
     bytes: int
@@ -258,7 +260,7 @@ def _checked(loaded: Loaded, graph: Graph, convention: Convention, out: Path, mo
                 )
             apart = max(apart, difference)
     write_file(out, data)
-    return Made(inputs=takes, outputs=gives, apart=apart, bytes=len(data))
+    return Made(inputs=takes, outputs=gives, points=convention.count, apart=apart, bytes=len(data))
 
 
 Run = Callable[[Sequence[Tensor]], Sequence[Tensor]]
@@ -354,7 +356,7 @@ def preprocessing(convention: Convention, channels: int) -> str:
     colours = f" Add red, green and blue in 0..1, or {convention.grey:.3g} for all three if there are none." if channels == 6 else ""
     return (
         f"Take {convention.count} points of the surface of a shape. {place}{colours} Put them in farthest-point order: each next point is "
-        "the one farthest from all points before it."
+        f"the one farthest from all points before it. Take no other number than {convention.count}: it would give other features."
     )
 
 
