@@ -422,12 +422,11 @@ def export(
             answer(f"{'input ' if value in made.inputs else 'output'}  {value.name} {list(value.shape)}: {value.about}")
         what = f"the classifier {classifier}" if classifier else "the encoder"
         say(f"{file} now has {what} of {run}: {made.bytes / 1e6:.1f} MB, {made.apart:.1g} of the largest value apart from torch")
+        other = "numbers would give other features" if takes != "groups" else "numbers give other features, and no graph can see that"
+        where = "of exactly" if takes != "groups" else "whose groups are found among"
         say(
-            f"It takes any number of shapes, of exactly {made.points} points each, as in the run's training: other numbers would give other "
-            "features. Its metadata, mmpd.preprocessing, says how to prepare them"
-            if takes != "groups"
-            else f"It takes any number of shapes. Find their groups among {made.points} points each, as in the run's training: other numbers "
-            "give other features, and no graph can see that. Its metadata, mmpd.preprocessing, says how to prepare them"
+            f"It takes any number of shapes, {where} {made.points} points each, as in the run's training: other {other}. Its metadata, "
+            "mmpd.preprocessing, says how to prepare them"
         )
         return
     if takes or classifier:
