@@ -581,6 +581,7 @@ def configuration(
 ) -> "AlignConfig | DistillConfig":
     """The configuration of a training: that of the recipe, of the run in the folder that goes on, or of the run that `init` names."""
     from cache_schema.settings import override
+    from trainer.config import check_new
     from trainer.folder import begun
     from trainer.recipes import configured
     from trainer.start import like
@@ -588,12 +589,13 @@ def configuration(
     stored = begun(run).config if resume else None
     if stored is not None and stored.stage != stage:
         raise UserError(f"{run} is a run of {stored.stage}: mmpd-train {stored.stage} CACHE {run} --resume")
-    if recipe or (stored is None and init is None):
-        return configured(recipe or DEFAULT, stage, assignments)
+    if stored is not None and not recipe:
+        return override(stored, assignments)
+    base = like(stage, init, DEFAULT) if init is not None and not recipe else configured(recipe or DEFAULT, stage, [])
+    config = override(base, assignments)
     if stored is None:
-        assert init is not None
-        stored = like(stage, init, DEFAULT)
-    return override(stored, assignments)
+        check_new(base, config)
+    return config
 
 
 def _ended(run: Path) -> str:
