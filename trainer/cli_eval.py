@@ -296,6 +296,8 @@ def print_compared(runs: list[Path], by: Literal["run", "setup"], against: str, 
     if len(forms) > 1:
         raise UserError(f"{' and '.join(forms)} are several forms of one table: choose one")
     results = collect(runs)
+    if results.without and len({result.run for result in results}) < 2:
+        raise UserError(f"a comparison needs two runs with results: {'; '.join(results.without)}")
     named = against in {result.run for result in results}
     found = compare(sides_of(results, by), against if named or not against else Path(against).resolve().name)
     for reason in results.without:

@@ -35,6 +35,7 @@ from trainer.checkpoint import Loaded
 from trainer.encoders.protocol import Arranged, Encoder, Level, Patches, refuse_masked
 from trainer.points import Convention
 from trainer.stage import Stage
+from trainer.tasks.features import finite
 
 Takes = Literal["points", "groups"]
 """Input of a graph: points in farthest-point order, or the groups of points."""
@@ -247,6 +248,7 @@ def _checked(loaded: Loaded, graph: Graph, convention: Convention, out: Path, mo
     points = shapes(1, convention, loaded.model.encoder.config.channels)
     takes, gives = inputs(loaded.model, points, graph.takes), outputs(graph, samples[0])
     about = metadata(loaded, convention, takes, gives) | more
+    finite(torch.cat([value.flatten() for value in graph(*samples[0])]))  # else the file would be made before it is refused
     example = _sample(loaded.model, convention, 2, graph.takes)
     data, run = (_onnx if out.suffix == ".onnx" else _exported)(graph, example, takes, gives, about)
     apart = 0.0

@@ -21,8 +21,8 @@ from rich.text import Text
 from torch import Tensor, nn
 
 from cache_schema.errors import UserError
-from cache_schema.products import ONLY_CAPTIONS
-from cache_schema.spec import GREY, GuideSpec, to_json
+from cache_schema.products import ONLY_CAPTIONS, POINTS
+from cache_schema.spec import GREY, GuideSpec, PointSpec, to_json
 from cache_schema.store import Cache
 from cache_schema.terminal import printable
 from trainer import arithmetic, checkpoint, distributed, folder, layers, log, machine, optim, signals, start
@@ -261,6 +261,8 @@ def _prepare(config: AlignConfig | DistillConfig, caches: Sequence[Path | str], 
     opened = open_all(caches, config.data)
     if kept is not None:
         checkpoint.same_products(kept.caches, opened, run)
+    if kept is None and config.data.blocks > (most := max(_blocks(cache) for cache in opened)):
+        raise UserError(f"data.blocks={config.data.blocks}: the caches have {most} blocks of a shape. Set {most} or fewer, or 0 for all")
     data = _open(config, opened, guide, config.optim.batch // config.optim.accumulate, ranks, sources.grey)
     notes = _compared(config, [(part.cache, part.guide) for part in data.parts if part.guide], sources, run)
     check_masked(config, data.repeated, ranks.count)
@@ -562,6 +564,13 @@ def _open(
     if guide is not None and online(config):
         _check_points(guide, data)
     return data
+
+
+def _blocks(cache: Cache) -> int:
+    """Number of stored blocks of a shape."""
+    spec = cache.record(POINTS.name).spec
+    assert isinstance(spec, PointSpec)
+    return spec.blocks
 
 
 def _check_points(guide: Loaded, data: Data) -> None:

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from cache_schema import overlay, store
+from cache_schema.errors import UserError
 from cache_schema.spec import PointSpec
 from tests.trainer.conftest import FAILED, config_of, keep, write_small
 from tests.trainer.labelled import write_cache
-from trainer import checkpoint
+from trainer import checkpoint, cli_eval
 from trainer.loop import train
 from trainer.tasks import catalog, compare, table
 from trainer.tasks.result import Seen, load
@@ -151,3 +152,11 @@ def test_a_task_that_does_not_say_what_it_used_is_told(aligned, cache_path, monk
     monkeypatch.setattr(module, "run", lambda *given: dataclasses.replace(plain(*given), sides=None))
     found = measured(aligned, cache_path)
     assert found.scores.seen is None and any("(Scores.sides)" in note for note in found.scores.notes)
+
+
+def test_a_run_without_results_is_named_and_not_taken_for_a_repetition(aligned, cache_path, tmp_path):
+    shutil.copytree(aligned, tmp_path / "a")
+    catalog.save(measured(aligned, cache_path), tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    with pytest.raises(UserError, match=r"needs two runs with results: .*b has no results yet$"):
+        cli_eval.print_compared([tmp_path / "a", tmp_path / "b"], "run", "", [])
