@@ -152,8 +152,8 @@ class Table:
         file = io.StringIO()
         out = csv.writer(file, lineterminator="\n")
         columns = ("mean", "std", "values", "over", "n", "units", "low", "high", "chance", "largest_class", "verdict")
-        columns = (*columns, "learned", "trained", "warning", "notes")
-        out.writerow((self.corner.replace(" ", "_"), "task", "variant", "shapes", "metric", *columns))
+        known = ("learned", "trained", "warning")
+        out.writerow((self.corner.replace(" ", "_"), "task", "variant", "shapes", "metric", *columns, *known, "notes"))
         for line in self.lines:
             for name, cell, seen, notes in zip(self.names, line.cells, line.seen, line.notes, strict=True):
                 if cell is None:
@@ -161,8 +161,8 @@ class Table:
                 units = cell.units if cell.shapes is not None else None
                 low, high = cell.interval or (None, None)
                 numbers = (cell.mean, cell.deviation, " ".join(map(repr, cell.values)), cell.over, cell.shapes, units, low, high)
-                known = (seen.learned, seen.trained, seen.told) if seen else (None, None, "")
-                more = (cell.chance, cell.largest, cell.verdict, *known, "; ".join(notes))
+                new = (seen.learned, seen.trained, seen.told) if seen else (None, None, "")
+                more = (cell.chance, cell.largest, cell.verdict, *new, "; ".join(notes))
                 out.writerow((name, line.task, line.variant, line.place, line.metric, *numbers, *more))
         return file.getvalue()
 
