@@ -282,7 +282,8 @@ def _results(results: Sequence[Result], loaded: Loaded) -> str:
         shown = [metric for metric in result.scores.metrics if metric.headline] or result.scores.metrics[:1]
         for metric in shown:
             n = f"{metric.shapes} {metric.units}" if metric.shapes is not None else "unknown"
-            verdict = f" ({metric.verdict})" if metric.verdict else ""
+            said = ", ".join(filter(None, (metric.verdict, result.scores.warning)))
+            verdict = f" ({said})" if said else ""
             chance = "unknown" if metric.chance is None else f"{metric.chance:.1f}"
             spread = f" over {len(metric.values)} {metric.over}" if metric.deviation is not None else ""
             cells = plain(result.title), plain(metric.name), f"{metric}{verdict}{spread}", metric.extent or "unknown", n, chance

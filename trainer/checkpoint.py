@@ -362,6 +362,16 @@ def guide_setup(guide: Loaded | None, cached: GuideSpec | None) -> str:
     return fingerprint((run, dataclasses.replace(cached, weights="", settings=()) if cached else None)) if run else ""
 
 
+def same_products(saved: Sequence[Used], caches: Sequence[Cache], run: Path) -> None:
+    """Check by their records that caches have what a run was trained on, before their data is opened. Raises as `same_caches`."""
+    now = []
+    for there, cache in zip(saved, caches, strict=False):
+        names = {name for name, _ in there.products}
+        known = ((name, record.fingerprint) for name, record in cache.products().items() if name in names)
+        now.append(Used(path=cache.address, products=tuple(sorted(known))))
+    same_caches(saved, now if len(saved) == len(caches) else [Used(path=cache.address, products=()) for cache in caches], run)
+
+
 def same_caches(saved: Sequence[Used], now: Sequence[Used], run: Path) -> None:
     """Check that a run goes on with the data it was begun with.
 

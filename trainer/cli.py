@@ -15,29 +15,22 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table
 from rich.text import Text
-from typer.core import TyperCommand
 
 from cache_schema import plugins
 from cache_schema.errors import UserError
 from cache_schema.remote import is_remote
 from cache_schema.terminal import LOG_FILE, QUIET, everywhere, printable, version_line
-from trainer import cli_use, signals
+from trainer import cli_eval, cli_use, signals
 from trainer.tasks.protocol import TASKS
-from trainer.terminal import answer, err, log, out, print_json, print_wide, progress, say
+from trainer.terminal import answer, err, log, out, print_json, progress, say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from cache_schema.store import Cache
-    from trainer.checkpoint import Loaded
     from trainer.config import AlignConfig, DistillConfig, StageConfig
-    from trainer.tasks.protocol import TaskOptions
-    from trainer.tasks.result import Result
 
 app = typer.Typer(
     help="Train 3D encoders from a cache: align, guide, distill, eval. Start with: mmpd-train align out.zarr runs/align",
@@ -118,7 +111,7 @@ def align(
     config = configuration("align", run, recipe, set_ or [], resume, init)
     train(config, [cache, *(also or [])], run, init=init, resume=resume, device=device, console=err)
     here = f"mmpd-cache pull {cache} CACHE, then mmpd-train guide CACHE" if is_remote(cache) else f"mmpd-train guide {cache}"
-    say(f"{run} is trained: checkpoint, metrics and curves.png are there. Next: {here} {run}")
+    say(f"{_ended(run)}. Next: {here} {run}")
 
 
 @app.command()
@@ -224,152 +217,10 @@ def distill(
         raise UserError("--guide names features in the cache, but with these settings no guide is read from it: leave out --guide")
     config = dataclasses.replace(config, guide=guide_) if guide_ else config
     train(config, [cache, *(also or [])], run, init=init, guide_run=guide_run, resume=resume, device=device, console=err)
-    say(f"{run} is trained: checkpoint, metrics and curves.png are there. Next: mmpd-train eval svm {run} {cache}")
+    say(f"{_ended(run)}. Next: mmpd-train eval svm {run} {cache}")
 
 
-EVAL_HELP: Final = f"""Measure a run, or join the results of several into one table.
-
-Tasks: {", ".join(TASKS)}. `mmpd-train show TASK` prints what --set can change. With several tasks a setting goes to each task that has
-it; one that no task has is refused. With --json the results of several tasks, runs or test caches are a list, which is printed even if a
-later one fails.
-
-\b
-mmpd-train eval svm runs/distill out.zarr
-mmpd-train eval svm,knn runs/align runs/distill out.zarr           # several tasks and runs: features are computed once
-mmpd-train eval zeroshot runs/align out.zarr --set labels=modelnet40 --json
-mmpd-train eval classify runs/distill out.zarr --keep chairs       # then: --classifier chairs, and mmpd-train predict
-mmpd-train eval classify runs/distill other.zarr --classifier chairs
-mmpd-train eval classify runs/imported out.zarr --as-published
-mmpd-train eval table runs/align runs/distill
-mmpd-train eval table runs/a0 runs/a1 runs/b0 runs/b1 --by setup --markdown
-mmpd-train eval table runs/* --csv > results.csv
-mmpd-train eval compare runs/a0 runs/a1 runs/b0 runs/b1 --by setup   # which differences are more than chance? shape by shape
-"""
-
-
-class _Eval(TyperCommand):
-    """Adds the tasks of other packages to the help. They are looked for only when it is shown."""
-
-    def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        told = [f"{name} ({plugins.state('tasks', name, TASKS)})" for name in plugins.others("tasks", TASKS)]
-        if told := [*told, *plugins.refused("tasks", TASKS)]:
-            formatter.write_paragraph()
-            formatter.write_text(printable(f"Tasks of other packages: {', '.join(told)}"))
-        super().format_epilog(ctx, formatter)
-
-
-@app.command("eval", help=EVAL_HELP, cls=_Eval)
-def evaluate(
-    task: Annotated[
-        str, typer.Argument(metavar="TASK[,TASK]", help="What to measure, several with commas; or `table`, `compare`.", show_default=False)
-    ],
-    paths: Annotated[
-        list[Path],
-        typer.Argument(metavar="RUN... CACHE", help="Runs and a cache; for `table` and `compare` only runs.", show_default=False),
-    ],
-    set_: Set = None,
-    test_cache: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="CACHE",
-            help="Test on another cache; classes are matched by name. Repeatable: `classify`, `scenes` and `detect` train once for all; "
-            "--json prints a list.",
-            show_default=False,
-        ),
-    ] = None,
-    peer_protocol: Annotated[
-        bool, typer.Option("--peer-protocol", help="Also report the best epoch on the test shapes, as many papers do.")
-    ] = False,
-    keep: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="classify, fewshot, svm: keep the classifier, of the first seed, fold or block, in RUN/classifiers.",
-            show_default=False,
-        ),
-    ] = "",
-    classifier: Annotated[
-        str, typer.Option(metavar="NAME", help="classify: measure a kept classifier on CACHE, without training.", show_default=False)
-    ] = "",
-    as_published: Annotated[
-        bool, typer.Option("--as-published", help="classify: measure the classifier of an imported run's file on CACHE, without training.")
-    ] = False,
-    by: Annotated[
-        Literal["run", "setup"] | None,
-        typer.Option(
-            help="table, compare: one column or side for each run (the default), or for each group of runs that differ only in their "
-            "seeds.",
-            show_default=False,
-        ),
-    ] = None,
-    against: Annotated[
-        str, typer.Option(metavar="RUN", help="compare: the run that the others are compared with. Default: all pairs.", show_default=False)
-    ] = "",
-    device: Device = "auto",
-    as_json: Json = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="table, compare: print Markdown.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="table: print CSV, a row for each metric of each run.")] = False,
-) -> None:
-    """Measure a run, or join or compare the results of several."""
-    of_training = {"--test-cache": test_cache, "--peer-protocol": peer_protocol, "--keep": keep}
-    of_kept = {"--classifier": classifier, "--as-published": as_published}
-    of_tasks = {"--set": set_, "--device": device != "auto", **of_training, **of_kept}
-    of_joined = {"--by": by, "--markdown": markdown}
-    of_table, of_compare = {"--csv": as_csv}, {"--against": against}
-    others = {"table": of_tasks | of_compare, "compare": of_tasks | of_table}.get(task, of_joined | of_table | of_compare)
-    idle = [option for option, given in others.items() if given]
-    if idle:
-        raise UserError(f"{' and '.join(idle)} would have no effect on eval {task}: leave it out")
-    if any(of_kept.values()) and (task != "classify" or all(of_kept.values()) or any(of_training.values())):
-        rest = ", ".join(("the other of them", *of_training))
-        raise UserError(f"--classifier and --as-published measure CACHE by eval classify, without training: give neither with {rest}")
-    if task == "table":
-        forms = {"--json": as_json, "--markdown": markdown, "--csv": as_csv}
-        print_joined(paths, by or "run", [form for form, given in forms.items() if given])
-        return
-    if task == "compare":
-        print_compared(paths, by or "run", against, [form for form, given in {"--json": as_json, "--markdown": markdown}.items() if given])
-        return
-    from trainer.tasks import catalog
-
-    names = [name.strip() for name in task.split(",")]
-    if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
-        raise UserError(f"eval names the task {repeated[0]} twice: name it once")
-    if keep and len(names) > 1:
-        raise UserError("--keep would give the classifiers of several tasks one name: name one task")
-    chosen = catalog.options_of(names, [] if any(of_kept.values()) else set_ or [], peer_protocol=peer_protocol)
-    if len(paths) < 2:
-        raise UserError(f"eval {task} takes a run and a cache, got {len(paths)} path: mmpd-train eval {task} RUN CACHE")
-    from cache_schema.overlay import told_behind
-    from cache_schema.store import open_cache
-    from trainer import checkpoint
-    from trainer.classifiers import PUBLISHED
-    from trainer.distributed import device_of
-    from trainer.tasks.features import once
-
-    *runs, place = paths
-    if mistaken := [run for run in runs if (run / "zarr.json").exists()]:
-        raise UserError(f"{mistaken[0]} is a cache, and no run: give runs, then one cache; a second cache is tested on by --test-cache")
-    cache, tests = open_cache(place), test_cache or []
-    if said := told_behind(cache):
-        say(f"Note: {said}")
-    found: list[Result] = []
-    try:
-        for run in runs:
-            loaded = checkpoint.load(run)
-            loaded.model.to(device_of(device))
-            if any(of_kept.values()):
-                found.append(catalog.measure(loaded, classifier or PUBLISHED, cache, set_ or []))
-                tell(found[-1], run, as_json)
-                continue
-            with once(features=len(names) > 1 or len(tests) > 1):
-                for name in names:
-                    for result in trained_results(name, loaded, cache, chosen[name], tests, keep, as_json):
-                        found.append(result)
-    finally:  # a later failure does not lose what is there
-        if as_json and found:
-            several = len(runs) * len(names) * max(1, len(tests)) > 1
-            print(f"[{','.join(one.json() for one in found)}]" if several else found[0].json())
+app.command("eval", help=cli_eval.EVAL_HELP, cls=cli_eval.Eval)(cli_eval.evaluate)
 
 
 @app.command()
@@ -571,6 +422,12 @@ def export(
             answer(f"{'input ' if value in made.inputs else 'output'}  {value.name} {list(value.shape)}: {value.about}")
         what = f"the classifier {classifier}" if classifier else "the encoder"
         say(f"{file} now has {what} of {run}: {made.bytes / 1e6:.1f} MB, {made.apart:.1g} of the largest value apart from torch")
+        other = "numbers would give other features" if takes != "groups" else "numbers give other features, and no graph can see that"
+        where = "of exactly" if takes != "groups" else "whose groups are found among"
+        say(
+            f"It takes any number of shapes, {where} {made.points} points each, as in the run's training: other {other}. Its metadata, "
+            "mmpd.preprocessing, says how to prepare them"
+        )
         return
     if takes or classifier:
         option = "--input" if takes else "--classifier"
@@ -724,6 +581,7 @@ def configuration(
 ) -> "AlignConfig | DistillConfig":
     """The configuration of a training: that of the recipe, of the run in the folder that goes on, or of the run that `init` names."""
     from cache_schema.settings import override
+    from trainer.config import check_new
     from trainer.folder import begun
     from trainer.recipes import configured
     from trainer.start import like
@@ -731,45 +589,22 @@ def configuration(
     stored = begun(run).config if resume else None
     if stored is not None and stored.stage != stage:
         raise UserError(f"{run} is a run of {stored.stage}: mmpd-train {stored.stage} CACHE {run} --resume")
-    if recipe or (stored is None and init is None):
-        return configured(recipe or DEFAULT, stage, assignments)
+    if stored is not None and not recipe:
+        return override(stored, assignments)
+    base = like(stage, init, DEFAULT) if init is not None and not recipe else configured(recipe or DEFAULT, stage, [])
+    config = override(base, assignments)
     if stored is None:
-        assert init is not None
-        stored = like(stage, init, DEFAULT)
-    return override(stored, assignments)
+        check_new(base, config)
+    return config
 
 
-def trained_results(
-    task: str, loaded: "Loaded", cache: "Cache", chosen: "TaskOptions", tests: list[Path], keep: str, as_json: bool
-) -> "Iterator[Result]":
-    """Measure a run by a task, on each of the test caches, and keep its classifier if `keep` names it. Each result is saved when it is
-    there.
-    """
-    from cache_schema.store import open_cache
-    from trainer.tasks import catalog
+def _ended(run: Path) -> str:
+    """What a training has left in the folder of its run. A run without steps has no metrics, of which curves would be drawn."""
+    from trainer.handed import CURVES
 
-    if keep:
-        catalog.check_keep(task, loaded, keep, chosen)
-    found = []
-    opened: list[Cache | None] = [open_cache(path) for path in tests]
-    with catalog.resumable(task, loaded, chosen, [cache, *(test for test in opened if test is not None)]):
-        for test in opened or [None]:
-            found.append(catalog.evaluate(task, loaded, cache, chosen, test))
-            tell(found[-1], loaded.run, as_json)
-            yield found[-1]
-        if keep:
-            file, which = catalog.keep(found[0], loaded, keep)
-            say(f"The classifier of {which} is in {file}. Next: mmpd-train predict {loaded.run} {cache.path} --classifier {keep}")
-
-
-def tell(result: "Result", run: Path, as_json: bool) -> None:
-    """Save a result in the folder of its run, and print it if it will not be printed as JSON."""
-    from trainer.tasks import catalog
-
-    files = catalog.save(result, run)
-    if not as_json:
-        print_wide(result.rich())
-    say(f"The result is in {files[0]}")
+    if (run / CURVES).exists():
+        return f"{run} is trained: checkpoint, metrics and {CURVES} are there"
+    return f"{run} has a checkpoint of the weights that it began with: no step was made"
 
 
 def stages_of(recipe: str) -> list[str]:
@@ -777,42 +612,6 @@ def stages_of(recipe: str) -> list[str]:
 
     found = experiment(recipe)
     return [stage for stage in ("align", "distill") if getattr(found, stage) is not None]
-
-
-def print_joined(runs: list[Path], by: Literal["run", "setup"], forms: list[str]) -> None:
-    """Print the results of several runs as one table: as JSON, Markdown or CSV, or for a terminal if no form is given."""
-    from trainer.tasks.table import collect, table
-
-    if len(forms) > 1:
-        raise UserError(f"{' and '.join(forms)} are several forms of one table: choose one")
-    results = collect(runs)
-    joined = table(results, by)
-    for reason in results.without:
-        say(f"{reason}: it is left out")
-    if forms:
-        text = {"--json": joined.json, "--markdown": joined.markdown, "--csv": joined.csv}[forms[0]]()
-        sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
-    else:
-        print_wide(joined.rich(out.width if out.is_terminal else None))
-
-
-def print_compared(runs: list[Path], by: Literal["run", "setup"], against: str, forms: list[str]) -> None:
-    """Print which differences between runs are more than chance: as JSON or Markdown, or for a terminal if no form is given."""
-    from trainer.tasks.compare import compare, sides_of
-    from trainer.tasks.table import collect
-
-    if len(forms) > 1:
-        raise UserError(f"{' and '.join(forms)} are several forms of one table: choose one")
-    results = collect(runs)
-    named = against in {result.run for result in results}
-    found = compare(sides_of(results, by), against if named or not against else Path(against).resolve().name)
-    for reason in results.without:
-        say(f"{reason}: it is left out")
-    if forms:
-        text = {"--json": found.json, "--markdown": found.markdown}[forms[0]]()
-        sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
-    else:
-        print_wide(found.rich())
 
 
 def main() -> None:

@@ -9,6 +9,7 @@
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,8 @@ from trainer.stage import Stage
 
 CONFIG: Final = "config.json"
 """Name of the file that stores how the run was begun."""
+FILLED: Final = ("teachers", "captions", "dense")
+"""Settings of the data that a run fills in with the names that its caches have (`trainer.loop`)."""
 LOCK: Final = ".lock"
 """Name of the file that a process locks while it trains."""
 
@@ -129,6 +132,26 @@ def held(run: Path) -> Iterator[None]:
         for leftover in run.glob(".*.tmp"):  # the writer was killed: only the owner of the lock writes here
             leftover.unlink(missing_ok=True)
         yield
+
+
+def refuse_other(run: Path, asked: AlignConfig | DistillConfig) -> None:
+    """Compare the settings that a run is to be continued with with those that it was begun with, before any data is opened: other settings
+    may not fit the data, and the error about that would mislead.
+
+    Names that a run fills in by itself, and the source of the first weights, are left to `restore`.
+
+    Raises:
+        UserError: they differ.
+    """
+    there = begun(run).config
+    if there is None:
+        return
+    if type(there) is type(asked):
+        filled = {name: getattr(there.data, name) for name in FILLED if not getattr(asked.data, name)}
+        asked = dataclasses.replace(asked, data=dataclasses.replace(asked.data, **filled), start=there.start)  # type: ignore[arg-type]
+    if isinstance(there, DistillConfig) and isinstance(asked, DistillConfig) and not asked.guide:
+        asked = dataclasses.replace(asked, guide=there.guide)
+    _check_same(run, there, asked)
 
 
 def restore(run: Path, header: Header, stage: Stage, optimizer: torch.optim.Optimizer, average: optim.Average) -> Header:

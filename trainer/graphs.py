@@ -35,6 +35,7 @@ from trainer.checkpoint import Loaded
 from trainer.encoders.protocol import Arranged, Encoder, Level, Patches, refuse_masked
 from trainer.points import Convention
 from trainer.stage import Stage
+from trainer.tasks.features import finite
 
 Takes = Literal["points", "groups"]
 """Input of a graph: points in farthest-point order, or the groups of points."""
@@ -68,6 +69,8 @@ class Made:
 
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
+    points: int
+    """Number of points of a shape that the graph was made for: the axis of `points`, and what `groups` are found among."""
     apart: float
     """Largest difference from torch over all outputs, in units of the output's largest absolute value."""
     bytes: int
@@ -245,6 +248,7 @@ def _checked(loaded: Loaded, graph: Graph, convention: Convention, out: Path, mo
     points = shapes(1, convention, loaded.model.encoder.config.channels)
     takes, gives = inputs(loaded.model, points, graph.takes), outputs(graph, samples[0])
     about = metadata(loaded, convention, takes, gives) | more
+    finite(torch.cat([value.flatten() for value in graph(*samples[0])]))  # else the file would be made before it is refused
     example = _sample(loaded.model, convention, 2, graph.takes)
     data, run = (_onnx if out.suffix == ".onnx" else _exported)(graph, example, takes, gives, about)
     apart = 0.0
@@ -258,7 +262,7 @@ def _checked(loaded: Loaded, graph: Graph, convention: Convention, out: Path, mo
                 )
             apart = max(apart, difference)
     write_file(out, data)
-    return Made(inputs=takes, outputs=gives, apart=apart, bytes=len(data))
+    return Made(inputs=takes, outputs=gives, points=convention.count, apart=apart, bytes=len(data))
 
 
 Run = Callable[[Sequence[Tensor]], Sequence[Tensor]]
@@ -354,7 +358,7 @@ def preprocessing(convention: Convention, channels: int) -> str:
     colours = f" Add red, green and blue in 0..1, or {convention.grey:.3g} for all three if there are none." if channels == 6 else ""
     return (
         f"Take {convention.count} points of the surface of a shape. {place}{colours} Put them in farthest-point order: each next point is "
-        "the one farthest from all points before it."
+        f"the one farthest from all points before it. Take no other number than {convention.count}: it would give other features."
     )
 
 

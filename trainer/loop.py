@@ -21,8 +21,8 @@ from rich.text import Text
 from torch import Tensor, nn
 
 from cache_schema.errors import UserError
-from cache_schema.products import ONLY_CAPTIONS
-from cache_schema.spec import GREY, GuideSpec, to_json
+from cache_schema.products import ONLY_CAPTIONS, POINTS
+from cache_schema.spec import GREY, GuideSpec, PointSpec, to_json
 from cache_schema.store import Cache
 from cache_schema.terminal import printable
 from trainer import arithmetic, checkpoint, distributed, folder, layers, log, machine, optim, signals, start
@@ -160,6 +160,8 @@ def train(
     with distributed.joined(device) as ranks, _memory_explained(config, ranks), contextlib.ExitStack() as held:
         if ranks.first:
             folder.check(run, resume)
+        if resume:
+            folder.refuse_other(run, config)
         config, sources, paths = _sources(config, run, init, guide_run, resume, ranks.device)
         training = _prepare(config, caches, run, sources, ranks)
         alone = ranks.device.type == "cpu" and held.enter_context(machine.suited(training.computed, training.micro // ranks.count))
@@ -256,7 +258,12 @@ def _compared(
 def _prepare(config: AlignConfig | DistillConfig, caches: Sequence[Path | str], run: Path, sources: Sources, ranks: Ranks) -> Training:
     """Open the data and build the model, with the weights it starts from."""
     guide, kept = sources.guide, sources.kept
-    data = _open(config, caches, guide, config.optim.batch // config.optim.accumulate, ranks, sources.grey)
+    opened = open_all(caches, config.data)
+    if kept is not None:
+        checkpoint.same_products(kept.caches, opened, run)
+    if kept is None and config.data.blocks > (most := max(_blocks(cache) for cache in opened)):
+        raise UserError(f"data.blocks={config.data.blocks}: the caches have {most} blocks of a shape. Set {most} or fewer, or 0 for all")
+    data = _open(config, opened, guide, config.optim.batch // config.optim.accumulate, ranks, sources.grey)
     notes = _compared(config, [(part.cache, part.guide) for part in data.parts if part.guide], sources, run)
     check_masked(config, data.repeated, ranks.count)
     check(config.probe, data.parts[0].cache)
@@ -536,9 +543,9 @@ def _reads_dense(config: AlignConfig | DistillConfig) -> bool:
 
 
 def _open(
-    config: AlignConfig | DistillConfig, caches: Sequence[Path | str], guide: Loaded | None, batch: int, ranks: Ranks, grey: float = GREY
+    config: AlignConfig | DistillConfig, opened: Sequence[Cache], guide: Loaded | None, batch: int, ranks: Ranks, grey: float = GREY
 ) -> Data:
-    """The data that the stage reads from the caches."""
+    """The data that the stage reads from the opened caches."""
     encoder = config.encoder.resolved()
     centres = encoder.centres
     if guide is not None and online(config):
@@ -552,12 +559,18 @@ def _open(
         color=encoder.channels == 6,
         centres=centres,
     )
-    opened = open_all(caches, config.data)
     kind = Data if config.data.resident == "no" else functools.partial(Resident, device=ranks.device)
     data = kind(opened, config.data, batch=batch, seed=config.seed, needs=needs, pinned=ranks.device.type == "cuda", grey=grey)
     if guide is not None and online(config):
         _check_points(guide, data)
     return data
+
+
+def _blocks(cache: Cache) -> int:
+    """Number of stored blocks of a shape."""
+    spec = cache.record(POINTS.name).spec
+    assert isinstance(spec, PointSpec)
+    return spec.blocks
 
 
 def _check_points(guide: Loaded, data: Data) -> None:

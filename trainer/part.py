@@ -220,7 +220,7 @@ class Part:
     @property
     def selection(self) -> str:
         """Number of the selected shapes, and a digest of their rows. A run that goes on must select the same, to draw the same batches."""
-        return f"{len(self.rows)} of {hashlib.sha256(self.rows.astype('<i8').tobytes()).hexdigest()[:16]}"
+        return digest_of(self.rows)
 
     @property
     def template_count(self) -> int:
@@ -496,6 +496,11 @@ class _Columns:
         if len(indices) and not (-1 <= indices.min() and indices.max() < names):
             raise UserError(f"{self.cache.path}: {name} has numbers outside -1..{names - 1}, which name nothing: mmpd-cache verify")
         return indices.astype(np.min_scalar_type(-1 - names))
+
+
+def digest_of(rows: NDArray[np.signedinteger]) -> str:
+    """The number of some rows, and a digest of them, as a checkpoint keeps it of the rows that a run reads."""
+    return f"{len(rows)} of {hashlib.sha256(rows.astype('<i8').tobytes()).hexdigest()[:16]}"
 
 
 def selected(cache: Cache, config: DataConfig, seed: int) -> NDArray[np.int32]:

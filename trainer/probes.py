@@ -100,14 +100,16 @@ class Probes:
         for name in names:
             began = time.monotonic()
             try:
-                metrics = catalog.evaluate(name, loaded, self.cache, self._options(catalog.task(name).SMOKE)).scores.metrics
+                scores = catalog.evaluate(name, loaded, self.cache, self._options(catalog.task(name).SMOKE)).scores
             except (UserError, torch.OutOfMemoryError) as error:
                 say(f"probe {name} at step {loaded.step}: {error}. The training goes on")
                 (self._automatic or {}).pop(name, None)
                 continue
             finally:
                 self.costs.setdefault(name, []).append(time.monotonic() - began)
-            for metric in metrics:
+            if scores.warning and not self.costs[name][1:]:  # once
+                say(f"probe {name} on split {scores.test.split!r}: not all test shapes are new: {scores.warning}")
+            for metric in scores.metrics:
                 if metric.headline:
                     found[f"{name} {metric.name}"] = metric.mean
                     found |= {f"{CHANCE}{name} {metric.name}": metric.chance} if metric.chance is not None else {}

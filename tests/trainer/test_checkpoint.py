@@ -176,6 +176,12 @@ def test_a_run_goes_on_only_as_it_was_begun(cache_path, aligned, tmp_path):
         train(config_of("align", "optim.lr=0.01"), [cache_path], run, resume=True, device="cpu")
     with pytest.raises(ValueError, match="trained on 1 caches, now there are 2"):
         train(config_of("align"), [cache_path, cache_path], run, resume=True, device="cpu")
+    # Settings and caches are compared before the data is opened, whose errors would be about what was never meant.
+    with pytest.raises(ValueError, match=r"begun with another configuration: .*optim\.batch is 8, asked 4000"):
+        train(config_of("align", "optim.batch=4000"), [cache_path], run, resume=True, device="cpu")
+    bare = synthetic.write(tmp_path / "bare.zarr", teachers=(synthetic.teacher("else"),))
+    with pytest.raises(ValueError, match=r"bare.zarr is not what .* was trained on .*image/random-a.* differ or are missing"):
+        train(config_of("align"), [bare.path], run, resume=True, device="cpu")
     with pytest.raises(ValueError, match="already holds a run"):
         train(config_of("align"), [cache_path], run, device="cpu")
 

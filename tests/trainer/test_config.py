@@ -1,12 +1,15 @@
 """Configurations and recipes: what they say, how they are changed, and that each of them can be built."""
 
 import dataclasses
+import re
 
 import pytest
 
+from cache_schema.errors import UserError
 from cache_schema.records import differences
 from cache_schema.settings import override
 from cache_schema.spec import fingerprint, from_json, to_json
+from trainer import cli
 from trainer.align import PatchTeacher, Teacher
 from trainer.config import EncoderConfig
 from trainer.options import DistillOptions
@@ -169,3 +172,44 @@ def test_a_setting_that_is_given_again_replaces_the_one_before():
     config = configured("tiny", "align", ["encoder.depth=2", "encoder.heads=3"])
     assert override(config, ["encoder.depth=2"]) == config
     assert override(config, ["encoder.depth=1"]).encoder.options == ("depth=1", "heads=3")
+
+
+@pytest.mark.parametrize(
+    ("stage", "assignments", "said"),
+    [
+        ("align", "augment.drop_color=0.5", "augment.drop_color would have no effect where encoder.channels=3"),
+        ("align", "data.templates=0 data.labels=x", "data.labels would have no effect where data.templates=0"),
+        ("align", "optim.lr=1e-4 optim.lr_end=1e-3", "got optim.lr_end=0.001 and optim.lr=0.0001"),
+        ("align", "probe=knn,knn", "probe names knn twice"),
+        ("distill", "distill.local_weight=0 distill.shuffle=none", "distill.shuffle would have no effect where distill.local_weight=0"),
+        ("distill", "distill.reconstruction_depth=2", "where distill.reconstruction_weight=0"),
+        ("distill", "distill.global_weight=0 distill.global_depth=3", "where no loss is on a summary"),
+        ("distill", "align.positives=text", "align.positives would have no effect where distill.teacher_weight=0"),
+        ("distill", "guide_online=true guide=x", "guide would have no effect where guide_online=true"),
+    ],
+)
+def test_settings_of_a_new_run_that_nothing_reads_are_refused(stage, assignments, said, tmp_path):
+    asked = assignments.split()
+    with pytest.raises(UserError, match=re.escape(said)):
+        cli.configuration(stage, tmp_path / "run", "tiny", asked, False, None)
+    configured("tiny", stage, asked)  # a run of an earlier version is still read
+
+
+@pytest.mark.parametrize(
+    ("stage", "assignments"),
+    [
+        ("align", "augment.drop_color=0.5 encoder.channels=6"),
+        ("distill", "distill.local_weight=0"),  # the recipe's own depth is then idle, and not the user's doing
+        ("distill", "distill.teacher_weight=1 align.positives=text"),
+        ("distill", "distill.reconstruction_weight=1 distill.reconstruction_depth=2"),
+    ],
+)
+def test_settings_of_a_new_run_that_are_read_are_taken(stage, assignments, tmp_path):
+    base, asked = configured("tiny", stage), assignments.split()
+    assert cli.configuration(stage, tmp_path / "run", "tiny", asked, False, None) == override(base, asked)
+
+
+def test_every_recipe_can_be_begun(tmp_path):
+    for recipe in RECIPES:
+        for stage in cli.stages_of(recipe):
+            assert cli.configuration(stage, tmp_path / "run", recipe, [], False, None) == configured(recipe, stage)

@@ -3,6 +3,7 @@
 import functools
 import json
 import re
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -177,3 +178,14 @@ def test_a_kept_classifier_gives_its_logits(task, runs, cache_path, tmp_path, mo
     assert "nobody knows" in said["mmpd.licences"], "the cache of the classifier is neither named nor one of the run's"
     with pytest.raises(UserError, match="a classifier takes points"):
         graphs.write(run, tmp_path / "other.pt2", "groups", task)
+
+
+def test_weights_that_are_not_finite_are_refused_before_a_file_is_made(runs, tmp_path, monkeypatch):
+    broken = tmp_path / "broken"
+    shutil.copytree(runs["pointmae-tiny"], broken)
+    header, encoder, tensors = checkpoint.read(broken)
+    spoilt = {name: value * float("nan") if value.is_floating_point() else value for name, value in tensors.items()}
+    checkpoint.path(broken).write_bytes(checkpoint.contents(header, encoder, spoilt))
+    monkeypatch.setattr(graphs, "_exported", lambda *given: pytest.fail("a file was made"))
+    with pytest.raises(UserError, match="NaN or infinite"):
+        graphs.write(broken, tmp_path / "encoder.pt2")

@@ -293,12 +293,13 @@ def test_shapes_that_are_learned_from_and_tested_on_are_counted(name, stage, cac
     module = catalog.task(name)
     other = write(tmp_path / "other.zarr")
     chosen = dataclasses.replace(module.SMOKE, train_split="all")
-    assert not any("are also training shapes" in note for note in module.run(stage, cache, cache, module.SMOKE).notes)
-    assert not any("are also training shapes" in note for note in module.run(stage, cache, other, chosen).notes)
     run = loaded(stage, tmp_path / "run")
+    assert not catalog.evaluate(name, run, cache, module.SMOKE).scores.warning
+    assert not catalog.evaluate(name, run, cache, chosen, other).scores.warning
     for wide, known in ((chosen, 17), (dataclasses.replace(module.SMOKE, test_split="all"), 29)):
         found = catalog.evaluate(name, run, cache, wide, store.open_cache(cache.path))
         note = f"{known} of {found.scores.test.shapes} test shapes are also training shapes"
+        assert found.scores.warning == f"learned from {known} of {found.scores.test.shapes}"
         assert note in found.scores.notes and note in found.json() and f"run: {note}" in tables.table([found]).markdown()
 
 

@@ -130,31 +130,24 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_
         unknown += ": import it again to record them"
     if test_cache is not None and test_cache.path != cache.path and not test_cache.manifest.splits:
         chosen = _tested_whole(chosen)
-    scores = module.run(loaded.model, cache, test_cache or cache, chosen)
+    scores = _counted(module.run(loaded.model, cache, test_cache or cache, chosen), header, scratch=getattr(chosen, "scratch", False))
     settings, usual, titled = _flat(to_json(chosen)), _flat(to_json(module.Options())), set(_told(chosen))
     unusual = [f"{key}={value.translate(PLAIN)}" for key, value in settings if (key, value) not in usual and key not in titled]
     scores = dataclasses.replace(
         scores,
         worst=scores.worst or pairs(scores.confusion, scores.classes),
         variant=" ".join(filter(None, (scores.variant, *unusual))),
-        notes=tuple(
-            filter(
-                None,
-                (
-                    *scores.notes,
-                    "trained in bfloat16, as a GPU that computes it does; on a CPU it would be float32"
-                    if scores.precision == "bfloat16"
-                    else "",
-                    *imported(header.facts.teachers),
-                    *_made_elsewhere(name, header.config.encoder.name),
-                    _known(header, scores),
-                    unknown,
-                    header.origin,
-                    header.unfinished,
-                    *header.notes,
-                    *unfinished.notes(),
-                ),
-            )
+        notes=_each_once(
+            *scores.notes,
+            "trained in bfloat16, as a GPU that computes it does; on a CPU it would be float32" if scores.precision == "bfloat16" else "",
+            *imported(header.facts.teachers),
+            *_made_elsewhere(name, header.config.encoder.name),
+            *_not_new(scores),
+            unknown,
+            header.origin,
+            header.unfinished,
+            *header.notes,
+            *unfinished.notes(),
         ),
     )
     peers = getattr(chosen, "peer_protocol", False)
@@ -195,12 +188,23 @@ def resumable(name: str, loaded: Loaded, chosen: TaskOptions, caches: Sequence[C
     return unfinished.keeping(loaded.run, name, (*software, *model, _flat(to_json(chosen)), data))
 
 
-def _known(header: Header, scores: Scores) -> str:
-    """A note if a task that tests all shapes which it learns from has shapes that the encoder was trained on; else empty."""
-    read = {fingerprint for used in header.caches for product, fingerprint in used.products if product == products.POINTS.name}
-    if scores.train is None or scores.train != scores.test or scores.test.points not in read:
-        return ""
-    return "the run was trained on shapes of this cache, and is tested on them, too"
+def _each_once(*notes: str) -> tuple[str, ...]:
+    """Notes without empty ones and repetitions."""
+    return tuple(dict.fromkeys(filter(None, notes)))
+
+
+def _counted(scores: Scores, header: Header, *, scratch: bool = False) -> Scores:
+    """The scores with the number of test shapes that are not new (`Scores.seen`). `scratch`: the encoder's weights were left aside."""
+    if scores.sides is None:
+        return scores
+    return dataclasses.replace(scores, seen=scores.sides.seen(header, scratch=scratch, units=scores.metrics[0].units))
+
+
+def _not_new(scores: Scores) -> Sequence[str]:
+    """Notes on test shapes that are not new."""
+    if scores.seen is None:
+        return ["the task does not say which shapes it used (Scores.sides), so it was not checked whether the test shapes are new"]
+    return scores.seen.notes(scores.metrics[0].units)
 
 
 def settled(name: str, assignments: Sequence[str] = ()) -> list[tuple[str, str]]:
@@ -258,10 +262,10 @@ def measure(loaded: Loaded, name: str, cache: Cache, assignments: Sequence[str] 
             raise UserError(f"--set {assignment} would have no effect on a classifier that is trained already: leave it out")
     split = override(chosen, assignments).test_split or (None if cache.manifest.splits else EVERYTHING)
     kept = classifiers.load(loaded.run, name, next(loaded.model.parameters()).device, loaded)
-    scores = classify.measure(kept, cache, split)
+    scores = _counted(classify.measure(kept, cache, split), loaded.header)
     unknown = "" if kept.convention else "the run does not record the number, normalisation and colours of its training points"
     theirs = _made_elsewhere("classify", loaded.config.encoder.name)
-    notes = (*scores.notes, *theirs, *imported(loaded.header.facts.teachers), unknown, loaded.header.unfinished, *loaded.header.notes)
+    told = (*theirs, *imported(loaded.header.facts.teachers), unknown, loaded.header.unfinished, *loaded.header.notes)
     return Result(
         task="classify",
         run=loaded.run.resolve().name,
@@ -271,7 +275,7 @@ def measure(loaded: Loaded, name: str, cache: Cache, assignments: Sequence[str] 
         model=loaded.settings,
         protocol="last epoch",
         settings=(("classifier", json.dumps(name)), ("test_split", json.dumps(split))),
-        scores=dataclasses.replace(scores, notes=tuple(filter(None, notes))),
+        scores=dataclasses.replace(scores, notes=_each_once(*scores.notes, *_not_new(scores), *told)),
     )
 
 
@@ -308,7 +312,7 @@ def save(result: Result, run: Path) -> list[Path]:
         files.append(files[0].with_name(f"{files[0].stem}-{result.scores.drawing.ending}.png"))
         first = result.scores.metrics[0]
         title = textwrap.fill(f"{result.run}: {result.title}", TITLE)
-        write_file(files[-1], result.scores.drawing.png(f"{title}\n{first.name} {first.told}"))
+        write_file(files[-1], result.scores.drawing.png(f"{title}\n{first.name} {result.said(first)}"))
     return files
 
 

@@ -32,6 +32,7 @@ from trainer.tasks.mistakes import mistakes
 from trainer.tasks.predictions import predictions
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Metric, Scores
+from trainer.tasks.seen import Sides
 from trainer.tasks.shapes import EVERYTHING, Shapes, matched, of_split, relabelled
 
 VOTED: Final = "votes are means of logits; before November 2026 they were means of probabilities"
@@ -111,6 +112,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     return Scores(
         train=train.data,
         test=test.data,
+        sides=Sides(train=train, test=test),
         metrics=(*in_all(test, last, "seeds"), *_peers(peaks, options)),
         variant=options.tune + (" from scratch" if options.scratch else ""),
         precision=arithmetic(options, next(stage.parameters()).device).precision,
@@ -177,6 +179,7 @@ def measure(kept: Kept, cache: Cache, test_split: str | None) -> Scores:
     return Scores(
         train=origin.train if isinstance(origin, Learned) else None,
         test=test.data,
+        sides=Sides(test=test, train=_learned(kept, cache)),
         metrics=in_all(test, predicted, "seeds"),
         variant=f"{kept.about.tune} kept as {kept.name}" if isinstance(origin, Learned) else "as published",
         classes=test.classes,
@@ -184,6 +187,15 @@ def measure(kept: Kept, cache: Cache, test_split: str | None) -> Scores:
         predictions=(predictions("accuracy", test, predicted),),
         notes=(*notes, *kept.body.notes(test), *kept.notes, *_told(kept, test)),
     )
+
+
+def _learned(kept: Kept, cache: Cache) -> Shapes | None:
+    """The shapes of a cache that a kept classifier was trained on; None if it was trained on another cache, or on some of a split only."""
+    origin = kept.about.origin
+    if not isinstance(origin, Learned) or origin.task == "fewshot" or origin.train.split not in (*cache.manifest.splits, EVERYTHING):
+        return None
+    there = of_split(cache, origin.train.split)
+    return there if (there.data.cache, there.data.points) == (origin.train.cache, origin.train.points) else None
 
 
 def _told(kept: Kept, test: Shapes) -> tuple[str, ...]:

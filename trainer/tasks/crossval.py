@@ -31,6 +31,7 @@ from trainer.tasks.mistakes import mistakes
 from trainer.tasks.predictions import predictions as kept
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Scores
+from trainer.tasks.seen import Sides
 from trainer.tasks.shapes import EVERYTHING, Shapes, matched, of_split, scene_names, some
 
 
@@ -92,6 +93,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     return Scores(
         train=every.data,
         test=every.data,
+        sides=Sides(test=every),
         metrics=in_all(every, predictions, "blocks"),
         classes=every.classes,
         confusion=confusion(every.labels, predictions, len(every.classes)),
@@ -160,7 +162,8 @@ def dealt(shapes: Shapes, objects: NDArray[np.int64], folds: int, seed: int) -> 
     if (count := len(set(objects))) < folds:
         raise UserError(f"{shapes.name} has {count} objects, and folds={folds} needs as many: set fewer folds")
     if (most := int(np.bincount(shapes.labels).max())) < folds:
-        raise UserError(f"the largest class of {shapes.name} has {most} shapes: set folds={max(2, most)} or fewer, got {folds}")
+        advice = f"set folds={most} or fewer, got {folds}" if most > 1 else "cross-validation needs two of a class"
+        raise UserError(f"the largest class of {shapes.name} has {most} shape{'s' * (most > 1)}: {advice}")
     lone = [name for label, name in enumerate(shapes.classes) if len(set(objects[shapes.labels == label])) == 1]
     if lone:
         raise UserError(

@@ -41,6 +41,7 @@ from trainer.tasks.picture_above import Above, View
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Metric, Scores
 from trainer.tasks.scene_boxes import SceneAugment, Scenes, both, changed, draw, named, scenes
+from trainer.tasks.seen import Sides
 from trainer.tuning.catalog import MODES, adapt, check_sizes
 
 THRESHOLDS: Final = {"AP25": 0.25, "AP50": 0.5}
@@ -127,6 +128,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     return Scores(
         train=train.shapes.data,
         test=test.shapes.data,
+        sides=Sides(train=train.shapes, test=test.shapes),
         metrics=_metrics(found, guessed(train, starts), test),
         variant=options.tune + (" from scratch" if options.scratch else ""),
         precision=arithmetic(options, next(stage.parameters()).device).precision,

@@ -33,6 +33,7 @@ from trainer.tasks.finetune import FROZEN, Classifying, arithmetic, asked, begin
 from trainer.tasks.predictions import UNTESTED, predictions
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Data, Scores
+from trainer.tasks.seen import Sides
 from trainer.tasks.shapes import Shapes, matched, of_split, some
 
 
@@ -136,6 +137,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     return Scores(
         train=of_train,
         test=tested,
+        sides=Sides(train=None if options.stored else train, test=shapes),  # stored folds share shapes, and none learns from its queries
         metrics=(counted("accuracy", values, "folds", len(seen), 100 / options.ways, headline=True),),
         variant=form + " in stored folds" * options.stored,
         predictions=(predictions("accuracy", shapes, every),),

@@ -22,6 +22,7 @@ from trainer.tasks.mistakes import mistakes
 from trainer.tasks.predictions import predictions as kept
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Scores
+from trainer.tasks.seen import Sides
 from trainer.tasks.shapes import matched, of_split
 
 
@@ -63,6 +64,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     return Scores(
         train=train.data,
         test=test.data,
+        sides=Sides(train=train, test=test),
         metrics=accuracies(test.labels, predictions, "blocks", len(test.classes)),
         classes=test.classes,
         confusion=confusion(test.labels, predictions, len(test.classes)),

@@ -41,6 +41,7 @@ from trainer.tasks.picture import Example, Labels, told_apart
 from trainer.tasks.propagation import Segmenter
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Metric, Scores
+from trainer.tasks.seen import Sides
 from trainer.tasks.segment import LABELS, Labelled, Segmenting, check_labelled, encoder_of, fit, notes, predicted, segmenter
 from trainer.tasks.shapes import Shapes, matched, of_split, some
 
@@ -138,6 +139,7 @@ def scored(task: Task, predictions: Sequence[NDArray[np.int64]], variant: str, g
     return Scores(
         train=task.train.shapes.data,
         test=task.test.shapes.data,
+        sides=Sides(train=task.train.shapes, test=task.test.shapes),
         metrics=tuple(metrics(task, ious)),
         variant=variant,
         classes=task.names,
@@ -170,7 +172,8 @@ def tested(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options
         )
     order = f"the parts and categories of {file.name} have no names: they are taken to be in the order of the cache"
     given = (order, *task.test.usual.notes(task.test.shapes.rows))
-    return scored(task, [guesses(model.to(device), task)], f"as published in {file.name}", given)
+    scores = scored(task, [guesses(model.to(device), task)], f"as published in {file.name}", given)
+    return dataclasses.replace(scores, sides=Sides(test=task.test.shapes))  # nothing here learned from the training shapes
 
 
 def with_all_categories(task: Task, classes: tuple[str, ...]) -> Task:

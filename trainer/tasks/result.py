@@ -23,7 +23,7 @@ from trainer.saved import Settings
 from trainer.tasks.predictions import Predictions
 
 if TYPE_CHECKING:
-    from trainer.checkpoint import Loaded
+    from trainer.checkpoint import Header, Loaded
 
 FOLDER: Final = "eval"
 """Name of the folder with a run's results, inside the run's folder."""
@@ -116,6 +116,51 @@ class Data:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Seen:
+    """How many of the test shapes of a result are not new. A score on them says little about other shapes."""
+
+    tested: int
+    """Number of different test shapes, or of scenes where the metrics count scenes."""
+    learned: int = 0
+    """Number of those that the task itself learned from."""
+    trained: int | None = 0
+    """Number of those that the encoder was trained on, in this run or before it; None if it was trained on this cache, and it is not known
+    any more on which shapes."""
+    unchecked: tuple[str, ...] = ()
+    """Names of caches that the encoder was trained on and that are not here, so that their shapes were not compared."""
+
+    @property
+    def told(self) -> str:
+        """A warning in words that stands beside each score; empty if all test shapes are new, as far as that is known."""
+        learned = f"learned from {self.learned} of {self.tested}" if self.learned else ""
+        trained = f"encoder saw {self.trained} of {self.tested}" if self.trained else ""
+        return ", ".join(filter(None, (learned, trained, "encoder may have seen them" if self.trained is None else "")))
+
+    def notes(self, units: str) -> list[str]:
+        """Sentences for the reader of a result."""
+        found = []
+        if self.learned:
+            crops = ", or crops of them" if units == "scenes" else ""
+            found.append(f"{self.learned} of {self.tested} test {units} are also training {units}{crops}")
+        if self.trained:
+            found.append(f"the encoder was trained on {self.trained} of the {self.tested} test {units}")
+        if self.trained is None:
+            found.append(f"the encoder was trained on this cache, which has changed since: on which test {units} is not known any more")
+        if self.unchecked:
+            there = ", ".join(self.unchecked)
+            found.append(f"not checked whether the encoder knows test {units}: it was trained on {there}, not found where it was then")
+        return found
+
+
+class Sides(Protocol):
+    """The shapes that a task used (`trainer.tasks.seen.Sides`)."""
+
+    def seen(self, header: "Header", *, scratch: bool = False, units: str = "shapes") -> Seen:
+        """Count the test shapes that are not new."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
 class Confused:
     """A class that was often taken for another one."""
 
@@ -177,12 +222,22 @@ class Scores:
     """The most confused pairs of classes, the worst first."""
     predictions: tuple[Predictions, ...] = added(())
     """For each headline metric of a classification the predicted class of each test shape; none in results of earlier versions."""
+    seen: Seen | None = added(None)
+    """How many of the test shapes are not new; None if that is not known, as in results of earlier versions. Tasks give `sides`, of which
+    `trainer.tasks.catalog` counts it."""
     notes: tuple[str, ...] = ()
     """Notes for the reader, for example on shapes that were left out or a solver that did not converge."""
     drawing: Drawing | None = field(default=None, compare=False, metadata={"added": True})
     """Picture of some test shapes; it is saved beside the result, and is no part of the stored one."""
     trained: Trained | None = field(default=None, compare=False, metadata={"added": True})
     """The first classifier that the task trained; it is no part of the stored result."""
+    sides: Sides | None = field(default=None, compare=False, metadata={"added": True})
+    """The shapes that the task used; they are no part of the stored result."""
+
+    @property
+    def warning(self) -> str:
+        """What is to stand beside each score: how many of the test shapes are not new, in words; empty for none."""
+        return self.seen.told if self.seen else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,7 +290,7 @@ class Result:
         return name if len(name.encode()) <= LONGEST else f"{name[: LONGEST // 4]}-{fingerprint(self.title)}"
 
     def json(self) -> str:
-        bare = dataclasses.replace(self, scores=dataclasses.replace(self.scores, drawing=None, trained=None))
+        bare = dataclasses.replace(self, scores=dataclasses.replace(self.scores, drawing=None, trained=None, sides=None))
         return json_text(to_json(bare), allow_nan=False)
 
     def rich(self) -> RichTable:
@@ -256,8 +311,12 @@ class Result:
         for metric in metrics:
             values = f"{' '.join(f'{value:.1f}' for value in metric.values)} ({metric.over})"
             chance = "unknown" if metric.chance is None else f"{metric.chance:.1f}"
-            out.add_row(*map(_text, (metric.name, metric.told, values, chance)))
+            out.add_row(*map(_text, (metric.name, self.said(metric), values, chance)))
         return out
+
+    def said(self, metric: Metric) -> str:
+        """A metric of this result in words: `Metric.told`, and behind it how many of the test shapes are not new."""
+        return " ".join(filter(None, (metric.told, self.scores.warning)))
 
     @property
     def basis(self) -> tuple[Data | None, Data, tuple[str, ...]]:

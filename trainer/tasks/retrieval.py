@@ -28,6 +28,7 @@ from trainer.tasks.accuracy import counted
 from trainer.tasks.features import Body, repeats
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Scores
+from trainer.tasks.seen import Sides
 from trainer.tasks.shapes import Shapes, of_split
 from trainer.tasks.teachers import contrasted, embeddings, same_teacher
 
@@ -84,7 +85,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
                 metrics.append(counted(f"{name} 3D to {side} R@{k}", values, "blocks", len(answer), chance, headline=k == 1))
     if not metrics:
         raise UserError(f"{shapes.name} holds {len(shapes)} shapes without two different entries; there is nothing to retrieve")
-    return Scores(test=shapes.data, metrics=tuple(metrics), notes=tuple(notes))
+    return Scores(test=shapes.data, sides=Sides(test=shapes), metrics=tuple(metrics), notes=tuple(notes))
 
 
 def _stored(cache: Cache, side: Side, teacher: Teacher, options: Options) -> list[str]:

@@ -39,6 +39,7 @@ from trainer.tasks.metres import Frame, InMetres, as_stored, framed
 from trainer.tasks.picture import Example, Labels, told_apart
 from trainer.tasks.propagation import Segmenter
 from trainer.tasks.result import Metric, Scores
+from trainer.tasks.seen import Sides
 from trainer.tasks.segment import LABELS, NONE, Labelled, Segmenting, check_labelled, encoder_of, fit, notes, predicted, segmenter
 from trainer.tasks.shapes import Shapes, few_scenes, known_scenes, of_split, scene_names, some
 
@@ -122,6 +123,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     return Scores(
         train=task.train.shapes.data,
         test=task.test.shapes.data,
+        sides=Sides(train=task.train.shapes, test=task.test.shapes),
         metrics=metrics(task, found),
         variant=options.tune + (" from scratch" if options.scratch else ""),
         precision=arithmetic(options, device).precision,

@@ -182,8 +182,7 @@ def matched(train: Shapes, test: Shapes, least: int = 2) -> tuple[Shapes, Shapes
         least: least number of classes that the training shapes must have.
 
     Returns:
-        The training shapes; the test shapes, without shapes of other classes; and notes on test shapes that were left out or are also
-        training shapes.
+        The training shapes; the test shapes, without shapes of other classes; and notes on test shapes that were left out.
 
     Raises:
         UserError: the training shapes have fewer than `least` classes, no test shape has one of these classes, or a name may mean several
@@ -199,8 +198,6 @@ def matched(train: Shapes, test: Shapes, least: int = 2) -> tuple[Shapes, Shapes
     kept[present] = np.arange(len(present))
     train = dataclasses.replace(train, labels=kept[train.labels], classes=classes)
     test, notes = _renumbered(test, kept[place], classes)
-    if test.cache.home == train.cache.home and (known := int(np.isin(test.rows, train.rows).sum())):
-        notes += (f"{known} of {len(test)} test shapes are also training shapes",)
     return train, test, notes
 
 

@@ -20,6 +20,7 @@ from sklearn.svm import SVC
 
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
+from cache_schema.settings import refuse_unread
 from cache_schema.store import Cache
 from trainer.classifiers import Trained, Votes
 from trainer.config import check_seed
@@ -30,6 +31,7 @@ from trainer.tasks.mistakes import mistakes
 from trainer.tasks.predictions import predictions as kept
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Scores
+from trainer.tasks.seen import Sides
 from trainer.tasks.shapes import matched, of_split
 
 GRID: Final = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -63,6 +65,8 @@ class Options:
         check_seed(self.seed)
         if self.c is not None and self.c <= 0:
             raise UserError(f"c must be positive, got {self.c}")
+        if self.c is not None:
+            refuse_unread(self, ["seed"], f"c={self.c:g}, which is then not searched")
 
 
 SMOKE: Final = Options(c=0.1, repeats=1)
@@ -91,6 +95,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     return Scores(
         train=train.data,
         test=test.data,
+        sides=Sides(train=train, test=test),
         metrics=in_all(test, predictions, "blocks"),
         classes=test.classes,
         confusion=confusion(test.labels, predictions, len(test.classes)),

@@ -23,7 +23,7 @@ from rich.text import Text
 from cache_schema.errors import UserError
 from cache_schema.terminal import json_text, printable
 from trainer import saved
-from trainer.tasks.result import FOLDER, Metric, Result, brackets, load
+from trainer.tasks.result import FOLDER, Metric, Result, Seen, brackets, load
 
 NAME: Final = 30
 """Largest width of the first column in a terminal, in characters; longer names are folded."""
@@ -81,6 +81,9 @@ class Line:
     metric: str
     cells: tuple[Metric | None, ...]
     """One for each run; None if it was not measured."""
+    seen: tuple[Seen | None, ...]
+    """How many of the test shapes of each cell are not new; None if that is not known. Of several runs it is that of the run which knows
+    most."""
     notes: tuple[tuple[str, ...], ...]
     """The notes of the results of each cell, and sentences on what makes cells not comparable."""
 
@@ -125,35 +128,41 @@ class Table:
     def json(self) -> str:
         """The table as JSON: a row for each run. Each row has a name, then for each metric: mean, std (null for a single value), values and
         what they differ in, number of test shapes or scenes and which they are, 95 % interval over these, chance, and the share of the
-        largest class (null if unknown).
+        largest class (null if unknown); and, where it is known, how many of the test shapes the task learned from and the encoder was
+        trained on, with a warning in words if there are any.
         """
 
-        def body(cell: Metric | None) -> Any:
+        def body(cell: Metric | None, seen: Seen | None) -> Any:
             if cell is None:
                 return None
             more: dict[str, Any] = {"units": cell.units} if cell.shapes is not None else {}
             more |= {"shapes": cell.shapes, "interval": cell.interval, "chance": cell.chance, "largest": cell.largest}
+            if seen is not None:
+                more |= {"learned": seen.learned, "trained": seen.trained} | ({"warning": seen.told} if seen.told else {})
             return {"mean": cell.mean, "std": cell.deviation, "values": cell.values, "over": cell.over, **more}
 
-        rows = [[name, *(body(line.cells[i]) for line in self.lines)] for i, name in enumerate(self.names)]
+        rows = [[name, *(body(line.cells[i], line.seen[i]) for line in self.lines)] for i, name in enumerate(self.names)]
         header = [self.corner, *(line.title for line in self.lines)]
         return json_text({"header": header, "rows": rows, "notes": self.notes}, allow_nan=False)
 
     def csv(self) -> str:
-        """The table as CSV: a row for each metric of each run, and each number in a column of its own. Unknown numbers are empty. The
-        last column has the notes of the results behind the row, with semicolons between them."""
+        """The table as CSV: a row for each metric of each run, and each number in a column of its own. Unknown numbers are empty.
+        `learned` and `trained` count the test shapes that the task learned from, and that the encoder was trained on. The last column has
+        the notes of the results behind the row, with semicolons between them."""
         file = io.StringIO()
         out = csv.writer(file, lineterminator="\n")
-        columns = ("mean", "std", "values", "over", "n", "units", "low", "high", "chance", "largest_class", "verdict", "notes")
-        out.writerow((self.corner.replace(" ", "_"), "task", "variant", "shapes", "metric", *columns))
+        columns = ("mean", "std", "values", "over", "n", "units", "low", "high", "chance", "largest_class", "verdict")
+        known = ("learned", "trained", "warning")
+        out.writerow((self.corner.replace(" ", "_"), "task", "variant", "shapes", "metric", *columns, *known, "notes"))
         for line in self.lines:
-            for name, cell, notes in zip(self.names, line.cells, line.notes, strict=True):
+            for name, cell, seen, notes in zip(self.names, line.cells, line.seen, line.notes, strict=True):
                 if cell is None:
                     continue
                 units = cell.units if cell.shapes is not None else None
                 low, high = cell.interval or (None, None)
                 numbers = (cell.mean, cell.deviation, " ".join(map(repr, cell.values)), cell.over, cell.shapes, units, low, high)
-                more = (cell.chance, cell.largest, cell.verdict, "; ".join(notes))
+                new = (seen.learned, seen.trained, seen.told) if seen else (None, None, "")
+                more = (cell.chance, cell.largest, cell.verdict, *new, "; ".join(notes))
                 out.writerow((name, line.task, line.variant, line.place, line.metric, *numbers, *more))
         return file.getvalue()
 
@@ -205,13 +214,13 @@ class Table:
             heading, names = _shortened(own)
             rows.append(heading)
             for line, name in zip(own, names, strict=True):
-                rows.append((name, line.count, line.chance, *(_shown(cell, gap, line) for cell in line.cells)))
+                rows.append((name, line.count, line.chance, *(_shown(line, i, gap) for i in range(len(self.names)))))
         return Grid(header=("", "n", "chance", *self.names), rows=tuple(rows), fixed=3)
 
     def _by_run(self, gap: str) -> "Grid":
         """Runs in rows."""
         rows: list[str | tuple[str, ...]] = [("n", *(line.count for line in self.lines)), ("chance", *(line.chance for line in self.lines))]
-        rows += [(name, *(_shown(line.cells[i], gap, line) for line in self.lines)) for i, name in enumerate(self.names)]
+        rows += [(name, *(_shown(line, i, gap) for line in self.lines)) for i, name in enumerate(self.names)]
         return Grid(header=(self.corner, *(line.title for line in self.lines)), rows=tuple(rows), fixed=1)
 
 
@@ -257,15 +266,18 @@ class Grid:
         return [first + group for group in groups] or [first]
 
 
-def _shown(cell: Metric | None, gap: str, line: Line) -> str:
-    """A cell as text: mean, deviation and number of runs; then the interval, the verdict, and what differs between the runs."""
+def _shown(line: Line, i: int, gap: str) -> str:
+    """Cell i of a line as text: mean, deviation and number of runs; then the interval, the verdict, how many of the test shapes are not
+    new, and what differs between the runs."""
+    cell, seen = line.cells[i], line.seen[i]
     if cell is None:
         return "-"
     count = f" ({len(cell.values)})" if cell.over == "runs" else ""
     own = [f"n {cell.shapes}" if line.count == "varies" and cell.shapes is not None else ""]
     own += [f"chance {cell.chance:.1f}" if line.chance == "varies" and cell.chance is not None else ""]
-    verdict = textwrap.wrap(cell.verdict, HEADING) if gap == "\n" else [cell.verdict]
-    return gap.join(filter(None, (f"{cell}{count}", cell.extent, *verdict, *own)))
+    said = [cell.verdict, seen.told if seen else ""]
+    said = [part for text in said for part in textwrap.wrap(text, HEADING)] if gap == "\n" else said
+    return gap.join(filter(None, (f"{cell}{count}", cell.extent, *said, *own)))
 
 
 def _shortened(lines: Sequence[Line]) -> tuple[str, list[str]]:
@@ -326,6 +338,7 @@ def table(results: Sequence[Result], by: Literal["run", "setup"] = "run") -> Tab
             place=place,
             metric=metric,
             cells=tuple(join(own[key]) if key in own else None for key in names),
+            seen=tuple(_most([result for result, _ in own.get(key, ())]) for key in names),
             notes=tuple(_of_cell([result for result, _ in own.get(key, ())], differ) for key in names),
         )
         for (task, variant, place, metric), own in cells.items()
@@ -333,6 +346,15 @@ def table(results: Sequence[Result], by: Literal["run", "setup"] = "run") -> Tab
     lines.sort(key=lambda line: [task for task, *_ in cells].index(line.task))  # lines of one task follow each other
     notes = (_legend(lines, by), *_largest(lines), *(told for _, told in differ), *_notes(results), *without)
     return Table(names=tuple(names.values()), lines=tuple(lines), by=by, notes=notes)
+
+
+def _most(results: Sequence[Result]) -> Seen | None:
+    """What is seen of the test shapes by that of some runs which knows most of them; None if it is not known of one."""
+    every = [result.scores.seen for result in results]
+    known = [seen for seen in every if seen is not None]
+    if not known or len(known) < len(every):
+        return None
+    return max(known, key=lambda seen: (seen.trained is None, seen.learned, seen.trained or 0))
 
 
 def _of_cell(results: Sequence[Result], differ: Sequence[tuple[str, str]]) -> tuple[str, ...]:

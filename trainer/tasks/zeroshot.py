@@ -31,6 +31,7 @@ from trainer.tasks.mistakes import mistakes
 from trainer.tasks.predictions import Predictions, predictions
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Metric, Scores
+from trainer.tasks.seen import Sides
 from trainer.tasks.shapes import of_split, relabelled
 from trainer.tasks.teachers import contrasted, embeddings, same_teacher
 
@@ -107,6 +108,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     worst, drawing = mistakes(shapes, first)
     return Scores(
         test=shapes.data,
+        sides=Sides(test=shapes),
         metrics=tuple(metrics),
         variant=_variant(name, home, test_cache),
         classes=label_set.classes,

@@ -43,6 +43,7 @@ from trainer.tasks.picture import Labels
 from trainer.tasks.propagation import NEIGHBOURS
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Metric, Scores
+from trainer.tasks.seen import Sides
 from trainer.tasks.teachers import same_teacher
 from trainer.tasks.zeroshot import class_embeddings, find_label_set
 
@@ -96,6 +97,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     ious = task.ious(first)
     return Scores(
         test=task.test.shapes.data,
+        sides=Sides(test=task.test.shapes),
         metrics=tuple(metrics),
         variant="" if name == "parts" else name,
         classes=task.names,

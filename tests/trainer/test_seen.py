@@ -1,0 +1,162 @@
+"""Test shapes that are not new: what a task learned from and what the encoder was trained on stands beside each score."""
+
+import csv
+import dataclasses
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from cache_schema import overlay, store
+from cache_schema.errors import UserError
+from cache_schema.spec import PointSpec
+from tests.trainer.conftest import FAILED, config_of, keep, write_small
+from tests.trainer.labelled import write_cache
+from trainer import checkpoint, cli_eval
+from trainer.loop import train
+from trainer.tasks import catalog, compare, table
+from trainer.tasks.result import Seen, load
+from trainer.tasks.seen import Sides, same
+from trainer.tasks.shapes import of_split
+
+TESTED = 20 - sum(row % 3 == 2 for row in FAILED)
+"""Number of usable test shapes of `cache_path`."""
+
+
+@pytest.fixture(scope="module")
+def everything(cache_path, tmp_path_factory):
+    """A run on all splits of the cache."""
+    run = tmp_path_factory.mktemp("runs") / "everything"
+    train(config_of("align", "optim.epochs=1", "data.splits="), [cache_path], run, device="cpu")
+    return run
+
+
+def measured(run, cache_path, name="zeroshot", **options):
+    chosen = dataclasses.replace(catalog.task(name).SMOKE, **options)
+    return catalog.evaluate(name, checkpoint.load(run), store.open_cache(cache_path), chosen)
+
+
+@pytest.mark.parametrize("name", ["zeroshot", "retrieval"])
+def test_an_encoder_that_was_trained_on_test_shapes_says_so_beside_each_score(name, everything, aligned, cache_path):
+    new = measured(aligned, cache_path, name)
+    assert new.scores.seen == Seen(tested=TESTED) and not new.scores.warning
+    found = measured(everything, cache_path, name)
+    assert found.scores.seen == Seen(tested=TESTED, trained=TESTED)
+    assert found.said(found.scores.metrics[0]).endswith(f"encoder saw {TESTED} of {TESTED}")
+    assert json.loads(found.json())["scores"]["seen"] == {"tested": TESTED, "learned": 0, "trained": TESTED, "unchecked": []}
+    assert f"the encoder was trained on {TESTED} of the {TESTED} test shapes" in found.scores.notes
+
+
+def test_cross_validation_learns_from_no_shape_that_it_tests(aligned, cache_path):
+    assert measured(aligned, cache_path, "crossval").scores.seen == Seen(tested=58, trained=38)
+
+
+def test_what_is_not_new_stands_in_every_form_of_a_table_and_beside_a_comparison(everything, aligned, cache_path, tmp_path):
+    runs = []
+    for run, name, options in ((everything, "zeroshot", {}), (aligned, "knn", {"test_split": "all"}), (aligned, "zeroshot", {})):
+        runs.append(tmp_path / f"run{len(runs)}")
+        shutil.copytree(run, runs[-1])
+        catalog.save(measured(runs[-1], cache_path, name, **options), runs[-1])
+    results = table.collect(runs)
+    joined = table.table(results)
+    said = f"encoder saw {TESTED} of {TESTED}"
+    both = "learned from 38 of 38, encoder saw 38 of 38"
+    assert said in joined.markdown() and both in joined.markdown() and joined.markdown().count("encoder saw") == 2
+    rows = list(csv.DictReader(io.StringIO(joined.csv())))
+    assert [(row["learned"], row["trained"], row["warning"]) for row in rows] == [
+        ("0", str(TESTED), said),
+        ("0", "0", ""),
+        ("38", "38", both),
+    ]
+    cells = [cell for row in json.loads(joined.json())["rows"] for cell in row[1:] if cell]
+    assert [(cell["learned"], cell["trained"], cell.get("warning")) for cell in cells] == [(0, TESTED, said), (38, 38, both), (0, 0, None)]
+    found = compare.compare(compare.sides_of([one for one in results if one.run != "run1"], "run"))
+    assert any(f"of the test shapes of run0, not all are new: {said}." in note for note in found.notes)
+    assert not any("run2, not all" in note for note in found.notes)
+
+
+def test_a_pooled_cell_shows_what_the_run_knows_that_knows_most():
+    none, some, unknown = Seen(tested=9), Seen(tested=9, trained=4), Seen(tested=9, trained=None)
+    results = [type("R", (), {"scores": type("S", (), {"seen": seen})}) for seen in (none, some, unknown)]
+    assert table._most(results[:2]) is some and table._most(results) is unknown
+    assert table._most([*results, type("R", (), {"scores": type("S", (), {"seen": None})})]) is None and table._most([]) is None
+
+
+def test_a_run_without_steps_and_one_from_scratch_have_seen_nothing(everything, cache_path, tmp_path):
+    train(config_of("align", "optim.epochs=0", "data.splits="), [cache_path], tmp_path / "still", device="cpu")
+    assert measured(tmp_path / "still", cache_path).scores.seen == Seen(tested=TESTED)
+    header = checkpoint.header(everything)
+    sides = Sides(test=of_split(store.open_cache(cache_path), "test"))
+    assert sides.seen(header, scratch=True) == Seen(tested=TESTED) and sides.seen(header).trained == TESTED
+
+
+def test_what_a_run_started_from_counts(everything, cache_path, tmp_path):
+    train(config_of("align", "optim.epochs=0"), [cache_path], tmp_path / "later", init=everything, device="cpu")
+    assert measured(tmp_path / "later", cache_path).scores.seen == Seen(tested=TESTED, trained=TESTED)
+
+
+def test_a_fraction_of_the_shapes_is_known_exactly(cache_path, tmp_path):
+    train(config_of("align", "optim.epochs=1", "data.splits=", "data.fraction=0.5"), [cache_path], tmp_path / "half", device="cpu")
+    cache, header = store.open_cache(cache_path), checkpoint.header(tmp_path / "half")
+    seen = Sides(test=of_split(cache, "all")).seen(header)
+    assert seen == Seen(tested=58, trained=29)
+    other = dataclasses.replace(header, config=dataclasses.replace(header.config, seed=5))  # not the rows whose digest is kept
+    assert Sides(test=of_split(cache, "all")).seen(other) == Seen(tested=58, trained=None)
+    assert Seen(tested=58, trained=None).told == "encoder may have seen them"
+
+
+def test_a_copy_and_an_overlay_are_the_same_shapes_and_a_cache_that_is_gone_is_told(everything, cache_path, tmp_path):
+    shutil.copytree(cache_path, tmp_path / "copy.zarr")
+    assert measured(everything, tmp_path / "copy.zarr").scores.seen.trained == TESTED
+    with overlay.laid(cache_path, tmp_path / "mine.zarr") as mine:
+        assert measured(everything, mine).scores.seen.trained == TESTED
+    gone = tmp_path / "gone.zarr"
+    shutil.copytree(cache_path, gone)
+    train(config_of("align", "optim.epochs=1"), [gone], tmp_path / "run", device="cpu")
+    shutil.rmtree(gone)
+    write_small(tmp_path / "other.zarr", points=PointSpec(count=64, blocks=2, ordered=33), seed=1)
+    found = measured(tmp_path / "run", tmp_path / "other.zarr")
+    assert found.scores.seen == Seen(tested=TESTED, unchecked=("gone.zarr",)) and not found.scores.warning
+    assert (
+        "not checked whether the encoder knows test shapes: it was trained on gone.zarr, not found where it was then" in found.scores.notes
+    )
+
+
+def test_equal_data_is_the_same_shape_in_any_cache_and_an_object_in_one(tmp_path):
+    digests = np.zeros((6, 32), np.uint8)
+    digests[:4, 0] = 1, 2, 3, 1
+    names = ["a/0#0", "a/1", "a/2", "b/0", "b/1", "a/0#1"]
+    points, xyz = PointSpec(count=4, blocks=1, ordered=1), {"points/xyz": np.zeros((6, 1, 4, 3), np.float16)}
+    cache = write_cache(tmp_path / "c.zarr", names, [0] * 6, points, xyz, digests=digests)
+    other = write_cache(tmp_path / "o.zarr", names[::-1], [0] * 6, points, xyz, digests=digests[::-1].copy())
+    whole = of_split(cache, "all", labelled=False)
+    assert same(whole, cache, np.array([0])).tolist() == [True, False, False, True, False, True]  # itself, its copy, and its other scan
+    assert same(whole, other, np.array([5, 0])).tolist() == [True, False, False, True, False, False]  # names of another cache prove nothing
+    assert same(whole, other, np.array([1])).tolist() == [False] * 6  # no digest proves nothing either
+
+
+def test_a_kept_classifier_says_which_test_shapes_it_learned_from(aligned, cache_path, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(aligned, run)
+    keep(checkpoint.load(run), cache_path, "mine")
+    found = catalog.measure(checkpoint.load(run), "mine", store.open_cache(cache_path))
+    assert found.scores.seen == Seen(tested=TESTED, learned=TESTED) and found.scores.warning == f"learned from {TESTED} of {TESTED}"
+    assert load(found.save(run)).scores.seen == found.scores.seen
+
+
+def test_a_task_that_does_not_say_what_it_used_is_told(aligned, cache_path, monkeypatch):
+    module = catalog.task("zeroshot")
+    plain = module.run
+    monkeypatch.setattr(module, "run", lambda *given: dataclasses.replace(plain(*given), sides=None))
+    found = measured(aligned, cache_path)
+    assert found.scores.seen is None and any("(Scores.sides)" in note for note in found.scores.notes)
+
+
+def test_a_run_without_results_is_named_and_not_taken_for_a_repetition(aligned, cache_path, tmp_path):
+    shutil.copytree(aligned, tmp_path / "a")
+    catalog.save(measured(aligned, cache_path), tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    with pytest.raises(UserError, match=r"needs two runs with results: .*b has no results yet$"):
+        cli_eval.print_compared([tmp_path / "a", tmp_path / "b"], "run", "", [])
