@@ -24,7 +24,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,trainer,dev]'
 	@touch $@
 
-.venv-trainer/installed: pyproject.toml constraints.txt
+.venv-trainer/installed: pyproject.toml constraints.txt | $(VENV)/installed  # two pips cannot build this project at once
 	$(PYTHON) -m venv .venv-trainer
 	.venv-trainer/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[trainer,onnx,search,test]'
 	@touch $@
