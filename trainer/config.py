@@ -318,7 +318,7 @@ def check_new(base: AlignConfig | DistillConfig, config: AlignConfig | DistillCo
         before, after = (functools.reduce(getattr, name.split("."), one) for one in (base, config))
         if before != after:
             raise UserError(f"{name} would have no effect where {why}: leave it out")
-    if config.optim.lr_end > config.optim.lr:
+    if config.optim.epochs and config.optim.lr_end > config.optim.lr:
         raise UserError(
             f"optim.lr_end must be at most optim.lr, since the rate falls to it: got optim.lr_end={config.optim.lr_end:g} and "
             f"optim.lr={config.optim.lr:g}. Set optim.lr_end, too"

@@ -261,8 +261,8 @@ def _prepare(config: AlignConfig | DistillConfig, caches: Sequence[Path | str], 
     opened = open_all(caches, config.data)
     if kept is not None:
         checkpoint.same_products(kept.caches, opened, run)
-    if kept is None and config.data.blocks > (most := max(_blocks(cache) for cache in opened)):
-        raise UserError(f"data.blocks={config.data.blocks}: the caches have {most} blocks of a shape. Set {most} or fewer, or 0 for all")
+    most = max(_blocks(cache) for cache in opened)
+    fewer = (f"data.blocks={config.data.blocks}: a shape has {most} here, and all are used",) if config.data.blocks > most else ()
     data = _open(config, opened, guide, config.optim.batch // config.optim.accumulate, ranks, sources.grey)
     notes = _compared(config, [(part.cache, part.guide) for part in data.parts if part.guide], sources, run)
     check_masked(config, data.repeated, ranks.count)
@@ -299,7 +299,7 @@ def _prepare(config: AlignConfig | DistillConfig, caches: Sequence[Path | str], 
             init=kept.init if kept else taken,
             precision=chosen.precision if steps else "",  # a run without steps is the same on every processor
             made_by=software(),
-            notes=(*data.notes, *notes),
+            notes=(*data.notes, *fewer, *notes),
         ),
         generator=torch.Generator(ranks.device),
         arithmetic=chosen,

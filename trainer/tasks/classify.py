@@ -101,9 +101,9 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         if options.peer_protocol:  # the test shapes take part in the training, so it is of no use for other ones
             peaks.append(Peak(test))
             with seeded(seed, next(stage.parameters()).device):
-                body, head = learn(stage, (train, test), options, seed, peaks[-1])
+                body, head = learn(stage, train, options, seed, peaks[-1])
         else:
-            body, head = trained(stage, train_cache, options, seed, partial(learn, stage, (train, test), options, seed))
+            body, head = trained(stage, train_cache, options, seed, partial(learn, stage, train, options, seed))
         first = first or (body, head)
         last.append(extract(body, test, 0, head).argmax(1).numpy())
     assert first is not None
@@ -144,18 +144,18 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     )
 
 
-def learn(stage: Stage, shapes: tuple[Shapes, Shapes], options: Options, seed: int, peak: Peak | None = None) -> tuple[Body, nn.Sequential]:
+def learn(stage: Stage, train: Shapes, options: Options, seed: int, peak: Peak | None = None) -> tuple[Body, nn.Sequential]:
     """Train one classifier: body and head after the last epoch. New weights come from torch's global generators, all else from the seed.
 
     Args:
         stage: the model to begin with.
-        shapes: training and test shapes. Of the test shapes only the number of points is read, to see that they have enough.
+        train: the training shapes.
         options: the settings. Those of the test are not read.
         seed: seed of the training.
         peak: what is to see the model after every epoch; None for nothing.
     """
-    body = begin(stage, options.pool, options, shapes, scratch=options.scratch)
-    for tuned, head in fit(body, shapes[0], options, seed):
+    body = begin(stage, options.pool, options, train, scratch=options.scratch)
+    for tuned, head in fit(body, train, options, seed):
         if peak is not None:
             peak.see(tuned, head)
     return tuned, head

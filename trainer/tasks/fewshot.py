@@ -124,7 +124,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
             predicted, tuned, head = probe.predict(one.features[1]), body, svm.voting(probe, options.ways)
         else:
             with seeded(options.seed + fold, body.device):
-                begun = begin(stage, options.pool, options.training, (support, queries))
+                begun = begin(stage, options.pool, options.training, support)
                 *_, (tuned, head) = fit(begun, support, options.training, options.seed + fold)
             predicted = extract(tuned, queries, 0, head).argmax(1).numpy()
             tuning = (*asked(stage, tuned, options.training, shapes), *described(tuned, head, options.training))

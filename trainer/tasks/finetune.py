@@ -1,6 +1,6 @@
 """Training a classifier on labelled shapes: the whole model, a head on the frozen encoder, or a head and small new parts in the encoder.
 
-    body = begin(stage, "mean_max", training, (train, test))             # training = Classifying(epochs=100)
+    body = begin(stage, "mean_max", training, train)                     # training = Classifying(epochs=100)
     *_, (tuned, top) = fit(body, train, training, seed=0)                # after the last epoch
     logits = extract(tuned, test, block=0, head=top)
 
@@ -11,7 +11,7 @@ token, of which the head reads the output, beside the maximum over tokens: `clas
 Letters: B shapes, P points, F features, K classes.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -149,25 +149,23 @@ class Classifying(Training):
             refuse_unread(self, ["class_token", "drop_path"], f"tune={self.tune}, which leaves the encoder's own weights as they are")
 
 
-def begin(stage: Stage, pool: Pool, training: Classifying, shapes: Sequence[Shapes], *, scratch: bool = False) -> Body:
+def begin(stage: Stage, pool: Pool, training: Classifying, shapes: Shapes, *, scratch: bool = False) -> Body:
     """The body that a training begins with. It shares the model's weights if the training adds nothing to them.
 
     Args:
         stage: the model of the run.
         pool: how tokens become the input of the head.
         training: settings of the training.
-        shapes: training and test shapes.
+        shapes: the training shapes.
         scratch: whether the weights are new ones, from torch's global generators.
 
     Raises:
-        UserError: the encoder cannot be set so, shapes have too few points, or a class token is asked for that the head would not read.
+        UserError: the encoder cannot be set so, the shapes have too few points, or a class token is asked for that the head would not read.
     """
     if training.class_token and pool != "max":
         raise UserError(f"class_token=true is read with pool=max, which gives its output and the maximum over tokens; got pool={pool}")
     body = Body.of(stage, pool, scratch=scratch)
-    for one in shapes:
-        convention = read_as(body.convention, one, training.points)
-    body.convention = convention
+    body.convention = read_as(body.convention, shapes, training.points)
     if (training.groups, training.group_size) != (None, None):
         body.encoder = regrouped(body.encoder, training.groups, training.group_size)
     if training.class_token or training.drop_path is not None:

@@ -20,7 +20,6 @@ from sklearn.svm import SVC
 
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
-from cache_schema.settings import refuse_unread
 from cache_schema.store import Cache
 from trainer.classifiers import Trained, Votes
 from trainer.config import check_seed
@@ -65,8 +64,6 @@ class Options:
         check_seed(self.seed)
         if self.c is not None and self.c <= 0:
             raise UserError(f"c must be positive, got {self.c}")
-        if self.c is not None:
-            refuse_unread(self, ["seed"], f"c={self.c:g}, which is then not searched")
 
 
 SMOKE: Final = Options(c=0.1, repeats=1)
