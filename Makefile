@@ -80,12 +80,12 @@ dense-true dense-false:  # the tasks of `dense` from random weights (true), or f
 	@$(BIN)/mmpd-train eval detect $(RUN)-align $(ROOMS).zarr $(LEARN) --set epochs=30 --set queries=96 --set groups=128 \
 	  --set model.layers=3 --set model.dropout=0 --set model.head_dropout=0 --set scratch=$(@:dense-%=%)
 
-test: test-all-but-trainer test-trainer  ## run the tests; -j2: both halves at once, which is faster with 16 GB of memory
+test: test-all-but-trainer test-trainer  ## run the tests; -j2: both halves at once, if memory allows it
 
-test-all-but-trainer: setup
+test-all-but-trainer: setup  # the first half of `test`
 	$(BIN)/python -m pytest $(PARALLEL) --ignore=tests/trainer
 
-test-trainer: .venv-trainer/installed  # where no teacher library is installed
+test-trainer: .venv-trainer/installed  # the other half, where no teacher library is installed
 	.venv-trainer/bin/python -m pytest $(PARALLEL) tests/trainer
 
 torture: setup  ## kill builds, damage caches, fill disks, and count what holds; MINUTES=10

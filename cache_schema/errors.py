@@ -13,4 +13,4 @@ class UserError(ValueError):
 
 class Partial(UserError):
     """A command has done all its work, and a part of what it made is of no use. The message says which, and how to go on. Commands show it
-    after what they say at their end, and end with exit code 1, as where shapes have failed."""
+    last, and end with exit code 1, as where shapes have failed."""

@@ -92,7 +92,7 @@ def build_cache(
             scheduler is lost, or another build takes over. Finished work is then kept, and the same command continues.
         Partial: everything is made, and some captions have no text of any shape.
     """
-    check(config)
+    check(config, path)
     devices = executors.devices(machine)
     executors.check(machine)
     check_place(path)
@@ -295,6 +295,11 @@ def _all_there(path: Path, config: BuildConfig) -> bool:
     return names <= there.keys() and not any(cache.missing(record) for record in there.values())
 
 
+def _has_captions(path: Path, name: str) -> bool:
+    """Whether a cache is there and has captions of this name, perhaps unfinished ones."""
+    return (path / "zarr.json").exists() and products.CAPTIONS.product(captions=name) in store.open_cache(path).records()
+
+
 def _unseen(path: Path) -> list[str]:
     """Names of captions that a cache has, and that were made when it had no views."""
     if not (path / "zarr.json").exists():
@@ -303,8 +308,8 @@ def _unseen(path: Path) -> list[str]:
     return [products.parts(record)["captions"] for record in there if products.without_views(record)]
 
 
-def check(config: BuildConfig) -> None:
-    """Refuse names that cannot be, before anything is opened or loaded."""
+def check(config: BuildConfig, path: Path) -> None:
+    """Refuse names that cannot be, and idle settings of captions that the cache does not have yet, before anything is opened or loaded."""
     for name in config.labels:
         labels.label_set(name, ("source",), ("part",))
     names = [teachers.choice(reference)[0] for reference in config.teachers]
@@ -317,7 +322,8 @@ def check(config: BuildConfig) -> None:
     if config.views is not None and config.views.policy is not None and config.views.policy.teacher:
         teachers.choice(config.views.policy.teacher)
     if config.captions is not None:
-        captioners.refuse_idle(config.captions)
+        if not _has_captions(path, config.captions.name):
+            captioners.refuse_idle(config.captions)
         check_captions(config.captions, dict.fromkeys(names), config.views.count if config.views is not None else None)
 
 
@@ -774,9 +780,11 @@ def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machin
     Raises:
         UserError: a model is missing or differs from the one that made the cache, the source is needed and not there, the captions cannot
             be ranked as asked, the source states too little for a text of any shape, or the cache has other captions of this name. Nothing
-            was written. Or no shape has got a text; the captions are then in the cache, and `status` says that they are empty.
+            was written.
+        Partial: no shape has got a text. The captions are in the cache, and `status` says that they are empty.
     """
-    captioners.refuse_idle(captions)
+    if not _has_captions(path, captions.name):
+        captioners.refuse_idle(captions)
     opened = store.open_ahead(path)  # no lock file beside what is no cache
     if not captions.stated:
         opened.record(products.VIEWS.name)
@@ -869,6 +877,7 @@ def import_captions(
 
     Raises:
         UserError: see `pipeline.importing.import_captions`; or a teacher is not on this machine. Nothing was written.
+        Partial: all texts are empty. They are in the cache, and `status` says so.
     """
     opened = importing.opened(path)
     models = Models(executors.devices(machine)[0], places(path))

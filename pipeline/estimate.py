@@ -141,7 +141,7 @@ def estimate(location: str, path: Path, config: BuildConfig, machine: Machine, t
         UserError: the errors of `pipeline.commands.build_cache` that do not concern missing weights.
     """
     start = time.perf_counter()
-    commands.check(config)
+    commands.check(config, path)
     check_place(path)
     source = open_config_source(location, config)
     commands.tell_notes(source, terminal)

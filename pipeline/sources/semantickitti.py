@@ -227,7 +227,7 @@ def _found(location: str) -> tuple[Path, Folders]:
             f"{location!r}: no sequence has a folder {lacking[0]}; it is downloaded apart ({ARCHIVES[lacking[0]]}), and may be unpacked "
             "anywhere below the folder that is given"
         )
-    return (homes[0].parent if len(homes) == 1 else given), folders
+    return (homes[0].parent if len(homes) == 1 else root), folders
 
 
 def open_source(location: str, *, textures: Textures = "require", every: str = "10", least: str = "8") -> Source:
@@ -265,7 +265,7 @@ def open_source(location: str, *, textures: Textures = "require", every: str = "
                     broken.append(f"sequences/{sequence}, scan {name[:6]}: {reason}")
     notes = [f"{unlabelled} sequences have no labels and are left out"] if unlabelled else []
     if apart:
-        homes = sorted({str(path.parents[1].relative_to(root)) for path in apart.values()})
+        homes = sorted({str(path.parents[1].relative_to(root)) for own in folders.values() for path in own.values()})
         notes.insert(0, f"sequences are taken from {', '.join(homes)}")
     elif root != given:
         notes.insert(0, f"{location!r} is taken for SemanticKITTI's folder {str(root)!r}")

@@ -414,9 +414,20 @@ def test_settings_of_models_are_refused_by_captioners_without_one(tmp_path, name
     asked, where = captioners.asked(name, [setting]), f"captioner is {name!r}, which has no model: leave it out"
     said = re.escape(f"captions.{setting.partition('=')[0]} would have no effect where {where}")
     with pytest.raises(UserError, match=said):
-        commands.check(dataclasses.replace(config(), captions=asked))
+        commands.check(dataclasses.replace(config(), captions=asked), tmp_path / "nothing.zarr")
     with pytest.raises(UserError, match=said):
         commands.add_captioner(tmp_path / "nothing.zarr", asked, 8, CPU, Silent())
+
+
+def test_captions_of_before_with_a_setting_that_nobody_reads_go_on(tmp_path, monkeypatch):
+    write_meshes(tmp_path / "more", 2, ())
+    asked = dataclasses.replace(config(), captions=captioners.asked("template", ["max_tokens=30"]))
+    with monkeypatch.context() as before:
+        before.setattr(captioners, "refuse_idle", lambda spec: None)
+        commands.build_cache(str(tmp_path / "more"), tmp_path / "c.zarr", asked, CPU, Silent())
+    commands.build_cache(str(tmp_path / "more"), tmp_path / "c.zarr", asked, CPU, Silent())
+    with pytest.raises(UserError, match="max_tokens would have no effect"):
+        commands.build_cache(str(tmp_path / "more"), tmp_path / "d.zarr", asked, CPU, Silent())
 
 
 @pytest.fixture

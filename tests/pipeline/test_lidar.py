@@ -521,6 +521,14 @@ def test_archives_of_semantickitti_that_are_unpacked_apart_are_read_together(tmp
         assert np.array_equal(found.reader.read(one).points, whole.reader.read(one).points)
         assert found.reader.digest(one) == whole.reader.digest(one)
     assert open_source(found.reader.location, **dict(found.reader.options)) == found
+    # `sequences` itself is given, and labels lie deeper beside it.
+    mixed = tmp_path / "mixed"
+    shutil.copytree(apart / "data_odometry_velodyne/dataset/sequences", mixed / "sequences")
+    shutil.copytree(apart / "data_odometry_labels/dataset/sequences", mixed / "labels/dataset/sequences")
+    for given in (mixed, mixed / "sequences"):
+        found = open_source(str(given), kind="semantickitti")
+        assert found.entries and found.notes[0] == "sequences are taken from labels/dataset/sequences, sequences"
+        assert open_source(found.reader.location, **dict(found.reader.options)) == found
     for part, lacks in (("data_odometry_velodyne", "labels"), ("data_odometry_labels/dataset", "velodyne")):
         with pytest.raises(UserError, match=rf"no sequence has a folder {lacks}; some in '.*' have: give '{apart}', below which both are"):
             open_source(str(apart / part), kind="semantickitti")
