@@ -16,7 +16,7 @@ from tests.trainer.conftest import FAILED, config_of, keep, write_small
 from tests.trainer.labelled import write_cache
 from trainer import checkpoint, cli_eval
 from trainer.loop import train
-from trainer.tasks import catalog, compare, table
+from trainer.tasks import catalog, compare, seen, table
 from trainer.tasks.result import Seen, load
 from trainer.tasks.seen import Sides, same
 from trainer.tasks.shapes import of_split
@@ -128,6 +128,9 @@ def test_what_was_trained_elsewhere_is_told_and_no_place_of_another_machine_is_o
     header, cache = checkpoint.header(everything), store.open_cache(cache_path)
     source = checkpoint.Source(file="pretrain.pth", sha256="0" * 64, architecture="point-mae")
     whole = Sides(test=of_split(cache, "test"))
+    before = seen._compared.cache_info().hits
+    assert whole.seen(header) == Sides(test=of_split(cache, "test")).seen(header)
+    assert seen._compared.cache_info().hits == before + 1  # tasks of one command compare once
     found = whole.seen(dataclasses.replace(header, source=source, caches=(), step=0))
     assert found == Seen(tested=TESTED, trained=None, unchecked=("unknown data (imported from pretrain.pth)",)) and not found.told
     write_small(tmp_path / "other.zarr", points=PointSpec(count=64, blocks=2, ordered=33), seed=1)
