@@ -16,7 +16,7 @@ from tests.trainer.conftest import FAILED, config_of, keep, write_small
 from tests.trainer.labelled import write_cache
 from trainer import checkpoint, cli_eval
 from trainer.loop import train
-from trainer.tasks import catalog, compare, table
+from trainer.tasks import catalog, compare, seen, table
 from trainer.tasks.result import Seen, load
 from trainer.tasks.seen import Sides, same
 from trainer.tasks.shapes import of_split
@@ -78,10 +78,10 @@ def test_what_is_not_new_stands_in_every_form_of_a_table_and_beside_a_comparison
 
 
 def test_a_pooled_cell_shows_what_the_run_knows_that_knows_most():
-    none, some, unknown = Seen(tested=9), Seen(tested=9, trained=4), Seen(tested=9, trained=None)
-    results = [type("R", (), {"scores": type("S", (), {"seen": seen})}) for seen in (none, some, unknown)]
+    none, some, unknown = Seen(tested=9), Seen(tested=9, trained=4), Seen(tested=9, trained=None, more=True)
+    old, *results = [type("R", (), {"scores": type("S", (), {"seen": seen})}) for seen in (None, none, some, unknown)]
     assert table._most(results[:2]) is some and table._most(results) is unknown
-    assert table._most([*results, type("R", (), {"scores": type("S", (), {"seen": None})})]) is None and table._most([]) is None
+    assert table._most([old, *results[:2]]) is some and table._most([old]) is None and table._most([]) is None
 
 
 def test_a_run_without_steps_and_one_from_scratch_have_seen_nothing(everything, cache_path, tmp_path):
@@ -103,8 +103,63 @@ def test_a_fraction_of_the_shapes_is_known_exactly(cache_path, tmp_path):
     seen = Sides(test=of_split(cache, "all")).seen(header)
     assert seen == Seen(tested=58, trained=29)
     other = dataclasses.replace(header, config=dataclasses.replace(header.config, seed=5))  # not the rows whose digest is kept
-    assert Sides(test=of_split(cache, "all")).seen(other) == Seen(tested=58, trained=None)
-    assert Seen(tested=58, trained=None).told == "encoder may have seen them"
+    assert Sides(test=of_split(cache, "all")).seen(other) == Seen(tested=58, trained=None, more=True)
+    assert Seen(tested=58, trained=None, more=True).told == "encoder may have seen them"
+
+
+def test_what_a_run_started_from_is_known_by_its_digest_or_not_at_all(cache_path, tmp_path):
+    """Both runs select the same; without a digest nothing is known of the first, and what the second one read still is."""
+    cache = store.open_cache(cache_path)
+    chosen = ("data.splits=train,test", f"data.classes={cache.manifest.classes[0]}", "data.fraction=0.5")
+    config = config_of("align", "optim.epochs=1", *chosen)
+    train(config, [cache_path], tmp_path / "a", device="cpu")
+    train(config, [cache_path], tmp_path / "b", init=tmp_path / "a", device="cpu")
+    header, sides = checkpoint.header(tmp_path / "b"), Sides(test=of_split(cache, "all"))
+    own = sides.seen(dataclasses.replace(header, init=None))
+    assert 0 < own.trained < 58 and sides.seen(header) == own
+    before = dataclasses.replace(header.init, caches=tuple(dataclasses.replace(used, rows="") for used in header.init.caches))
+    found = sides.seen(dataclasses.replace(header, init=before))
+    assert found == dataclasses.replace(own, more=True) and found.told == f"encoder saw at least {own.trained} of 58"
+    assert sides.seen(dataclasses.replace(header, init=before, step=0)) == Seen(tested=58, trained=None, more=True)
+    assert any("which of its shapes is not known" in note for note in found.notes("shapes"))
+
+
+def test_what_was_trained_elsewhere_is_told_and_no_place_of_another_machine_is_opened(everything, cache_path, tmp_path, monkeypatch):
+    header, cache = checkpoint.header(everything), store.open_cache(cache_path)
+    source = checkpoint.Source(file="pretrain.pth", sha256="0" * 64, architecture="point-mae")
+    whole = Sides(test=of_split(cache, "test"))
+    before = seen._compared.cache_info().hits
+    assert whole.seen(header) == Sides(test=of_split(cache, "test")).seen(header)
+    assert seen._compared.cache_info().hits == before + 1  # tasks of one command compare once
+    found = whole.seen(dataclasses.replace(header, source=source, caches=(), step=0))
+    assert found == Seen(tested=TESTED, trained=None, unchecked=("unknown data (imported from pretrain.pth)",)) and not found.told
+    write_small(tmp_path / "other.zarr", points=PointSpec(count=64, blocks=2, ordered=33), seed=1)
+    other = Sides(test=of_split(store.open_cache(tmp_path / "other.zarr"), "test"))
+    monkeypatch.chdir(cache_path.parent)
+    for path, reason in (
+        (cache_path.name, "trained elsewhere"),
+        (f"hf://datasets/lab/{cache_path.name}", "not on this machine"),
+        (str(tmp_path / cache_path.name), "not found where it was then"),
+        (str(tmp_path / "other.zarr"), "has other points by now"),
+    ):
+        moved = dataclasses.replace(header, caches=(dataclasses.replace(header.caches[0], path=path),))
+        assert other.seen(moved) == Seen(tested=TESTED, unchecked=(f"{path.rpartition('/')[2]} ({reason})",))
+        assert whole.seen(moved).trained == TESTED  # the points say that it is this cache
+
+
+@pytest.mark.parametrize("damage", ["", "source_sha256", "source_sha256/c/0/0", "products/points/zarr.json", "zarr.json"])
+def test_a_damaged_training_cache_ends_no_evaluation_on_another(damage, everything, cache_path, tmp_path):
+    bad, other = tmp_path / "bad.zarr", tmp_path / "other.zarr"
+    shutil.copytree(cache_path, bad)
+    write_small(other, points=PointSpec(count=64, blocks=2, ordered=33), seed=1)
+    header, file = checkpoint.header(everything), bad / damage
+    moved = dataclasses.replace(header, caches=(dataclasses.replace(header.caches[0], path=str(bad)),))
+    if file.is_dir() and damage:
+        shutil.rmtree(file)
+    elif damage:
+        file.write_bytes(file.read_bytes()[:7])
+    found = Sides(test=of_split(store.open_cache(other), "test")).seen(moved)
+    assert found == Seen(tested=TESTED, unchecked=("bad.zarr (cannot be read)",) if damage else ())
 
 
 def test_a_copy_and_an_overlay_are_the_same_shapes_and_a_cache_that_is_gone_is_told(everything, cache_path, tmp_path):
@@ -118,10 +173,9 @@ def test_a_copy_and_an_overlay_are_the_same_shapes_and_a_cache_that_is_gone_is_t
     shutil.rmtree(gone)
     write_small(tmp_path / "other.zarr", points=PointSpec(count=64, blocks=2, ordered=33), seed=1)
     found = measured(tmp_path / "run", tmp_path / "other.zarr")
-    assert found.scores.seen == Seen(tested=TESTED, unchecked=("gone.zarr",)) and not found.scores.warning
-    assert (
-        "not checked whether the encoder knows test shapes: it was trained on gone.zarr, not found where it was then" in found.scores.notes
-    )
+    assert found.scores.seen == Seen(tested=TESTED, unchecked=("gone.zarr (not found where it was then)",)) and not found.scores.warning
+    note = "not checked whether the encoder knows test shapes: it was trained on gone.zarr (not found where it was then)"
+    assert note in found.scores.notes
 
 
 def test_equal_data_is_the_same_shape_in_any_cache_and_an_object_in_one(tmp_path):
@@ -129,12 +183,16 @@ def test_equal_data_is_the_same_shape_in_any_cache_and_an_object_in_one(tmp_path
     digests[:4, 0] = 1, 2, 3, 1
     names = ["a/0#0", "a/1", "a/2", "b/0", "b/1", "a/0#1"]
     points, xyz = PointSpec(count=4, blocks=1, ordered=1), {"points/xyz": np.zeros((6, 1, 4, 3), np.float16)}
-    cache = write_cache(tmp_path / "c.zarr", names, [0] * 6, points, xyz, digests=digests)
+    pieces, origin = dataclasses.replace(points, origins=True), {"points/origin": np.zeros((6, 1, 4), np.int32)}
+    cache = write_cache(tmp_path / "c.zarr", names, [0] * 6, pieces, xyz | origin, digests=digests)
     other = write_cache(tmp_path / "o.zarr", names[::-1], [0] * 6, points, xyz, digests=digests[::-1].copy())
     whole = of_split(cache, "all", labelled=False)
     assert same(whole, cache, np.array([0])).tolist() == [True, False, False, True, False, True]  # itself, its copy, and its other scan
     assert same(whole, other, np.array([5, 0])).tolist() == [True, False, False, True, False, False]  # names of another cache prove nothing
     assert same(whole, other, np.array([1])).tolist() == [False] * 6  # no digest proves nothing either
+    files = of_split(other, "all", labelled=False)  # neither scans nor crops, so a file may have any name
+    assert same(files, other, np.array([0])).tolist() == [True] + [False] * 5
+    assert same(files, other, np.array([0]), pieces=True).tolist() == [True, False, False, False, False, True]
 
 
 def test_a_kept_classifier_says_which_test_shapes_it_learned_from(aligned, cache_path, tmp_path):
@@ -144,6 +202,23 @@ def test_a_kept_classifier_says_which_test_shapes_it_learned_from(aligned, cache
     found = catalog.measure(checkpoint.load(run), "mine", store.open_cache(cache_path))
     assert found.scores.seen == Seen(tested=TESTED, learned=TESTED) and found.scores.warning == f"learned from {TESTED} of {TESTED}"
     assert load(found.save(run)).scores.seen == found.scores.seen
+    shutil.copytree(cache_path, tmp_path / "copy.zarr")
+    assert catalog.measure(checkpoint.load(run), "mine", store.open_cache(tmp_path / "copy.zarr")).scores.seen == found.scores.seen
+    write_small(tmp_path / "other.zarr", points=PointSpec(count=64, blocks=2, ordered=33), seed=1)
+    elsewhere = catalog.measure(checkpoint.load(run), "mine", store.open_cache(tmp_path / "other.zarr")).scores
+    assert elsewhere.seen.learned is None and "not known which test shapes the task has learned from" in elsewhere.notes
+    keep(checkpoint.load(run), cache_path, "few", "fewshot")
+    assert catalog.measure(checkpoint.load(run), "few", store.open_cache(cache_path)).scores.seen.learned is None
+
+
+def test_few_shot_learns_from_the_shapes_of_a_fold_alone(aligned, cache_path):
+    found = measured(aligned, cache_path, "fewshot", train_split="all", test_split="all", ways=2, shots=2, folds=1, queries=2).scores
+    assert found.seen.tested == found.metrics[0].shapes == 4
+    cache = store.open_cache(cache_path)
+    shapes, header = of_split(cache, "all"), checkpoint.header(aligned)
+    first, second = shapes.of(np.arange(3)), shapes.of(np.arange(2, 6))
+    folds = ((first, second), (second, shapes.of(np.arange(8, 9))))
+    assert Sides(test=shapes.of(np.arange(2, 9)), folds=folds).seen(header, scratch=True) == Seen(tested=7, learned=1)
 
 
 def test_a_task_that_does_not_say_what_it_used_is_told(aligned, cache_path, monkeypatch):

@@ -288,7 +288,7 @@ def test_classes_are_matched_by_name_and_those_without_training_shapes_left_out(
         relabelled(of_test.of(np.isin(of_test.labels, (1, 2))), ("sofa",))
 
 
-@pytest.mark.parametrize("name", ["svm", "knn", "classify", "fewshot"])
+@pytest.mark.parametrize("name", ["svm", "knn", "classify"])
 def test_shapes_that_are_learned_from_and_tested_on_are_counted(name, stage, cache, tmp_path):
     module = catalog.task(name)
     other = write(tmp_path / "other.zarr")

@@ -179,7 +179,7 @@ def measure(kept: Kept, cache: Cache, test_split: str | None) -> Scores:
     return Scores(
         train=origin.train if isinstance(origin, Learned) else None,
         test=test.data,
-        sides=Sides(test=test, train=_learned(kept, cache)),
+        sides=_sides(kept, test),
         metrics=in_all(test, predicted, "seeds"),
         variant=f"{kept.about.tune} kept as {kept.name}" if isinstance(origin, Learned) else "as published",
         classes=test.classes,
@@ -189,13 +189,15 @@ def measure(kept: Kept, cache: Cache, test_split: str | None) -> Scores:
     )
 
 
-def _learned(kept: Kept, cache: Cache) -> Shapes | None:
-    """The shapes of a cache that a kept classifier was trained on; None if it was trained on another cache, or on some of a split only."""
-    origin = kept.about.origin
-    if not isinstance(origin, Learned) or origin.task == "fewshot" or origin.train.split not in (*cache.manifest.splits, EVERYTHING):
-        return None
-    there = of_split(cache, origin.train.split)
-    return there if (there.data.cache, there.data.points) == (origin.train.cache, origin.train.points) else None
+def _sides(kept: Kept, test: Shapes) -> Sides:
+    """The test shapes, and those that a kept classifier has learned from, if they are in the same cache and it is known which they are."""
+    origin, cache = kept.about.origin, test.cache
+    if isinstance(origin, Learned) and origin.task != "fewshot" and origin.train.points == test.data.points:
+        if origin.train.split in (*cache.manifest.splits, EVERYTHING):
+            learned = of_split(cache, origin.train.split)
+            if len(learned) == origin.train.shapes:
+                return Sides(test=test, train=learned)
+    return Sides(test=test, unknown=True)
 
 
 def _told(kept: Kept, test: Shapes) -> tuple[str, ...]:
@@ -210,8 +212,7 @@ def _told(kept: Kept, test: Shapes) -> tuple[str, ...]:
     notes = [
         f"when it was kept: accuracy {origin.score.told} by {origin.task}, {origin.test.cache} {origin.test.split}, {origin.score.base}"
     ]
-    same = (origin.train.cache, origin.train.points) == (known.cache, known.points)
-    if same and (origin.train.split == known.split or EVERYTHING in (origin.train.split, known.split)):
+    if origin.train.points == known.points and (origin.train.split == known.split or EVERYTHING in (origin.train.split, known.split)):
         notes.append(f"it was trained on split {origin.train.split!r} of this cache: these may be shapes that it knows")
     return tuple(notes)
 

@@ -311,7 +311,7 @@ def compare(sides: Mapping[str, Sequence[Result]], against: str = "") -> Compari
             refuse_unlike(title, [*first, *second])
             for result in (*first, *second):
                 if result.scores.warning:
-                    notes[f"{title}: of the test shapes of {result.run}, not all are new: {result.scores.warning}."] = None
+                    notes[f"{title}: test shapes of {result.run} that may not be new: {result.scores.warning}."] = None
             for kept in first[0].scores.predictions:
                 mine, theirs = ([_of_metric(result, kept.metric) for result in side] for side in (first, second))
                 try:

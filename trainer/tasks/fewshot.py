@@ -115,6 +115,8 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     digests = test_cache.column("source_sha256") if options.stored else None
     seen: set[int | bytes] = set()  # different test shapes: folds may share some, and of stored folds each has a row of its own for it
     every: list[NDArray[np.int64]] = []
+    folds: list[tuple[Shapes, Shapes]] = []
+    places: list[NDArray[np.int64]] = []
     tuning: tuple[str, ...] = ()
     for fold, one in enumerate(given):
         support, queries = one.support, one.queries
@@ -131,13 +133,15 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         seen.update(queries.rows.tolist() if digests is None else (digests[row].tobytes() for row in queries.rows))
         values.append(100 * float((predicted == queries.labels).mean()))
         every.append(_among(shapes, one.asked, queries, predicted))
+        folds.append((support, queries))
+        places.append(one.asked)
         if fold == 0:
             kept = _first(tuned, head, support, queries, values[0], options)
     form = f"{options.ways}-way {options.shots}-shot" + (f" {options.training.tune}" if options.by == "finetune" else "")
     return Scores(
         train=of_train,
         test=tested,
-        sides=Sides(train=None if options.stored else train, test=shapes),  # stored folds share shapes, and none learns from its queries
+        sides=Sides(test=shapes.of(np.unique(np.concatenate(places))), folds=tuple(folds)),  # a fold may ask for what another learns from
         metrics=(counted("accuracy", values, "folds", len(seen), 100 / options.ways, headline=True),),
         variant=form + " in stored folds" * options.stored,
         predictions=(predictions("accuracy", shapes, every),),

@@ -121,20 +121,22 @@ class Seen:
 
     tested: int
     """Number of different test shapes, or of scenes where the metrics count scenes."""
-    learned: int = 0
-    """Number of those that the task itself learned from."""
+    learned: int | None = 0
+    """Number of those that the task itself learned from; None if that is not known, as of a classifier that was trained elsewhere."""
     trained: int | None = 0
-    """Number of those that the encoder was trained on, in this run or before it; None if it was trained on this cache, and it is not known
-    any more on which shapes."""
+    """Number of those that the encoder is known to be trained on, in this run or before it; None if it may be some, and of none it is
+    known."""
+    more: bool = added(False)
+    """Whether it may be more of them: the encoder was trained on some shapes of a cache that has them, and on which is not known."""
     unchecked: tuple[str, ...] = ()
-    """Names of caches that the encoder was trained on and that are not here, so that their shapes were not compared."""
+    """What the encoder was trained on and could not be compared: names of caches, each with the reason in brackets."""
 
     @property
     def told(self) -> str:
         """A warning in words that stands beside each score; empty if all test shapes are new, as far as that is known."""
         learned = f"learned from {self.learned} of {self.tested}" if self.learned else ""
-        trained = f"encoder saw {self.trained} of {self.tested}" if self.trained else ""
-        return ", ".join(filter(None, (learned, trained, "encoder may have seen them" if self.trained is None else "")))
+        trained = f"encoder saw {'at least ' * self.more}{self.trained} of {self.tested}" if self.trained else ""
+        return ", ".join(filter(None, (learned, trained or "encoder may have seen them" * self.more)))
 
     def notes(self, units: str) -> list[str]:
         """Sentences for the reader of a result."""
@@ -142,13 +144,14 @@ class Seen:
         if self.learned:
             crops = ", or crops of them" if units == "scenes" else ""
             found.append(f"{self.learned} of {self.tested} test {units} are also training {units}{crops}")
+        if self.learned is None:
+            found.append(f"not known which test {units} the task has learned from")
         if self.trained:
-            found.append(f"the encoder was trained on {self.trained} of the {self.tested} test {units}")
-        if self.trained is None:
-            found.append(f"the encoder was trained on this cache, which has changed since: on which test {units} is not known any more")
+            found.append(f"the encoder was trained on {'at least ' * self.more}{self.trained} of the {self.tested} test {units}")
+        if self.more:
+            found.append(f"the encoder was trained on a cache that has these test {units}; which of its shapes is not known")
         if self.unchecked:
-            there = ", ".join(self.unchecked)
-            found.append(f"not checked whether the encoder knows test {units}: it was trained on {there}, not found where it was then")
+            found.append(f"not checked whether the encoder knows test {units}: it was trained on {', '.join(self.unchecked)}")
         return found
 
 

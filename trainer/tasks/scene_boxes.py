@@ -24,7 +24,7 @@ from cache_schema.classes import matched as places
 from cache_schema.errors import UserError
 from cache_schema.spec import BoxSpec
 from cache_schema.store import Cache
-from trainer.tasks.shapes import Shapes, few_scenes, known_scenes, of_split, scene_names
+from trainer.tasks.shapes import Shapes, few_scenes, of_split, scene_names
 
 EXACT: Final = 1e-3
 """Angle in radians below which a box counts as not turned."""
@@ -146,7 +146,7 @@ def both(train: Scenes, test: Scenes) -> tuple[Scenes, Scenes, tuple[str, ...]]:
         notes.append(f"the {len(test)} test scenes are crops of {whole}: each counts alone, so an interval over them is too narrow")
     if test.flat:
         notes.append(f"{test.flat} test boxes have no volume: they count as not found")
-    return train, test, (*notes, *few_scenes(len(test)), *known_scenes(train.shapes, test.shapes))
+    return train, test, (*notes, *few_scenes(len(test)))
 
 
 # ------------------------------------------------------------------------------------------------------------ augmentation

@@ -41,7 +41,7 @@ from trainer.tasks.propagation import Segmenter
 from trainer.tasks.result import Metric, Scores
 from trainer.tasks.seen import Sides
 from trainer.tasks.segment import LABELS, NONE, Labelled, Segmenting, check_labelled, encoder_of, fit, notes, predicted, segmenter
-from trainer.tasks.shapes import Shapes, few_scenes, known_scenes, of_split, scene_names, some
+from trainer.tasks.shapes import Shapes, few_scenes, of_split, scene_names, some
 
 ORIGIN: Final = "points/origin"
 """Array with the number of each point in the list of its scene's points."""
@@ -176,7 +176,7 @@ def prepared(stage: Stage, train_cache: Cache, test_cache: Cache, options: Optio
         scenes=scenes,
         crops=crops,
         merged=specification(test.cache).origins,
-        notes=(*told, *unlearnt(names, present), *ignored(test, theirs, place, there, known), *known_scenes(train, test)),
+        notes=(*told, *unlearnt(names, present), *ignored(test, theirs, place, there, known)),
     )
 
 

@@ -1,18 +1,23 @@
 """Test shapes that are not new: those that a task learned from itself, and those that the encoder was trained on.
 
-    scores = Scores(..., sides=Sides(train=train, test=test))            # a task says which shapes it used
-    scores.sides.seen(loaded)                                           # Seen(tested=24, learned=24, trained=24)
+    sides = Sides(train=train, test=test)               # a task says which shapes it used, as `Scores.sides`
+    sides.seen(checkpoint.header(run))                  # Seen(tested=24, learned=24, trained=24)
 
-Two shapes are the same if they are rows of one object (one row, scans of one thing, crops of one scene: `shapes.scene_names`) in one cache,
-or if they were made from the same data, byte for byte (`source_sha256`), in any two caches. So copies, parts of a cache, and caches of the
-same files with other points are found.
+Two shapes are the same if they are one row of one cache, scans of one thing or crops of one scene in one cache (`shapes.in_pieces`), or if
+they were made from the same data, byte for byte (`source_sha256`), in any two caches. So copies, parts of a cache, and caches of the same
+files with other points are found.
+
+No score depends on this: a cache that cannot be compared is named in the result, with the reason.
 
 Letters: n test shapes, m others.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +30,14 @@ from trainer.batch import Used
 from trainer.checkpoint import Header
 from trainer.part import DataConfig, digest_of, selected
 from trainer.tasks.result import Seen
-from trainer.tasks.shapes import Shapes, scene_names
+from trainer.tasks.shapes import Shapes, in_pieces, scene_names, scene_of
+
+UNREADABLE: Final = (OSError, ValueError, LookupError, TypeError)
+"""What reading a damaged cache may raise. `UserError` is a `ValueError`."""
+
+
+class _Absent(UserError):
+    """A cache is not here; the message says why, in a few words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +47,10 @@ class Sides:
     test: Shapes
     train: Shapes | None = None
     """None if the task fits nothing, or tests no shape by what has learned from it, as in cross-validation."""
+    folds: tuple[tuple[Shapes, Shapes], ...] = ()
+    """Training shapes and test shapes of each fold, for a task that learns anew in each; then `train` is None."""
+    unknown: bool = False
+    """Whether it is not known which shapes the task has learned from; then `train` is None."""
 
     def seen(self, header: Header, *, scratch: bool = False, units: str = "shapes") -> Seen:
         """Count the test shapes that are not new.
@@ -44,65 +60,145 @@ class Sides:
             scratch: whether its weights were left aside, so that its training does not count.
             units: `scenes` to count scenes, of which a cache may have several crops.
         """
-        names = np.array(scene_names(self.test) if units == "scenes" else self.test.rows)
-        learned = np.zeros(len(self.test), bool) if self.train is None else same(self.test, self.train.cache, self.train.rows)
-        trained, known, unknown = np.zeros(len(self.test), bool), True, []
-        for used, config, seed in [] if scratch else _read(header):
-            rows = _rows(used, config, seed, self.test.cache)
-            if rows is not None:
-                trained |= same(self.test, *rows)
-            elif _of(used, self.test.cache):
-                known = False
-            else:
-                unknown.append(used.path.rpartition("/")[2])
+        names: list[Any] = scene_names(self.test) if units == "scenes" else self.test.rows.tolist()
 
         def counted(mask: NDArray[np.bool_]) -> int:
-            return len(np.unique(names[mask]))
+            return len({names[i] for i in np.flatnonzero(mask)})
 
+        learned = None
+        if not self.unknown:
+            with suppress(*UNREADABLE):
+                learned = counted(self._learned(units == "scenes"))
+        trained, maybe, unchecked = np.zeros(len(self.test), bool), np.zeros(len(self.test), bool), []
+        tested = _Tested(self.test.cache, digest_of(self.test.rows), units == "scenes", self.test)
+        for used, alone in () if scratch else _read(header):
+            try:
+                found, possible = _compared(used, alone, header.config.data, header.config.seed, tested)
+                trained, maybe = trained | found, maybe | possible
+            except UNREADABLE as error:
+                reason = str(error) if isinstance(error, _Absent) else "cannot be read"
+                unchecked.append(f"{used.path.rpartition('/')[2]} ({reason})")
+        foreign = "" if scratch else _foreign(header)
+        count, more = counted(trained), counted(trained | maybe) > counted(trained)
         return Seen(
-            tested=len(np.unique(names)),
-            learned=counted(learned),
-            trained=counted(trained) if known else None,
-            unchecked=tuple(dict.fromkeys(unknown)),
+            tested=len(set(names)),
+            learned=learned,
+            trained=None if count == 0 and (more or foreign) else count,
+            more=more,
+            unchecked=tuple(dict.fromkeys(filter(None, (*unchecked, foreign)))),
         )
 
+    def _learned(self, pieces: bool) -> NDArray[np.bool_]:
+        """Whether the task learned from each test shape before it tested it. [n]"""
+        known = np.zeros(len(self.test), bool)
+        if self.train is not None:
+            known |= same(self.test, self.train.cache, self.train.rows, pieces=pieces)
+        for support, queries in self.folds:
+            known |= np.isin(self.test.rows, queries.rows[same(queries, support.cache, support.rows, pieces=pieces)])
+        return known
 
-def same(test: Shapes, cache: Cache, rows: NDArray[np.signedinteger]) -> NDArray[np.bool_]:
-    """Whether each test shape is one of the shapes in some rows [m] of a cache, or of the same object. [n]"""
-    digests = test.cache.column("source_sha256")[test.rows]
-    theirs = np.unique(_joined(cache.column("source_sha256")[rows]))
-    found = np.isin(_joined(digests), theirs) & digests.any(1)  # zeros where there is no digest
+
+def same(test: Shapes, cache: Cache, rows: NDArray[np.signedinteger], *, pieces: bool = False) -> NDArray[np.bool_]:
+    """Whether each test shape is one of the shapes in some rows [m] of a cache, or of the same object. [n]
+
+    Args:
+        test: the test shapes.
+        cache: the cache with the others.
+        rows: their rows.
+        pieces: whether shapes are crops, whatever the cache says.
+    """
+    found: NDArray[np.bool_] = np.zeros(len(test), bool)
     if test.cache.home == cache.home:
-        other = Shapes(cache=cache, split="", rows=rows.astype(np.int64), labels=np.full(len(rows), -1), classes=())
-        found |= np.isin(scene_names(test), scene_names(other))
+        found |= np.isin(test.rows, rows)
+        if not found.all() and (pieces or in_pieces(cache)):
+            ids = cache.ids()
+            scenes = {scene_of(ids[row]) for row in rows}
+            found |= np.array([scene_of(ids[row]) in scenes for row in test.rows], bool)
+    rest = np.flatnonzero(~found)
+    if len(rest):
+        digests, theirs = _digests(test.cache)[test.rows[rest]], set(_values(_digests(cache)[rows]))
+        found[rest] = np.array([value in theirs for value in _values(digests)], bool) & digests.any(1)  # zeros where there is no digest
     return found
 
 
-def _joined(digests: NDArray[np.uint8]) -> NDArray[np.void]:
-    """Digests [n, 32] as one value each, [n]."""
-    return np.ascontiguousarray(digests).view(f"V{digests.shape[1]}").ravel()
+def _values(digests: NDArray[np.uint8]) -> list[bytes]:
+    """Digests [n, 32] as one value each."""
+    values: list[bytes] = np.ascontiguousarray(digests).view(f"V{digests.shape[1]}").ravel().tolist()
+    return values
 
 
-def _read(header: Header) -> Iterator[tuple[Used, DataConfig | None, int]]:
-    """What the weights of a run have learned from: the caches, each with the settings by which its shapes were selected, as far as they are
-    known, and the seed."""
-    if header.step:
-        yield from ((used, header.config.data, header.config.seed) for used in header.caches)
-    yield from ((used, None, 0) for used in (header.init.caches if header.init else ()))
+@lru_cache(maxsize=2)
+def _digests(cache: Cache) -> NDArray[np.uint8]:
+    """The digests of the data of all shapes, [N, 32], read once for all folds and tasks."""
+    return cache.column("source_sha256")
 
 
-def _rows(used: Used, config: DataConfig | None, seed: int, tested: Cache) -> tuple[Cache, NDArray[np.signedinteger]] | None:
-    """A cache that a run was trained on, and the rows that it read; None if the cache is not here any more, or it is not known which they
-    were."""
-    places = [tested] if _of(used, tested) else []
-    with suppress(UserError, OSError):  # moved, or gone
-        places += [] if is_remote(used.path) else [open_cache(used.path)]
-    for cache in places:
-        if _of(used, cache):
-            with suppress(UserError, OSError):  # a split or a class is not there any more
-                if (rows := _selection(used, config, seed, cache)) is not None:
-                    return cache, rows
-    return None
+@dataclass(frozen=True)
+class _Tested:
+    """Test shapes, as a key under which a comparison is remembered."""
+
+    cache: Cache
+    rows: str
+    """Digest of the rows."""
+    pieces: bool
+    """Whether the shapes are crops, whatever the cache says."""
+    shapes: Shapes = field(compare=False)
+
+
+def _read(header: Header) -> list[tuple[Used, bool]]:
+    """The caches that the weights of a run have learned from, each once, and whether the settings of the run alone say which rows of it
+    were read, since the checkpoint is an old one. Of a cache that was read before this run they say nothing."""
+    own = [(used, not used.rows) for used in header.caches] if header.step else []
+    return list(dict.fromkeys((*own, *((used, False) for used in (header.init.caches if header.init else ())))))
+
+
+def _foreign(header: Header) -> str:
+    """The data that weights have learned from before anything is recorded of them, in words; empty for none."""
+    if header.source:
+        return f"unknown data (imported from {header.source.file})"
+    return f"unknown data (before {header.init.run})" if header.init and not header.init.caches else ""
+
+
+@lru_cache(maxsize=16)  # for all tasks of a command
+def _compared(used: Used, alone: bool, config: DataConfig, seed: int, tested: _Tested) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which test shapes a run has read of one cache, and which others it may have read, since its rows are not known. [n] each
+
+    Raises:
+        _Absent: the cache is not here.
+        OSError, ValueError, LookupError, TypeError: it cannot be read.
+    """
+    test, none = tested.shapes, np.zeros(len(tested.shapes), bool)
+    places: list[Callable[[], Cache]] = [lambda: test.cache] if _of(used, test.cache) else []
+    places.append(lambda: _opened(used))
+    possible = None
+    for place in places:
+        try:
+            cache = place()
+            rows = _selection(used, alone, config, seed, cache)
+            if rows is not None:
+                return same(test, cache, rows, pieces=tested.pieces), none
+            if possible is None:
+                possible = same(test, cache, np.arange(cache.manifest.shapes), pieces=tested.pieces)
+        except UNREADABLE:
+            if possible is None:
+                raise
+    assert possible is not None
+    return none, possible
+
+
+def _opened(used: Used) -> Cache:
+    """A cache where it was when a run read it. Raises as `_compared`."""
+    if is_remote(used.path):
+        raise _Absent("not on this machine")
+    path = Path(used.path)
+    if not path.is_absolute():  # a run that was handed on keeps names alone
+        raise _Absent("trained elsewhere")
+    if not path.exists():
+        raise _Absent("not found where it was then")
+    cache = open_cache(path)
+    if not _of(used, cache):
+        raise _Absent("has other points by now")
+    return cache
 
 
 def _of(used: Used, cache: Cache) -> bool:
@@ -111,17 +207,17 @@ def _of(used: Used, cache: Cache) -> bool:
     return record is not None and record.fingerprint == known
 
 
-def _selection(used: Used, config: DataConfig | None, seed: int, cache: Cache) -> NDArray[np.signedinteger] | None:
+def _selection(used: Used, alone: bool, config: DataConfig, seed: int, cache: Cache) -> NDArray[np.signedinteger] | None:
     """The rows that a run has read of a cache; None if that is not known.
 
-    A checkpoint keeps their number and a digest, which tells whether rows are the right ones. Without the settings of the run, those with
-    which most runs are made are tried. Rows that a cache got later come after all others.
+    A checkpoint keeps their number and a digest, which tells whether rows are the right ones. The settings of the run are tried, and those
+    with which most runs are made. Rows that a cache got later come after all others.
     """
     plain = [DataConfig(splits=()), *(DataConfig(splits=(name,)) for name in cache.manifest.splits)]
     count = int(used.rows.partition(" ")[0]) if used.rows else None
-    for tried in [config] if config is not None and count is None else [*([config] if config else []), *plain]:
+    for tried in (config, *plain) if used.rows else (config,) if alone else ():
         with suppress(UserError):  # it names a split or a class that this cache does not have
-            rows = selected(cache, tried, seed)
-            if count is None or digest_of(rows[:count]) == used.rows:
-                return rows[:count]
+            rows = selected(cache, tried, seed)[:count]
+            if alone or digest_of(rows) == used.rows:
+                return rows
     return None

@@ -19,7 +19,7 @@ from cache_schema import products
 from cache_schema.classes import NONE
 from cache_schema.classes import matched as places
 from cache_schema.errors import UserError
-from cache_schema.spec import did_you_mean
+from cache_schema.spec import PointSpec, did_you_mean
 from cache_schema.store import Cache
 from trainer import ops
 from trainer.points import Blocks, Convention
@@ -208,7 +208,22 @@ def some(names: Sequence[str]) -> str:
 
 def scene_names(crops: Shapes) -> list[str]:
     """The name of the scene of each crop. A shape that is no crop is a scene of its own."""
-    return [name.rpartition(CROP)[0] or name for name in crops.cache.ids()[crops.rows]]
+    return [scene_of(name) for name in crops.cache.ids()[crops.rows]]
+
+
+def scene_of(name: str) -> str:
+    """The name of the scene of a crop, or of the thing of a scan, from an id. An id that is no such name is returned as it is."""
+    return name.rpartition(CROP)[0] or name
+
+
+def in_pieces(cache: Cache) -> bool:
+    """Whether shapes of a cache are crops of scenes, or scans of one thing, so that `scene_of` says which belong together. Elsewhere the
+    character may stand in the name of any file."""
+    known = cache.products()
+    spec = known[products.POINTS.name].spec if products.POINTS.name in known else None
+    sources = (cache.manifest.source, *cache.manifest.source.also)
+    cut = any({"crop", "inner"} & {name for name, _ in source.options} for source in sources)
+    return cut or products.BOXES.name in known or (isinstance(spec, PointSpec) and spec.origins)
 
 
 def few_scenes(count: int) -> tuple[str, ...]:
@@ -216,12 +231,3 @@ def few_scenes(count: int) -> tuple[str, ...]:
     if count >= FEW:
         return ()
     return (f"there are few test scenes ({count}): an interval over scenes says little, and of one scene there is none",)
-
-
-def known_scenes(train: Shapes, test: Shapes) -> tuple[str, ...]:
-    """A note on test scenes of which the same cache has training rows too: the whole scene, or any crop of it."""
-    if train.cache.home != test.cache.home:
-        return ()
-    scenes = set(scene_names(test))
-    known = len(scenes.intersection(scene_names(train)))
-    return (f"{known} of {len(scenes)} test scenes are also training scenes, or crops of them",) if known else ()

@@ -83,7 +83,7 @@ class Line:
     """One for each run; None if it was not measured."""
     seen: tuple[Seen | None, ...]
     """How many of the test shapes of each cell are not new; None if that is not known. Of several runs it is that of the run which knows
-    most."""
+    most, as far as it is known."""
     notes: tuple[tuple[str, ...], ...]
     """The notes of the results of each cell, and sentences on what makes cells not comparable."""
 
@@ -349,12 +349,9 @@ def table(results: Sequence[Result], by: Literal["run", "setup"] = "run") -> Tab
 
 
 def _most(results: Sequence[Result]) -> Seen | None:
-    """What is seen of the test shapes by that of some runs which knows most of them; None if it is not known of one."""
-    every = [result.scores.seen for result in results]
-    known = [seen for seen in every if seen is not None]
-    if not known or len(known) < len(every):
-        return None
-    return max(known, key=lambda seen: (seen.trained is None, seen.learned, seen.trained or 0))
+    """What is seen of the test shapes by that of some runs which knows most of them; None if it is not known of any."""
+    known = [result.scores.seen for result in results if result.scores.seen is not None]
+    return max(known, key=lambda seen: (seen.told != "", seen.more, seen.learned or 0, seen.trained or 0), default=None)
 
 
 def _of_cell(results: Sequence[Result], differ: Sequence[tuple[str, str]]) -> tuple[str, ...]:
