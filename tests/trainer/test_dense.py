@@ -53,7 +53,7 @@ def parted(cache, stage="align", *assignments):
     """The data and the untrained model of a run."""
     config = config_of(stage, *assignments)
     ranks = type("One", (), {"device": torch.device("cpu"), "first": True})()
-    data = _open(config, [cache.path], None, 8, ranks)
+    data = _open(config, [cache], None, 8, ranks)
     return config, data, _build(config, data, None)[0]
 
 

@@ -113,7 +113,7 @@ def test_parts_of_a_batch_add_up_to_the_mean_of_their_gradients(cache_path, tmp_
     train(config, [cache_path], tmp_path / "run", device="cpu")
     first = log.records(tmp_path / "run")[0]
     ranks = Ranks(device=torch.device("cpu"))
-    data = loop._open(config, [cache_path], None, 8, ranks)
+    data = loop._open(config, [store.open_cache(cache_path)], None, 8, ranks)
     stage, _ = loop._build(config, data, None)
     found, generator = [], torch.Generator()
     for number in range(2):
@@ -159,7 +159,7 @@ def test_automatic_probes_keep_to_their_share_of_the_time(cache_path, monkeypatc
     """With a clock of our own: 1 s a step, 0.5 s for what is done the first time, 2 % of the time."""
     config = config_of("align", "probe=auto,svm", "optim.epochs=400", "probe_every=1")
     ranks = Ranks(device=torch.device("cpu"))
-    data = loop._open(config, [cache_path], None, 8, ranks)
+    data = loop._open(config, [store.open_cache(cache_path)], None, 8, ranks)
     clock = [0.0]
     monkeypatch.setattr(probes.time, "monotonic", lambda: clock[0])
     found = probes.Probes(config, data, loop._build(config, data, None)[0], ranks)

@@ -473,8 +473,8 @@ def config_of(stage: str, *assignments: str, recipe: str = "smoke"):
 
 def test_stored_order_serves_when_it_holds_the_finest_centres(cache_path):
     ranks = Ranks(device=torch.device("cpu"))
-    assert loop._open(config_of("align"), [cache_path], None, 8, ranks).ordered
-    assert not loop._open(config_of("align", "encoder.counts=65,32,16"), [cache_path], None, 8, ranks).ordered
+    assert loop._open(config_of("align"), [store.open_cache(cache_path)], None, 8, ranks).ordered
+    assert not loop._open(config_of("align", "encoder.counts=65,32,16"), [store.open_cache(cache_path)], None, 8, ranks).ordered
 
 
 def test_it_goes_through_both_stages(cache_path, tmp_path):
