@@ -665,19 +665,23 @@ def test_what_rests_on_a_run_that_was_trained_again_does_not_hold_and_says_what_
 
     def train_guide(seed):
         shutil.rmtree(guide, ignore_errors=True)
-        train(configured("tiny", "align", [*small, f"seed={seed}"]), [cache], guide, device="cpu")
+        train(
+            configured("tiny", "align", [*small, "data.templates=0", "align.positives=text", f"seed={seed}"]), [cache], guide, device="cpu"
+        )
 
     train_guide(0)
     write_guide(open_cache(cache), checkpoint.load(guide), guide.name, device="cpu")
     config = configured("tiny", "distill", small)
     train(dataclasses.replace(config, guide=guide.name), [cache], run, init=guide, device="cpu")
     made = study.Study(fake, ASKED, None)
-    row = dataclasses.replace(rows.ROWS["stage 2"], settings=())
-    (wrote,), trained = made._guides(row, 0), dataclasses.replace(made._train(row, "stage 2", 0), reads=())
-    trained = dataclasses.replace(trained, refuses=partial(jobs.trained_otherwise, run, config, guide, guide))
-    first = Job(name="train/stage-1-0", command=("mmpd-train", "align"))
-    plan = [dataclasses.replace(first, after=()), dataclasses.replace(wrote, after=(first.name,)), trained]
-    plan[2] = dataclasses.replace(trained, after=(first.name, wrote.name))
+    (wrote,), trained = made._guides(rows.ROWS["stage 2"], 0), made._train(rows.ROWS["stage 2"], "stage 2", 0)
+    plan = [
+        Job(name="train/stage-1-0", command=("mmpd-train", "align")),
+        dataclasses.replace(wrote, after=("train/stage-1-0",)),
+        dataclasses.replace(
+            trained, after=("train/stage-1-0", wrote.name), refuses=partial(jobs.trained_otherwise, run, config, guide, guide)
+        ),
+    ]
     ledger = Ledger(fake)
     for one in plan:
         ledger.note(one, 1, done=True)
