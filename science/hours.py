@@ -78,11 +78,11 @@ def estimate(paper: "Paper", data: Path, rate: float | None) -> Hours:
     lines, rows = list[Line](), dict[str, float]()
     for name, jobs in paper.builds().items():
         for job in jobs:
-            line, shapes = _build(paper, job, data, done=ledger.done(job))
+            line, shapes = _build(paper, job, data, done=bool(ledger.refused(job)) or ledger.done(job))
             rows[job.writes] = shapes * DATA_SETS[name].learned
             lines += [line] if line is not None else []
     for job in paper.trainings():
-        if not ledger.done(job):
+        if not ledger.refused(job) and not ledger.done(job):
             known = rows[LEARN] if job.name.startswith(("train/", "guide/")) else 0.0  # labels and patch features are not estimated
             lines.append(_line(job.name, _passes(paper, job, rows[LEARN]), known, rate))
     for row, seed in paper.runs:

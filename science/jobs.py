@@ -10,7 +10,8 @@ not counted. Commands must be able to go on from where they were stopped; all of
 
 A job that fails does not stop the others, except those that need it. One ledger works in a folder at a time. A job keeps the fingerprints
 and the labels of the caches that it read. If one was built anew with other shapes or points since, or `mmpd-cache relabel` has changed it,
-the ledger refuses to go on. A job that may be run again (`Job.grows`) is run again instead.
+the ledger refuses to go on. A job that may be run again (`Job.grows`) is run again instead. A job whose own files do not fit what they were
+made of any more (`Job.refuses`) fails, with what to remove.
 """
 
 import contextlib
@@ -26,16 +27,19 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import IO, Any, Final
 
-from labelled import labels_of
+from labelled import labels_of, points_of
 
 from cache_schema import products
+from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.records import differences
+from cache_schema.spec import GuideSpec, Record
 from cache_schema.store import open_cache
-from trainer import checkpoint
+from trainer import checkpoint, saved
 from trainer.config import AlignConfig, DistillConfig
 
 EVERY: Final = 10.0
@@ -72,25 +76,70 @@ class Job:
     it needs has run."""
     made: Callable[[], bool] | None = field(default=None, compare=False)
     """Whether what it makes is there and still holds. A job that was done is run again if not; None to trust the note that it was done."""
+    refuses: Callable[[], str] | None = field(default=None, compare=False)
+    """Why what is there of it does not hold, and what to remove, in words: its command would refuse to go on with it, so the job fails with
+    these words instead. Empty if it holds, or is not there; None if its command never refuses."""
 
 
-def as_configured(run: Path, config: AlignConfig | DistillConfig) -> bool:
-    """Whether a run, if it is there, was trained by a configuration. The words of its command only name a recipe, which may mean something
-    else since. Where it was not, the command is run again, and refuses to go on with it.
+def trained_otherwise(run: Path, config: AlignConfig | DistillConfig, guide: Path | None = None, init: Path | None = None) -> str:
+    """How a run, if it is there, was trained otherwise than it would be now, and what to remove; empty if it was not. The words of its
+    command only name a recipe and other runs, which may mean something else since.
 
     Args:
         run: folder of the run.
         config: the configuration that the command stands for. What is found out when a training begins is left out: the guide's name, and
             teachers and captions where none are named.
+        guide: folder of the run whose features it learns; None for none. A run that is not there is not compared.
+        init: folder of the run whose weights it starts from, likewise.
     """
     if not checkpoint.path(run).exists():
-        return True
-    there = checkpoint.header(run).config
+        return ""
+    header = checkpoint.header(run)
+    there = header.config
     if isinstance(there, DistillConfig) and isinstance(config, DistillConfig):
         config = dataclasses.replace(config, guide=there.guide)
     found = {name: getattr(there.data, name) for name in ("teachers", "captions") if not getattr(config.data, name)}
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, **found))
-    return type(there) is type(config) and not differences(there, config)
+    changed = differences(there, config) if type(there) is type(config) else [f"its stage is {there.stage}, asked {config.stage}"]
+    reasons = [f"another configuration than it has now ({'; '.join(changed)})"] if changed else []
+    began = ((guide, header.guide), (init, header.init.weights if header.init else ""))
+    known = [(need, digest) for need, digest in began if need is not None and digest and checkpoint.path(need).exists()]
+    others = dict.fromkeys(need.name for need, digest in known if digest != weights_of(need))
+    reasons += [f"other weights of {name} than it has now" for name in others]
+    away = f"remove runs/{run.name} and jobs/train/{run.name}.json, and the same command trains it anew"
+    return f"of {' and of '.join(reasons)}: {away}" if reasons else ""
+
+
+def guided_otherwise(cache: Path, guide: str, run: Path) -> str:
+    """How the features of a guide in a cache, if they are there, are not those of its run as it is now, and what to remove; empty if they
+    are. A run that is not there is not compared."""
+    record = guide_in(cache, guide)
+    if record is None or not isinstance(record.spec, GuideSpec) or not checkpoint.path(run).exists():
+        return ""
+    of, settings = record.spec, saved.settings(run)
+    if of.weights == weights_of(run) and (not of.settings or not settings or of.settings == settings):
+        return ""
+    away = shlex.join(["mmpd-cache", "remove", f"caches/{cache.name}", record.product])
+    return f"of other weights or settings of {run.name} than it has now: `{away}`, and the same command writes them anew"
+
+
+def guide_in(cache: Path, guide: str) -> Record | None:
+    """The record of a guide's features in a cache, finished or not; None if they or the cache are not there."""
+    if not (cache / "zarr.json").exists():
+        return None
+    return open_cache(cache).records().get(products.GUIDE.product(guide=guide))
+
+
+def weights_of(run: Path) -> str:
+    """Digest of the weights of a run, computed once while its file is the same."""
+    run = run.resolve()
+    state = checkpoint.path(run).stat()
+    return _weights_of(run, state.st_mtime_ns, state.st_ino)
+
+
+@cache
+def _weights_of(run: Path, *state: int) -> str:
+    return saved.weights(run)
 
 
 class Ledger:
@@ -116,12 +165,31 @@ class Ledger:
             SystemExit: it was done, or begun, with another command, or on other shapes, points or labels, and is no job that may be run
                 again.
         """
-        found, changed = self.read(job.name), self.changed(job)
-        if changed and not job.grows:
-            raise SystemExit(
-                f"{self._path(job.name)} is of {changed}\nChoose another folder, or remove that file and what the command made"
-            )
-        return bool(found.get("done")) and not changed and (job.made is None or job.made())
+        if refused := self.refused(job):
+            raise SystemExit(f"{self._path(job.name)} is {refused}\nChoose another folder, or remove that file and what the command made")
+        found, changed = self.read(job.name), job.grows and self.changed(job)
+        return bool(found.get("done")) and not changed and not self.refuses(job) and (job.made is None or job.made())
+
+    def refused(self, job: Job) -> str:
+        """Why no ledger works on a job, in words: what it was run with has changed, and it may not be run again. Empty if it may."""
+        changed = "" if job.grows else self.changed(job)
+        return f"of {changed}" if changed else ""
+
+    def stale(self, job: Job) -> str:
+        """Why what a job made does not hold any more, in words, such as `of other weights of stage-1-0 than it has now`; empty if it does.
+        What rests on it does not hold either."""
+        try:
+            changed = " ".join(self.changed(job).split())
+        except UserError as error:
+            return f"of a cache that cannot be read: {error}"
+        return f"of {changed}" if changed else self.refuses(job)
+
+    def refuses(self, job: Job) -> str:
+        """Why the command of a job would refuse to go on with what is there of it, in words; empty if it would not."""
+        try:
+            return job.refuses() if job.refuses is not None else ""
+        except UserError as error:
+            return f"of its run, one that it needs, or a cache that cannot be read: {error}"
 
     def changed(self, job: Job) -> str:
         """What a job was run with that is not so any more, in words: a cache that it read, its labels, or its command. Empty if nothing has
@@ -159,9 +227,14 @@ class Ledger:
 
     def _work(self, jobs: Sequence[Job], slots: int) -> list[str]:
         waiting: dict[str, Job] = {}
+        again, ran = set[str](), set[str]()
+        """Jobs that are done, and looked at once more when what they need has run; and those that were run."""
         for job in jobs:
-            if not self.done(job) or (job.grows and not waiting.keys().isdisjoint(job.after)):
+            if not self.done(job):
                 waiting[job.name] = job
+            elif (job.grows or job.refuses is not None) and not waiting.keys().isdisjoint(job.after):
+                waiting[job.name] = job
+                again.add(job.name)
         missing = {need for job in jobs for need in job.after} - {job.name for job in jobs}
         assert not missing, f"jobs that nobody runs: {missing}"
         done, failed, running = {job.name for job in jobs} - set(waiting), list[str](), list[_Running]()
@@ -176,7 +249,15 @@ class Ledger:
                         continue
                     elif sum(min(one.job.threads, slots) for one in running) + min(job.threads, slots) > slots:
                         break  # the jobs behind it must not keep it waiting
+                    elif job.refuses is not None and (reason := self.stale(job)):
+                        failed.append(name)
+                        del waiting[name]
+                        print(f"{_clock(began)} FAILED {name}: it is {reason}", flush=True)
+                    elif name in again and ran.isdisjoint(job.after if job.grows else ()) and self.done(job):
+                        done.add(name)
+                        del waiting[name]
                     else:
+                        ran.add(name)
                         print(f"{_clock(began)} {len(done)}/{len(jobs)} {name}: {told(job.command)}", flush=True)
                         running.append(_Running(job, self))
                         del waiting[name]
@@ -209,9 +290,8 @@ class Ledger:
         """Fingerprint of the points of each cache that a job reads and whose points are there: it changes with the shapes, and with nothing
         that is added to them. A cache whose build was stopped before has none yet."""
         paths = {cache: self.folder / cache for cache in job.reads}
-        records = {cache: open_cache(path).records() for cache, path in paths.items() if (path / "zarr.json").exists()}
-        there = {cache: found[products.POINTS.name] for cache, found in records.items() if products.POINTS.name in found}
-        return {cache: record.fingerprint for cache, record in there.items() if record.complete}
+        found = {cache: points_of(path) for cache, path in paths.items() if (path / "zarr.json").exists()}
+        return {cache: points for cache, points in found.items() if points}
 
     def _labels(self, job: Job) -> dict[str, str]:
         """The labels of each cache that a job reads and whose points are there. No fingerprint of points tells them."""

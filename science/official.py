@@ -6,7 +6,7 @@ To add a data set or a test, add an entry to `DATA_SETS`. `science/finding.py` l
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from jobs import options
 
@@ -28,6 +28,10 @@ ALONE: Final = "airplane"
 """A class of ModelNet40 that ModelNet10 does not have."""
 FOLDS: Final = 10
 """Number of published few-shot folds of each kind."""
+
+
+Apart = Literal["splits", "labels"]
+"""What of a data set may come apart from its shapes: what tells training and test shapes; labels of points, and boxes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +127,7 @@ class DataSet:
     tests: tuple[Test, ...] = ()
     learned: float = 1.0
     """Share of its rows that is trained on, for the estimate of time."""
-    fetch: str = ""
+    fetch: Mapping[Apart, str] = field(default_factory=dict)
     """What of it comes apart, and where from."""
 
 
@@ -428,7 +432,7 @@ DATA_SETS: Final[dict[str, DataSet]] = {
             ),
         ),
         learned=0.83,
-        fetch="the lists are train_test_split/shuffled_{train,val,test}_file_list.json of the official archive",
+        fetch={"splits": "the lists are train_test_split/shuffled_{train,val,test}_file_list.json of the official archive"},
     ),
     "s3dis": DataSet(
         about="S3DIS, segmentation of Area 5",
@@ -467,7 +471,10 @@ DATA_SETS: Final[dict[str, DataSet]] = {
             ),
         ),
         learned=0.75,
-        fetch="the papers test on Area_5: fetch it, too, with its labels",
+        fetch={
+            "splits": "the papers test on Area_5: fetch it, too, with its labels",
+            "labels": "labels come with the rooms: fetch the release with Annotations, or an export that has them",
+        },
     ),
     "scannet": DataSet(
         about="ScanNet, detection and segmentation",
@@ -521,8 +528,12 @@ DATA_SETS: Final[dict[str, DataSet]] = {
             ),
         ),
         learned=0.8,
-        fetch="fetch scannetv2_train.txt and scannetv2_val.txt (https://github.com/ScanNet/ScanNet, Tasks/Benchmark) into its folder; "
-        "labels and boxes come with the scans and with the exports of VoteNet and MMDetection3D; Pointcept's arrays have no boxes",
+        fetch={
+            "splits": "fetch scannetv2_train.txt and scannetv2_val.txt (https://github.com/ScanNet/ScanNet, Tasks/Benchmark) into its "
+            "folder",
+            "labels": "labels and boxes come with the scans and with the exports of VoteNet and MMDetection3D; Pointcept's arrays have no "
+            "boxes",
+        },
     ),
 }
 

@@ -27,7 +27,7 @@ from typing import Final
 from evals import Eval
 from finding import look
 from finding import told as told_of
-from jobs import Job, Ledger, as_configured, options, told
+from jobs import Job, Ledger, guided_otherwise, options, told, trained_otherwise
 from official import DATA_SETS, LEARN, LINK, Build, Found, Test, build
 from promised import kept
 
@@ -210,36 +210,60 @@ class Paper:
         """Labels, patch features, pre-trainings and guides, each after what it needs."""
         cache, made = f"caches/{LEARN}.zarr", list[Job]()
 
-        def add(name: str, *words: str, after: Sequence[str] = (), holds: Callable[[], bool], adds: bool = True) -> str:
-            """`holds`: whether what the job makes is there and still holds. `adds`: whether it adds that to the cache."""
+        def add(
+            name: str,
+            *words: str,
+            after: Sequence[str] = (),
+            there: Callable[[], bool] | None = None,
+            refuses: Callable[[], str] | None = None,
+            adds: bool = True,
+        ) -> str:
+            """`there` and `refuses`: those of the job. `adds`: whether it adds what it makes to the cache."""
             if name not in {job.name for job in made}:
-                writes = LEARN if adds else ""
-                job = Job(name=name, command=words, after=tuple(after), reads=(cache,), writes=writes, threads=self.threads, made=holds)
+                job = Job(
+                    name=name,
+                    command=words,
+                    after=tuple(after),
+                    reads=(cache,),
+                    writes=LEARN if adds else "",
+                    threads=self.threads,
+                    made=there,
+                    refuses=refuses,
+                )
                 made.append(job)
             return name
 
         for labels in sorted({self._label_set(test) for row in self.rows.values() for test in self.tests(row) if test.labels}):
-            add(f"labels/{labels}", "mmpd-cache", "labels", cache, labels, holds=self._holds(products.LABELS, set=labels))
+            add(f"labels/{labels}", "mmpd-cache", "labels", cache, labels, there=self._holds(products.LABELS, set=labels))
         for row, seed in self.runs:
-            config, words, after = self.configs[row.name], list[str](), list[str]()
+            config, words, after, home = self.configs[row.name], list[str](), list[str](), self.folder / "runs"
             for teacher in config.data.dense:
-                holds = self._holds(products.DENSE, teacher=teachers.choice(teacher)[0])
-                after.append(add(f"patches/{teacher}", "mmpd-cache", "add-dense", cache, teacher, holds=holds))
+                there = self._holds(products.DENSE, teacher=teachers.choice(teacher)[0])
+                after.append(add(f"patches/{teacher}", "mmpd-cache", "add-dense", cache, teacher, there=there))
             if row.first:
                 assert isinstance(config, DistillConfig)
                 guide = f"{row.first}-{seed}"
                 words += ["--guide", guide] + ["--init", f"runs/{guide}"] * config.needs_guide_run
-                train = f"train/{guide}"
-                holds = self._holds(products.GUIDE, guide=guide)
-                after.append(add(f"guide/{guide}", "mmpd-train", "guide", cache, f"runs/{guide}", after=(train,), holds=holds))
+                written = add(
+                    f"guide/{guide}",
+                    "mmpd-train",
+                    "guide",
+                    cache,
+                    f"runs/{guide}",
+                    after=(f"train/{guide}",),
+                    there=self._holds(products.GUIDE, guide=guide),
+                    refuses=partial(guided_otherwise, self.folder / cache, guide, home / guide),
+                )
+                after.append(written)
             if row.init:
                 words += ["--init", f"runs/{row.init}-{seed}"]
                 after.append(f"train/{row.init}-{seed}")
             run = row.run(seed)
             settings = [*self._training(row), f"seed={seed}"]
-            trained = partial(as_configured, self.folder / "runs" / run, configured(row.recipe, row.stage, settings))
+            before = (home / f"{need}-{seed}" if need else None for need in (row.first, row.init or row.first))
+            refuses = partial(trained_otherwise, home / run, configured(row.recipe, row.stage, settings), *before)
             words = [row.stage, cache, f"runs/{run}", "--recipe", row.recipe, "--resume", *words, *options(settings)]
-            add(f"train/{run}", "mmpd-train", *words, after=after, holds=trained, adds=False)
+            add(f"train/{run}", "mmpd-train", *words, after=after, refuses=refuses, adds=False)
         return made
 
     def _holds(self, kind: products.Kind, **names: str) -> Callable[[], bool]:
@@ -261,10 +285,14 @@ class Paper:
                 run = row.run(seed)
                 evals = [f"{test.name}: {self.eval(test, row, seed)}" for test in tests]
                 words = ("evals.py", f"scores/{run}", *evals)
-                needs = [f"train/{run}", *(f"labels/{self._label_set(test)}" for test in tests if test.labels)]
+                needs = dict.fromkeys((f"train/{run}", *(need for test in tests for need in self.needs(test))))
                 holds = partial(self.all_scored, row, seed)
                 made.append(Job(name=f"score/{run}", command=words, after=tuple(needs), threads=self.threads, grows=True, made=holds))
         return made
+
+    def needs(self, test: Test) -> list[str]:
+        """Names of the jobs that a test needs beside a run and its cache."""
+        return [f"labels/{self._label_set(test)}"] if test.labels else []
 
     def all_scored(self, row: Row, seed: int) -> bool:
         """Whether a run has the result of each test that it can do."""
@@ -373,16 +401,19 @@ def check_data(folder: Path, data: Path) -> None:
 
 
 def run(paper: Paper, slots: int) -> dict[str, str]:
-    """Do everything. Returns what failed, by name: a data set whose build failed costs only its own columns.
+    """Do everything. Returns what failed, by name: a data set whose build failed, or was made by another command before, costs only its own
+    columns.
 
     Raises:
-        SystemExit: the cache for pre-training could not be built.
+        SystemExit: the cache for pre-training could not be built, or was by another command.
     """
     ledger, failed = Ledger(paper.folder), dict[str, str]()
     builds = paper.builds()
     if lost := ledger.work(builds[LEARN], slots):
         raise SystemExit(f"{LEARN} could not be built: see jobs/{lost[0]}.log in {paper.folder}. The same command tries it again")
     others = {name: jobs for name, jobs in builds.items() if name != LEARN}
+    failed |= {name: why for name, jobs in others.items() if (why := refused(ledger, jobs))}
+    others = {name: jobs for name, jobs in others.items() if name not in failed}
     lost = ledger.work([job for jobs in others.values() for job in jobs], slots)
     for name, jobs in others.items():
         if own := [job.name for job in jobs if job.name in lost]:
@@ -390,18 +421,40 @@ def run(paper: Paper, slots: int) -> dict[str, str]:
     there = {name: found for name, found in paper.found.items() if name not in failed}
     rest = Paper(paper.folder, there, paper.asked, paper.threads)
     jobs = {job.name: job for job in (*rest.trainings(), *rest.scores())}
-    lost = ledger.work(list(jobs.values()), slots)
+    for name, job in jobs.items():
+        if why := refused(ledger, [job]):
+            failed[name] = why
+        elif before := [need for need in job.after if need in failed]:
+            failed[name] = f"not done, because it needs {before[0]}"
+    lost = ledger.work([job for name, job in jobs.items() if name not in failed], slots)
     for name in lost:
         before = [need for need in jobs[name].after if need in lost]
-        failed[name] = f"not done, because it needs {before[0]}" if before else f"failed: see jobs/{name}.log"
+        if why := ledger.refuses(jobs[name]):
+            failed[name] = f"it is {why}"
+        else:
+            failed[name] = f"not done, because it needs {before[0]}" if before else f"failed: see jobs/{name}.log"
     return failed
 
 
+def refused(ledger: Ledger, jobs: Sequence[Job]) -> str:
+    """Why the first of some jobs that may not be run again is not what it was when it was run, and what to remove; empty if none is."""
+    for job in jobs:
+        if why := ledger.refused(job):
+            what = {"build": f"caches/{job.writes}.zarr", "train": f"runs/{job.name.partition('/')[2]}"}.get(job.name.partition("/")[0], "")
+            away = " and ".join(filter(None, (f"jobs/{job.name}.json", what or "what its command made")))
+            return f"{job.name} is {' '.join(why.split())}: remove {away}, and the same command makes it anew"
+    return ""
+
+
 def commands(paper: Paper) -> list[str]:
-    """Every command that is still to be run, as lines for a shell in the folder of the results."""
+    """Every command that is still to be run, as lines for a shell in the folder of the results; with a `#`, what will not be run."""
     ledger, scripts = Ledger(paper.folder), str(Path(__file__).resolve().parent)
-    jobs = [job for several in paper.builds().values() for job in several] + paper.trainings()
-    lines = [told(job.command, scripts) for job in jobs if not ledger.done(job)]
+    lines = list[str]()
+    for job in (*(job for several in paper.builds().values() for job in several), *paper.trainings()):
+        if why := refused(ledger, [job]):
+            lines.append(f"# {why}")
+        elif not ledger.done(job):
+            lines.append(f"# {job.name} is {why}" if (why := ledger.refuses(job)) else told(job.command, scripts))
     for row, seed in paper.runs:
         lines += [paper.eval(test, row, seed) for test in paper.tests(row) if not paper.scored(test, row, seed)]
     return lines

@@ -75,12 +75,12 @@ def gathered(paper: "Paper", left: Mapping[str, str]) -> dict[str, Any]:
     """Everything that a reader of the numbers needs."""
     ledger, asked = Ledger(paper.folder), paper.asked
     numbers, stale, missing = list[dict[str, Any]](), list[str](), list[dict[str, Any]]()
-    jobs = (*paper.trainings(), *(job for several in paper.builds().values() for job in several))
-    changed = {job.name: reason for job in jobs if (reason := _changed(ledger, job))}
+    jobs = {job.name: job for job in (*paper.trainings(), *(job for several in paper.builds().values() for job in several))}
+    changed = {name: reason for name, job in jobs.items() if (reason := ledger.stale(job))}
     for row in paper.rows.values():
         for test in paper.tests(row):
-            scores = list(_scores(paper, row, test, stale, changed))
-            missing += [] if _set_of(test) in left else _missing(paper, ledger, row, test)
+            scores = list(_scores(paper, row, test, stale, changed, jobs))
+            missing += [] if _set_of(test) in left else _missing(paper, ledger, row, test, jobs)
             numbers += [_number(row.name, title, metric, test, scores) for title, metric in test.columns if scores]
     rows = {
         name: {
@@ -123,7 +123,7 @@ def gathered(paper: "Paper", left: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _scores(
-    paper: "Paper", row: "Row", test: Test, stale: list[str], changed: Mapping[str, str]
+    paper: "Paper", row: "Row", test: Test, stale: list[str], changed: Mapping[str, str], jobs: Mapping[str, Job]
 ) -> Iterator[tuple[dict[str, Any], Result]]:
     """The results of a test that are there, one for each pre-training. `stale` gets the files of other commands, weights or points, and
     those that rest on jobs in `changed`."""
@@ -131,34 +131,34 @@ def _scores(
         path = paper.scores_of(row, seed) / f"{test.name}.json"
         if not path.exists():
             continue
-        if not paper.scored(test, row, seed) or not changed.keys().isdisjoint(_needs(row, test, seed)):
+        if not paper.scored(test, row, seed) or not changed.keys().isdisjoint(_needs(paper, row, test, seed, jobs)):
             stale.append(str(path.relative_to(paper.folder)))
             continue
         record = json.loads(path.read_text())
         yield record, from_json(Result, record["result"])
 
 
-def _missing(paper: "Paper", ledger: Ledger, row: "Row", test: Test) -> Iterator[dict[str, Any]]:
+def _missing(paper: "Paper", ledger: Ledger, row: "Row", test: Test, jobs: Mapping[str, Job]) -> Iterator[dict[str, Any]]:
     """The results of a test that are not there, one for each pre-training, and how far the jobs are that they need."""
     for seed in range(paper.asked.runs):
         if (paper.scores_of(row, seed) / f"{test.name}.json").exists():
             continue
-        state = _state(ledger, *_needs(row, test, seed), f"score/{row.run(seed)}")
+        state = _state(ledger, *_needs(paper, row, test, seed, jobs), f"score/{row.run(seed)}")
         yield {"row": row.name, "run": row.run(seed), "test": test.name, "state": state}
 
 
-def _changed(ledger: Ledger, job: Job) -> str:
-    """What has changed since a job was run, in words; empty if nothing has."""
-    try:
-        return " ".join(ledger.changed(job).split())
-    except UserError as error:
-        return f"a cache that cannot be read: {error}"
+def _needs(paper: "Paper", row: "Row", test: Test, seed: int, jobs: Mapping[str, Job]) -> tuple[str, ...]:
+    """Names of the jobs that a result rests on, each after those that it needs. `jobs`: all of them by name."""
+    found: dict[str, None] = {}
 
+    def add(name: str) -> None:
+        for need in jobs[name].after:
+            add(need)
+        found[name] = None
 
-def _needs(row: "Row", test: Test, seed: int) -> tuple[str, ...]:
-    """Names of the jobs that a result rests on, each after those that it needs."""
-    first = (f"train/{row.first}-{seed}", f"guide/{row.first}-{seed}") if row.first else ()
-    return (f"build/{LEARN}", f"build/{test.cache}", *first, f"train/{row.run(seed)}")
+    for name in (f"build/{LEARN}", f"build/{test.cache}", f"train/{row.run(seed)}", *paper.needs(test)):
+        add(name)
+    return tuple(found)
 
 
 def _state(ledger: Ledger, *jobs: str) -> str:
@@ -290,7 +290,7 @@ def _below(data: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"- {name}: {why}." for name, why in data["left_out"].items())
         why = "of another command, of other weights, or of other points or labels; the same command without --table measures it again"
         yield from (f"- {path}: {why}." for path in data["not_current"])
-        yield from (f"- {name}, and what rests on it: of {reason}." for name, reason in data["jobs_not_current"].items())
+        yield from (f"- {name}, and what rests on it: {reason}." for name, reason in data["jobs_not_current"].items())
         lacking: dict[tuple[str, str], list[str]] = {}
         for one in data["missing"]:
             lacking.setdefault((one["run"], one["state"]), []).append(one["test"])

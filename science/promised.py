@@ -3,7 +3,7 @@
     found, left = kept(found, Path("/data"), Path("build/paper/caches"))
 
 Files may tell a data set and still lack what comes apart: lists of splits, the area that is tested on, labels, boxes. Then a build or a
-test would fail after hours. The first shapes of each split are read, too. A cache that is there already is not asked again.
+test would fail after hours. Some shapes of each split are read, too. A cache that is there already is not asked again.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from official import DATA_SETS, LEARN, LINK, Build, Found, Test
+from official import DATA_SETS, LEARN, LINK, Apart, Build, Found, Test
 
 from cache_schema.errors import UserError
 from pipeline.geometry import Cloud
@@ -20,8 +20,8 @@ from pipeline.recipes import configured
 from pipeline.sources.catalog import Entry, Source
 from trainer.tasks import catalog
 
-FIRST: Final = 3
-"""Number of shapes of a split that are read. One that can be read is enough."""
+TRIED: Final = 8
+"""Number of shapes, spread over a split, that are read. One that can be used is enough."""
 UNREADABLE: Final = (UserError, OSError, ValueError, KeyError)
 """What readers raise for damaged files."""
 
@@ -44,7 +44,7 @@ def kept(found: Mapping[str, Found], data: Path, caches: Path) -> tuple[dict[str
                 continue
             try:
                 source = _opened(build, one, data)
-                reasons += [f"it {reason}" for reason in _without(source, "train", "") if name == LEARN]
+                reasons += [f"it {reason}" for reason, _ in _without(source, "train", "") if name == LEARN]
                 lacking |= {test.name: why for test in tests if (why := _lacks(test, source, DATA_SETS[name].fetch))}
             except UNREADABLE as error:
                 reasons.append(f"it cannot be built: {error}")
@@ -70,15 +70,16 @@ def _opened(build: Build, found: Found, data: Path) -> Source:
     return open_config_source(str(data / found.path), configured(build.recipe, settings))
 
 
-def _lacks(test: Test, source: Source, fetch: str) -> str:
-    """What a test lacks in a source, in words; empty if it has all. `fetch`: what comes apart in this data set, and from where."""
+def _lacks(test: Test, source: Source, fetch: Mapping[Apart, str]) -> str:
+    """What a test lacks in a source, in words; empty if it has all. `fetch`: as `official.DataSet.fetch`."""
     options: Any = catalog.options(test.task, test.settings)
     if getattr(options, "stored", False):  # folds have splits of their own, which `finding.py` counts
         return ""
     # Without a split `test`, `mmpd-train eval` takes `val`: what is tested there is not what the papers test.
     splits = [*([options.train_split] if hasattr(options, "train_split") else []), options.test_split or "test"]
-    reasons = [reason for split in splits for reason in _without(source, split, WANTED.get(test.task, ""))]
-    return "; ".join(dict.fromkeys([*reasons, *([fetch] if reasons and fetch else [])]))
+    found = [one for split in splits for one in _without(source, split, WANTED.get(test.task, ""))]
+    remedies = [fetch[apart] for _, apart in found if apart is not None and apart in fetch]
+    return "; ".join(dict.fromkeys([*(reason for reason, _ in found), *remedies]))
 
 
 WANTED: Final = {"parts": "part", "scenes": "part", "detect": "boxes"}
@@ -87,28 +88,34 @@ CALLED: Final = {"part": "labels of points", "boxes": "boxes of objects"}
 """What these labels are, in words."""
 
 
-def _without(source: Source, split: str, wanted: str) -> Iterator[str]:
-    """Why a split of a source cannot be used, if so. `wanted`: the labels that its shapes need; empty for none."""
+def _without(source: Source, split: str, wanted: str) -> Iterator[tuple[str, Apart | None]]:
+    """Why a split of a source cannot be used, if so, and which of what comes apart it lacks. `wanted`: the labels that its shapes need;
+    empty for none."""
     every = {entry.split for entry in source.entries}
     entries = [entry for entry in source.entries if entry.split == split or (every == {""} and split == "train" and not wanted)]
     if not entries:
         named = ", ".join(sorted(every - {""})) or "no split at all"
-        yield f"has no shape in the split {split} (there is {named})"
-    elif reason := _unread(source, entries, wanted):
-        yield f"has nothing to use in the split {split}: {reason}"
+        yield f"has no shape in the split {split} (there is {named})", "splits"
+        return
+    tried = [entries[place * len(entries) // min(TRIED, len(entries))] for place in range(min(TRIED, len(entries)))]
+    unfit = _unfit(source, tried, wanted)
+    if len(unfit) == len(tried):
+        # What all of them lack can be fetched; a damaged one alone tells nothing of the others.
+        reason, apart = next((one for one in unfit if one[1] is not None), unfit[0])
+        yield f"has nothing to use in the split {split}, of {len(tried)} that were tried: {reason}", apart
 
 
-def _unread(source: Source, entries: Sequence[Entry], wanted: str) -> str:
-    """Why none of the first shapes can be used, in words; empty if one can."""
-    reason = ""
-    for entry in entries[:FIRST]:
+def _unfit(source: Source, entries: Sequence[Entry], wanted: str) -> list[tuple[str, Apart | None]]:
+    """Why shapes cannot be used, in words, and which of what comes apart each lacks; of those before the first that can be used."""
+    found: list[tuple[str, Apart | None]] = []
+    for entry in entries:
         try:
             shape = source.reader.read(entry)
         except UNREADABLE as error:
-            reason = f"{entry.id} cannot be read: {error}"
+            found.append((f"{entry.id} cannot be read: {error}", None))
             continue
         labels = getattr(shape, wanted, None) if isinstance(shape, Cloud) and wanted else None
         if not wanted or labels is not None:
-            return ""
-        reason = f"{entry.id} has no {CALLED[wanted]}"
-    return reason
+            break
+        found.append((f"{entry.id} has no {CALLED[wanted]}", "labels"))
+    return found

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs import commit, options
-from labelled import labels_hold, labels_of
+from labelled import labels_hold, labels_of, points_of
 from running import plainly
 from testsets import TESTS, Test
 
@@ -66,7 +66,7 @@ def command(test: Test, run: Path) -> str:
 
 def points(path: Path) -> str:
     """Fingerprint of the points of a cache."""
-    return str(open_cache(path).record(products.POINTS.name).fingerprint)
+    return points_of(path) or open_cache(path).record(products.POINTS.name).fingerprint  # without points, this says what is missing
 
 
 def cache(collection: str) -> Path:

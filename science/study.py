@@ -19,13 +19,13 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, get_args
 
 import ceiling
 import score  # it suits the machine
-from jobs import Job, Ledger, as_configured, options, told
+from jobs import Job, Ledger, guide_in, guided_otherwise, options, told, trained_otherwise, weights_of
 from rows import LEARN, ONE, ROWS, VIEWS, WORDS, Group, Row, beside, order
 from testsets import COLLECTIONS, TESTS, teachers
 
@@ -150,8 +150,15 @@ class Study:
         after += [f"train/{slug(need, seed)}" for need in row.before]
         after += [job.name for job in self._guides(row, seed)]
         reads = tuple(f"caches/{cache}.zarr" for cache in (base, *row.also))
-        holds = partial(as_configured, self.folder / "runs" / slug(name, seed), config)
-        return Job(name=f"train/{slug(name, seed)}", command=(*words, *options(settings)), after=tuple(after), reads=reads, made=holds)
+        home = self.folder / "runs"
+        guide, init = (home / slug(need, seed) if need else None for need in (row.guide, row.init or row.guide))
+        return Job(
+            name=f"train/{slug(name, seed)}",
+            command=(*words, *options(settings)),
+            after=tuple(after),
+            reads=reads,
+            refuses=partial(trained_otherwise, home / slug(name, seed), config, guide, init),
+        )
 
     def _guides(self, row: Row, seed: int) -> list[Job]:
         """The jobs that write the features of a row's guide into every cache that the row is trained on."""
@@ -161,8 +168,23 @@ class Study:
         for cache in (LEARN, *row.also):
             words = ("mmpd-train", "guide", f"caches/{cache}.zarr", f"runs/{run}")
             name = f"guide/{run}" if cache == LEARN else f"guide/{run}-{cache}"
-            found.append(Job(name=name, command=words, after=(f"build/{cache}", f"train/{run}"), writes=cache))
+            place = self.folder / "caches" / f"{cache}.zarr"
+            found.append(
+                Job(
+                    name=name,
+                    command=words,
+                    after=(f"build/{cache}", f"train/{run}"),
+                    writes=cache,
+                    made=partial(self._guide_there, place, run),
+                    refuses=partial(guided_otherwise, place, run, self.folder / "runs" / run),
+                )
+            )
         return found
+
+    def _guide_there(self, cache: Path, run: str) -> bool:
+        """Whether a cache has the features of a guide. A cache that is not there is not asked."""
+        record = guide_in(cache, run)
+        return record.complete if record is not None else not (cache / "zarr.json").exists()
 
     def _score(self, name: str, seed: int, collections: Sequence[str]) -> Job:
         run = slug(name, seed)
@@ -186,7 +208,7 @@ class Study:
         cache = self.folder / "caches" / f"{TESTS[test].collection}.zarr"
         try:
             trained = checkpoint.path(home).exists()
-            weights, settings = (self._weights(home), saved.settings(home)) if trained else ("", ())
+            weights, settings = (weights_of(home), saved.settings(home)) if trained else ("", ())
             there = (cache / "zarr.json").exists()
             points, labels = ([score.points(cache)], [cache]) if there else ([], [])
             return score.changed(found, score.command(TESTS[test], place), weights, *points, settings=settings, labels=labels)
@@ -203,32 +225,12 @@ class Study:
 
     def training_changed(self, name: str, seed: int) -> str:
         """What has changed since a row, or one that it needs, was trained, in words; empty if nothing has."""
-        row, home = ROWS[name], self.folder / "runs" / slug(name, seed)
+        row = ROWS[name]
         for need in row.before:
             if reason := self.training_changed(need, seed):
                 return reason if reason.startswith(NEEDS) else f"{NEEDS}{need}: {reason}"
-        job = self._train(row, name, seed)
-        try:
-            if reason := self.ledger.changed(job):
-                return f"its training is of {' '.join(reason.split())}"
-            if job.made is not None and not job.made():
-                return "it was trained by another configuration: the row or its recipe has other settings now"
-            if not checkpoint.path(home).exists():
-                return ""
-            header = checkpoint.header(home)
-            began = {row.guide: header.guide, row.init or row.guide: header.init.weights if header.init else ""}
-            for need, digest in began.items():
-                run = self.folder / "runs" / slug(need, seed)
-                if need and digest and checkpoint.path(run).exists() and digest != self._weights(run):
-                    return f"it was trained with other weights of {need}"
-        except UserError as error:
-            return f"its run, one that it needs, or a cache cannot be read: {error}"
-        return ""
-
-    def _weights(self, run: Path) -> str:
-        """Digest of the weights of a run, computed once while its file is the same."""
-        state = checkpoint.path(run).stat()
-        return _weights_of(run, state.st_mtime_ns, state.st_ino)
+        reason = self.ledger.stale(self._train(row, name, seed))
+        return f"its training is {reason}" if reason else ""
 
     # ------------------------------------------------------------------------------------------------------ numbers
 
@@ -294,11 +296,6 @@ class Study:
         return sum(float(one["seconds"]) for one in self.ran().values()) / 3600
 
 
-@lru_cache
-def _weights_of(run: Path, *state: int) -> str:
-    return saved.weights(run)
-
-
 def slug(name: str, seed: int | None) -> str:
     """Name of the folder of a run; without a seed its beginning."""
     text = name.replace(", ", "-").replace(" ", "-")
@@ -354,13 +351,16 @@ def main() -> None:
     ledger = study.ledger
     if arguments.plan:
         scripts = str(Path(__file__).resolve().parent)
-        todo = [told(job.command, scripts) for job in jobs if not ledger.done(job)]
+        left = [job for job in jobs if not ledger.done(job)]
+        todo = [f"# {job.name} is {why}" if (why := ledger.refuses(job)) else told(job.command, scripts) for job in left]
         print("\n".join([shlex.join(["cd", str(folder)]), *todo]))
         return
     failed = ledger.work(jobs, arguments.jobs)
     print(write(study))
     if failed:
-        raise SystemExit(f"failed or left out: {', '.join(failed)}; see {folder}/jobs/NAME.log. The same command tries them again")
+        said = f"failed or left out: {', '.join(failed)}; see {folder}/jobs/NAME.log. The same command tries them again"
+        reasons = [f"{job.name} is {reason}" for job in jobs if job.name in failed and (reason := ledger.stale(job))]
+        raise SystemExit("\n".join([said, *([f"In {folder}:"] if reasons else []), *reasons]))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ import jobs  # noqa: E402
 import official  # noqa: E402
 import paper  # noqa: E402
 import paper_table  # noqa: E402
+import promised  # noqa: E402
 from jobs import Job, Ledger  # noqa: E402
 
 import pipeline.cli  # noqa: E402
@@ -33,6 +34,7 @@ from cache_schema.errors import UserError  # noqa: E402
 from cache_schema.settings import override  # noqa: E402
 from cache_schema.store import open_cache  # noqa: E402
 from pipeline.edits import relabel  # noqa: E402
+from pipeline.geometry import Cloud  # noqa: E402
 from tests import official as miniature  # noqa: E402
 from tests.boxes import Silent  # noqa: E402
 from tests.figures import undrawn_curves  # noqa: E402, F401
@@ -365,7 +367,9 @@ def test_scans_without_boxes_are_tested_for_what_they_have(tmp_path):
             np.save(scan / "instance.npy", rng.integers(0, 3, 300).astype(np.int16))
     found, left = paper.found_in(tmp_path, ["scannet"])
     assert left.keys() == {"ScanNet detection"} and left["ScanNet detection"] in found["scannet"].lacking.values()
-    assert left["ScanNet detection"].startswith("has nothing to use in the split train: scene0000_00#whole has no boxes of objects; ")
+    reason = "has nothing to use in the split train, of 1 that were tried: scene0000_00#whole has no boxes of objects; "
+    assert left["ScanNet detection"].startswith(reason)
+    assert left["ScanNet detection"].endswith("Pointcept's arrays have no boxes") and "scannetv2_train.txt" not in left["ScanNet detection"]
     made = paper.Paper(tmp_path / "out", found, paper.Asked(recipes=("scratch",)))
     assert [job.name for job in made.builds()["scannet"]] == ["build/scannet-columns"]
     assert [test.name for test in made.tests()] == ["ScanNet segmentation"]
@@ -375,6 +379,29 @@ def test_scans_without_boxes_are_tested_for_what_they_have(tmp_path):
     touch(tmp_path, "out/caches/scannet-columns.zarr/zarr.json")
     again, _ = paper.found_in(tmp_path, ["scannet"], caches=tmp_path / "out" / "caches")
     assert again == found, "what is built is not asked again"
+
+
+def test_a_few_damaged_shapes_make_no_data_set_unusable_and_no_remedy_is_told_that_does_not_help():
+    def source(split, usable):
+        def read(entry):
+            if not usable(int(entry.id)):
+                raise UserError("damaged")
+            return Cloud(points=np.zeros((4, 3), np.float32))
+
+        entries = [SimpleNamespace(id=str(number), split=split) for number in range(100)]
+        return SimpleNamespace(entries=entries, reader=SimpleNamespace(read=read))
+
+    def lacks(name, *asked):
+        return promised._lacks(official.TESTS[name], source(*asked), official.DATA_SETS["scannet"].fetch)
+
+    assert not list(promised._without(source("train", lambda number: number > 60), "train", "")), "the first sixty are damaged"
+    (damaged,) = promised._without(source("train", lambda number: False), "train", "")
+    assert damaged == ("has nothing to use in the split train, of 8 that were tried: 0 cannot be read: damaged", None)
+    splits, labels = official.DATA_SETS["scannet"].fetch["splits"], official.DATA_SETS["scannet"].fetch["labels"]
+    assert splits in lacks("ScanNet detection", "", bool) and labels not in lacks("ScanNet detection", "", bool)
+    said = lacks("ScanNet detection", "train", lambda number: number > 60)
+    assert "of 8 that were tried: 62 has no boxes of objects" in said and labels in said and splits in said, "and there is no split val"
+    assert labels not in lacks("ScanNet detection", "train", lambda number: False)
 
 
 # ------------------------------------------------------------------------------------------------------------------- plan
@@ -524,6 +551,28 @@ def test_a_data_set_that_cannot_be_built_costs_its_own_columns_alone(tmp_path, f
     with pytest.raises(SystemExit, match="shapenet55 could not be built"):
         paper.run(made, 1)
     assert ran == [1], "nothing else is built for a table without rows"
+
+
+def test_what_an_earlier_version_made_by_another_command_costs_its_own_columns_alone(tmp_path, found, monkeypatch):
+    there = {name: found[name] for name in ("shapenet55", "obj_bg", "modelnet40")}
+    made = paper.Paper(tmp_path, there, paper.Asked(encoder="pointmae-s", recipes=("scratch", "mmpd")))
+    builds = {job.name: job for job in itertools.chain(*made.builds().values())}
+    ledger, (train,) = Ledger(tmp_path), (job for job in made.trainings() if job.name == "train/mmpd-stage-1-0")
+    for job in (builds["build/obj_bg"], train):
+        command = tuple("points.count=1024" if word == "points.count=2048" else word for word in job.command)
+        ledger.note(Job(name=job.name, command=command if command != job.command else (*command, "x")), 1, done=True)
+    ran = []
+    monkeypatch.setattr(Ledger, "work", lambda self, several, slots: (ran.extend(job.name for job in several), [])[1])
+    failed = paper.run(made, 1)
+    assert ran[:2] == ["build/shapenet55", "build/modelnet40"]
+    assert {"labels/modelnet40", "train/scratch-0", "score/scratch-0"} <= set(ran) and not any("mmpd-0" in name for name in ran)
+    assert failed["obj_bg"].startswith("build/obj_bg is of the command mmpd-cache build ") and "points.count=1024" in failed["obj_bg"]
+    assert failed["obj_bg"].endswith(": remove jobs/build/obj_bg.json and caches/obj_bg.zarr, and the same command makes it anew")
+    assert ": remove jobs/train/mmpd-stage-1-0.json and runs/mmpd-stage-1-0, and" in failed["train/mmpd-stage-1-0"]
+    assert failed["train/mmpd-0"] == "not done, because it needs guide/mmpd-stage-1-0", "and that the training"
+    assert f"# {failed['obj_bg']}" in paper.commands(made)
+    monkeypatch.setattr(hours, "_build", lambda paper, job, data, done: (None, 100.0 * done))
+    assert not any("stage-1-0" in line.name and "train" in line.name for line in hours.estimate(made, tmp_path, 1.0).lines)
 
 
 def test_a_job_that_waits_for_a_failed_one_is_not_said_to_have_a_log(tmp_path, found, monkeypatch):
@@ -709,6 +758,43 @@ def test_what_rests_on_a_training_of_other_labels_is_no_number(tmp_path, found, 
     assert [one["row"] for one in data["numbers"]] == ["scratch"] and data["not_current"] == ["scores/point-mae-0/OBJ_BG.json"]
     why = "- train/point-mae-0, and what rests on it: of caches/shapenet55.zarr as it was before its classes, splits or names changed"
     assert why in paper_table.markdown(data)
+
+
+def test_what_rests_on_a_training_by_another_configuration_is_no_number(tmp_path, found, same_weights, monkeypatch):
+    why = "of another configuration than it has now (augment.per_axis is False, asked True): remove runs/point-mae-0"
+    monkeypatch.setattr(paper, "trained_otherwise", lambda run, *now: why if run.name == "point-mae-0" else "")
+    made = paper.Paper(tmp_path, {name: found[name] for name in ("shapenet55", "obj_bg")}, paper.Asked(recipes=("scratch", "point-mae")))
+    for name in ("scratch", "point-mae"):
+        scored(made, name, 0, "OBJ_BG", 80.0)
+    data = paper_table.gathered(made, {})
+    assert [one["row"] for one in data["numbers"]] == ["scratch"] and data["not_current"] == ["scores/point-mae-0/OBJ_BG.json"]
+    assert f"- train/point-mae-0, and what rests on it: {why}." in paper_table.markdown(data)
+    monkeypatch.setattr(hours, "_build", lambda *job, **done: (None, 100.0))
+    assert f"# train/point-mae-0 is {why}" in paper.commands(made)
+
+
+def test_what_rests_on_labels_or_patch_features_of_before_is_no_number(tmp_path, found, same_weights, monkeypatch):
+    there = {name: found[name] for name in ("shapenet55", "modelnet40")}
+    made = paper.Paper(tmp_path, there, paper.Asked(recipes=("ulip2-like",)))
+    for test in ("ModelNet40 SVM", "ModelNet40 zero-shot"):
+        scored(made, "ulip2-like", 0, test, 80.0)
+    cache = synthetic.write(tmp_path / "caches/shapenet55.zarr", shapes=4).path
+    monkeypatch.setattr(paper.Paper, "scored", lambda self, test, row, seed: True)
+    labels = next(job for job in made.trainings() if job.name == "labels/modelnet40")
+    Ledger(tmp_path).note(labels, 1, done=True)
+    assert len(paper_table.gathered(made, {})["numbers"]) == 2
+    table = tmp_path / "t.csv"
+    table.write_text(f"id,class\n{open_cache(cache).ids()[0]},new\n")
+    relabel(cache, table, Silent())
+    data = paper_table.gathered(made, {})
+    assert [one["test"] for one in data["numbers"]] == ["ModelNet40 SVM"]
+    assert data["not_current"] == ["scores/ulip2-like-0/ModelNet40 zero-shot.json"]
+    dense = paper.Paper(tmp_path, there, paper.Asked(recipes=("mmpd-dense",)))
+    jobs = {job.name: job for job in (*dense.trainings(), *itertools.chain(*dense.builds().values()))}
+    needs = paper_table._needs(dense, dense.rows["mmpd-dense"], official.TESTS["ModelNet40 SVM"], 0, jobs)
+    assert needs[:2] == ("build/shapenet55", "build/modelnet40") and needs[-1] == "train/mmpd-dense-0"
+    assert any(name.startswith("patches/") for name in needs), "stage 1 rests on them"
+    assert needs.index("train/mmpd-dense-stage-1-0") < needs.index("guide/mmpd-dense-stage-1-0")
 
 
 def test_what_has_no_number_is_named_with_the_reason(tmp_path, found, same_weights):

@@ -32,6 +32,8 @@ from cache_schema.store import Cache, open_cache  # noqa: E402
 from pipeline.edits import relabel  # noqa: E402
 from pipeline.starter.kinds.catalog import KINDS  # noqa: E402
 from tests.boxes import Silent  # noqa: E402
+from trainer import checkpoint  # noqa: E402
+from trainer.guide import write as write_guide  # noqa: E402
 from trainer.loop import train  # noqa: E402
 from trainer.recipes import configured  # noqa: E402
 from trainer.tasks import catalog  # noqa: E402
@@ -539,10 +541,9 @@ def test_tables_leave_out_what_does_not_hold_any_more_and_say_why(tmp_path, monk
         inside.setitem(rows.ROWS, "point-mae", dataclasses.replace(rows.ROWS["point-mae"], times=2.0))
         assert left()["point-mae"].startswith("its training is of the command mmpd-train distill ")
     with monkeypatch.context() as inside:
-        inside.setattr(study, "_weights_of", lambda run, *state: "other")
+        inside.setattr(study, "weights_of", lambda run: "other")
         inside.setattr(study.saved, "settings", lambda run: ())
-        inside.setattr(study.checkpoint, "header", lambda run: SimpleNamespace(guide="", init=None))
-        inside.setattr(study, "as_configured", lambda run, config: True)
+        inside.setattr(study, "trained_otherwise", lambda *asked: "")
         (tmp_path / "runs/scratch-1").mkdir(parents=True)
         (tmp_path / "runs/scratch-1/last.safetensors").touch()
         assert left() == {"scratch": "its run has other weights now"}
@@ -643,9 +644,75 @@ def test_a_run_of_a_recipe_that_means_something_else_since_does_not_count(tmp_pa
     asked = [f"encoder.name={rows.ENCODER}", "optim.batch=4", "optim.epochs=0", "encoder.groups=8", "encoder.group_size=8"]
     config = configured("scratch", "distill", asked)
     run = tmp_path / "runs" / "scratch-0"
-    assert jobs.as_configured(run, config), "nothing is there yet"
+    assert not jobs.trained_otherwise(run, config), "nothing is there yet"
     synthetic.write(tmp_path / "c.zarr", shapes=8, points=PointSpec(count=64, blocks=1, ordered=32))
     train(config, [tmp_path / "c.zarr"], run, device="cpu")
-    assert jobs.as_configured(run, config)
-    changed = dataclasses.replace(config, augment=dataclasses.replace(config.augment, per_axis=True))
-    assert not jobs.as_configured(run, changed) and not jobs.as_configured(run, configured("tiny", "align"))
+    assert not jobs.trained_otherwise(run, config)
+    changed = dataclasses.replace(config, augment=dataclasses.replace(config.augment, per_axis=not config.augment.per_axis))
+    away = "remove runs/scratch-0 and jobs/train/scratch-0.json, and the same command trains it anew"
+    was, now = config.augment.per_axis, changed.augment.per_axis
+    assert jobs.trained_otherwise(run, changed) == (
+        f"of another configuration than it has now (augment.per_axis is {was}, asked {now}): {away}"
+    )
+    assert "(its stage is distill, asked align)" in jobs.trained_otherwise(run, configured("tiny", "align"))
+
+
+def test_what_rests_on_a_run_that_was_trained_again_does_not_hold_and_says_what_to_remove(fake, monkeypatch):
+    """A guide, its features, and a run that starts from it; then the guide has other weights."""
+    small = ["encoder.name=pointmae-tiny", "encoder.groups=8", "encoder.group_size=8", "optim.batch=4", "optim.epochs=0", "probe="]
+    guide, run, cache = fake / "runs/stage-1-0", fake / "runs/stage-2-0", fake / "caches/starter.zarr"
+    synthetic.write(cache, shapes=8, points=PointSpec(count=64, blocks=1, ordered=32))
+
+    def train_guide(seed):
+        shutil.rmtree(guide, ignore_errors=True)
+        train(
+            configured("tiny", "align", [*small, "data.templates=0", "align.positives=text", f"seed={seed}"]), [cache], guide, device="cpu"
+        )
+
+    train_guide(0)
+    write_guide(open_cache(cache), checkpoint.load(guide), guide.name, device="cpu")
+    config = configured("tiny", "distill", small)
+    train(dataclasses.replace(config, guide=guide.name), [cache], run, init=guide, device="cpu")
+    made = study.Study(fake, ASKED, None)
+    (wrote,), trained = made._guides(rows.ROWS["stage 2"], 0), made._train(rows.ROWS["stage 2"], "stage 2", 0)
+    plan = [
+        Job(name="train/stage-1-0", command=("mmpd-train", "align")),
+        dataclasses.replace(wrote, after=("train/stage-1-0",)),
+        dataclasses.replace(
+            trained, after=("train/stage-1-0", wrote.name), refuses=partial(jobs.trained_otherwise, run, config, guide, guide)
+        ),
+    ]
+    ledger = Ledger(fake)
+    for one in plan:
+        ledger.note(one, 1, done=True)
+    assert ledger.work(plan, 1) == [] and not (fake / "said").exists()
+    train_guide(1)
+    monkeypatch.setattr(jobs, "LOOK", 0.0)
+    away = "remove runs/stage-2-0 and jobs/train/stage-2-0.json, and the same command trains it anew"
+    assert ledger.stale(plan[2]) == f"of other weights of stage-1-0 than it has now: {away}", "once, though it is guide and first weights"
+    remove = "`mmpd-cache remove caches/starter.zarr guide/stage-1-0`, and the same command writes them anew"
+    assert ledger.stale(plan[1]) == f"of other weights or settings of stage-1-0 than it has now: {remove}"
+    assert not ledger.done(plan[1]) and not ledger.done(plan[2])
+    assert ledger.work(plan, 1) == ["guide/stage-1-0", "train/stage-2-0"] and not (fake / "said").exists()
+    shutil.rmtree(cache / "products/guide/stage-1-0")
+    assert ledger.work(plan, 1) == ["train/stage-2-0"] and said(fake) == ["mmpd-train guide caches/starter.zarr runs/stage-1-0"]
+    shutil.rmtree(run)
+    (fake / "jobs/train/stage-2-0.json").unlink()
+    assert ledger.work(plan, 1) == [] and said(fake)[-1].startswith("mmpd-train distill caches/starter.zarr runs/stage-2-0 ")
+
+
+def test_a_job_that_is_done_is_looked_at_once_more_when_what_it_needs_has_run(fake, capsys):
+    """What it needs is made anew in the same call. It does not run again where it still holds, and neither does what needs it."""
+    state = {"reason": ""}
+    first, last = job("a", "first"), job("c", "last", after=("b",), grows=True)
+    plan = [first, job("b", "second", after=("a",), refuses=lambda: state["reason"] if len(said(fake)) > 3 else ""), last]
+    ledger = Ledger(fake)
+    assert ledger.work(plan, 1) == [] and len(said(fake)) == 3
+    (fake / "jobs/a.json").unlink()
+    state["reason"] = "of other weights of a: remove b"
+    capsys.readouterr()
+    assert ledger.work(plan, 1) == ["b", "c"] and said(fake)[3:] == ["mmpd-train first"]
+    assert "FAILED b: it is of other weights of a: remove b" in capsys.readouterr().out
+    (fake / "jobs/a.json").unlink()
+    state["reason"] = ""
+    assert ledger.work(plan, 1) == [] and said(fake)[3:] == ["mmpd-train first"] * 2
