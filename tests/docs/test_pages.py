@@ -67,6 +67,7 @@ def is_setting(assignment: str, others: tuple[str, ...] = ()) -> bool:
     if others:  # some only fit together
         attempts.append(lambda: build_configured("default", list(others)))
         attempts += [lambda stage=stage: train_configured("mmpd", stage, others) for stage in STAGES]
+        attempts += [lambda task=task: task_options(task, list(others)) for task in TASKS]
     return any(map(accepts, attempts))
 
 
