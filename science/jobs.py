@@ -111,8 +111,8 @@ def trained_otherwise(run: Path, config: AlignConfig | DistillConfig, guide: Pat
 
 
 def guided_otherwise(cache: Path, guide: str, run: Path) -> str:
-    """How the features of a guide in a cache, if they are there, are not those of its run as it is now, and what to remove; empty if they
-    are. A run that is not there is not compared."""
+    """Compare the features of a guide in a cache with the run that made them. Returns in words how they differ from what the run would make
+    now, and what to remove. Empty if they do not differ, or if the features or the run are not there."""
     record = guide_in(cache, guide)
     if record is None or not isinstance(record.spec, GuideSpec) or not checkpoint.path(run).exists():
         return ""

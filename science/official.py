@@ -163,7 +163,7 @@ BEST: Final = (
 CLASS: Final = ("pool=max", "class_token=true")
 """What the heads of papers read with a plain Transformer: a new class token, and the maximum over tokens."""
 READ: Final = ("points=2048", "groups=128", "group_size=32")
-"""How the papers read scans."""
+"""Settings with which the papers read scans of objects."""
 ROUND_HEADS: Final[Mapping[str, tuple[str, ...]]] = {
     "": CLASS,
     "recon": ("pool=max",),
@@ -179,7 +179,8 @@ SCAN_HEADS: Final[Mapping[str, tuple[str, ...]]] = {
     "pointmamba": (*READ, "pool=mean", "drop_path=0.5"),
     "pointm2ae": ("points=2048", "group_size=16"),
 }
-"""Settings of fine-tuning on scans of objects, likewise. The groups of Point-M2AE's three levels have 32, 16 and 16 members then."""
+"""Settings of fine-tuning on scans of objects by family of the encoder, as their authors have them. With group_size=16 the groups of
+Point-M2AE's three levels have 32, 16 and 16 members."""
 FEW_HEADS: Final[Mapping[str, tuple[str, ...]]] = {
     "": ("pool=max", "training.class_token=true"),
     "recon": ("pool=max",),
@@ -187,13 +188,15 @@ FEW_HEADS: Final[Mapping[str, tuple[str, ...]]] = {
     "pointmamba": ("pool=mean", "training.drop_path=0.5"),
     "pointm2ae": ("training.points=1024",),
 }
-"""Settings of few-shot fine-tuning, likewise."""
+"""Settings of few-shot fine-tuning by family of the encoder, as their authors have them."""
 DRAWN: Final = "the papers draw the points of each training step anew; here it is one of the stored blocks"
 """What differs for fine-tuning on objects."""
 FIRST: Final = "The authors of Point-M2AE leave the first token out of the maximum; here it is in"
 """What differs for Point-M2AE on scans."""
-UNKNOWN: Final = "Point-M2AE's settings for few-shot are not published; here the head reads mean and maximum of 1,024 points"
-"""What is not known for Point-M2AE on few-shot folds."""
+UNKNOWN: Final = (
+    "No settings for few-shot were found in the repository of Point-M2AE's authors; here the head reads mean and maximum of 1,024 points"
+)
+"""What a reader of few-shot numbers of Point-M2AE must know."""
 
 
 def _other_names(folder: Path) -> str:

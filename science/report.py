@@ -176,7 +176,8 @@ def tables(data: dict[str, Any], level: int = 2) -> str:
 
 
 def _not_current(data: dict[str, Any], level: int) -> Iterator[str]:
-    """What is left out because it is of another state of the rows, runs or caches. A study that was written earlier does not tell."""
+    """List the numbers that are left out, since rows, runs or caches have changed after they were measured. The study.json of an earlier
+    version has no such list."""
     said: dict[str, dict[str, list[str]]] = {}
     for one in data.get("not_current", ()):
         said.setdefault(one["reason"], {}).setdefault(one["test"], []).append(f"{one['row']} (seed {one['seed']})")

@@ -58,8 +58,10 @@ WhatAndOut = Annotated[
     ),
 ]
 What = Annotated[list[str], typer.Argument(metavar="WHAT...", help="A cache, a folder of shapes, or files of shapes.", show_default=False)]
+PoolName = Literal["mean_max", "summary", "summary_max", "depths", "max", "mean", "mean_plus_max"]
+"""The values of `trainer.tasks.features.Pool`, which imports torch."""
 Pool = Annotated[
-    Literal["mean_max", "summary", "summary_max", "depths", "max", "mean", "mean_plus_max"] | None,
+    PoolName | None,
     typer.Option(
         help="How tokens become one vector. summary: the run's own. depths: mean and maximum at four depths, or on each level. Default: "
         "mean_max, mean and maximum.",
@@ -157,7 +159,7 @@ class Job:
     map: Path | None
     where: str
     split: str
-    pool: Literal["mean_max", "summary", "summary_max", "depths", "max", "mean", "mean_plus_max"] | None
+    pool: PoolName | None
     blocks: int | None
     as_json: bool
 

@@ -108,7 +108,7 @@ class Probes:
             finally:
                 self.costs.setdefault(name, []).append(time.monotonic() - began)
             if scores.warning and not self.costs[name][1:]:  # once
-                say(f"probe {name} on split {scores.test.split!r}: not all test shapes are new: {scores.warning}")
+                say(f"probe {name} on split {scores.test.split!r}: test shapes that may not be new: {scores.warning}")
             for metric in scores.metrics:
                 if metric.headline:
                     found[f"{name} {metric.name}"] = metric.mean

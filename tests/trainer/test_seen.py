@@ -81,6 +81,9 @@ def test_a_pooled_cell_shows_what_the_run_knows_that_knows_most():
     none, some, unknown = Seen(tested=9), Seen(tested=9, trained=4), Seen(tested=9, trained=None, more=True)
     old, *results = [type("R", (), {"scores": type("S", (), {"seen": seen})}) for seen in (None, none, some, unknown)]
     assert table._most(results[:2]) is some and table._most(results) is unknown
+    learned = Seen(tested=9, learned=2)
+    results.append(type("R", (), {"scores": type("S", (), {"seen": learned})}))
+    assert table._most(results) is learned, "what is known for certain is not hidden by what may be"
     assert table._most([old, *results[:2]]) is some and table._most([old]) is None and table._most([]) is None
 
 

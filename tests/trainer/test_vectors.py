@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from types import SimpleNamespace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,10 +14,10 @@ from cache_schema import store
 from cache_schema.crowds import OUTLYING_SAID
 from cache_schema.errors import UserError
 from cache_schema.spec import PointSpec
-from trainer import checkpoint, cli, clouds, given, labels, pictures, predict, vectors
+from trainer import checkpoint, cli, cli_use, clouds, given, labels, pictures, predict, vectors
 from trainer.model import Model, Prediction
 from trainer.points import Convention
-from trainer.tasks import catalog
+from trainer.tasks import catalog, features
 from trainer.vectors import Table
 
 pytest.importorskip("pyarrow")
@@ -354,3 +355,7 @@ def test_near_points_cover_far_ones():
         assert picture.shape == (side, side, 3)
         assert picture[side // 2, side // 2].tolist() == [255, 0, 0]
     assert pictures.drawn(np.zeros((1, 3), np.float32), None).shape == (side, side, 3)
+
+
+def test_the_command_offers_every_pool():
+    assert get_args(cli_use.PoolName) == get_args(features.Pool)

@@ -124,10 +124,10 @@ def refitted(encoder: Encoder, *, class_token: bool = False, drop_path: float | 
     Args:
         encoder: the encoder. It stays as it is.
         class_token: whether it gets a class token, whose output is joined to every token. All other weights stay.
-        drop_path: rate of drop path at its last block; None for the one that it has.
+        drop_path: rate of drop path at its last block, in [0, 1); None for the one that it has.
 
     Raises:
-        UserError: an encoder of its kind has no class token, it has one already, or the rate is not in [0, 1).
+        UserError: an encoder of its kind has no class token, it has one already, or it has no drop path.
     """
     changed: dict[str, Any] = {}
     kind = type(encoder).__name__
@@ -139,8 +139,6 @@ def refitted(encoder: Encoder, *, class_token: bool = False, drop_path: float | 
             raise UserError(f"this encoder has a class token already (encoder.class_token={own}): leave class_token out")
         changed["class_token"] = "joined"
     if drop_path is not None:
-        if not 0 <= drop_path < 1:
-            raise UserError(f"drop_path must lie in [0, 1), got {drop_path}")
         if "drop_path" not in vars(encoder.config):
             raise UserError(f"{kind} has no drop path: leave drop_path out")
         changed["drop_path"] = drop_path

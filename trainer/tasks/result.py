@@ -239,7 +239,8 @@ class Scores:
 
     @property
     def warning(self) -> str:
-        """What is to stand beside each score: how many of the test shapes are not new, in words; empty for none."""
+        """A warning that is printed beside each score: how many of the test shapes are not new. Empty if all are new, or if it was not
+        counted."""
         return self.seen.told if self.seen else ""
 
 

@@ -349,9 +349,11 @@ def table(results: Sequence[Result], by: Literal["run", "setup"] = "run") -> Tab
 
 
 def _most(results: Sequence[Result]) -> Seen | None:
-    """What is seen of the test shapes by that of some runs which knows most of them; None if it is not known of any."""
+    """The worst count of test shapes that are not new, over some results: first by those that the task learned from, then by
+    whether the encoder may have been trained on more than is known, then by those that it was trained on. None if no result has counted
+    them."""
     known = [result.scores.seen for result in results if result.scores.seen is not None]
-    return max(known, key=lambda seen: (seen.told != "", seen.more, seen.learned or 0, seen.trained or 0), default=None)
+    return max(known, key=lambda seen: (seen.learned or 0, seen.more, seen.trained or 0), default=None)
 
 
 def _of_cell(results: Sequence[Result], differ: Sequence[tuple[str, str]]) -> tuple[str, ...]:
