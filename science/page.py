@@ -12,11 +12,13 @@ import html
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+import statistics
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from report import TITLES, TRAINED, cell, tables
+from report import TITLES, TRAINED, cell, tables, values_of
+from rows import CLAIM
 
 HERE: Final = Path(__file__).parent
 TOP: Final = HERE / "top.md"
@@ -28,16 +30,64 @@ PICTURE: Final = Path("pictures", "study.svg")
 """The picture of the page, beside it."""
 AT_DEPTHS: Final = " at depths"
 """End of the name of a test on features of four depths (`testsets.TESTS`)."""
+HEADLINE: Final = {
+    "scratch": "random weights",
+    "point-mae": "Point-MAE",
+    "point-mae, three times": "Point-MAE, longer",
+    "stage 2": "the method: stage 1, then stage 2 (`tiny`)",
+    "on point-mae, stage 2, three": "the course `tiny-on-mae`: Point-MAE, stage 1 from its weights, stage 2 from those",
+}
+"""The rows of the first table of the page, and what they are in its words."""
 DRAWN: Final = ("main", "recipes", "teachers", "ablations", "budgets")
 """Groups of rows that are in the picture."""
 
 
 def page(studies: Sequence[dict[str, Any]], top: str) -> str:
     """The page in Markdown: studies of several sizes, the first one with a picture."""
+    for mark, made in MADE.items():
+        if mark in top:
+            top = top.replace(mark, made(studies[0]))
     parts = [top.rstrip() + "\n", *_seen(studies[0]), *_claim(studies[0]), *_sizes(studies), *_marks(studies)]
     for data in studies:
         parts += [f"## {_size(data)}\n", *_how(data), tables(data, level=3), *_commands(data)]
     return "\n".join(parts)
+
+
+def _headline(data: dict[str, Any]) -> str:
+    """The rows of `HEADLINE`: epochs, processor time, and the main test of each collection, by the last block and by all blocks."""
+    own = {(one["row"], one["test"], one["seed"]): one for one in data["numbers"]}
+    tests = [test for name in data["collections"] if (test := _main_test(data, name))]
+    lines = [f"| what | epochs | seeds | minutes | {' | '.join(data['tests'][test]['collection'] for test in tests)} |"]
+    lines.append(f"|---|---|---|---{'|---' * len(tests)}|")
+    for row, about in HEADLINE.items():
+        seeds = {seed for name, _, seed in own if name == row}
+        if not seeds:
+            continue
+        minutes = statistics.fmean({seed: one["all_seconds"] / 60 for (name, _, seed), one in own.items() if name == row}.values())
+        cells = [
+            ", ".join(f"{statistics.fmean(values):.1f}" for name in (test, f"{test}{AT_DEPTHS}") if (values := values_of(data, row, name)))
+            for test in tests
+        ]
+        lines.append(f"| {about} | {data['rows'][row]['epochs']} | {len(seeds)} | {minutes:.0f} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _apart(data: dict[str, Any]) -> str:
+    """By how much the row of the claim differs from the one that it is compared with, on the main test of each collection."""
+    (row,) = dict.fromkeys(row for row, _ in CLAIM)
+    found = {one["test"]: one for one in data["comparisons"] if one["row"] == row}
+    tests = [test for name in data["collections"] if (test := _main_test(data, name))]
+    lines = [f"| what is read | {' | '.join(data['tests'][test]['collection'] for test in tests)} |", f"|---{'|---' * len(tests)}|"]
+    for about, end in (("the last block", ""), ("all blocks", AT_DEPTHS)):
+        cells = [_difference(found[f"{test}{end}"]) if f"{test}{end}" in found else "" for test in tests]
+        lines.append(f"| {about} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _difference(one: dict[str, Any]) -> str:
+    """A difference of two rows, its interval, and a mark if it is significant: `+1.4 [0.6, 2.3] ▲`."""
+    low, high = one["outcome"]["interval"]
+    return f"{one['outcome']['difference']:+.1f} [{low:.1f}, {high:.1f}]{one['mark']}"
 
 
 def shown(data: dict[str, Any], *, depths: bool = False) -> dict[str, dict[str, list[float]]]:
@@ -113,8 +163,7 @@ def _sizes(studies: Sequence[dict[str, Any]]) -> Iterator[str]:
     names = [f"{name}, {data['settings']['shapes']} x {data['settings']['epochs']}" for name, data, _ in columns]
     yield f"| row | {' | '.join(names)} |\n|---{'|---' * len(columns)}|"
     for row in rows:
-        values = [[one["value"] for one in data["numbers"] if (one["row"], one["test"]) == (row, test)] for _, data, test in columns]
-        yield f"| {row} | {' | '.join(map(cell, values))} |"
+        yield f"| {row} | {' | '.join(cell(values_of(data, row, str(test))) for _, data, test in columns)} |"
     yield ""
 
 
@@ -132,12 +181,10 @@ def _claim(data: dict[str, Any]) -> Iterator[str]:
     yield "| test | seeds | percent | difference [95 %] | p, corrected |\n|---|---|---|---|---|"
     for one in found:
         outcome = one["outcome"]
-        low, high = outcome["interval"]
         means = " and ".join(f"{mean:.1f}" for mean in outcome["means"])
-        apart = f"{outcome['difference']:+.1f} [{low:.1f}, {high:.1f}]{one['mark']}"
         p = "< 0.001" if one["adjusted"] < 0.001 else f"{one['adjusted']:.3f}"
         seeds = " and ".join(map(str, dict.fromkeys(outcome["runs"])))
-        yield f"| {one['test']} | {seeds} | {means} | {apart} | {p} |"
+        yield f"| {one['test']} | {seeds} | {means} | {_difference(one)} | {p} |"
     yield ""
     if left := [f"{one['test']}: {one['reason']}" for one in data["claim_not_compared"]]:
         yield f"Of the claim, and not in the table: {'; '.join(left)}.\n"
@@ -161,9 +208,9 @@ def _marks(studies: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield (
         "▲ and ▼: significantly above and below the row that the column `against` names, on the same test shapes, after Holm's "
         "correction for all comparisons of a section. A number without a mark does not differ significantly, or was not compared: then a "
-        f"sentence below the table says why. {TRAINED.strip()}: trained also on shapes of that collection. With several seeds on both "
-        "sides, the test lets shapes and seeds vary. With one seed it is a permutation over the shapes, and holds for these runs alone. "
-        "`mmpd-train eval compare` does the same for any runs.\n"
+        f"line at the end of the section says why. {TRAINED.strip()}: trained also on shapes of that collection. With several seeds on "
+        "both sides, the test lets shapes and seeds vary. With one seed it is a permutation over the shapes, and holds for these runs "
+        "alone. `mmpd-train eval compare` does the same for any runs.\n"
     )
     yield f"Nothing was chosen by looking at {final}. The other sets were looked at during development (`science/held_out.md`).\n"
 
@@ -210,6 +257,10 @@ def _commands(data: dict[str, Any]) -> Iterator[str]:
         one = tests[name]
         seconds = f"{one['score_seconds']:.0f}" if one["score_seconds"] >= 1 else "< 1"
         yield f"| {name} | {data['tests'][name]['about']} | {seconds} | `{one['score_command']}` |"
+
+
+MADE: Final[dict[str, Callable[[dict[str, Any]], str]]] = {"<!-- headline -->": _headline, "<!-- differences -->": _apart}
+"""Lines of the hand-written beginning, and the tables of the largest study that stand there in the page."""
 
 
 def main() -> None:

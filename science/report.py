@@ -5,7 +5,7 @@ text = write(study)
 
 import json
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
 
@@ -172,7 +172,35 @@ def tables(data: dict[str, Any], level: int = 2) -> str:
             if table := _table(data, group, there, tests):
                 note = f" {about['note'][:1].upper()}{about['note'][1:]}." if about["note"] else ""
                 parts.append(f"{'#' * (level + 1)} {collection}: {about['about']}\n\n{table}" + (f"\n{note.strip()}\n" if note else ""))
+        parts += _not_compared(data, group, level + 1)
     return "\n".join([*parts, *_not_current(data, level)])
+
+
+def _not_compared(data: dict[str, Any], group: str, level: int) -> Iterator[str]:
+    """List what was not compared among the rows of a group: a line for each reason."""
+    reasons: dict[str, dict[str, set[str]]] = {}
+    for one in data["not_compared"]:
+        if one["group"] == group:
+            reasons.setdefault(one["reason"], {}).setdefault(f"*{one['row']}* with *{one['against']}*", set()).add(one["test"])
+    if not reasons:
+        return
+    yield f"{'#' * level} Not compared\n"
+    for reason, pairs in reasons.items():
+        alike: dict[str, list[str]] = {}
+        for pair, tests in pairs.items():
+            alike.setdefault(_named(data, tests), []).append(pair)
+        said = "; ".join(f"{', '.join(rows)} on {tests}" for tests, rows in alike.items())
+        yield f"- {said}: {reason}."
+    yield ""
+
+
+def _named(data: dict[str, Any], tests: Collection[str]) -> str:
+    """Tests by their collections, such as `shrec16 (SVM, crossval), starter (SVM)`, in the order of the tables."""
+    found: dict[str, list[str]] = {}
+    for name, one in data["tests"].items():
+        if name in tests:
+            found.setdefault(one["collection"], []).append(name.partition(" ")[2])
+    return ", ".join(f"{collection} ({', '.join(own)})" for collection, own in found.items())
 
 
 def _not_current(data: dict[str, Any], level: int) -> Iterator[str]:
@@ -196,10 +224,10 @@ def _not_current(data: dict[str, Any], level: int) -> Iterator[str]:
 
 
 def _table(data: dict[str, Any], group: str, rows: Sequence[str], tests: Sequence[str]) -> str:
-    """A table of some rows on some tests, with sentences below on what was not compared; empty if nothing is there."""
+    """A table of some rows on some tests, with sentences below on marks and ceilings; empty if nothing is there."""
     bases = dict.fromkeys(data["rows"][row]["against"] for row in rows)
     every = [*(base for base in bases if base and base not in rows), *rows]
-    by = {(row, test): _values(data, row, test) for row in every for test in tests}
+    by = {(row, test): values_of(data, row, test) for row in every for test in tests}
     tests = [test for test in tests if any(by[row, test] for row in rows)]
     if not tests:
         return ""
@@ -232,14 +260,6 @@ def _table(data: dict[str, Any], group: str, rows: Sequence[str], tests: Sequenc
         for name, reason in data["ceilings"].get(test, {}).get("left_out", {}).items():
             without.setdefault(f"ceiling of {name}: {reason}", []).append(test.partition(" ")[2])
     said += [f"{', '.join(named)}, {reason}." for reason, named in without.items()]
-    reasons: dict[tuple[str, str], list[str]] = {}
-    for one in data["not_compared"]:
-        if one["group"] == group and one["test"] in tests:
-            reasons.setdefault((one["test"].partition(" ")[2], one["reason"]), []).append(f"{one['row']} with {one['against']}")
-    alike: dict[tuple[str, str], list[str]] = {}
-    for (test, reason), pairs in reasons.items():
-        alike.setdefault(("; ".join(pairs), reason), []).append(test)
-    said += [f"{', '.join(named)}, {pairs}: {reason}." for (pairs, reason), named in alike.items()]
     return "\n".join(lines) + "\n" + "".join(f"\n{one}\n" for one in said)
 
 
@@ -249,7 +269,7 @@ def _stated(data: dict[str, Any], row: str, collections: set[str]) -> bool:
     return bool(stated & set(data["rows"][row].get("captions", ())))
 
 
-def _values(data: dict[str, Any], row: str, test: str) -> list[float]:
+def values_of(data: dict[str, Any], row: str, test: str) -> list[float]:
     """The values of a row on a test, one for each seed."""
     return [one["value"] for one in data["numbers"] if (one["row"], one["test"]) == (row, test)]
 

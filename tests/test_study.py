@@ -418,6 +418,11 @@ def test_a_claim_is_tested_on_other_seeds_than_those_that_it_came_from(tmp_path,
     text = page.page([data], "# Top")
     assert "*stage 1* is above *point-mae*" in text and "| shrec16 SVM | 3 | 76.7 and 51.1 | +25.6 [" in text
     assert "Of the claim, and not in the table: shrec16 SVM: not tested: the row has no score here; shrec16 crossval: " in text
+    top = page.page([data], "# Top\n\n<!-- headline -->\n\n<!-- differences -->\n").partition("\n## ")[0]
+    assert "| Point-MAE | 5 | 4 | " in top and " | 50.8 |" in top and "| the last block |  |" in top, "tables of what is there"
+    data["comparisons"][0]["row"] = rows.CLAIM[0][0]
+    outcome = data["comparisons"][0]["outcome"]
+    assert f"| the last block | {outcome['difference']:+.1f} [" in page.page([data], "# Top\n\n<!-- differences -->\n")
     del data["claim"]
     assert "claimed" not in page.page([data], "# Top"), "a study that was written earlier"
 
@@ -441,8 +446,9 @@ def test_what_cannot_be_compared_stops_no_report_and_is_told(tmp_path, monkeypat
         left["stage 1", "shrec16 SVM"].startswith("not comparable: ")
         and "other shapes, points or classes" in left["stage 1", "shrec16 SVM"]
     )
-    assert "\n5-shot, stage 1 with point-mae: not tested: each fold chooses other training shapes" in text
-    assert "\nSVM, stage 2, pointmamba with point-mae, pointmamba: not tested: the other row has no score here.\n" in text
+    assert "\n- *stage 1* with *point-mae* on shrec16 (5-shot): not tested: each fold chooses other training shapes" in text
+    reason = "not tested: the other row has no score here.\n"
+    assert f"\n- *stage 2, pointmamba* with *point-mae, pointmamba* on shrec16 (SVM): {reason}" in text
     assert "| own † | - | 5 | point-mae |" in text and "† Trained also on shapes of this collection." in text
     drawn = [tmp_path / "a.svg", tmp_path / "b.svg"]
     for path in drawn:
