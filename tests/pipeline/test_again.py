@@ -8,7 +8,7 @@ import pytest
 
 from cache_schema import products, store, synthetic
 from cache_schema.spec import PointSpec
-from pipeline import cli, commands
+from pipeline import commands, terminal
 from pipeline.opening import recorded_config
 from pipeline.recipes import configured
 from tests.boxes import box_off, contents, write_meshes
@@ -100,7 +100,7 @@ def test_quiet_shows_results_and_mistakes_only_and_a_log_keeps_the_rest(shapes, 
     assert code == 2 and "--log-file needs the name of a file, got --json" in said
     code, _, said = run("status", tmp_path / "none.zarr")
     assert code == 2 and "does not exist" in said  # nothing stays quiet or logged afterwards
-    assert not cli.log
+    assert not terminal.log
 
 
 def test_no_place_of_this_machine_gets_into_a_cache(built):

@@ -20,7 +20,7 @@ import typer
 from cache_schema import files, lacking, spec, store, synthetic
 from cache_schema.layout import text_cells
 from cache_schema.terminal import printable
-from pipeline import cli
+from pipeline import cli, cli_look, terminal
 from tests.forks import Command
 from tests.pipeline.conftest import box_off
 
@@ -34,8 +34,8 @@ def run(*arguments):
         with contextlib.redirect_stderr(io.StringIO()) as err:
             patch.chdir(ROOT)
             patch.setenv("COLUMNS", "300")
-            patch.setattr(cli.out, "width", 300)
-            patch.setattr(cli.err, "width", 300)
+            patch.setattr(terminal.out, "width", 300)
+            patch.setattr(terminal.err, "width", 300)
             patch.setattr(sys, "argv", ["mmpd-cache", *map(str, arguments)])
             try:
                 cli.main()
@@ -230,7 +230,7 @@ def test_status_and_info_also_show_a_cache_whose_captions_are_damaged(how, built
 
 def test_the_list_of_failed_shapes_ends_somewhere(tmp_path, monkeypatch):
     cache = synthetic.write(tmp_path / "c.zarr", failed=(2, 5, 8))
-    monkeypatch.setattr(cli, "FAILED_LISTED", 2)
+    monkeypatch.setattr(cli_look, "FAILED_LISTED", 2)
     _, out, _ = run("status", cache.path)
     assert out.count("failed  ") == 2 and "and 1 more that failed; --json lists all" in out
     assert len(json.loads(run("status", cache.path, "--json")[1])["failed"]) == 3

@@ -20,7 +20,7 @@ from cache_schema.errors import Partial, UserError
 from cache_schema.files import journal_file
 from cache_schema.lacking import lacking_ids, textless
 from cache_schema.spec import CUT, CaptionSpec
-from pipeline import cli, commands, findings, lengths, render, repair
+from pipeline import cli, cli_make, commands, findings, lengths, render, repair
 from pipeline.append import Wanted, append
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners import descriptions
@@ -449,7 +449,7 @@ def test_captions_without_any_text_are_no_success(tmp_path, mute, monkeypatch, c
         assert validate.problems(path) == [] and textless(store.open_cache(path)) == ["captions/mute"]
     with pytest.raises(Partial, match=told_so):
         commands.add_captioner(path, mute, 8, CPU, Silent())
-    monkeypatch.setattr(cli, "settings", lambda *asked_for: asked)
+    monkeypatch.setattr(cli_make, "settings", lambda *asked_for: asked)
     monkeypatch.setattr(sys, "argv", ["mmpd-cache", "build", str(tmp_path / "more"), str(path), "--json"])
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:

@@ -25,10 +25,11 @@ from pipeline import commands, describe, estimate, journal, ranking, repair, wai
 from pipeline.append import Wanted, append
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners import http
-from pipeline.cli import Bars, Rest, app
+from pipeline.cli import app
 from pipeline.executors import dask as executor
 from pipeline.journal import read_journal
 from pipeline.sheets import sheet
+from pipeline.terminal import Bars, Rest
 from pipeline.work import Machine
 from tests.boxes import BROKEN, Silent, box_off, contents, write_meshes
 from tests.forks import FORKS, local_cluster
