@@ -317,6 +317,8 @@ def test_another_classifier_of_a_name_is_refused_before_the_training(run, cache_
             attempt()
     with pytest.raises(UserError, match=r"eval knn trains no classifier .* these do: svm, fewshot, classify"):
         catalog.check_keep("knn", loaded, "mine", catalog.options("knn"))
+    with pytest.raises(ValueError, match="a kept classifier reads one block at a time"):
+        catalog.check_keep("svm", loaded, "mine", catalog.options("svm", ["average=true"]))
     for name in ("../x", "", ".x", "a/b", "a b", "x" * 101, "a.safetensors", "q@a", "published"):
         with pytest.raises(UserError, match=r"a classifier cannot be called|is the name of the classifier that an imported run has"):
             catalog.check_keep("classify", loaded, name, chosen[0])

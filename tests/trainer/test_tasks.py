@@ -350,6 +350,23 @@ def test_features_are_computed_once_for_the_same_weights(stage, cache, monkeypat
         assert not torch.equal(features.extract(features.Body.of(stage, "mean_max"), shapes, 0), plain)
 
 
+@pytest.mark.parametrize("name", ["svm", "knn", "crossval"])
+def test_blocks_of_a_shape_may_be_averaged(name, stage, cache, monkeypatch):
+    """The features that are compared are means over both blocks, of training and test shapes; and the result says so."""
+    module, plain, seen = catalog.task(name), features.extract, []
+    chosen = dataclasses.replace(module.SMOKE, repeats=None)
+    each = module.run(stage, cache, cache, chosen)
+    monkeypatch.setattr(features, "extract", lambda body, shapes, block: seen.append(block) or plain(body, shapes, 0))
+    mean = module.run(stage, cache, cache, dataclasses.replace(chosen, average=True))
+    assert sorted(set(seen)) == [0, 1] and seen.count(0) == seen.count(1), "every block once"
+    assert mean.predictions[0].predicted == each.predictions[0].predicted[:1], "the mean of equal blocks is the block"
+    assert "a shape is read by the mean of the features of its 2 blocks" in mean.notes and mean.trained is None
+    shapes, body = of_split(cache, "test"), features.Body.of(stage, "mean_max")
+    monkeypatch.undo()
+    half = (features.extract(body, shapes, 0) + features.extract(body, shapes, 1)) / 2
+    assert torch.allclose(features.read(body, shapes, range(2)), half, atol=1e-6)
+
+
 def test_nearest_shapes_vote_as_in_scikit_learn(monkeypatch):
     from sklearn.neighbors import KNeighborsClassifier
 
@@ -599,6 +616,9 @@ def test_few_shot_by_svm_and_by_training(stage, cache):
         ("fewshot", ["training.epochs=2"]),
         ("fewshot", ["c=2", "by=finetune"]),
         ("zeroshot", ["average=true", "repeats=2"]),
+        ("svm", ["average=true", "repeats=2"]),
+        ("crossval", ["average=true", "repeats=2"]),
+        ("knn", ["average=true", "repeats=2"]),
         ("classify", ["votes=3"]),
         ("classify", ["dropout=0.1", "tune=linear"]),
     ],

@@ -227,6 +227,8 @@ def check_keep(name: str, loaded: Loaded, keep: str, chosen: TaskOptions) -> Non
     if not getattr(task(name), "KEEPS", False):
         able = ", ".join(other for other in TASKS if getattr(task(other), "KEEPS", False))
         raise UserError(f"eval {name} trains no classifier that could be kept; these do: {able}. Leave --keep out")
+    if getattr(chosen, "average", False):
+        raise UserError("average=true fits on means of blocks, and a kept classifier reads one block at a time: leave one of them out")
     classifiers.refuse_taken(loaded.run, keep, loaded.weights, name, tuple(_flat(to_json(chosen))))
 
 

@@ -21,12 +21,13 @@ from sklearn.model_selection import StratifiedGroupKFold
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.folds import folds as fixed_folds
+from cache_schema.settings import refuse_unread
 from cache_schema.store import Cache
 from trainer.config import check_seed
 from trainer.stage import Stage
 from trainer.tasks import svm
 from trainer.tasks.accuracy import confusion, in_all
-from trainer.tasks.features import Body, Pool, extract, repeats
+from trainer.tasks.features import Body, Pool, averaged, read, readings
 from trainer.tasks.mistakes import mistakes
 from trainer.tasks.predictions import predictions as kept
 from trainer.tasks.protocol import told
@@ -46,7 +47,9 @@ class Options:
     pool: Pool = "mean_max"
     """Input of the SVM: mean and maximum of the tokens, the model's summary, or the summary and the maximum."""
     c: float | None = None
-    """Inverse strength of regularisation; None to find it for each fold, by cross-validation on the first block of the other folds."""
+    """Inverse strength of regularisation; None to find it for each fold on the other folds, as the first repetition reads them."""
+    average: bool = False
+    """Read a shape by the mean of the features of all its stored blocks, instead of one repetition per block."""
     repeats: int | None = None
     """Number of repetitions, each on the next stored block of every shape; None for three, or all if there are fewer."""
     seed: int = 0
@@ -54,6 +57,8 @@ class Options:
 
     def __post_init__(self) -> None:
         check_numbers(self, {"repeats": 1, "folds": 2})
+        if self.average:
+            refuse_unread(self, ["repeats"], "average=true, which takes every block")
         check_seed(self.seed)
         if self.c is not None and self.c <= 0:
             raise UserError(f"c must be positive, got {self.c}")
@@ -80,12 +85,12 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     every, _, _ = matched(shapes, shapes)
     body, objects = Body.of(stage, options.pool), objects_of(every)
     parts = list(dealt(every, objects, options.folds, options.seed))
-    first = extract(body, every, 0).numpy()  # [n, F]
+    blocks = readings(options.average, options.repeats, body, every)
+    first, *others = (read(body, every, some).numpy() for some in blocks)  # [n, F] each
     chosen = [options.c or svm.choose(first[known], every.labels[known], options.seed, objects[known]) for known, _ in parts]
-    several = [first, *(extract(body, every, block).numpy() for block in range(1, repeats(options.repeats, body, every)))]
     predictions: list[NDArray[np.int64]] = []
     unfinished = False
-    for features in several:
+    for features in (first, *others):
         found, stopped = predicted(features, every.labels, parts, chosen)
         predictions.append(found)
         unfinished |= stopped
@@ -102,6 +107,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         drawing=drawing,
         notes=(
             *body.notes(every),
+            *averaged(options.average, blocks),
             f"cross-validation in {options.folds} folds over all {len(every)} shapes of the split",
             *((f"C = {', '.join(f'{c:g}' for c in chosen)}, found in each fold on the other folds alone",) if options.c is None else ()),
             *(("an SVM stopped before it had converged; a smaller c converges sooner",) if unfinished else ()),

@@ -9,7 +9,7 @@ Letters: B and n shapes, P points, C channels, D width, F features.
 import copy
 import dataclasses
 import inspect
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -236,6 +236,27 @@ def repeats(asked: int | None, body: Body, *shapes: Shapes) -> int:
         parts = f" ({several} stored blocks are joined to reach the point count of the run)" if several > 1 else ""
         raise UserError(f"repeats must lie in 1..{stored}, the number of stored blocks of a shape{parts}, got {asked}")
     return asked
+
+
+def readings(average: bool, asked: int | None, body: Body, *shapes: Shapes) -> list[range]:
+    """The blocks that are read in each repetition: with `average` all stored ones in one repetition, else one in each.
+
+    Raises:
+        UserError: as `repeats`.
+    """
+    if average:
+        return [range(min(body.blocks(s).blocks for s in shapes))]
+    return [range(block, block + 1) for block in range(repeats(asked, body, *shapes))]
+
+
+def read(body: Body, shapes: Shapes, blocks: range) -> Tensor:
+    """The mean of the features of some blocks of every shape, [n, F] on the CPU. Raises as `extract`."""
+    return torch.stack([extract(body, shapes, block) for block in blocks]).mean(0)
+
+
+def averaged(average: bool, several: Sequence[range]) -> tuple[str, ...]:
+    """A note for the reader of a result on the blocks of a shape, if their features are averaged."""
+    return (f"a shape is read by the mean of the features of its {len(several[0])} blocks",) if average else ()
 
 
 @torch.no_grad()

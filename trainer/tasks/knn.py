@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
+from cache_schema.settings import refuse_unread
 from cache_schema.store import Cache
 from trainer import search
 from trainer.stage import Stage
 from trainer.tasks.accuracy import accuracies, confusion
-from trainer.tasks.features import Body, Pool, extract, repeats
+from trainer.tasks.features import Body, Pool, averaged, read, readings
 from trainer.tasks.mistakes import mistakes
 from trainer.tasks.predictions import predictions as kept
 from trainer.tasks.protocol import told
@@ -36,11 +37,15 @@ class Options:
     pool: Pool = "mean_max"
     """Features to compare: mean and maximum of the tokens, the model's summary, or the summary and the maximum."""
     neighbours: int = 20
+    average: bool = False
+    """Read a shape by the mean of the features of all its stored blocks, instead of one repetition per block."""
     repeats: int | None = None
     """Number of repetitions, each on the next stored block of every shape; None for three, or all if there are fewer."""
 
     def __post_init__(self) -> None:
         check_numbers(self, {"neighbours": 1, "repeats": 1})
+        if self.average:
+            refuse_unread(self, ["repeats"], "average=true, which takes every block")
 
 
 TEMPERATURE: Final = 0.07
@@ -57,8 +62,9 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         raise UserError(f"neighbours must lie in 1..{len(train)}, the number of training shapes, got {options.neighbours}")
     predictions = []
     body = Body.of(stage, options.pool)
-    for block in range(repeats(options.repeats, body, train, test)):
-        known, asked = (extract(body, shapes, block).numpy() for shapes in (train, test))
+    several = readings(options.average, options.repeats, body, train, test)
+    for blocks in several:
+        known, asked = (read(body, shapes, blocks).numpy() for shapes in (train, test))
         predictions.append(vote(known, train.labels, asked, options.neighbours))
     worst, drawing = mistakes(test, predictions)
     return Scores(
@@ -71,7 +77,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         predictions=(kept("accuracy", test, predictions),),
         worst=worst,
         drawing=drawing,
-        notes=(*notes, *body.notes(test, train)),
+        notes=(*notes, *body.notes(test, train), *averaged(options.average, several)),
     )
 
 

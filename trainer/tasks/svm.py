@@ -20,12 +20,13 @@ from sklearn.svm import SVC
 
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
+from cache_schema.settings import refuse_unread
 from cache_schema.store import Cache
 from trainer.classifiers import Trained, Votes
 from trainer.config import check_seed
 from trainer.stage import Stage
 from trainer.tasks.accuracy import accuracies, confusion, few_shapes, in_all
-from trainer.tasks.features import Body, Pool, extract, repeats
+from trainer.tasks.features import Body, Pool, averaged, read, readings
 from trainer.tasks.mistakes import mistakes
 from trainer.tasks.predictions import predictions as kept
 from trainer.tasks.protocol import told
@@ -53,7 +54,9 @@ class Options:
     pool: Pool = "mean_max"
     """Input of the SVM: mean and maximum of the tokens, the model's summary, or the summary and the maximum."""
     c: float | None = None
-    """Inverse strength of regularisation; None to find it by cross-validation on the first block of the training shapes."""
+    """Inverse strength of regularisation; None to find it by cross-validation on the training shapes as the first repetition reads them."""
+    average: bool = False
+    """Read a shape by the mean of the features of all its stored blocks, instead of one repetition per block."""
     repeats: int | None = None
     """Number of repetitions, each on the next stored block of every shape; None for three, or all if there are fewer."""
     seed: int = 0
@@ -61,6 +64,8 @@ class Options:
 
     def __post_init__(self) -> None:
         check_numbers(self, {"repeats": 1})
+        if self.average:
+            refuse_unread(self, ["repeats"], "average=true, which takes every block")
         check_seed(self.seed)
         if self.c is not None and self.c <= 0:
             raise UserError(f"c must be positive, got {self.c}")
@@ -75,9 +80,11 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     """Test accuracy of an SVM that is fitted on the training shapes, once for each repetition."""
     train, test, notes = matched(of_split(train_cache, options.train_split), of_split(test_cache, options.test_split))
     body, c = Body.of(stage, options.pool), options.c
-    predictions, doubts, probes = [], [*notes, *body.notes(test, train)], []
-    for block in range(repeats(options.repeats, body, train, test)):
-        features = extract(body, train, block).numpy()
+    predictions, probes = [], []
+    several = readings(options.average, options.repeats, body, train, test)
+    doubts = [*notes, *body.notes(test, train), *averaged(options.average, several)]
+    for blocks in several:
+        features = read(body, train, blocks).numpy()
         if c is None:
             c = choose(features, train.labels, options.seed)
             found = "by cross-validation on the training shapes"
@@ -85,7 +92,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
             doubts.append(f"C = {c:g} {found if _folds(train.labels, options.seed) else none}")
         probe = fit(features, train.labels, c)
         probes.append(probe)
-        predictions.append(probe.predict(extract(body, test, block).numpy()))
+        predictions.append(probe.predict(read(body, test, blocks).numpy()))
         if probe[-1].fit_status_:
             doubts.append(f"the SVM stopped at C = {c:g} before it had converged; a smaller c converges sooner")
     worst, drawing = mistakes(test, predictions)
@@ -111,7 +118,9 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
             test=test.data,
             score=accuracies(test.labels, predictions[:1], "blocks", len(test.classes))[0],
             of=f"block 0 of {len(probes)}",
-        ),
+        )
+        if not options.average
+        else None,
     )
 
 
