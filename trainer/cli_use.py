@@ -22,12 +22,12 @@ from trainer.terminal import out, print_json, progress, say
 if TYPE_CHECKING:
     from cache_schema.store import Cache
     from trainer.checkpoint import Loaded
+    from trainer.classifiers import Kept
     from trainer.given import Given, Wanted
     from trainer.model import Model
     from trainer.neighbours import Found, Gallery, Space
     from trainer.pages import Sought
     from trainer.predict import Predicted
-    from trainer.tasks.features import Body
     from trainer.vectors import Table
 
 LISTED: Final = 20
@@ -468,16 +468,18 @@ def predict(
         using = _opened(run, device)
         from trainer.neighbours import samples
         from trainer.predict import of_cache
+        from trainer.tasks.features import Body
 
-        if classifier:
-            using.notes += _of_classifier(using, classifier)
+        kept = _kept(using, classifier) if classifier else None
         name = classifier or held.enter_context(_label_set(using, labels, teacher, device))
         given = held.enter_context(opened(what, _wanted(using, set_ or [], keep_cache), say))
         held.enter_context(_quiet())
         rows, table = _chosen(using, given.cache, where, split)
         _refuse_none(table, given.cache)
         using.notes += [*given.notes, *_notes(using, given.cache, rows[table.fine])]
-        blocks = samples(_read_by(using, classifier), given.cache)
+        if kept is not None:
+            using.notes += _known_to(kept, given.cache, rows[table.fine])
+        blocks = samples(kept.body if kept else Body.of(using.loaded.model, "mean_max"), given.cache)
         using.notes.append(f"up axis of the files: {up_told(given.cache)}")
         using.notes.append(f"features are the mean over {counted(blocks, 'stored sample')} of each shape")
         step = held.enter_context(progress("classes"))
@@ -489,8 +491,8 @@ def predict(
     _print_predictions(using, found, table, csv, as_json)
 
 
-def _of_classifier(using: Opened, name: str) -> tuple[str, ...]:
-    """What a reader of the predictions of a kept classifier should know, such as that its scores are no probabilities."""
+def _kept(using: Opened, name: str) -> "Kept":
+    """A kept classifier of the run. What a reader of its predictions should know, such as that its scores are no probabilities, is said."""
     known = using.model.classifiers
     if name not in known:
         raise UserError(f"{using.loaded.run} has no classifier {name!r}{did_you_mean(name, known) or '; it has none'}")
@@ -499,18 +501,22 @@ def _of_classifier(using: Opened, name: str) -> tuple[str, ...]:
     kept = load(using.loaded.run, name, using.model.device, using.loaded)
     for note in kept.notes:
         say(f"Note: {note}")
-    return tuple(kept.notes)
+    using.notes += kept.notes
+    return kept
 
 
-def _read_by(using: Opened, classifier: str) -> "Body":
-    """What reads the points: the body of a kept classifier, or the run's."""
-    from trainer.tasks.features import Body
+def _known_to(kept: "Kept", cache: "Cache", rows: "NDArray[np.int64]") -> Iterator[str]:
+    """Say which shapes are not new to a kept classifier, which says little about others. Yields the notes."""
+    from trainer.tasks.shapes import of_rows
 
-    if not classifier:
-        return Body.of(using.loaded.model, "mean_max")
-    from trainer.classifiers import load
-
-    return load(using.loaded.run, classifier, using.model.device, using.loaded).body
+    if kept.learned is None:
+        note = f"not known which of these shapes {kept.name} has learned from"
+    elif count := int(kept.learned.among(of_rows(cache, rows)).sum()):
+        note = f"{kept.name} has learned from {count} of these {len(rows)} shapes: it knows them"
+    else:
+        return
+    say(f"Note: {note}")
+    yield note
 
 
 def _print_predictions(using: Opened, found: "Predicted", table: "Table", csv: Path | None, as_json: bool) -> None:

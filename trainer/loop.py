@@ -30,13 +30,13 @@ from trainer.afar import Ahead, open_all
 from trainer.arithmetic import Arithmetic
 from trainer.augment import augment, draw, together
 from trainer.batch import Batch, regrouped, target
-from trainer.checkpoint import Header, Init, Loaded
+from trainer.checkpoint import Header, Init, Loaded, Past
 from trainer.config import AlignConfig, DistillConfig
 from trainer.data import Data, feed
 from trainer.distributed import Ranks
 from trainer.encoders.catalog import check_grouping
 from trainer.encoders.protocol import MISSING, missing
-from trainer.guide import COMPARES, compare_nearby, refuse_stale
+from trainer.guide import COMPARES, compare_nearby, past_nearby, refuse_stale
 from trainer.meter import Meter, Watch
 from trainer.part import Needs
 from trainer.probes import Probes, check
@@ -251,8 +251,21 @@ def _compared(
         return tuple(note for loaded in known for note in refuse_stale(found, loaded, config.start))
     if sources.kept is not None:  # it was compared when the run began
         return ()
-    near = [run, *([sources.init.run] if sources.init else [])]
-    return tuple(compare_nearby(found, [one.resolve().parent for one in near]))
+    return tuple(compare_nearby(found, _near(run, sources)))
+
+
+def _guide_past(config: AlignConfig | DistillConfig, found: Sequence[tuple[Cache, GuideSpec]], sources: Sources, run: Path) -> Past | None:
+    """What the guide of a student has learned from that does not start from it; None if that is not known, and for all other runs."""
+    if not isinstance(config, DistillConfig) or config.start == "guide" or not config.needs_guide:
+        return None
+    if loaded := sources.guide or sources.named:
+        return checkpoint.learned_from(loaded.header)
+    return sources.kept.guide_past if sources.kept else past_nearby(found, _near(run, sources))
+
+
+def _near(run: Path, sources: Sources) -> list[Path]:
+    """The folders in which other runs may lie that this one has to do with."""
+    return [one.resolve().parent for one in (run, *([sources.init.run] if sources.init else []))]
 
 
 def _prepare(config: AlignConfig | DistillConfig, caches: Sequence[Path | str], run: Path, sources: Sources, ranks: Ranks) -> Training:
@@ -264,7 +277,8 @@ def _prepare(config: AlignConfig | DistillConfig, caches: Sequence[Path | str], 
     most = max(_blocks(cache) for cache in opened)
     fewer = (f"data.blocks={config.data.blocks}: a shape has {most} here, and all are used",) if config.data.blocks > most else ()
     data = _open(config, opened, guide, config.optim.batch // config.optim.accumulate, ranks, sources.grey)
-    notes = _compared(config, [(part.cache, part.guide) for part in data.parts if part.guide], sources, run)
+    guided = [(part.cache, part.guide) for part in data.parts if part.guide]
+    notes = _compared(config, guided, sources, run)
     check_masked(config, data.repeated, ranks.count)
     check(config.probe, data.parts[0].cache)
     trackers.check(config.log)
@@ -295,6 +309,7 @@ def _prepare(config: AlignConfig | DistillConfig, caches: Sequence[Path | str], 
             steps=steps,
             guide=digest,
             guide_setup=kept.guide_setup if kept and not guide else checkpoint.guide_setup(guide, data.guide),
+            guide_past=_guide_past(config, guided, sources, run),
             points=data.convention,
             init=kept.init if kept else taken,
             precision=chosen.precision if steps else "",  # a run without steps is the same on every processor

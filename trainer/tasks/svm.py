@@ -107,7 +107,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
             tune="svm",
             own=False,
             seed=0,
-            train=train.data,
+            train=train,
             test=test.data,
             score=accuracies(test.labels, predictions[:1], "blocks", len(test.classes))[0],
             of=f"block 0 of {len(probes)}",
