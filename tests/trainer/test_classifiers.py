@@ -261,7 +261,7 @@ def test_what_is_loaded_is_what_was_trained(task, assignments, own, run, cache_p
     written = file.read_bytes()
     catalog.keep(result, loaded, "mine")  # the same once more
     assert file.read_bytes() == written
-    assert any("may be shapes that it knows" in note for note in measured.notes)
+    assert any("are also training shapes" in note for note in measured.notes)
 
 
 def test_a_few_shot_classifier_knows_the_classes_of_its_fold(run, cache_path):
