@@ -45,6 +45,7 @@ from trainer.resident import Resident
 from trainer.software import changed, software
 from trainer.stage import Facts, Stage, build, patch_teachers, teachers
 from trainer.trackers import catalog as trackers
+from trainer.unread import check_read
 
 MODEL, STEP, DROP_PATH = range(3)
 """Numbers that are combined with the run's seed, for separate random numbers: initial weights, the draws of a step, and drop path."""
@@ -137,6 +138,7 @@ def train(
     resume: bool = False,
     device: str = "auto",
     console: Console | None = None,
+    asked: Sequence[str] = (),
 ) -> None:
     """Train one stage until its end or a signal, and write checkpoint, metrics and curves to a folder.
 
@@ -151,6 +153,7 @@ def train(
         device: a torch device; `auto` takes a GPU if there is one. On a CPU small steps are made by one thread (`machine.suited`), unless
             the environment variable OMP_NUM_THREADS is set.
         console: console for messages; standard error by default.
+        asked: names of the settings that the user of a new run gave. Those that nothing reads of these caches are refused.
 
     Raises:
         UserError: settings, caches, guide and folder do not fit together, there is too little memory, or the training diverged.
@@ -163,7 +166,7 @@ def train(
         if resume:
             folder.refuse_other(run, config)
         config, sources, paths = _sources(config, run, init, guide_run, resume, ranks.device)
-        training = _prepare(config, caches, run, sources, ranks)
+        training = _prepare(config, caches, run, sources, ranks, asked)
         alone = ranks.device.type == "cpu" and held.enter_context(machine.suited(training.computed, training.micro // ranks.count))
         if ranks.first:
             held.enter_context(folder.held(run))
@@ -268,8 +271,10 @@ def _near(run: Path, sources: Sources) -> list[Path]:
     return [one.resolve().parent for one in (run, *([sources.init.run] if sources.init else []))]
 
 
-def _prepare(config: AlignConfig | DistillConfig, caches: Sequence[Path | str], run: Path, sources: Sources, ranks: Ranks) -> Training:
-    """Open the data and build the model, with the weights it starts from."""
+def _prepare(
+    config: AlignConfig | DistillConfig, caches: Sequence[Path | str], run: Path, sources: Sources, ranks: Ranks, asked: Sequence[str]
+) -> Training:
+    """Open the data and build the model, with the weights it starts from. `asked`: as for `train`."""
     guide, kept = sources.guide, sources.kept
     opened = open_all(caches, config.data)
     if kept is not None:
@@ -277,6 +282,7 @@ def _prepare(config: AlignConfig | DistillConfig, caches: Sequence[Path | str], 
     most = max(_blocks(cache) for cache in opened)
     fewer = (f"data.blocks={config.data.blocks}: a shape has {most} here, and all are used",) if config.data.blocks > most else ()
     data = _open(config, opened, guide, config.optim.batch // config.optim.accumulate, ranks, sources.grey)
+    check_read(asked, config, data)
     guided = [(part.cache, part.guide) for part in data.parts if part.guide]
     notes = _compared(config, guided, sources, run)
     check_masked(config, data.repeated, ranks.count)

@@ -20,6 +20,7 @@ from sklearn.svm import SVC
 
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
+from cache_schema.settings import refuse_unread
 from cache_schema.store import Cache
 from trainer.classifiers import Trained, Votes
 from trainer.config import check_seed
@@ -57,13 +58,15 @@ class Options:
     repeats: int | None = None
     """Number of repetitions, each on the next stored block of every shape; None for three, or all if there are fewer."""
     seed: int = 0
-    """Seed of the folds of cross-validation."""
+    """Seed of the folds of cross-validation, by which `c` is found."""
 
     def __post_init__(self) -> None:
         check_numbers(self, {"repeats": 1})
         check_seed(self.seed)
         if self.c is not None and self.c <= 0:
             raise UserError(f"c must be positive, got {self.c}")
+        if self.c is not None:
+            refuse_unread(self, ["seed"], f"c={self.c:g}, for which nothing is searched")
 
 
 SMOKE: Final = Options(c=0.1, repeats=1)
