@@ -241,8 +241,9 @@ class Data:
         if config.views > 1 and not any(part.varied for part in self.parts):
             raise UserError("data.views has no effect: every shape has one view and one text. Leave it out (--set data.views=1)")
         self._check_kinds()
-        self.notes = _united_guides({part.cache.path: part.guide for part in self.parts if part.guide})
-        """What could not be compared between caches."""
+        different = _united_guides({part.cache.path: part.guide for part in self.parts if part.guide})
+        self.notes = (*different, *(note for part in self.parts for note in part.notes))
+        """What could not be compared between caches, and what of them does not fit their shapes any more."""
         self.guide: GuideSpec | None = next((part.guide for part in self.parts if part.guide), None)
         self.patches = self._united_patches()
         """The teachers whose patch features are read, by name."""
