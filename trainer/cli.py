@@ -25,7 +25,7 @@ from cache_schema import plugins
 from cache_schema.errors import UserError
 from cache_schema.remote import is_remote
 from cache_schema.terminal import LOG_FILE, QUIET, everywhere, printable, version_line
-from trainer import cli_eval, cli_use, signals
+from trainer import cli_eval, cli_search, cli_use, signals
 from trainer.tasks.protocol import TASKS
 from trainer.terminal import answer, err, log, out, print_json, progress, say
 
@@ -269,7 +269,7 @@ def curves(
     say(f"The curves are in {file}")
 
 
-for command in (cli_use.embed, cli_use.predict, cli_use.search):
+for command in (cli_use.embed, cli_use.predict, cli_search.search):
     app.command()(command)
 
 

@@ -33,7 +33,8 @@ from trainer.batch import Side, target
 from trainer.captions import Captions, Ints
 
 SUBSET = 2
-"""Number of the stream of random numbers that chooses `data.fraction`. Streams 0, 1, 3 and 4 belong to `trainer.data`."""
+"""Number of the stream of random numbers that chooses `data.fraction`. Streams 1, 3 and 4 belong to `trainer.data`, stream 0 to
+`trainer.order`."""
 
 T = TypeVar("T")
 
