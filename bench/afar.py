@@ -18,7 +18,7 @@ from cache_schema import synthetic
 from cache_schema.spec import GuideSpec, LabelSet, PointSpec
 from pipeline import publish
 from tests.pipeline.afar import Quiet, s3_server
-from trainer import distributed, loop
+from trainer import distributed, loop, prepare
 from trainer.afar import Ahead
 from trainer.data import feed
 from trainer.meter import Meter, Watch
@@ -31,7 +31,7 @@ class Run:
     """A training that is made step by step."""
 
     def __init__(self, cache, config, ranks, held):
-        self.training = loop._prepare(config, [cache], Path("bench"), loop.Sources(), ranks)
+        self.training = prepare.prepared(config, [cache], Path("bench"), prepare.Sources(), ranks, asked=())
         data, share = self.training.data, ranks.share(self.training.micro)
         self.ahead = held.enter_context(contextlib.closing(Ahead(data, range(10**6), share)))
         batches = feed(data, range(10**6), share, threads=1, device=ranks.device, held=self.ahead.held)

@@ -45,7 +45,7 @@ from cache_schema import synthetic
 from cache_schema.errors import UserError
 from cache_schema.spec import CaptionSpec, GuideSpec, LabelSet, PointSpec, ViewSpec
 from trainer import data as loading
-from trainer import loop
+from trainer import loop, prepare
 from trainer.batch import Batch
 from trainer.distributed import Ranks, device_of
 from trainer.meter import Meter, Watch
@@ -184,7 +184,7 @@ class Trained:
         chosen = [f"encoder.name={encoder}", f"optim.batch={batch}", "optim.epochs=1000", "probe=", *settings]
         config = configured("mmpd", stage, chosen + ["start=random"] * (stage == "distill"))
         self.ranks = Ranks(device=session.device)
-        self.training = loop._prepare(config, [cache(session)], Path("bench"), loop.Sources(), self.ranks)
+        self.training = prepare.prepared(config, [cache(session)], Path("bench"), prepare.Sources(), self.ranks, asked=())
         self.model: torch.nn.Module = self.training.stage
         self.training.stage.train()
         self.meter, self.step = Meter(Watch(1e9, str), batch), 0

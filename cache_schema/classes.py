@@ -29,7 +29,7 @@ def spelling(name: str) -> str:
     return " ".join(re.sub(r"(?<=\w)-+(?=\w)|(?<=\s)-+(?=\s)", " ", name.lower().replace("_", " ")).split()) or name
 
 
-def _words(name: str) -> str:
+def words(name: str) -> str:
     """A class name with blanks instead of hyphens and underscores, as in the label set `source`."""
     return " ".join(re.sub(r"[-_]", " ", name).split())
 
@@ -49,7 +49,7 @@ def matched(names: Sequence[str], others: Sequence[str], where: str = "", there:
         UserError: `others` does not have the exact name, and several classes in `names` or in `others` have its spelling.
     """
     names, others = list(names), list(others)
-    if names == others or (own and list(map(_words, names)) == list(map(_words, others))):
+    if names == others or (own and list(map(words, names)) == list(map(words, others))):
         return np.arange(len(names))
     exactly: dict[str, list[int]] = {}
     alike: dict[str, list[int]] = {}

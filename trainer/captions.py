@@ -10,17 +10,20 @@ L bytes of a text, E a teacher's width.
 """
 
 import contextlib
+import functools
 import hashlib
 import mmap
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema import products
+from cache_schema.classes import spelling, words
 from cache_schema.errors import UserError
 from cache_schema.spec import TEXT_BYTES, CaptionSpec, Record, did_you_mean
 from cache_schema.store import Cache
@@ -131,6 +134,56 @@ def chosen(cache: Cache, names: Sequence[str], teacher: str = "") -> list[str]:
     if not known:
         raise UserError(f"{cache.path} has no {what}. `mmpd-cache add-captioner` adds some; a training with data.templates=1 needs none")
     return list(names) or known
+
+
+RENAMING: Final = {"class", "name"}
+"""Columns of `mmpd-cache relabel` by which a shape gets another name in sentences."""
+
+
+def outdated(cache: Cache, record: Record, rows: Ints) -> str:
+    """A note on captions that say other names of some shapes [n] than the cache has by now, since `mmpd-cache relabel` writes no texts;
+    empty if there is nothing to say.
+
+    Sentences that are filled with names are compared with these names. Texts of what a source states are not: the source states the old
+    classes still, so a note says that they may differ.
+    """
+    spec, source = record.spec, cache.manifest.source
+    assert isinstance(spec, CaptionSpec)
+    if not RENAMING & {column for part in (source, *source.also) for column, _ in part.relabelled}:
+        return ""
+    told = f"{record.product} of {cache.home.name}"
+    if spec.stated:
+        return f"{told} says what the source states, and classes of the cache are others by now (`mmpd-cache relabel`): they may not agree"
+    if not spec.templates:
+        return ""
+    count = sum(_says_other(cache, record, spec, np.asarray(rows, np.int64)))
+    if not count:
+        return ""
+    name, written = cache.home.name, f"{products.parts(record)['captions']}={spec.captioner}"
+    return (
+        f"{told} says another name of {count} of {len(rows)} shapes than the cache has (`mmpd-cache relabel`). To write it anew: "
+        f"`mmpd-cache remove {name} {record.product} --with-dependants && mmpd-cache add-captioner {name} {written}`"
+    )
+
+
+def _says_other(cache: Cache, record: Record, spec: CaptionSpec, rows: Ints) -> Iterator[bool]:
+    """For each of some shapes [n], whether one of its sentences says another name than its class, or its id where it has none."""
+    node, classes, labels, ids = cache.arrays(record)[0], cache.manifest.classes, cache.column("label"), cache.ids()
+    halves = [template.split("{}") for template in spec.templates]
+
+    @functools.lru_cache(maxsize=REMEMBERED)
+    def fits(text: str, name: str) -> bool:
+        if len(text.encode()) > TEXT_BYTES - 4:  # it may have been cut
+            return True
+        filled = [text[len(a) : len(text) - len(b)] for a, b in halves if text.startswith(a) and text.endswith(b)]
+        return name in map(spelling, filled)
+
+    for shard, texts in cache.column_shards(node.path):
+        first = shard * node.shard
+        for row in rows[(rows >= first) & (rows < first + len(texts))]:
+            name = classes[labels[row]] if labels[row] >= 0 else PurePosixPath(str(ids[row])).stem
+            cells = texts[row - first].reshape(-1, texts.shape[-1])
+            yield not all(fits(bytes(cell).rstrip(b"\0").decode(), spelling(words(name))) for cell in cells)
 
 
 def shares(weights: Sequence[float], count: int) -> NDArray[np.float64]:

@@ -90,6 +90,17 @@ class Init:
     notes: tuple[str, ...] = ()
     caches: tuple[Used, ...] = ()
     """The caches that the weights had learned from before."""
+    unknown: tuple[str, ...] | None = added(None, identity=False)
+    """As in `Past`, of what the weights had learned from before; None in files of earlier versions, which do not store it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Past:
+    """What weights have learned from."""
+
+    caches: tuple[Used, ...] = ()
+    unknown: tuple[str, ...] = label(())
+    """Data of which nothing is recorded, in words, such as `unknown data (imported from pretrain.pth)`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +119,9 @@ class Header:
     """Digest of the guide's weights in stage 2; empty without a guide."""
     guide_setup: str = ""
     """Result of `guide_setup` for the guide in stage 2; empty without a guide, or if its training is unknown."""
+    guide_past: Past | None = added(None)
+    """What the guide has learned from, if a loss uses its features; None if it is not known, for a student that starts from its guide
+    (then `init` has it), and in files of earlier versions."""
     first: tuple[float, ...] = ()
     """Losses of the first steps. A continued run compares them with `recent` to detect divergence."""
     recent: tuple[float, ...] = ()
@@ -325,6 +339,32 @@ def _still_there(caches: Sequence[Used]) -> Iterator[Cache]:
     for used in caches:
         with suppress(UserError, OSError):  # moved, or gone: then nothing is known
             yield open_cache(used.path)
+
+
+def before(header: Header) -> Past:
+    """What the weights of a run had learned from when it began, and what its guide has learned from."""
+    caches: list[Used] = []
+    unknown = [f"unknown data (imported from {header.source.file})"] if header.source else []
+    init, config = header.init, header.config
+    if init is not None:
+        caches += init.caches
+        if init.unknown is not None:
+            unknown += init.unknown
+        else:
+            unknown.append(f"unknown data (before {init.run}{', if there was any' if init.caches else ''})")
+    guided = isinstance(config, DistillConfig) and config.needs_guide and header.step > 0
+    if guided and not (init is not None and init.weights == header.guide):
+        past = header.guide_past
+        caches += past.caches if past else ()
+        unknown += past.unknown if past else ["unknown data (of its guide)"]
+    return Past(caches=tuple(dict.fromkeys(caches)), unknown=tuple(dict.fromkeys(unknown)))
+
+
+def learned_from(header: Header) -> Past:
+    """What the weights of a run have learned from: in its own training, before it, and through its guide."""
+    past = before(header)
+    own = header.caches if header.step else ()
+    return Past(caches=tuple(dict.fromkeys((*own, *past.caches))), unknown=past.unknown)
 
 
 def setup(header: Header, *, seeds: bool = False) -> str:

@@ -38,6 +38,8 @@ from trainer.encoders.protocol import Encoder, EncoderSettings
 from trainer.points import Convention
 from trainer.tasks.features import SUMMARIES, Body, Readout
 from trainer.tasks.result import Data, Metric
+from trainer.tasks.seen import SHORT, Identities
+from trainer.tasks.shapes import Shapes
 from trainer.tuning.catalog import MODES, Efficient, adapt
 
 FOLDER: Final = "classifiers"
@@ -50,8 +52,8 @@ FORMAT: Final = 1
 """Version of the file's form. A reader refuses any other."""
 METADATA: Final = "mmpd-classifier"
 """Key of our metadata in the safetensors header."""
-BODY, HEAD = "body.", "head."
-"""Prefixes of the names of tensors in the file."""
+BODY, HEAD, LEARNED = "body.", "head.", "learned."
+"""Prefixes of the names of tensors in the file: weights of body and head, and which shapes the classifier has learned from."""
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """Pattern of the names that a classifier may have."""
 TIE: Final = 1e-3
@@ -158,6 +160,8 @@ class Kept:
     about: About
     notes: tuple[str, ...] = ()
     """Notes for the reader of its predictions."""
+    learned: Identities | None = None
+    """The shapes that it has learned from; None if that is not known, as of an imported classifier, or one of an earlier version."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -304,8 +308,17 @@ def names(run: Path) -> tuple[str, ...]:
     return tuple(sorted(name for name in found if _possible(name)))
 
 
-def save(run: Path, name: str, about: About, settings: EncoderSettings, head: nn.Module, body: Body | None = None) -> Path:
-    """Write a classifier into the folder of its run. If the same one is there, nothing is written.
+def save(
+    run: Path,
+    name: str,
+    about: About,
+    settings: EncoderSettings,
+    head: nn.Module,
+    body: Body | None = None,
+    learned: Identities | None = None,
+) -> Path:
+    """Write a classifier into the folder of its run. If the same one is there, nothing is written, but for `learned`, which an earlier
+    version did not keep.
 
     Args:
         run: the folder of the run.
@@ -314,6 +327,7 @@ def save(run: Path, name: str, about: About, settings: EncoderSettings, head: nn
         settings: configuration of its encoder.
         head: the head, of the form `about.form`.
         body: the body with its weights if `about.own`; None otherwise.
+        learned: the shapes that it has learned from; None if that is not known.
 
     Returns:
         The file.
@@ -327,10 +341,15 @@ def save(run: Path, name: str, about: About, settings: EncoderSettings, head: nn
         tensors |= {BODY + key: value for key, value in body.state_dict().items()}
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
     text = json.dumps({"about": to_json(about), "encoder": to_json(settings)}, sort_keys=True)
-    data, file = safetensors.torch.save(tensors, {METADATA: text}), path(run, name)
-    if file.exists() and file.read_bytes() != data:
+    bare, file = safetensors.torch.save(tensors, {METADATA: text}), path(run, name)
+    data = bare
+    if learned is not None:
+        known = {"rows": torch.from_numpy(learned.rows), "digests": torch.from_numpy(learned.digests)}
+        data = safetensors.torch.save(tensors | {LEARNED + key: value for key, value in known.items()}, {METADATA: text})
+    there = file.read_bytes() if file.exists() else bare
+    if there not in (data, bare):
         raise UserError(f"{run} has another classifier called {name}: give another name, or remove {file}")
-    if not file.exists():
+    if not file.exists() or there != data:
         file.parent.mkdir(exist_ok=True)
         write_file(file, data)
     return file
@@ -356,6 +375,7 @@ def load(run: Path, name: str, device: str | torch.device = "cpu", loaded: Loade
     """
     found, settings, tensors = _read(run, name)
     loaded, file = loaded or checkpoint.load(run), path(run, name)
+    learned = _learned(found, {key: tensors.pop(key) for key in list(tensors) if key.startswith(LEARNED)}, file)
     if not found.own and found.weights != loaded.weights:
         raise UserError(
             f"{file} is a head for other weights than those of {run}: the run was trained further, or the file is another run's. Train it "
@@ -377,7 +397,14 @@ def load(run: Path, name: str, device: str | torch.device = "cpu", loaded: Loade
     checkpoint.assign(both, tensors, str(file))
     body.convention = found.points
     device = device_of(device) if isinstance(device, str) else device
-    kept = Kept(name=name, body=body.to(device).eval(), head=head.to(device).eval(), about=found, notes=_notes(found, name, run, loaded))
+    kept = Kept(
+        name=name,
+        body=body.to(device).eval(),
+        head=head.to(device).eval(),
+        about=found,
+        notes=_notes(found, name, run, loaded),
+        learned=learned,
+    )
     body.requires_grad_(False)
     head.requires_grad_(False)
     return kept
@@ -394,6 +421,16 @@ def _notes(found: About, name: str, run: Path, loaded: Loaded) -> tuple[str, ...
     if found.efficient is not None and found.tune == "pointgst" and found.efficient.basis == "batch":
         notes.append("basis=batch: the features of a shape depend on the other shapes of its batch")
     return tuple(notes)
+
+
+def _learned(found: About, tensors: dict[str, Tensor], file: Path) -> Identities | None:
+    """The shapes that a classifier has learned from, of the tensors that say so; None without any. Raises as `load`."""
+    if not tensors or not isinstance(found.origin, Learned):
+        return None
+    rows, digests = (tensors.get(LEARNED + key, torch.empty(0)) for key in ("rows", "digests"))
+    if (rows.dtype, rows.dim(), digests.dtype, digests.shape) != (torch.int64, 1, torch.uint8, (len(rows), SHORT)):
+        raise UserError(f"{file} is damaged: what it says of the shapes that it has learned from has another form")
+    return Identities(points=found.origin.train.points, rows=rows.numpy(), digests=digests.numpy())
 
 
 def _built(found: About, settings: EncoderSettings, loaded: Loaded) -> tuple[Body, nn.Module]:
@@ -474,7 +511,8 @@ class Trained:
     """Whether the body has other weights than the run."""
     seed: int
     """As in `Learned`."""
-    train: Data
+    train: Shapes
+    """The shapes that it has learned from."""
     test: Data
     score: Metric
     of: str
@@ -485,7 +523,7 @@ class Trained:
 
         Raises as `save`.
         """
-        origin = Learned(task=task, settings=settings, seed=self.seed, train=self.train, test=self.test, score=self.score)
+        origin = Learned(task=task, settings=settings, seed=self.seed, train=self.train.data, test=self.test, score=self.score)
         described = About(
             classes=self.classes,
             encoder=loaded.config.encoder.name,
@@ -499,7 +537,8 @@ class Trained:
             origin=origin,
         )
         settings_ = self.body.encoder.config
-        return save(loaded.run, name, described, settings_, self.head, self.body if self.own else None), self.of
+        body, learned = self.body if self.own else None, Identities.of(self.train)
+        return save(loaded.run, name, described, settings_, self.head, body, learned), self.of
 
 
 def refuse_taken(run: Path, name: str, weights: str, task: str, settings: tuple[tuple[str, str], ...]) -> None:

@@ -25,7 +25,7 @@ from cache_schema import plugins
 from cache_schema.errors import UserError
 from cache_schema.remote import is_remote
 from cache_schema.terminal import LOG_FILE, QUIET, everywhere, printable, version_line
-from trainer import cli_eval, cli_use, signals
+from trainer import cli_eval, cli_search, cli_use, signals
 from trainer.tasks.protocol import TASKS
 from trainer.terminal import answer, err, log, out, print_json, progress, say
 
@@ -109,7 +109,8 @@ def align(
     from trainer.loop import train
 
     config = configuration("align", run, recipe, set_ or [], resume, init)
-    train(config, [cache, *(also or [])], run, init=init, resume=resume, device=device, console=err)
+    asked = given(run, set_ or [], resume)
+    train(config, [cache, *(also or [])], run, init=init, resume=resume, device=device, console=err, asked=asked)
     here = f"mmpd-cache pull {cache} CACHE, then mmpd-train guide CACHE" if is_remote(cache) else f"mmpd-train guide {cache}"
     say(f"{_ended(run)}. Next: {here} {run}")
 
@@ -216,7 +217,17 @@ def distill(
     if guide_ and (not config.needs_guide or config.guide_online):
         raise UserError("--guide names features in the cache, but with these settings no guide is read from it: leave out --guide")
     config = dataclasses.replace(config, guide=guide_) if guide_ else config
-    train(config, [cache, *(also or [])], run, init=init, guide_run=guide_run, resume=resume, device=device, console=err)
+    train(
+        config,
+        [cache, *(also or [])],
+        run,
+        init=init,
+        guide_run=guide_run,
+        resume=resume,
+        device=device,
+        console=err,
+        asked=given(run, set_ or [], resume),
+    )
     say(f"{_ended(run)}. Next: mmpd-train eval svm {run} {cache}")
 
 
@@ -258,7 +269,7 @@ def curves(
     say(f"The curves are in {file}")
 
 
-for command in (cli_use.embed, cli_use.predict, cli_use.search):
+for command in (cli_use.embed, cli_use.predict, cli_search.search):
     app.command()(command)
 
 
@@ -581,10 +592,10 @@ def configuration(
 ) -> "AlignConfig | DistillConfig":
     """The configuration of a training: that of the recipe, of the run in the folder that goes on, or of the run that `init` names."""
     from cache_schema.settings import override
-    from trainer.config import check_new
     from trainer.folder import begun
     from trainer.recipes import configured
     from trainer.start import like
+    from trainer.unread import check_new
 
     stored = begun(run).config if resume else None
     if stored is not None and stored.stage != stage:
@@ -596,6 +607,13 @@ def configuration(
     if stored is None:
         check_new(base, config)
     return config
+
+
+def given(run: Path, assignments: list[str], resume: bool) -> list[str]:
+    """Names of the settings that were given for a new run; none for a run in the folder that goes on."""
+    from trainer.folder import begun
+
+    return [] if resume and begun(run).config is not None else [assignment.partition("=")[0].strip() for assignment in assignments]
 
 
 def _ended(run: Path) -> str:

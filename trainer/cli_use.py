@@ -1,4 +1,5 @@
-"""The commands that use a trained run: `embed`, `predict` and `search`. `trainer.cli` registers them."""
+"""The commands that use a trained run: `embed` and `predict`, and what they share with `search` (`trainer.cli_search`). `trainer.cli`
+registers them."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -22,12 +23,10 @@ from trainer.terminal import out, print_json, progress, say
 if TYPE_CHECKING:
     from cache_schema.store import Cache
     from trainer.checkpoint import Loaded
+    from trainer.classifiers import Kept
     from trainer.given import Given, Wanted
     from trainer.model import Model
-    from trainer.neighbours import Found, Gallery, Space
-    from trainer.pages import Sought
     from trainer.predict import Predicted
-    from trainer.tasks.features import Body
     from trainer.vectors import Table
 
 LISTED: Final = 20
@@ -93,16 +92,6 @@ Reader = Annotated[
     str,
     typer.Option(metavar="NAME", help="For names: the teacher that embeds them. Default: the run's first that reads.", show_default=False),
 ]
-ShapeQuery = Annotated[
-    str, typer.Option(metavar="FILE|ID", help="Search by a shape: a file, or the id of a shape of CACHE.", show_default=False)
-]
-SpaceOf = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME", help="Whose space to search in, for a text or picture. Default: the run's first that fits.", show_default=False
-    ),
-]
-Page = Annotated[Path | None, typer.Option(metavar="PAGE.html", help="Write a page with pictures.", show_default=False)]
 Device = Annotated[str, typer.Option(help="Torch device. auto: a GPU if there is one, else the CPU.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
@@ -132,17 +121,17 @@ class Opened:
         }
 
 
-def _opened(run: Path, device: str) -> Opened:
+def opened_run(run: Path, device: str) -> Opened:
     from trainer import checkpoint
     from trainer.model import Model
 
     loaded = checkpoint.load(run)
-    with _quiet():
+    with quiet():
         return Opened(loaded=loaded, model=Model(loaded, device))
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Leave out what the model warns of: `trainer.neighbours.notes` says it once for all shapes."""
     from trainer.model import ModelWarning
 
@@ -200,9 +189,9 @@ def embed(
     job = Job(file=Path(target), map=map_, where=where, split=split, pool=pool, blocks=blocks, as_json=as_json)
     vectors.check_place(job.file, force)
     if map_ is not None:
-        _check_page(map_, force)
+        check_page(map_, force)
     with ahead(what):
-        using = _opened(run, device)
+        using = opened_run(run, device)
         _embed_any(using, what, job, set_ or [], keep_cache)
 
 
@@ -220,10 +209,10 @@ def _embed_any(using: Opened, what: Sequence[str], job: Job, settings: Sequence[
         few = all(Path(one).is_file() and Path(one).suffix.lower() not in LISTS for one in what) and len(what) < LEAST
         if job.map is not None and few:
             raise UserError(f"a map needs at least {LEAST} shapes, got {len(what)}: leave --map out")
-        _embed_shapes(using, what, _wanted(using, settings, keep, beside=job.file.parent), job)
+        _embed_shapes(using, what, wanted_of(using, settings, keep, beside=job.file.parent), job)
 
 
-def _wanted(using: Opened, settings: Sequence[str], keep: Path | None = None, beside: Path | None = None) -> "Wanted":
+def wanted_of(using: Opened, settings: Sequence[str], keep: Path | None = None, beside: Path | None = None) -> "Wanted":
     """The settings by which `mmpd-cache build` reads the user's files, so that their points are like those of the run's training."""
     from trainer.given import Wanted
 
@@ -238,11 +227,11 @@ def _embed_shapes(using: Opened, what: Sequence[str], wanted: "Wanted", job: Job
 
     with ExitStack() as held:
         given = held.enter_context(opened(what, wanted, say))
-        held.enter_context(_quiet())
-        rows, table = _chosen(using, given.cache, job.where, job.split)
+        held.enter_context(quiet())
+        rows, table = chosen_rows(using, given.cache, job.where, job.split)
         if job.map is not None and not given.made and table.fine.sum() < vectors.LEAST:
             raise UserError(f"a map needs at least {vectors.LEAST} shapes, got {table.fine.sum()}: leave --map out")
-        using.notes += [*given.notes, *_notes(using, given.cache, rows[table.fine])]
+        using.notes += [*given.notes, *notes_on(using, given.cache, rows[table.fine])]
         job.file.parent.mkdir(parents=True, exist_ok=True)
         values, more = held.enter_context(_vectors(using, given.cache, rows[table.fine], job))
         asked = {**_asked(using, job, values, given.name), **more}
@@ -290,7 +279,7 @@ def _asked(using: Opened, job: Job, values: NDArray[np.float32], what: str) -> d
     return {**more, "where": job.where, "split": job.split, "given": what}
 
 
-def _chosen(using: Opened, cache: "Cache", where: str, split: str) -> "tuple[NDArray[np.int64], Table]":
+def chosen_rows(using: Opened, cache: "Cache", where: str, split: str) -> "tuple[NDArray[np.int64], Table]":
     """Rows of the shapes that are asked for, failed ones too, and what the cache and the points of each say about it."""
     from cache_schema import products
     from cache_schema.selection import Selection
@@ -322,7 +311,7 @@ def _say_remarks(table: "Table") -> None:
         say(f"... and {len(noted) - LISTED} more with a remark")
 
 
-def _refuse_none(table: "Table", cache: "Cache") -> None:
+def refuse_none(table: "Table", cache: "Cache") -> None:
     """Refuse shapes of which none could be read."""
     if table.fine.any():
         return
@@ -332,7 +321,7 @@ def _refuse_none(table: "Table", cache: "Cache") -> None:
     raise UserError(f"none of {counted(len(table), 'shape')} could be read:\n{listed}")
 
 
-def _notes(using: Opened, cache: "Cache", rows: NDArray[np.int64]) -> tuple[str, ...]:
+def notes_on(using: Opened, cache: "Cache", rows: NDArray[np.int64]) -> tuple[str, ...]:
     from trainer.neighbours import notes
 
     found = notes(using.loaded, cache, rows)
@@ -395,7 +384,7 @@ def _embed_clouds(using: Opened, found: "dict[str, NDArray[np.float32]]", up: st
     _said_of(table, job.file, facts, job.as_json)
 
 
-def _check_page(path: Path, force: bool) -> None:
+def check_page(path: Path, force: bool) -> None:
     from trainer.vectors import refuse_there
 
     if path.suffix.lower() not in (".html", ".htm"):
@@ -465,19 +454,21 @@ def predict(
     with ExitStack() as held:
         if classifier:  # names are embedded by another call of mmpd-cache
             held.enter_context(ahead(what))
-        using = _opened(run, device)
+        using = opened_run(run, device)
         from trainer.neighbours import samples
         from trainer.predict import of_cache
+        from trainer.tasks.features import Body
 
-        if classifier:
-            using.notes += _of_classifier(using, classifier)
+        kept = _kept(using, classifier) if classifier else None
         name = classifier or held.enter_context(_label_set(using, labels, teacher, device))
-        given = held.enter_context(opened(what, _wanted(using, set_ or [], keep_cache), say))
-        held.enter_context(_quiet())
-        rows, table = _chosen(using, given.cache, where, split)
-        _refuse_none(table, given.cache)
-        using.notes += [*given.notes, *_notes(using, given.cache, rows[table.fine])]
-        blocks = samples(_read_by(using, classifier), given.cache)
+        given = held.enter_context(opened(what, wanted_of(using, set_ or [], keep_cache), say))
+        held.enter_context(quiet())
+        rows, table = chosen_rows(using, given.cache, where, split)
+        refuse_none(table, given.cache)
+        using.notes += [*given.notes, *notes_on(using, given.cache, rows[table.fine])]
+        if kept is not None:
+            using.notes += _known_to(kept, given.cache, rows[table.fine])
+        blocks = samples(kept.body if kept else Body.of(using.loaded.model, "mean_max"), given.cache)
         using.notes.append(f"up axis of the files: {up_told(given.cache)}")
         using.notes.append(f"features are the mean over {counted(blocks, 'stored sample')} of each shape")
         step = held.enter_context(progress("classes"))
@@ -489,8 +480,8 @@ def predict(
     _print_predictions(using, found, table, csv, as_json)
 
 
-def _of_classifier(using: Opened, name: str) -> tuple[str, ...]:
-    """What a reader of the predictions of a kept classifier should know, such as that its scores are no probabilities."""
+def _kept(using: Opened, name: str) -> "Kept":
+    """A kept classifier of the run. What a reader of its predictions should know, such as that its scores are no probabilities, is said."""
     known = using.model.classifiers
     if name not in known:
         raise UserError(f"{using.loaded.run} has no classifier {name!r}{did_you_mean(name, known) or '; it has none'}")
@@ -499,18 +490,22 @@ def _of_classifier(using: Opened, name: str) -> tuple[str, ...]:
     kept = load(using.loaded.run, name, using.model.device, using.loaded)
     for note in kept.notes:
         say(f"Note: {note}")
-    return tuple(kept.notes)
+    using.notes += kept.notes
+    return kept
 
 
-def _read_by(using: Opened, classifier: str) -> "Body":
-    """What reads the points: the body of a kept classifier, or the run's."""
-    from trainer.tasks.features import Body
+def _known_to(kept: "Kept", cache: "Cache", rows: "NDArray[np.int64]") -> Iterator[str]:
+    """Say which shapes are not new to a kept classifier, which says little about others. Yields the notes."""
+    from trainer.tasks.shapes import of_rows
 
-    if not classifier:
-        return Body.of(using.loaded.model, "mean_max")
-    from trainer.classifiers import load
-
-    return load(using.loaded.run, classifier, using.model.device, using.loaded).body
+    if kept.learned is None:
+        note = f"not known which of these shapes {kept.name} has learned from"
+    elif count := int(kept.learned.among(of_rows(cache, rows)).sum()):
+        note = f"{kept.name} has learned from {count} of these {len(rows)} shapes: it knows them"
+    else:
+        return
+    say(f"Note: {note}")
+    yield note
 
 
 def _print_predictions(using: Opened, found: "Predicted", table: "Table", csv: Path | None, as_json: bool) -> None:
@@ -528,7 +523,7 @@ def _print_predictions(using: Opened, found: "Predicted", table: "Table", csv: P
         say(f"{agree} of {n} shapes ({100 * agree / n:.1f} %) have the class {origin} as the likeliest; {told}")
 
 
-def _columns(*names: str) -> Printed:
+def columns(*names: str) -> Printed:
     """A table for the terminal that breaks long names instead of cutting them."""
     table = Printed(box=None)
     for name in names:
@@ -537,7 +532,7 @@ def _columns(*names: str) -> Printed:
 
 
 def _print_classes(rows: Sequence[dict[str, Any]], csv: Path | None) -> None:
-    table = _columns("shape", "class", "likeliest", "then")
+    table = columns("shape", "class", "likeliest", "then")
     for row in rows[:LISTED]:
         said = [
             f"{one['class']} {one['score']:.3f}" if "score" in one else f"{one['class']} {100 * one['probability']:.1f} %"
@@ -581,148 +576,3 @@ def _label_set(using: Opened, labels: str, teacher: str, device: str) -> Iterato
         what = [labels, str(file)] if Path(labels).is_file() else [str(file), "--names", labels]
         call_pipeline("labels", *what, "--teacher", teacher or reader.name, "--device", device)
         yield str(file)
-
-
-def search(
-    run: RunPath,
-    cache: Annotated[Path, typer.Argument(metavar="CACHE", help="The cache with the shapes to search in.", show_default=False)],
-    text: Annotated[str, typer.Option(help="Search by a text.", show_default=False)] = "",
-    image: Annotated[Path | None, typer.Option(metavar="PICTURE", help="Search by a picture.", show_default=False)] = None,
-    shape: ShapeQuery = "",
-    top: Annotated[int, typer.Option(min=1, help="Number of neighbours.")] = 10,
-    teacher: SpaceOf = "",
-    page: Page = None,
-    set_: Set = None,
-    force: Force = False,
-    device: Device = "auto",
-    as_json: Json = False,
-) -> None:
-    """Find the shapes of a cache that are nearest to a text, a picture or another shape.
-
-    A text or a picture is embedded by the teacher that the run learned from, by mmpd-cache, and compared with the shapes in the teacher's
-    space. A shape is compared with the vectors of the model. Vectors of the cache are computed once and kept in RUN/vectors.
-
-    \b
-    mmpd-train search runs/align out.zarr --text "a wooden chair" --page chairs.html
-    mmpd-train search runs/align out.zarr --image photo.jpg --top 20
-    mmpd-train search runs/align out.zarr --shape mine.glb
-    """
-    from cache_schema.store import open_cache
-
-    if sum((bool(text), image is not None, bool(shape))) != 1:
-        raise UserError("search needs one thing to search for: give one of --text, --image and --shape")
-    if teacher and shape:
-        raise UserError("--teacher would have no effect: a shape is compared with the vectors of the model. Leave it out")
-    if set_ and not shape:
-        raise UserError("--set would have no effect: only the file of --shape is read with it. Leave it out")
-    if page is not None:
-        _check_page(page, force)
-    using, opened = _opened(run, device), open_cache(cache)
-    if shape:
-        query = _shape_query(using, opened, shape, set_ or [])
-    else:
-        query = _teacher_query(using, opened, text, image, teacher, device)
-    gallery = _gallery(using, opened, query.space)
-    found = gallery.nearest(query.vector, top, query.rows)
-    _print_found(using, gallery, query, found, page, as_json)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What `search` looks for."""
-
-    said: dict[str, str]
-    """What the user gave, as JSON values."""
-    vector: NDArray[np.float32]
-    """[E]"""
-    space: "Space"
-    sought: "Sought"
-    rows: tuple[int, ...] = ()
-    """Rows of the shape, if the cache has it; it is no neighbour of itself."""
-
-
-def _teacher_query(using: Opened, cache: "Cache", text: str, image: Path | None, teacher: str, device: str) -> Asked:
-    """Embed a text or a picture in the space of a teacher."""
-    from trainer import neighbours
-    from trainer.pages import Sought
-    from trainer.pictures import file_uri
-
-    used = neighbours.teacher_of(using.loaded, teacher, text=bool(text))
-    query, vector = neighbours.embedded(used, teacher, cache.path, text, image, device)
-    using.notes += query.notes
-    title = f"Shapes near {query.picture or f'“{text}”'}"
-    sought = Sought(title=title, picture="" if image is None else file_uri(image), name=query.picture)
-    said = {"text": text} if image is None else {"image": str(image)}
-    return Asked(said=said, vector=vector, space=neighbours.Space(teacher=used.name), sought=sought)
-
-
-def _print_found(using: Opened, gallery: "Gallery", query: Asked, found: "Sequence[Found]", page: Path | None, as_json: bool) -> None:
-    from trainer import neighbours
-    from trainer.given import up_told
-    from trainer.pages import of_search
-
-    if page is not None:
-        facts = {
-            "Model": f"{using.facts['name']}, {using.facts['encoder']}, weights {using.model.digest[:12]}",
-            "Compared in": f"{query.space.told}, the mean over {counted(gallery.blocks, 'stored sample')} of each shape",
-            "Up axis": up_told(gallery.cache),
-            "Cache": str(gallery.cache.path),
-        }
-        write_file(page, of_search(gallery, found, query.sought, facts, using.notes))
-    if as_json:
-        print_json(neighbours.told(gallery, found, query.said, using.notes, using.facts))
-    else:
-        table = _columns("", "cosine", "shape", "class")
-        for i, one in enumerate(found, 1):
-            table.add_row(str(i), f"{one.cosine:.3f}", Text(printable(one.id)), Text(printable(one.label)))
-        out.print(table)
-    said = f"{counted(len(gallery.rows), 'shape')} in {query.space.told}, the mean over {counted(gallery.blocks, 'stored sample')} of each"
-    say(f"Nearest of {said}" + (f". {page} shows them" if page else ""))
-
-
-def _gallery(using: Opened, cache: "Cache", space: "Space") -> "Gallery":
-    from trainer import neighbours
-
-    with _quiet():
-        gallery = neighbours.kept(using.loaded, using.model, cache, space, lambda: progress("vectors of the cache"))
-    using.notes += _notes(using, cache, gallery.rows)
-    return gallery
-
-
-def _shape_query(using: Opened, cache: "Cache", shape: str, settings: Sequence[str]) -> Asked:
-    """The vector of a file, or of a shape of the cache."""
-    from trainer import neighbours
-    from trainer.given import opened
-    from trainer.pages import Sought
-    from trainer.pictures import Pictures
-    from trainer.tasks.features import Body
-
-    def asked(cache: "Cache", row: int, known: tuple[int, ...]) -> Asked:
-        sought = Sought(title=f"Shapes near {shape}", picture=Pictures(cache)(row), name=shape)
-        blocks = neighbours.samples(Body.of(using.loaded.model, using.model.pool), cache)
-        vector = using.model.embed_cache(cache, np.array([row]), range(blocks))[0]
-        return Asked(said={"shape": shape}, vector=vector, space=neighbours.Space(), sought=sought, rows=known)
-
-    if not Path(shape).exists():
-        row = neighbours.row_of(cache, shape)
-        with _quiet():
-            return asked(cache, row, (row,))
-    up = neighbours.up_of(cache)
-    if up and not any(one.strip().startswith("source.up=") for one in settings):
-        note = f"{shape} is read as the files of {cache.path} were, with {up[0]}; --set source.up=y|z changes that"
-        say(f"Note: {note}")
-        using.notes.append(note)
-        settings = [*settings, *up]
-    settings = ["source.label=none", *settings]  # its class does not matter
-    with opened([shape], _wanted(using, settings), say) as given, _quiet():
-        rows, table = _chosen(using, given.cache, "", "")
-        _refuse_none(table, given.cache)
-        if len(rows) != 1:
-            raise UserError(f"--shape takes one shape, {shape} has {len(rows)}")
-        using.notes += [*given.notes, *filter(None, table.remarks)]
-        if known := neighbours.rows_of_file(cache, given.cache.column("source_sha256")[rows[0]]):
-            names = ", ".join(map(printable, cache.ids()[list(known[:LISTED])])) + " ..." * (len(known) > LISTED)
-            note = f"the cache has this very file and leaves it out: {names}"
-            say(f"Note: {note}")
-            using.notes.append(note)
-        return asked(given.cache, int(rows[0]), known)

@@ -3,6 +3,7 @@
     config = configured("mmpd", "align", ["optim.batch=256", "encoder.depth=6"])        # trainer.recipes
 
 Every checkpoint stores the whole configuration. Fields declared by `label` do not change results: a continued run may have other values.
+`trainer.unread` says under which condition each setting is read.
 """
 
 import functools
@@ -262,66 +263,3 @@ class DistillConfig(StageConfig):
     def needs_guide_run(self) -> bool:
         """Whether the guide's run is needed, not only its features."""
         return self.start == "guide" or self.distill.projected_weight > 0 or (self.needs_guide and self.guide_online)
-
-
-# ------------------------------------------------------------------------------------------------ what a new run is asked for
-
-
-def idle(config: AlignConfig | DistillConfig) -> dict[str, str]:
-    """Settings that nothing reads in a configuration: their names, as `--set` writes them, and what makes them useless.
-
-    Here are those that depend on several parts of a configuration. The dataclasses check their own fields.
-    """
-    found: dict[str, str] = {}
-
-    def unread(why: str, *names: str) -> None:
-        found.update(dict.fromkeys(names, why))
-
-    if config.encoder.resolved().channels == 3:
-        unread("encoder.channels=3", "augment.drop_color")
-    if not config.data.templates:
-        unread("data.templates=0", "data.labels")
-    if not isinstance(config, DistillConfig):
-        return found
-    losses = config.distill
-    unread("the stage is 2", "align.pool")
-    if not losses.local_weight:
-        unread("distill.local_weight=0", "distill.shuffle", "distill.masked_only", "distill.local_depth")
-        if not losses.reconstruction_weight:
-            unread("distill.local_weight=0 and distill.reconstruction_weight=0", "distill.drop_path")
-    if not losses.summarises:
-        unread("no loss is on a summary", "distill.global_depth")
-    if not losses.reconstruction_weight:
-        unread("distill.reconstruction_weight=0", "distill.reconstruction_depth")
-    if not losses.teacher_weight:
-        unread("distill.teacher_weight=0", "objective", "align.positives", "align.teacher_drop", "data.teacher_weights")
-        if not losses.projected_weight:
-            unread("distill.teacher_weight=0 and distill.projected_weight=0", "align.projection")
-    if not config.needs_guide:
-        unread("no loss is on a guide's features", "guide", "guide_online")
-    elif config.guide_online:
-        unread("guide_online=true", "guide")
-    return found
-
-
-def check_new(base: AlignConfig | DistillConfig, config: AlignConfig | DistillConfig) -> None:
-    """Check the settings of a new run. A run of an earlier version, which may have such settings, is still read and continued.
-
-    Args:
-        base: the configuration before the user changed it. What is idle there already is not the user's doing.
-        config: the configuration after it.
-
-    Raises:
-        UserError: a changed setting would have no effect; the learning rate would rise to its end; or a probe is named twice.
-    """
-    for name, why in idle(config).items():
-        before, after = (functools.reduce(getattr, name.split("."), one) for one in (base, config))
-        if before != after:
-            raise UserError(f"{name} would have no effect where {why}: leave it out")
-    if config.optim.epochs and config.optim.lr_end > config.optim.lr:
-        raise UserError(
-            f"optim.lr_end must be at most optim.lr, since the rate falls to it: got optim.lr_end={config.optim.lr_end:g} and "
-            f"optim.lr={config.optim.lr:g}. Set optim.lr_end, too"
-        )
-    if twice := sorted({name for name in config.probe if config.probe.count(name) > 1}):
-        raise UserError(f"probe names {twice[0]} twice: name it once")

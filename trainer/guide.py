@@ -28,7 +28,7 @@ from cache_schema.records import differences
 from cache_schema.spec import GREY, GuideSpec, PointSpec, Record
 from cache_schema.store import Cache, open_ahead
 from trainer import saved
-from trainer.checkpoint import Loaded, header, setup, trained_on
+from trainer.checkpoint import Loaded, Past, header, learned_from, setup, trained_on
 from trainer.distributed import device_of
 from trainer.encoders.catalog import ENCODERS
 from trainer.encoders.protocol import missing
@@ -281,6 +281,21 @@ def compare_nearby(found: Sequence[tuple[Cache, GuideSpec]], places: Sequence[Pa
             text = f"{product} in the cache was not compared with {made}{why}"
         notes[f"{text}: {COMPARES}"] = None
     return list(notes)
+
+
+def past_nearby(found: Sequence[tuple[Cache, GuideSpec]], places: Sequence[Path]) -> Past | None:
+    """What the guide of features in caches has learned from, if the run that made them is found; None otherwise.
+
+    Args:
+        found: the caches, each with what it says of its guide.
+        places: folders in which the run may lie.
+    """
+    for _, spec in found:
+        for run in dict.fromkeys(place / (spec.run or spec.name) for place in places):
+            with contextlib.suppress(UserError, OSError):  # as in `compare_nearby`
+                if not _differs(spec, saved.weights(run), saved.settings(run)):
+                    return learned_from(header(run))
+    return None
 
 
 def _differs(spec: GuideSpec, weights: str, settings: Settings) -> bool:

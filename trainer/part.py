@@ -33,7 +33,8 @@ from trainer.batch import Side, target
 from trainer.captions import Captions, Ints
 
 SUBSET = 2
-"""Number of the stream of random numbers that chooses `data.fraction`. Streams 0, 1, 3 and 4 belong to `trainer.data`."""
+"""Number of the stream of random numbers that chooses `data.fraction`. Streams 1, 3 and 4 belong to `trainer.data`, stream 0 to
+`trainer.order`."""
 
 T = TypeVar("T")
 
@@ -195,6 +196,8 @@ class Part:
         """Embeddings of captions that are wrong on purpose, by teacher, [N, K, E]; empty if they are not read or this cache has none."""
         self.hard_captions: Captions | None = None
         """These captions."""
+        self.notes: list[str] = []
+        """What a reader of results should know of this cache: captions that say old names of shapes."""
         self.teachers: dict[str, TeacherSpec] = {}
         self.templates: dict[str, NDArray[np.float16]] = {}
         """Embeddings of filled templates by teacher. [classes of the cache, M, E]"""
@@ -298,6 +301,7 @@ class Part:
             if any(lacking):
                 self.lacking[target("text", teacher)] = min(lacking)
         self.captions = tuple(captions.opened(self.cache, said[name], float(share), kinds) for name, share in shares.items())
+        self.notes += filter(None, (captions.outdated(self.cache, record, self.rows.astype(np.int64)) for record in said.values()))
         # Shapes that have captions, but none of a kind that is drawn.
         silent = int((~np.any([c.of_shape(self.rows.astype(np.int64)) for c in self.captions], axis=0)).sum()) if kinds else 0
         for teacher in self.texts if silent else ():
@@ -315,6 +319,7 @@ class Part:
                 f"`mmpd-cache add-captioner {self.cache.path} wrong-descriptions` makes some"
             )
         self.hard_captions = captions.opened(self.cache, self._use(record.product), 1.0, config.hard_kinds)
+        self.notes += filter(None, [captions.outdated(self.cache, record, self.rows.astype(np.int64))])
         for teacher in (one for one, spec in self.teachers.items() if spec.text):
             embedded = self._use(products.TEXT.product(version, captions=name, teacher=teacher))
             self.hard[teacher] = self.cache.rows(embedded.product, config.verify)

@@ -23,7 +23,8 @@ from cache_schema.errors import UserError
 from cache_schema.rows import Rows
 from trainer.batch import Batch
 from trainer.captions import Ints
-from trainer.data import Data, Drawn
+from trainer.data import Data
+from trainer.order import Drawn
 from trainer.part import Part
 from trainer.points import SCALE
 

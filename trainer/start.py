@@ -190,7 +190,7 @@ def take(stage: Stage, config: StageConfig, facts: Facts, guide: str, other: Loa
         if reason and part in given:
             unused.append(Part(name=part, reason=reason))
     stage.load_state_dict(weights, strict=False)
-    before = other.header.init
+    past = checkpoint.learned_from(other.header)
     return Init(
         run=other.run.resolve().name,
         stage=other.config.stage,
@@ -201,7 +201,8 @@ def take(stage: Stage, config: StageConfig, facts: Facts, guide: str, other: Loa
         new=tuple(new),
         unused=tuple(unused),
         notes=tuple(notes),
-        caches=(*other.header.caches, *(before.caches if before else ())),
+        caches=past.caches,
+        unknown=past.unknown,
     )
 
 

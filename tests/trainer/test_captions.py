@@ -1,5 +1,6 @@
 """Captions of several captioners, and caches of both formats: what is drawn of which, and that nothing else changes with it."""
 
+import dataclasses
 import hashlib
 import math
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from cache_schema import layout, store, synthetic
+from cache_schema.layout import text_cells
 from cache_schema.spec import CaptionSpec, PointSpec, Record
 from tests.trainer.conftest import LABELS, config_of, write_small
 from tests.trainer.test_data import GOLDEN, A, digest, flat, opened, other, same, ways  # noqa: F401
@@ -293,3 +295,62 @@ def test_keys_in_a_file_are_those_in_memory_and_rows_without_a_shape_have_none(p
 
     monkeypatch.setattr(captions.tempfile, "TemporaryFile", full)
     assert (captions.opened(cache, record, 1).key == wanted).all()
+
+
+TEMPLATES = ("a {}.", "the shape of a {} on a table")
+
+
+@pytest.fixture
+def filled(tmp_path):
+    """A cache with captions by templates: two sentences of each view; and texts of what a source states."""
+    write_small(tmp_path / "c.zarr")
+    cache = store.open_cache(tmp_path / "c.zarr")
+    made = CaptionSpec(name="names", captioner="template", templates=TEMPLATES, samples=2)
+    stated = CaptionSpec(name="told", captioner="descriptions", samples=1, per="shape", kinds=("name",), stated=True)
+    classes, labels = cache.manifest.classes, cache.column("label")
+    for spec, views in ((made, 3), (stated, 1)):
+        product = f"captions/{spec.name}"
+        inputs = (("views", "0"),)
+        record = Record(product=product, kind="captions", spec=spec, per_shape=views, inputs=inputs)
+        cache.begin(record)
+        for shard in range(cache.manifest.shards):
+            rows = cache.manifest.rows(shard)
+            texts = [[t.replace("{}", classes[labels[row]]) for t in TEMPLATES[: spec.samples]] * views for row in rows]
+            cells = text_cells([one for some in texts for one in some]).reshape(len(rows), views, spec.samples, -1)
+            cache.write(record, shard, {f"{product}/text": cells, f"{product}/score": np.zeros(cells.shape[:3], np.float32)})
+        cache.finish(record)
+    return store.open_cache(tmp_path / "c.zarr")
+
+
+def renamed(cache, classes, column="class"):
+    """The cache as `mmpd-cache relabel` leaves it: other names, and the texts of before."""
+    source = dataclasses.replace(cache.manifest.source, relabelled=((column, "0"),))
+    cache.manifest = dataclasses.replace(cache.manifest, classes=classes, source=source)
+    cache._refuse_relabelled = lambda record: None  # the files on disk are those of before, in which no class has another name
+    return cache
+
+
+@pytest.mark.parametrize(("classes", "wrong"), [(("pyramid", "cube", "torus"), 1), (("Cone", "cube", "torus"), 0), (("a", "b", "c"), 3)])
+def test_sentences_with_old_names_are_noticed(filled, classes, wrong):
+    rows = np.flatnonzero(filled.ok())
+    record = filled.record("captions/names")
+    assert captions.outdated(filled, record, rows) == ""
+    count = int((filled.column("label")[rows] < wrong).sum())
+    note = captions.outdated(renamed(filled, classes), record, rows)
+    assert note.startswith(f"captions/names of c.zarr says another name of {count} of {len(rows)} shapes") if wrong else note == ""
+    assert captions.outdated(renamed(filled, classes, "split"), record, rows) == "", "another split changes no name"
+
+
+def test_texts_of_what_a_source_states_may_not_agree_with_new_classes(filled):
+    record, rows = filled.record("captions/told"), np.arange(3)
+    assert captions.outdated(filled, record, rows) == ""
+    assert "says what the source states" in captions.outdated(renamed(filled, ("a", "b", "c")), record, rows)
+    assert captions.outdated(filled, filled.record("captions/synthetic"), rows) == "", "a model has looked at pictures"
+
+
+def test_a_training_says_that_its_captions_have_old_names(filled, monkeypatch):
+    """In its log and its record, from which results have it. Captions that nobody embeds are not read."""
+    monkeypatch.setattr(captions, "outdated", lambda cache, record, rows: f"{record.product} is old")
+    data = Data([filled], DataConfig(captions=("synthetic",)), batch=8, seed=0, needs=Needs(teachers=True))
+    assert data.notes == ("captions/synthetic is old",)
+    assert Data([filled], DataConfig(templates=1), batch=8, seed=0, needs=Needs(teachers=True)).notes == ()

@@ -261,7 +261,7 @@ def test_what_is_loaded_is_what_was_trained(task, assignments, own, run, cache_p
     written = file.read_bytes()
     catalog.keep(result, loaded, "mine")  # the same once more
     assert file.read_bytes() == written
-    assert any("may be shapes that it knows" in note for note in measured.notes)
+    assert any("are also training shapes" in note for note in measured.notes)
 
 
 def test_a_few_shot_classifier_knows_the_classes_of_its_fold(run, cache_path):
@@ -412,6 +412,11 @@ def test_from_keeping_to_measuring_on_the_command_line(command, run, cache_path)
     code, out, _ = command("eval", "classify", run, cache_path, "--classifier", "mine", "--json", "--device", "cpu", "--set=test_split=all")
     second = json.loads(out)
     assert code == 0 and second["scores"]["metrics"] == first["scores"]["metrics"] and second["scores"]["variant"] == "linear kept as mine"
+    code, out, err = command("predict", run, cache_path, "--classifier", "mine", "--json", "--device", "cpu", "--split", "test")
+    found = json.loads(out)
+    count = sum(shape["status"] == "ok" for shape in found["shapes"])
+    note = f"mine has learned from {count} of these {count} shapes: it knows them"
+    assert code == 0 and count and note in found["notes"] and note in " ".join(err.split())
     for arguments, message in (
         (["--classifier", "mine", "--keep", "b"], "without training: give neither"),
         (["--classifier", "mine", "--as-published"], "without training: give neither"),

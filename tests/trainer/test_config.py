@@ -1,19 +1,26 @@
 """Configurations and recipes: what they say, how they are changed, and that each of them can be built."""
 
+import contextlib
 import dataclasses
 import re
+import typing
 
 import pytest
+import torch
 
+from cache_schema import store
 from cache_schema.errors import UserError
 from cache_schema.records import differences
 from cache_schema.settings import override
 from cache_schema.spec import fingerprint, from_json, to_json
-from trainer import cli
+from tests.trainer.conftest import config_of
+from trainer import cli, unread
 from trainer.align import PatchTeacher, Teacher
-from trainer.config import EncoderConfig
+from trainer.batch import Batch
+from trainer.config import AlignConfig, DistillConfig, EncoderConfig
+from trainer.data import Data
 from trainer.options import DistillOptions
-from trainer.part import DataConfig
+from trainer.part import DataConfig, Needs
 from trainer.recipes import RECIPES, TEACHERS, configured, experiment
 from trainer.stage import Facts, build
 
@@ -186,6 +193,26 @@ def test_a_setting_that_is_given_again_replaces_the_one_before():
         ("distill", "distill.global_weight=0 distill.global_depth=3", "where no loss is on a summary"),
         ("distill", "align.positives=text", "align.positives would have no effect where distill.teacher_weight=0"),
         ("distill", "guide_online=true guide=x", "guide would have no effect where guide_online=true"),
+        ("distill", "data.templates=0.2", "data.templates would have no effect where distill.teacher_weight=0"),
+        ("distill", "align.heads=3", "align.heads would have no effect where the stage is 2, which reads distill.heads"),
+        ("align", "objective=regress align.positives=text", "align.positives would have no effect where objective=regress"),
+        ("align", "objective=regress data.negatives=9", "data.negatives would have no effect where objective=regress"),
+        ("align", "data.teachers=a align.teacher_drop=0.5", "align.teacher_drop would have no effect where data.teachers names one"),
+        ("align", "data.captions=a data.caption_weights=2", "data.caption_weights would have no effect where data.captions names one"),
+        ("align", "probe= probe_every=3", "probe_every would have no effect where probe is empty"),
+        ("align", "log.project=x", "log.project would have no effect where log.trackers is empty"),
+        ("align", "data.dense=a", "data.dense would have no effect where no loss uses patch features"),
+        ("align", "data.mirror_limit=9GiB", "data.mirror_limit would have no effect where data.mirror is empty"),
+        (
+            "distill",
+            "distill.local_weight=0 distill.global_weight=0 distill.teacher_weight=1 distill.normalise_targets=true",
+            "no loss is on",
+        ),
+        (
+            "distill",
+            "encoder.name=pointmamba-tiny distill.local_weight=0 distill.global_weight=0 distill.reconstruction_weight=1 distill.heads=3",
+            "distill.heads would have no effect where the only decoder is that of coordinates, which has no attention",
+        ),
     ],
 )
 def test_settings_of_a_new_run_that_nothing_reads_are_refused(stage, assignments, said, tmp_path):
@@ -202,6 +229,10 @@ def test_settings_of_a_new_run_that_nothing_reads_are_refused(stage, assignments
         ("distill", "distill.local_weight=0"),  # the recipe's own depth is then idle, and not the user's doing
         ("distill", "distill.teacher_weight=1 align.positives=text"),
         ("distill", "distill.reconstruction_weight=1 distill.reconstruction_depth=2"),
+        ("distill", "distill.teacher_weight=1 data.templates=0.2 data.views=2"),
+        ("distill", "distill.local_weight=0 distill.global_weight=0 distill.reconstruction_weight=1 distill.heads=3"),
+        ("align", "align.heads=3 objective=contrast align.positives=text"),
+        ("align", "align.pool=max align.reconstruction_weight=1 align.heads=3"),
     ],
 )
 def test_settings_of_a_new_run_that_are_read_are_taken(stage, assignments, tmp_path):
@@ -213,3 +244,128 @@ def test_every_recipe_can_be_begun(tmp_path):
     for recipe in RECIPES:
         for stage in cli.stages_of(recipe):
             assert cli.configuration(stage, tmp_path / "run", recipe, [], False, None) == configured(recipe, stage)
+
+
+def leaves(kind, prefix=""):
+    """Names of all settings of a dataclass, as `--set` writes them."""
+    for name, hint in typing.get_type_hints(kind).items():
+        if name in {field.name for field in dataclasses.fields(kind)}:
+            yield from leaves(hint, f"{prefix}{name}.") if dataclasses.is_dataclass(hint) else [prefix + name]
+
+
+def test_every_setting_says_when_it_is_read():
+    there = {*leaves(AlignConfig), *leaves(DistillConfig)}
+    rows = {name for row in unread.READINGS for name in row.names}
+    assert not set(unread.ALWAYS) & rows and not set(unread.CHECKED) & {*rows, *unread.ALWAYS}
+    assert {*unread.ALWAYS, *unread.CHECKED, *rows} == there, "name a new setting in trainer/unread.py"
+
+
+OTHERWISE = {
+    "objective": "contrast",
+    "align.positives": "none",
+    "align.teacher_drop": 0.9,
+    "align.pool": "max",
+    "align.heads": 2,
+    "align.projection": "linear",
+    "distill.shuffle": "none",
+    "distill.masked_only": True,
+    "distill.local_depth": 3,
+    "distill.drop_path": 0.9,
+    "distill.normalise_targets": True,
+    "distill.global_depth": 3,
+    "distill.reconstruction_depth": 3,
+    "distill.heads": 2,
+}
+"""Another value of each setting of the losses that a row is about."""
+IDLE = {
+    "align": ["objective=regress", "data.teachers=t"],
+    "distill": ["distill.global_weight=0 distill.projected_weight=1", "distill.local_weight=0", ""],
+    "points": ["encoder.name=pointmamba-tiny distill.local_weight=0 distill.global_weight=0 distill.reconstruction_weight=1"],
+    "teachers": ["distill.local_weight=0 distill.global_weight=0 distill.teacher_weight=1", "distill.teacher_weight=1 objective=regress"],
+}
+"""Configurations in which some of them are idle."""
+
+
+@pytest.mark.parametrize(("kind", "assignments"), [(kind, one) for kind, several in IDLE.items() for one in several])
+def test_no_loss_depends_on_a_setting_that_is_said_to_be_idle(kind, assignments):
+    stage = "align" if kind == "align" else "distill"
+    small = [] if "pointmamba" in assignments else ["encoder.depth=1"]
+    config = configured("tiny", stage, [*small, "encoder.groups=8", "encoder.group_size=4", *assignments.split()])
+    names = [name for name in unread.idle(config) if name in OTHERWISE]
+    assert names
+    expected = losses_of(config)
+    for name in names:
+        changed = dataclasses.replace(config)
+        *parents, last = name.split(".")
+        for parent in parents:
+            changed = getattr(changed, parent)
+        value = OTHERWISE[name] if getattr(changed, last) != OTHERWISE[name] else type(OTHERWISE[name])()
+        other = dataclasses.replace(changed, **{last: value})
+        whole = dataclasses.replace(config, **{parents[0]: other}) if parents else other
+        assert losses_of(whole) == expected, name
+
+
+def losses_of(config):
+    """All losses of a first step on random shapes."""
+    torch.manual_seed(0)
+    size, dim = 6, config.encoder.resolved().dim
+    met = Teacher(name="t", dim=8, text=True, objective="regress" if config.objective == "regress" else "contrast")
+    teachers = (met,) if isinstance(config, AlignConfig) or config.distill.teacher_weight + config.distill.projected_weight else ()
+    points, image, text = torch.randn(size, 64, 3), torch.randn(size, 8), torch.randn(size, 8)
+    statistics = {name: (torch.zeros(8), torch.ones(8)) for name in ("image/t", "text/t")}
+    torch.manual_seed(1)
+    stage = build(config, Facts(teachers=teachers, guide_dim=dim), statistics)
+    batch = Batch(
+        points=points,
+        index=torch.arange(size),
+        label=torch.arange(size) % 2,
+        ordered=True,
+        image={"t": image},
+        text={"t": text},
+        text_key=torch.arange(size),
+        guide_tokens=torch.randn(size, 8, dim),
+        guide_summary=torch.randn(size, dim),
+    )
+    torch.manual_seed(2)
+    draw = stage.draw(size, torch.Generator().manual_seed(3))
+    return {name: loss.item() for name, loss in stage(batch, draw).items()}
+
+
+@pytest.mark.parametrize(
+    ("assignments", "said"),
+    [
+        ("data.teachers=random-b data.templates=0.2", "data.templates would have no effect where no teacher reads texts"),
+        ("data.teachers=random-b align.positives=none", "where no teacher reads texts, so that each is regressed"),
+        ("data.teachers=random-a data.templates=0.2 align.positives=none", ""),
+        ("data.teachers=random-b objective=contrast align.positives=none", ""),
+        ("encoder.channels=6 augment.drop_color=0.5", ""),
+        ("data.splits=train", ""),
+    ],
+)
+def test_a_setting_that_nothing_reads_of_these_caches_is_refused(assignments, said, cache_path):
+    config = config_of("align", *assignments.split())
+    needs = Needs(teachers=True, color=config.encoder.resolved().channels == 6)
+    data = Data([store.open_cache(cache_path)], config.data, batch=8, seed=0, needs=needs)
+    asked = [one.partition("=")[0] for one in assignments.split()]
+    with pytest.raises(UserError, match=re.escape(said)) if said else contextlib.nullcontext():
+        unread.check_read(asked, config, data)
+    unread.check_read([], config, data)  # nobody asked for it: a recipe, or a run that goes on
+
+
+@pytest.mark.parametrize(
+    ("assignment", "said"),
+    [
+        ("data.templates=1", "no shape has a class"),
+        ("data.labels=x", "no shape has a class"),
+        ("data.templates=0", ""),
+        ("data.splits=test", "no cache has splits"),
+        ("data.splits=", ""),
+    ],
+)
+def test_a_cache_without_splits_and_classes_has_no_use_for_settings_about_them(assignment, said, cache_path):
+    data = Data([store.open_cache(cache_path)], DataConfig(), batch=8, seed=0, needs=Needs(teachers=True))
+    for part in data.parts:
+        part.own_class[:] = -1
+        part.cache.manifest = dataclasses.replace(part.cache.manifest, splits=())
+    with pytest.raises(UserError, match=said) if said else contextlib.nullcontext():
+        unread.check_read([assignment.partition("=")[0]], config_of("align", assignment), data)

@@ -16,8 +16,9 @@ from trainer import checkpoint
 from trainer.augment import AugmentOptions, augment, draw
 from trainer.batch import Batch, regrouped
 from trainer.data import Data
-from trainer.loop import _build, _open, train
+from trainer.loop import train
 from trainer.part import DataConfig, Needs
+from trainer.prepare import new_stage, open_data
 from trainer.tasks import catalog as tasks
 from trainer.tasks import parts, zeroshot_parts
 
@@ -53,8 +54,8 @@ def parted(cache, stage="align", *assignments):
     """The data and the untrained model of a run."""
     config = config_of(stage, *assignments)
     ranks = type("One", (), {"device": torch.device("cpu"), "first": True})()
-    data = _open(config, [cache], None, 8, ranks)
-    return config, data, _build(config, data, None)[0]
+    data = open_data(config, [cache], None, 8, ranks)
+    return config, data, new_stage(config, data, None)[0]
 
 
 # ------------------------------------------------------------------------------------------------------- stage 1

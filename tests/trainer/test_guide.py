@@ -352,7 +352,8 @@ def test_what_is_compared_later_is_not_said_any_more_to_be_uncompared(guided, al
     assert checkpoint.path(run).read_bytes() == made, "nobody compared it, and there was nothing to do"
     train(before.config, [guided], run, resume=True, guide_run=aligned, device="cpu")
     after, _, others = checkpoint.read(run)
-    assert after == dataclasses.replace(before, notes=()) and tensors.keys() == others.keys()
+    past = checkpoint.learned_from(checkpoint.header(aligned))
+    assert before.guide_past is None and after == dataclasses.replace(before, notes=(), guide_past=past) and tensors.keys() == others.keys()
     assert all(torch.equal(tensors[name], others[name]) for name in tensors)
 
 

@@ -133,12 +133,12 @@ def test_a_shape_without_any_text_has_no_text_target(path):
 
 
 def test_losses_do_not_depend_on_what_stands_in_for_a_missing_embedding(path):
-    from trainer.loop import _build  # the losses of a real stage on a batch whose invalid rows are replaced
+    from trainer.prepare import new_stage  # the losses of a real stage on a batch whose invalid rows are replaced
 
     data = opened(path)
     config = config_of("align", "data.splits=", "data.teachers=big", "data.captions=part", "data.templates=0")
     torch.manual_seed(0)
-    stage, _ = _build(config, data, None)
+    stage, _ = new_stage(config, data, None)
     batch = data.batch(0)
     noise = torch.where(batch.image_valid["big"][:, None], batch.image["big"], torch.randn(20, E).half())
     draw = stage.draw(20, torch.Generator().manual_seed(1))

@@ -14,7 +14,7 @@ from cache_schema import store
 from cache_schema.errors import UserError
 from tests.trainer.conftest import config_of
 from tests.trainer.test_loop import Killed, die_at, same_tensors
-from trainer import checkpoint, distributed, folder, guide, layers, loop, optim, start
+from trainer import checkpoint, distributed, folder, guide, layers, optim, prepare, start
 from trainer.config import OptimConfig
 from trainer.encoders import catalog
 from trainer.loop import train
@@ -285,7 +285,7 @@ def test_going_on_with_other_software_is_said_in_the_run(cache_path, tmp_path, m
     assert begin(cache_path, run, *settings, resume=True)[0].notes == ()
 
     other = tuple((name, "other" if name == "code" else value) for name, value in made_by)
-    monkeypatch.setattr(loop, "software", lambda: other)
+    monkeypatch.setattr(prepare, "software", lambda: other)
     header, said = begin(cache_path, stopped, *settings, resume=True)
     note = f"other software made the first 2 steps: code {dict(made_by)['code']}, now other"
     assert header.notes == (note,) and f"Note: {note}\n" in said and header.made_by == other

@@ -6,7 +6,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.trainer.conftest import config_of
 from tests.trainer.test_loop import losses, same_tensors
-from trainer import loop
+from trainer import loop, prepare
 from trainer.align import Align
 from trainer.distributed import Ranks
 from trainer.encoders import catalog, mamba_cpu
@@ -135,7 +135,7 @@ def test_the_cpu_waits_for_nothing_in_a_step(cache_path, stage, encoder, monkeyp
     more = ["start=random", "guide=random", "distill.reconstruction_weight=1"] if stage == "distill" else ["data.negatives=6"]
     config = configured("smoke", stage, [f"encoder.name={encoder}", "encoder.depth=1", "probe=", "optim.ema=0.5", *more])
     ranks = Ranks(device=torch.device("cpu"))
-    training = loop._prepare(config, [cache_path], cache_path.parent / "run", loop.Sources(), ranks)
+    training = prepare.prepared(config, [cache_path], cache_path.parent / "run", prepare.Sources(), ranks, asked=())
     batches = iter([training.data.batch(number) for number in range(2)])
     meter = Meter(Watch(3.0, str), 8)
     with Waits() as waits:

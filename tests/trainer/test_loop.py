@@ -22,7 +22,7 @@ from cache_schema import store
 from cache_schema.errors import UserError
 from tests.forks import Command
 from tests.trainer.conftest import SMALL, config_of, write_small
-from trainer import afar, checkpoint, folder, log, loop, probes, signals
+from trainer import afar, checkpoint, folder, log, loop, prepare, probes, signals
 from trainer.data import Data
 from trainer.distributed import Ranks
 from trainer.loop import train
@@ -113,12 +113,12 @@ def test_parts_of_a_batch_add_up_to_the_mean_of_their_gradients(cache_path, tmp_
     train(config, [cache_path], tmp_path / "run", device="cpu")
     first = log.records(tmp_path / "run")[0]
     ranks = Ranks(device=torch.device("cpu"))
-    data = loop._open(config, [store.open_cache(cache_path)], None, 8, ranks)
-    stage, _ = loop._build(config, data, None)
+    data = prepare.open_data(config, [store.open_cache(cache_path)], None, 8, ranks)
+    stage, _ = prepare.new_stage(config, data, None)
     found, generator = [], torch.Generator()
     for number in range(2):
         batch = data.batch(number)
-        generator.manual_seed(loop._seed(config.seed, loop.STEP, number))
+        generator.manual_seed(prepare.seed_of(config.seed, prepare.STEP, number))
         drawn, changes = stage.draw(8, generator), loop.draw(config.augment, 8, 64, generator)
         found.append(stage(dataclasses.replace(batch, points=loop.augment(batch.points, changes)), drawn)["loss"])
     (sum(found) / 2).backward()
@@ -159,10 +159,10 @@ def test_automatic_probes_keep_to_their_share_of_the_time(cache_path, monkeypatc
     """With a clock of our own: 1 s a step, 0.5 s for what is done the first time, 2 % of the time."""
     config = config_of("align", "probe=auto,svm", "optim.epochs=400", "probe_every=1")
     ranks = Ranks(device=torch.device("cpu"))
-    data = loop._open(config, [store.open_cache(cache_path)], None, 8, ranks)
+    data = prepare.open_data(config, [store.open_cache(cache_path)], None, 8, ranks)
     clock = [0.0]
     monkeypatch.setattr(probes.time, "monotonic", lambda: clock[0])
-    found = probes.Probes(config, data, loop._build(config, data, None)[0], ranks)
+    found = probes.Probes(config, data, prepare.new_stage(config, data, None)[0], ranks)
     tested = probes.automatic(found.cache, found.stage)
     splits, usable = found.cache.column("split"), found.cache.ok()
     assert list(tested) == ["zeroshot", "knn"] and tested["knn"] - tested["zeroshot"] == (usable & (splits == 0)).sum()
@@ -240,7 +240,7 @@ def test_groups_that_need_more_points_are_refused_before_the_run_begins(cache_pa
 
 
 def test_only_the_forward_pass_is_in_half_precision(cache_path, tmp_path, monkeypatch):
-    build, halved = loop.build, []
+    build, halved = prepare.build, []
 
     def hooked(*arguments):
         stage = build(*arguments)
@@ -248,7 +248,7 @@ def test_only_the_forward_pass_is_in_half_precision(cache_path, tmp_path, monkey
         stage.pool.query.register_hook(lambda gradient: halved.append(torch.is_autocast_enabled("cpu")))
         return stage
 
-    monkeypatch.setattr(loop, "build", hooked)
+    monkeypatch.setattr(prepare, "build", hooked)
     train(config_of("align", "precision=bfloat16", "optim.epochs=1"), [cache_path], tmp_path / "run", device="cpu")
     assert halved == [True, False] * 4
 

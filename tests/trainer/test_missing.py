@@ -22,9 +22,10 @@ from trainer.distill import Distill
 from trainer.distributed import Ranks, replicated
 from trainer.encoders import catalog, protocol
 from trainer.encoders.blocks import DropPath, grouped
-from trainer.loop import check_masked, train
+from trainer.loop import train
 from trainer.model import Model
 from trainer.options import AlignOptions, DistillOptions
+from trainer.prepare import check_masked
 from trainer.published.exporting import export_encoder
 from trainer.tasks import catalog as tasks
 from trainer.tasks.features import Body

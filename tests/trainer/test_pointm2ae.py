@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from cache_schema import store, synthetic
 from cache_schema.spec import LabelSet, PointSpec
 from tests.trainer.test_encoders import Attention, Embed, close
-from trainer import checkpoint, guide, log, loop, ops
+from trainer import checkpoint, guide, log, ops, prepare
 from trainer import points as stored
 from trainer.batch import Batch
 from trainer.distill import Distill, DistillDraw
@@ -473,8 +473,8 @@ def config_of(stage: str, *assignments: str, recipe: str = "smoke"):
 
 def test_stored_order_serves_when_it_holds_the_finest_centres(cache_path):
     ranks = Ranks(device=torch.device("cpu"))
-    assert loop._open(config_of("align"), [store.open_cache(cache_path)], None, 8, ranks).ordered
-    assert not loop._open(config_of("align", "encoder.counts=65,32,16"), [store.open_cache(cache_path)], None, 8, ranks).ordered
+    assert prepare.open_data(config_of("align"), [store.open_cache(cache_path)], None, 8, ranks).ordered
+    assert not prepare.open_data(config_of("align", "encoder.counts=65,32,16"), [store.open_cache(cache_path)], None, 8, ranks).ordered
 
 
 def test_it_goes_through_both_stages(cache_path, tmp_path):

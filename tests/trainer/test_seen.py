@@ -8,17 +8,19 @@ import shutil
 
 import numpy as np
 import pytest
+import safetensors.torch
+import torch
 
 from cache_schema import overlay, store
 from cache_schema.errors import UserError
 from cache_schema.spec import PointSpec
 from tests.trainer.conftest import FAILED, config_of, keep, write_small
 from tests.trainer.labelled import write_cache
-from trainer import checkpoint, cli_eval
+from trainer import checkpoint, classifiers, cli_eval, guide
 from trainer.loop import train
 from trainer.tasks import catalog, compare, seen, table
 from trainer.tasks.result import Seen, load
-from trainer.tasks.seen import Sides, same
+from trainer.tasks.seen import Identities, Sides, same
 from trainer.tasks.shapes import of_split
 
 TESTED = 20 - sum(row % 3 == 2 for row in FAILED)
@@ -209,9 +211,105 @@ def test_a_kept_classifier_says_which_test_shapes_it_learned_from(aligned, cache
     assert catalog.measure(checkpoint.load(run), "mine", store.open_cache(tmp_path / "copy.zarr")).scores.seen == found.scores.seen
     write_small(tmp_path / "other.zarr", points=PointSpec(count=64, blocks=2, ordered=33), seed=1)
     elsewhere = catalog.measure(checkpoint.load(run), "mine", store.open_cache(tmp_path / "other.zarr")).scores
-    assert elsewhere.seen.learned is None and "not known which test shapes the task has learned from" in elsewhere.notes
-    keep(checkpoint.load(run), cache_path, "few", "fewshot")
-    assert catalog.measure(checkpoint.load(run), "few", store.open_cache(cache_path)).scores.seen.learned is None
+    assert elsewhere.seen == Seen(tested=TESTED) and not any("these may be shapes" in note for note in found.scores.notes)
+
+
+def test_a_kept_few_shot_classifier_learned_from_the_shapes_of_its_fold(aligned, cache_path, tmp_path):
+    run, cache = tmp_path / "run", store.open_cache(cache_path)
+    shutil.copytree(aligned, run)
+    chosen = catalog.options("fewshot", ["ways=2", "shots=2", "folds=1", "queries=2", "train_split=all", "test_split=all"])
+    catalog.keep(catalog.evaluate("fewshot", checkpoint.load(run), cache, chosen), checkpoint.load(run), "few")
+    scores = catalog.measure(checkpoint.load(run), "few", cache, ["test_split=all"]).scores
+    assert scores.seen.learned == 4 and scores.seen.tested > 4
+
+
+def test_equal_data_in_another_cache_is_known_to_a_kept_classifier(tmp_path):
+    digests = np.zeros((4, 32), np.uint8)
+    digests[:3, 0] = 1, 2, 3
+    points, xyz = PointSpec(count=4, blocks=1, ordered=1), {"points/xyz": np.zeros((4, 1, 4, 3), np.float16)}
+    names = ["a", "b", "c", "d"]
+    cache = write_cache(tmp_path / "c.zarr", names, [0] * 4, points, xyz, digests=digests)
+    other = write_cache(
+        tmp_path / "o.zarr",
+        ["e", "f", "g", "h"],
+        [0] * 4,
+        PointSpec(count=4, blocks=1, ordered=1, seed=1),
+        xyz,
+        digests=digests[::-1].copy(),
+    )
+    every, theirs = (of_split(one, "all", labelled=False) for one in (cache, other))
+    learned = Identities.of(every.of(np.array([0, 3])))
+    assert learned.digests.nbytes == 16, "no more of a shape is handed on than tells it from others"
+    assert learned.among(every).tolist() == [True, False, False, True]
+    assert learned.among(theirs).tolist() == [False, False, False, True], "no digest proves nothing"
+
+
+def test_a_kept_classifier_of_an_earlier_version_is_loaded_and_not_known(aligned, cache_path, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(aligned, run)
+    keep(checkpoint.load(run), cache_path, "mine")
+    file = classifiers.path(run, "mine")
+    whole = file.read_bytes()
+    with safetensors.safe_open(file, "pt") as opened:
+        metadata = opened.metadata()
+        tensors = {name: opened.get_tensor(name) for name in opened.keys() if not name.startswith("learned.")}
+    file.write_bytes(safetensors.torch.save(tensors, metadata))
+    scores = catalog.measure(checkpoint.load(run), "mine", store.open_cache(cache_path)).scores
+    assert scores.seen.learned is None and "not known which test shapes the task has learned from" in scores.notes
+    assert any("these may be shapes that it knows" in note for note in scores.notes)
+    keep(checkpoint.load(run), cache_path, "mine")
+    assert file.read_bytes() == whole, "the same training keeps the same classifier, and by now what it learned from"
+    file.write_bytes(safetensors.torch.save(tensors | {"learned.rows": torch.zeros(3)}, metadata))
+    with pytest.raises(UserError, match="is damaged: what it says of the shapes"):
+        classifiers.load(run, "mine")
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_what_a_guide_learned_from_counts_for_its_student(named, everything, guided, cache_path, tmp_path):
+    """A student of `own` begins at random and sees the split train alone; its guide saw more."""
+    near = tmp_path / "own"
+    shutil.copytree(everything, near)
+    mine = tmp_path / "guided.zarr"
+    shutil.copytree(cache_path, mine)
+    guide.write(store.open_cache(mine), checkpoint.load(near), "own")
+    run = tmp_path / "student"
+    given = {"guide_run": near} if named else {}
+    train(config_of("distill", "optim.epochs=1", "start=random", "guide=own"), [mine], run, device="cpu", **given)
+    header, sides = checkpoint.header(run), Sides(test=of_split(store.open_cache(mine), "test"))
+    assert header.guide_past == checkpoint.learned_from(checkpoint.header(near)) and header.init is None
+    assert sides.seen(header) == Seen(tested=TESTED, trained=TESTED)
+    later = tmp_path / "later"
+    train(config_of("align", "optim.epochs=0"), [cache_path], later, init=run, device="cpu")
+    assert sides.seen(checkpoint.header(later)).trained == TESTED, "it goes on with what the student has learned"
+    unknown = sides.seen(dataclasses.replace(header, guide_past=None))
+    assert unknown == Seen(tested=TESTED, trained=None, unchecked=("unknown data (of its guide)",))
+
+
+def test_a_student_whose_guide_is_not_near_says_so(guided, tmp_path):
+    run, far = tmp_path / "student", tmp_path / "far.zarr"
+    shutil.copytree(guided, far)
+    train(config_of("distill", "optim.epochs=1", "start=random", "guide=own"), [far], run, device="cpu")
+    found = Sides(test=of_split(store.open_cache(far), "test")).seen(checkpoint.header(run))
+    assert found.trained is None and found.unchecked == ("unknown data (of its guide)",)
+
+
+def test_the_first_life_of_an_import_is_told_after_two_trainings(everything, cache_path, tmp_path):
+    foreign = tmp_path / "foreign"
+    shutil.copytree(everything, foreign)
+    header, encoder, tensors = checkpoint.read(foreign)
+    source = checkpoint.Source(file="pretrain.pth", sha256="0" * 64, architecture="point-mae")
+    header = dataclasses.replace(header, source=source, caches=(), step=0)
+    checkpoint.path(foreign).write_bytes(checkpoint.contents(header, encoder, tensors))
+    before = foreign
+    for name in ("once", "twice"):
+        train(config_of("align", "optim.epochs=1"), [cache_path], tmp_path / name, init=before, device="cpu")
+        before = tmp_path / name
+    sides = Sides(test=of_split(store.open_cache(cache_path), "test"))
+    found = sides.seen(checkpoint.header(before))
+    assert found == Seen(tested=TESTED, trained=None, unchecked=("unknown data (imported from pretrain.pth)",))
+    header = checkpoint.header(before)
+    older = dataclasses.replace(header, init=dataclasses.replace(header.init, unknown=None))
+    assert sides.seen(older).unchecked == ("unknown data (before once, if there was any)",)
 
 
 def test_few_shot_learns_from_the_shapes_of_a_fold_alone(aligned, cache_path):

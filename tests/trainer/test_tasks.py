@@ -621,6 +621,7 @@ def test_few_shot_by_svm_and_by_training(stage, cache):
         ("knn", ["average=true", "repeats=2"]),
         ("classify", ["votes=3"]),
         ("classify", ["dropout=0.1", "tune=linear"]),
+        ("svm", ["c=0.1", "seed=3"]),
     ],
 )
 def test_a_task_refuses_what_it_would_not_read(task, assignments):
@@ -849,6 +850,16 @@ def test_of_many_classes_the_most_confused_are_shown():
     chosen = picture.most_confused(counts)
     assert len(chosen) == picture.MOST and {7, 100, 90, 3, 135, 8} <= set(chosen.tolist()) and (np.diff(chosen) > 0).all()
     assert picture.most_confused(counts[:40, :40]).tolist() == list(range(40))
+
+
+def test_options_that_nothing_reads_of_a_run_are_refused(stage, cache, tmp_path):
+    """`stage` reads no colours."""
+    for task, assignments, said in (
+        ("classify", ["augment.drop_color=0.9"], "augment.drop_color would have no effect where the encoder of the run reads no colours"),
+        ("fewshot", ["by=finetune", "training.augment.drop_color=0.9"], "training.augment.drop_color would have no effect"),
+    ):
+        with pytest.raises(UserError, match=said):
+            catalog.evaluate(task, loaded(stage, tmp_path), cache, catalog.options(task, assignments))
 
 
 def test_a_result_with_other_options_stands_beside_the_first(stage, cache, tmp_path):

@@ -82,6 +82,8 @@ class PointMambaConfig:
         return self.groups
 
 
+HEADLESS: Final = True
+"""Whether `PointMamba.decoder` has no attention, so that it reads no number of heads; see `trainer.unread`."""
 S: Final = PointMambaConfig()
 CONFIGS: Final = {
     "pointmamba-s": S,
@@ -377,7 +379,7 @@ class PointMamba(nn.Module):
         return [cast(Block, block).site() for block in self.mamba.blocks]
 
     def decoder(self, depth: int, heads: int, drop_path: float) -> "SerialReconstruction":
-        """The decoder of the published pre-training. It has no attention, so `heads` has no effect."""
+        """The decoder of the published pre-training. It has no attention, so `heads` has no effect (`HEADLESS`)."""
         return SerialReconstruction(self.config, depth, drop_path)
 
 

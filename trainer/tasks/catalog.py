@@ -128,6 +128,7 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_
     unknown = "" if known else "the run does not record the number, normalisation and colours of its training points"
     if unknown and header.source:
         unknown += ": import it again to record them"
+    _refuse_idle(name, chosen, header)
     if test_cache is not None and test_cache.path != cache.path and not test_cache.manifest.splits:
         chosen = _tested_whole(chosen)
     scores = _counted(module.run(loaded.model, cache, test_cache or cache, chosen), header, scratch=getattr(chosen, "scratch", False))
@@ -162,6 +163,19 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_
         settings=tuple(settings),
         scores=scores,
     )
+
+
+def _refuse_idle(name: str, chosen: TaskOptions, header: Header) -> None:
+    """Refuse options that nothing would read with this run. What an option alone decides, the options check themselves.
+
+    Raises:
+        UserError: such an option differs from its default.
+    """
+    usual = _flat(to_json(task(name).Options()))
+    changed = [key for key, value in _flat(to_json(chosen)) if (key, value) not in usual]
+    colourless = [key for key in changed if key.endswith("augment.drop_color")]
+    if colourless and header.config.encoder.resolved().channels == 3:
+        raise UserError(f"{colourless[0]} would have no effect where the encoder of the run reads no colours: leave it out")
 
 
 def resumable(name: str, loaded: Loaded, chosen: TaskOptions, caches: Sequence[Cache]) -> AbstractContextManager[None]:

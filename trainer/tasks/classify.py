@@ -134,7 +134,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
             efficient=options.efficient,
             own=options.scratch or options.tune not in FROZEN,
             seed=0,
-            train=train.data,
+            train=train,
             test=test.data,
             score=accuracies(test.labels, last[:1], "seeds", len(test.classes))[0],
             of=f"seed 0 of {options.seeds}",
@@ -179,7 +179,7 @@ def measure(kept: Kept, cache: Cache, test_split: str | None) -> Scores:
     return Scores(
         train=origin.train if isinstance(origin, Learned) else None,
         test=test.data,
-        sides=_sides(kept, test),
+        sides=Sides(test=test, train=kept.learned, unknown=kept.learned is None),
         metrics=in_all(test, predicted, "seeds"),
         variant=f"{kept.about.tune} kept as {kept.name}" if isinstance(origin, Learned) else "as published",
         classes=test.classes,
@@ -187,17 +187,6 @@ def measure(kept: Kept, cache: Cache, test_split: str | None) -> Scores:
         predictions=(predictions("accuracy", test, predicted),),
         notes=(*notes, *kept.body.notes(test), *kept.notes, *_told(kept, test)),
     )
-
-
-def _sides(kept: Kept, test: Shapes) -> Sides:
-    """The test shapes, and those that a kept classifier has learned from, if they are in the same cache and it is known which they are."""
-    origin, cache = kept.about.origin, test.cache
-    if isinstance(origin, Learned) and origin.task != "fewshot" and origin.train.points == test.data.points:
-        if origin.train.split in (*cache.manifest.splits, EVERYTHING):
-            learned = of_split(cache, origin.train.split)
-            if len(learned) == origin.train.shapes:
-                return Sides(test=test, train=learned)
-    return Sides(test=test, unknown=True)
 
 
 def _told(kept: Kept, test: Shapes) -> tuple[str, ...]:
@@ -212,7 +201,8 @@ def _told(kept: Kept, test: Shapes) -> tuple[str, ...]:
     notes = [
         f"when it was kept: accuracy {origin.score.told} by {origin.task}, {origin.test.cache} {origin.test.split}, {origin.score.base}"
     ]
-    if origin.train.points == known.points and (origin.train.split == known.split or EVERYTHING in (origin.train.split, known.split)):
+    same_split = origin.train.split == known.split or EVERYTHING in (origin.train.split, known.split)
+    if kept.learned is None and origin.train.points == known.points and same_split:
         notes.append(f"it was trained on split {origin.train.split!r} of this cache: these may be shapes that it knows")
     return tuple(notes)
 

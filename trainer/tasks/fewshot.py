@@ -259,7 +259,7 @@ def _first(body: Body, head: nn.Module, support: Shapes, queries: Shapes, accura
         efficient=options.training.efficient,
         own=options.by == "finetune" and tune not in FROZEN,
         seed=0,
-        train=support.data,
+        train=support,
         test=queries.data,
         score=counted("accuracy", [accuracy], "folds", len(queries), 100 / options.ways, headline=True),
         of=f"fold 0 of {options.folds}, of the classes {some(support.classes)}",

@@ -122,10 +122,10 @@ class Seen:
     tested: int
     """Number of different test shapes, or of scenes where the metrics count scenes."""
     learned: int | None = 0
-    """Number of those that the task itself learned from; None if that is not known, as of a classifier that was trained elsewhere."""
+    """Number of those that the task itself learned from; None if that is not known, as of a classifier that was imported."""
     trained: int | None = 0
-    """Number of those that the encoder is known to be trained on, in this run or before it; None if it may be some, and of none it is
-    known."""
+    """Number of those that the encoder, or a guide that it learned from, is known to be trained on, in this run or before it; None if it
+    may be some, and of none it is known."""
     more: bool = added(False)
     """Whether it may be more of them: the encoder was trained on some shapes of a cache that has them, and on which is not known."""
     unchecked: tuple[str, ...] = ()

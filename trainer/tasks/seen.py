@@ -27,7 +27,7 @@ from cache_schema.errors import UserError
 from cache_schema.remote import is_remote
 from cache_schema.store import Cache, open_cache
 from trainer.batch import Used
-from trainer.checkpoint import Header
+from trainer.checkpoint import Header, before
 from trainer.part import DataConfig, digest_of, selected
 from trainer.tasks.result import Seen
 from trainer.tasks.shapes import Shapes, in_pieces, scene_names, scene_of
@@ -36,8 +36,36 @@ UNREADABLE: Final = (OSError, ValueError, LookupError, TypeError)
 """What reading a damaged cache may raise. `UserError` is a `ValueError`."""
 
 
+SHORT: Final = 8
+"""Number of bytes that are kept of a digest. Two of a million shapes share them with a chance of 1 in 30 million."""
+
+
 class _Absent(UserError):
     """A cache is not here; the message says why, in a few words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identities:
+    """Which shapes some are, m of them, as they are remembered without their cache."""
+
+    points: str
+    """Fingerprint of the points of their cache."""
+    rows: NDArray[np.int64]
+    """Row of each in its cache. [m]"""
+    digests: NDArray[np.uint8]
+    """The first `SHORT` bytes of the digest of each shape's data; zeros where there is none. [m, SHORT]"""
+
+    @classmethod
+    def of(cls, shapes: Shapes) -> "Identities":
+        """The identities of the shapes of a cache."""
+        digests = np.ascontiguousarray(_digests(shapes.cache)[shapes.rows][:, :SHORT])
+        return cls(points=shapes.data.points, rows=shapes.rows.astype(np.int64), digests=digests)
+
+    def among(self, test: Shapes, *, pieces: bool = False) -> NDArray[np.bool_]:
+        """Whether each test shape is one of these, or of the same object; see `same`. A cache with the same points is the same cache,
+        wherever it lies. [n]"""
+        found = _in_rows(test, self.rows, pieces) if test.data.points == self.points else np.zeros(len(test), bool)
+        return _with_data(test, found, self.digests)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +73,7 @@ class Sides:
     """The shapes that a task used."""
 
     test: Shapes
-    train: Shapes | None = None
+    train: Shapes | Identities | None = None
     """None if the task fits nothing, or tests no shape by what has learned from it, as in cross-validation."""
     folds: tuple[tuple[Shapes, Shapes], ...] = ()
     """Training shapes and test shapes of each fold, for a task that learns anew in each; then `train` is None."""
@@ -71,6 +99,7 @@ class Sides:
                 learned = counted(self._learned(units == "scenes"))
         trained, maybe, unchecked = np.zeros(len(self.test), bool), np.zeros(len(self.test), bool), []
         tested = _Tested(self.test.cache, digest_of(self.test.rows), units == "scenes", self.test)
+        foreign: tuple[str, ...] = () if scratch else before(header).unknown
         for used, alone in () if scratch else _read(header):
             try:
                 found, possible = _compared(used, alone, header.config.data, header.config.seed, tested)
@@ -78,20 +107,21 @@ class Sides:
             except UNREADABLE as error:
                 reason = str(error) if isinstance(error, _Absent) else "cannot be read"
                 unchecked.append(f"{used.path.rpartition('/')[2]} ({reason})")
-        foreign = "" if scratch else _foreign(header)
         count, more = counted(trained), counted(trained | maybe) > counted(trained)
         return Seen(
             tested=len(set(names)),
             learned=learned,
             trained=None if count == 0 and (more or foreign) else count,
             more=more,
-            unchecked=tuple(dict.fromkeys(filter(None, (*unchecked, foreign)))),
+            unchecked=tuple(dict.fromkeys((*unchecked, *foreign))),
         )
 
     def _learned(self, pieces: bool) -> NDArray[np.bool_]:
         """Whether the task learned from each test shape before it tested it. [n]"""
         known = np.zeros(len(self.test), bool)
-        if self.train is not None:
+        if isinstance(self.train, Identities):
+            known |= self.train.among(self.test, pieces=pieces)
+        elif self.train is not None:
             known |= same(self.test, self.train.cache, self.train.rows, pieces=pieces)
         for support, queries in self.folds:
             known |= np.isin(self.test.rows, queries.rows[same(queries, support.cache, support.rows, pieces=pieces)])
@@ -107,22 +137,31 @@ def same(test: Shapes, cache: Cache, rows: NDArray[np.signedinteger], *, pieces:
         rows: their rows.
         pieces: whether shapes are crops, whatever the cache says.
     """
-    found: NDArray[np.bool_] = np.zeros(len(test), bool)
-    if test.cache.home == cache.home:
-        found |= np.isin(test.rows, rows)
-        if not found.all() and (pieces or in_pieces(cache)):
-            ids = cache.ids()
-            scenes = {scene_of(ids[row]) for row in rows}
-            found |= np.array([scene_of(ids[row]) in scenes for row in test.rows], bool)
+    found = _in_rows(test, rows, pieces) if test.cache.home == cache.home else np.zeros(len(test), bool)
+    return _with_data(test, found, _digests(cache)[rows])
+
+
+def _in_rows(test: Shapes, rows: NDArray[np.signedinteger], pieces: bool) -> NDArray[np.bool_]:
+    """Whether each test shape is in some rows [m] of its own cache, or of the same object as a shape there. [n]"""
+    found: NDArray[np.bool_] = np.isin(test.rows, rows)
+    if not found.all() and (pieces or in_pieces(test.cache)):
+        ids = test.cache.ids()
+        scenes = {scene_of(ids[row]) for row in rows}
+        found |= np.array([scene_of(ids[row]) in scenes for row in test.rows], bool)
+    return found
+
+
+def _with_data(test: Shapes, found: NDArray[np.bool_], theirs: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """`found` [n], and the test shapes that were made from data with one of some digests, or beginnings of them. [m, bytes]"""
     rest = np.flatnonzero(~found)
     if len(rest):
-        digests, theirs = _digests(test.cache)[test.rows[rest]], set(_values(_digests(cache)[rows]))
-        found[rest] = np.array([value in theirs for value in _values(digests)], bool) & digests.any(1)  # zeros where there is no digest
+        digests, known = _digests(test.cache)[test.rows[rest]][:, : theirs.shape[1]], set(_values(theirs))
+        found[rest] = np.array([value in known for value in _values(digests)], bool) & digests.any(1)  # zeros where there is no digest
     return found
 
 
 def _values(digests: NDArray[np.uint8]) -> list[bytes]:
-    """Digests [n, 32] as one value each."""
+    """Digests [n, bytes] as one value each."""
     values: list[bytes] = np.ascontiguousarray(digests).view(f"V{digests.shape[1]}").ravel().tolist()
     return values
 
@@ -147,16 +186,9 @@ class _Tested:
 
 def _read(header: Header) -> list[tuple[Used, bool]]:
     """The caches that the weights of a run have learned from, each once, and whether the settings of the run alone say which rows of it
-    were read, since the checkpoint is an old one. Of a cache that was read before this run they say nothing."""
+    were read, since the checkpoint is an old one. Of a cache that was read before this run, or by its guide, they say nothing."""
     own = [(used, not used.rows) for used in header.caches] if header.step else []
-    return list(dict.fromkeys((*own, *((used, False) for used in (header.init.caches if header.init else ())))))
-
-
-def _foreign(header: Header) -> str:
-    """The data that weights have learned from before anything is recorded of them, in words; empty for none."""
-    if header.source:
-        return f"unknown data (imported from {header.source.file})"
-    return f"unknown data (before {header.init.run})" if header.init and not header.init.caches else ""
+    return list(dict.fromkeys((*own, *((used, False) for used in before(header).caches))))
 
 
 @lru_cache(maxsize=16)  # for all tasks of a command

@@ -134,6 +134,11 @@ def of_split(cache: Cache, split: str | None, *, labelled: bool = True) -> Shape
     return Shapes(cache=cache, split=split, rows=rows, labels=labels[rows], classes=cache.manifest.classes)
 
 
+def of_rows(cache: Cache, rows: NDArray[np.int64]) -> Shapes:
+    """The shapes in some rows of a cache, without labels."""
+    return Shapes(cache=cache, split=EVERYTHING, rows=rows, labels=np.full(len(rows), NONE), classes=())
+
+
 def _to_split(cache: Cache) -> str:
     """Advice for a cache without splits: how to build one with splits. Empty if the cache has splits."""
     if cache.manifest.splits:

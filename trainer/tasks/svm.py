@@ -60,7 +60,7 @@ class Options:
     repeats: int | None = None
     """Number of repetitions, each on the next stored block of every shape; None for three, or all if there are fewer."""
     seed: int = 0
-    """Seed of the folds of cross-validation."""
+    """Seed of the folds of cross-validation, by which `c` is found."""
 
     def __post_init__(self) -> None:
         check_numbers(self, {"repeats": 1})
@@ -69,6 +69,8 @@ class Options:
         check_seed(self.seed)
         if self.c is not None and self.c <= 0:
             raise UserError(f"c must be positive, got {self.c}")
+        if self.c is not None:
+            refuse_unread(self, ["seed"], f"c={self.c:g}, for which nothing is searched")
 
 
 SMOKE: Final = Options(c=0.1, repeats=1)
@@ -114,7 +116,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
             tune="svm",
             own=False,
             seed=0,
-            train=train.data,
+            train=train,
             test=test.data,
             score=accuracies(test.labels, predictions[:1], "blocks", len(test.classes))[0],
             of=f"block 0 of {len(probes)}",
