@@ -54,7 +54,7 @@ def measured(task: str, run: Path, cache: Path) -> float:
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
     path = tmp_path_factory.mktemp("learning") / "starter.zarr"
-    source = (f"source.classes={','.join(KINDS)}", f"source.count={9 * len(KINDS)}", "views.size=96")
+    source = (f"source.classes={','.join(KINDS)}", f"source.count={12 * len(KINDS)}", "views.size=96")
     products = ("teachers=starter-resnet,starter-attributes", "captions.samples=1")
     build = Command(("mmpd-cache", "build", "starter", path, "--recipe", "smoke", *assigned(*source, *products)), path.with_name("said"))
     assert build.end() == 0, build.err
