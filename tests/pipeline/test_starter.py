@@ -153,7 +153,7 @@ def masters(study, tmp_path_factory):
 def test_a_student_learns_and_goes_on_where_it_was_cut_off(name, study, masters, tmp_path, monkeypatch):
     *_, views = study
     folder, words = masters
-    monkeypatch.setattr(train, "BATCH", 2)
+    monkeypatch.setattr(train, "BATCH", 4)
     monkeypatch.setattr(train, "KEEP_EVERY", 1)
 
     def student():
