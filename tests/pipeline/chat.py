@@ -21,8 +21,10 @@ class Chat:
     blind: bool = False
     """Whether it counts no tokens for a picture."""
     faults: list = field(default_factory=list)
-    """What happens to the next questions: a status, (status, headers, body), `drop` (the connection ends), `slow` (for a second), `drip`
+    """What happens to the next questions: a status, (status, headers, body), `drop` (the connection ends), `slow` (it rests first), `drip`
     (byte after byte for ever), or a text that is the answer."""
+    pause: float = 1.0
+    """Seconds for which it rests before an answer that is `slow`."""
     poison: dict = field(default_factory=dict)
     """Pictures (data URLs) that always meet one of these faults."""
     gather: threading.Barrier | None = None
@@ -82,7 +84,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             return None
         if fault == "slow":
-            time.sleep(1)
+            time.sleep(chat.pause)
         if fault == "drip":
             return self.drip()
         if isinstance(fault, int):

@@ -172,7 +172,7 @@ def test_many_questions_wait_at_a_time_on_few_connections():
         captioner = captioners.load(asked(chat, at_once=5, settings=["samples=2"]))
         chat.questions.clear()
         chat.connections.clear()
-        chat.gather = threading.Barrier(5, timeout=60)
+        chat.gather = threading.Barrier(5, timeout=300)
         assert all(len(set(texts)) == 2 for texts in caption(captioner, pictures(20)))
         assert len(chat.questions) == 40 and len(chat.connections) <= 5
         assert captioner.used() | {"again": 0} == {
@@ -181,17 +181,18 @@ def test_many_questions_wait_at_a_time_on_few_connections():
 
 
 @pytest.mark.parametrize(
-    ("faults", "again"),
+    ("faults", "again", "timeout"),
     [
-        ([(429, {"Retry-After": "0"}, {"error": "later"}), (503, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, "busy")], 2),
-        ([500, (502, {}, "<html>Bad gateway</html>"), "drop", "drop"], 3),  # an idle connection may have ended: no failure
-        (["slow", "drip"], 2),
-        (["", "<think>A box, I think</think>"], 2),
+        ([(429, {"Retry-After": "0"}, {"error": "later"}), (503, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, "busy")], 2, 300),
+        ([500, (502, {}, "<html>Bad gateway</html>"), "drop", "drop"], 3, 300),  # an idle connection may have ended: no failure
+        (["slow", "drip"], 2, 2),  # other answers come within a time that is short, but not for a busy machine
+        (["", "<think>A box, I think</think>"], 2, 300),
     ],
 )
-def test_what_may_pass_is_tried_again(faults, again):
+def test_what_may_pass_is_tried_again(faults, again, timeout):
     with serving() as chat:
-        captioner = captioners.load(asked(chat, at_once=1, timeout=0.5))
+        chat.pause = 2 * timeout
+        captioner = captioners.load(asked(chat, at_once=1, timeout=float(timeout)))
         chat.faults = list(faults)
         captioner._heard -= 1e4  # shapes were drawn in the meantime
         ((text,),) = caption(captioner, pictures(1))
@@ -224,11 +225,11 @@ def test_a_server_that_wants_a_rest_gets_it():
         assert time.monotonic() - begun >= 0.9
         hasty, begun = captioners.load(asked(chat, at_once=2, patience=0.3)), time.monotonic()
         chat.faults = [(429, {"Retry-After": "3600"}, {"error": "later"})] * 99
-        with pytest.raises(UserError, match=r"has not answered for 0 s: later .*the server asks to wait 3600 s"):
+        with pytest.raises(UserError, match=r"has not answered for \d+ s: later .*the server asks to wait 3600 s"):
             caption(hasty, pictures(4))
         with pytest.raises(UserError, match=r"no answer .*the server asks to wait 3600 s"):
             captioners.load(asked(chat, patience=0.3))
-        assert time.monotonic() - begun < 60
+        assert time.monotonic() - begun < 600
     assert http._seconds("7") == 7 and http._seconds("") == 0 and http._seconds("soon") == 0 and http._seconds("nan") == 0
 
 
@@ -551,7 +552,7 @@ def test_a_wait_is_told_once_with_its_length_and_reason(monkeypatch):
             captioner._wait(0.5, problem, time.monotonic() - silent)
         captioner._rest_for(http._Passing("full", busy=True, wait=3600.0), time.monotonic())
     (_, (silence, _), (long, seconds)) = said
-    assert re.search(r"has not answered for 20 s: no answer in 20 s .*asked again, until 300 s are over \(server.patience\)", silence)
+    assert re.search(r"has not answered for 2\d s: no answer in 20 s .*asked again, until 300 s are over \(server.patience\)", silence)
     assert long.startswith("waiting 300 s") and seconds == 300  # as long as its patience lasts
 
 

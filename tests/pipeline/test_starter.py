@@ -90,6 +90,27 @@ def study(tmp_path_factory):
     return folder, small, pictures.draw(folder, small, workers=2)
 
 
+class Here:
+    """Stands for processes that draw: this one does, which has imported everything."""
+
+    def __init__(self, count=0):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    imap_unordered = staticmethod(map)
+
+
+@pytest.fixture
+def drawn_here(monkeypatch):
+    monkeypatch.setattr(pictures.multiprocessing, "get_context", lambda _: SimpleNamespace(Pool=Here))
+
+
+@pytest.mark.usefixtures("drawn_here")
 def test_pictures_do_not_depend_on_who_draws_and_are_drawn_once(study, tmp_path):
     folder, small, views = study
     assert views.rgb.shape == (9, 2, 48, 48, 3) and [d.kind for d in views.descriptions][:3] == ["airplane", "bathtub", "bed"]
@@ -102,6 +123,7 @@ def test_pictures_do_not_depend_on_who_draws_and_are_drawn_once(study, tmp_path)
     assert views.rgb.std(axis=(2, 3, 4)).min() > 1, "an empty picture"
 
 
+@pytest.mark.usefixtures("drawn_here")
 def test_pictures_show_the_parts_of_the_shape_and_nothing_beside_it(study, tmp_path):
     *_, small, views = study
     plain = pictures.draw(tmp_path, replace(small, parts=False), workers=1)

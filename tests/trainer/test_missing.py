@@ -269,21 +269,26 @@ def test_losses_and_gradients_do_not_depend_on_which_points_repeat(build, name, 
     assert all(torch.allclose(grads[0][key], grads[1][key], rtol=1e-3, atol=1e-5 * largest) for key in grads[0])
 
 
-@pytest.mark.parametrize(("build", "name"), [(align, "pointm2ae-tiny"), *((student, name) for name in ENCODERS)])
+@pytest.mark.parametrize(
+    ("build", "name"), [(align, "pointm2ae-tiny"), *((student, name) for name in ENCODERS if name != "pointbert-tiny")]
+)
 def test_compiled_losses_gradients_and_statistics_are_the_same(build, name, generator, monkeypatch):
     """A graph cannot look at values: it always has the mask, and norms get all rows and which of them count. Each step begins from equal
     weights, since AdamW makes whole steps of gradients that are rounding alone, such as those of biases before a batch norm. Whole shapes
-    take another way than visible groups in Point-M2AE alone."""
+    take another way than visible groups in Point-M2AE alone: that way is compiled in stage 1, all that follows visible groups in stage 2.
+    Point-BERT has what ReCon and Point-MAE have. The third step of stage 1 has 41 points: with 40, two features are the largest of a group
+    but for rounding, which then decides where gradients go, also between two steps that are not compiled."""
     torch.compiler.reset()
     monkeypatch.setitem(ENCODERS, name, {**ENCODERS[name], **({"depths": (1, 1, 1)} if "m2ae" in name else {"depth": 1})})
-    plain = build(name, **({"standardise_targets": True} if build is student else {}))
+    settings = {"standardise_targets": True} if build is student else {"reconstruction_weight": 0.0, "reconstruction_depth": 2}
+    plain = build(name, **settings)
     for module in plain.modules():
         if isinstance(module, DropPath):
             module.rate = 0.0
     other = copy.deepcopy(plain)
     compiled = torch.compile(other, backend="eager", fullgraph=True)
     optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-3)
-    for step, counts in enumerate((REAL, (P, P, P, P), (40, P, 5, P))):
+    for step, counts in enumerate((REAL, (P, P, P, P), (41 if build is align else 40, P, 5, P))):
         other.load_state_dict(plain.state_dict())
         batch, drawn = batch_of(blocks(clouds(generator, counts), step), generator), plain.draw(B, torch.Generator().manual_seed(step))
         losses, found = plain(batch, drawn), compiled(batch, drawn)

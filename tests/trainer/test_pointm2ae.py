@@ -505,12 +505,15 @@ def test_every_parameter_of_its_own_pre_training_is_trained(generator, points, m
     assert [name for name in missed if not name.endswith(cancelled)] == []
 
 
-def test_its_own_pre_training_compiles_in_bf16(generator, points, mask):
+def test_its_own_pre_training_runs_in_bf16(generator, points, mask):
+    """Not compiled: its encoder is compiled in bfloat16 in the tests of all encoders, and all of it in float32 in the next test."""
     stage = Distill(catalog.build("pointm2ae-tiny", counts=COUNTS, sizes=SIZES, depths=(1, 1, 1)), DistillOptions(**RECONSTRUCT))
     with torch.autocast("cpu", torch.bfloat16):
-        loss = torch.compile(stage, backend="eager", fullgraph=True)(batch_of(points), draw_of(mask))["loss"]
+        loss = stage(batch_of(points), draw_of(mask))["loss"]
     loss.backward()
-    assert loss.isfinite() and all(p.grad is not None and p.grad.isfinite().all() for p in stage.parameters())
+    exact = stage(batch_of(points), draw_of(mask))["loss"]
+    assert loss != exact and torch.isclose(loss, exact, rtol=0.1)
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in stage.parameters())
 
 
 def test_compiled_its_batch_norms_count_what_they_count_otherwise(generator, points, mask):
