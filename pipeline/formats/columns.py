@@ -351,8 +351,8 @@ def _colors(by_name: ByName, used: set[str]) -> NDArray[Any] | None:
 
 
 def colors_beside(by_name: ByName, count: int, used: set[str], warn: Warn) -> NDArray[Any] | None:
-    """The colours `[count, 3]` uint8 of vertices among named arrays; None where there are none, or their scale is unknown. `used` gets the plain
-    names of the arrays.
+    """The colours `[count, 3]` uint8 of vertices among named arrays; None where there are none, or their scale is unknown. `used` gets the
+    plain names of the arrays.
 
     Raises:
         UserError: there is another number of colours.

@@ -317,7 +317,7 @@ def parsed(data: bytes, warn: columns.Warn) -> Table:
     if names and columns.coordinates(known) is None:
         if all(set(known) & degrees for degrees in EARTH):
             raise UserError(
-                f"the header {' '.join(names)[:60]!r} says that the places are in degrees: project them to metres first, for instance to UTM"
+                f"the header {' '.join(names)[:60]!r} says degrees: project the places to metres first, for instance to UTM"
             )
         if columns.OTHERS & set(known[:3]):
             raise UserError(f"the header {' '.join(names)[:60]!r} names no x, y and z; name the columns of the coordinates so")

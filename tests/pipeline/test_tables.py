@@ -211,7 +211,7 @@ CLOUDS = {
     "rows_of_commas.csv": (b",,\n" + text(XYZ, ",").replace(b"\n", b"\n,,\n", 4), None, ("5 rows without numbers are left out",)),
     "quoted.csv": (quoted(XYZ, ("x", "y", "z")), None, ()),
     "quoted_by_r.csv": (quoted(stack(TURN, XYZ), ("", "x", "y", "z")), None, ("left out: a nameless column",)),
-    "units.csv": (text(stack(TURN, XYZ), ",", head="id,x,y,z\n-,m,m,m\n"), None, ("line 2 is left out as a header", "left out: id")),
+    "line_of_units.csv": (text(stack(TURN, XYZ), ",", head="id,x,y,z\n-,m,m,m\n"), None, ("line 2 is left out as a header", "left out: id")),
     "names_then_comment.xyz": (text(XYZ[:, [0, 2, 1]], head="# x z y\n# made by me in 2020\n"), None, ()),
     "survey.csv": (text(stack(MIXED, XYZ[:, [1, 0, 2]]), ",", head="R,G,B,Northing (m),Easting (m),Elevation (m)\n"), MIXED, ()),
     "above_ground.csv": (text(stack(TURN, XYZ), ",", head="height,x,y,z\n"), None, ("left out: height",)),
@@ -301,7 +301,7 @@ WRONG = {
     "pairs.xyz": (b"1 2\n3 4\n", "line 1: expected three numbers"),
     "two_commas.csv": (text(np.round(XYZ, 4) + 5, ",").replace(b".", b","), "commas seem to be decimal points and separators at once"),
     "no_xyz.csv": (text(stack(MIXED, XYZ), ",", head="r,g,b,one,two,three\n"), "names no x, y and z"),
-    "degrees.csv": (text(XYZ, ",", head="Latitude,Longitude,Altitude\n"), "places are in degrees"),
+    "degrees.csv": (text(XYZ, ",", head="Latitude,Longitude,Altitude\n"), "says degrees"),
     "heights.asc": (text(XYZ, head="ncols 3\nnrows 60\nxllcorner 5e5\nyllcorner 46e5\ncellsize 5\n"), "grid of heights (ESRI ASCII)"),
     "off.xyz": (text(XYZ, head="OFF\n60 0 0\n"), "rename it to .off"),
     "ply.xyz": (
