@@ -316,9 +316,7 @@ def parsed(data: bytes, warn: columns.Warn) -> Table:
         warn(f"the first line names {len(head.names)} columns and the rows have {values.shape[1]}: its names are not used")
     if names and columns.coordinates(known) is None:
         if all(set(known) & degrees for degrees in EARTH):
-            raise UserError(
-                f"the header {' '.join(names)[:60]!r} says degrees: project the places to metres first, for instance to UTM"
-            )
+            raise UserError(f"the header {' '.join(names)[:60]!r} says degrees: project the places to metres first, for instance to UTM")
         if columns.OTHERS & set(known[:3]):
             raise UserError(f"the header {' '.join(names)[:60]!r} names no x, y and z; name the columns of the coordinates so")
         warn(f"the header {' '.join(names)[:40]!r} names no x, y and z: the first three columns are taken")

@@ -211,7 +211,7 @@ CLOUDS = {
     "rows_of_commas.csv": (b",,\n" + text(XYZ, ",").replace(b"\n", b"\n,,\n", 4), None, ("5 rows without numbers are left out",)),
     "quoted.csv": (quoted(XYZ, ("x", "y", "z")), None, ()),
     "quoted_by_r.csv": (quoted(stack(TURN, XYZ), ("", "x", "y", "z")), None, ("left out: a nameless column",)),
-    "line_of_units.csv": (text(stack(TURN, XYZ), ",", head="id,x,y,z\n-,m,m,m\n"), None, ("line 2 is left out as a header", "left out: id")),
+    "unit_line.csv": (text(stack(TURN, XYZ), ",", head="id,x,y,z\n-,m,m,m\n"), None, ("line 2 is left out as a header", "left out: id")),
     "names_then_comment.xyz": (text(XYZ[:, [0, 2, 1]], head="# x z y\n# made by me in 2020\n"), None, ()),
     "survey.csv": (text(stack(MIXED, XYZ[:, [1, 0, 2]]), ",", head="R,G,B,Northing (m),Easting (m),Elevation (m)\n"), MIXED, ()),
     "above_ground.csv": (text(stack(TURN, XYZ), ",", head="height,x,y,z\n"), None, ("left out: height",)),
