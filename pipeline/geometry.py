@@ -541,9 +541,8 @@ def left_alone(count: int, corners: np.ndarray, faces: int) -> str:
         used = len(np.unique(corners))
     if 2 * used >= count:
         return ""
-    return (
-        f"only {used:,} of {count:,} vertices belong to a face, the others are left out; if they are a cloud, take out its {faces:,} faces"
-    )
+    told = f"only {used:,} of {count:,} vertices belong to a face, the others are left out"
+    return f"{told}; if they are a cloud, take out its {faces:,} faces"
 
 
 def copied(part: Part, matrices: np.ndarray) -> Part:

@@ -99,9 +99,7 @@ def _cloud(lines: Lines, body: NDArray[Any], words: list[str], count: int, kind:
     values, widths = lines.numbers(body)
     width = int(widths[0]) if len(widths) else 0
     if words or len(body) != count or (widths != width).any() or kind.extra(width) not in (0, 1, 3, 4):
-        raise UserError(
-            f"damaged or cut short: the file declares {count:,} vertices and no faces, and holds {len(body):,} lines of numbers"
-        )
+        raise UserError(f"damaged or cut short: the file declares {count:,} vertices and no faces, and holds {len(body):,} lines")
     table = values.reshape(count, width)
     normals, colors = _normals_and_colors(table, kind, np.zeros((0, 3), np.int64), file)
     return Cloud(points=table[:, :3], colors=None if colors is None else colors[:, :3], normals=normals, warnings=tuple(file.warnings))

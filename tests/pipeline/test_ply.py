@@ -453,8 +453,8 @@ def test_coordinates_of_maps_that_were_rounded_before_are_said(tmp_path, kind):
 @pytest.mark.parametrize(
     ("points", "said"),
     [
-        (np.random.default_rng(0).uniform(-30, 30, (200, 3)) + MAP, "in steps of 10, and the shape measures 104"),
-        (np.random.default_rng(0).uniform(-5, 5, (200, 3)) + MAP, "in steps of 10, and the shape measures"),  # two places in y
+        (np.random.default_rng(0).uniform(-30, 30, (200, 3)) + MAP, "in steps of 10, and the shape measures 103"),
+        (np.random.default_rng(0).uniform(-5, 5, (200, 3)) + MAP, "in steps of 1, and the shape measures"),  # one place in y
         (np.stack(np.meshgrid(*3 * [range(5)]), -1).reshape(-1, 3) + MAP + [1, 2, 3], ""),  # whole metres are not six digits
         (2.0 * np.array(SQUARE) + MAP, ""),
     ],
