@@ -1,6 +1,7 @@
 """Laser scans (.las, .laz), read with the package `laspy` of the extra `las`."""
 
 import struct
+from typing import Final
 
 import numpy as np
 
@@ -9,9 +10,14 @@ from pipeline.formats import columns
 from pipeline.geometry import Cloud
 from pipeline.reading import File
 
+NOISE: Final = (7, 18)
+"""Classes of points that are noise: low and high points (LAS 1.4)."""
+
 
 def read(file: File) -> Cloud:
-    """All points of a scan, with colours if the scan has any. A remark names fields that the format does not have by itself.
+    """The points of a scan, with colours if the scan has any. A remark names fields that the format does not have by itself.
+
+    Points that are marked as withheld, which means deleted, or as noise (classes 7 and 18) are left out with a remark.
 
     Raises:
         UserError: laspy is not installed, or the file is damaged or no scan.
@@ -26,6 +32,7 @@ def read(file: File) -> Cloud:
         names = set(scan.point_format.dimension_names)
         points = np.stack([np.asarray(scan.x), np.asarray(scan.y), np.asarray(scan.z)], axis=1)
         rest = list(scan.point_format.extra_dimension_names)  # every scan has a dozen others, such as its times, which nobody misses
+        dropped = np.isin(np.asarray(scan.classification), NOISE) | (np.asarray(scan.withheld) != 0)
         rgb = np.stack([np.asarray(scan[name]) for name in ("red", "green", "blue")], axis=1) if "red" in names else None
     except (LaspyException, ValueError, OSError, EOFError, struct.error, RuntimeError) as error:
         if "LazBackend" in str(error):
@@ -34,6 +41,11 @@ def read(file: File) -> Cloud:
     if len(points) != scan.header.point_count:
         raise UserError(f"the file is cut short: it says {scan.header.point_count} points and holds {len(points)}")
     columns.left_out(rest, file.warn)
+    if dropped.all():
+        file.warn("all points are marked as withheld or noise: they are kept")
+    elif dropped.any():
+        file.warn(f"{np.count_nonzero(dropped):,} of {len(points):,} points are marked as withheld or noise and left out")
+        points, rgb = points[~dropped], None if rgb is None else rgb[~dropped]
     if rgb is None or not rgb.any():  # many scanners write 0 for colours
         return Cloud(points=points, warnings=tuple(file.warnings))
     if rgb.max() > 255:

@@ -4,7 +4,7 @@
     open_source("object-paths.json", root="glbs/") # or to another folder
 
   .csv     a header line, then one shape a line. Columns: path, and optionally id, label, split, up (x, y, z, -x, -y or -z), licence (or
-           license). Commas, semicolons or tabs separate the cells
+           license). Commas, semicolons or tabs separate the cells. Splits such as Train or validation are read as train and val
   .jsonl   one object a line, with the same names
   .json    a list of such objects or of paths, or {id: path}, as Objaverse's `object-paths.json` is
   .txt     one path a line; empty lines and lines that begin with # are left out
@@ -93,9 +93,9 @@ def open_source(
     if (text := table_told(path)) and path.suffix.lower() in WORDS_OR_NUMBERS:
         raise UserError(f"{path.name} is no list of paths: {text}")
     entries = [_entry(row, f"{path.name}, {where}", base) for where, row in _rows(path)]
+    entries, notes = splits.usual(entries)
     if label != "auto":
         entries = [replace(entry, label=_label(entry, label)) for entry in entries]
-    notes = []
     without = sum(not entry.label for entry in entries)
     if without and label == "auto":
         some = "no classes in the list" if without == len(entries) else f"{without} shapes have no class in the list"

@@ -512,6 +512,26 @@ def test_laser_scans(tmp_path, ending, scale, words):
         np.testing.assert_array_equal(made.colors, MIXED)
 
 
+@pytest.mark.parametrize(("point_format", "version"), [(3, "1.2"), (7, "1.4")])
+def test_noise_and_deleted_points_of_a_laser_scan_are_left_out_and_counted(tmp_path, point_format, version):
+    laspy = pytest.importorskip("laspy")
+    scan = laspy.create(point_format=point_format, file_version=version)
+    scan.x, scan.y, scan.z = XYZ.T
+    scan.red, scan.green, scan.blue = (MIXED * 257).astype(np.uint16).T
+    kinds = np.full(60, 2, np.uint8)
+    kinds[:3] = [7, 18, 7]
+    scan.classification, scan.withheld = kinds, TURN[:, 0] >= 58
+    scan.write(tmp_path / "a.las")
+    made = load(tmp_path / "a.las", up="y", textures="require")
+    np.testing.assert_allclose(np.ptp(made.points, axis=0), np.ptp(XYZ[3:58], axis=0), atol=0.02)
+    np.testing.assert_array_equal(made.colors, MIXED[3:58])
+    assert made.warnings == ("5 of 60 points are marked as withheld or noise and left out",)
+    scan.classification = np.full(60, 7, np.uint8)
+    scan.write(tmp_path / "a.las")
+    made = load(tmp_path / "a.las", up="y", textures="require")
+    assert len(made.points) == 60 and made.warnings == ("all points are marked as withheld or noise: they are kept",)
+
+
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "laspy", None)
     (tmp_path / "a.laz").write_bytes(b"LASF")
