@@ -532,6 +532,13 @@ APPLIED = {
     "specular-glossiness, metal": (lambda f: specular(f, diffuseFactor=[0, 0, 0, 1], specularFactor=[1, 0, 0]), TWO, 2, LIT, None),
     "specular-glossiness, metal by texture": (specular_metal, TWO, 2, {(0, 0.5): GOLD, (0, -0.5): BLUE}, None),
     "vertex colours f32": (lambda f: vertex_colors(f, HALF.astype("f4")), TWO, 2, SHADE, None),
+    "normals in the surface": (
+        lambda f: f.mesh(f.primitive(NORMAL=f.array(np.tile([1, 0, 0], (4, 1)).astype("f4")))),
+        TWO,
+        2,
+        {(0, 0): (190, 190, 190)},
+        "along the surface",
+    ),
     "vertex colours to 255": (lambda f: vertex_colors(f, (HALF * 255).astype("f4")), TWO, 2, SHADE, "taken as 0 to 255"),
     "vertex colours u8": (lambda f: vertex_colors(f, np.rint(HALF * 255).astype("u1"), normalized=True), TWO, 2, SHADE, None),
     "vertex colours u16": (lambda f: vertex_colors(f, np.rint(HALF * 65535).astype("u2"), normalized=True), TWO, 2, SHADE, None),
