@@ -1,7 +1,7 @@
 """Laser scans (.las, .laz), read with the package `laspy` of the extra `las`."""
 
 import struct
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -9,6 +9,9 @@ from cache_schema.errors import UserError
 from pipeline.formats import columns
 from pipeline.geometry import Cloud
 from pipeline.reading import File
+
+MODEL, GEOGRAPHIC = 1024, 2
+"""The key of GeoTIFF for the kind of coordinates, and its value for longitudes and latitudes (GTModelTypeGeoKey)."""
 
 NOISE: Final = (7, 18)
 """Classes of points that are noise: low and high points (LAS 1.4)."""
@@ -20,7 +23,7 @@ def read(file: File) -> Cloud:
     Points that are marked as withheld, which means deleted, or as noise (classes 7 and 18) are left out with a remark.
 
     Raises:
-        UserError: laspy is not installed, or the file is damaged or no scan.
+        UserError: laspy is not installed, the file is damaged or no scan, or its places are in degrees.
     """
     try:
         import laspy
@@ -29,6 +32,7 @@ def read(file: File) -> Cloud:
         raise UserError(f"{file.suffix} files need laspy: pip install 'mmpd[las]'") from error
     try:
         scan = laspy.read(file.path)
+        degrees = any(map(_in_degrees, (*scan.header.vlrs, *(scan.evlrs or ()))))
         names = set(scan.point_format.dimension_names)
         points = np.stack([np.asarray(scan.x), np.asarray(scan.y), np.asarray(scan.z)], axis=1)
         rest = list(scan.point_format.extra_dimension_names)  # every scan has a dozen others, such as its times, which nobody misses
@@ -40,6 +44,8 @@ def read(file: File) -> Cloud:
         raise UserError(f"cannot be read as a laser scan, damaged or cut short? ({error})") from error
     if len(points) != scan.header.point_count:
         raise UserError(f"the file is cut short: it says {scan.header.point_count} points and holds {len(points)}")
+    if degrees:
+        raise UserError("the file says that its places are in degrees: project them to metres first, for instance to UTM")
     columns.left_out(rest, file.warn)
     if dropped.all():
         file.warn("all points are marked as withheld or noise: they are kept")
@@ -52,3 +58,10 @@ def read(file: File) -> Cloud:
         return Cloud(points=points, colors=np.rint(rgb / 257).astype(np.uint8), warnings=tuple(file.warnings))
     file.warn("colours of 8 bits where the format has 16")
     return Cloud(points=points, colors=columns.as_bytes(rgb, file.warn, "colours"), warnings=tuple(file.warnings))
+
+
+def _in_degrees(record: Any) -> bool:
+    """Whether a record of the header says that places are longitudes and latitudes: a key of GeoTIFF, or a text (WKT)."""
+    keys = {key.id: key.value_offset for key in getattr(record, "geo_keys", ())}
+    text = getattr(record, "string", "")
+    return keys.get(MODEL) == GEOGRAPHIC or (isinstance(text, str) and text.lstrip().upper().startswith(("GEOGCS", "GEOGCRS", "GEODCRS")))

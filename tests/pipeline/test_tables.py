@@ -532,6 +532,27 @@ def test_noise_and_deleted_points_of_a_laser_scan_are_left_out_and_counted(tmp_p
     assert len(made.points) == 60 and made.warnings == ("all points are marked as withheld or noise: they are kept",)
 
 
+@pytest.mark.parametrize(
+    ("model", "text", "refused"), [(2, "", True), (1, "", False), (0, "GEOGCS[...", True), (0, "PROJCS[GEOGCS[", False)]
+)
+def test_a_laser_scan_in_degrees_is_refused(tmp_path, model, text, refused):
+    laspy = pytest.importorskip("laspy")
+    scan = laspy.create(point_format=6, file_version="1.4")
+    scan.x, scan.y, scan.z = XYZ.T
+    if model:
+        keys = laspy.vlrs.known.GeoKeyDirectoryVlr()
+        keys.geo_keys[0].id, keys.geo_keys[0].value_offset, keys.geo_keys_header.number_of_keys = 1024, model, 1
+        scan.header.vlrs.append(keys)
+    if text:
+        scan.header.vlrs.append(laspy.vlrs.known.WktCoordinateSystemVlr(text))
+    scan.write(tmp_path / "a.las")
+    if refused:
+        with pytest.raises(ValueError, match="places are in degrees"):
+            load(tmp_path / "a.las", up="y", textures="require")
+    else:
+        assert len(load(tmp_path / "a.las", up="y", textures="require").points) == 60
+
+
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "laspy", None)
     (tmp_path / "a.laz").write_bytes(b"LASF")
