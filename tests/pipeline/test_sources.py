@@ -914,6 +914,8 @@ def test_class_names_are_compared_exactly_and_what_is_easily_confused_is_said(tm
     ("name", "remedy"),
     [
         ("f.ply.gz", "unpack"),
+        ("g.pkl", "save these as .npy"),
+        ("h.b3dm", "3d-tiles-tools"),
         ("a.fbx", "Blender"),
         ("b.STEP", "FreeCAD"),
         ("c.wrl", "Blender"),
