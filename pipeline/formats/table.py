@@ -60,6 +60,9 @@ OTHER_TEXTS: Final = (
 )
 """Texts with rows of numbers that are no tables of points: a pattern for their beginning, and what they are."""
 
+NOT_A_NUMBER: Final = re.compile(r"(?<!\S)[-+]?(?:\d*\.#(?:IND|QNAN|SNAN|INF)\d*|nan\(\w*\))", re.IGNORECASE)
+"""What programs of Windows write for a value that is no number, such as `-1.#IND` or `-nan(ind)`."""
+
 QUOTED: Final = re.compile(r'"([^",;\t\n]*)"')
 """A cell in quotes without a separator in it. R and pandas write so."""
 
@@ -292,6 +295,10 @@ def parsed(data: bytes, warn: columns.Warn) -> Table:
             f"commas seem to be decimal points and separators at once ({body[0].strip()[:20]!r}): write decimal points, or semicolons "
             "between columns; if all are whole numbers, name the columns in a first line"
         )
+    if row := _commas_in_cells(body, head) if "," in text else "":
+        raise UserError(
+            f"cells have commas in them ({row[:40]!r}): write numbers without separators of thousands, and one separator between them"
+        )
     if head.symbols or re.search(r"[,;#/%]", text):  # saves time: most clouds have only blanks between cells, and millions of lines
         _say_unread(lines[: head.start], body, warn)
         body = [_clean(line, head) for line in body]
@@ -325,8 +332,21 @@ def parsed(data: bytes, warn: columns.Warn) -> Table:
 
 
 def _plain_cells(text: str) -> str:
-    """A text without the quotes around cells that hold no separator."""
-    return QUOTED.sub(r"\1", text) if '"' in text else text
+    """A text without the quotes around cells that hold no separator, and with the usual word where Windows writes another for no number."""
+    text = QUOTED.sub(r"\1", text) if '"' in text else text
+    return NOT_A_NUMBER.sub("nan", text) if ".#" in text or "nan(" in text.lower() else text
+
+
+def _commas_in_cells(body: list[str], head: "_Head") -> str:
+    """The first row of which cells that semicolons, tabs or blanks separate have commas in them, though commas are no decimal points, as in
+    `500,000.25 4,600,000.5 300`; empty if there is none."""
+    for line in body[:GLANCED] if not head.decimal else ():
+        text = COMMENT.split(line, maxsplit=1)[0].strip()
+        separator = next((one for one in ";\t" if one in text), None)
+        cells = [cell.strip(" ,") for cell in text.split(separator)]
+        if len(cells) >= 3 and any("," in cell for cell in cells):
+            return text
+    return ""
 
 
 def _other_text(text: str) -> str:

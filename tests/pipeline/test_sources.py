@@ -485,7 +485,7 @@ def test_splits_of_a_list_in_other_words_are_read_and_said(tmp_path):
 
 def test_a_plain_list_and_a_root_elsewhere(tmp_path):
     plant(tmp_path / "data", "b.off", "a.off")
-    (tmp_path / "chosen.txt").write_text("# the good ones\nb.off\n\na.off\nlost.off\n")
+    (tmp_path / "chosen.txt").write_text("# the good ones\n'b.off'\n\n\"a.off\"\nlost.off\n")
     source = open_source(str(tmp_path / "chosen.txt"), root=str(tmp_path / "data"))
     assert [entry.id for entry in source.entries] == ["a.off", "b.off", "lost.off"]
     source.reader.read(source.entries[0])
