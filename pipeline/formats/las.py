@@ -10,6 +10,9 @@ from pipeline.formats import columns
 from pipeline.geometry import Cloud
 from pipeline.reading import File
 
+DENSEST: Final = 100
+"""Largest number of points for each byte of a file. A damaged header may declare any number, and reading them would take hours."""
+
 MODEL, GEOGRAPHIC = 1024, 2
 """The key of GeoTIFF for the kind of coordinates, and its value for longitudes and latitudes (GTModelTypeGeoKey)."""
 
@@ -31,13 +34,19 @@ def read(file: File) -> Cloud:
     except ImportError as error:
         raise UserError(f"{file.suffix} files need laspy: pip install 'mmpd[las]'") from error
     try:
-        scan = laspy.read(file.path)
+        with laspy.open(file.path) as reader:
+            count, size = reader.header.point_count, file.path.stat().st_size
+            if count > DENSEST * size:
+                raise UserError(f"damaged: the file declares {count:,} points in {size:,} bytes")
+            scan = reader.read()
         degrees = any(map(_in_degrees, (*scan.header.vlrs, *(scan.evlrs or ()))))
         names = set(scan.point_format.dimension_names)
         points = np.stack([np.asarray(scan.x), np.asarray(scan.y), np.asarray(scan.z)], axis=1)
         rest = list(scan.point_format.extra_dimension_names)  # every scan has a dozen others, such as its times, which nobody misses
         dropped = np.isin(np.asarray(scan.classification), NOISE) | (np.asarray(scan.withheld) != 0)
         rgb = np.stack([np.asarray(scan[name]) for name in ("red", "green", "blue")], axis=1) if "red" in names else None
+    except UserError:
+        raise
     except (LaspyException, ValueError, OSError, EOFError, struct.error, RuntimeError) as error:
         if "LazBackend" in str(error):
             raise UserError(f"{file.suffix} files need lazrs: pip install 'mmpd[las]'") from error

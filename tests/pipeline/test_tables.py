@@ -560,6 +560,18 @@ def test_a_laser_scan_in_degrees_is_refused(tmp_path, model, text, refused):
         assert len(load(tmp_path / "a.las", up="y", textures="require").points) == 60
 
 
+def test_a_laser_scan_that_declares_too_many_points_is_refused_at_once(tmp_path):
+    laspy = pytest.importorskip("laspy")
+    scan = laspy.create(point_format=3, file_version="1.2")
+    scan.x, scan.y, scan.z = XYZ.T
+    scan.write(tmp_path / "a.laz")
+    data = bytearray((tmp_path / "a.laz").read_bytes())
+    data[107:111] = (4_000_000_000).to_bytes(4, "little")  # the number of points in a header of LAS 1.2
+    (tmp_path / "a.laz").write_bytes(data)
+    with pytest.raises(ValueError, match="damaged: the file declares 4,000,000,000 points in"):
+        load(tmp_path / "a.laz", up="y", textures="require")
+
+
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "laspy", None)
     (tmp_path / "a.laz").write_bytes(b"LASF")
