@@ -463,6 +463,8 @@ def _on_surface(normals: NDArray[Any], points: NDArray[Any]) -> bool:
         return False
     asked = np.linspace(0, len(points) - 1, min(len(points), 256)).astype(int)
     _, near = cKDTree(points).query(points[asked], k=8)
+    if near.max() == len(points):  # squares of distances overflowed, so there are no neighbours
+        return False
     around = points[near] - points[near].mean(axis=1, keepdims=True)  # [q, 8, 3]
     _, axes = np.linalg.eigh(np.einsum("qki,qkj->qij", around, around))
     cosines = np.einsum("qi,qi->q", np.abs(axes[:, :, 0]), np.abs(normals[asked]))
