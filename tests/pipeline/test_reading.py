@@ -322,7 +322,7 @@ WRONG = {
     "really_ply.off": (BOX.export(file_type="ply"), "named .off but looks like PLY"),
     "page.glb": ("<!DOCTYPE html><html>404</html>", "a web page"),
     "pointer.glb": ("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),
-    "zero.off": ("OFF\n3 0 0\n0 0 0\n1 0 0\n0 1 0\n", "no triangles"),
+    "zero.off": ("OFF\n0 0 0\n", "no triangles"),
     "range.off": ("OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 7\n", "index"),
     "range.obj": (TRIANGLE + "f 1 2 9\n", "index"),
     "nan.off": ("OFF\n3 1 0\n0 0 0\n1 0 nan\n0 1 0\n3 0 1 2\n", "1 of 3 vertices in use are not finite"),
