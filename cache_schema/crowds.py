@@ -18,6 +18,8 @@ OUTLYING: Final = 0.01
 """Share of far points, below which a few points set the scale."""
 CROWDED: Final = 0.05
 """Share of the radius within which three quarters of the points lie if the others set the scale, though they are many."""
+SPECK: Final = 0.01
+"""Share of the radius within which three quarters of the vertices of a mesh lie if a far or large surface sets the scale."""
 TOGETHER: Final = 0.03
 """Share of the points in one place, above which they are no points of a surface."""
 FEWEST: Final = 10
@@ -26,6 +28,24 @@ LOOKED_AT: Final = 10_000
 """Most points that tell where a crowd lies, and which place holds many."""
 
 OUTLYING_SAID: Final = "a few points lie far from all others and set the scale; leave them out if they are noise"
+
+SPECK_SAID: Final = (
+    "three quarters of its vertices lie in 1/100 of its size: a far or large surface sets the scale; take it out if unwanted"
+)
+
+
+def speck(vertices: NDArray[Any]) -> bool:
+    """Whether most of a mesh is a speck, because a far or large surface sets the scale: a stray vertex, a ground plane, a sky.
+
+    Args:
+        vertices: its vertices, scaled so that the farthest has distance 1 from the origin. [n, 3]
+    """
+    some = vertices[:: -(-len(vertices) // LOOKED_AT)]
+    if len(some) < 2:
+        return False
+    out = np.linalg.norm(some - np.median(some, axis=0), axis=1)
+    most = 3 * (len(some) - 1) // 4
+    return bool(np.partition(out, most)[most] < SPECK)
 
 
 def outlying(xyz: NDArray[Any]) -> bool:

@@ -24,6 +24,16 @@ from pipeline.coincident import BACK, BOTH, HIDDEN, places, sides
 REACH: Final = 1e15
 """Largest coordinate whose square fits float32."""
 
+SMALLEST: Final = 1e-30
+"""Smallest size of a shape. Numbers of the other byte order are often smaller."""
+
+MANY: Final = 4
+"""Least number of different coordinates along an axis of which it is seen that they were rounded, if no other axis has many more. A box has
+two."""
+
+COARSE: Final = 1 / 500
+"""Largest step between the coordinates of a shape, as a share of its size, that is not spoken of."""
+
 TRIANGLES: Final = 60_000_000
 """Most triangles of a scene. A scene whose copies of copies expand to more is refused before it is built."""
 
@@ -513,6 +523,28 @@ def compact(part: Part) -> Part:
     return dataclasses.replace(taken(part, np.flatnonzero(used)), faces=(np.cumsum(used, dtype=np.int32) - 1)[part.faces])
 
 
+def left_alone(count: int, corners: np.ndarray, faces: int) -> str:
+    """What to say of a file with `count` vertices if its faces name less than half of them; empty else.
+
+    Such a file may be a cloud with a few stray faces, which is read as these faces alone.
+
+    Args:
+        count: number of vertices.
+        corners: the vertex of each corner of the faces.
+        faces: number of faces.
+    """
+    if 2 * len(corners) >= count:
+        named = np.zeros(count, bool)
+        named[corners] = True
+        used = int(np.count_nonzero(named))
+    else:
+        used = len(np.unique(corners))
+    if 2 * used >= count:
+        return ""
+    told = f"only {used:,} of {count:,} vertices belong to a face, the others are left out"
+    return f"{told}; if they are a cloud, take out its {faces:,} faces"
+
+
 def copied(part: Part, matrices: np.ndarray) -> Part:
     """Return one part with a copy of the part for each matrix `[k, 4, 4]`."""
     k, count = len(matrices), len(part.vertices)
@@ -610,9 +642,9 @@ def finished_mesh(parts: list[Part], colored: bool) -> Mesh:
     Raises:
         UserError: coordinates are not finite or beyond `REACH`.
     """
-    vertices = _near([part.vertices for part in parts])
+    vertices, said = _near([part.vertices for part in parts])
     types = {"normals": np.float32, "uv": np.float32, "faces": np.int32, "part": np.int16, "instance": np.int32, "label_uv": np.float32}
-    done, warnings = [], []
+    done, warnings = [], list(said)
     for part, moved in zip(parts, vertices, strict=True):
         if part.uv is not None and not np.isfinite(part.uv).all():
             warnings.append("some texture coordinates are not finite (NaN or infinity); 0 is taken for them")
@@ -666,16 +698,51 @@ def finished_cloud(
         points, colors = points[real], None if colors is None else colors[real]
         normals = None if normals is None else normals[real]
         labels = {name: values[real] for name, values in labels.items()}
-    return Cloud(points=_near([points])[0], colors=colors, normals=unit_or_zero(normals), warnings=warnings, **labels)
+    (near,), said = _near([points])
+    return Cloud(points=near, colors=colors, normals=unit_or_zero(normals), warnings=warnings + said, **labels)
 
 
-def _near(arrays: list[np.ndarray]) -> list[np.ndarray]:
-    """Check coordinates and convert them to float32. A shape far from the origin is moved there first, to keep its detail in float32."""
+def _near(arrays: list[np.ndarray]) -> tuple[list[np.ndarray], tuple[str, ...]]:
+    """Check coordinates and convert them to float32. A shape far from the origin is moved there first, to keep its detail in float32.
+
+    Returns:
+        The arrays, and remarks about coordinates that had lost their detail before.
+    """
     _check_coordinates(arrays)
     low, high = _bounds(arrays)
-    center = (low + high) / 2
-    far = np.linalg.norm(center) > 100 * np.linalg.norm(high - low)
-    return [np.ascontiguousarray(a - center if far else a, np.float32) for a in arrays]
+    center, size = (low + high) / 2, float(np.linalg.norm(high - low))
+    if 0 < size < SMALLEST:
+        raise UserError(f"the shape measures {size:.1g}: damaged, or written in the other byte order?")
+    far = np.linalg.norm(center) > 100 * size
+    said = _rounded(arrays, size) if far else ()
+    return [np.ascontiguousarray(a - center if far else a, np.float32) for a in arrays], said
+
+
+def _rounded(arrays: list[np.ndarray], size: float) -> tuple[str, ...]:
+    """Say if coordinates `[.., 3]`, which lie far from the origin, were rounded to float32 or to six digits before they were read.
+
+    Programs write coordinates of maps so, such as 4600000.5. Then they lie on a coarse grid, and take most of its places.
+    """
+    points = np.concatenate(arrays).astype(np.float64)
+    most = np.maximum(np.abs(points).max(axis=0), 1e-300)
+    float32 = np.spacing(most.astype(np.float32)).astype(np.float64)
+    for base, steps in ((2, float32), (10, 10.0 ** (np.floor(np.log10(most)) - 5))):
+        if steps.max() <= COARSE * size:
+            continue
+        places = points / np.maximum(steps, 1e-300)  # [n, 3]
+        if np.abs(places - np.rint(places)).max() > 1e-6:
+            continue
+        every = [np.unique(axis) for axis in np.rint(places).T]
+        for axis in np.argsort(-steps, kind="stable"):
+            used, step = every[axis], steps[axis]
+            many = len(used) >= MANY or (len(used) > 1 and max(map(len, every)) >= MANY**2)
+            dense = 2 * len(used) > np.ptp(used) and bool((used % base != 0).any())  # else they are rounded more coarsely
+            if many and dense and step > COARSE * size:
+                return (
+                    f"coordinates far from 0 are in steps of {step:g}, and the shape measures {size:.3g}: detail was lost when it was "
+                    "written; write it near 0, or with more digits",
+                )
+    return ()
 
 
 def _bounds(arrays: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

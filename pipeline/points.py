@@ -114,6 +114,8 @@ def remarks(given: np.ndarray | None, placed: Geometry, samples: Samples, spec: 
         said = crowds.said_of(given, placed.points if scaled else None)
     else:
         said = [crowds.OUTLYING_SAID] if scaled and crowds.outlying(samples.xyz.reshape(-1, 3).astype(np.float32)) else []
+        if scaled and not said and isinstance(placed, Mesh) and crowds.speck(np.concatenate([part.vertices for part in placed.parts])):
+            said = [crowds.SPECK_SAID]
     return (*said, *([samples.merged] if samples.merged else []))
 
 

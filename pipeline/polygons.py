@@ -32,6 +32,13 @@ ALONG: Final = 0.2
 """Smallest mean cosine between given normals and the triangles' own normals. Below it the given normals are wrong. Smoothed normals at the
 corners of a cube have 0.58."""
 
+IN_PLANE: Final = 0.05
+"""Largest mean cosine between the normals of a triangle's corners and its own normal, of a triangle in whose plane they lie."""
+
+MOST_IN_PLANE: Final = 0.25
+"""Largest share of the surface in whose plane its normals lie. Such triangles are drawn as noise, because their normals point to neither
+side."""
+
 
 ALONG_SURFACE: Final = "normals lie along the surface; they are left out"
 """The warning about normals for which `across` is false."""
@@ -178,7 +185,9 @@ def across(normals: NDArray[Any], corners: NDArray[Any]) -> bool:
         units = normals / np.linalg.norm(normals, axis=2, keepdims=True)
         agreement = np.abs(np.einsum("fcd,fd->fc", units, areas)).mean(axis=1)
         good = np.isfinite(agreement)
-        return not agreement[good].sum() < ALONG * np.linalg.norm(areas[good], axis=1).sum()
+        agreement, size = agreement[good], np.linalg.norm(areas[good], axis=1)
+        in_plane = size[agreement < IN_PLANE * size].sum() > MOST_IN_PLANE * size.sum()
+        return not (in_plane or agreement.sum() < ALONG * size.sum())
 
 
 def clamped(

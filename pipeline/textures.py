@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 
-PIXELS: Final = 64_000_000
-"""Largest number of pixels that a texture may declare."""
+PIXELS: Final = 16_384**2
+"""Largest number of pixels that a texture may declare. Photogrammetry makes textures of 8,192 or 16,384 pixels in height and width."""
 
 SIDE: Final = 2048
 """Largest height or width, in pixels, of a decoded texture. Larger textures are averaged down: no view shows more, and a scene may hold
@@ -87,8 +87,11 @@ def _pixels(image: Any, side: int) -> NDArray[np.uint8]:
         Exception: the image is damaged. Each decoder has errors of its own.
     """
     image.load()
+    shrink = -(-max(image.size) // side)
+    if shrink > 1 and image.mode == "RGB" and "transparency" not in image.info:  # the usual large texture, without two copies of it
+        color = np.asarray(image.reduce(shrink))
+        return np.dstack([color, np.full(color.shape[:2], 255, np.uint8)])
     whole = _eight_bit(image)
-    shrink = -(-max(whole.size) // side)
     if shrink > 1:
         # Colour and alpha apart, as in `resized`.
         color, alpha = whole.convert("RGB").reduce(shrink), whole.getchannel("A").reduce(shrink)

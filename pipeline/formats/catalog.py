@@ -67,5 +67,10 @@ ELSEWHERE: Final[dict[str, str]] = {
     ".splat": _SPLAT,
     ".ksplat": _SPLAT,
     ".drc": "decode them to .ply with draco_decoder",
+    ".kmz": "unzip them: the .dae in them can be read",
+    ".vox": "open them in MagicaVoxel and export them as .ply",
+    **dict.fromkeys((".b3dm", ".i3dm", ".cmpt", ".pnts"), "convert them to .glb with 3d-tiles-tools"),
+    **dict.fromkeys((".nrrd", ".nii", ".mha", ".dcm"), "open them in 3D Slicer and save a surface of them as .stl"),
+    **dict.fromkeys((".pkl", ".pickle", ".pt", ".pth", ".mat"), "if they hold points, save these as .npy"),
 }
 """By extension of a format that is not read: how to convert the files."""

@@ -58,6 +58,9 @@ COLOR_KEYS: Final[tuple[str, ...]] = ("rgb", "rgbs", "color", "colors", "colour"
 WIDEST: Final = 64
 """Largest number of columns of a cloud. A table with more is no cloud, or is stored as `[c, n]`."""
 
+NARROW: Final = 8
+"""Largest side of a cube of numbers that is not taken for a grid of voxels."""
+
 UNIT: Final = 0.02
 """Largest difference from 1 of the length of a unit vector. It is not small, because text files have few digits."""
 
@@ -82,8 +85,17 @@ COLORFUL: Final = 8
 BYTES, FRACTIONS, UNITS, SIGNED, SIXTEEN = "0 to 255", "0 to 255 with fractions", "0 to 1", "-1 to 1", "16 bits"
 """Scales of colours, in words."""
 
+NO_SCALE: Final = "colours are neither 0 to 1 nor 0 to 255: left out"
+
 TALL: Final = (3, 4, 6, 7, 9)
 """Numbers of values per point (c) for which a table `[c, n]` is recognised."""
+
+MAPPED: Final = (
+    ("easting", "eastings", "east", "x", "xcoord", "xcoordinate"),
+    ("northing", "northings", "north", "y", "ycoord", "ycoordinate"),
+    ("elevation", "elev", "height", "altitude", "alt", "z", "zcoord", "zcoordinate"),
+)
+"""Names of coordinates in surveys, as `plain` gives them: x, y and z, best first. They may be mixed, as in `x y elevation`."""
 
 CHANNELS: Final = {
     "r": "red",
@@ -134,7 +146,9 @@ def coordinates(names: Iterable[str]) -> tuple[str, str, str] | None:
             x, y, z = (pattern.format(letter) for letter in letters)
             if {x, y, z} <= known:
                 return x, y, z
-    return None
+    x, y, z = (next((name for name in choices if name in known), "") for choices in MAPPED)
+    sized = z == "height" and known & {"width", "w"}  # the size of a picture or a box
+    return (x, y, z) if x and y and z and not sized else None
 
 
 def lies(shape: tuple[int, ...]) -> bool:
@@ -289,7 +303,7 @@ def named(columns: Mapping[str, NDArray[Any]] | Sequence[tuple[str, NDArray[Any]
         raise UserError(f"{len(points)} points, but {len(colors)} colours")
     done = as_bytes(colors[:, :3], warn, "colours")
     if done is None:
-        warn("colours are neither 0 to 1 nor 0 to 255: left out")
+        warn(NO_SCALE)
     if points.ndim == 2 and points.shape[1] > 3:
         warn(f"the points have {points.shape[1]} columns, and colours lie beside them: only the first three are taken")
     return Cloud(points=unnamed(points[:, :3], warn).points, colors=done, normals=normals)
@@ -334,6 +348,27 @@ def _colors(by_name: ByName, used: set[str]) -> NDArray[Any] | None:
     if colors.ndim != 2 or colors.shape[1] not in (3, 4) or colors.dtype.kind not in "fiu":
         raise UserError(f"{name}: expected colours [n, 3], got {colors.dtype} {list(colors.shape)}")
     return colors
+
+
+def colors_beside(by_name: ByName, count: int, used: set[str], warn: Warn) -> NDArray[Any] | None:
+    """The colours `[count, 3]` uint8 of vertices among named arrays; None where there are none, or their scale is unknown. `used` gets the
+    plain names of the arrays.
+
+    Raises:
+        UserError: there is another number of colours.
+    """
+    aliases = {"vertexcolors": "colors", "vertexcolor": "colors", "vertcolors": "colors"}
+    taken = set[str]()
+    colors = _colors({aliases.get(key, key): value for key, value in reversed(by_name.items())}, taken)
+    if colors is None:
+        return None
+    used.update(key for key in by_name if aliases.get(key, key) in taken)
+    if len(colors) != count:
+        raise UserError(f"{count:,} vertices, but {len(colors):,} colours")
+    done = as_bytes(colors[:, :3], warn, "colours of vertices")
+    if done is None:
+        warn(NO_SCALE)
+    return done
 
 
 def as_bytes(rgb: NDArray[Any], warn: Warn, what: str) -> NDArray[Any] | None:
@@ -428,6 +463,8 @@ def _on_surface(normals: NDArray[Any], points: NDArray[Any]) -> bool:
         return False
     asked = np.linspace(0, len(points) - 1, min(len(points), 256)).astype(int)
     _, near = cKDTree(points).query(points[asked], k=8)
+    if near.max() == len(points):  # squares of distances overflowed, so there are no neighbours
+        return False
     around = points[near] - points[near].mean(axis=1, keepdims=True)  # [q, 8, 3]
     _, axes = np.linalg.eigh(np.einsum("qki,qkj->qij", around, around))
     cosines = np.einsum("qi,qi->q", np.abs(axes[:, :, 0]), np.abs(normals[asked]))

@@ -38,6 +38,7 @@ from pipeline.formats.gltf_data import (
 from pipeline.formats.gltf_looks import Looks
 from pipeline.formats.labels import labelling, named
 from pipeline.geometry import TRIANGLES, Cloud, Geometry, Mesh, Part, compact, copied, grouped, of_faces, unit
+from pipeline.polygons import ALONG_SURFACE, across
 from pipeline.reading import File
 
 WIDTHS: Final = {"POSITION": (3,), "NORMAL": (3,), "TEXCOORD": (2,), "COLOR": (3, 4), "JOINTS": (4,), "WEIGHTS": (4,)}
@@ -354,7 +355,13 @@ class _Scene:
             raise UserError(f"a triangle names vertex {int(faces.max()):,} of {count:,}: damaged or cut short?")
         rows, faces = _used(faces, count)
         vertices, normals = self._formed(primitive, what, given, rows)
-        part = Part(vertices=vertices, faces=faces, normals=unit(normals, len(vertices)))
+        normals = unit(normals, len(vertices))
+        if normals is not None and mode != 0:
+            some = faces[:: 1 + len(faces) // 5000]
+            if not across(normals[some], vertices[some]):
+                self.file.warn(ALONG_SURFACE)
+                normals = None
+        part = Part(vertices=vertices, faces=faces, normals=normals)
         if (asked := labelling(self.file)) and asked.how.way == "texture":
             uv = given["TEXCOORD_0"].floats(rows) * [1, -1] + [0, 1] if "TEXCOORD_0" in given else np.full((len(vertices), 2), np.nan)
             part = replace(part, label_map=self._label_map, label_uv=uv[faces])

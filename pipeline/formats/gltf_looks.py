@@ -118,6 +118,17 @@ class Looks:
             elif name not in APPLIED | UNSEEN:
                 self.file.warn(f"glTF extension {name} of {kind} is not known and left out")
 
+    def _shades(self, colors: NDArray[Any]) -> NDArray[Any]:
+        """Colours of vertices `[V, 3 or 4]`, divided by 255 if a program wrote 0 to 255 where the format has 0 to 1. Light may be a little
+        above 1."""
+        top = np.nanmax(colors[:, :3], initial=0)
+        if not 2 < top <= 255:
+            return colors
+        self.file.warn("colours of vertices go beyond 1: taken as 0 to 255")
+        scale = np.full(colors.shape[1], 255.0)
+        scale[3:] = 255 if np.nanmax(colors[:, 3:], initial=0) > 2 else 1
+        return np.asarray(colors / scale)
+
     def dressed(self, part: Part, primitive: Record, given: dict[str, Values], rows: NDArray[Any] | None) -> tuple[Part, bool]:
         """A part with its material.
 
@@ -137,7 +148,7 @@ class Looks:
             said = False  # white is only the factor of a texture, and that is missing
         tint = None
         if "COLOR_0" in given:
-            tint = np.clip(np.nan_to_num(given["COLOR_0"].floats(rows, always_normalized=True)), 0, 1)
+            tint = np.clip(np.nan_to_num(self._shades(given["COLOR_0"].floats(rows, always_normalized=True))), 0, 1)
             tint = np.column_stack([tint, np.ones(len(tint), tint.dtype)]) if tint.shape[1] == 3 else tint
         if look.metal_slot is not None and (picture is not None or look.base_slot is None):
             picture, base = self._plated(look, picture, base, given)

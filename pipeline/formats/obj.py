@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cache_schema.errors import UserError
 from pipeline.formats import labels, mtl
 from pipeline.formats.lines import Lines, parsed, shades
-from pipeline.geometry import GREY, Cloud, Geometry, Mesh, Part, grouped, unit
+from pipeline.geometry import GREY, Cloud, Geometry, Mesh, Part, grouped, left_alone, unit
 from pipeline.polygons import ALONG_SURFACE, across, clamped, triangulated
 from pipeline.reading import File
 
@@ -82,6 +82,8 @@ def read(file: File) -> Geometry:
         file.warn(f"{np.count_nonzero(corners.counts < 3):,} faces of fewer than three corners are left out")
     if not len(triangles):
         raise UserError(f"none of the {len(faces):,} faces has three corners")
+    if alone := left_alone(len(vertices), corners.indices[:, 0], len(faces)):
+        file.warn(alone)
     some = corners.indices[triangles[:: 1 + len(triangles) // 5000]]  # [f, 3, 3]
     some = some[(some[:, :, 2] >= 0).all(axis=1)]
     if len(some) and not across(normals[some[:, :, 2]], vertices[some[:, :, 0]]):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cache_schema.errors import UserError
 from pipeline.formats.labels import labelling
 from pipeline.formats.lines import Lines, parsed, shades
-from pipeline.geometry import GREY, Geometry, Mesh, Part, compact, taken, unit
+from pipeline.geometry import GREY, Cloud, Geometry, Mesh, Part, compact, left_alone, taken, unit
 from pipeline.polygons import ALONG_SURFACE, across, triangulated
 from pipeline.reading import File
 
@@ -57,10 +57,10 @@ class Polygons:
 
 
 def read(file: File) -> Geometry:
-    """The surface in an OFF file.
+    """The surface in an OFF file, or a cloud where it has vertices and no faces.
 
     Raises:
-        UserError: the file cannot be read, is cut short, has more than three dimensions, or no faces.
+        UserError: the file cannot be read, is cut short, or has more than three dimensions.
     """
     start = re.match(rb"(?:\s|#[^\n]*\n)*(\w*OFF)[ \t]+BINARY[^\n]*\n", file.data[:4096])
     if start:
@@ -82,10 +82,27 @@ def read(file: File) -> Geometry:
     if count < 0 or faces_count < 0:
         raise UserError(f"the file declares {count} vertices and {faces_count} faces")
     if not faces_count:
-        raise UserError(f"the file has {count:,} vertices and no triangles")
+        return _cloud(lines, said[used:], words[3:], count, kind, file)
     found = _by_lines(lines, said[used:], count, faces_count, kind, file) if len(words) <= 3 else None
     found = found or _by_numbers(lines, said[used:], words[3:], count, faces_count, kind)
     return _mesh(*found, kind, file)
+
+
+def _cloud(lines: Lines, body: NDArray[Any], words: list[str], count: int, kind: Kind, file: File) -> Cloud:
+    """The points of a file without faces, whose header line goes on with `words`.
+
+    Raises:
+        UserError: there are fewer or more numbers than the points need.
+    """
+    if not count:
+        raise UserError("the file holds no triangles and no points")
+    values, widths = lines.numbers(body)
+    width = int(widths[0]) if len(widths) else 0
+    if words or len(body) != count or (widths != width).any() or kind.extra(width) not in (0, 1, 3, 4):
+        raise UserError(f"damaged or cut short: the file declares {count:,} vertices and no faces, and holds {len(body):,} lines")
+    table = values.reshape(count, width)
+    normals, colors = _normals_and_colors(table, kind, np.zeros((0, 3), np.int64), file)
+    return Cloud(points=table[:, :3], colors=None if colors is None else colors[:, :3], normals=normals, warnings=tuple(file.warnings))
 
 
 def _words(lines: Lines, line: int) -> str:
@@ -252,6 +269,8 @@ def _mesh(values: NDArray[Any], faces: Polygons, kind: Kind, file: File) -> Mesh
         file.warn(f"{np.count_nonzero(faces.counts < 3):,} faces of fewer than three corners are left out")
     if not len(triangles):
         raise UserError(f"none of the {len(faces.counts):,} faces has three corners: there are no triangles")
+    if alone := left_alone(len(vertices), faces.corners, len(faces.counts)):
+        file.warn(alone)
     some = faces.corners[triangles[:: 1 + len(triangles) // 5000]]
     normals, colors = _normals_and_colors(values, kind, some, file)
     if normals is not None and not across(normals[some], vertices[some]):

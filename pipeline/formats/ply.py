@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from cache_schema.errors import UserError
 from pipeline.formats import columns
 from pipeline.formats.labels import labelling, majority
-from pipeline.geometry import GREY, REACH, TRIANGLES, Cloud, Geometry, Mesh, Part, compact, grouped, of_faces, taken, unit
+from pipeline.geometry import GREY, REACH, TRIANGLES, Cloud, Geometry, Mesh, Part, compact, grouped, left_alone, of_faces, taken, unit
 from pipeline.polygons import ALONG_SURFACE, across, triangulated
 from pipeline.reading import File, decoded
 
@@ -280,6 +280,8 @@ def _mesh(
     if not len(triangles):
         raise UserError("the file holds no triangles: all its faces are lines")
 
+    if alone := left_alone(len(places), corners, len(counts)):
+        file.warn(alone)
     colors, painted = _chosen_colors(file, vertices, faces, materials, len(counts))
     only_triangles = 3 * len(triangles) == len(corners) and not thin
     faces_of = corners.reshape(-1, 3) if only_triangles else corners[triangles]  # [F, 3]
@@ -566,6 +568,8 @@ def _fraction(values: NDArray[Any], kind: str) -> NDArray[Any]:
     """Colours as 0..1, scaled by their declared type and range as the head of this module says. Bytes stay bytes."""
     if kind == "u1" and values.dtype == np.uint8:
         return values  # `_bytes` keeps bytes as they are
+    if kind == "i1" and (values < 0).any():
+        return values.astype(np.int8).view(np.uint8)  # a program without unsigned bytes wrote them
     values = np.nan_to_num(values.astype(np.float64), posinf=0, neginf=0)
     top = values.max(initial=0)
     if kind[0] == "f" or (values != np.rint(values)).any():  # text files may hold fractions though a whole type is declared

@@ -92,6 +92,8 @@ def _text(data: bytes, file: File) -> NDArray[Any]:
     if len(vertices) != 3 * len(facets) or (each != 3).any():
         i = int((each != 3).argmax())
         raise UserError(f"line {lines.number(facets[i])}: a facet of {each[i]} vertices, expected 3; damaged or cut short?")
+    if len(lines.are(b"color", b"colour")):
+        file.warn("colours in a text file (color) are no part of STL and left out")
     if not len(lines.are(b"endsolid")):
         file.warn("the file ends without 'endsolid': it may be cut short")
     return values.reshape(-1, 3, 3)

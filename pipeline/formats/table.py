@@ -1,6 +1,8 @@
 """Point clouds as tables of numbers: NumPy arrays (.npy, .npz) and text (.xyz, .txt, .pts, .asc, .csv).
 
-`pipeline.formats.columns` decides what the columns mean.
+`pipeline.formats.columns` decides what the columns mean. An archive with vertices and faces is a mesh. Samples of the space around a
+surface (occupancies, distances), matrices of cameras, grids of heights and the text of other formats are refused, though they look like
+tables.
 
 Text may begin with a header line (`x y z r g b`) or the number of points, and may have comments after #, // or %. Blanks, tabs, commas or
 semicolons separate the cells. Decimal commas are read if semicolons or blanks separate the cells.
@@ -13,7 +15,7 @@ import tokenize
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +25,8 @@ from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline.formats import columns, labels
-from pipeline.geometry import Cloud
+from pipeline.geometry import GREY, Cloud, Geometry, Mesh, Part, rgba
+from pipeline.polygons import triangulated
 from pipeline.reading import File, decoded
 
 HEADER: Final = 64
@@ -36,21 +39,54 @@ WHOLE: Final = re.compile(r"[+-]?\d+")
 COMMENT: Final = re.compile(r"#|//|%")
 COUNT: Final = re.compile(r"(?:(?:number of )?points\s*[:=]?\s*)?(\d+)", re.IGNORECASE)
 """A header line with the number of points: `1000`, or `Points: 1000`."""
+DATA_BEHIND: Final = re.compile(r"[#/%]+(?:[0-9a-fA-F]{6}|[0-9a-fA-F]{8}|\s*[-+]?\.?\d)")
+"""A mark of a comment, and behind it a colour or a number."""
 DECIMAL_COMMA: Final = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
 
 MATRICES: Final = {(3, 3), (3, 4), (4, 4)}
 """Rows and columns of small tables that usually are cameras or poses, not clouds."""
 
+OTHER_TEXTS: Final = (
+    (re.compile(r"\s*ply[ \t]*\n\s*format\s"), "a PLY file: rename it to .ply"),
+    (re.compile(r"\s*(?:#[^\n]*\n\s*)*(?:ST)?C?N?4?OFF\s"), "an OFF file: rename it to .off"),
+    (re.compile(r"\s*(?:#[^\n]*\n\s*)*(?:mtllib|usemtl|vn?|vt|o|g) +\S"), "an OBJ file: rename it to .obj"),
+    (re.compile(r"\s*(?:#[^\n]*\n\s*)*VERSION\s+\S+\s+FIELDS\s"), "a PCD file: rename it to .pcd"),
+    (re.compile(r"\s*solid\b[^\n]*\n\s*facet\s"), "an STL file: rename it to .stl"),
+    (
+        re.compile(r"\s*ncols\s+\d+\s+nrows\s+\d+\s", re.IGNORECASE),
+        "a grid of heights (ESRI ASCII): make points of it, for instance with gdal_translate -of XYZ",
+    ),
+    (re.compile(r"\s*DSAA\s"), "a grid of heights (Surfer): make points of it, for instance with gdal_translate -of XYZ"),
+)
+"""Texts with rows of numbers that are no tables of points: a pattern for their beginning, and what they are."""
 
-def read(file: File) -> Cloud:
-    """The points of a table.
+NOT_A_NUMBER: Final = re.compile(r"(?<!\S)[-+]?(?:\d*\.#(?:IND|QNAN|SNAN|INF)\d*|nan\(\w*\))", re.IGNORECASE)
+"""What programs of Windows write for a value that is no number, such as `-1.#IND` or `-nan(ind)`."""
+
+QUOTED: Final = re.compile(r'"([^",;\t\n]*)"')
+"""A cell in quotes without a separator in it. R and pandas write so."""
+
+EARTH: Final = ({"lat", "latitude"}, {"lon", "lng", "long", "longitude"})
+"""Names of columns that hold degrees."""
+
+OF_SPACE: Final = ("occupancies", "occupancy", "occ", "sdf", "sdfs", "udf", "tsdf")
+"""Names of arrays that say of each point how far it is from a surface, or whether it lies inside. Such points fill the space around the
+surface. Occupancy Networks and DeepSDF publish such archives beside clouds."""
+
+CORNERS: Final = ("vertices", "verts", "vertex", "v", "points")
+TRIANGLES: Final = ("faces", "face", "triangles", "tris", "f")
+"""Names of the two arrays of a mesh in an archive, best first."""
+
+
+def read(file: File) -> Geometry:
+    """The points of a table, or the surface in an archive of vertices and faces.
 
     Raises:
         UserError: the file is damaged or no table with at least three columns.
     """
-    reader = {".npy": _from_array_file, ".npz": _from_archive}.get(file.suffix, _from_text)
-    cloud = reader(file)
-    return dataclasses.replace(cloud, warnings=tuple(file.warnings))
+    readers: dict[str, Callable[[File], Geometry]] = {".npy": _from_array_file, ".npz": _from_archive}
+    shape = readers.get(file.suffix, _from_text)(file)
+    return dataclasses.replace(shape, warnings=tuple(file.warnings))
 
 
 def _from_text(file: File) -> Cloud:
@@ -109,13 +145,50 @@ def _damaged(error: Exception) -> UserError:
 
 
 def _from_array(array: NDArray[Any], file: File) -> Cloud:
+    if _of_a_camera(array):
+        raise UserError(f"an array {list(array.shape)} that seems to be the matrix of a camera or a pose, not a cloud")
     if array.dtype.names:
         flat = array.reshape(-1)
         return _named(file, [(name, flat[name]) for name in array.dtype.names])
     return _unnamed(file, oriented(one_cloud(array), file.warn))
 
 
-def _from_archive(file: File) -> Cloud:
+def _of_a_camera(array: NDArray[Any]) -> bool:
+    """Whether a small table is a rotation, a pose, or the matrix of a lens, and no cloud of three or four points."""
+    if array.shape not in MATRICES or array.dtype.kind not in "fiu":
+        return False
+    matrix = array[:3, :3].astype(np.float64)
+    turn = np.allclose(matrix @ matrix.T, np.eye(3), atol=1e-3)
+    lens = matrix[2].tolist() == [0, 0, 1] and matrix[1, 0] == 0 and bool((matrix[[0, 1], [0, 1]] > 0).all())
+    return turn or lens or (array.shape == (4, 4) and array[3].tolist() == [0, 0, 0, 1])
+
+
+def _surface_in(tables: dict[str, NDArray[Any]], file: File) -> Mesh | None:
+    """The surface in arrays of vertices and faces; None if there are none, or labels are asked for, which only points have here.
+
+    Raises:
+        UserError: the colours are those of another number of vertices.
+    """
+    by_name = {columns.plain(name): name for name in reversed(list(tables))}
+    corners, triangles = (next((by_name[key] for key in keys if key in by_name), "") for keys in (CORNERS, TRIANGLES))
+    if not corners or not triangles or labels.labelling(file) is not None:
+        return None
+    vertices, faces = tables[corners], tables[triangles]
+    if vertices.ndim != 2 or vertices.shape[1] != 3 or faces.ndim != 2 or faces.shape[1] not in (3, 4) or faces.dtype.kind not in "iu":
+        return None
+    used = {columns.plain(corners), columns.plain(triangles)}
+    colors = columns.colors_beside({key: (name, tables[name]) for key, name in by_name.items()}, len(vertices), used, file.warn)
+    columns.left_out([name for name in tables if columns.plain(name) not in used], file.warn)
+    flat = faces.astype(np.int64).reshape(-1)
+    if len(flat) and not 0 <= flat.min() <= flat.max() < len(vertices):
+        wrong = flat.min() if flat.min() < 0 else flat.max()
+        raise UserError(f"{triangles}: a face names vertex {wrong} of {len(vertices):,}, counted from 0")
+    cut, _ = triangulated(vertices, np.full(len(faces), faces.shape[1]), flat)
+    look: dict[str, Any] = {"base_color": (GREY, GREY, GREY, 1.0)} if colors is None else {"colors": rgba(colors)}
+    return Mesh(parts=(Part(vertices=vertices, faces=flat[cut], **look),), colored=colors is not None)
+
+
+def _from_archive(file: File) -> Geometry:
     try:
         with file.path.open("rb") as stream, _quiet(), np.load(stream, allow_pickle=False) as archive:
             arrays = {}
@@ -135,6 +208,15 @@ def _from_archive(file: File) -> Cloud:
     }
     if rest := sorted(arrays.keys() - tables.keys()):
         file.warn(f"left out: {', '.join(rest[:8])} (no columns of numbers)")
+    known = {columns.plain(name): name for name in arrays}
+    of_space = [known[key] for key in OF_SPACE if key in known] or [known[key] for key in ("neg",) if {"pos", "neg"} <= known.keys()]
+    if of_space:
+        raise UserError(
+            f"{of_space[0]} beside the points says that they fill the space around a surface, as samples for implicit fields do: "
+            "no cloud of a surface"
+        )
+    if (surface := _surface_in(tables, file)) is not None:
+        return surface
     if len(tables) == 1 and columns.plain(next(iter(tables))) not in columns.POINT_KEYS:
         return _from_array(next(iter(tables.values())), file)
     wide = [name for name, array in tables.items() if array.ndim >= 2]
@@ -157,6 +239,10 @@ def one_cloud(array: NDArray[Any]) -> NDArray[Any]:
     """
     while array.ndim > 2 and len(array) == 1:
         array = array[0]
+    if array.ndim == 3 and array.shape[1] == 1:  # as OpenCV keeps points
+        array = array[:, 0]
+    if array.ndim == 3 and len(set(array.shape)) == 1 and len(array) > columns.NARROW:
+        raise UserError(f"an array {list(array.shape)} is a grid of voxels or distances, not a cloud; save points [n, 3]")
     if array.ndim == 3 and array.shape[2] >= 3:
         raise UserError(
             f"an array {list(array.shape)} is {array.shape[0]} clouds in one file; save each as a .npy [n, 3] of its own, "
@@ -194,12 +280,14 @@ def parsed(data: bytes, warn: columns.Warn) -> Table:
     Raises:
         UserError: the text is no table. The message says in which line, where that can be told.
     """
-    text = decoded(data)
+    text = _plain_cells(decoded(data))
+    if other := _other_text(text):
+        raise UserError(f"no table of points, but {other}")
     lines = text.splitlines()
     head = _head(lines)
     if head.start < 0:
         raise UserError(f"cannot be read as a table of numbers: {head.problem}")
-    for number in head.odd:
+    for number in (*head.odd, *head.below):
         warn(f"line {number} is left out as a header: {lines[number - 1].strip()[:40]!r}")
     body = lines[head.start :]
     if _commas_of_two_kinds(body, head):
@@ -207,7 +295,12 @@ def parsed(data: bytes, warn: columns.Warn) -> Table:
             f"commas seem to be decimal points and separators at once ({body[0].strip()[:20]!r}): write decimal points, or semicolons "
             "between columns; if all are whole numbers, name the columns in a first line"
         )
+    if row := _commas_in_cells(body, head) if "," in text else "":
+        raise UserError(
+            f"cells have commas in them ({row[:40]!r}): write numbers without separators of thousands, and one separator between them"
+        )
     if head.symbols or re.search(r"[,;#/%]", text):  # saves time: most clouds have only blanks between cells, and millions of lines
+        _say_unread(lines[: head.start], body, warn)
         body = [_clean(line, head) for line in body]
     if head.symbols:
         warn("the chemical symbols in the first column are left out")
@@ -229,11 +322,51 @@ def parsed(data: bytes, warn: columns.Warn) -> Table:
     if head.names and not names and columns.coordinates(map(columns.plain, head.names)):
         warn(f"the first line names {len(head.names)} columns and the rows have {values.shape[1]}: its names are not used")
     if names and columns.coordinates(known) is None:
+        if all(set(known) & degrees for degrees in EARTH):
+            raise UserError(f"the header {' '.join(names)[:60]!r} says degrees: project the places to metres first, for instance to UTM")
         if columns.OTHERS & set(known[:3]):
             raise UserError(f"the header {' '.join(names)[:60]!r} names no x, y and z; name the columns of the coordinates so")
         warn(f"the header {' '.join(names)[:40]!r} names no x, y and z: the first three columns are taken")
         names = ()
     return Table(values=values, names=names, pointed=tuple("." in cell for cell in next(filter(str.strip, body)).split()))
+
+
+def _plain_cells(text: str) -> str:
+    """A text without the quotes around cells that hold no separator, and with the usual word where Windows writes another for no number."""
+    text = QUOTED.sub(r"\1", text) if '"' in text else text
+    return NOT_A_NUMBER.sub("nan", text) if ".#" in text or "nan(" in text.lower() else text
+
+
+def _commas_in_cells(body: list[str], head: "_Head") -> str:
+    """The first row of which cells that semicolons, tabs or blanks separate have commas in them, though commas are no decimal points, as in
+    `500,000.25 4,600,000.5 300`; empty if there is none."""
+    for line in body[:GLANCED] if not head.decimal else ():
+        text = COMMENT.split(line, maxsplit=1)[0].strip()
+        separator = next((one for one in ";\t" if one in text), None)
+        cells = [cell.strip(" ,") for cell in text.split(separator)]
+        if len(cells) >= 3 and any("," in cell for cell in cells):
+            return text
+    return ""
+
+
+def _other_text(text: str) -> str:
+    """What a text is that is none of a table, though it has rows of numbers; empty for other texts."""
+    return next((what for sign, what in OTHER_TEXTS if sign.match(text)), "")
+
+
+def _say_unread(above: list[str], body: list[str], warn: columns.Warn) -> None:
+    """Say how many rows have only separators, and in how many rows of the table (`body`) a number or a colour such as #ff8800 stands behind
+    a mark of a comment."""
+    empty = sum(1 for line in (*above, *body) if line.strip() and not line.strip(" \t,;"))
+    behind = list[str]()
+    for line in body:
+        mark = COMMENT.search(line)
+        if mark and DATA_BEHIND.match(line, mark.start()) and line[: mark.start()].strip(" \t,;"):
+            behind.append(line[mark.start() :].strip())
+    if empty:
+        warn(f"{empty:,} rows without numbers are left out")
+    if behind:
+        warn(f"what stands behind {behind[0][0]} in {len(behind):,} rows is left out: {behind[0][:20]!r}")
 
 
 def _commas_of_two_kinds(body: list[str], head: "_Head") -> bool:
@@ -265,12 +398,12 @@ def is_table(path: Path) -> bool:
             data = stream.read(8192)
     except OSError:
         return False
-    text = decoded(data)
+    text = _plain_cells(decoded(data))
     lines = text.splitlines()
     if len(data) == 8192:
         lines = lines[:-1]  # the last line may be incomplete
     head = _head(lines)
-    if head.start < 0 or head.odd or "\0" in text:
+    if head.start < 0 or head.odd or "\0" in text or _other_text(text):
         return False
     if head.names and not head.commented and columns.coordinates(map(columns.plain, head.names)) is None:
         return False
@@ -323,6 +456,8 @@ class _Head:
     """Whether the names are in a comment."""
     odd: tuple[int, ...] = ()
     """Numbers (from 1) of the lines before the table that hold numbers but are neither names, count nor comment."""
+    below: tuple[int, ...] = ()
+    """Numbers (from 1) of the lines between the names of the columns and the table, such as one with units."""
     symbols: bool = False
     """Whether the first column holds chemical symbols."""
     decimal: bool = False
@@ -333,12 +468,12 @@ def _head(lines: list[str]) -> _Head:
     """Reads lines until the numbers begin."""
     count: int | None = None
     names: tuple[str, ...] = ()
-    commented, odd, first = False, list[int](), ""
+    commented, odd, below, first = False, list[int](), list[int](), ""
     for index, line in enumerate(lines[:HEADER]):
         text = COMMENT.split(line, maxsplit=1)[0].strip()
         if not text:
             words = tuple(_names(line))
-            if words:
+            if words and not _name_places(names):
                 names, commented = words, True
             continue
         first = first or f"line {index + 1}: {text[:40]!r}"
@@ -350,7 +485,7 @@ def _head(lines: list[str]) -> _Head:
         if len(cells) >= 3 and all(numeric):
             if same := [number for number in odd if len(_spaced(lines[number - 1].strip(), decimal).split()) == len(cells)]:
                 return _Head(problem=f"line {same[0]} has a cell that is no number: {lines[same[0] - 1].strip()[:40]!r}")
-            return _Head(start=index, count=count, names=names, commented=commented, odd=tuple(odd), decimal=decimal)
+            return _Head(start=index, count=count, names=names, commented=commented, odd=tuple(odd), below=tuple(below), decimal=decimal)
         if len(cells) >= 4 and re.fullmatch("[A-Za-z]{1,3}", cells[0]) and all(numeric[1:4]):
             return _Head(start=index, count=count, symbols=True)
         if counted := COUNT.fullmatch(text):
@@ -359,12 +494,19 @@ def _head(lines: list[str]) -> _Head:
             count, names = int(counted[1]), ()
         elif numeric[0]:
             return _Head(problem=f"line {index + 1}: expected three numbers or more, got {text[:40]!r}")
-        elif count is None or columns.coordinates(map(columns.plain, _names(text))):
+        elif _name_places(names) and not any(numeric):
+            below.append(index + 1)
+        elif count is None or _name_places(_names(text)):
             names, commented = tuple(_names(text)), False
             if any(numeric):
                 odd.append(index + 1)
         # any other line is a comment, which .xyz files have after the count
     return _Head(problem=f"no line has three numbers; it begins with {first}" if first else "it has no lines with numbers")
+
+
+def _name_places(names: Iterable[str]) -> bool:
+    """Whether names of columns name the coordinates."""
+    return columns.coordinates(map(columns.plain, names)) is not None
 
 
 def _names(line: str) -> Iterator[str]:

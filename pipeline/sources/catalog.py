@@ -258,7 +258,8 @@ class Source:
         labelled: Labelled = Labelled(),
         given: Given = Given(),
     ) -> "Source":
-        """A source with its entries in order. Adds notes about class names that are easily confused, and about files that cannot be read.
+        """A source with its entries in order. Adds notes about class names that are easily confused or seem to mean none, and about files
+        that cannot be read.
 
         Raises:
             UserError: two entries have the same id.
@@ -272,7 +273,8 @@ class Source:
                 how = ", which look alike and are spelled by other characters" * alike
                 raise UserError(f"two shapes have the id {one.id!r}: {first} and {second}{how}; rename one of them")
         skipped = dict(sorted((skipped or {}).items()))
-        said = (*notes, *_alike({entry.label for entry in ordered}), *_unreadable(skipped))
+        labels = {entry.label for entry in ordered}
+        said = (*notes, *_alike(labels), *_like_none(labels), *_unreadable(skipped))
         return Source(reader=reader, entries=tuple(ordered), skipped=skipped, notes=said, labelled=labelled, given=given)
 
 
@@ -411,11 +413,11 @@ def _refuse_elsewhere(location: str) -> None:
 
 
 def _unreadable(skipped: Mapping[str, int]) -> list[str]:
-    """Sentences about files that hold shapes but cannot be read, and how to convert them."""
+    """Sentences about files that hold shapes but cannot be read, or may hold some, and how to convert them."""
     by_remedy: dict[str, list[str]] = {}
     for what, count in skipped.items():
-        if what in ELSEWHERE:
-            by_remedy.setdefault(ELSEWHERE[what], []).append(f"{count} {what}")
+        if what in ELSEWHERE or what in ARCHIVES:
+            by_remedy.setdefault(ELSEWHERE.get(what, "unpack them, if there are shapes in them"), []).append(f"{count} {what}")
     return [f"{', '.join(files)} cannot be read here: {remedy}" for remedy, files in by_remedy.items()]
 
 
@@ -430,6 +432,16 @@ def _alike(labels: Iterable[str]) -> list[str]:
     more = f" (and {len(alike) - 3} more such)" if len(alike) > 3 else ""
     differ = "differ in case, hyphens or blanks alone and stay apart; if they are one class, give them one name"
     return [f"the classes {'; '.join(alike[:3])}{more} {differ}"]
+
+
+NONE: Final = frozenset({"nan", "none", "null", "n/a", "<na>", "#n/a"})
+"""What programs write for a missing value, in small letters."""
+
+
+def _like_none(labels: Iterable[str]) -> list[str]:
+    """A sentence about class names that programs write for a missing value. They stay classes."""
+    found = sorted(label for label in labels if label.lower() in NONE)
+    return [f"names of classes are taken as written: {', '.join(map(repr, found))}; leave them out if they mean none"] if found else []
 
 
 def about() -> dict[str, tuple[str, dict[str, str]]]:

@@ -564,6 +564,8 @@ def _labels(labels: h5py.Dataset, where: str, count: int, names: tuple[str, ...]
         raise UserError(f"{where}: label {numbers.min()}; expected 0 or more, or -1 for none")
     if names and count and numbers.max() >= len(names):
         raise UserError(f"{where}: label {numbers.max()}, but there are {len(names)} class names")
+    if names and (numbers > 0).any() and not (numbers == 0).any():
+        notes.append(f"{where}: no shape has the label 0, {names[0]!r}; if the labels count from 1, store them less 1")
     if not names and count:
         notes.append(f"nothing names the classes, so they are called class_0, class_1 and so on; {NAMING}")
     return ["" if number < 0 else names[number] if names else f"class_{number}" for number in numbers.tolist()]

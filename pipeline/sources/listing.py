@@ -4,10 +4,10 @@
     open_source("object-paths.json", root="glbs/") # or to another folder
 
   .csv     a header line, then one shape a line. Columns: path, and optionally id, label, split, up (x, y, z, -x, -y or -z), licence (or
-           license). Commas, semicolons or tabs separate the cells
+           license). Commas, semicolons or tabs separate the cells. Splits such as Train or validation are read as train and val
   .jsonl   one object a line, with the same names
   .json    a list of such objects or of paths, or {id: path}, as Objaverse's `object-paths.json` is
-  .txt     one path a line; empty lines and lines that begin with # are left out
+  .txt     one path a line, with or without quotes; empty lines and lines that begin with # are left out
 
 Backslashes in a path, as on Windows, are read as / unless there is a file with backslashes in its name. If the list gives no id, the id is
 the path. A listed file that is missing fails when it is read.
@@ -93,9 +93,9 @@ def open_source(
     if (text := table_told(path)) and path.suffix.lower() in WORDS_OR_NUMBERS:
         raise UserError(f"{path.name} is no list of paths: {text}")
     entries = [_entry(row, f"{path.name}, {where}", base) for where, row in _rows(path)]
+    entries, notes = splits.usual(entries)
     if label != "auto":
         entries = [replace(entry, label=_label(entry, label)) for entry in entries]
-    notes = []
     without = sum(not entry.label for entry in entries)
     if without and label == "auto":
         some = "no classes in the list" if without == len(entries) else f"{without} shapes have no class in the list"
@@ -148,7 +148,9 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         case ".txt":
             for number, line in enumerate(text.splitlines(), 1):
                 if line.strip() and not line.startswith("#"):
-                    yield f"line {number}", {"path": line.strip()}
+                    path_ = line.strip()
+                    quoted = len(path_) > 2 and path_[0] == path_[-1] and path_[0] in "\"'"
+                    yield f"line {number}", {"path": path_[1:-1] if quoted else path_}
         case suffix:
             raise UserError(f"{path.name}: expected {LOOKS_FOR}, got {suffix or 'no extension'}")
 

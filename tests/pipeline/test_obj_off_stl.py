@@ -421,7 +421,13 @@ ROWS: dict[str, Row] = {
     "off cut in faces": off(f"OFF\n4 2 0\n{OFF_V}3 0 1 2\n3 0 2\n", refuses="damaged or cut short"),
     "off index": off(f"OFF\n4 2 0\n{OFF_V}3 0 1 2\n3 0 2 7\n", refuses="line 8: index 7 of a vertex"),
     "off index below": off(f"OFF\n4 2 0\n{OFF_V}3 0 1 2\n3 0 2 -1\n", refuses="line 8: index -1 of a vertex"),
-    "off without faces": off(f"OFF\n4 0 0\n{OFF_V}", refuses="no triangles"),
+    "off without faces": off(f"OFF\n4 0 0\n{OFF_V}", points=4, color=None),
+    "off cloud with colours": off("COFF\n2 0 0\n0 0 0 255 0 0 255\n1 1 1 255 0 0 255\n", points=2, color=RED),
+    "off cloud with normals": off("NOFF\n2 0 0\n0 0 0 0 0 1\n1 1 1 0 0 1\n", points=2, color=None),
+    "off cloud cut short": off("OFF\n3 0 0\n0 0 0\n1 1 1\n", refuses="declares 3 vertices and no faces, and holds 2"),
+    "off without anything": off("OFF\n0 0 0\n", refuses="no triangles and no points"),
+    "off cloud with a stray face": off(f"OFF\n12 1 0\n{OFF_V * 3}4 0 1 2 3\n", warns="only 4 of 12 vertices belong"),
+    "cloud with a stray face": obj(V * 3 + "f 1 2 3 4\n", warns="only 4 of 12 vertices belong"),
     "off of words": off("hello\n", refuses="numbers of vertices and faces"),
     "off with a comma": off(
         f"OFF\n4 1 0\n{OFF_V.replace('2 2', '2,0 2')}4 0 1 2 3\n", refuses="line 5: '2,0' is no number: write decimals"
@@ -478,6 +484,9 @@ ROWS: dict[str, Row] = {
         {"a.stl": ascii_stl(end="") * 50 + ascii_stl(third="nan 0 0")}, area=202.0, warns="1 of 102 triangles"
     ),
     "ascii stl with a comma": Row({"a.stl": ascii_stl(third="0,5 2 0")}, refuses="'0,5' is no number"),
+    "ascii stl with colours": Row(
+        {"a.stl": ascii_stl().replace("facet normal", "color 1 0 0\nfacet normal")}, warns="colours in a text file (color)"
+    ),
     "ascii stl cut": Row({"a.stl": ascii_stl()[:-60]}, refuses="damaged or cut short"),
     "ascii stl of a quad": Row({"a.stl": ascii_stl(third="0 2 0\nvertex 0 1 0")}, refuses="a facet of 4 vertices"),
     "ascii stl without triangles": Row({"a.stl": "solid a\nendsolid a\n"}, refuses="no triangles"),

@@ -436,6 +436,57 @@ def test_far_points_keep_their_form(tmp_path):
     assert points[1, 0] - points[0, 0] == pytest.approx(0.5)
 
 
+MAP = np.array([500_000, 4_600_000, 300.0])
+"""Coordinates of a place on a map, in metres."""
+
+
+@pytest.mark.parametrize("kind", ["<f4", "<f8"])
+def test_coordinates_of_maps_that_were_rounded_before_are_said(tmp_path, kind):
+    points = np.random.default_rng(0).uniform(-10, 10, (200, 3)) + MAP
+    data = header("binary_little_endian", *vertex(kind={"<f4": "float", "<f8": "double"}[kind], count=200)) + points.astype(kind).tobytes()
+    shape = read(tmp_path, data)
+    np.testing.assert_allclose(np.ptp(shape.points, axis=0), np.ptp(points.astype(kind).astype(float), axis=0), atol=1e-4)
+    said = "coordinates far from 0 are in steps of 0.5, and the shape measures 34"
+    assert [text[: len(said)] for text in shape.warnings] == [said] * (kind == "<f4")
+
+
+@pytest.mark.parametrize(
+    ("points", "said"),
+    [
+        (np.random.default_rng(0).uniform(-30, 30, (200, 3)) + MAP, "in steps of 10, and the shape measures 103"),
+        (np.random.default_rng(0).uniform(-5, 5, (200, 3)) + MAP, "in steps of 1, and the shape measures"),  # one place in y
+        (np.stack(np.meshgrid(*3 * [range(5)]), -1).reshape(-1, 3) + MAP + [1, 2, 3], ""),  # whole metres are not six digits
+        (2.0 * np.array(SQUARE) + MAP, ""),
+    ],
+)
+def test_coordinates_of_maps_with_six_digits_are_said(tmp_path, points, said):
+    rows = [" ".join(f"{value:.6g}" if said else f"{value:.9g}" for value in point) for point in points]
+    shape = read(tmp_path, cloud(rows=rows, count=len(rows)))
+    assert len(shape.warnings) == bool(said) and said in "".join(shape.warnings)
+
+
+def test_a_cloud_with_stray_faces_is_said_and_one_without_is_not(tmp_path):
+    points = np.random.default_rng(0).normal(size=(100, 3)).astype("<f4")
+    faces = b"".join(struct.pack("<B3i", 3, i, i + 1, i + 2) for i in range(0, 60, 3))
+    data = header("binary_little_endian", *vertex(count=100), *face(count=20)) + points.tobytes() + faces
+    assert read(tmp_path, data).warnings == ()
+    few = header("binary_little_endian", *vertex(count=100), *face(count=2)) + points.tobytes() + faces[:26]
+    said = "only 6 of 100 vertices belong to a face, the others are left out; if they are a cloud, take out its 2 faces"
+    assert read(tmp_path, few).warnings == (said,)
+
+
+def test_signed_bytes_hold_unsigned_colours(tmp_path):
+    lines = vertex("char red", "char green", "char blue")
+    rows = b"".join(struct.pack("<3f3b", *place, -1, 127, -128) for place in SQUARE)
+    np.testing.assert_array_equal(read(tmp_path, header("binary_little_endian", *lines) + rows).colors, [[255, 127, 128]] * 4)
+
+
+def test_numbers_of_the_other_byte_order_are_refused(tmp_path):
+    data = header("binary_little_endian", *vertex()) + np.array(SQUARE, ">f4").tobytes()
+    with pytest.raises(ValueError, match="written in the other byte order"):
+        read(tmp_path, data)
+
+
 # -------------------------------------------------------------------------------------------------------------- wrong
 
 WRONG = {

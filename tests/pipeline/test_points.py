@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cache_schema.crowds import OUTLYING_SAID
+from cache_schema.crowds import OUTLYING_SAID, SPECK_SAID
 from cache_schema.spec import PointSpec
 from pipeline.geometry import GREY, Cloud, Geometry, Mesh, Part, normalized
 from pipeline.points import farthest_first, remarks, sample
@@ -180,3 +180,15 @@ def test_a_far_speck_of_a_mesh_is_said_and_a_far_vertex_that_no_triangle_uses_is
         return Mesh(parts=(Part(vertices=vertices, faces=faces),), colored=False)
 
     assert told(mesh(faces))[0] == OUTLYING_SAID and told(mesh(faces[:-1])) == ()
+
+
+@pytest.mark.parametrize("far", [[[1e4, 0, 0]], [[-500, 0, -500], [500, 0, 500], [-500, 0, 500]]])
+def test_a_surface_beside_which_the_rest_is_a_speck_is_said(far):
+    """A triangle that reaches to a stray vertex has nearly all the area, and so nearly all the points; a ground plane has, too."""
+    vertices = np.concatenate([np.random.default_rng(0).uniform(-1, 1, (30, 3)), far]).astype(np.float32)
+    faces = np.concatenate([np.arange(30).reshape(-1, 3), [[30, 30 + (len(far) > 1), 30 + 2 * (len(far) > 1)]]])
+    if len(far) == 1:
+        faces[-1, 1:] = 0, 1
+    shape = Mesh(parts=(Part(vertices=vertices, faces=faces),), colored=False)
+    assert told(shape)[0] == SPECK_SAID and told(shape, normalize="none", dtype="float32") == ()
+    assert told(Mesh(parts=(Part(vertices=vertices[:30], faces=faces[:-1]),), colored=False)) == ()

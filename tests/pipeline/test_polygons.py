@@ -1,5 +1,7 @@
 """Polygons cut into triangles: area, winding, corners. Run: pytest tests/pipeline/test_polygons.py"""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -167,3 +169,13 @@ def test_normals_along_a_surface_are_told_from_those_across():
     assert across(np.stack([a, b, b], axis=1) * 7, tube) and across(-np.stack([a, b, b], axis=1), tube)
     assert not across(np.broadcast_to([0.0, 0.1, 1.0], tube.shape), tube)
     assert across(np.full(tube.shape, np.nan), tube) and across(np.zeros(tube.shape), tube)
+
+
+def test_normals_in_the_plane_of_a_quarter_of_the_surface_are_wrong():
+    signs = np.array(list(itertools.product((-1.0, 1.0), repeat=3)))
+    sides = [[i for i in range(8) if signs[i, axis] == sign] for axis in range(3) for sign in (-1, 1)]  # [6, 4]
+    triangles = np.array([(a, b, d) for a, b, _, d in sides] + [(a, d, c) for a, _, c, d in sides])
+    corners = signs[triangles]
+    assert across(corners, corners), "smoothed normals of a cube point along its diagonals"
+    assert not across(np.broadcast_to([0.0, 0.0, 1.0], corners.shape), corners)
+    assert across(np.broadcast_to([0.1, 0.2, 1.0], corners.shape), corners)

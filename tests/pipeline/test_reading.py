@@ -34,6 +34,13 @@ def png(color=(200, 30, 10), size=(4, 4)) -> bytes:
     return buffer.getvalue()
 
 
+def saved(pixels: np.ndarray) -> bytes:
+    """A PNG file of these pixels `[H, W, 3 or 4]`."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def bomb() -> bytes:
     """A few bytes that declare a picture of 100,000 x 100,000 pixels."""
 
@@ -191,7 +198,7 @@ def test_missing_material_file_is_named_or_grey(tmp_path):
 @pytest.mark.parametrize("textures", ["require", "grey"])
 @pytest.mark.parametrize(
     "data, word",
-    [(bomb(), "64 million pixels"), (b"no picture", "not an image"), (png(size=(64, 64))[:90], "damaged"), (b"", "not an image")],
+    [(bomb(), "268 million pixels"), (b"no picture", "not an image"), (png(size=(64, 64))[:90], "damaged"), (b"", "not an image")],
 )
 def test_bad_textures_never_turn_grey(tmp_path, data, word, textures):
     assert word in refusal(textured_obj(tmp_path, data=data), textures=textures)
@@ -201,6 +208,15 @@ def test_bad_textures_never_turn_grey(tmp_path, data, word, textures):
 def test_large_textures_are_averaged_down(tmp_path, monkeypatch):
     monkeypatch.setattr(textures, "SIDE", 8)
     assert read(textured_obj(tmp_path, data=png(size=(32, 20)))).parts[0].texture.shape == (5, 8, 4)
+
+
+def test_a_large_picture_without_alpha_is_averaged_like_one_with_alpha(monkeypatch):
+    monkeypatch.setattr(textures, "SIDE", 8)
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 20, 3), np.uint8)
+    opaque = np.dstack([pixels, np.full((30, 20), 255, np.uint8)])
+    made = [textures.decode(saved(picture), "a.png") for picture in (pixels, opaque)]
+    np.testing.assert_array_equal(*made)
+    assert made[0].shape == (8, 5, 4) and textures.PIXELS >= 16384**2, "textures of photogrammetry are that large"
 
 
 def test_material_colour_of_obj(tmp_path):
@@ -306,7 +322,7 @@ WRONG = {
     "really_ply.off": (BOX.export(file_type="ply"), "named .off but looks like PLY"),
     "page.glb": ("<!DOCTYPE html><html>404</html>", "a web page"),
     "pointer.glb": ("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),
-    "zero.off": ("OFF\n3 0 0\n0 0 0\n1 0 0\n0 1 0\n", "no triangles"),
+    "zero.off": ("OFF\n0 0 0\n", "no triangles"),
     "range.off": ("OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 7\n", "index"),
     "range.obj": (TRIANGLE + "f 1 2 9\n", "index"),
     "nan.off": ("OFF\n3 1 0\n0 0 0\n1 0 nan\n0 1 0\n3 0 1 2\n", "1 of 3 vertices in use are not finite"),

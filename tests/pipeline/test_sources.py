@@ -472,9 +472,20 @@ def test_lists_in_all_their_forms(tmp_path, name, text):
     source.reader.read(source.entries[1])
 
 
+def test_splits_of_a_list_in_other_words_are_read_and_said(tmp_path):
+    plant(tmp_path, "a.off", "b.off", "c.off", "d.off")
+    (tmp_path / "l.csv").write_text("path,label,split\na.off,x,Train\nb.off,x,TEST\nc.off,nan,validation\nd.off,x,fold 3\n")
+    source = open_source(str(tmp_path / "l.csv"))
+    assert [split for _, _, split in table(source)] == ["train", "test", "val", "fold 3"]
+    assert "splits are read: 'TEST' as test, 'Train' as train, 'validation' as val" in source.notes
+    assert any(note.startswith("names of classes are taken as written: 'nan'; leave") for note in source.notes)
+    (tmp_path / "l.csv").write_text("path,split\na.off,train\nb.off,mine\n")
+    assert not any("splits are read" in note or "as written" in note for note in open_source(str(tmp_path / "l.csv")).notes)
+
+
 def test_a_plain_list_and_a_root_elsewhere(tmp_path):
     plant(tmp_path / "data", "b.off", "a.off")
-    (tmp_path / "chosen.txt").write_text("# the good ones\nb.off\n\na.off\nlost.off\n")
+    (tmp_path / "chosen.txt").write_text("# the good ones\n'b.off'\n\n\"a.off\"\nlost.off\n")
     source = open_source(str(tmp_path / "chosen.txt"), root=str(tmp_path / "data"))
     assert [entry.id for entry in source.entries] == ["a.off", "b.off", "lost.off"]
     source.reader.read(source.entries[0])
@@ -901,7 +912,16 @@ def test_class_names_are_compared_exactly_and_what_is_easily_confused_is_said(tm
 
 @pytest.mark.parametrize(
     ("name", "remedy"),
-    [("a.fbx", "Blender"), ("b.STEP", "FreeCAD"), ("c.wrl", "Blender"), ("d.skp", "SketchUp"), ("e.e57", "CloudCompare")],
+    [
+        ("f.ply.gz", "unpack"),
+        ("g.pkl", "save these as .npy"),
+        ("h.b3dm", "3d-tiles-tools"),
+        ("a.fbx", "Blender"),
+        ("b.STEP", "FreeCAD"),
+        ("c.wrl", "Blender"),
+        ("d.skp", "SketchUp"),
+        ("e.e57", "CloudCompare"),
+    ],
 )
 def test_shapes_that_no_one_reads_are_named_with_the_remedy(tmp_path, name, remedy):
     (tmp_path / name).write_bytes(b"x")
@@ -909,7 +929,7 @@ def test_shapes_that_no_one_reads_are_named_with_the_remedy(tmp_path, name, reme
         open_source(str(tmp_path))
     source = open_source(plant(tmp_path, "ok.off"))
     assert source.skipped == {Path(name).suffix.lower(): 1} and any(remedy in note for note in source.notes)
-    with pytest.raises(ValueError, match=f"of a kind no source reads .*{remedy}"):
+    with pytest.raises(ValueError, match=f"(of a kind no source reads|is an archive).*{remedy}"):
         open_source(str(tmp_path / name))
 
 
@@ -987,6 +1007,15 @@ def test_hdf5_with_other_keys_and_labels(tmp_path, sets, labels):
     assert np.array_equal(source.reader.read(source.entries[1]).points, POINTS[1])
     assert any("class_0, class_1 and so on" in note for note in source.notes) == ("class_0" in labels)
     assert {entry.label for entry in open_source(str(tmp_path / "f.h5"), label="none").entries} == {""}
+
+
+@pytest.mark.parametrize(("labels", "said"), [([1, 2, 1, 2], True), ([0, 2, 1, 2], False), ([-1, -1, -1, -1], False)])
+def test_numbers_of_named_classes_that_seem_to_count_from_1_are_said(tmp_path, labels, said):
+    clouds(tmp_path / "f.h5", data=POINTS, label=np.array(labels), classes=["chair", "table", "sofa"])
+    notes = [note for note in open_source(str(tmp_path / "f.h5")).notes if "no shape has the label 0, 'chair'" in note]
+    assert len(notes) == said
+    clouds(tmp_path / "g.h5", data=POINTS, label=np.array(labels))
+    assert not any("label 0" in note for note in open_source(str(tmp_path / "g.h5")).notes)
 
 
 @pytest.mark.parametrize("value", [0, 1, 5])

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.formats import columns, labels
 from pipeline.formats.table import is_table, parsed
-from pipeline.geometry import Cloud
+from pipeline.geometry import Cloud, Mesh
 from pipeline.reading import load
 
 RNG = np.random.default_rng(0)
@@ -51,6 +51,12 @@ def npz(**arrays: np.ndarray) -> bytes:
 def text(table: np.ndarray, separator: str = " ", head: str = "") -> bytes:
     rows = (separator.join(f"{value:.6g}" for value in row) for row in table)
     return (head + "\n".join(rows) + "\n").encode()
+
+
+def quoted(table: np.ndarray, names: tuple[str, ...]) -> bytes:
+    """A table with each name and each cell in quotes."""
+    lines = [names, *([f"{value:.6g}" for value in row] for row in table)]
+    return "\n".join(",".join(f'"{cell}"' for cell in line) for line in lines).encode()
 
 
 def fields(names: str, table: np.ndarray, kinds: str = "") -> np.ndarray:
@@ -148,7 +154,7 @@ CLOUDS = {
     "point_e_alpha.npz": (npz(coords=XYZ, R=ONE[:, 0], G=0 * ONE[:, 0], B=0 * ONE[:, 0], A=ONE[:, 0]), RED, ("left out: A",)),
     "channels.npz": (npz(points=XYZ, red=MIXED[:, 0], green=MIXED[:, 1], blue=MIXED[:, 2]), MIXED, ()),
     "channels_of_one.npz": (npz(anything=XYZ, red=MIXED[:, 0], green=MIXED[:, 1], blue=MIXED[:, 2]), MIXED, ()),
-    "occupancies.npz": (npz(points=XYZ, occupancies=ONE[:, 0], loc=np.zeros(3)), None, ("left out: loc, occupancies",)),
+    "opencv.npy": (npy(XYZ[:, None]), None, ()),
     "labelled.npz": (npz(anything=stack(XYZ, MIXED), label=TURN[:, 0], kind=np.array("x")), MIXED, ("kind", "left out: label")),
     "six_and_rgb.npz": (npz(points=stack(XYZ, NORMALS), rgb=MIXED), MIXED, ("only the first three",)),
     "coords.npz": (npz(coords=XYZ, color=stack(GREEN, 255 * ONE)), GREEN, ()),
@@ -201,6 +207,17 @@ CLOUDS = {
     "bom_latin1.txt": (b"\xef\xbb\xbf" + text(XYZ) + "# f\xfcr\n".encode("latin-1"), None, ()),
     "utf16.xyz": (text(XYZ).decode().encode("utf-16"), None, ()),
     "comments.xyz": (text(XYZ, head="# made by hand\n\n").replace(b"\n", b" # a point\n"), None, ()),
+    "comma_and_blank.xyz": (text(XYZ, ", "), None, ()),
+    "two_groups.xyz": (text(XYZ, ",").replace(b"\n", b" 1,2,3\n"), 0 * MIXED + [1, 2, 3], ()),
+    "windows.xyz": (text(XYZ) + b"-1.#IND 1.#QNAN 2\n-nan(ind) 1 2\n1 1.#INF000 2\n", None, ("3 of 63 points are not finite",)),
+    "hexadecimal.xyz": (text(XYZ).replace(b"\n", b" #ff8800\n"), None, ("behind # in 60 rows is left out: '#ff8800'",)),
+    "rows_of_commas.csv": (b",,\n" + text(XYZ, ",").replace(b"\n", b"\n,,\n", 4), None, ("5 rows without numbers are left out",)),
+    "quoted.csv": (quoted(XYZ, ("x", "y", "z")), None, ()),
+    "quoted_by_r.csv": (quoted(stack(TURN, XYZ), ("", "x", "y", "z")), None, ("left out: a nameless column",)),
+    "unit_line.csv": (text(stack(TURN, XYZ), ",", head="id,x,y,z\n-,m,m,m\n"), None, ("line 2 is left out as a header", "left out: id")),
+    "names_then_comment.xyz": (text(XYZ[:, [0, 2, 1]], head="# x z y\n# made by me in 2020\n"), None, ()),
+    "survey.csv": (text(stack(MIXED, XYZ[:, [1, 0, 2]]), ",", head="R,G,B,Northing (m),Easting (m),Elevation (m)\n"), MIXED, ()),
+    "above_ground.csv": (text(stack(TURN, XYZ), ",", head="height,x,y,z\n"), None, ("left out: height",)),
     "trailing.csv": (text(XYZ, ",").replace(b"\n", b",\n"), None, ()),
     "count.pts": (text(stack(XYZ, -5 * ONE, MIXED), head="60\n"), MIXED, ("left out: 4",)),
     "count.xyz": (text(XYZ, head="60\nfrom 3 scans\n"), None, ()),
@@ -287,6 +304,26 @@ WRONG = {
     "pairs.xyz": (b"1 2\n3 4\n", "line 1: expected three numbers"),
     "two_commas.csv": (text(np.round(XYZ, 4) + 5, ",").replace(b".", b","), "commas seem to be decimal points and separators at once"),
     "no_xyz.csv": (text(stack(MIXED, XYZ), ",", head="r,g,b,one,two,three\n"), "names no x, y and z"),
+    "thousands.xyz": (b"500,000.25 600,000.50 300.10\n" * 4, "cells have commas in them"),
+    "thousands.csv": (b"x;y;z\n500,000.25;600,000.50;300.10\n", "cells have commas in them"),
+    "thousands_in_german.csv": (b"500.000,25;600.000,50;300,10\n" * 4, "cells have commas in them"),
+    "thousands_in_tabs.txt": (b"500,000.25\t600,000.50\t300.10\n" * 4, "cells have commas in them"),
+    "degrees.csv": (text(XYZ, ",", head="Latitude,Longitude,Altitude\n"), "says degrees"),
+    "heights.asc": (text(XYZ, head="ncols 3\nnrows 60\nxllcorner 5e5\nyllcorner 46e5\ncellsize 5\n"), "grid of heights (ESRI ASCII)"),
+    "off.xyz": (text(XYZ, head="OFF\n60 0 0\n"), "rename it to .off"),
+    "ply.xyz": (
+        text(XYZ, head="ply\nformat ascii 1.0\nelement vertex 60\n" + "".join(f"property float {a}\n" for a in "zyx") + "end_header\n"),
+        "rename it to .ply",
+    ),
+    "obj.xyz": (text(XYZ).replace(b"\n", b"\nv ").join([b"# a\nv ", b"n 0 0 1\nf 1 2 3\n"]), "rename it to .obj"),
+    "pcd.txt": (pcd("ascii", XYZ), "rename it to .pcd"),
+    "occupancies.npz": (npz(points=XYZ, occupancies=ONE[:, 0], loc=np.zeros(3)), "fill the space around a surface"),
+    "deepsdf.npz": (npz(pos=stack(XYZ, ONE), neg=stack(XYZ, -ONE)), "fill the space around a surface"),
+    "voxels.npy": (npy(np.zeros((16, 16, 16))), "grid of voxels"),
+    "pose.npy": (npy(np.eye(4) + 5 * np.eye(4, k=3)), "matrix of a camera"),
+    "lens.npy": (npy(np.array([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]])), "matrix of a camera"),
+    "turn.npy": (npy(np.eye(3)[[1, 2, 0]]), "matrix of a camera"),
+    "faces.npz": (npz(vertices=XYZ, faces=np.array([[0, 1, 60]])), "names vertex 60 of 60"),
     "cut.pcd": (pcd("binary", XYZ)[:-9], "cut short"),
     "cut_text.pcd": (pcd("ascii", XYZ)[:-300], "cut short"),
     "ragged.pcd": (pcd("ascii", XYZ).replace(b"DATA ascii\n", b"DATA ascii\n1 2\n"), "point 1 has 2 numbers, expected 3"),
@@ -441,6 +478,20 @@ def test_objects_beside_the_points_of_an_archive_stay_there(tmp_path):
     assert made.colored and made.warnings == ("meta holds Python objects: left out",)
 
 
+@pytest.mark.parametrize("colors", [None, MIXED.astype(np.uint8), MIXED / 255])
+def test_vertices_and_faces_in_an_archive_are_a_surface(tmp_path, colors):
+    corners, faces = XYZ[:5], np.array([[0, 1, 2, 3], [1, 2, 4, 1]], np.uint16)
+    more = {} if colors is None else {"vertex_colors": colors[:5]}
+    (tmp_path / "a.npz").write_bytes(npz(verts=corners, faces=faces, pose=np.eye(4), **more))
+    made = load(tmp_path / "a.npz", up="y", textures="require")
+    assert isinstance(made, Mesh) and made.colored == (colors is not None) and made.warnings == ("left out: pose",)
+    (part,) = made.parts
+    np.testing.assert_array_equal(part.vertices, corners.astype(np.float32))
+    assert len(part.faces) == 4 and {frozenset(face) for face in part.faces.tolist()} >= {frozenset((1, 2, 4))}
+    if colors is not None:
+        np.testing.assert_array_equal(part.colors[:, :3], MIXED[:5])
+
+
 def test_a_bomb_in_an_archive_is_not_unpacked(tmp_path):
     """The header of the array says more than the archive holds."""
     lying = npy(np.zeros((4, 3))).replace(b"(4, 3)", b"(9999, 3)").replace(b"   \n", b"\n", 1)
@@ -468,6 +519,59 @@ def test_laser_scans(tmp_path, ending, scale, words):
         np.testing.assert_array_equal(made.colors, MIXED)
 
 
+@pytest.mark.parametrize(("point_format", "version"), [(3, "1.2"), (7, "1.4")])
+def test_noise_and_deleted_points_of_a_laser_scan_are_left_out_and_counted(tmp_path, point_format, version):
+    laspy = pytest.importorskip("laspy")
+    scan = laspy.create(point_format=point_format, file_version=version)
+    scan.x, scan.y, scan.z = XYZ.T
+    scan.red, scan.green, scan.blue = (MIXED * 257).astype(np.uint16).T
+    kinds = np.full(60, 2, np.uint8)
+    kinds[:3] = [7, 18, 7]
+    scan.classification, scan.withheld = kinds, TURN[:, 0] >= 58
+    scan.write(tmp_path / "a.las")
+    made = load(tmp_path / "a.las", up="y", textures="require")
+    np.testing.assert_allclose(np.ptp(made.points, axis=0), np.ptp(XYZ[3:58], axis=0), atol=0.02)
+    np.testing.assert_array_equal(made.colors, MIXED[3:58])
+    assert made.warnings == ("5 of 60 points are marked as withheld or noise and left out",)
+    scan.classification = np.full(60, 7, np.uint8)
+    scan.write(tmp_path / "a.las")
+    made = load(tmp_path / "a.las", up="y", textures="require")
+    assert len(made.points) == 60 and made.warnings == ("all points are marked as withheld or noise: they are kept",)
+
+
+@pytest.mark.parametrize(
+    ("model", "text", "refused"), [(2, "", True), (1, "", False), (0, "GEOGCS[...", True), (0, "PROJCS[GEOGCS[", False)]
+)
+def test_a_laser_scan_in_degrees_is_refused(tmp_path, model, text, refused):
+    laspy = pytest.importorskip("laspy")
+    scan = laspy.create(point_format=6, file_version="1.4")
+    scan.x, scan.y, scan.z = XYZ.T
+    if model:
+        keys = laspy.vlrs.known.GeoKeyDirectoryVlr()
+        keys.geo_keys[0].id, keys.geo_keys[0].value_offset, keys.geo_keys_header.number_of_keys = 1024, model, 1
+        scan.header.vlrs.append(keys)
+    if text:
+        scan.header.vlrs.append(laspy.vlrs.known.WktCoordinateSystemVlr(text))
+    scan.write(tmp_path / "a.las")
+    if refused:
+        with pytest.raises(ValueError, match="places are in degrees"):
+            load(tmp_path / "a.las", up="y", textures="require")
+    else:
+        assert len(load(tmp_path / "a.las", up="y", textures="require").points) == 60
+
+
+def test_a_laser_scan_that_declares_too_many_points_is_refused_at_once(tmp_path):
+    laspy = pytest.importorskip("laspy")
+    scan = laspy.create(point_format=3, file_version="1.2")
+    scan.x, scan.y, scan.z = XYZ.T
+    scan.write(tmp_path / "a.laz")
+    data = bytearray((tmp_path / "a.laz").read_bytes())
+    data[107:111] = (4_000_000_000).to_bytes(4, "little")  # the number of points in a header of LAS 1.2
+    (tmp_path / "a.laz").write_bytes(data)
+    with pytest.raises(ValueError, match="damaged: the file declares 4,000,000,000 points in"):
+        load(tmp_path / "a.laz", up="y", textures="require")
+
+
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "laspy", None)
     (tmp_path / "a.laz").write_bytes(b"LASF")
@@ -488,6 +592,11 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
         (b"path,label\na.off,chair\n", False),
         (b"airplane_0001\nairplane_0002\n", False),
         (b"id,width,height\n1,2,3\n2,3,4\n3,4,5\n", False),
+        (b"x,y,width,height\n1,2,3,4\n2,3,4,5\n3,4,5,6\n4,5,6,7\n", False),
+        (b"x,y,height\n1,2,3\n2,3,4\n3,4,6\n4,5,7\n", True),
+        (quoted(XYZ, ("x", "y", "z")), True),
+        (text(XYZ).replace(b"\n", b"\nv ").join([b"v ", b"1 2 3\n"]), False),
+        (text(XYZ, head="ncols 3\nnrows 60\n"), False),
         (b"1 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 1\n", False),
         (b"0\n1\n2\n", False),
         (b"0 0.5 0.5 0.1 0.1 x\n1 2 3 4 5 y\n2 3 4 5 6 z\n", False),
