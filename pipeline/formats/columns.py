@@ -359,7 +359,7 @@ def colors_beside(by_name: ByName, count: int, used: set[str], warn: Warn) -> ND
     """
     aliases = {"vertexcolors": "colors", "vertexcolor": "colors", "vertcolors": "colors"}
     taken = set[str]()
-    colors = _colors({aliases.get(key, key): value for key, value in reversed(by_name.items())}, taken)
+    colors = _colors({aliases.get(key, key): value for key, value in reversed(list(by_name.items()))}, taken)
     if colors is None:
         return None
     used.update(key for key in by_name if aliases.get(key, key) in taken)
