@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from report import TITLES, TRAINED, cell, tables, values_of
-from rows import CLAIM
+from rows import CLAIM, ROWS
 
 HERE: Final = Path(__file__).parent
 TOP: Final = HERE / "top.md"
@@ -38,15 +38,19 @@ HEADLINE: Final = {
     "on point-mae, stage 2, three": "the course `tiny-on-mae`: Point-MAE, stage 1 from its weights, stage 2 from those",
 }
 """The rows of the first table of the page, and what they are in its words."""
+CALLED: Final = {"shrec16": "SHREC", "modelnet10": "ModelNet10", "scan-modelnet10": "scans of it"}
+"""What collections are called in the first tables; others by their names."""
+MISSING: Final = "–"
+"""What stands in a first table where there is no number."""
 DRAWN: Final = ("main", "recipes", "teachers", "ablations", "budgets")
 """Groups of rows that are in the picture."""
 
 
 def page(studies: Sequence[dict[str, Any]], top: str) -> str:
     """The page in Markdown: studies of several sizes, the first one with a picture."""
-    for mark, made in MADE.items():
+    for mark, table in MADE.items():
         if mark in top:
-            top = top.replace(mark, made(studies[0]))
+            top = top.replace(mark, table(studies[0]))
     parts = [top.rstrip() + "\n", *_seen(studies[0]), *_claim(studies[0]), *_sizes(studies), *_marks(studies)]
     for data in studies:
         parts += [f"## {_size(data)}\n", *_how(data), tables(data, level=3), *_commands(data)]
@@ -54,39 +58,48 @@ def page(studies: Sequence[dict[str, Any]], top: str) -> str:
 
 
 def _headline(data: dict[str, Any]) -> str:
-    """The rows of `HEADLINE`: epochs, processor time, and the main test of each collection, by the last block and by all blocks."""
-    own = {(one["row"], one["test"], one["seed"]): one for one in data["numbers"]}
-    tests = [test for name in data["collections"] if (test := _main_test(data, name))]
-    lines = [f"| what | epochs | seeds | minutes | {' | '.join(data['tests'][test]['collection'] for test in tests)} |"]
-    lines.append(f"|---|---|---|---{'|---' * len(tests)}|")
+    """The rows of `HEADLINE`: epochs, seeds, processor time, and the main test of each collection, by the last block and by all blocks."""
+    tests = _main_tests(data)
+    lines = [f"| what | epochs | seeds | processor minutes |{_titles(data, tests)}", f"|---|---|---|---{'|---' * len(tests)}|"]
     for row, about in HEADLINE.items():
-        seeds = {seed for name, _, seed in own if name == row}
-        if not seeds:
-            continue
-        minutes = statistics.fmean({seed: one["all_seconds"] / 60 for (name, _, seed), one in own.items() if name == row}.values())
-        cells = [
-            ", ".join(f"{statistics.fmean(values):.1f}" for name in (test, f"{test}{AT_DEPTHS}") if (values := values_of(data, row, name)))
-            for test in tests
-        ]
-        lines.append(f"| {about} | {data['rows'][row]['epochs']} | {len(seeds)} | {minutes:.0f} | {' | '.join(cells)} |")
+        seconds = {one["seed"]: one["all_seconds"] for one in data["numbers"] if one["row"] == row}
+        if seconds:
+            cells = (", ".join(_mean(values_of(data, row, name)) for name in (test, f"{test}{AT_DEPTHS}")) for test in tests)
+            minutes = statistics.fmean(seconds.values()) / 60
+            lines.append(f"| {about} | {data['rows'][row]['epochs']} | {len(seconds)} | {minutes:.0f} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def _apart(data: dict[str, Any]) -> str:
-    """By how much the row of the claim differs from the one that it is compared with, on the main test of each collection."""
-    (row,) = dict.fromkeys(row for row, _ in CLAIM)
-    found = {one["test"]: one for one in data["comparisons"] if one["row"] == row}
-    tests = [test for name in data["collections"] if (test := _main_test(data, name))]
-    lines = [f"| what is read | {' | '.join(data['tests'][test]['collection'] for test in tests)} |", f"|---{'|---' * len(tests)}|"]
-    for about, end in (("the last block", ""), ("all blocks", AT_DEPTHS)):
-        cells = [_difference(found[f"{test}{end}"]) if f"{test}{end}" in found else "" for test in tests]
-        lines.append(f"| {about} | {' | '.join(cells)} |")
+    """By how much the rows of the claim differ from those that they are compared with, on the main test of each collection."""
+    tests = _main_tests(data)
+    lines = [f"| percentage points above | what is read |{_titles(data, tests)}", f"|---|---{'|---' * len(tests)}|"]
+    for row in dict.fromkeys(row for row, _ in CLAIM):
+        found = {one["test"]: one for one in data["comparisons"] if one["row"] == row}
+        against = HEADLINE.get(ROWS[row].against, ROWS[row].against)
+        for about, end in (("the last block", ""), ("all blocks", AT_DEPTHS)):
+            cells = [_difference(found[f"{test}{end}"]) if f"{test}{end}" in found else MISSING for test in tests]
+            lines.append(f"| {against} | {about} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _main_tests(data: dict[str, Any]) -> list[str]:
+    """The main test of each collection that has one."""
+    return [test for name in data["collections"] if (test := _main_test(data, name))]
+
+
+def _titles(data: dict[str, Any], tests: Sequence[str]) -> str:
+    """The heads of the columns of some tests: their collections."""
+    return "".join(f" {CALLED.get(name, name)} |" for name in (data["tests"][test]["collection"] for test in tests))
+
+
+def _mean(values: Sequence[float]) -> str:
+    return f"{statistics.fmean(values):.1f}" if values else MISSING
 
 
 def _difference(one: dict[str, Any]) -> str:
     """A difference of two rows, its interval, and a mark if it is significant: `+1.4 [0.6, 2.3] ▲`."""
-    low, high = one["outcome"]["interval"]
+    low, high = (round(bound, 1) + 0.0 for bound in one["outcome"]["interval"])  # no -0.0
     return f"{one['outcome']['difference']:+.1f} [{low:.1f}, {high:.1f}]{one['mark']}"
 
 
@@ -257,10 +270,22 @@ def _commands(data: dict[str, Any]) -> Iterator[str]:
         one = tests[name]
         seconds = f"{one['score_seconds']:.0f}" if one["score_seconds"] >= 1 else "< 1"
         yield f"| {name} | {data['tests'][name]['about']} | {seconds} | `{one['score_command']}` |"
+    yield ""  # a heading follows, if there is another study
 
 
 MADE: Final[dict[str, Callable[[dict[str, Any]], str]]] = {"<!-- headline -->": _headline, "<!-- differences -->": _apart}
 """Lines of the hand-written beginning, and the tables of the largest study that stand there in the page."""
+
+
+def made() -> str:
+    """The page of the numbers that are kept in science/."""
+    return page(_kept(), TOP.read_text())
+
+
+def _kept() -> list[dict[str, Any]]:
+    """The studies that are kept in science/, the largest first."""
+    studies = [json.loads(path.read_text()) for path in HERE.glob(NUMBERS)]
+    return sorted(studies, key=lambda data: (-data["settings"]["shapes"], -data["settings"]["epochs"]))
 
 
 def main() -> None:
@@ -276,10 +301,8 @@ def main() -> None:
     for data in (json.loads(path.read_text()) for path in numbers):
         kept = HERE / NUMBERS.replace("*", f"{data['settings']['shapes']}-{data['settings']['epochs']}")
         kept.write_text(json.dumps(data, indent=1) + "\n")
-    studies = [json.loads(path.read_text()) for path in HERE.glob(NUMBERS)]
-    studies.sort(key=lambda data: (-data["settings"]["shapes"], -data["settings"]["epochs"]))
-    PAGE.write_text(page(studies, TOP.read_text()))
-    draw(studies[0], PAGE.parent / PICTURE)
+    PAGE.write_text(made())
+    draw(_kept()[0], PAGE.parent / PICTURE)
 
 
 if __name__ == "__main__":

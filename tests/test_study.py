@@ -1,6 +1,7 @@
 """The machinery of the study, with commands that do nothing: what is run when, what survives a stop, and what is refused."""
 
 import dataclasses
+import itertools
 import json
 import shlex
 import shutil
@@ -419,10 +420,10 @@ def test_a_claim_is_tested_on_other_seeds_than_those_that_it_came_from(tmp_path,
     assert "*stage 1* is above *point-mae*" in text and "| shrec16 SVM | 3 | 76.7 and 51.1 | +25.6 [" in text
     assert "Of the claim, and not in the table: shrec16 SVM: not tested: the row has no score here; shrec16 crossval: " in text
     top = page.page([data], "# Top\n\n<!-- headline -->\n\n<!-- differences -->\n").partition("\n## ")[0]
-    assert "| Point-MAE | 5 | 4 | " in top and " | 50.8 |" in top and "| the last block |  |" in top, "tables of what is there"
+    assert "| Point-MAE | 5 | 4 | " in top and " | 50.8, – |" in top and "| the last block | – |" in top, "tables of what is there"
     data["comparisons"][0]["row"] = rows.CLAIM[0][0]
     outcome = data["comparisons"][0]["outcome"]
-    assert f"| the last block | {outcome['difference']:+.1f} [" in page.page([data], "# Top\n\n<!-- differences -->\n")
+    assert f"| Point-MAE, longer | the last block | {outcome['difference']:+.1f} [" in page.page([data], "# Top\n\n<!-- differences -->\n")
     del data["claim"]
     assert "claimed" not in page.page([data], "# Top"), "a study that was written earlier"
 
@@ -466,6 +467,14 @@ def test_what_cannot_be_compared_stops_no_report_and_is_told(tmp_path, monkeypat
         and "\n| own |" not in sizes.partition("\n## ")[0]
     )
     assert text.index("## 4 shapes of a kind") < text.index("## 1 shapes of a kind")
+
+
+def test_the_page_in_docs_is_made_of_the_numbers_beside_it():
+    """By `python science/page.py`; and no heading is taken for the row of a table."""
+    text = page.PAGE.read_text()
+    assert text == page.made(), "run python science/page.py"
+    lines = text.splitlines()
+    assert not [line for before, line in itertools.pairwise(lines) if line.startswith("#") and before and not before.startswith("#")]
 
 
 def test_a_score_is_stale_on_other_points_or_weights(tmp_path):
