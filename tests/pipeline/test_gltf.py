@@ -744,6 +744,34 @@ def test_points_become_a_cloud(tmp_path):
     np.testing.assert_array_equal(cloud.colors, [RED, (0, 188, 0), BLUE, WHITE])
 
 
+def of_two_parts(tmp_path, *colors) -> list[list[int]]:
+    """The first colour of each part of a mesh whose parts have these colours of vertices; the remarks come last."""
+    file = File()
+    parts = [
+        file.primitive((SQUARE + np.array([3 * i, 0, 0])).astype("f4"), COLOR_0=file.array(np.asarray(c, "f4")))
+        for i, c in enumerate(colors)
+    ]
+    file.mesh(*[part | {"material": file.add("materials", {"metallicFactor": i})} for i, part in enumerate(parts)])
+    made = shape_of(file, tmp_path)
+    table = {tuple(vertex): color[:3].tolist() for part in made.parts for vertex, color in zip(part.vertices, part.colors, strict=True)}
+    return [*[table[tuple(SQUARE[0] + np.array([3 * i, 0, 0]))] for i in range(len(colors))], made.warnings]
+
+
+def test_colours_of_vertices_have_one_scale_in_a_file(tmp_path):
+    said = ("colours of vertices go beyond 1: taken as 0 to 255",)
+    dark, bright = np.full((4, 3), 1.0), np.full((4, 3), 200.0)
+    assert of_two_parts(tmp_path, bright, dark) == [*of_two_parts(tmp_path, dark, bright)[1::-1], said] == [[229] * 3, [13] * 3, said]
+    pure = np.tile([255.0, 0, 0], (4, 1))
+    assert of_two_parts(tmp_path, pure, dark)[:2] == [[255, 0, 0], [13] * 3], "whole numbers, of which most are 0"
+
+
+@pytest.mark.parametrize("light", [2.5, 40.0])
+def test_a_light_above_one_leaves_the_other_colours_as_they_are(tmp_path, light):
+    lit = np.full((4, 3), 0.8)
+    lit[3] = [light, 1, 1]
+    assert of_two_parts(tmp_path, lit, np.full((4, 3), 0.5)) == [[231] * 3, [188] * 3, ()]
+
+
 def test_mask_and_blend_arrive_with_their_alpha(tmp_path):
     file = File()
     cut = np.full((2, 2, 4), 255, np.uint8)
