@@ -544,7 +544,8 @@ def _stacked(by_name: ByName, names: tuple[str, str, str], used: set[str]) -> ND
     if any(array.ndim != 1 or len(array) != len(arrays[0]) for array in arrays):
         raise UserError(f"{', '.join(names)}: expected one number for each point, got {[list(array.shape) for array in arrays]}")
     used.update(names)
-    return np.stack(arrays, axis=1)
+    with np.errstate(invalid="ignore"):  # NaN of any kind
+        return np.stack(arrays, axis=1)
 
 
 def _channels(by_name: ByName, used: set[str]) -> NDArray[Any] | None:

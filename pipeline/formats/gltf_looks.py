@@ -115,7 +115,9 @@ class Scale(NamedTuple):
     """What colours of vertices that are floats are divided by."""
 
     color: float = 1.0
+    """Divisor of red, green and blue."""
     alpha: float = 1.0
+    """Divisor of the opacity."""
 
 
 class Looks:

@@ -485,6 +485,10 @@ ROWS: dict[str, Row] = {
     "ascii stl, latin-1": Row({"a.stl": ascii_stl("Möbel facet vertex").encode("latin-1")}),
     "ascii stl, bom": Row({"a.stl": b"\xef\xbb\xbf" + ascii_stl().encode()}),
     "ascii stl without end": Row({"a.stl": ascii_stl(end="")}, warns="endsolid"),
+    "binary stl with signalling NaN": Row(
+        {"a.stl": stl().replace(struct.pack("<9f", 0, 0, 0, 2, 0, 0, 2, 2, 0), struct.pack("<8fI", 0, 0, 0, 2, 0, 0, 2, 2, 0x7FA00000))},
+        refuses="1 of 6 vertices in use are not finite",
+    ),
     "ascii stl with NaN": Row({"a.stl": ascii_stl(third="nan 0 0")}, refuses="not finite"),
     "ascii stl with a little NaN": Row(
         {"a.stl": ascii_stl(end="") * 50 + ascii_stl(third="nan 0 0")}, area=202.0, warns="1 of 102 triangles"

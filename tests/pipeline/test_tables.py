@@ -545,6 +545,28 @@ def test_few_faces_of_vertices_are_a_surface_and_said_and_half_precision_has_no_
     np.testing.assert_array_equal(made.parts[0].vertices, XYZ[:3].astype(np.float16).astype(np.float32))
 
 
+SIGNALLING = np.array([0x7FA00000] * 3, np.uint32).view(np.float32)
+"""Numbers that are none (NaN), of a kind that warns when it is converted."""
+
+
+@pytest.mark.parametrize("name", ["a.npy", "labelled.npy", "columns.npz", "mesh.npz", "rows.npy"])
+def test_every_kind_of_nan_is_read_without_a_warning(tmp_path, name):
+    table = np.append(XYZ, XYZ[:1], axis=0).astype(np.float32)
+    table[60] = SIGNALLING
+    x, y, z = table.T
+    kinds = {
+        "a.npy": npy(table),
+        "labelled.npy": npy(np.append(table, table[:, :1], axis=1)),
+        "columns.npz": npz(x=x, y=np.append(XYZ[:, 1], 0), z=z),
+        "mesh.npz": npz(vertices=table, faces=TURN.reshape(-1, 3)),
+        "rows.npy": npy(np.rec.fromarrays([x, y, z], names="x,y,z")),
+    }
+    (tmp_path / name).write_bytes(kinds[name])
+    made = load(tmp_path / name, up="y", textures="require")
+    points = made.points if isinstance(made, Cloud) else made.parts[0].vertices
+    np.testing.assert_array_equal(np.sort(points, axis=0), np.sort(XYZ.astype(np.float32), axis=0))
+
+
 def test_a_bomb_in_an_archive_is_not_unpacked(tmp_path):
     """The header of the array says more than the archive holds."""
     lying = npy(np.zeros((4, 3))).replace(b"(4, 3)", b"(9999, 3)").replace(b"   \n", b"\n", 1)
