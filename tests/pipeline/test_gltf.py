@@ -316,6 +316,20 @@ def compressed_by_draco(f):
     f.json["extensionsRequired"] = ["KHR_draco_mesh_compression"]
 
 
+def colors_compressed_by_draco(f):
+    """Colours of vertices as floats from 0 to 255."""
+    colors = (HALF * 255).astype("f4")
+    vertex_colors(f, colors)
+    data = DracoPy.encode(SQUARE, FACES.reshape(-1, 3).astype("u4"), quantization_bits=14, generic_attributes={7: colors})
+    (place,) = [a["unique_id"] for a in DracoPy.decode(data).attributes if a["attribute_type"] == 0]
+    part = f.json["meshes"][0]["primitives"][0]
+    for name in (*part["attributes"].values(), part["indices"]):
+        f.json["accessors"][name].pop("bufferView")
+    names = {"POSITION": place, "COLOR_0": 7}
+    part["extensions"] = {"KHR_draco_mesh_compression": {"bufferView": f.view(data), "attributes": names}}
+    f.json["extensionsRequired"] = ["KHR_draco_mesh_compression"]
+
+
 def compressed_by_meshopt(f, name="EXT_meshopt_compression", sieve="NONE"):
     f.json["extensionsRequired"] = [name]
     vertices = SQUARE
@@ -540,6 +554,7 @@ APPLIED = {
         "along the surface",
     ),
     "vertex colours to 255": (lambda f: vertex_colors(f, (HALF * 255).astype("f4")), TWO, 2, SHADE, "taken as 0 to 255"),
+    "vertex colours to 255 by Draco": (colors_compressed_by_draco, TWO, 2, SHADE, "taken as 0 to 255"),
     "vertex colours u8": (lambda f: vertex_colors(f, np.rint(HALF * 255).astype("u1"), normalized=True), TWO, 2, SHADE, None),
     "vertex colours u16": (lambda f: vertex_colors(f, np.rint(HALF * 65535).astype("u2"), normalized=True), TWO, 2, SHADE, None),
     "vertex colours times base": (lambda f: vertex_colors(f, (HALF * 2).astype("f4"), (0.5, 0.5, 0.5, 1)), TWO, 2, SHADE, None),
