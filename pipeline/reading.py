@@ -270,7 +270,7 @@ SIGNS: Final = (
     (rb"\x93NUMPY", "a NumPy array", (".npy",)),
     (rb"\s*solid\s", "STL", (".stl",)),
     (rb"\s*(#[^\n]*\n\s*)*(ST)?C?N?4?n?OFF", "OFF", (".off",)),
-    (rb"\s*(#[^\n]*\n\s*)*(mtllib|usemtl|v|vn|vt|o|g)\s+[^\s]", "OBJ", (".obj",)),
+    (rb"\s*((#|(usemtl|[ogs])\b)[^\n]*\n\s*)*(mtllib\s+\S|v[nt]?[ \t]+[-+.\d])", "OBJ", (".obj",)),
     (rb"\s*<.*COLLADA", "COLLADA", (".dae",)),
     (rb'\s*\{.*"asset"', "glTF", (".gltf",)),
 )

@@ -38,6 +38,9 @@ _PARAVIEW: Final = "open them in ParaView and save their surface as .ply or .stl
 _MESHLAB: Final = "open them in MeshLab and save them as .ply"
 _SPLAT: Final = "convert them to .ply"
 
+ANY_DATA: Final = (".pkl", ".pickle", ".pt", ".pth", ".mat")
+"""Extensions of files that may hold any data, among them points."""
+
 ELSEWHERE: Final[dict[str, str]] = {
     **dict.fromkeys((".fbx", ".blend", ".3ds", ".x3d", ".x3dv", ".wrl", ".vrml", ".abc", ".dxf", ".lwo"), _BLENDER),
     **dict.fromkeys((".usd", ".usda", ".usdc", ".usdz"), _BLENDER),
@@ -71,6 +74,6 @@ ELSEWHERE: Final[dict[str, str]] = {
     ".vox": "open them in MagicaVoxel and export them as .ply",
     **dict.fromkeys((".b3dm", ".i3dm", ".cmpt", ".pnts"), "convert them to .glb with 3d-tiles-tools"),
     **dict.fromkeys((".nrrd", ".nii", ".mha", ".dcm"), "open them in 3D Slicer and save a surface of them as .stl"),
-    **dict.fromkeys((".pkl", ".pickle", ".pt", ".pth", ".mat"), "if they hold points, save these as .npy"),
+    **dict.fromkeys(ANY_DATA, "if they hold points, save these as .npy"),
 }
 """By extension of a format that is not read: how to convert the files."""

@@ -91,9 +91,9 @@ TALL: Final = (3, 4, 6, 7, 9)
 """Numbers of values per point (c) for which a table `[c, n]` is recognised."""
 
 MAPPED: Final = (
-    ("easting", "eastings", "east", "x", "xcoord", "xcoordinate"),
-    ("northing", "northings", "north", "y", "ycoord", "ycoordinate"),
-    ("elevation", "elev", "height", "altitude", "alt", "z", "zcoord", "zcoordinate"),
+    ("x", "xcoord", "xcoordinate", "easting", "eastings", "east"),
+    ("y", "ycoord", "ycoordinate", "northing", "northings", "north"),
+    ("z", "zcoord", "zcoordinate", "elevation", "elev", "height", "altitude", "alt"),
 )
 """Names of coordinates in surveys, as `plain` gives them: x, y and z, best first. They may be mixed, as in `x y elevation`."""
 
@@ -224,14 +224,15 @@ def _no_coordinate(values: NDArray[Any]) -> str:
     Rows are often in the order of x. So a column that never falls only counts if it lies far from the next ones or has another extent, as a
     time has.
     """
-    first = values[:, 0].astype(np.float64)
+    with np.errstate(invalid="ignore"):  # NaN of any kind
+        first = values[:, 0].astype(np.float64)
     if len(first) < ORDERED or not np.isfinite(first).all():
         return ""
     steps = np.diff(first)
     if (steps < 0).any() or not steps.any():
         return ""
-    others = values[:: -(-len(values) // LOOKED_AT), 1:].astype(np.float64)
-    others = others[np.isfinite(others).all(1)]
+    others = values[:: -(-len(values) // LOOKED_AT), 1:]
+    others = others[np.isfinite(others).all(1)].astype(np.float64)
     if len(others) < 2 or (np.diff(others, axis=0) >= 0).all(0).any():
         return ""
     if (steps == 1).all() and first[0] == np.rint(first[0]):
@@ -292,6 +293,11 @@ def named(columns: Mapping[str, NDArray[Any]] | Sequence[tuple[str, NDArray[Any]
             by_name[plain(name)] = name, np.asarray(values)
     used = set[str]()
     points = _points(by_name, used)
+    for choices in MAPPED:
+        there = [name for name in choices if name in by_name]
+        if len(there) > 1 and there[0] in used and there[0] != choices[0]:
+            taken, *others = (by_name[name][0] for name in there)
+            warn(f"{taken} is taken for {choices[0]}, not {' or '.join(others)}; name the right column {choices[0]}")
     colors = _colors(by_name, used)
     normals = _normals(by_name, len(points), used)
     rest += [name for key, (name, _) in by_name.items() if key not in used]
@@ -538,7 +544,8 @@ def _stacked(by_name: ByName, names: tuple[str, str, str], used: set[str]) -> ND
     if any(array.ndim != 1 or len(array) != len(arrays[0]) for array in arrays):
         raise UserError(f"{', '.join(names)}: expected one number for each point, got {[list(array.shape) for array in arrays]}")
     used.update(names)
-    return np.stack(arrays, axis=1)
+    with np.errstate(invalid="ignore"):  # NaN of any kind
+        return np.stack(arrays, axis=1)
 
 
 def _channels(by_name: ByName, used: set[str]) -> NDArray[Any] | None:

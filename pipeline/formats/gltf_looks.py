@@ -9,7 +9,10 @@ the upper left corner of a texture; in a `Part`, the lower left. Only `_textured
 Letters: V vertices, H x W pixels.
 """
 
+import contextlib
+import functools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, NamedTuple
 
@@ -20,6 +23,7 @@ from cache_schema.errors import UserError
 from pipeline import textures
 from pipeline.formats.gltf_data import (
     APPLIED,
+    DRACO,
     PICTURES,
     SEEN_THROUGH,
     SPECULAR_GLOSSINESS,
@@ -30,6 +34,7 @@ from pipeline.formats.gltf_data import (
     extension,
     number,
     record,
+    records,
     shown,
     text,
     vector,
@@ -40,6 +45,12 @@ from pipeline.reading import Missing
 
 REPEAT, CLAMP, MIRROR = 10497, 33071, 33648
 NEAREST: Final = 9728
+
+FLOATS: Final = (5126, 5130)
+"""The types of accessors of floats."""
+
+BRIGHT: Final = 16
+"""What the largest number of colours of vertices is at least, if they are 0 to 255 and not 0 to 1 with some light above."""
 
 WIDEST: Final = 4096
 """Largest side, in pixels, of a texture that is widened because it does not repeat."""
@@ -100,6 +111,15 @@ class Coat:
     picture: Picture | None
 
 
+class Scale(NamedTuple):
+    """What colours of vertices that are floats are divided by."""
+
+    color: float = 1.0
+    """Divisor of red, green and blue."""
+    alpha: float = 1.0
+    """Divisor of the opacity."""
+
+
 class Looks:
     """Materials and textures, each read once."""
 
@@ -118,16 +138,48 @@ class Looks:
             elif name not in APPLIED | UNSEEN:
                 self.file.warn(f"glTF extension {name} of {kind} is not known and left out")
 
-    def _shades(self, colors: NDArray[Any]) -> NDArray[Any]:
-        """Colours of vertices `[V, 3 or 4]`, divided by 255 if a program wrote 0 to 255 where the format has 0 to 1. Light may be a little
-        above 1."""
-        top = np.nanmax(colors[:, :3], initial=0)
-        if not 2 < top <= 255:
-            return colors
-        self.file.warn("colours of vertices go beyond 1: taken as 0 to 255")
-        scale = np.full(colors.shape[1], 255.0)
-        scale[3:] = 255 if np.nanmax(colors[:, 3:], initial=0) > 2 else 1
-        return np.asarray(colors / scale)
+    @functools.cached_property
+    def _scale(self) -> Scale:
+        """The scale of all colours of vertices that are floats. Some programs write 0 to 255 where the format has 0 to 1.
+
+        Light may be above 1 in single vertices. So the scale is 0 to 255 only if some number is far above 1, and most are above 1 or all
+        are whole.
+        """
+        arrays = [values.raw for values in self._float_colors() if values.raw.dtype.kind == "f"]
+        finite = [array[:, :3][np.isfinite(array[:, :3])] for array in arrays]
+        top, count = max((float(part.max(initial=0)) for part in finite), default=0.0), sum(map(len, finite))
+        if not BRIGHT <= top <= 255:
+            return Scale()
+        above = sum(int(np.count_nonzero(part > 1)) for part in finite)
+        if 2 * above <= count and not all((part == np.rint(part)).all() for part in finite):
+            return Scale()
+        alphas = [array[:, 3:][np.isfinite(array[:, 3:])] for array in arrays]
+        return Scale(255.0, 255.0 if max(float(part.max(initial=0)) for part in alphas) > 2 else 1.0)
+
+    def _float_colors(self) -> Iterator[Values]:
+        """The colours of vertices of every mesh of the document that are stored as floats. Damaged ones are left out: they are refused
+        where they are drawn."""
+        for mesh in self.document.table("meshes"):
+            for primitive in records(mesh, "primitives"):
+                with contextlib.suppress(UserError):
+                    attributes = record(primitive, "attributes")
+                    if "COLOR_0" not in attributes:
+                        continue
+                    index, packed = whole(attributes, "COLOR_0"), extension(primitive, DRACO)
+                    if self.document.item("accessors", index).get("componentType") not in FLOATS:
+                        continue
+                    if packed is not None and "COLOR_0" in record(packed, "attributes"):
+                        yield self.document.draco(packed, {"COLOR_0": index})[1]["COLOR_0"]
+                    else:
+                        yield self.document.accessor(index, "COLOR_0")
+
+    def _shades(self, colors: Values, rows: NDArray[Any] | None) -> NDArray[Any]:
+        """Colours of vertices `[V, 3 or 4]` from 0 to 1. `rows` are the elements that are vertices of the part; None for all."""
+        shades = colors.floats(rows, always_normalized=True)
+        if colors.raw.dtype.kind == "f" and self._scale.color != 1:
+            self.file.warn("colours of vertices go beyond 1: taken as 0 to 255")
+            shades = shades / np.array([self._scale.color] * 3 + [self._scale.alpha])[: shades.shape[1]]
+        return np.clip(np.nan_to_num(shades), 0, 1)
 
     def dressed(self, part: Part, primitive: Record, given: dict[str, Values], rows: NDArray[Any] | None) -> tuple[Part, bool]:
         """A part with its material.
@@ -148,7 +200,7 @@ class Looks:
             said = False  # white is only the factor of a texture, and that is missing
         tint = None
         if "COLOR_0" in given:
-            tint = np.clip(np.nan_to_num(self._shades(given["COLOR_0"].floats(rows, always_normalized=True))), 0, 1)
+            tint = self._shades(given["COLOR_0"], rows)
             tint = np.column_stack([tint, np.ones(len(tint), tint.dtype)]) if tint.shape[1] == 3 else tint
         if look.metal_slot is not None and (picture is not None or look.base_slot is None):
             picture, base = self._plated(look, picture, base, given)

@@ -1,5 +1,6 @@
 """Laser scans (.las, .laz), read with the package `laspy` of the extra `las`."""
 
+import re
 import struct
 from typing import Any, Final
 
@@ -15,6 +16,12 @@ DENSEST: Final = 100
 
 MODEL, GEOGRAPHIC = 1024, 2
 """The key of GeoTIFF for the kind of coordinates, and its value for longitudes and latitudes (GTModelTypeGeoKey)."""
+
+HORIZONTAL: Final = re.compile(
+    r"\b(PROJCS|PROJCRS|PROJECTEDCRS|GEOGCS|GEOGCRS|GEOGRAPHICCRS|GEODCRS|GEODETICCRS|LOCAL_CS|ENGCRS|ENGINEERINGCRS)\s*[\[(]",
+    re.IGNORECASE,
+)
+"""The beginning of a horizontal system of coordinates in a text (WKT 1 and 2)."""
 
 NOISE: Final = (7, 18)
 """Classes of points that are noise: low and high points (LAS 1.4)."""
@@ -73,4 +80,18 @@ def _in_degrees(record: Any) -> bool:
     """Whether a record of the header says that places are longitudes and latitudes: a key of GeoTIFF, or a text (WKT)."""
     keys = {key.id: key.value_offset for key in getattr(record, "geo_keys", ())}
     text = getattr(record, "string", "")
-    return keys.get(MODEL) == GEOGRAPHIC or (isinstance(text, str) and text.lstrip().upper().startswith(("GEOGCS", "GEOGCRS", "GEODCRS")))
+    return keys.get(MODEL) == GEOGRAPHIC or (isinstance(text, str) and _text_in_degrees(text))
+
+
+def _text_in_degrees(text: str) -> bool:
+    """Whether the horizontal coordinates of a text (WKT) are degrees.
+
+    The first horizontal system decides. One that is projected contains a geographic one, and compound and bound ones begin with the
+    horizontal one. A geodetic system may also be Cartesian, with its origin in the middle of the earth.
+    """
+    text = re.sub(r'"[^"]*"', '""', text)  # names
+    found = HORIZONTAL.search(text)
+    if found is None or not found[1].upper().startswith("GEO"):
+        return False
+    axes = re.search(r"\bCS\s*[\[(]\s*(\w+)", text[found.end() :], re.IGNORECASE)
+    return axes is None or axes[1].lower() != "cartesian"

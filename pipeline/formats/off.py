@@ -65,7 +65,7 @@ def read(file: File) -> Geometry:
     start = re.match(rb"(?:\s|#[^\n]*\n)*(\w*OFF)[ \t]+BINARY[^\n]*\n", file.data[:4096])
     if start:
         vertices, faces, kind = _binary(file.data[start.end() :], _kind(start[1].decode("latin-1"))[0])
-        return _mesh(vertices, faces, kind, file)
+        return _mesh(vertices, faces, kind, file) if len(faces.counts) else _points(vertices, kind, file)
     lines = Lines(file.data)
     said = np.flatnonzero(lines.said())
     if not len(said):
@@ -92,15 +92,25 @@ def _cloud(lines: Lines, body: NDArray[Any], words: list[str], count: int, kind:
     """The points of a file without faces, whose header line goes on with `words`.
 
     Raises:
-        UserError: there are fewer or more numbers than the points need.
+        UserError: there are fewer numbers than the points need, or more that stand in no line of their own.
     """
-    if not count:
+    if count and len(body) >= count and not words:
+        values, widths = lines.numbers(body[:count])
+        if (widths == widths[0]).all() and kind.extra(int(widths[0])) in (0, 1, 3, 4):
+            if len(body) > count:
+                file.warn(f"{len(body) - count:,} lines after the last vertex are left out")
+            return _points(values.reshape(count, -1), kind, file)
+    return _points(_by_numbers(lines, body, words, count, 0, kind)[0], kind, file)
+
+
+def _points(table: NDArray[Any], kind: Kind, file: File) -> Cloud:
+    """The cloud of vertices `[V, width]`.
+
+    Raises:
+        UserError: there are none.
+    """
+    if not len(table):
         raise UserError("the file holds no triangles and no points")
-    values, widths = lines.numbers(body)
-    width = int(widths[0]) if len(widths) else 0
-    if words or len(body) != count or (widths != width).any() or kind.extra(width) not in (0, 1, 3, 4):
-        raise UserError(f"damaged or cut short: the file declares {count:,} vertices and no faces, and holds {len(body):,} lines")
-    table = values.reshape(count, width)
     normals, colors = _normals_and_colors(table, kind, np.zeros((0, 3), np.int64), file)
     return Cloud(points=table[:, :3], colors=None if colors is None else colors[:, :3], normals=normals, warnings=tuple(file.warnings))
 
@@ -175,7 +185,7 @@ def _by_numbers(
     Raises:
         UserError: the file is cut short, or numbers follow its last face.
     """
-    short = f"damaged or cut short: the file declares {count:,} vertices and {faces_count:,} faces"
+    short = f"damaged or cut short: the file declares {count:,} vertices and {f'{faces_count:,}' if faces_count else 'no'} faces"
     try:
         values = np.concatenate([np.array(words, np.float64), lines.numbers(body)[0]])
     except ValueError as error:
@@ -196,7 +206,7 @@ def _by_numbers(
         at += 1 + n
     if at < len(rest):
         raise UserError(f"{short}, and {len(rest) - at:,} numbers follow; write each vertex and each face in a line of its own")
-    flat = np.concatenate(corners)
+    flat = np.concatenate([np.zeros(0), *corners])
     _check(flat, count)
     none = np.zeros(faces_count, np.int64)
     return values[: count * width].reshape(count, width), Polygons(np.array(counts), flat.astype(np.int64), none, np.zeros(0))

@@ -71,7 +71,9 @@ def _mesh(corners: NDArray[Any], colors: NDArray[Any] | None, file: File) -> Mes
         if colors[:, 3].min() < 255:
             look["alpha_mode"] = "BLEND"
     faces = np.arange(3 * len(corners)).reshape(-1, 3)
-    part = Part(vertices=corners.reshape(-1, 3).astype(np.float64), faces=faces, part=given, **look)
+    with np.errstate(invalid="ignore"):  # NaN of any kind
+        places = corners.reshape(-1, 3).astype(np.float64)
+    part = Part(vertices=places, faces=faces, part=given, **look)
     return Mesh(parts=(part,), colored=colors is not None, warnings=tuple(file.warnings))
 
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline.formats import columns, labels
-from pipeline.geometry import GREY, Cloud, Geometry, Mesh, Part, rgba
+from pipeline.geometry import GREY, Cloud, Geometry, Mesh, Part, left_alone, rgba
 from pipeline.polygons import triangulated
 from pipeline.reading import File, decoded
 
@@ -47,9 +47,9 @@ MATRICES: Final = {(3, 3), (3, 4), (4, 4)}
 """Rows and columns of small tables that usually are cameras or poses, not clouds."""
 
 OTHER_TEXTS: Final = (
-    (re.compile(r"\s*ply[ \t]*\n\s*format\s"), "a PLY file: rename it to .ply"),
+    (re.compile(r"\s*ply[ \t]*\r?\n\s*format\s"), "a PLY file: rename it to .ply"),
     (re.compile(r"\s*(?:#[^\n]*\n\s*)*(?:ST)?C?N?4?OFF\s"), "an OFF file: rename it to .off"),
-    (re.compile(r"\s*(?:#[^\n]*\n\s*)*(?:mtllib|usemtl|vn?|vt|o|g) +\S"), "an OBJ file: rename it to .obj"),
+    (re.compile(r"\s*(?:(?:#|(?:usemtl|[ogs])\b)[^\n]*\n\s*)*(?:mtllib[ \t]+\S|v[nt]?[ \t]+[-+.\d])"), "an OBJ file: rename it to .obj"),
     (re.compile(r"\s*(?:#[^\n]*\n\s*)*VERSION\s+\S+\s+FIELDS\s"), "a PCD file: rename it to .pcd"),
     (re.compile(r"\s*solid\b[^\n]*\n\s*facet\s"), "an STL file: rename it to .stl"),
     (
@@ -59,6 +59,9 @@ OTHER_TEXTS: Final = (
     (re.compile(r"\s*DSAA\s"), "a grid of heights (Surfer): make points of it, for instance with gdal_translate -of XYZ"),
 )
 """Texts with rows of numbers that are no tables of points: a pattern for their beginning, and what they are."""
+
+THOUSANDS: Final = re.compile(r"[+-]?\d{1,3}(?:(?:,\d{3})+(?:\.\d+)?|(?:\.\d{3})+,\d+)")
+"""A number with separators of thousands, as in `4,600,000.5` or `4.600.000,5`."""
 
 NOT_A_NUMBER: Final = re.compile(r"(?<!\S)[-+]?(?:\d*\.#(?:IND|QNAN|SNAN|INF)\d*|nan\(\w*\))", re.IGNORECASE)
 """What programs of Windows write for a value that is no number, such as `-1.#IND` or `-nan(ind)`."""
@@ -76,6 +79,9 @@ surface. Occupancy Networks and DeepSDF publish such archives beside clouds."""
 CORNERS: Final = ("vertices", "verts", "vertex", "v", "points")
 TRIANGLES: Final = ("faces", "face", "triangles", "tris", "f")
 """Names of the two arrays of a mesh in an archive, best first."""
+
+NO_POINTS: Final = ("faces", "face", "triangles", "tris", *columns.NORMAL_KEYS, *columns.COLOR_KEYS)
+"""Names of arrays that are no points, even if nothing else is there."""
 
 
 def read(file: File) -> Geometry:
@@ -166,23 +172,37 @@ def _of_a_camera(array: NDArray[Any]) -> bool:
 def _surface_in(tables: dict[str, NDArray[Any]], file: File) -> Mesh | None:
     """The surface in arrays of vertices and faces; None if there are none, or labels are asked for, which only points have here.
 
+    Points of which less than half belong to a face are a cloud. Its faces, and empty ones, are taken out of `tables`.
+
     Raises:
-        UserError: the colours are those of another number of vertices.
+        UserError: a face names no vertex, or the colours are those of another number of vertices.
     """
     by_name = {columns.plain(name): name for name in reversed(list(tables))}
     corners, triangles = (next((by_name[key] for key in keys if key in by_name), "") for keys in (CORNERS, TRIANGLES))
     if not corners or not triangles or labels.labelling(file) is not None:
         return None
     vertices, faces = tables[corners], tables[triangles]
+    if not faces.size:
+        del tables[triangles]
+        return None
     if vertices.ndim != 2 or vertices.shape[1] != 3 or faces.ndim != 2 or faces.shape[1] not in (3, 4) or faces.dtype.kind not in "iu":
         return None
+    flat = faces.astype(np.int64).reshape(-1)
+    if not 0 <= flat.min() <= flat.max() < len(vertices):
+        wrong = flat.min() if flat.min() < 0 else flat.max()
+        raise UserError(f"{triangles}: a face names vertex {wrong} of {len(vertices):,}, counted from 0")
+    alone = left_alone(len(vertices), flat, len(faces))
+    if alone and columns.plain(corners) == "points":
+        file.warn(f"few of the {len(vertices):,} points belong to a face: they are a cloud, without its faces ({len(faces):,})")
+        del tables[triangles]
+        return None
+    if alone:
+        file.warn(alone)
     used = {columns.plain(corners), columns.plain(triangles)}
     colors = columns.colors_beside({key: (name, tables[name]) for key, name in by_name.items()}, len(vertices), used, file.warn)
     columns.left_out([name for name in tables if columns.plain(name) not in used], file.warn)
-    flat = faces.astype(np.int64).reshape(-1)
-    if len(flat) and not 0 <= flat.min() <= flat.max() < len(vertices):
-        wrong = flat.min() if flat.min() < 0 else flat.max()
-        raise UserError(f"{triangles}: a face names vertex {wrong} of {len(vertices):,}, counted from 0")
+    with np.errstate(invalid="ignore"):  # NaN of any kind
+        vertices = vertices.astype(np.float64)
     cut, _ = triangulated(vertices, np.full(len(faces), faces.shape[1]), flat)
     look: dict[str, Any] = {"base_color": (GREY, GREY, GREY, 1.0)} if colors is None else {"colors": rgba(colors)}
     return Mesh(parts=(Part(vertices=vertices, faces=flat[cut], **look),), colored=colors is not None)
@@ -217,13 +237,13 @@ def _from_archive(file: File) -> Geometry:
         )
     if (surface := _surface_in(tables, file)) is not None:
         return surface
-    if len(tables) == 1 and columns.plain(next(iter(tables))) not in columns.POINT_KEYS:
+    if len(tables) == 1 and columns.plain(next(iter(tables))) not in (*columns.POINT_KEYS, *NO_POINTS):
         return _from_array(next(iter(tables.values())), file)
     wide = [name for name, array in tables.items() if array.ndim >= 2]
     keys = set(map(columns.plain, tables))
     if columns.coordinates(keys) is None and not keys & set(columns.POINT_KEYS):
         # If there is only one table, it holds the points, unless its name says otherwise.
-        told = {*columns.COLOR_KEYS, *columns.OTHERS, *columns.NORMAL_KEYS, "faces", "triangles"}
+        told = {*columns.OTHERS, *NO_POINTS}
         if len(wide) == 1 and columns.plain(wide[0]) not in told:
             tables = {"points" if name == wide[0] else name: array for name, array in tables.items()}
     of_points = (*columns.POINT_KEYS, *columns.COLOR_KEYS, *columns.NORMAL_KEYS)
@@ -239,7 +259,7 @@ def one_cloud(array: NDArray[Any]) -> NDArray[Any]:
     """
     while array.ndim > 2 and len(array) == 1:
         array = array[0]
-    if array.ndim == 3 and array.shape[1] == 1:  # as OpenCV keeps points
+    if array.ndim == 3 and array.shape[1] == 1 and array.shape[2] <= columns.WIDEST:  # as OpenCV keeps points
         array = array[:, 0]
     if array.ndim == 3 and len(set(array.shape)) == 1 and len(array) > columns.NARROW:
         raise UserError(f"an array {list(array.shape)} is a grid of voxels or distances, not a cloud; save points [n, 3]")
@@ -338,13 +358,18 @@ def _plain_cells(text: str) -> str:
 
 
 def _commas_in_cells(body: list[str], head: "_Head") -> str:
-    """The first row of which cells that semicolons, tabs or blanks separate have commas in them, though commas are no decimal points, as in
-    `500,000.25 4,600,000.5 300`; empty if there is none."""
+    """The first row of numbers that semicolons, tabs or blanks separate, and of which some have commas in them that are no decimal points,
+    as in `500,000.25 4,600,000.5 300`; empty if there is none.
+
+    Between blanks, a comma separates numbers unless the cell is a number with separators of thousands.
+    """
     for line in body[:GLANCED] if not head.decimal else ():
         text = COMMENT.split(line, maxsplit=1)[0].strip()
         separator = next((one for one in ";\t" if one in text), None)
         cells = [cell.strip(" ,") for cell in text.split(separator)]
-        if len(cells) >= 3 and any("," in cell for cell in cells):
+        if len(cells) < 3 or not all(NUMBER.fullmatch(cell) or THOUSANDS.fullmatch(cell) for cell in cells):
+            continue
+        if any("," in cell if separator else THOUSANDS.fullmatch(cell) for cell in cells):
             return text
     return ""
 
@@ -465,15 +490,19 @@ class _Head:
 
 
 def _head(lines: list[str]) -> _Head:
-    """Reads lines until the numbers begin."""
+    """Reads lines until the numbers begin. Of several lines that name coordinates, the last with as many names as the rows have cells
+    counts."""
     count: int | None = None
     names: tuple[str, ...] = ()
+    placed = list[tuple[tuple[str, ...], int]]()  # names of coordinates, and the number of their line; 0 for a comment
     commented, odd, below, first = False, list[int](), list[int](), ""
     for index, line in enumerate(lines[:HEADER]):
         text = COMMENT.split(line, maxsplit=1)[0].strip()
         if not text:
             words = tuple(_names(line))
-            if words and not _name_places(names):
+            if _name_places(words):
+                placed.append((words, 0))
+            elif words:
                 names, commented = words, True
             continue
         first = first or f"line {index + 1}: {text[:40]!r}"
@@ -485,19 +514,31 @@ def _head(lines: list[str]) -> _Head:
         if len(cells) >= 3 and all(numeric):
             if same := [number for number in odd if len(_spaced(lines[number - 1].strip(), decimal).split()) == len(cells)]:
                 return _Head(problem=f"line {same[0]} has a cell that is no number: {lines[same[0] - 1].strip()[:40]!r}")
-            return _Head(start=index, count=count, names=names, commented=commented, odd=tuple(odd), below=tuple(below), decimal=decimal)
+            if placed:
+                fitting = [one for one in placed if len(one[0]) == len(cells)] or placed
+                names, chosen = fitting[-1]
+                commented = not chosen
+                below += [number for _, number in placed if number not in (0, chosen, *odd)]
+            return _Head(
+                start=index, count=count, names=names, commented=commented, odd=tuple(odd), below=tuple(sorted(below)), decimal=decimal
+            )
         if len(cells) >= 4 and re.fullmatch("[A-Za-z]{1,3}", cells[0]) and all(numeric[1:4]):
             return _Head(start=index, count=count, symbols=True)
         if counted := COUNT.fullmatch(text):
             if count is not None:
                 return _Head(problem=f"line {index + 1}: one number where three or more are expected: {text[:40]!r}")
             count, names = int(counted[1]), ()
+            placed.clear()
         elif numeric[0]:
             return _Head(problem=f"line {index + 1}: expected three numbers or more, got {text[:40]!r}")
-        elif _name_places(names) and not any(numeric):
+        elif _name_places(words := tuple(_names(text))):
+            placed.append((words, index + 1))
+            if any(numeric):
+                odd.append(index + 1)
+        elif placed and not any(numeric):
             below.append(index + 1)
-        elif count is None or _name_places(_names(text)):
-            names, commented = tuple(_names(text)), False
+        elif count is None:
+            names, commented = words, False
             if any(numeric):
                 odd.append(index + 1)
         # any other line is a comment, which .xyz files have after the count

@@ -36,7 +36,7 @@ from cache_schema import plugins
 from cache_schema.errors import UserError
 from cache_schema.spec import TEXT_BYTES, did_you_mean
 from cache_schema.terminal import escaped
-from pipeline.formats.catalog import ELSEWHERE, FORMATS
+from pipeline.formats.catalog import ANY_DATA, ELSEWHERE, FORMATS
 from pipeline.sources.stated import STATED, licence_in
 
 if TYPE_CHECKING:
@@ -93,6 +93,9 @@ Textures = Literal["require", "grey"]
 
 ARCHIVES: Final = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 """Extensions of archives, which are not read."""
+
+MAY_HOLD: Final = (*ARCHIVES, *ANY_DATA)
+"""Extensions of files that may hold shapes, or something else, such as the archive that a folder was unpacked from, or weights."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -259,7 +262,7 @@ class Source:
         given: Given = Given(),
     ) -> "Source":
         """A source with its entries in order. Adds notes about class names that are easily confused or seem to mean none, and about files
-        that cannot be read.
+        that cannot be read. Of files that only may hold shapes (`MAY_HOLD`) it says nothing if there are fewer than shapes.
 
         Raises:
             UserError: two entries have the same id.
@@ -274,7 +277,8 @@ class Source:
                 raise UserError(f"two shapes have the id {one.id!r}: {first} and {second}{how}; rename one of them")
         skipped = dict(sorted((skipped or {}).items()))
         labels = {entry.label for entry in ordered}
-        said = (*notes, *_alike(labels), *_like_none(labels), *_unreadable(skipped))
+        unread = {what: count for what, count in skipped.items() if what not in MAY_HOLD or count >= len(ordered)}
+        said = (*notes, *_alike(labels), *_like_none(labels), *_unreadable(unread))
         return Source(reader=reader, entries=tuple(ordered), skipped=skipped, notes=said, labelled=labelled, given=given)
 
 

@@ -4,7 +4,7 @@
     open_source("object-paths.json", root="glbs/") # or to another folder
 
   .csv     a header line, then one shape a line. Columns: path, and optionally id, label, split, up (x, y, z, -x, -y or -z), licence (or
-           license). Commas, semicolons or tabs separate the cells. Splits such as Train or validation are read as train and val
+           license). Commas, semicolons or tabs separate the cells. Splits are kept as they are written, so Train is not train
   .jsonl   one object a line, with the same names
   .json    a list of such objects or of paths, or {id: path}, as Objaverse's `object-paths.json` is
   .txt     one path a line, with or without quotes; empty lines and lines that begin with # are left out
@@ -93,7 +93,7 @@ def open_source(
     if (text := table_told(path)) and path.suffix.lower() in WORDS_OR_NUMBERS:
         raise UserError(f"{path.name} is no list of paths: {text}")
     entries = [_entry(row, f"{path.name}, {where}", base) for where, row in _rows(path)]
-    entries, notes = splits.usual(entries)
+    notes = [] if split else splits.otherwise(entries)
     if label != "auto":
         entries = [replace(entry, label=_label(entry, label)) for entry in entries]
     without = sum(not entry.label for entry in entries)

@@ -23,7 +23,7 @@ SPLITS: Final = {
     "test": "test",
     "testing": "test",
 }
-"""By name of a folder, or of a split in a list, in small letters: its split."""
+"""By name of a folder, or of a split in a list, in small letters: its split. Those of lists are kept as they are written."""
 
 MAKE_ONE: Final = "--set source.split=0.8 makes one by a hash of the id"
 """The advice for a source without a split."""
@@ -122,13 +122,13 @@ def finished(entries: list[Entry], split: str, split_seed: str, told_by: str) ->
     return entries, notes
 
 
-def usual(entries: list[Entry]) -> tuple[list[Entry], list[str]]:
-    """Entries whose splits are train, val and test where a list writes them otherwise (`SPLITS`), and a note if there are any."""
+def otherwise(entries: Iterable[Entry]) -> list[str]:
+    """A note about splits that a list seems to mean as train, val or test and writes otherwise (`SPLITS`). They are kept as they are."""
     other = sorted({entry.split for entry in entries if SPLITS.get(entry.split.lower(), entry.split) != entry.split})
     if not other:
-        return entries, []
-    told = ", ".join(f"{name!r} as {SPLITS[name.lower()]}" for name in other)
-    return [replace(entry, split=SPLITS.get(entry.split.lower(), entry.split)) for entry in entries], [f"splits are read: {told}"]
+        return []
+    told = ", ".join(f"{name!r} is not {SPLITS[name.lower()]}" for name in other)
+    return [f"splits are kept as the list writes them, and {told}: write it so in the list; `mmpd-cache relabel` changes a cache"]
 
 
 def counted(splits: Counter[str]) -> str:

@@ -316,6 +316,20 @@ def compressed_by_draco(f):
     f.json["extensionsRequired"] = ["KHR_draco_mesh_compression"]
 
 
+def colors_compressed_by_draco(f):
+    """Colours of vertices as floats from 0 to 255."""
+    colors = (HALF * 255).astype("f4")
+    vertex_colors(f, colors)
+    data = DracoPy.encode(SQUARE, FACES.reshape(-1, 3).astype("u4"), quantization_bits=14, generic_attributes={7: colors})
+    (place,) = [a["unique_id"] for a in DracoPy.decode(data).attributes if a["attribute_type"] == 0]
+    part = f.json["meshes"][0]["primitives"][0]
+    for name in (*part["attributes"].values(), part["indices"]):
+        f.json["accessors"][name].pop("bufferView")
+    names = {"POSITION": place, "COLOR_0": 7}
+    part["extensions"] = {"KHR_draco_mesh_compression": {"bufferView": f.view(data), "attributes": names}}
+    f.json["extensionsRequired"] = ["KHR_draco_mesh_compression"]
+
+
 def compressed_by_meshopt(f, name="EXT_meshopt_compression", sieve="NONE"):
     f.json["extensionsRequired"] = [name]
     vertices = SQUARE
@@ -540,6 +554,7 @@ APPLIED = {
         "along the surface",
     ),
     "vertex colours to 255": (lambda f: vertex_colors(f, (HALF * 255).astype("f4")), TWO, 2, SHADE, "taken as 0 to 255"),
+    "vertex colours to 255 by Draco": (colors_compressed_by_draco, TWO, 2, SHADE, "taken as 0 to 255"),
     "vertex colours u8": (lambda f: vertex_colors(f, np.rint(HALF * 255).astype("u1"), normalized=True), TWO, 2, SHADE, None),
     "vertex colours u16": (lambda f: vertex_colors(f, np.rint(HALF * 65535).astype("u2"), normalized=True), TWO, 2, SHADE, None),
     "vertex colours times base": (lambda f: vertex_colors(f, (HALF * 2).astype("f4"), (0.5, 0.5, 0.5, 1)), TWO, 2, SHADE, None),
@@ -742,6 +757,34 @@ def test_points_become_a_cloud(tmp_path):
     assert isinstance(cloud, Cloud)
     np.testing.assert_allclose(cloud.points, SQUARE + np.array([5, 0, 0]))
     np.testing.assert_array_equal(cloud.colors, [RED, (0, 188, 0), BLUE, WHITE])
+
+
+def of_two_parts(tmp_path, *colors) -> list[list[int]]:
+    """The first colour of each part of a mesh whose parts have these colours of vertices; the remarks come last."""
+    file = File()
+    parts = [
+        file.primitive((SQUARE + np.array([3 * i, 0, 0])).astype("f4"), COLOR_0=file.array(np.asarray(c, "f4")))
+        for i, c in enumerate(colors)
+    ]
+    file.mesh(*[part | {"material": file.add("materials", {"metallicFactor": i})} for i, part in enumerate(parts)])
+    made = shape_of(file, tmp_path)
+    table = {tuple(vertex): color[:3].tolist() for part in made.parts for vertex, color in zip(part.vertices, part.colors, strict=True)}
+    return [*[table[tuple(SQUARE[0] + np.array([3 * i, 0, 0]))] for i in range(len(colors))], made.warnings]
+
+
+def test_colours_of_vertices_have_one_scale_in_a_file(tmp_path):
+    said = ("colours of vertices go beyond 1: taken as 0 to 255",)
+    dark, bright = np.full((4, 3), 1.0), np.full((4, 3), 200.0)
+    assert of_two_parts(tmp_path, bright, dark) == [*of_two_parts(tmp_path, dark, bright)[1::-1], said] == [[229] * 3, [13] * 3, said]
+    pure = np.tile([255.0, 0, 0], (4, 1))
+    assert of_two_parts(tmp_path, pure, dark)[:2] == [[255, 0, 0], [13] * 3], "whole numbers, of which most are 0"
+
+
+@pytest.mark.parametrize("light", [2.5, 40.0])
+def test_a_light_above_one_leaves_the_other_colours_as_they_are(tmp_path, light):
+    lit = np.full((4, 3), 0.8)
+    lit[3] = [light, 1, 1]
+    assert of_two_parts(tmp_path, lit, np.full((4, 3), 0.5)) == [[231] * 3, [188] * 3, ()]
 
 
 def test_mask_and_blend_arrive_with_their_alpha(tmp_path):

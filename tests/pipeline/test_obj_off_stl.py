@@ -424,7 +424,13 @@ ROWS: dict[str, Row] = {
     "off without faces": off(f"OFF\n4 0 0\n{OFF_V}", points=4, color=None),
     "off cloud with colours": off("COFF\n2 0 0\n0 0 0 255 0 0 255\n1 1 1 255 0 0 255\n", points=2, color=RED),
     "off cloud with normals": off("NOFF\n2 0 0\n0 0 0 0 0 1\n1 1 1 0 0 1\n", points=2, color=None),
-    "off cloud cut short": off("OFF\n3 0 0\n0 0 0\n1 1 1\n", refuses="declares 3 vertices and no faces, and holds 2"),
+    "off cloud cut short": off("OFF\n3 0 0\n0 0 0\n1 1 1\n", refuses="declares 3 vertices and no faces, and ends after 6 numbers"),
+    "off cloud with too much": off("OFF\n3 0 0\n0 0 0 1 1 1\n2 2 2 3 3 3\n", refuses="no faces, and 3 numbers follow; write each vertex"),
+    "off cloud with lines after it": off(f"OFF\n3 0 0\n{OFF_V}", points=3, color=None, warns="1 lines after the last vertex"),
+    "off cloud of two points a line": off("OFF\n4 0 0\n0 0 0 1 1 1\n2 2 2 3 3 3\n", points=4, color=None),
+    "off cloud in one line": off("COFF 2 0 0 0 0 0 255 0 0 255 1 1 1 255 0 0 255", points=2, color=RED),
+    "binary off without faces": off(b"OFF BINARY\n" + struct.pack(">3i6f", 2, 0, 0, 0, 0, 0, 1, 1, 1), points=2, color=None),
+    "binary off without anything": off(b"OFF BINARY\n" + struct.pack(">3i", 0, 0, 0), refuses="no triangles and no points"),
     "off without anything": off("OFF\n0 0 0\n", refuses="no triangles and no points"),
     "off cloud with a stray face": off(f"OFF\n12 1 0\n{OFF_V * 3}4 0 1 2 3\n", warns="only 4 of 12 vertices belong"),
     "cloud with a stray face": obj(V * 3 + "f 1 2 3 4\n", warns="only 4 of 12 vertices belong"),
@@ -479,6 +485,10 @@ ROWS: dict[str, Row] = {
     "ascii stl, latin-1": Row({"a.stl": ascii_stl("Möbel facet vertex").encode("latin-1")}),
     "ascii stl, bom": Row({"a.stl": b"\xef\xbb\xbf" + ascii_stl().encode()}),
     "ascii stl without end": Row({"a.stl": ascii_stl(end="")}, warns="endsolid"),
+    "binary stl with signalling NaN": Row(
+        {"a.stl": stl().replace(struct.pack("<9f", 0, 0, 0, 2, 0, 0, 2, 2, 0), struct.pack("<8fI", 0, 0, 0, 2, 0, 0, 2, 2, 0x7FA00000))},
+        refuses="1 of 6 vertices in use are not finite",
+    ),
     "ascii stl with NaN": Row({"a.stl": ascii_stl(third="nan 0 0")}, refuses="not finite"),
     "ascii stl with a little NaN": Row(
         {"a.stl": ascii_stl(end="") * 50 + ascii_stl(third="nan 0 0")}, area=202.0, warns="1 of 102 triangles"

@@ -472,15 +472,17 @@ def test_lists_in_all_their_forms(tmp_path, name, text):
     source.reader.read(source.entries[1])
 
 
-def test_splits_of_a_list_in_other_words_are_read_and_said(tmp_path):
+def test_splits_of_a_list_in_other_words_are_kept_and_said(tmp_path):
     plant(tmp_path, "a.off", "b.off", "c.off", "d.off")
     (tmp_path / "l.csv").write_text("path,label,split\na.off,x,Train\nb.off,x,TEST\nc.off,nan,validation\nd.off,x,fold 3\n")
     source = open_source(str(tmp_path / "l.csv"))
-    assert [split for _, _, split in table(source)] == ["train", "test", "val", "fold 3"]
-    assert "splits are read: 'TEST' as test, 'Train' as train, 'validation' as val" in source.notes
+    assert [split for _, _, split in table(source)] == ["Train", "TEST", "validation", "fold 3"]
+    told = "'TEST' is not test, 'Train' is not train, 'validation' is not val: write it so in the list"
+    assert any(note.startswith("splits are kept as the list writes them") and told in note for note in source.notes)
+    assert not any("splits are kept" in note for note in open_source(str(tmp_path / "l.csv"), split="0.8").notes)
     assert any(note.startswith("names of classes are taken as written: 'nan'; leave") for note in source.notes)
     (tmp_path / "l.csv").write_text("path,split\na.off,train\nb.off,mine\n")
-    assert not any("splits are read" in note or "as written" in note for note in open_source(str(tmp_path / "l.csv")).notes)
+    assert not any("splits are kept" in note or "as written" in note for note in open_source(str(tmp_path / "l.csv")).notes)
 
 
 def test_a_plain_list_and_a_root_elsewhere(tmp_path):
@@ -931,6 +933,10 @@ def test_shapes_that_no_one_reads_are_named_with_the_remedy(tmp_path, name, reme
     assert source.skipped == {Path(name).suffix.lower(): 1} and any(remedy in note for note in source.notes)
     with pytest.raises(ValueError, match=f"(of a kind no source reads|is an archive).*{remedy}"):
         open_source(str(tmp_path / name))
+    source = open_source(plant(tmp_path, "two.off"))
+    assert any(remedy in note for note in source.notes) == (Path(name).suffix not in (".gz", ".pkl")), (
+        "the archive of the shapes, or weights"
+    )
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,19 @@ def quoted(table: np.ndarray, names: tuple[str, ...]) -> bytes:
     return "\n".join(",".join(f'"{cell}"' for cell in line) for line in lines).encode()
 
 
+def signed(table: np.ndarray) -> bytes:
+    """A table as `numpy.savetxt` writes it with a blank in front of numbers that are not negative."""
+    buffer = io.StringIO()
+    np.savetxt(buffer, table, fmt="% .6f", delimiter=",")
+    return buffer.getvalue().encode()
+
+
+def grouped(*parts: np.ndarray, between: bytes = b" ") -> bytes:
+    """Groups of columns with blanks or another text between them, and commas within."""
+    lines = zip(*(text(part, ",").split(b"\n")[:-1] for part in parts), strict=True)
+    return b"\n".join(map(between.join, lines)) + b"\n"
+
+
 def fields(names: str, table: np.ndarray, kinds: str = "") -> np.ndarray:
     """A structured array."""
     split = names.split()
@@ -209,6 +222,28 @@ CLOUDS = {
     "comments.xyz": (text(XYZ, head="# made by hand\n\n").replace(b"\n", b" # a point\n"), None, ()),
     "comma_and_blank.xyz": (text(XYZ, ", "), None, ()),
     "two_groups.xyz": (text(XYZ, ",").replace(b"\n", b" 1,2,3\n"), 0 * MIXED + [1, 2, 3], ()),
+    "blanks_for_signs.csv": (signed(stack(XYZ, NORMALS)), None, ()),
+    "commas_and_blanks.csv": (grouped(XYZ, MIXED, between=b", "), MIXED, ()),
+    "three_groups.xyz": (grouped(XYZ, MIXED, NORMALS), MIXED, ()),
+    "bright_groups.xyz": (grouped(XYZ, RED * 0 + [255, 128, 100], NORMALS), RED * 0 + [255, 128, 100], ()),
+    "first_comment.xyz": (text(XYZ[:, ::-1], head="# exported as x y z\n# z y x\n"), None, ()),
+    "comment_and_names.csv": (text(stack(XYZ[:, ::-1], MIXED), ",", head="# x y z and more\nz,y,x,r,g,b\n"), MIXED, ()),
+    "names_twice.csv": (
+        text(stack(XYZ[:, ::-1], ONE), ",", head="x,y,z\nz,y,x,id\n"),
+        None,
+        ("line 1 is left out as a header", "left out: id"),
+    ),
+    "g_b_r.xyz": (text(stack(MIXED[:, [1, 2, 0]], XYZ), head="g b r x y z\n"), MIXED, ()),
+    "v_first.xyz": (text(stack(TURN, XYZ), head="v x y z\n"), None, ("left out: v",)),
+    "z_and_height.csv": (text(stack(XYZ, TURN), ",", head="Easting,Northing,Z,Height\n"), None, ("left out: Height",)),
+    "two_heights.csv": (
+        text(stack(XYZ, TURN), ",", head="Easting,Northing,Elevation,Height\n"),
+        None,
+        ("Elevation is taken for z, not Height; name the right column z", "left out: Height"),
+    ),
+    "stray_faces.npz": (npz(points=XYZ, normals=NORMALS, faces=TURN[:3].T), None, ("few of the 60 points belong to a face",)),
+    "empty_faces.npz": (npz(points=XYZ, colors=MIXED, faces=np.zeros((0, 3), int)), MIXED, ()),
+    "no_faces.npz": (npz(verts=XYZ, faces=np.zeros((0, 3))), None, ()),
     "windows.xyz": (text(XYZ) + b"-1.#IND 1.#QNAN 2\n-nan(ind) 1 2\n1 1.#INF000 2\n", None, ("3 of 63 points are not finite",)),
     "hexadecimal.xyz": (text(XYZ).replace(b"\n", b" #ff8800\n"), None, ("behind # in 60 rows is left out: '#ff8800'",)),
     "rows_of_commas.csv": (b",,\n" + text(XYZ, ",").replace(b"\n", b"\n,,\n", 4), None, ("5 rows without numbers are left out",)),
@@ -248,6 +283,10 @@ WITH_NORMALS = {
     "rgb_normals.npy",
     "normals_rgb.npy",
     "fields_normals.npy",
+    "blanks_for_signs.csv",
+    "three_groups.xyz",
+    "bright_groups.xyz",
+    "stray_faces.npz",
     "pc_normals.npz",
     "normals_on_their_side.npz",
     "normals_of_long_names.csv",
@@ -284,6 +323,8 @@ def test_layouts(tmp_path, name):
 
 
 WRONG = {
+    "batch_of_columns.npy": (npy(np.zeros((6, 1, 2048))), "6 clouds in one file"),
+    "faces_alone.npz": (npz(faces=TURN.reshape(-1, 3), vertices=XYZ + 0j), "it holds faces [20, 3]"),
     "batch.npy": (npy(np.zeros((2, 60, 3))), "2 clouds in one file"),
     "dict.npy": (npy(np.array({"points": XYZ}), allow_pickle=True), "never unpickled"),
     "words.npy": (npy(np.array([["a", "b", "c"]])), "expected numbers"),
@@ -308,6 +349,9 @@ WRONG = {
     "thousands.csv": (b"x;y;z\n500,000.25;600,000.50;300.10\n", "cells have commas in them"),
     "thousands_in_german.csv": (b"500.000,25;600.000,50;300,10\n" * 4, "cells have commas in them"),
     "thousands_in_tabs.txt": (b"500,000.25\t600,000.50\t300.10\n" * 4, "cells have commas in them"),
+    "thousands_and_blanks.csv": (b"500,000.25, 4,600,000.50, 300.10\n" * 4, "cells have commas in them"),
+    "thousands_in_blanks_in_german.xyz": (b"500.000,25 600.000,50 300,10\n" * 4, "cells have commas in them"),
+    "commas_and_points.csv": (b"0,5;1,25;100.3\n" * 4, "cells have commas in them"),
     "degrees.csv": (text(XYZ, ",", head="Latitude,Longitude,Altitude\n"), "says degrees"),
     "heights.asc": (text(XYZ, head="ncols 3\nnrows 60\nxllcorner 5e5\nyllcorner 46e5\ncellsize 5\n"), "grid of heights (ESRI ASCII)"),
     "off.xyz": (text(XYZ, head="OFF\n60 0 0\n"), "rename it to .off"),
@@ -316,6 +360,8 @@ WRONG = {
         "rename it to .ply",
     ),
     "obj.xyz": (text(XYZ).replace(b"\n", b"\nv ").join([b"# a\nv ", b"n 0 0 1\nf 1 2 3\n"]), "rename it to .obj"),
+    "obj_in_tabs.xyz": (text(XYZ, "\t").replace(b"\n", b"\nv\t").join([b"o a b\nv\t", b"\t1 2 3\n"]), "rename it to .obj"),
+    "ply_of_windows.xyz": (b"ply\r\nformat ascii 1.0\r\nelement vertex 1\r\nend_header\r\n1 2 3\r\n", "rename it to .ply"),
     "pcd.txt": (pcd("ascii", XYZ), "rename it to .pcd"),
     "occupancies.npz": (npz(points=XYZ, occupancies=ONE[:, 0], loc=np.zeros(3)), "fill the space around a surface"),
     "deepsdf.npz": (npz(pos=stack(XYZ, ONE), neg=stack(XYZ, -ONE)), "fill the space around a surface"),
@@ -492,6 +538,35 @@ def test_vertices_and_faces_in_an_archive_are_a_surface(tmp_path, colors):
         np.testing.assert_array_equal(part.colors[:, :3], MIXED[:5])
 
 
+def test_few_faces_of_vertices_are_a_surface_and_said_and_half_precision_has_no_warning(tmp_path):
+    (tmp_path / "a.npz").write_bytes(npz(vertices=XYZ.astype(np.float16), faces=TURN[:3].T.astype(np.uint8)))
+    made = load(tmp_path / "a.npz", up="y", textures="require")
+    assert isinstance(made, Mesh) and "only 3 of 60 vertices belong to a face" in made.warnings[0]
+    np.testing.assert_array_equal(made.parts[0].vertices, XYZ[:3].astype(np.float16).astype(np.float32))
+
+
+SIGNALLING = np.array([0x7FA00000] * 3, np.uint32).view(np.float32)
+"""Numbers that are none (NaN), of a kind that warns when it is converted."""
+
+
+@pytest.mark.parametrize("name", ["a.npy", "labelled.npy", "columns.npz", "mesh.npz", "rows.npy"])
+def test_every_kind_of_nan_is_read_without_a_warning(tmp_path, name):
+    table = np.append(XYZ, XYZ[:1], axis=0).astype(np.float32)
+    table[60] = SIGNALLING
+    x, y, z = table.T
+    kinds = {
+        "a.npy": npy(table),
+        "labelled.npy": npy(np.append(table, table[:, :1], axis=1)),
+        "columns.npz": npz(x=x, y=np.append(XYZ[:, 1], 0), z=z),
+        "mesh.npz": npz(vertices=table, faces=TURN.reshape(-1, 3)),
+        "rows.npy": npy(np.rec.fromarrays([x, y, z], names="x,y,z")),
+    }
+    (tmp_path / name).write_bytes(kinds[name])
+    made = load(tmp_path / name, up="y", textures="require")
+    points = made.points if isinstance(made, Cloud) else made.parts[0].vertices
+    np.testing.assert_array_equal(np.sort(points, axis=0), np.sort(XYZ.astype(np.float32), axis=0))
+
+
 def test_a_bomb_in_an_archive_is_not_unpacked(tmp_path):
     """The header of the array says more than the archive holds."""
     lying = npy(np.zeros((4, 3))).replace(b"(4, 3)", b"(9999, 3)").replace(b"   \n", b"\n", 1)
@@ -540,7 +615,21 @@ def test_noise_and_deleted_points_of_a_laser_scan_are_left_out_and_counted(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("model", "text", "refused"), [(2, "", True), (1, "", False), (0, "GEOGCS[...", True), (0, "PROJCS[GEOGCS[", False)]
+    ("model", "text", "refused"),
+    [
+        (2, "", True),
+        (1, "", False),
+        (0, "GEOGCS[...", True),
+        (0, 'PROJCS["GEOGCS[", GEOGCS[', False),
+        (0, 'COMPD_CS["WGS 84 + EGM96",GEOGCS["WGS 84",UNIT["degree",0.017]],VERT_CS["EGM96",UNIT["metre",1]]]', True),
+        (0, 'COMPD_CS["a + b",PROJCS["a",GEOGCS["WGS 84"]],VERT_CS["b"]]', False),
+        (0, 'COMPOUNDCRS["GEOGCRS",PROJCRS["a",BASEGEOGCRS["b",DATUM["c"]],CS[Cartesian,2]],VERTCRS["d",CS[vertical,1]]]', False),
+        (0, 'COMPOUNDCRS["a",GEODCRS["b",DATUM["c"],CS[ellipsoidal,2]],VERTCRS["h",CS[vertical,1]]]', True),
+        (0, 'BOUNDCRS[SOURCECRS[GEOGCRS["a",CS[ellipsoidal,2]]],TARGETCRS[PROJCRS["b",CS[Cartesian,2]]]]', True),
+        (0, 'BOUNDCRS[SOURCECRS[PROJCRS["a",CS[Cartesian,2]]],TARGETCRS[GEOGCRS["b",CS[ellipsoidal,2]]]]', False),
+        (0, 'GEODCRS["a",DATUM["b"],CS[Cartesian,3],LENGTHUNIT["metre",1]]', False),
+        (0, 'GEOCCS["a",DATUM["b"],UNIT["metre",1]]', False),
+    ],
 )
 def test_a_laser_scan_in_degrees_is_refused(tmp_path, model, text, refused):
     laspy = pytest.importorskip("laspy")
