@@ -179,7 +179,8 @@ class Looks:
         if colors.raw.dtype.kind == "f" and self._scale.color != 1:
             self.file.warn("colours of vertices go beyond 1: taken as 0 to 255")
             shades = shades / np.array([self._scale.color] * 3 + [self._scale.alpha])[: shades.shape[1]]
-        return np.clip(np.nan_to_num(shades), 0, 1)
+        clipped: NDArray[Any] = np.clip(np.nan_to_num(shades), 0, 1)
+        return clipped
 
     def dressed(self, part: Part, primitive: Record, given: dict[str, Values], rows: NDArray[Any] | None) -> tuple[Part, bool]:
         """A part with its material.
