@@ -250,7 +250,11 @@ def test_a_training_cache_that_was_built_anew_of_other_data_is_told(everything, 
 
 
 def test_a_training_records_a_digest_of_its_data_or_none(tmp_path):
-    a, b, none = of_data(tmp_path / "a.zarr", 1, 2, 3, 4), of_data(tmp_path / "b.zarr", 1, 2, 3, 5), of_data(tmp_path / "c.zarr", 0, 0, 0, 0)
+    a, b, none = (
+        of_data(tmp_path / "a.zarr", 1, 2, 3, 4),
+        of_data(tmp_path / "b.zarr", 1, 2, 3, 5),
+        of_data(tmp_path / "c.zarr", 0, 0, 0, 0),
+    )
     rows = np.arange(4)
     assert data_digest_of(a, rows) != data_digest_of(b, rows) and data_digest_of(a, rows[:3]) == data_digest_of(b, rows[:3]) != ""
     assert data_digest_of(none, rows) == ""
