@@ -367,6 +367,27 @@ def test_blocks_of_a_shape_may_be_averaged(name, stage, cache, monkeypatch):
     assert torch.allclose(features.read(body, shapes, range(2)), half, atol=1e-6)
 
 
+def test_an_average_is_over_the_blocks_that_both_caches_have_and_over_two_at_least(stage, cache, tmp_path):
+    body, train = features.Body.of(stage, "mean_max"), of_split(cache, "train")
+    one, three = (
+        of_split(synthetic.write(tmp_path / f"{count}.zarr", points=PointSpec(count=64, blocks=count, ordered=32)), "test")
+        for count in (1, 3)
+    )
+    blocks = features.readings(True, None, body, train, three)
+    assert blocks == [range(2)]
+    (note,) = features.averaged(True, blocks, body, train, three)
+    assert note == "a shape is read by the mean of the features of 2 of 3 blocks, as many as there are in both caches"
+    assert features.averaged(False, blocks, body, train, three) == ()
+    with pytest.raises(
+        UserError, match=r"average=true needs two blocks of a shape or more, and only one can be read in .*1.zarr: leave it out"
+    ):
+        features.readings(True, None, body, train, one)
+    joined = copy.deepcopy(stage)
+    joined.convention = Convention(count=128, normalize="unit_sphere")
+    with pytest.raises(UserError, match=r"in .*shapes.zarr \(2 stored blocks are joined to reach the point count of the run\)"):
+        zeroshot.run(joined, cache, cache, zeroshot.Options(average=True))
+
+
 def test_nearest_shapes_vote_as_in_scikit_learn(monkeypatch):
     from sklearn.neighbors import KNeighborsClassifier
 
