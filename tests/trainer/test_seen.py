@@ -326,7 +326,10 @@ def test_a_kept_classifier_of_an_earlier_version_is_loaded_and_not_known(aligned
     with safetensors.safe_open(file, "pt") as opened:
         metadata = opened.metadata()
         tensors = {name: opened.get_tensor(name) for name in opened.keys() if not name.startswith("learned.")}
-    file.write_bytes(safetensors.torch.save(tensors, metadata))
+    kept = json.loads(metadata[classifiers.METADATA])
+    assert kept["about"]["format"] == 2, "an earlier version says that it cannot read it, and not that it is another model's"
+    kept["about"]["format"] = 1
+    file.write_bytes(safetensors.torch.save(tensors, {classifiers.METADATA: json.dumps(kept, sort_keys=True)}))
     scores = catalog.measure(checkpoint.load(run), "mine", store.open_cache(cache_path)).scores
     assert scores.seen.learned is None and "not known which test shapes the task has learned from" in scores.notes
     assert any("these may be shapes that it knows" in note for note in scores.notes)
@@ -383,6 +386,54 @@ def test_the_first_life_of_an_import_is_told_after_two_trainings(everything, cac
     header = checkpoint.header(before)
     older = dataclasses.replace(header, init=dataclasses.replace(header.init, unknown=None))
     assert sides.seen(older).unchecked == ("unknown data (before once, if there was any)",)
+
+
+def test_what_an_earlier_version_did_not_record_is_looked_up_in_the_run_that_it_started_from(aligned, cache_path, tmp_path):
+    """Runs of an earlier version have the caches of before alone, and not that nothing else was before."""
+
+    def forget(run):
+        header, encoder, tensors = checkpoint.read(run)
+        older = dataclasses.replace(header, init=dataclasses.replace(header.init, caches=(), unknown=None))
+        checkpoint.path(run).write_bytes(checkpoint.contents(older, encoder, tensors))
+
+    shutil.copytree(aligned, tmp_path / "first")
+    for name, init in (("second", "first"), ("third", "second")):
+        train(config_of("align", "optim.epochs=0"), [cache_path], tmp_path / name, init=tmp_path / init, device="cpu")
+        forget(tmp_path / name)
+    last = checkpoint.header(tmp_path / "third")
+    assert checkpoint.learned_from(checkpoint.recalled(last, [tmp_path])) == checkpoint.learned_from(checkpoint.header(aligned))
+    assert measured(tmp_path / "third", cache_path).scores.seen == Seen(tested=TESTED)
+    later = tmp_path / "later"
+    train(config_of("align", "optim.epochs=0"), [cache_path], later, init=tmp_path / "third", device="cpu")
+    assert checkpoint.header(later).init.unknown == () and checkpoint.header(later).init.caches == checkpoint.header(aligned).caches
+    assert checkpoint.recalled(last, [tmp_path / "elsewhere"]) == last
+    train(config_of("align", "optim.epochs=0", "seed=3"), [cache_path], tmp_path / "other", device="cpu")
+    shutil.rmtree(tmp_path / "second")
+    shutil.copytree(tmp_path / "other", tmp_path / "second")
+    assert checkpoint.recalled(last, [tmp_path]) == last, "a run of the same name with other weights"
+    shutil.rmtree(tmp_path / "second")
+    shutil.copytree(tmp_path / "third", tmp_path / "second")
+    found = checkpoint.before(checkpoint.recalled(last, [tmp_path]))  # a run that started from itself, as far as names and weights say
+    assert found.unknown == ("unknown data (before second)",)
+
+
+def test_the_pasts_of_all_guides_are_united(everything, guided, cache_path, tmp_path):
+    (tmp_path / "runs").mkdir()
+    shutil.copytree(everything, tmp_path / "runs" / "one")
+    train(config_of("align", "optim.epochs=1", "data.splits=test", "seed=4"), [cache_path], tmp_path / "runs" / "two", device="cpu")
+    found = []
+    for name in ("one", "two"):
+        mine = tmp_path / f"{name}.zarr"
+        shutil.copytree(cache_path, mine)
+        guide.write(store.open_cache(mine), checkpoint.load(tmp_path / "runs" / name), "own")
+        cache = store.open_cache(mine)
+        found.append((cache, cache.record("guide/own").spec))
+    past = guide.past_nearby(found, [tmp_path / "runs"])
+    alone = [checkpoint.header(tmp_path / "runs" / name).caches for name in ("one", "two")]
+    assert past == checkpoint.Past(caches=alone[0] + alone[1]) and alone[0] != alone[1]
+    shutil.rmtree(tmp_path / "runs" / "two")
+    assert guide.past_nearby(found, [tmp_path / "runs"]) == checkpoint.Past(caches=alone[0], unknown=("unknown data (of its guide)",))
+    assert guide.past_nearby(found[1:], [tmp_path / "runs"]) is None
 
 
 def test_few_shot_learns_from_the_shapes_of_a_fold_alone(aligned, cache_path):
