@@ -39,7 +39,7 @@ def noted(path, run):
 
 def test_the_command_of_a_note_writes_the_captions_that_there_were(tmp_path):
     path = tmp_path / "s.zarr"
-    source = ("source.classes=chair,lamp", "source.count=6", "views.size=96", "teachers=starter-attributes", "captions=none")
+    source = ("source.classes=chair,lamp", "source.count=6", "views.size=96", "teachers=starter-resnet", "captions=none")
     pipeline(tmp_path, "build", "starter", path, "--recipe", "smoke", *assigned(*source))
     pipeline(tmp_path, "add-captioner", path, "names=template", *assigned(*SETTINGS))
     before, made, spec = said(path)

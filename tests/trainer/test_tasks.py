@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from cache_schema import spec, store, synthetic
 from cache_schema.errors import UserError
 from cache_schema.spec import BoxSpec, LabelSet, Manifest, PointSpec, Record, SourceSpec
+from tests.trainer.conftest import config_of
+from tests.trainer.labelled import write_parts
 from trainer import checkpoint, ops
 from trainer.align import Align, AlignOptions, LocalLosses, PatchTeacher, Teacher
 from trainer.arithmetic import Arithmetic
@@ -881,6 +883,21 @@ def test_options_that_nothing_reads_of_a_run_are_refused(stage, cache, tmp_path)
     ):
         with pytest.raises(UserError, match=said):
             catalog.evaluate(task, loaded(stage, tmp_path), cache, catalog.options(task, assignments))
+
+
+def test_dropped_colours_are_refused_where_there_are_none(stage, cache, tmp_path, monkeypatch):
+    """For a run whose encoder reads colours. As trainings do."""
+    run, chosen = loaded(stage, tmp_path), catalog.options("classify", ["augment.drop_color=0.9"])
+    run = dataclasses.replace(run, header=dataclasses.replace(run.header, config=config_of("align", "encoder.channels=6")))
+    monkeypatch.setattr(catalog.task("classify"), "run", lambda *_: pytest.fail("it would have run"))
+    grey = write_parts(tmp_path / "grey.zarr")
+    with pytest.raises(UserError, match=r"augment.drop_color would have no effect where no shape of .*grey.zarr has colours: leave it out"):
+        catalog.evaluate("classify", run, grey, chosen)
+    without = dataclasses.replace(run.header, points=Convention(count=64, colored=False))
+    with pytest.raises(UserError, match="would have no effect where the run was trained without colours"):
+        catalog.evaluate("classify", dataclasses.replace(run, header=without), cache, chosen)
+    with pytest.raises(pytest.fail.Exception, match="it would have run"):
+        catalog.evaluate("classify", run, cache, chosen)
 
 
 def test_a_result_with_other_options_stands_beside_the_first(stage, cache, tmp_path):
