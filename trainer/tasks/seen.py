@@ -6,7 +6,7 @@
 Two shapes are the same if they are one row of one cache, scans of one thing or crops of one scene in one cache (`shapes.in_pieces`), or if
 they were made from the same data, byte for byte (`source_sha256`), in any two caches. So copies, parts of a cache, and caches of the same
 files with other points are found. A fingerprint of points says which ids a cache has and how it was made, and nothing of the data: where
-two caches have the same one, a row of both is one shape unless its data differs.
+the cache of a training and the tested one have the same one, a row of both is one shape unless its data differs.
 
 No score depends on this: a cache that cannot be compared is named in the result, with the reason.
 
@@ -129,7 +129,7 @@ class Sides:
         return known
 
 
-def same(test: Shapes, cache: Cache, rows: NDArray[np.signedinteger], *, pieces: bool = False) -> NDArray[np.bool_]:
+def same(test: Shapes, cache: Cache, rows: NDArray[np.signedinteger], *, pieces: bool = False, by_name: bool = False) -> NDArray[np.bool_]:
     """Whether each test shape is one of the shapes in some rows [m] of a cache, or of the same object. [n]
 
     Args:
@@ -137,11 +137,12 @@ def same(test: Shapes, cache: Cache, rows: NDArray[np.signedinteger], *, pieces:
         cache: the cache with the others.
         rows: their rows.
         pieces: whether shapes are crops, whatever the cache says.
+        by_name: whether a row of two caches with the same fingerprint of points is one shape, too, unless its data differs.
     """
     theirs, known = _digests(cache)[rows], rows
     if test.cache.home != cache.home:
         record = cache.products().get(products.POINTS.name)
-        alike = record is not None and record.fingerprint == test.data.points
+        alike = by_name and record is not None and record.fingerprint == test.data.points
         known = _agreeing(test.cache, rows, theirs) if alike else rows[:0]
     return _with_data(test, _in_rows(test, known, pieces), theirs)
 
@@ -229,7 +230,7 @@ def _compared(used: Used, alone: bool, config: DataConfig, seed: int, tested: _T
             if rows is not None and used.data and data_digest_of(cache, rows) != used.data:
                 raise _Absent("has other data by now")
             first = first or cache
-            found = same(test, first, np.arange(cache.manifest.shapes) if rows is None else rows, pieces=tested.pieces)
+            found = same(test, first, np.arange(cache.manifest.shapes) if rows is None else rows, pieces=tested.pieces, by_name=True)
         except UNREADABLE as error:
             failed = failed or error
             continue
