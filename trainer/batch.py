@@ -182,3 +182,6 @@ class Used:
     """(product, fingerprint) of everything that was read, sorted."""
     rows: str = added("", identity=False)
     """Number of the selected shapes, and a digest of their rows in the cache, such as `96 of 1f0a...`; empty in older checkpoints."""
+    data: str = added("", identity=False)
+    """A digest of the data that these shapes were made from (`trainer.part.data_digest_of`); empty if it is not known, and in older
+    checkpoints."""

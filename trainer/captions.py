@@ -10,9 +10,12 @@ L bytes of a text, E a teacher's width.
 """
 
 import contextlib
-import functools
+import dataclasses
 import hashlib
+import json
 import mmap
+import re
+import shlex
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -136,54 +139,98 @@ def chosen(cache: Cache, names: Sequence[str], teacher: str = "") -> list[str]:
     return list(names) or known
 
 
-RENAMING: Final = {"class", "name"}
-"""Columns of `mmpd-cache relabel` by which a shape gets another name in sentences."""
+REWRITTEN: Final = ("samples", "keep", "seed", "per", "sheet", "over", "rank_by")
+"""Settings, beside the sentences, that decide which texts captions by sentences have."""
+NO_WORD: Final = re.compile(r"[^\w\s-]")
+"""What stands between words but blanks."""
+LISTED: Final = 300
+"""Most characters of sentences that a note repeats."""
 
 
 def outdated(cache: Cache, record: Record, rows: Ints) -> str:
-    """A note on captions that say other names of some shapes [n] than the cache has by now, since `mmpd-cache relabel` writes no texts;
-    empty if there is nothing to say.
+    """A note on captions that say other classes of some shapes than the cache has by now, since `mmpd-cache relabel` writes no texts; empty
+    if there is nothing to say. Other names of files change no class, so nothing is said of them.
 
-    Sentences that are filled with names are compared with these names. Texts of what a source states are not: the source states the old
-    classes still, so a note says that they may differ.
+    Args:
+        cache: the cache.
+        record: the captions.
+        rows: rows of the shapes, ascending. [n]
+
+    A sentence that is filled with a name says it in one place. A text of what a source states says another class if it has the name of one
+    of the cache's classes, which keep those of before, and not that of the shape's own.
     """
     spec, source = record.spec, cache.manifest.source
     assert isinstance(spec, CaptionSpec)
-    if not RENAMING & {column for part in (source, *source.also) for column, _ in part.relabelled}:
+    if not any(column == "class" for part in (source, *source.also) for column, _ in part.relabelled):
         return ""
-    told = f"{record.product} of {cache.home.name}"
-    if spec.stated:
-        return f"{told} says what the source states, and classes of the cache are others by now (`mmpd-cache relabel`): they may not agree"
-    if not spec.templates:
+    if not spec.stated and not spec.templates:
         return ""
-    count = sum(_says_other(cache, record, spec, np.asarray(rows, np.int64)))
+    count = _contradicted(cache, record, spec, np.asarray(rows, np.int64))
     if not count:
         return ""
-    name, written = cache.home.name, f"{products.parts(record)['captions']}={spec.captioner}"
-    return (
-        f"{told} says another name of {count} of {len(rows)} shapes than the cache has (`mmpd-cache relabel`). To write it anew: "
-        f"`mmpd-cache remove {name} {record.product} --with-dependants && mmpd-cache add-captioner {name} {written}`"
-    )
+    told = f"{record.product} of {cache.home.name} says another class of {count} of {len(rows)} shapes than the cache has"
+    if spec.stated:
+        return f"{told} (`mmpd-cache relabel`): the source states it so. Name other captions, or leave these out, if that matters"
+    name = products.parts(record)["captions"]
+    again = f"`mmpd-cache remove CACHE {record.product} --with-dependants`"
+    return f"{told} (`mmpd-cache relabel`). To write it anew, with its embeddings: {again}, and then {_made_by(spec, name)}"
 
 
-def _says_other(cache: Cache, record: Record, spec: CaptionSpec, rows: Ints) -> Iterator[bool]:
-    """For each of some shapes [n], whether one of its sentences says another name than its class, or its id where it has none."""
-    node, classes, labels, ids = cache.arrays(record)[0], cache.manifest.classes, cache.column("label"), cache.ids()
-    halves = [template.split("{}") for template in spec.templates]
+def _made_by(spec: CaptionSpec, name: str) -> str:
+    """The command that writes captions by sentences, with all settings that decide what they say. The path of the cache is left open, since
+    notes are handed on with a run."""
+    usual = {field.name: field.default for field in dataclasses.fields(spec)}
+    settings = [f"{one}={getattr(spec, one)}" for one in REWRITTEN if getattr(spec, one) != usual[one]]
+    sentences = json.dumps(spec.templates, ensure_ascii=False)
+    known = len(sentences) <= LISTED
+    given = [f"--set {shlex.quote(one)}" for one in (*settings, *([f"templates={sentences}"] if known else []))]
+    command = " ".join(["mmpd-cache add-captioner CACHE", shlex.quote(f"{name}={spec.captioner}"), *given])
+    if known:
+        return f"`{command}`"
+    more = f"with `--set templates=...` for its {len(spec.templates)} sentences if they are not those of the captioner"
+    return f"`{command}`, {more} (`mmpd-cache info CACHE --json` shows them)"
 
-    @functools.lru_cache(maxsize=REMEMBERED)
-    def fits(text: str, name: str) -> bool:
-        if len(text.encode()) > TEXT_BYTES - 4:  # it may have been cut
-            return True
-        filled = [text[len(a) : len(text) - len(b)] for a, b in halves if text.startswith(a) and text.endswith(b)]
-        return name in map(spelling, filled)
 
+def _contradicted(cache: Cache, record: Record, spec: CaptionSpec, rows: Ints) -> int:
+    """Of how many shapes, by their rows [n], a text says another class than the cache has."""
+    node, classes, labels = cache.arrays(record)[0], cache.manifest.classes, cache.column("label")
+    names, count = [spelling(words(name)) for name in classes], 0
+    ids = cache.ids() if spec.templates and (labels[rows] < 0).any() else ()
     for shard, texts in cache.column_shards(node.path):
         first = shard * node.shard
-        for row in rows[(rows >= first) & (rows < first + len(texts))]:
-            name = classes[labels[row]] if labels[row] >= 0 else PurePosixPath(str(ids[row])).stem
-            cells = texts[row - first].reshape(-1, texts.shape[-1])
-            yield not all(fits(bytes(cell).rstrip(b"\0").decode(), spelling(words(name))) for cell in cells)
+        here = rows[slice(*np.searchsorted(rows, (first, first + len(texts))))]
+        if spec.templates:
+            texts = texts[:, :1, :1]  # all sentences about a shape are filled at once, with one name
+        for label in np.unique(labels[here]):
+            some = here[labels[here] == label]
+            cells = np.ascontiguousarray(texts[some - first]).view(f"V{texts.shape[-1]}").reshape(len(some), -1)  # [b, K]
+            said, place = np.unique(cells, return_inverse=True)
+            told = [value.tobytes().rstrip(b"\0").decode() for value in said]
+            if spec.stated:
+                other = np.array([_states_other(text, label, names) for text in told], bool)[place.reshape(cells.shape)].any(1)
+            elif label >= 0:
+                other = np.array([not _fits(text, spec.templates, (names[label],)) for text in told], bool)[place.ravel()]
+            else:  # filled with the names of the files
+                stems = [spelling(words(PurePosixPath(str(ids[row])).stem)) for row in some]
+                pairs = zip((told[one] for one in place.ravel()), stems, strict=True)
+                other = np.array([_fits(text, spec.templates, names) and not _fits(text, spec.templates, (s,)) for text, s in pairs], bool)
+            count += int(other.sum())
+    return count
+
+
+def _fits(text: str, templates: Sequence[str], names: Sequence[str]) -> bool:
+    """Whether a sentence can be one of some templates, filled with one of some names."""
+    if len(text.encode()) > TEXT_BYTES - 4:  # it may have been cut
+        return True
+    halves = (template.split("{}") for template in templates)
+    filled = [text[len(a) : len(text) - len(b)] for a, b in halves if text.startswith(a) and text.endswith(b)]
+    return any(name in map(spelling, filled) for name in names)
+
+
+def _states_other(text: str, label: int, names: Sequence[str]) -> bool:
+    """Whether a text has the name of another class than its shape's, and not that one; none of the names for a shape without a class."""
+    said = f" {spelling(re.sub(NO_WORD, ' ', text))} "
+    return any(f" {name} " in said for name in names) and not (label >= 0 and f" {names[label]} " in said)
 
 
 def shares(weights: Sequence[float], count: int) -> NDArray[np.float64]:

@@ -91,7 +91,7 @@ class Init:
     caches: tuple[Used, ...] = ()
     """The caches that the weights had learned from before."""
     unknown: tuple[str, ...] | None = added(None, identity=False)
-    """As in `Past`, of what the weights had learned from before; None in files of earlier versions, which do not store it."""
+    """None in files of earlier versions, which do not store it. Otherwise as in `Past`, of what the weights had learned from before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,8 +120,8 @@ class Header:
     guide_setup: str = ""
     """Result of `guide_setup` for the guide in stage 2; empty without a guide, or if its training is unknown."""
     guide_past: Past | None = added(None)
-    """What the guide has learned from, if a loss uses its features; None if it is not known, for a student that starts from its guide
-    (then `init` has it), and in files of earlier versions."""
+    """None where there is no guide, if it is not known, for a student that starts from its guide (then `init` has it), and in files of
+    earlier versions. Otherwise what the guide has learned from, if a loss uses its features."""
     first: tuple[float, ...] = ()
     """Losses of the first steps. A continued run compares them with `recent` to detect divergence."""
     recent: tuple[float, ...] = ()
@@ -341,6 +341,29 @@ def _still_there(caches: Sequence[Used]) -> Iterator[Cache]:
             yield open_cache(used.path)
 
 
+OF_GUIDE: Final = "unknown data (of its guide)"
+"""What is said of a guide where nothing is known of its data."""
+
+
+def recalled(found: Header, places: Sequence[Path]) -> Header:
+    """The header of a run with what its weights had learned from before, if an earlier version did not record it and the run that it
+    started from still lies in one of some folders, with the weights of then. Otherwise the header as it is."""
+    return _recalled(found, places, ())
+
+
+def _recalled(found: Header, places: Sequence[Path], passed: tuple[tuple[str, str], ...]) -> Header:
+    init = found.init
+    if init is None or init.unknown is not None or (init.run, init.weights) in passed:
+        return found
+    for run in dict.fromkeys(place / init.run for place in places):
+        with suppress(UserError, OSError):  # no run of ours, a damaged one, or one that nobody else may read
+            if weights(run) == init.weights:
+                past = learned_from(_recalled(header(run), places, (*passed, (init.run, init.weights))))
+                caches = tuple(dict.fromkeys((*init.caches, *past.caches)))
+                return dataclasses.replace(found, init=dataclasses.replace(init, caches=caches, unknown=past.unknown))
+    return found
+
+
 def before(header: Header) -> Past:
     """What the weights of a run had learned from when it began, and what its guide has learned from."""
     caches: list[Used] = []
@@ -356,7 +379,7 @@ def before(header: Header) -> Past:
     if guided and not (init is not None and init.weights == header.guide):
         past = header.guide_past
         caches += past.caches if past else ()
-        unknown += past.unknown if past else ["unknown data (of its guide)"]
+        unknown += past.unknown if past else [OF_GUIDE]
     return Past(caches=tuple(dict.fromkeys(caches)), unknown=tuple(dict.fromkeys(unknown)))
 
 

@@ -11,6 +11,7 @@ Letters: B shapes, P points, C channels, F features, K classes, Q pairs of class
 """
 
 import copy
+import dataclasses
 import json
 import re
 from collections import Counter
@@ -48,8 +49,10 @@ SUFFIX: Final = ".safetensors"
 """Ending of the files' names."""
 PUBLISHED: Final = "published"
 """Name of the classifier that an imported run has from its file."""
-FORMAT: Final = 1
-"""Version of the file's form. A reader refuses any other."""
+FORMAT: Final = 2
+"""Version of the file's form. A reader refuses later ones."""
+BARE: Final = 1
+"""Version of a file that does not say which shapes the classifier has learned from, as all of earlier versions. It is still read."""
 METADATA: Final = "mmpd-classifier"
 """Key of our metadata in the safetensors header."""
 BODY, HEAD, LEARNED = "body.", "head.", "learned."
@@ -340,12 +343,17 @@ def save(
     if body is not None:
         tensors |= {BODY + key: value for key, value in body.state_dict().items()}
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
-    text = json.dumps({"about": to_json(about), "encoder": to_json(settings)}, sort_keys=True)
-    bare, file = safetensors.torch.save(tensors, {METADATA: text}), path(run, name)
+
+    def written(version: int, more: dict[str, Tensor]) -> bytes:
+        described = to_json(dataclasses.replace(about, format=version))
+        text = json.dumps({"about": described, "encoder": to_json(settings)}, sort_keys=True)
+        return safetensors.torch.save(tensors | more, {METADATA: text})
+
+    bare, file = written(BARE, {}), path(run, name)
     data = bare
     if learned is not None:
         known = {"rows": torch.from_numpy(learned.rows), "digests": torch.from_numpy(learned.digests)}
-        data = safetensors.torch.save(tensors | {LEARNED + key: value for key, value in known.items()}, {METADATA: text})
+        data = written(FORMAT, {LEARNED + key: value for key, value in known.items()})
     there = file.read_bytes() if file.exists() else bare
     if there not in (data, bare):
         raise UserError(f"{run} has another classifier called {name}: give another name, or remove {file}")
@@ -485,8 +493,8 @@ def _described(file: Path, text: str) -> tuple[About, EncoderSettings]:
         if not isinstance(whole, dict) or not isinstance(whole.get("about"), dict):
             raise UserError("its header has another form")
         version = whole["about"].get("format")
-        if version != FORMAT:
-            raise UserError(f"it has format {short(version)}, this software reads {FORMAT}")
+        if version not in (BARE, FORMAT):
+            raise UserError(f"it has format {short(version)}, this software reads {BARE} and {FORMAT}")
         found: About = from_json(About, whole["about"])
         settings: EncoderSettings = from_json(type(catalog.config(found.encoder)), whole.get("encoder"))
     except (ValueError, RecursionError) as error:

@@ -495,7 +495,8 @@ def _kept(using: Opened, name: str) -> "Kept":
 
 
 def _known_to(kept: "Kept", cache: "Cache", rows: "NDArray[np.int64]") -> Iterator[str]:
-    """Say which shapes are not new to a kept classifier, which says little about others. Yields the notes."""
+    """Say which of some shapes a kept classifier has learned from: what it says of them is no sign of what it says of others. Yields the
+    notes."""
     from trainer.tasks.shapes import of_rows
 
     if kept.learned is None:

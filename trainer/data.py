@@ -189,7 +189,7 @@ class Data:
     @property
     def used(self) -> tuple[Used, ...]:
         """The description of the data that a checkpoint stores."""
-        return tuple(Used(path=part.cache.address, products=part.fingerprints, rows=part.selection) for part in self.parts)
+        return tuple(Used(path=part.cache.address, products=part.fingerprints, rows=part.selection, data=part.data) for part in self.parts)
 
     @property
     def repeated(self) -> int:

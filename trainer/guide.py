@@ -28,7 +28,7 @@ from cache_schema.records import differences
 from cache_schema.spec import GREY, GuideSpec, PointSpec, Record
 from cache_schema.store import Cache, open_ahead
 from trainer import saved
-from trainer.checkpoint import Loaded, Past, header, learned_from, setup, trained_on
+from trainer.checkpoint import OF_GUIDE, Loaded, Past, header, learned_from, recalled, setup, trained_on
 from trainer.distributed import device_of
 from trainer.encoders.catalog import ENCODERS
 from trainer.encoders.protocol import missing
@@ -284,18 +284,27 @@ def compare_nearby(found: Sequence[tuple[Cache, GuideSpec]], places: Sequence[Pa
 
 
 def past_nearby(found: Sequence[tuple[Cache, GuideSpec]], places: Sequence[Path]) -> Past | None:
-    """What the guide of features in caches has learned from, if the run that made them is found; None otherwise.
+    """What the guides of features in caches have learned from, all together; None if no run that made them is found. Where one of several
+    guides is not found, `Past.unknown` says so.
 
     Args:
         found: the caches, each with what it says of its guide.
         places: folders in which the run may lie.
     """
-    for _, spec in found:
+    pasts: list[Past] = []
+    lacking = False
+    for spec in dict.fromkeys(spec for _, spec in found):
+        hits = []
         for run in dict.fromkeys(place / (spec.run or spec.name) for place in places):
             with contextlib.suppress(UserError, OSError):  # as in `compare_nearby`
                 if not _differs(spec, saved.weights(run), saved.settings(run)):
-                    return learned_from(header(run))
-    return None
+                    hits.append(learned_from(recalled(header(run), [run.resolve().parent])))
+        pasts += hits
+        lacking |= not hits
+    if not pasts:
+        return None
+    unknown = (*(one for past in pasts for one in past.unknown), *((OF_GUIDE,) if lacking else ()))
+    return Past(caches=tuple(dict.fromkeys(used for past in pasts for used in past.caches)), unknown=tuple(dict.fromkeys(unknown)))
 
 
 def _differs(spec: GuideSpec, weights: str, settings: Settings) -> bool:

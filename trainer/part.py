@@ -13,6 +13,7 @@ import functools
 import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -224,6 +225,13 @@ class Part:
     def selection(self) -> str:
         """Number of the selected shapes, and a digest of their rows. A run that goes on must select the same, to draw the same batches."""
         return digest_of(self.rows)
+
+    @property
+    def data(self) -> str:
+        """A digest of the data that the selected shapes were made from; empty if the cache does not tell, or cannot say it any more."""
+        with suppress(OSError, ValueError, LookupError, TypeError):  # training needs it for nothing
+            return data_digest_of(self.cache, self.rows)
+        return ""
 
     @property
     def template_count(self) -> int:
@@ -506,6 +514,13 @@ class _Columns:
 def digest_of(rows: NDArray[np.signedinteger]) -> str:
     """The number of some rows, and a digest of them, as a checkpoint keeps it of the rows that a run reads."""
     return f"{len(rows)} of {hashlib.sha256(rows.astype('<i8').tobytes()).hexdigest()[:16]}"
+
+
+def data_digest_of(cache: Cache, rows: NDArray[np.signedinteger]) -> str:
+    """A digest of the data that some rows were made from, as a checkpoint keeps it of the rows that a run reads; empty if the cache does
+    not tell."""
+    digests = cache.column("source_sha256")[rows]
+    return hashlib.sha256(digests.tobytes()).hexdigest()[:16] if digests.any() else ""
 
 
 def selected(cache: Cache, config: DataConfig, seed: int) -> NDArray[np.int32]:

@@ -236,7 +236,7 @@ def _guide_past(config: AlignConfig | DistillConfig, found: Sequence[tuple[Cache
     if not isinstance(config, DistillConfig) or config.start == "guide" or not config.needs_guide:
         return None
     if loaded := sources.guide or sources.named:
-        return checkpoint.learned_from(loaded.header)
+        return checkpoint.learned_from(checkpoint.recalled(loaded.header, [loaded.run.resolve().parent]))
     return sources.kept.guide_past if sources.kept else past_nearby(found, _near(run, sources))
 
 

@@ -190,7 +190,7 @@ def take(stage: Stage, config: StageConfig, facts: Facts, guide: str, other: Loa
         if reason and part in given:
             unused.append(Part(name=part, reason=reason))
     stage.load_state_dict(weights, strict=False)
-    past = checkpoint.learned_from(other.header)
+    past = checkpoint.learned_from(checkpoint.recalled(other.header, [other.run.resolve().parent]))
     return Init(
         run=other.run.resolve().name,
         stage=other.config.stage,

@@ -52,7 +52,7 @@ class Reading:
     when: Callable[[Config], bool]
     """The condition."""
     otherwise: str
-    """What makes them useless where it does not hold, behind the word `where`."""
+    """The end of the error message: `NAME would have no effect where …`."""
 
 
 def _masks(config: Config) -> bool:

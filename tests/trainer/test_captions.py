@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 import math
 
 import numpy as np
@@ -330,6 +331,10 @@ def renamed(cache, classes, column="class"):
     return cache
 
 
+KNOWN = ("cone", "cube", "torus")
+"""Names of classes that a cache keeps when shapes get others."""
+
+
 @pytest.mark.parametrize(("classes", "wrong"), [(("pyramid", "cube", "torus"), 1), (("Cone", "cube", "torus"), 0), (("a", "b", "c"), 3)])
 def test_sentences_with_old_names_are_noticed(filled, classes, wrong):
     rows = np.flatnonzero(filled.ok())
@@ -337,14 +342,47 @@ def test_sentences_with_old_names_are_noticed(filled, classes, wrong):
     assert captions.outdated(filled, record, rows) == ""
     count = int((filled.column("label")[rows] < wrong).sum())
     note = captions.outdated(renamed(filled, classes), record, rows)
-    assert note.startswith(f"captions/names of c.zarr says another name of {count} of {len(rows)} shapes") if wrong else note == ""
-    assert captions.outdated(renamed(filled, classes, "split"), record, rows) == "", "another split changes no name"
+    assert note.startswith(f"captions/names of c.zarr says another class of {count} of {len(rows)} shapes") if wrong else note == ""
+    some = rows[5:-3]
+    left = captions.outdated(filled, record, some)
+    assert f" of {int((filled.column('label')[some] < wrong).sum())} of {len(some)} shapes" in left if wrong else left == ""
+    for column in ("split", "name"):
+        assert captions.outdated(renamed(filled, classes, column), record, rows) == "", "another split or file name changes no class"
 
 
-def test_texts_of_what_a_source_states_may_not_agree_with_new_classes(filled):
-    record, rows = filled.record("captions/told"), np.arange(3)
+def test_a_note_has_every_setting_of_the_sentences(filled):
+    record, rows = filled.record("captions/names"), np.arange(9)
+    note = captions.outdated(renamed(filled, ("pyramid", "cube", "torus")), record, rows)
+    sentences = json.dumps(TEMPLATES)
+    assert note.endswith(f"`mmpd-cache add-captioner CACHE names=template --set samples=2 --set 'templates={sentences}'`")
+    assert "`mmpd-cache remove CACHE captions/names --with-dependants`" in note
+    spec = dataclasses.replace(record.spec, samples=4, keep=2, seed=7, templates=tuple(f"sentence {i} of a {{}}" for i in range(64)))
+    told = captions._made_by(spec, "my names")
+    assert told.startswith("`mmpd-cache add-captioner CACHE 'my names=template' --set keep=2 --set seed=7`, with `--set templates=...`")
+
+
+def test_shapes_without_a_class_are_called_by_their_files_or_by_a_class_of_before(filled, monkeypatch):
+    record, rows = filled.record("captions/names"), np.flatnonzero(filled.ok())
+    labels = filled.column("label").copy()
+    cache, count = renamed(filled, KNOWN), int((labels[rows] == 0).sum())
+    plain = cache.column
+    monkeypatch.setattr(cache, "column", lambda path: np.where(labels == 0, -1, labels) if path == "label" else plain(path))
+    assert f" of {count} of {len(rows)} shapes" in captions.outdated(cache, record, rows), "it says `cone`, and the cache no class"
+    monkeypatch.setattr(cache, "ids", lambda: ["cone.glb"] * len(labels))
+    assert captions.outdated(cache, record, rows) == "", "it says the name of the file"
+
+
+def test_texts_of_what_a_source_states_are_compared_where_they_say_a_class(filled):
+    record, rows = filled.record("captions/told"), np.flatnonzero(filled.ok())
     assert captions.outdated(filled, record, rows) == ""
-    assert "says what the source states" in captions.outdated(renamed(filled, ("a", "b", "c")), record, rows)
+    assert captions.outdated(renamed(filled, KNOWN), record, rows) == "", "another class of a shape that is not read"
+    note, count = (
+        captions.outdated(renamed(filled, ("pyramid", "cube", "torus", "cone")), record, rows),
+        (filled.column("label")[rows] == 0).sum(),
+    )
+    assert f"says another class of {count} of {len(rows)} shapes" in note and "the source states it so" in note
+    assert captions.outdated(renamed(filled, ("pyramid", "cube", "torus", "cone"), "name"), record, rows) == ""
+    assert captions.outdated(renamed(filled, ("a b", "c d", "e f")), record, rows) == "", "it names no class of the cache"
     assert captions.outdated(filled, filled.record("captions/synthetic"), rows) == "", "a model has looked at pictures"
 
 

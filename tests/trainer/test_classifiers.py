@@ -335,7 +335,7 @@ def _header(file, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda b, t: b["about"].update(format=2), "format 2, this software reads 1"),
+        (lambda b, t: b["about"].update(format=3), "format 3, this software reads 1 and 2"),
         (lambda b, t: b.pop("about"), "its header has another form"),
         (lambda b, t: b.pop("encoder"), "expected an object"),
         (lambda b, t: b["about"].update(mine=1), "has no field 'mine'"),

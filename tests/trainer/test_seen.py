@@ -17,7 +17,10 @@ from cache_schema.spec import PointSpec
 from tests.trainer.conftest import FAILED, config_of, keep, write_small
 from tests.trainer.labelled import write_cache
 from trainer import checkpoint, classifiers, cli_eval, guide
+from trainer.batch import Used
+from trainer.data import Data
 from trainer.loop import train
+from trainer.part import DataConfig, Needs, data_digest_of, digest_of
 from trainer.tasks import catalog, compare, seen, table
 from trainer.tasks.result import Seen, load
 from trainer.tasks.seen import Identities, Sides, same
@@ -149,7 +152,10 @@ def test_what_was_trained_elsewhere_is_told_and_no_place_of_another_machine_is_o
     ):
         moved = dataclasses.replace(header, caches=(dataclasses.replace(header.caches[0], path=path),))
         assert other.seen(moved) == Seen(tested=TESTED, unchecked=(f"{path.rpartition('/')[2]} ({reason})",))
-        assert whole.seen(moved).trained == TESTED  # the points say that it is this cache
+        assert whole.seen(moved) == Seen(tested=TESTED, trained=TESTED)  # its points and the digest of its data say that it is this cache
+        older = dataclasses.replace(header, caches=(dataclasses.replace(moved.caches[0], data=""),))
+        taken = f"{cache_path.name}, with shapes of the same names, was taken for it, and their data could not be compared"
+        assert whole.seen(older).unchecked == (f"{path.rpartition('/')[2]} ({reason}; {taken})",) and whole.seen(older).trained == TESTED
 
 
 @pytest.mark.parametrize("damage", ["", "source_sha256", "source_sha256/c/0/0", "products/points/zarr.json", "zarr.json"])
@@ -198,6 +204,73 @@ def test_equal_data_is_the_same_shape_in_any_cache_and_an_object_in_one(tmp_path
     files = of_split(other, "all", labelled=False)  # neither scans nor crops, so a file may have any name
     assert same(files, other, np.array([0])).tolist() == [True] + [False] * 5
     assert same(files, other, np.array([0]), pieces=True).tolist() == [True, False, False, False, False, True]
+
+
+def of_data(path, *first):
+    """A cache of four shapes, each made from data whose digest begins with a number; 0 for no digest. All have the same points."""
+    digests = np.zeros((4, 32), np.uint8)
+    digests[:, 0] = first
+    points = PointSpec(count=4, blocks=1, ordered=1)
+    return write_cache(path, ["a", "b", "c", "d"], [0] * 4, points, {"points/xyz": np.zeros((4, 1, 4, 3), np.float16)}, digests=digests)
+
+
+def trained_on(header, cache, *, recorded=True):
+    """The header of a run that was trained on all shapes of a cache; `recorded`: by this version, which records a digest of their data."""
+    every = np.arange(4)
+    products = (("points", cache.products()["points"].fingerprint),)
+    used = Used(path=str(cache.path), products=products, rows=digest_of(every), data=data_digest_of(cache, every) if recorded else "")
+    return dataclasses.replace(header, caches=(used,))
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_other_data_under_the_same_names_is_no_training_cache(recorded, everything, tmp_path):
+    """Two folders with files of the same names: their caches have the same points, as far as a fingerprint says."""
+    a, b = of_data(tmp_path / "a.zarr", 1, 2, 3, 4), of_data(tmp_path / "b.zarr", 9, 1, 3, 8)
+    assert a.products()["points"].fingerprint == b.products()["points"].fingerprint
+    header = trained_on(checkpoint.header(everything), a, recorded=recorded)
+    sides = Sides(test=of_split(b, "all", labelled=False))
+    assert sides.seen(header) == Seen(tested=4, trained=2), "the shapes whose data the run has read, under whatever name"
+    assert Sides(test=of_split(a, "all", labelled=False)).seen(header) == Seen(tested=4, trained=4)
+    shutil.rmtree(a.path)
+    copied = Sides(test=of_split(of_data(tmp_path / "copy.zarr", 1, 2, 3, 4), "all", labelled=False)).seen(header)
+    found = Sides(test=of_split(store.open_cache(b.path), "all", labelled=False)).seen(header)  # opened anew: a comparison is remembered
+    if recorded:
+        assert copied == Seen(tested=4, trained=4), "a copy, as the digest of its data says"
+        assert found == Seen(tested=4, trained=0, unchecked=("a.zarr (not found where it was then)",))
+    else:
+        assert copied.trained == found.trained == 4 and "b.zarr, with shapes of the same names, was taken for it" in found.unchecked[0]
+        assert any("their data could not be compared" in note for note in found.notes("shapes"))
+
+
+def test_a_training_cache_that_was_built_anew_of_other_data_is_told(everything, tmp_path):
+    header = trained_on(checkpoint.header(everything), of_data(tmp_path / "a.zarr", 1, 2, 3, 4))
+    shutil.rmtree(tmp_path / "a.zarr")
+    now = of_data(tmp_path / "a.zarr", 5, 6, 7, 8)
+    assert Sides(test=of_split(now, "all", labelled=False)).seen(header) == Seen(tested=4, unchecked=("a.zarr (has other data by now)",))
+
+
+def test_a_training_records_a_digest_of_its_data_or_none(tmp_path):
+    a, b, none = (
+        of_data(tmp_path / "a.zarr", 1, 2, 3, 4),
+        of_data(tmp_path / "b.zarr", 1, 2, 3, 5),
+        of_data(tmp_path / "c.zarr", 0, 0, 0, 0),
+    )
+    rows = np.arange(4)
+    assert data_digest_of(a, rows) != data_digest_of(b, rows) and data_digest_of(a, rows[:3]) == data_digest_of(b, rows[:3]) != ""
+    assert data_digest_of(none, rows) == ""
+    config = DataConfig(splits=("train",))
+    assert Data([a], config, batch=2, seed=0, needs=Needs()).used[0].data == data_digest_of(a, rows)
+    shutil.rmtree(a.path / "source_sha256" / "c")
+    assert Data([store.open_cache(a.path)], config, batch=2, seed=0, needs=Needs()).used[0].data == "", "no training ends for it"
+
+
+def test_a_kept_classifier_knows_no_other_data_under_the_same_names(tmp_path):
+    learned = Identities.of(of_split(of_data(tmp_path / "a.zarr", 1, 2, 0, 4), "all", labelled=False).of(np.array([0, 1, 2])))
+    other = of_split(of_data(tmp_path / "b.zarr", 9, 0, 7, 1), "all", labelled=False)
+    # Other data; data that is not known now; data that was not known then; the data of `a`.
+    assert learned.among(other).tolist() == [False, True, True, True]
+    beyond = dataclasses.replace(learned, rows=np.array([0, 1, 9]))
+    assert beyond.among(other).tolist() == [False, True, False, True], "a row that this cache does not have is none of its shapes"
 
 
 def test_a_kept_classifier_says_which_test_shapes_it_learned_from(aligned, cache_path, tmp_path):
@@ -253,7 +326,10 @@ def test_a_kept_classifier_of_an_earlier_version_is_loaded_and_not_known(aligned
     with safetensors.safe_open(file, "pt") as opened:
         metadata = opened.metadata()
         tensors = {name: opened.get_tensor(name) for name in opened.keys() if not name.startswith("learned.")}
-    file.write_bytes(safetensors.torch.save(tensors, metadata))
+    kept = json.loads(metadata[classifiers.METADATA])
+    assert kept["about"]["format"] == 2, "an earlier version says that it cannot read it, and not that it is another model's"
+    kept["about"]["format"] = 1
+    file.write_bytes(safetensors.torch.save(tensors, {classifiers.METADATA: json.dumps(kept, sort_keys=True)}))
     scores = catalog.measure(checkpoint.load(run), "mine", store.open_cache(cache_path)).scores
     assert scores.seen.learned is None and "not known which test shapes the task has learned from" in scores.notes
     assert any("these may be shapes that it knows" in note for note in scores.notes)
@@ -310,6 +386,54 @@ def test_the_first_life_of_an_import_is_told_after_two_trainings(everything, cac
     header = checkpoint.header(before)
     older = dataclasses.replace(header, init=dataclasses.replace(header.init, unknown=None))
     assert sides.seen(older).unchecked == ("unknown data (before once, if there was any)",)
+
+
+def test_what_an_earlier_version_did_not_record_is_looked_up_in_the_run_that_it_started_from(aligned, cache_path, tmp_path):
+    """Runs of an earlier version have the caches of before alone, and not that nothing else was before."""
+
+    def forget(run):
+        header, encoder, tensors = checkpoint.read(run)
+        older = dataclasses.replace(header, init=dataclasses.replace(header.init, caches=(), unknown=None))
+        checkpoint.path(run).write_bytes(checkpoint.contents(older, encoder, tensors))
+
+    shutil.copytree(aligned, tmp_path / "first")
+    for name, init in (("second", "first"), ("third", "second")):
+        train(config_of("align", "optim.epochs=0"), [cache_path], tmp_path / name, init=tmp_path / init, device="cpu")
+        forget(tmp_path / name)
+    last = checkpoint.header(tmp_path / "third")
+    assert checkpoint.learned_from(checkpoint.recalled(last, [tmp_path])) == checkpoint.learned_from(checkpoint.header(aligned))
+    assert measured(tmp_path / "third", cache_path).scores.seen == Seen(tested=TESTED)
+    later = tmp_path / "later"
+    train(config_of("align", "optim.epochs=0"), [cache_path], later, init=tmp_path / "third", device="cpu")
+    assert checkpoint.header(later).init.unknown == () and checkpoint.header(later).init.caches == checkpoint.header(aligned).caches
+    assert checkpoint.recalled(last, [tmp_path / "elsewhere"]) == last
+    train(config_of("align", "optim.epochs=0", "seed=3"), [cache_path], tmp_path / "other", device="cpu")
+    shutil.rmtree(tmp_path / "second")
+    shutil.copytree(tmp_path / "other", tmp_path / "second")
+    assert checkpoint.recalled(last, [tmp_path]) == last, "a run of the same name with other weights"
+    shutil.rmtree(tmp_path / "second")
+    shutil.copytree(tmp_path / "third", tmp_path / "second")
+    found = checkpoint.before(checkpoint.recalled(last, [tmp_path]))  # a run that started from itself, as far as names and weights say
+    assert found.unknown == ("unknown data (before second)",)
+
+
+def test_the_pasts_of_all_guides_are_united(everything, guided, cache_path, tmp_path):
+    (tmp_path / "runs").mkdir()
+    shutil.copytree(everything, tmp_path / "runs" / "one")
+    train(config_of("align", "optim.epochs=1", "data.splits=test", "seed=4"), [cache_path], tmp_path / "runs" / "two", device="cpu")
+    found = []
+    for name in ("one", "two"):
+        mine = tmp_path / f"{name}.zarr"
+        shutil.copytree(cache_path, mine)
+        guide.write(store.open_cache(mine), checkpoint.load(tmp_path / "runs" / name), "own")
+        cache = store.open_cache(mine)
+        found.append((cache, cache.record("guide/own").spec))
+    past = guide.past_nearby(found, [tmp_path / "runs"])
+    alone = [checkpoint.header(tmp_path / "runs" / name).caches for name in ("one", "two")]
+    assert past == checkpoint.Past(caches=alone[0] + alone[1]) and alone[0] != alone[1]
+    shutil.rmtree(tmp_path / "runs" / "two")
+    assert guide.past_nearby(found, [tmp_path / "runs"]) == checkpoint.Past(caches=alone[0], unknown=("unknown data (of its guide)",))
+    assert guide.past_nearby(found[1:], [tmp_path / "runs"]) is None
 
 
 def test_few_shot_learns_from_the_shapes_of_a_fold_alone(aligned, cache_path):

@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from cache_schema import spec, store, synthetic
 from cache_schema.errors import UserError
 from cache_schema.spec import BoxSpec, LabelSet, Manifest, PointSpec, Record, SourceSpec
+from tests.trainer.conftest import config_of
+from tests.trainer.labelled import write_parts
 from trainer import checkpoint, ops
 from trainer.align import Align, AlignOptions, LocalLosses, PatchTeacher, Teacher
 from trainer.arithmetic import Arithmetic
@@ -365,6 +367,27 @@ def test_blocks_of_a_shape_may_be_averaged(name, stage, cache, monkeypatch):
     monkeypatch.undo()
     half = (features.extract(body, shapes, 0) + features.extract(body, shapes, 1)) / 2
     assert torch.allclose(features.read(body, shapes, range(2)), half, atol=1e-6)
+
+
+def test_an_average_is_over_the_blocks_that_both_caches_have_and_over_two_at_least(stage, cache, tmp_path):
+    body, train = features.Body.of(stage, "mean_max"), of_split(cache, "train")
+    one, three = (
+        of_split(synthetic.write(tmp_path / f"{count}.zarr", points=PointSpec(count=64, blocks=count, ordered=32)), "test")
+        for count in (1, 3)
+    )
+    blocks = features.readings(True, None, body, train, three)
+    assert blocks == [range(2)]
+    (note,) = features.averaged(True, blocks, body, train, three)
+    assert note == "a shape is read by the mean of the features of 2 of 3 blocks, as many as there are in both caches"
+    assert features.averaged(False, blocks, body, train, three) == ()
+    with pytest.raises(
+        UserError, match=r"average=true needs two blocks of a shape or more, and only one can be read in .*1.zarr: leave it out"
+    ):
+        features.readings(True, None, body, train, one)
+    joined = copy.deepcopy(stage)
+    joined.convention = Convention(count=128, normalize="unit_sphere")
+    with pytest.raises(UserError, match=r"in .*shapes.zarr \(2 stored blocks are joined to reach the point count of the run\)"):
+        zeroshot.run(joined, cache, cache, zeroshot.Options(average=True))
 
 
 def test_nearest_shapes_vote_as_in_scikit_learn(monkeypatch):
@@ -860,6 +883,21 @@ def test_options_that_nothing_reads_of_a_run_are_refused(stage, cache, tmp_path)
     ):
         with pytest.raises(UserError, match=said):
             catalog.evaluate(task, loaded(stage, tmp_path), cache, catalog.options(task, assignments))
+
+
+def test_dropped_colours_are_refused_where_there_are_none(stage, cache, tmp_path, monkeypatch):
+    """For a run whose encoder reads colours. As trainings do."""
+    run, chosen = loaded(stage, tmp_path), catalog.options("classify", ["augment.drop_color=0.9"])
+    run = dataclasses.replace(run, header=dataclasses.replace(run.header, config=config_of("align", "encoder.channels=6")))
+    monkeypatch.setattr(catalog.task("classify"), "run", lambda *_: pytest.fail("it would have run"))
+    grey = write_parts(tmp_path / "grey.zarr")
+    with pytest.raises(UserError, match=r"augment.drop_color would have no effect where no shape of .*grey.zarr has colours: leave it out"):
+        catalog.evaluate("classify", run, grey, chosen)
+    without = dataclasses.replace(run.header, points=Convention(count=64, colored=False))
+    with pytest.raises(UserError, match="would have no effect where the run was trained without colours"):
+        catalog.evaluate("classify", dataclasses.replace(run, header=without), cache, chosen)
+    with pytest.raises(pytest.fail.Exception, match="it would have run"):
+        catalog.evaluate("classify", run, cache, chosen)
 
 
 def test_a_result_with_other_options_stands_beside_the_first(stage, cache, tmp_path):

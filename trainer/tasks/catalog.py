@@ -26,7 +26,7 @@ from cache_schema.store import Cache
 from trainer import checkpoint, classifiers
 from trainer.align import Teacher
 from trainer.arithmetic import of_task
-from trainer.checkpoint import Header, Loaded, setup
+from trainer.checkpoint import Loaded, setup
 from trainer.encoders.catalog import ENCODERS
 from trainer.tasks import unfinished
 from trainer.tasks.mistakes import pairs
@@ -128,10 +128,10 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_
     unknown = "" if known else "the run does not record the number, normalisation and colours of its training points"
     if unknown and header.source:
         unknown += ": import it again to record them"
-    _refuse_idle(name, chosen, header)
+    _refuse_idle(name, chosen, loaded, cache)
     if test_cache is not None and test_cache.path != cache.path and not test_cache.manifest.splits:
         chosen = _tested_whole(chosen)
-    scores = _counted(module.run(loaded.model, cache, test_cache or cache, chosen), header, scratch=getattr(chosen, "scratch", False))
+    scores = _counted(module.run(loaded.model, cache, test_cache or cache, chosen), loaded, scratch=getattr(chosen, "scratch", False))
     settings, usual, titled = _flat(to_json(chosen)), _flat(to_json(module.Options())), set(_told(chosen))
     unusual = [f"{key}={value.translate(PLAIN)}" for key, value in settings if (key, value) not in usual and key not in titled]
     scores = dataclasses.replace(
@@ -165,8 +165,9 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_
     )
 
 
-def _refuse_idle(name: str, chosen: TaskOptions, header: Header) -> None:
-    """Refuse options that nothing would read with this run. What an option alone decides, the options check themselves.
+def _refuse_idle(name: str, chosen: TaskOptions, loaded: Loaded, cache: Cache) -> None:
+    """Refuse options that nothing would read with this run and the cache with the training shapes. What an option alone decides, the
+    options check themselves.
 
     Raises:
         UserError: such an option differs from its default.
@@ -174,8 +175,14 @@ def _refuse_idle(name: str, chosen: TaskOptions, header: Header) -> None:
     usual = _flat(to_json(task(name).Options()))
     changed = [key for key, value in _flat(to_json(chosen)) if (key, value) not in usual]
     colourless = [key for key in changed if key.endswith("augment.drop_color")]
-    if colourless and header.config.encoder.resolved().channels == 3:
+    if not colourless:
+        return
+    if loaded.config.encoder.resolved().channels == 3:
         raise UserError(f"{colourless[0]} would have no effect where the encoder of the run reads no colours: leave it out")
+    if loaded.model.convention is not None and loaded.model.convention.colored is False:
+        raise UserError(f"{colourless[0]} would have no effect where the run was trained without colours and reads none: leave it out")
+    if not (cache.colored() & cache.ok()).any():
+        raise UserError(f"{colourless[0]} would have no effect where no shape of {cache.path} has colours: leave it out")
 
 
 def resumable(name: str, loaded: Loaded, chosen: TaskOptions, caches: Sequence[Cache]) -> AbstractContextManager[None]:
@@ -207,10 +214,11 @@ def _each_once(*notes: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, notes)))
 
 
-def _counted(scores: Scores, header: Header, *, scratch: bool = False) -> Scores:
+def _counted(scores: Scores, loaded: Loaded, *, scratch: bool = False) -> Scores:
     """The scores with the number of test shapes that are not new (`Scores.seen`). `scratch`: the encoder's weights were left aside."""
     if scores.sides is None:
         return scores
+    header = checkpoint.recalled(loaded.header, [loaded.run.resolve().parent])
     return dataclasses.replace(scores, seen=scores.sides.seen(header, scratch=scratch, units=scores.metrics[0].units))
 
 
@@ -278,7 +286,7 @@ def measure(loaded: Loaded, name: str, cache: Cache, assignments: Sequence[str] 
             raise UserError(f"--set {assignment} would have no effect on a classifier that is trained already: leave it out")
     split = override(chosen, assignments).test_split or (None if cache.manifest.splits else EVERYTHING)
     kept = classifiers.load(loaded.run, name, next(loaded.model.parameters()).device, loaded)
-    scores = _counted(classify.measure(kept, cache, split), loaded.header)
+    scores = _counted(classify.measure(kept, cache, split), loaded)
     unknown = "" if kept.convention else "the run does not record the number, normalisation and colours of its training points"
     theirs = _made_elsewhere("classify", loaded.config.encoder.name)
     told = (*theirs, *imported(loaded.header.facts.teachers), unknown, loaded.header.unfinished, *loaded.header.notes)

@@ -107,7 +107,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         drawing=drawing,
         notes=(
             *body.notes(every),
-            *averaged(options.average, blocks),
+            *averaged(options.average, blocks, body, every),
             f"cross-validation in {options.folds} folds over all {len(every)} shapes of the split",
             *((f"C = {', '.join(f'{c:g}' for c in chosen)}, found in each fold on the other folds alone",) if options.c is None else ()),
             *(("an SVM stopped before it had converged; a smaller c converges sooner",) if unfinished else ()),

@@ -239,13 +239,20 @@ def repeats(asked: int | None, body: Body, *shapes: Shapes) -> int:
 
 
 def readings(average: bool, asked: int | None, body: Body, *shapes: Shapes) -> list[range]:
-    """The blocks that are read in each repetition: with `average` all stored ones in one repetition, else one in each.
+    """The blocks that are read in each repetition: with `average` all that every shape has in one repetition, else one in each.
 
     Raises:
-        UserError: as `repeats`.
+        UserError: as `repeats`; or the average would be over one block.
     """
     if average:
-        return [range(min(body.blocks(s).blocks for s in shapes))]
+        stored = [body.blocks(s) for s in shapes]
+        least = min(stored, key=lambda one: one.blocks)
+        if least.blocks < 2:
+            parts = f" ({least.joined} stored blocks are joined to reach the point count of the run)" if least.joined > 1 else ""
+            raise UserError(
+                f"average=true needs two blocks of a shape or more, and only one can be read in {least.cache.path}{parts}: leave it out"
+            )
+        return [range(least.blocks)]
     return [range(block, block + 1) for block in range(repeats(asked, body, *shapes))]
 
 
@@ -254,9 +261,13 @@ def read(body: Body, shapes: Shapes, blocks: range) -> Tensor:
     return torch.stack([extract(body, shapes, block) for block in blocks]).mean(0)
 
 
-def averaged(average: bool, several: Sequence[range]) -> tuple[str, ...]:
+def averaged(average: bool, several: Sequence[range], body: Body, *shapes: Shapes) -> tuple[str, ...]:
     """A note for the reader of a result on the blocks of a shape, if their features are averaged."""
-    return (f"a shape is read by the mean of the features of its {len(several[0])} blocks",) if average else ()
+    if not average:
+        return ()
+    read, most = len(several[0]), max(body.blocks(s).blocks for s in shapes)
+    few = f"{read} of {most} blocks, as many as there are in both caches" if most > read else f"its {read} blocks"
+    return (f"a shape is read by the mean of the features of {few}",)
 
 
 @torch.no_grad()

@@ -77,7 +77,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         predictions=(kept("accuracy", test, predictions),),
         worst=worst,
         drawing=drawing,
-        notes=(*notes, *body.notes(test, train), *averaged(options.average, several)),
+        notes=(*notes, *body.notes(test, train), *averaged(options.average, several, body, train, test)),
     )
 
 

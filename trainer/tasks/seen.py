@@ -5,7 +5,8 @@
 
 Two shapes are the same if they are one row of one cache, scans of one thing or crops of one scene in one cache (`shapes.in_pieces`), or if
 they were made from the same data, byte for byte (`source_sha256`), in any two caches. So copies, parts of a cache, and caches of the same
-files with other points are found.
+files with other points are found. A fingerprint of points says which ids a cache has and how it was made, and nothing of the data: where
+the cache of a training and the tested one have the same one, a row of both is one shape unless its data differs.
 
 No score depends on this: a cache that cannot be compared is named in the result, with the reason.
 
@@ -28,7 +29,7 @@ from cache_schema.remote import is_remote
 from cache_schema.store import Cache, open_cache
 from trainer.batch import Used
 from trainer.checkpoint import Header, before
-from trainer.part import DataConfig, digest_of, selected
+from trainer.part import DataConfig, data_digest_of, digest_of, selected
 from trainer.tasks.result import Seen
 from trainer.tasks.shapes import Shapes, in_pieces, scene_names, scene_of
 
@@ -62,10 +63,9 @@ class Identities:
         return cls(points=shapes.data.points, rows=shapes.rows.astype(np.int64), digests=digests)
 
     def among(self, test: Shapes, *, pieces: bool = False) -> NDArray[np.bool_]:
-        """Whether each test shape is one of these, or of the same object; see `same`. A cache with the same points is the same cache,
-        wherever it lies. [n]"""
-        found = _in_rows(test, self.rows, pieces) if test.data.points == self.points else np.zeros(len(test), bool)
-        return _with_data(test, found, self.digests)
+        """Whether each test shape is one of these, or of the same object; see `same`. [n]"""
+        known = _agreeing(test.cache, self.rows, self.digests) if test.data.points == self.points else self.rows[:0]
+        return _with_data(test, _in_rows(test, known, pieces), self.digests)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,11 +102,12 @@ class Sides:
         foreign: tuple[str, ...] = () if scratch else before(header).unknown
         for used, alone in () if scratch else _read(header):
             try:
-                found, possible = _compared(used, alone, header.config.data, header.config.seed, tested)
+                found, possible, doubt = _compared(used, alone, header.config.data, header.config.seed, tested)
                 trained, maybe = trained | found, maybe | possible
             except UNREADABLE as error:
-                reason = str(error) if isinstance(error, _Absent) else "cannot be read"
-                unchecked.append(f"{used.path.rpartition('/')[2]} ({reason})")
+                doubt = _why(error)
+            if doubt:
+                unchecked.append(f"{used.path.rpartition('/')[2]} ({doubt})")
         count, more = counted(trained), counted(trained | maybe) > counted(trained)
         return Seen(
             tested=len(set(names)),
@@ -128,7 +129,7 @@ class Sides:
         return known
 
 
-def same(test: Shapes, cache: Cache, rows: NDArray[np.signedinteger], *, pieces: bool = False) -> NDArray[np.bool_]:
+def same(test: Shapes, cache: Cache, rows: NDArray[np.signedinteger], *, pieces: bool = False, by_name: bool = False) -> NDArray[np.bool_]:
     """Whether each test shape is one of the shapes in some rows [m] of a cache, or of the same object. [n]
 
     Args:
@@ -136,9 +137,24 @@ def same(test: Shapes, cache: Cache, rows: NDArray[np.signedinteger], *, pieces:
         cache: the cache with the others.
         rows: their rows.
         pieces: whether shapes are crops, whatever the cache says.
+        by_name: whether a row of two caches with the same fingerprint of points is one shape, too, unless its data differs.
     """
-    found = _in_rows(test, rows, pieces) if test.cache.home == cache.home else np.zeros(len(test), bool)
-    return _with_data(test, found, _digests(cache)[rows])
+    theirs, known = _digests(cache)[rows], rows
+    if test.cache.home != cache.home:
+        record = cache.products().get(products.POINTS.name)
+        alike = by_name and record is not None and record.fingerprint == test.data.points
+        known = _agreeing(test.cache, rows, theirs) if alike else rows[:0]
+    return _with_data(test, _in_rows(test, known, pieces), theirs)
+
+
+def _agreeing(cache: Cache, rows: NDArray[np.signedinteger], theirs: NDArray[np.uint8]) -> NDArray[np.signedinteger]:
+    """Those of some rows [m] of another cache with the same ids in which this one has the same data, by the other's digests [m, bytes], or
+    beginnings of them. A digest that is not known on one side contradicts nothing."""
+    own = _digests(cache)
+    inside = rows < len(own)  # one of two copies may have grown
+    rows, theirs = rows[inside], theirs[inside]
+    mine = own[rows][:, : theirs.shape[1]]
+    return rows[(mine == theirs).all(1) | ~mine.any(1) | ~theirs.any(1)]
 
 
 def _in_rows(test: Shapes, rows: NDArray[np.signedinteger], pieces: bool) -> NDArray[np.bool_]:
@@ -192,30 +208,49 @@ def _read(header: Header) -> list[tuple[Used, bool]]:
 
 
 @lru_cache(maxsize=16)  # for all tasks of a command
-def _compared(used: Used, alone: bool, config: DataConfig, seed: int, tested: _Tested) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which test shapes a run has read of one cache, and which others it may have read, since its rows are not known. [n] each
+def _compared(used: Used, alone: bool, config: DataConfig, seed: int, tested: _Tested) -> tuple[NDArray[np.bool_], NDArray[np.bool_], str]:
+    """Which test shapes a run has read of one cache, [n], and which others it may have read, since its rows are not known, [n].
+
+    The cache is looked for where it was then. The tested cache takes its place only if it has the same points, and the same data as far as
+    that was recorded. If it was not, the third value says so in a few words; it is empty otherwise.
 
     Raises:
         _Absent: the cache is not here.
         OSError, ValueError, LookupError, TypeError: it cannot be read.
     """
     test, none = tested.shapes, np.zeros(len(tested.shapes), bool)
-    places: list[Callable[[], Cache]] = [lambda: test.cache] if _of(used, test.cache) else []
-    places.append(lambda: _opened(used))
-    possible = None
+    places: list[Callable[[], Cache]] = [lambda: _opened(used)]
+    if _of(used, test.cache):
+        places.append(lambda: test.cache)
+    first, possible, failed = None, None, None
     for place in places:
         try:
             cache = place()
             rows = _selection(used, alone, config, seed, cache)
-            if rows is not None:
-                return same(test, cache, rows, pieces=tested.pieces), none
-            if possible is None:
-                possible = same(test, cache, np.arange(cache.manifest.shapes), pieces=tested.pieces)
-        except UNREADABLE:
-            if possible is None:
-                raise
-    assert possible is not None
-    return none, possible
+            if rows is not None and used.data and data_digest_of(cache, rows) != used.data:
+                raise _Absent("has other data by now")
+            first = first or cache
+            found = same(test, first, np.arange(cache.manifest.shapes) if rows is None else rows, pieces=tested.pieces, by_name=True)
+        except UNREADABLE as error:
+            failed = failed or error
+            continue
+        if rows is not None:
+            return found, none, _taken(failed, test.cache) if failed and not used.data else ""
+        possible = found if possible is None else possible
+    if possible is None:
+        assert failed is not None
+        raise failed
+    return none, possible, _taken(failed, test.cache) if failed else ""
+
+
+def _taken(failed: Exception, cache: Cache) -> str:
+    """What a reader should know where the tested cache was taken for the one that a run has read."""
+    return f"{_why(failed)}; {cache.home.name}, with shapes of the same names, was taken for it, and their data could not be compared"
+
+
+def _why(error: Exception) -> str:
+    """Why a cache could not be compared, in a few words."""
+    return str(error) if isinstance(error, _Absent) else "cannot be read"
 
 
 def _opened(used: Used) -> Cache:

@@ -84,7 +84,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     body, c = Body.of(stage, options.pool), options.c
     predictions, probes = [], []
     several = readings(options.average, options.repeats, body, train, test)
-    doubts = [*notes, *body.notes(test, train), *averaged(options.average, several)]
+    doubts = [*notes, *body.notes(test, train), *averaged(options.average, several, body, train, test)]
     for blocks in several:
         features = read(body, train, blocks).numpy()
         if c is None:

@@ -26,7 +26,7 @@ from cache_schema.store import Cache
 from trainer.batch import Side, target
 from trainer.stage import Stage
 from trainer.tasks.accuracy import confusion, counted, in_ranges
-from trainer.tasks.features import Body, repeats
+from trainer.tasks.features import Body, readings
 from trainer.tasks.mistakes import mistakes
 from trainer.tasks.predictions import Predictions, predictions
 from trainer.tasks.protocol import told
@@ -81,7 +81,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     shapes, lost = relabelled(of_split(test_cache, options.test_split), label_set.classes, f"label set {name!r} of {home.path}", own=own)
 
     body = Body.for_teachers(stage)
-    blocks = range(body.blocks(shapes).blocks if options.average else repeats(options.repeats, body, shapes))
+    blocks = [block for some in readings(options.average, options.repeats, body, shapes) for block in some]
     seen = [embeddings(stage, body, shapes, block) for block in blocks]
     truth = torch.from_numpy(shapes.labels)
     metrics: list[Metric] = []
