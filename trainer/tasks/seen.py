@@ -154,7 +154,8 @@ def _agreeing(cache: Cache, rows: NDArray[np.signedinteger], theirs: NDArray[np.
     inside = rows < len(own)  # one of two copies may have grown
     rows, theirs = rows[inside], theirs[inside]
     mine = own[rows][:, : theirs.shape[1]]
-    return rows[(mine == theirs).all(1) | ~mine.any(1) | ~theirs.any(1)]
+    agree: NDArray[np.bool_] = (mine == theirs).all(1) | ~mine.any(1) | ~theirs.any(1)
+    return rows[agree]
 
 
 def _in_rows(test: Shapes, rows: NDArray[np.signedinteger], pieces: bool) -> NDArray[np.bool_]:
