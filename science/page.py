@@ -38,7 +38,14 @@ HEADLINE: Final = {
     "on point-mae, stage 2, three": "the course `tiny-on-mae`: Point-MAE, stage 1 from its weights, stage 2 from those",
 }
 """The rows of the first table of the page, and what they are in its words."""
-CALLED: Final = {"shrec16": "SHREC", "modelnet10": "ModelNet10", "scan-modelnet10": "scans of it"}
+CALLED: Final = {
+    "unseen": "unseen kinds",
+    "shrec16": "SHREC",
+    "modelnet10": "ModelNet10",
+    "scan-unseen": "scans of unseen kinds",
+    "scan-modelnet10": "scans of ModelNet10",
+    "scan-kaykit": "scans of props",
+}
 """What collections are called in the first tables; others by their names."""
 MISSING: Final = "–"
 """What stands in a first table where there is no number."""
