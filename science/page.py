@@ -135,7 +135,7 @@ def draw(data: dict[str, Any], path: Path) -> None:
 
     panels, deep = shown(data), shown(data, depths=True)
     rows = [row for row in data["rows"] if any(row in own for own in panels.values())]
-    with matplotlib.rc_context({"svg.hashsalt": "study", "font.size": 8}):
+    with matplotlib.rc_context({"svg.hashsalt": "study", "svg.fonttype": "none", "font.size": 8}):
         figure = Figure(figsize=(2.4 + 2.2 * len(panels), 0.6 + 0.22 * len(rows)), layout="constrained")
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axis, (collection, own) in zip(axes, panels.items(), strict=True):
