@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 TEXTLESS: Final = "no shape has a text in it, so it teaches nothing; `mmpd-cache remove` removes it"
-"""What is said of captions without any text."""
+"""What `status` and `info` say of captions without any text."""
 LISTED: Final = 20
 """Number of shapes with a remark that `status` lists."""
 FAILED_LISTED: Final = 1000

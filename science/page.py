@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from report import TITLES, TRAINED, cell, tables, values_of
-from rows import CLAIM, ROWS
+from rows import CLAIM
 
 HERE: Final = Path(__file__).parent
 TOP: Final = HERE / "top.md"
@@ -83,10 +83,10 @@ def _apart(data: dict[str, Any]) -> str:
     lines = [f"| percentage points above | what is read |{_titles(data, tests)}", f"|---|---{'|---' * len(tests)}|"]
     for row in dict.fromkeys(row for row, _ in CLAIM):
         found = {one["test"]: one for one in data["comparisons"] if one["row"] == row}
-        against = HEADLINE.get(ROWS[row].against, ROWS[row].against)
+        against = data["rows"][row]["against"]
         for about, end in (("the last block", ""), ("all blocks", AT_DEPTHS)):
             cells = [_difference(found[f"{test}{end}"]) if f"{test}{end}" in found else MISSING for test in tests]
-            lines.append(f"| {against} | {about} | {' | '.join(cells)} |")
+            lines.append(f"| {HEADLINE.get(against, against)} | {about} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -192,7 +192,7 @@ def _made_by(spec: CaptionSpec, name: str) -> str:
 
 
 def _contradicted(cache: Cache, record: Record, spec: CaptionSpec, rows: Ints) -> int:
-    """Of how many shapes, by their rows [n], a text says another class than the cache has."""
+    """The number of shapes, among those in some rows [n], of which a caption says another class than the cache has."""
     node, classes, labels = cache.arrays(record)[0], cache.manifest.classes, cache.column("label")
     names, count = [spelling(words(name)) for name in classes], 0
     ids = cache.ids() if spec.templates and (labels[rows] < 0).any() else ()

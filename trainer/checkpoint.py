@@ -91,7 +91,8 @@ class Init:
     caches: tuple[Used, ...] = ()
     """The caches that the weights had learned from before."""
     unknown: tuple[str, ...] | None = added(None, identity=False)
-    """None in files of earlier versions, which do not store it. Otherwise as in `Past`, of what the weights had learned from before."""
+    """Data that the weights had learned from before and of which nothing is recorded, in words, such as `unknown data (imported from
+    pretrain.pth)`. None in files of earlier versions, which do not store it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,8 +121,8 @@ class Header:
     guide_setup: str = ""
     """Result of `guide_setup` for the guide in stage 2; empty without a guide, or if its training is unknown."""
     guide_past: Past | None = added(None)
-    """None where there is no guide, if it is not known, for a student that starts from its guide (then `init` has it), and in files of
-    earlier versions. Otherwise what the guide has learned from, if a loss uses its features."""
+    """What the guide has learned from, if a loss uses its features. None where there is no guide, where `init` tells the same, because the
+    student starts from its guide, where it is not known, and in files of earlier versions."""
     first: tuple[float, ...] = ()
     """Losses of the first steps. A continued run compares them with `recent` to detect divergence."""
     recent: tuple[float, ...] = ()
@@ -342,7 +343,7 @@ def _still_there(caches: Sequence[Used]) -> Iterator[Cache]:
 
 
 OF_GUIDE: Final = "unknown data (of its guide)"
-"""What is said of a guide where nothing is known of its data."""
+"""What a result says of the data of a guide if no checkpoint tells what the guide has learned from."""
 
 
 def recalled(found: Header, places: Sequence[Path]) -> Header:
