@@ -32,7 +32,7 @@ def said(path):
 
 
 def noted(path, run):
-    """What a training on the cache remembers of names that were changed."""
+    """The notes of a training on the cache that speak of relabelling."""
     train("align", path, run, "--recipe", "tiny", *assigned("optim.epochs=0", "optim.batch=4", "data.templates=0"))
     return [note for note in checkpoint.header(run).notes if "relabel" in note]
 

@@ -198,7 +198,7 @@ class Part:
         self.hard_captions: Captions | None = None
         """These captions."""
         self.notes: list[str] = []
-        """What a reader of results should know of this cache: captions that say old names of shapes."""
+        """What a reader of results should know of this cache, such as captions that say other classes than it has."""
         self.teachers: dict[str, TeacherSpec] = {}
         self.templates: dict[str, NDArray[np.float16]] = {}
         """Embeddings of filled templates by teacher. [classes of the cache, M, E]"""
@@ -229,7 +229,7 @@ class Part:
     @property
     def data(self) -> str:
         """A digest of the data that the selected shapes were made from; empty if the cache does not tell, or cannot say it any more."""
-        with suppress(OSError, ValueError, LookupError, TypeError):  # training needs it for nothing
+        with suppress(OSError, ValueError, LookupError, TypeError):  # no step needs it; a result then says that only names were compared
             return data_digest_of(self.cache, self.rows)
         return ""
 
