@@ -49,7 +49,7 @@ CALLED: Final = {
 """What collections are called in the first tables; others by their names."""
 MISSING: Final = "–"
 """What stands in a first table where there is no number."""
-DRAWN: Final = ("main", "recipes", "teachers", "ablations", "budgets")
+DRAWN: Final = ("main", "recipes", "teachers", "remedies", "ablations", "budgets")
 """Groups of rows that are in the picture."""
 
 

@@ -33,6 +33,7 @@ TITLES: Final[dict[str, str]] = {
     "main": "The main rows",
     "recipes": "Recipes for shapes that the teachers do not know",
     "teachers": "One, two and three teachers",
+    "remedies": "Remedies, if several teachers are not better than one",
     "ablations": "Parts of the method",
     "budgets": "The same number of epochs",
     "blocks": "Number of stored blocks",

@@ -7,7 +7,7 @@ A row is data: a stage, a recipe with settings, and the rows that it starts from
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Group = Literal["main", "recipes", "teachers", "ablations", "budgets", "blocks", "families", "language", "views"]
+Group = Literal["main", "recipes", "teachers", "remedies", "ablations", "budgets", "blocks", "families", "language", "views"]
 
 REAL: Final = "efficientnet-lite0"
 """The teacher with weights from photographs, which has not seen starter shapes."""
@@ -296,6 +296,19 @@ ROWS: Final[dict[str, Row]] = {
         settings=(f"encoder.name={ENCODER}", *TINY, of(TEACHERS[0])),
         against="stage 1",
     ),
+    # ------------------------------------------------------------------------------------------------------ remedies
+    **{
+        f"stage 1, {name}": Row(
+            group="remedies", about=f"three teachers, {about}", stage="align", settings=(THREE, setting), against="stage 1"
+        )
+        for name, about, setting in (
+            ("dropping", "each ignored by a quarter of the shapes of a step", "align.teacher_drop=0.25"),
+            ("own queries", "each with a query and a summary of its own", "align.queries=teacher"),
+            ("balanced", "the loss of each divided by its running mean", "align.balance=running"),
+            ("variances", "the loss of each divided by a learned variance", "align.balance=uncertainty"),
+            ("regressed", "their standardised embeddings regressed, without contrast", "objective=regress"),
+        )
+    },
     # ----------------------------------------------------------------------------------------------------- ablations
     "no class names": Row(
         group="ablations",

@@ -5,6 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cache_schema import store
@@ -15,6 +16,7 @@ from trainer.tasks import catalog
 SCIENCE = Path(__file__).parents[2] / "science"
 sys.path.insert(0, str(SCIENCE))
 
+import alike  # noqa: E402
 import repeats  # noqa: E402
 import tuning  # noqa: E402
 import wrong  # noqa: E402
@@ -75,10 +77,14 @@ def test_results_of_weights_that_changed_are_missed(asked, monkeypatch):
 
 def test_a_mistake_of_the_user_of_a_script_is_one_line(tmp_path, monkeypatch):
     there = str(write(tmp_path / "c.zarr").path)
-    for location, message in ((str(tmp_path / "none.zarr"), "does not exist"), (there, "has no product 'captions/descriptions'")):
-        monkeypatch.setattr(sys, "argv", ["wrong.py", location])
+    for script, location, message in (
+        (wrong, str(tmp_path / "none.zarr"), "does not exist"),
+        (wrong, there, "has no product 'captions/descriptions'"),
+        (alike, there, "has 1 teacher: two are compared"),
+    ):
+        monkeypatch.setattr(sys, "argv", [script.__name__, location])
         with pytest.raises(SystemExit, match=message):
-            wrong.main()
+            script.main()
 
 
 def test_a_folder_of_kitti_is_looked_at_before_anything_is_built(tmp_path, monkeypatch, capsys):
@@ -86,3 +92,13 @@ def test_a_folder_of_kitti_is_looked_at_before_anything_is_built(tmp_path, monke
     with pytest.raises(SystemExit):
         repeats.main()
     assert "kitti is no folder" in capsys.readouterr().err and not (tmp_path / "study").exists()
+
+
+def test_a_teacher_explains_what_it_knows_and_not_what_another_one_knows_alone():
+    draw = np.random.default_rng(0)
+    shared, own = (draw.normal(size=(200, 6)).astype(np.float32) for _ in range(2))
+    both = np.concatenate([shared, own], axis=1)
+    turned = both @ np.linalg.qr(draw.normal(size=(12, 12)))[0].astype(np.float32)
+    assert alike.explained(both, turned + 3) > 99.9, "the same in other axes"
+    assert 35 < alike.explained(shared, turned) < 65 and alike.explained(turned, shared) > 99.9, "half of it, and all of the half"
+    assert abs(alike.explained(shared, own)) < 10 and alike.explained(shared, own) == alike.explained(shared, own)
