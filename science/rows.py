@@ -276,6 +276,20 @@ ROWS: Final[dict[str, Row]] = {
         f"stage 1, {teacher}": Row(group="teachers", about=f"{teacher} alone", stage="align", settings=(of(teacher),), against="stage 1")
         for teacher in (*TEACHERS, REAL)
     },
+    f"stage 1, {REAL}, contrasted": Row(
+        group="teachers",
+        about=f"{REAL} alone, contrasted; shapes of a class are right answers, too",
+        stage="align",
+        settings=(of(REAL), "objective=contrast"),
+        against=f"stage 1, {REAL}",
+    ),
+    f"stage 1, {REAL}, shapes told apart": Row(
+        group="teachers",
+        about=f"{REAL} alone, contrasted; a shape's own pictures are the only right answers",
+        stage="align",
+        settings=(of(REAL), "objective=contrast", "align.positives=none"),
+        against=f"stage 1, {REAL}",
+    ),
     "stage 1, two": Row(
         group="teachers", about="the two starter teachers with texts", stage="align", settings=(of(*TEACHERS[:2]),), against="stage 1"
     ),
@@ -309,6 +323,16 @@ ROWS: Final[dict[str, Row]] = {
             ("regressed", "their standardised embeddings regressed, without contrast", "objective=regress"),
         )
     },
+    "stage 1, real, contrasted": Row(
+        group="remedies",
+        about="three teachers and EfficientNet-Lite0, all contrasted",
+        stage="align",
+        settings=(of(*TEACHERS, REAL), "objective=contrast"),
+        against="stage 1, real",
+    ),
+    "stage 2, real, contrasted": Row(
+        group="remedies", about="distillation of that guide", stage="distill", guide="stage 1, real, contrasted", against="stage 2, real"
+    ),
     # ----------------------------------------------------------------------------------------------------- ablations
     "no class names": Row(
         group="ablations",
