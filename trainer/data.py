@@ -85,9 +85,7 @@ class Data:
         if config.views > 1 and not any(part.varied for part in self.parts):
             raise UserError("data.views has no effect: every shape has one view and one text. Leave it out (--set data.views=1)")
         self._check_kinds()
-        different = _united_guides({part.cache.path: part.guide for part in self.parts if part.guide})
-        self.notes = (*different, *(note for part in self.parts for note in part.notes))
-        """What could not be compared between caches, and what of them does not fit their shapes any more."""
+        self._different = _united_guides({part.cache.path: part.guide for part in self.parts if part.guide})
         self.guide: GuideSpec | None = next((part.guide for part in self.parts if part.guide), None)
         self.patches = self._united_patches()
         """The teachers whose patch features are read, by name."""
@@ -106,6 +104,11 @@ class Data:
         self._first_index = np.cumsum([0, *[cache.manifest.shapes for cache in caches[:-1]]])
         """Index, in a batch, of each cache's first row. [parts]"""
         self.epochs = self._epochs()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What could not be compared between caches, and what of them does not fit their shapes any more (`Part.notes`)."""
+        return (*self._different, *(note for part in self.parts for note in part.notes))
 
     def _check_kinds(self) -> None:
         """Check that captions of each kind named in the settings are read.

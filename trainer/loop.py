@@ -170,7 +170,7 @@ def _steps(training: Training, before: Header, run: Path, ranks: Ranks, writer: 
                 meter.restart()
             if stopping:
                 break
-    if not steps or (before.step == steps and training.header.notes != before.notes):
+    if not steps or (before.step == steps and ranks.any(training.header.notes != before.notes)):  # only the first one knows all notes
         save(steps)
     return step
 

@@ -197,8 +197,8 @@ class Part:
         """Embeddings of captions that are wrong on purpose, by teacher, [N, K, E]; empty if they are not read or this cache has none."""
         self.hard_captions: Captions | None = None
         """These captions."""
-        self.notes: list[str] = []
-        """What a reader of results should know of this cache, such as captions that say other classes than it has."""
+        self._told: list[Record] = []
+        """The captions that are read, also those that are wrong on purpose."""
         self.teachers: dict[str, TeacherSpec] = {}
         self.templates: dict[str, NDArray[np.float16]] = {}
         """Embeddings of filled templates by teacher. [classes of the cache, M, E]"""
@@ -232,6 +232,13 @@ class Part:
         with suppress(OSError, ValueError, LookupError, TypeError):  # no step needs it; a result then says that only names were compared
             return data_digest_of(self.cache, self.rows)
         return ""
+
+    @functools.cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of results should know of this cache, such as captions that say other classes than it has. All texts are read for
+        it, so that of several ranks only the first one asks."""
+        rows = self.rows.astype(np.int64)
+        return tuple(filter(None, (captions.outdated(self.cache, record, rows) for record in self._told)))
 
     @property
     def template_count(self) -> int:
@@ -309,7 +316,7 @@ class Part:
             if any(lacking):
                 self.lacking[target("text", teacher)] = min(lacking)
         self.captions = tuple(captions.opened(self.cache, said[name], float(share), kinds) for name, share in shares.items())
-        self.notes += filter(None, (captions.outdated(self.cache, record, self.rows.astype(np.int64)) for record in said.values()))
+        self._told += said.values()
         # Shapes that have captions, but none of a kind that is drawn.
         silent = int((~np.any([c.of_shape(self.rows.astype(np.int64)) for c in self.captions], axis=0)).sum()) if kinds else 0
         for teacher in self.texts if silent else ():
@@ -327,7 +334,7 @@ class Part:
                 f"`mmpd-cache add-captioner {self.cache.path} wrong-descriptions` makes some"
             )
         self.hard_captions = captions.opened(self.cache, self._use(record.product), 1.0, config.hard_kinds)
-        self.notes += filter(None, [captions.outdated(self.cache, record, self.rows.astype(np.int64))])
+        self._told.append(record)
         for teacher in (one for one, spec in self.teachers.items() if spec.text):
             embedded = self._use(products.TEXT.product(version, captions=name, teacher=teacher))
             self.hard[teacher] = self.cache.rows(embedded.product, config.verify)

@@ -205,7 +205,7 @@ def prepared(
             init=kept.init if kept else taken,
             precision=chosen.precision if steps else "",  # a run without steps is the same on every processor
             made_by=software(),
-            notes=(*data.notes, *fewer, *notes),
+            notes=(*data.notes, *fewer, *notes) if ranks.first else (),  # the first one writes them; for some, all texts are read
         ),
         generator=torch.Generator(ranks.device),
         arithmetic=chosen,

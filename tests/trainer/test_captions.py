@@ -14,8 +14,9 @@ from cache_schema.layout import text_cells
 from cache_schema.spec import CaptionSpec, PointSpec, Record
 from tests.trainer.conftest import LABELS, config_of, write_small
 from tests.trainer.test_data import GOLDEN, A, digest, flat, opened, other, same, ways  # noqa: F401
-from trainer import captions, checkpoint, guide
+from trainer import captions, checkpoint, guide, prepare
 from trainer.data import Data, feed
+from trainer.distributed import Ranks
 from trainer.folder import begun
 from trainer.loop import train
 from trainer.part import DataConfig, Needs
@@ -392,3 +393,14 @@ def test_a_training_says_that_its_captions_have_old_names(filled, monkeypatch):
     data = Data([filled], DataConfig(captions=("synthetic",)), batch=8, seed=0, needs=Needs(teachers=True))
     assert data.notes == ("captions/synthetic is old",)
     assert Data([filled], DataConfig(templates=1), batch=8, seed=0, needs=Needs(teachers=True)).notes == ()
+
+
+def test_of_several_ranks_the_first_one_reads_the_texts_for_it(filled, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(captions, "outdated", lambda cache, record, rows: asked.append(record.product) or "old")
+    config = config_of("align", "data.captions=synthetic", "optim.epochs=0")
+    found = [
+        prepare.prepared(config, [filled.path], tmp_path, prepare.Sources(), Ranks(device=torch.device("cpu"), rank=rank), []).header.notes
+        for rank in (1, 0)
+    ]
+    assert asked == ["captions/synthetic"] and found == [(), ("old",)]
