@@ -9,7 +9,7 @@ The card is Markdown with a metadata block (https://huggingface.co/docs/hub/mode
 import dataclasses
 import json
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from cache_schema import licences, products
 from cache_schema.cards import hub_licence, licences_of, plain
@@ -26,16 +27,18 @@ from cache_schema.store import Cache, open_cache
 from cache_schema.terminal import version_line
 from trainer import checkpoint, classifiers, handed
 from trainer.batch import Used
-from trainer.checkpoint import Header, Loaded
+from trainer.checkpoint import Header, Loaded, Past
 from trainer.config import AlignConfig, DistillConfig
 from trainer.folder import Begun, begun
-from trainer.part import selected
 from trainer.tasks.result import Result
+from trainer.trained import UNREADABLE, Absent, Changed, alike, at_its_place, find, points_of, why
 
 LIBRARY: Final = "mmpd"
 """Name of this software in the metadata block."""
 TASK: Final = "feature-extraction"
 """The task of a run in the words of the hub (https://huggingface.co/tasks)."""
+GONE: Final = "which is not here"
+"""Why the licences of a cache are not known of which nothing else can be said."""
 TAGS: Final = ("3d", "point-cloud", LIBRARY, "model_hub_mixin", "pytorch_model_hub_mixin")
 
 
@@ -50,7 +53,16 @@ class Trained:
     """Number of shapes that were trained on, by licence; empty for unknown. Empty if the cache is not here."""
     records: tuple[Record, ...]
     """Records of what was read, in the order of making; empty if the cache is not here."""
+    lost: tuple[str, ...] = ()
+    """Products that were read and that the cache does not have any more as they were, so that nobody knows who made them."""
+    why: str = ""
+    """Why its licences are not known, as the end of a sentence; empty if the cache is here."""
     classes: int = 0
+    """Number of its classes; 0 if it has other classes than then, or is not here."""
+    sure: bool = True
+    """Whether it is known which of its shapes were trained on. If not, `shapes` has all that it may be."""
+    compared: bool = True
+    """Whether its data is known to be that of then, or it lies where it was then."""
     stated: bool = False
     """Whether the cache is not here, and who pushed the run says under which licences it is."""
 
@@ -90,8 +102,12 @@ def gathered(loaded: Loaded, caches: Sequence[Path], kept: Sequence[str] = ()) -
         UserError: a file of a classifier is damaged.
     """
     opened = [open_cache(path) for path in caches]
-    data, held = _of_run(loaded.run, loaded.header, loaded.weights, "the run", opened)
-    here = [*opened, *(cache for one in data for cache in _candidates(one.used, ()))]
+    header = checkpoint.recalled(loaded.header, [loaded.run.resolve().parent])
+    data, held = _of_run(loaded.run, header, loaded.weights, "the run", opened)
+    here = list(opened)
+    for one in data:
+        with suppress(*UNREADABLE):  # moved, or gone
+            here.append(at_its_place(one.used))
     for name in kept:
         held += _of_classifier(loaded, name, here)
     holders: dict[str, dict[str, None]] = {}
@@ -105,31 +121,38 @@ Held = list[tuple[str, str]]
 
 
 def _of_run(run: Path, header: Header, weights: str, whose: str, opened: Sequence[Cache]) -> tuple[list[Trained], Held]:
-    """What a run learned from: its caches, and those of the runs that it was made from."""
-    data = [_trained(used, header, whose, opened) for used in header.caches]
+    """What a run learned from: its caches, and those of the runs that it was made from, or what it remembers of these."""
     own = whose == "the run"
-    held = [(licence, who) for one in data for licence, who in _of_cache(one)]
+    data = [_trained(used, header, whose, opened) for used in header.caches]
+    others: list[Trained] = []
+    held: Held = []
+    missing: list[str] = []
     if header.source:
         held.append(("", f"the checkpoint {header.source.file} that was imported{'' if own else f' as {whose}'}"))
-    missing = [f"cache {one.called}, which is not here" for one in data if not one.records]
-    for name, path, before, digest in _before(run, header):
+    for name, path, before, digest, past in _before(run, header):
         called = name if own else f"{name} (of {whose})"
-        if before is None or path is None:
+        if before is not None and path is not None:
+            more, theirs = _of_run(path, before, digest, called, opened)
+            others, held = others + more, held + theirs
+        elif past is not None:
+            data += [_trained(used, None, called, opened) for used in past.caches]
+            missing += [f"{told} of {called}" for told in past.unknown]
+        else:
             missing.append(f"{called}, whose run is not here")
-            continue
-        more, theirs = _of_run(path, before, digest, called, opened)
-        data, held = data + more, held + theirs
+    held = [(licence, who) for one in data for licence, who in _of_cache(one)] + held
+    missing = [f"cache {one.called}, {one.why}" for one in data if one.why] + missing
+    missing += [f"{name} of {one.called}, which was made anew since" for one in data for name in one.lost]
     said = handed.stated(run, weights) if missing else {}
     if said:
-        data = [dataclasses.replace(one, stated=True) if one.whose == whose and not one.records else one for one in data]
-        return data, held + [(licence, one) for licence, who in said.items() for one in who]
-    return data, held + [("", one) for one in missing]
+        data = [dataclasses.replace(one, stated=True) if one.why else one for one in data]
+        return data + others, held + [(licence, one) for licence, who in said.items() for one in who]
+    return data + others, held + [("", one) for one in missing]
 
 
 def _of_cache(one: Trained) -> Iterator[tuple[str, str]]:
     """The licences of what a cache gave."""
     for licence, count in one.shapes.items():
-        yield licence, f"{count} shapes of {one.called}"
+        yield licence, f"{count} shapes of {one.called}" if one.sure else f"shapes of {one.called}"
     known = {record.product: record for record in one.records}
     for product, licence in licences.of_products(known).items():
         parts = products.parts(known[product])
@@ -147,11 +170,13 @@ def _of_classifier(loaded: Loaded, name: str, here: Sequence[Cache]) -> Held:
     origin = classifiers.about(loaded.run, name).origin
     if isinstance(origin, classifiers.Published):
         return [("", f"classifier {name} of the file {origin.source.file} that was imported")]
-    alike = [cache for cache in here if _points(cache) == origin.train.points]
+    learned = classifiers.learned(loaded.run, name)  # a classifier of an earlier version does not say which shapes
+    found = [cache for cache in here if points_of(cache) == origin.train.points and (learned is None or learned.rows_in(cache) is not None)]
     # One of the name that it had is the one; else every cache with these points counts, whatever it is called now.
-    learned = [cache for cache in alike if cache.home.name.removesuffix(".zarr") == origin.train.cache] or alike
-    if learned:
-        return [(licence, f"shapes of classifier {name}") for cache in learned for licence in _of_shapes(cache)]
+    found = [cache for cache in found if cache.home.name.removesuffix(".zarr") == origin.train.cache] or found
+    if found:
+        rows = learned.rows if learned else None
+        return list(dict.fromkeys((licence, f"shapes of classifier {name}") for cache in found for licence in _licensed(cache, rows)))
     file = classifiers.path(loaded.run, name).relative_to(loaded.run).as_posix()
     said = handed.stated(loaded.run, loaded.weights) if handed.unchanged(loaded.run, loaded.weights, file) else {}
     if said:
@@ -159,59 +184,76 @@ def _of_classifier(loaded: Loaded, name: str, here: Sequence[Cache]) -> Held:
     return [("", f"classifier {name}, trained on {origin.train.cache}, which is not here")]
 
 
-def _points(cache: Cache) -> str:
-    record = cache.products().get(products.POINTS.name)
-    return record.fingerprint if record else ""
-
-
-def _of_shapes(cache: Cache) -> list[str]:
-    """The licences of all shapes of a cache; an empty one stands for unknown."""
-    names = cache.manifest.licences
-    return [names[value] if value >= 0 else "" for value in np.unique(cache.column("licence")).tolist()] if names else [""]
-
-
-def _before(run: Path, header: Header) -> Iterator[tuple[str, Path | None, Header | None, str]]:
-    """The runs that a run was made from: what each is, in words, its folder, header, and digest of weights. The header is None if the run
-    is not where it was.
+def _before(run: Path, header: Header) -> Iterator[tuple[str, Path | None, Header | None, str, Past | None]]:
+    """The runs that a run was made from: what each is, in words, its folder, header, digest of weights, and what the run remembers of what
+    it has learned from. The header is None if the run is not where it was, the last one if it was not recorded.
     """
     there = Begun()
     with suppress(UserError, OSError):  # imported, or without the file that says how it was begun
         there = begun(run)
-    started = header.init.weights if header.init and header.init.weights != header.guide else ""
-    for whose, path, weights in (("its guide", there.guide_run, header.guide), ("the run that it started from", there.init, started)):
+    init = header.init
+    first = Past(caches=init.caches, unknown=init.unknown) if init and init.unknown is not None else None
+    same = init is not None and init.weights == header.guide
+    started = init.weights if init and not same else ""
+    for whose, path, weights, past in (
+        ("its guide", there.guide_run, header.guide, first if same else header.guide_past),
+        ("the run that it started from", there.init, started, first),
+    ):
         if not weights:
             continue
         found = None
         with suppress(UserError, OSError):
             if path is not None and checkpoint.weights(path) == weights:  # not another run in the same place
-                found = checkpoint.read(path)[0]
-        yield whose, path, found, weights
+                found = checkpoint.recalled(checkpoint.read(path)[0], [path.resolve().parent])
+        yield whose, path, found, weights, past
 
 
-def _trained(used: Used, header: Header, whose: str, opened: Sequence[Cache]) -> Trained:
-    for cache in _candidates(used, opened):
+def _trained(used: Used, header: Header | None, whose: str, opened: Sequence[Cache]) -> Trained:
+    """What a cache gave, by `trainer.trained.find`. `header`: None if the settings of the run are not known."""
+
+    def unlike(cache: Cache) -> int:
         made = cache.products()
-        if all(name in made and made[name].fingerprint == fingerprint for name, fingerprint in used.products):
-            names = [name for name, _ in used.products]
-            # Embedded captions are under the licence of their captioner, too.
-            written = [f"{products.CAPTIONS.name}/{name.split('/')[1]}" for name in names if made[name].kind == products.TEXT.name]
-            records = {name: made[name] for name in dict.fromkeys([*names, *written]) if name in made}
-            return Trained(
-                used=used, whose=whose, shapes=_licensed(cache, header), records=tuple(products.in_order(records.values())),
-                classes=len(cache.manifest.classes),
-            )  # fmt: off
-    return Trained(used=used, whose=whose, shapes={}, records=())
+        return sum(name not in made or made[name].fingerprint != fingerprint for name, fingerprint in used.products)
+
+    # What a user names comes first, and of several with the same points the one that has most of what was read.
+    given = sorted((cache for cache in opened if alike(used, cache)), key=unlike)
+    places: list[Callable[[], Cache]] = [*(lambda cache=cache: cache for cache in given), lambda: at_its_place(used)]
+    config, seed = (header.config.data, header.config.seed) if header else (None, 0)
+    try:
+        found = find(used, places, config=config, seed=seed, alone=header is not None and not used.rows)
+        shapes, made = _licensed(found.cache, found.rows), found.cache.products()
+    except UNREADABLE as error:
+        told = f"which {why(error)}" if isinstance(error, Changed) or not isinstance(error, Absent) else GONE
+        return Trained(used=used, whose=whose, shapes={}, records=(), why=told)
+    known = [name for name, fingerprint in used.products if name in made and made[name].fingerprint == fingerprint]
+    # Embedded captions are under the licence of their captioner, too.
+    written = [f"{products.CAPTIONS.name}/{name.split('/')[1]}" for name in known if made[name].kind == products.TEXT.name]
+    changed = {name for name, _ in used.products if name not in known}
+    records = {name: made[name] for name in dict.fromkeys([*known, *written]) if name in made and name not in changed}
+    teachers = {products.parts(record).get("teacher", "") for record in records.values()} - {""}
+    return Trained(
+        used=used,
+        whose=whose,
+        shapes=shapes,
+        records=tuple(products.in_order(records.values())),
+        lost=tuple(name for name in sorted(changed) if _of_a_model(name, teachers)),
+        classes=0 if products.INDEX.name in changed else len(found.cache.manifest.classes),
+        sure=found.rows is not None,
+        compared=found.compared or str(found.cache.path) == used.path,
+    )
 
 
-def _candidates(used: Used, opened: Sequence[Cache]) -> Iterator[Cache]:
-    yield from opened
-    with suppress(UserError, OSError):  # moved, or gone
-        yield open_cache(used.path)
+def _of_a_model(product: str, teachers: Set[str]) -> bool:
+    """Whether the licence of a product, by its name, is one that nothing else tells. Class names that were embedded again, since the cache
+    has more of them by now, are of a teacher that is known by its other products; a guide is known by its run."""
+    kind, _, names = product.partition("/")
+    again = kind == products.LABELS.name and names.rpartition("/")[2] in teachers
+    return kind not in (*products.FIXED, products.POINTS.name, products.GUIDE.name) and not again
 
 
-def _licensed(cache: Cache, header: Header) -> dict[str, int]:
-    """Number of the shapes of a cache that a run was trained on, by licence."""
-    rows, names = selected(cache, header.config.data, header.config.seed), cache.manifest.licences
+def _licensed(cache: Cache, rows: NDArray[np.signedinteger] | None) -> dict[str, int]:
+    """Number of shapes in some rows of a cache, by licence; an empty one stands for unknown. None for all usable shapes."""
+    names, rows = cache.manifest.licences, np.flatnonzero(cache.ok()) if rows is None else rows
     if not names:
         return {"": len(rows)}
     values, counts = np.unique(np.asarray(cache.column("licence"))[rows], return_counts=True)
@@ -329,18 +371,23 @@ def _data(facts: Facts) -> str:
     for one in facts.data:
         count = one.used.rows.partition(" ")[0] or (str(sum(one.shapes.values())) if one.shapes else "an unknown number of")
         lines = [f"**{plain(one.name)}** ({one.whose}): {count} shapes{f' of {one.classes} classes' if one.classes else ''}"]
-        if not one.records:
-            lines[0] += ". The cache was not here when this card was written, so its licences are "
+        if one.why:
+            gone = "was not here when this card was written" if one.why == GONE else one.why.removeprefix("which ")
+            lines[0] += f". The cache {gone}, so its licences are "
             lines[0] += (
                 "those that the run's config.json stated when it was fetched; nobody has checked them" if one.stated else "not known"
             )
+        if not one.sure:
+            lines[0] += ". Which of its shapes these are is not known by now, so the licences are those of all of them"
+        if not one.compared:
+            lines[0] += ". A cache with shapes of the same names was taken for it, and their data could not be compared"
         lines += ["", "| product | made by | licence | fingerprint |", "|---|---|---|---|"]
         known = {record.product: record for record in one.records}
         said = licences.of_products(known)
         for name, fingerprint in one.used.products:
             record = known.get(name)
             by = _teacher(record.spec) if record is not None and isinstance(record.spec, TeacherSpec) else ""
-            licence = plain(said[name]) or "not known" if name in said else ""
+            licence = plain(said[name]) or "not known" if name in said else "not known, it was made anew since" if name in one.lost else ""
             lines.append(f"| {plain(name)} | {by} | {licence} | `{fingerprint}` |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts)

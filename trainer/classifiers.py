@@ -368,6 +368,12 @@ def about(run: Path, name: str) -> About:
     return _read(run, name, weights=False)[0]
 
 
+def learned(run: Path, name: str) -> Identities | None:
+    """The shapes that a classifier has learned from, without loading it; None if that is not known. Raises as `load`."""
+    found, _, tensors = _read(run, name)
+    return _learned(found, {key: value for key, value in tensors.items() if key.startswith(LEARNED)}, path(run, name))
+
+
 def load(run: Path, name: str, device: str | torch.device = "cpu", loaded: Loaded | None = None) -> Kept:
     """A classifier of a run.
 

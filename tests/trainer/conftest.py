@@ -17,6 +17,7 @@ from trainer.recipes import configured
 from trainer.tasks import catalog
 
 LABELS = LabelSet(name="source", classes=("cone", "cube", "torus"), templates=("a {}", "the shape of a {}"))
+RANDOM = GuideSpec(name="random", encoder="none", weights="none", tokens=32, dim=96, blocks=1)
 FAILED = (4, 9)
 SMALL = ("encoder.depth=1", "encoder.embed=16,24,32", "encoder.dim=48", "encoder.group_size=16")
 
@@ -30,10 +31,9 @@ def cache_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_small(path: Path, **settings: Any) -> None:
-    random = GuideSpec(name="random", encoder="none", weights="none", tokens=32, dim=96, blocks=1)
     points = PointSpec(count=64, blocks=2, ordered=32)
     settings = {"shapes": 60, "shard": 16, "points": points} | settings
-    synthetic.write(path, labels=LABELS, guide=random, failed=FAILED, **settings)
+    synthetic.write(path, labels=LABELS, guide=RANDOM, failed=FAILED, **settings)
 
 
 def keep(loaded: checkpoint.Loaded, cache_path: Path, name: str, task: str = "classify") -> None:

@@ -7,6 +7,7 @@ import pickle
 import re
 import shutil
 
+import numpy as np
 import pytest
 import safetensors
 import torch
@@ -14,8 +15,11 @@ import torch
 from cache_schema import local, store
 from cache_schema.errors import UserError
 from cache_schema.spec import PointSpec
-from tests.trainer.conftest import config_of, keep, write_small
-from trainer import checkpoint, handing, labels
+from pipeline import edits
+from tests.boxes import Silent
+from tests.growth import grow
+from tests.trainer.conftest import LABELS, RANDOM, config_of, keep, write_small
+from trainer import card, checkpoint, classifiers, handing, labels
 from trainer.loop import train
 from trainer.model import Model
 from trainer.tasks import catalog
@@ -158,6 +162,110 @@ def test_licences_of_classifiers_are_obeyed(run, cache_path, tmp_path):
     with pytest.raises(UserError, match=r"48 shapes of study.zarr|must not be given away: .*shapes of classifier study"):
         handing.push(tmp_path / "own", str(tmp_path / "place"), allow_unknown=True)
     assert not (tmp_path / "place").exists()
+
+
+def holders(loaded, *caches):
+    """Who is under which licence, without teachers."""
+    found = card.gathered(loaded, caches).holders
+    return {
+        licence: kept for licence, who in found.items() if (kept := [one for one in who if not one.startswith(("teacher", "captions"))])
+    }
+
+
+@pytest.fixture
+def homed(tmp_path):
+    """A cache under MIT, a run on it, and a cache of other data under the same names, with another licence and equal fingerprints."""
+    home, other = tmp_path / "home.zarr", tmp_path / "other.zarr"
+    write_small(home, licence="MIT")
+    write_small(other, licence="CC BY-ND 4.0", seed=1)
+    train(config_of("distill", *ALONE), [home], tmp_path / "run", device="cpu")
+    both = [{name: record.fingerprint for name, record in store.open_cache(path).products().items()} for path in (home, other)]
+    assert both[0] == both[1]
+    return home, other, checkpoint.load(tmp_path / "run")
+
+
+def test_a_cache_of_the_same_names_and_other_data_is_not_the_one(homed, tmp_path):
+    home, other, loaded = homed
+    assert holders(loaded, other) == {"MIT": ["38 shapes of home.zarr"]}
+    moved = home.rename(tmp_path / "moved.zarr")
+    assert holders(loaded, other) == {"": ["cache home.zarr, which has other data by now"]}
+    assert holders(loaded, other, moved) == {"MIT": ["38 shapes of home.zarr"]}
+    handing.push(loaded.run, str(tmp_path / "place"), caches=[other], allow_unknown=True)
+    assert "The cache has other data by now, so its licences are not known" in (tmp_path / "place" / "README.md").read_text()
+    other.rename(home)
+    assert holders(loaded) == {"": ["cache home.zarr, which has other data by now"]}
+    # A checkpoint of an earlier version has no digest of the data: then it is said that nothing was compared.
+    older = dataclasses.replace(loaded.header, caches=(dataclasses.replace(loaded.header.caches[0], data=""),))
+    facts = card.gathered(dataclasses.replace(loaded, header=older), [moved])
+    assert facts.data[0].shapes == {"MIT": 38} and not facts.data[0].compared
+    assert "their data could not be compared" in card._data(facts)
+    assert card.gathered(dataclasses.replace(loaded, header=older), []).data[0].compared, "it lies where it was then"
+
+
+def test_a_cache_that_has_grown_is_the_one_and_its_new_shapes_do_not_count(homed, tmp_path):
+    home, _, loaded = homed
+    before = card.gathered(loaded, [])
+    grown = grow(
+        shutil.copytree(home, tmp_path / "grown.zarr"), labels=LABELS, points=PointSpec(count=64, blocks=2, ordered=32), guide=RANDOM
+    )
+    shutil.rmtree(home)
+    after = card.gathered(loaded, [grown.path])
+    assert grown.products()["index"].fingerprint != dict(loaded.header.caches[0].products)["index"]
+    assert after.holders == before.holders and after.data[0].shapes == {"MIT": 38}
+    assert before.data[0].classes == 3 and after.data[0].classes == 0, "it may have more of them by now"
+
+
+def test_a_cache_with_other_splits_gives_the_licences_of_all_its_shapes(homed, tmp_path):
+    home, _, loaded = homed
+    table = tmp_path / "splits.csv"
+    table.write_text("id,split\n" + "".join(f"{name},test\n" for name in store.open_cache(home).ids()))
+    edits.relabel(home, table, Silent())
+    facts = card.gathered(loaded, [])
+    assert holders(loaded) == {"MIT": ["shapes of home.zarr"]} and not facts.data[0].sure
+    assert "38 shapes. Which of its shapes these are is not known by now" in card._data(facts)
+
+
+def test_a_product_that_was_made_anew_is_not_known(run, cache_path, tmp_path):
+    copy, loaded = shutil.copytree(cache_path, tmp_path / "small.zarr"), checkpoint.load(run)
+    used = loaded.header.caches[0]
+    made = tuple((name, "0" * 16 if name.startswith(("image/random-b", "labels/", "index")) else value) for name, value in used.products)
+    changed = dataclasses.replace(loaded.header, caches=(dataclasses.replace(used, products=made, path="/gone/small.zarr"),))
+    facts = card.gathered(dataclasses.replace(loaded, header=changed), [copy])
+    assert facts.data[0].lost == ("image/random-b",), "class names are embedded by a teacher that is known by its pictures"
+    assert "image/random-b of small.zarr, which was made anew since" in facts.holders[""]
+    assert re.search(r"\| image/random-b \| +\| not known, it was made anew since \|", card._data(facts))
+
+
+def test_what_a_run_remembers_of_runs_that_are_gone_counts(homed, tmp_path):
+    home, other, loaded = homed
+    later, guide = tmp_path / "later", loaded.run
+    train(config_of("distill", *ALONE, "data.splits=test"), [other], later, device="cpu", init=guide)
+    both = {"MIT": ["38 shapes of home.zarr of the run that it started from"], "CC BY-ND 4.0": ["20 shapes of other.zarr"]}
+    assert holders(checkpoint.load(later)) == both
+    shutil.rmtree(guide)
+    assert holders(checkpoint.load(later)) == both
+    loaded = checkpoint.load(later)
+    init = dataclasses.replace(loaded.header.init, unknown=("unknown data (imported from pretrain.pth)",))
+    foreign = dataclasses.replace(loaded, header=dataclasses.replace(loaded.header, init=init))
+    assert holders(foreign)[""] == ["unknown data (imported from pretrain.pth) of the run that it started from"]
+    old = dataclasses.replace(loaded, header=dataclasses.replace(loaded.header, init=dataclasses.replace(init, unknown=None)))
+    assert holders(old)[""] == ["the run that it started from, whose run is not here"]
+    shutil.rmtree(home)
+    assert holders(loaded)[""] == ["cache home.zarr of the run that it started from, which is not here"]
+
+
+def test_a_classifier_has_the_licences_of_the_shapes_that_it_learned_from(homed):
+    home, other, loaded = homed
+    keep(loaded, home, "mine")
+    gone = home.rename(home.with_name("away.zarr"))
+    assert card._of_classifier(loaded, "mine", [store.open_cache(other)]) == [("", "classifier mine, trained on home, which is not here")]
+    assert card._of_classifier(loaded, "mine", [store.open_cache(gone)]) == [("MIT", "shapes of classifier mine")]
+    cache = store.open_cache(gone)
+    cache.manifest = dataclasses.replace(cache.manifest, licences=("MIT", "CC BY-ND 4.0"))
+    licence = np.arange(60) % 2
+    licence[np.asarray(classifiers.learned(loaded.run, "mine").rows)] = 0
+    cache.column = lambda path, plain=cache.column: licence if path == "licence" else plain(path)
+    assert card._of_classifier(loaded, "mine", [cache]) == [("MIT", "shapes of classifier mine")], "those that failed gave nothing"
 
 
 def test_licences_are_known_after_each_hop(cache_path, tmp_path):

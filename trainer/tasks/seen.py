@@ -17,32 +17,21 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cache_schema import products
-from cache_schema.errors import UserError
-from cache_schema.remote import is_remote
-from cache_schema.store import Cache, open_cache
+from cache_schema.store import Cache
 from trainer.batch import Used
 from trainer.checkpoint import Header, before
-from trainer.part import DataConfig, data_digest_of, digest_of, selected
+from trainer.part import DataConfig, digest_of
 from trainer.tasks.result import Seen
 from trainer.tasks.shapes import Shapes, in_pieces, scene_names, scene_of
-
-UNREADABLE: Final = (OSError, ValueError, LookupError, TypeError)
-"""What reading a damaged cache may raise. `UserError` is a `ValueError`."""
-
+from trainer.trained import UNREADABLE, alike, at_its_place, find, points_of, why
 
 SHORT: Final = 8
 """Number of bytes that are kept of a digest. Two of a million shapes share them with a chance of 1 in 30 million."""
-
-
-class _Absent(UserError):
-    """A cache is not here; the message says why, in a few words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +55,13 @@ class Identities:
         """Whether each test shape is one of these, or of the same object; see `same`. [n]"""
         known = _agreeing(test.cache, self.rows, self.digests) if test.data.points == self.points else self.rows[:0]
         return _with_data(test, _in_rows(test, known, pieces), self.digests)
+
+    def rows_in(self, cache: Cache) -> NDArray[np.int64] | None:
+        """The rows of these shapes in a cache, [m]; None if it is another one: with other points, fewer rows, or other data in one of
+        them."""
+        if points_of(cache) != self.points or len(_agreeing(cache, self.rows, self.digests)) < len(self.rows):
+            return None
+        return self.rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +101,7 @@ class Sides:
                 found, possible, doubt = _compared(used, alone, header.config.data, header.config.seed, tested)
                 trained, maybe = trained | found, maybe | possible
             except UNREADABLE as error:
-                doubt = _why(error)
+                doubt = why(error)
             if doubt:
                 unchecked.append(f"{used.path.rpartition('/')[2]} ({doubt})")
         count, more = counted(trained), counted(trained | maybe) > counted(trained)
@@ -141,9 +137,7 @@ def same(test: Shapes, cache: Cache, rows: NDArray[np.signedinteger], *, pieces:
     """
     theirs, known = _digests(cache)[rows], rows
     if test.cache.home != cache.home:
-        record = cache.products().get(products.POINTS.name)
-        alike = by_name and record is not None and record.fingerprint == test.data.points
-        known = _agreeing(test.cache, rows, theirs) if alike else rows[:0]
+        known = _agreeing(test.cache, rows, theirs) if by_name and points_of(cache) == test.data.points else rows[:0]
     return _with_data(test, _in_rows(test, known, pieces), theirs)
 
 
@@ -212,80 +206,25 @@ def _read(header: Header) -> list[tuple[Used, bool]]:
 def _compared(used: Used, alone: bool, config: DataConfig, seed: int, tested: _Tested) -> tuple[NDArray[np.bool_], NDArray[np.bool_], str]:
     """Which test shapes a run has read of one cache, [n], and which others it may have read, since its rows are not known, [n].
 
-    The cache is looked for where it was then. The tested cache takes its place only if it has the same points, and the same data as far as
-    that was recorded. If it was not, the third value says so in a few words; it is empty otherwise.
+    The cache is looked for where it was then. The tested cache takes its place only if `trainer.trained.find` says that it is the same. If
+    their data could not be compared, the third value says so in a few words; it is empty otherwise.
 
     Raises:
-        _Absent: the cache is not here.
+        Absent: the cache is not here.
         OSError, ValueError, LookupError, TypeError: it cannot be read.
     """
     test, none = tested.shapes, np.zeros(len(tested.shapes), bool)
-    places: list[Callable[[], Cache]] = [lambda: _opened(used)]
-    if _of(used, test.cache):
+    places: list[Callable[[], Cache]] = [lambda: at_its_place(used)]
+    if alike(used, test.cache):
         places.append(lambda: test.cache)
-    first, possible, failed = None, None, None
-    for place in places:
-        try:
-            cache = place()
-            rows = _selection(used, alone, config, seed, cache)
-            if rows is not None and used.data and data_digest_of(cache, rows) != used.data:
-                raise _Absent("has other data by now")
-            first = first or cache
-            found = same(test, first, np.arange(cache.manifest.shapes) if rows is None else rows, pieces=tested.pieces, by_name=True)
-        except UNREADABLE as error:
-            failed = failed or error
-            continue
-        if rows is not None:
-            return found, none, _taken(failed, test.cache) if failed and not used.data else ""
-        possible = found if possible is None else possible
-    if possible is None:
-        assert failed is not None
-        raise failed
-    return none, possible, _taken(failed, test.cache) if failed else ""
+    found = find(used, places, config=config, seed=seed, alone=alone)
+    known = found.rows is not None
+    rows = np.arange(found.cache.manifest.shapes) if found.rows is None else found.rows
+    shapes = same(test, found.cache, rows, pieces=tested.pieces, by_name=True)
+    doubt = _taken(found.before, test.cache) if found.before and not found.compared else ""
+    return (shapes, none, doubt) if known else (none, shapes, doubt)
 
 
 def _taken(failed: Exception, cache: Cache) -> str:
     """What a reader should know where the tested cache was taken for the one that a run has read."""
-    return f"{_why(failed)}; {cache.home.name}, with shapes of the same names, was taken for it, and their data could not be compared"
-
-
-def _why(error: Exception) -> str:
-    """Why a cache could not be compared, in a few words."""
-    return str(error) if isinstance(error, _Absent) else "cannot be read"
-
-
-def _opened(used: Used) -> Cache:
-    """A cache where it was when a run read it. Raises as `_compared`."""
-    if is_remote(used.path):
-        raise _Absent("not on this machine")
-    path = Path(used.path)
-    if not path.is_absolute():  # a run that was handed on keeps names alone
-        raise _Absent("trained elsewhere")
-    if not path.exists():
-        raise _Absent("not found where it was then")
-    cache = open_cache(path)
-    if not _of(used, cache):
-        raise _Absent("has other points by now")
-    return cache
-
-
-def _of(used: Used, cache: Cache) -> bool:
-    """Whether the points of a cache are those that a run has read."""
-    known, record = dict(used.products).get(products.POINTS.name), cache.products().get(products.POINTS.name)
-    return record is not None and record.fingerprint == known
-
-
-def _selection(used: Used, alone: bool, config: DataConfig, seed: int, cache: Cache) -> NDArray[np.signedinteger] | None:
-    """The rows that a run has read of a cache; None if that is not known.
-
-    A checkpoint keeps their number and a digest, which tells whether rows are the right ones. The settings of the run are tried, and those
-    with which most runs are made. Rows that a cache got later come after all others.
-    """
-    plain = [DataConfig(splits=()), *(DataConfig(splits=(name,)) for name in cache.manifest.splits)]
-    count = int(used.rows.partition(" ")[0]) if used.rows else None
-    for tried in (config, *plain) if used.rows else (config,) if alone else ():
-        with suppress(UserError):  # it names a split or a class that this cache does not have
-            rows = selected(cache, tried, seed)[:count]
-            if alone or digest_of(rows) == used.rows:
-                return rows
-    return None
+    return f"{why(failed)}; {cache.home.name}, with shapes of the same names, was taken for it, and their data could not be compared"
