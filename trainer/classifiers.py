@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.spec import did_you_mean, from_json, short, to_json
+from cache_schema.store import Cache
 from trainer import checkpoint
 from trainer.bounded import bounded, refuse_huge
 from trainer.checkpoint import Loaded, Source
@@ -40,7 +41,7 @@ from trainer.points import Convention
 from trainer.tasks.features import SUMMARIES, Body, Readout
 from trainer.tasks.result import Data, Metric
 from trainer.tasks.seen import SHORT, Identities
-from trainer.tasks.shapes import Shapes
+from trainer.tasks.shapes import Shapes, labels_digest
 from trainer.tuning.catalog import MODES, Efficient, adapt
 
 FOLDER: Final = "classifiers"
@@ -175,6 +176,20 @@ class Kept:
     def convention(self) -> Convention | None:
         """The kind of points that the classifier reads; None if that is unknown."""
         return self.about.points
+
+    def renamed(self, cache: Cache) -> str:
+        """A note if the shapes that it has learned from have other classes in their cache by now; empty if not, if this is another cache,
+        and if it is not known."""
+        origin, learned = self.about.origin, self.learned
+        if not isinstance(origin, Learned) or not origin.train.labels or learned is None:
+            return ""
+        rows = learned.rows_in(cache)
+        if rows is None or labels_digest(rows, cache.column("label")[rows].astype(np.int64), cache.manifest.classes) == origin.train.labels:
+            return ""
+        return (
+            f"shapes that {self.name} has learned from have other classes in {cache.home.name} by now (`mmpd-cache relabel`), and it says "
+            "those of before: train it again with --keep"
+        )
 
     @property
     def votes(self) -> bool:
@@ -320,8 +335,8 @@ def save(
     body: Body | None = None,
     learned: Identities | None = None,
 ) -> Path:
-    """Write a classifier into the folder of its run. If the same one is there, nothing is written, but for `learned`, which an earlier
-    version did not keep.
+    """Write a classifier into the folder of its run. If the same one is there, nothing is written but what an earlier version did not keep:
+    `learned`, and the digests of classes.
 
     Args:
         run: the folder of the run.
@@ -344,23 +359,32 @@ def save(
         tensors |= {BODY + key: value for key, value in body.state_dict().items()}
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
 
-    def written(version: int, more: dict[str, Tensor]) -> bytes:
+    def written(version: int, more: dict[str, Tensor], about: About = about) -> bytes:
         described = to_json(dataclasses.replace(about, format=version))
         text = json.dumps({"about": described, "encoder": to_json(settings)}, sort_keys=True)
         return safetensors.torch.save(tensors | more, {METADATA: text})
 
-    bare, file = written(BARE, {}), path(run, name)
-    data = bare
+    file, version, more = path(run, name), BARE, {}
     if learned is not None:
         known = {"rows": torch.from_numpy(learned.rows), "digests": torch.from_numpy(learned.digests)}
-        data = written(FORMAT, {LEARNED + key: value for key, value in known.items()})
-    there = file.read_bytes() if file.exists() else bare
-    if there not in (data, bare):
+        version, more = FORMAT, {LEARNED + key: value for key, value in known.items()}
+    data, older = written(version, more), _unlabelled(about)
+    there = file.read_bytes() if file.exists() else data
+    if there not in (data, written(BARE, {}), written(version, more, older), written(BARE, {}, older)):
         raise UserError(f"{run} has another classifier called {name}: give another name, or remove {file}")
     if not file.exists() or there != data:
         file.parent.mkdir(exist_ok=True)
         write_file(file, data)
     return file
+
+
+def _unlabelled(about: About) -> About:
+    """What a classifier is, as earlier versions wrote it: without the digests of the classes of its shapes."""
+    origin = about.origin
+    if isinstance(origin, Learned):
+        train, test = (dataclasses.replace(data, labels="") for data in (origin.train, origin.test))
+        origin = dataclasses.replace(origin, train=train, test=test)
+    return dataclasses.replace(about, origin=origin)
 
 
 def about(run: Path, name: str) -> About:

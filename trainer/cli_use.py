@@ -469,11 +469,13 @@ def predict(
         if kept is not None:
             using.notes += _known_to(kept, given.cache, rows[table.fine])
         blocks = samples(kept.body if kept else Body.of(using.loaded.model, "mean_max"), given.cache)
+        count = len(using.notes)  # those before are said already
         using.notes.append(f"up axis of the files: {up_told(given.cache)}")
         using.notes.append(f"features are the mean over {counted(blocks, 'stored sample')} of each shape")
         step = held.enter_context(progress("classes"))
         found = of_cache(using.model, given.cache, rows[table.fine], name, step, range(blocks), "classifier" if classifier else "labels")
-    for note in using.notes[-2:]:
+    using.notes += filter(None, [found.others(table)])
+    for note in using.notes[count:]:
         say(f"Note: {note}")
     if csv is not None:
         write_file(csv, found.csv(table))
@@ -495,18 +497,18 @@ def _kept(using: Opened, name: str) -> "Kept":
 
 
 def _known_to(kept: "Kept", cache: "Cache", rows: "NDArray[np.int64]") -> Iterator[str]:
-    """Say which of some shapes a kept classifier has learned from: what it says of them is no sign of what it says of others. Yields the
-    notes."""
+    """Say which of some shapes a kept classifier has learned from: what it says of them is no sign of what it says of others. And whether
+    they have other classes by now. Yields the notes."""
     from trainer.tasks.shapes import of_rows
 
+    found = [kept.renamed(cache)]
     if kept.learned is None:
-        note = f"not known which of these shapes {kept.name} has learned from"
+        found.append(f"not known which of these shapes {kept.name} has learned from")
     elif count := int(kept.learned.among(of_rows(cache, rows)).sum()):
-        note = f"{kept.name} has learned from {count} of these {len(rows)} shapes: it knows them"
-    else:
-        return
-    say(f"Note: {note}")
-    yield note
+        found.append(f"{kept.name} has learned from {count} of these {len(rows)} shapes: it knows them")
+    for note in filter(None, found):
+        say(f"Note: {note}")
+        yield note
 
 
 def _print_predictions(using: Opened, found: "Predicted", table: "Table", csv: Path | None, as_json: bool) -> None:

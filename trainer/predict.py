@@ -9,6 +9,7 @@ Letters: n shapes, K classes, k classes that are shown.
 import csv
 import io
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
@@ -67,18 +68,36 @@ class Predicted:
             Number of shapes whose class is among the K classes (`shapes`), of those that agree (`agree`), and the number that chance gives
             (`chance`); None if no class of the cache is among them, or names cannot be told apart.
         """
-        own = [name or "" for name, fine in zip(table.classes, table.fine, strict=True) if fine]
-        names = sorted({name for name in own if name})
-        try:
-            places = dict(zip(names, matched(names, self.classes).tolist(), strict=True))
-        except UserError:
-            return None
-        truth = np.array([places.get(name, NONE) for name in own], np.int64)
+        truth = self._truth(table)[1]
         known = truth != NONE
         if not known.any():
             return None
         agree = int((self.best[known, 0] == truth[known]).sum())
         return {"shapes": int(known.sum()), "agree": agree, "chance": float(known.sum() / len(self.classes))}
+
+    def others(self, table: Table) -> str:
+        """A note on shapes whose class in the cache is not among the K classes, as after `mmpd-cache relabel`: the `agreement` leaves them
+        out. Empty if there are none, or if there is no agreement."""
+        own, truth = self._truth(table)
+        if (truth == NONE).all():
+            return ""
+        lost = [name for name, place in zip(own, truth.tolist(), strict=True) if name and place == NONE]
+        if not lost:
+            return ""
+        names = ", ".join(dict.fromkeys(lost[:8])) + (", ..." if len(set(lost)) > len(set(lost[:8])) else "")
+        return (
+            f"{len(lost)} of {len(own)} shapes have a class that is not among these ({names}): they are left out where classes are compared"
+        )
+
+    def _truth(self, table: Table) -> tuple[list[str], NDArray[np.int64]]:
+        """The class that the cache gives to each shape with a prediction, empty for none; and its index among the K classes, `NONE` if it
+        is not there, and for all if names cannot be told apart. [m] each"""
+        own = [name or "" for name, fine in zip(table.classes, table.fine, strict=True) if fine]
+        names = sorted({name for name in own if name})
+        places: dict[str, int] = {}
+        with suppress(UserError):
+            places = dict(zip(names, matched(names, self.classes).tolist(), strict=True))
+        return own, np.array([places.get(name, NONE) for name in own], np.int64)
 
     def rows(self, table: Table) -> list[dict[str, Any]]:
         """The prediction of every shape of a table as JSON values; shapes that failed have a reason instead."""

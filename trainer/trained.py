@@ -9,10 +9,11 @@ same points, and the same data as far as that was recorded. It may have grown si
 What results say of shapes that are not new (`trainer.tasks.seen`) and the licences in a card (`trainer.card`) both come from here.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 import numpy as np
@@ -120,6 +121,17 @@ def check(used: Used, cache: Cache) -> None:
     """Check the fingerprint of the points of a cache. Raises `Changed`."""
     if not alike(used, cache):
         raise Changed("has other points by now")
+
+
+def relabelled_since(used: Used, cache: Cache) -> bool:
+    """Whether classes, splits or names of shapes of a cache were changed since a run has read it (`mmpd-cache relabel`). Shapes that were
+    appended since change nothing. False if it is not the cache that the run has read, by its name and its points."""
+    source, known = cache.manifest.source, dict(used.products).get(products.INDEX.name)
+    changed = any(part.relabelled for part in (source, *source.also))
+    if not changed or known is None or not alike(used, cache) or PurePosixPath(used.path).name != cache.home.name:
+        return False
+    before = (dataclasses.replace(source, also=source.also[:count]) for count in range(len(source.also) + 1))
+    return known not in {products.index_record(dataclasses.replace(cache.manifest, source=one)).fingerprint for one in before}
 
 
 def _selection(used: Used, alone: bool, config: DataConfig | None, seed: int, cache: Cache) -> NDArray[np.signedinteger] | None:

@@ -1,20 +1,28 @@
 """Which class is which: by index within a cache, by name between caches, and never one for two."""
 
 import dataclasses
+import json
+import shutil
 
+import numpy as np
 import pytest
+import safetensors.torch
 
 from cache_schema import store, synthetic
 from cache_schema.classes import chosen, matched, spelling, united
+from cache_schema.errors import UserError
 from cache_schema.layout import node_json
 from cache_schema.records import sealed
 from cache_schema.spec import LabelSet, PointSpec
-from tests.trainer.conftest import config_of
-from trainer import checkpoint, log
+from pipeline import edits
+from tests.boxes import Silent
+from tests.growth import grow
+from tests.trainer.conftest import LABELS, RANDOM, config_of, keep
+from trainer import checkpoint, classifiers, log
 from trainer.data import Data
 from trainer.loop import train
 from trainer.part import DataConfig, Needs
-from trainer.tasks import catalog
+from trainer.tasks import catalog, compare, table
 from trainer.tasks.shapes import matched as brought_together
 from trainer.tasks.shapes import of_split
 
@@ -186,3 +194,78 @@ def test_in_one_cache_a_class_without_training_shapes_is_not_taken_for_another(t
     train_, test, notes = brought_together(seen.of(seen.labels != 1), seen)
     assert train_.classes == test.classes == ("c", "d") and set(store.open_cache(cache.path).array("label")[:][test.rows]) == {0, 2}
     assert "since the classifier does not know their classes: C" in notes[0]
+
+
+def renamed(path, rows, name):
+    """`mmpd-cache relabel`: another class for the shapes in some rows. The cache as it is then."""
+    lines, ids = path.with_suffix(".csv"), store.open_cache(path).ids()
+    lines.write_text("id,class\n" + "".join(f"{ids[row]},{name}\n" for row in rows))
+    edits.relabel(path, lines, Silent())
+    return store.open_cache(path)
+
+
+def test_after_a_relabelling_results_of_before_are_others_and_what_was_trained_says_so(aligned, cache_path, tmp_path):
+    run, path = shutil.copytree(aligned, tmp_path / "run"), shutil.copytree(cache_path, tmp_path / "small.zarr")
+    keep(checkpoint.load(run), path, "mine")
+    loaded, cache = checkpoint.load(run), store.open_cache(path)
+    chosen = catalog.options("knn", ["repeats=1", "train_split=all", "test_split=all"])
+
+    def told(cache):
+        return catalog.measure(loaded, "mine", cache, ["test_split=all"]).scores.notes, catalog.evaluate("knn", loaded, cache, chosen)
+
+    notes, before = told(cache)
+    assert not any("relabel" in note for note in (*notes, *before.scores.notes))
+    notes, grown = told(
+        grow(
+            shutil.copytree(path, tmp_path / "grown" / "small.zarr"),
+            labels=LABELS,
+            points=PointSpec(count=64, blocks=2, ordered=32),
+            guide=RANDOM,
+        )
+    )
+    assert not any("got other classes" in note or "by now" in note for note in (*notes, *grown.scores.notes)), (
+        "new shapes change no old one"
+    )
+    assert any("58 shapes then, 63 now" in note for note in notes)
+
+    notes, after = told(renamed(path, [2, 5, 8], "cube"))
+    assert any(note.startswith("shapes that mine has learned from have other classes in small.zarr by now") for note in notes)
+    assert any(
+        note.startswith("split 'all' has other shapes, or other classes of them, than when it was kept (58 shapes then") for note in notes
+    )
+    said = "the encoder was trained on small.zarr before shapes there got other classes, splits or names"
+    assert any(note.startswith(said) for note in notes) and any(note.startswith(said) for note in after.scores.notes)
+
+    assert not after.alike(before) and before.scores.test.shapes == after.scores.test.shapes
+    with pytest.raises(UserError, match="other shapes, points or classes under the same name"):
+        compare.refuse_unlike("knn", [before, after])
+    first, second = before.save(tmp_path / "a"), dataclasses.replace(after, run="b")
+    assert after.save(tmp_path / "a") != first, "both are kept"
+    assert "or other classes of them, under the same name" in table.table([before, second]).markdown()
+    older = dataclasses.replace(before.scores.test, labels=""), dataclasses.replace(before.scores.train, labels="")
+    old = dataclasses.replace(before, scores=dataclasses.replace(before.scores, test=older[0], train=older[1]))
+    assert old.alike(after) and after.alike(old), "an earlier version did not record them"
+    assert after.save(tmp_path / "b") == old.save(tmp_path / "b"), "it is replaced"
+
+
+def test_a_classifier_of_an_earlier_version_is_kept_again_with_the_classes_of_its_shapes(aligned, cache_path, tmp_path):
+    run = shutil.copytree(aligned, tmp_path / "run")
+    keep(checkpoint.load(run), cache_path, "mine")
+    file, whole = classifiers.path(run, "mine"), classifiers.path(run, "mine").read_bytes()
+    with safetensors.safe_open(file, "pt") as opened:
+        metadata, tensors = json.loads(opened.metadata()[classifiers.METADATA]), {key: opened.get_tensor(key) for key in opened.keys()}
+    for data in ("train", "test"):
+        assert len(metadata["about"]["origin"][data].pop("labels")) == 16
+    file.write_bytes(safetensors.torch.save(tensors, {classifiers.METADATA: json.dumps(metadata, sort_keys=True)}))
+    assert classifiers.load(run, "mine").renamed(store.open_cache(cache_path)) == ""
+    keep(checkpoint.load(run), cache_path, "mine")
+    assert file.read_bytes() == whole
+
+
+def test_a_digest_of_classes_is_one_of_names(cache_path):
+    shapes = of_split(store.open_cache(cache_path), "test")
+    turned = dataclasses.replace(shapes, labels=2 - shapes.labels, classes=shapes.classes[::-1])
+    assert turned.data == shapes.data and len(shapes.data.labels) == 16
+    assert dataclasses.replace(shapes, classes=("a", "b", "c")).data != shapes.data
+    assert dataclasses.replace(shapes, labels=np.full(len(shapes), -1)).data.labels == ""
+    assert shapes.of(np.arange(3)).data.labels != shapes.data.labels

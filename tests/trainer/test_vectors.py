@@ -276,7 +276,9 @@ def test_agreement_is_counted_over_known_classes():
     assert found.best.tolist() == [[0, 1, 2], [2, 0, 1], [0, 1, 2]], "of equally likely classes the first comes first"
     table = table_of(["bed", "night_stand", "sofa", "lamp"], [None, None, "broken", None])
     assert found.agreement(table) == {"shapes": 2, "agree": 1, "chance": pytest.approx(2 / 3)}
-    assert found.agreement(table_of([None, "x", "y"])) is None
+    assert found.agreement(table_of([None, "x", "y"])) is None and found.others(table_of([None, "x", "y"])) == ""
+    assert found.others(table).startswith("1 of 3 shapes have a class that is not among these (lamp)")
+    assert found.others(table_of(["bed", None, "sofa"])) == ""
     rows = found.rows(table)
     assert rows[2] == {"id": "s2", "class": "sofa", "status": "failed", "reason": "broken"}
     assert rows[3]["top"][0] == {"class": "bed", "probability": pytest.approx(0.4)}

@@ -26,13 +26,14 @@ from cache_schema.store import Cache
 from trainer import checkpoint, classifiers
 from trainer.align import Teacher
 from trainer.arithmetic import of_task
-from trainer.checkpoint import Loaded, setup
+from trainer.checkpoint import Header, Loaded, learned_from, setup
 from trainer.encoders.catalog import ENCODERS
 from trainer.tasks import unfinished
 from trainer.tasks.mistakes import pairs
 from trainer.tasks.protocol import TASKS, TOLD, Task, TaskOptions
 from trainer.tasks.result import Result, Scores
 from trainer.tasks.shapes import EVERYTHING
+from trainer.trained import relabelled_since
 
 PLAIN: Final = str.maketrans("", "", '"[] ')
 """Characters to remove from JSON to get the form that `--set` takes: `[0.5, 1]` becomes `0.5,1`."""
@@ -144,6 +145,7 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_
             *imported(header.facts.teachers),
             *_made_elsewhere(name, header.config.encoder.name),
             *_not_new(scores),
+            *_relabelled(header, (cache, test_cache or cache)),
             unknown,
             header.origin,
             header.unfinished,
@@ -229,6 +231,17 @@ def _not_new(scores: Scores) -> Sequence[str]:
     return scores.seen.notes(scores.metrics[0].units)
 
 
+def _relabelled(header: Header, caches: Sequence[Cache]) -> list[str]:
+    """Notes on caches in which shapes got other classes, splits or names since the run has read them."""
+    return [
+        f"the encoder was trained on {cache.home.name} before shapes there got other classes, splits or names (`mmpd-cache relabel`): it "
+        "learned from those of before"
+        for used in learned_from(header).caches
+        for cache in caches
+        if relabelled_since(used, cache)
+    ]
+
+
 def settled(name: str, assignments: Sequence[str] = ()) -> list[tuple[str, str]]:
     """All settings of a task as a result keeps them (`Result.settings`). Raises as `options`."""
     return _flat(to_json(options(name, assignments)))
@@ -289,7 +302,14 @@ def measure(loaded: Loaded, name: str, cache: Cache, assignments: Sequence[str] 
     scores = _counted(classify.measure(kept, cache, split), loaded)
     unknown = "" if kept.convention else "the run does not record the number, normalisation and colours of its training points"
     theirs = _made_elsewhere("classify", loaded.config.encoder.name)
-    told = (*theirs, *imported(loaded.header.facts.teachers), unknown, loaded.header.unfinished, *loaded.header.notes)
+    told = (
+        *theirs,
+        *_relabelled(loaded.header, (cache,)),
+        *imported(loaded.header.facts.teachers),
+        unknown,
+        loaded.header.unfinished,
+        *loaded.header.notes,
+    )
     return Result(
         task="classify",
         run=loaded.run.resolve().name,

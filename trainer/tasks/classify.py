@@ -8,6 +8,7 @@ to the result, marked as such.
 """
 
 import copy
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -201,6 +202,15 @@ def _told(kept: Kept, test: Shapes) -> tuple[str, ...]:
     notes = [
         f"when it was kept: accuracy {origin.score.told} by {origin.task}, {origin.test.cache} {origin.test.split}, {origin.score.base}"
     ]
+    if renamed := kept.renamed(test.cache):
+        notes.append(renamed)
+    then = origin.test
+    now = dataclasses.replace(known, cache=then.cache)  # it may be called otherwise by now
+    if origin.task != "fewshot" and (then.points, then.split) == (known.points, known.split) and not now.alike(then):
+        notes.append(
+            f"split {then.split!r} has other shapes, or other classes of them, than when it was kept ({then.shapes} shapes then, "
+            f"{known.shapes} now; `mmpd-cache relabel` and `append` change them): the two accuracies do not compare"
+        )
     same_split = origin.train.split == known.split or EVERYTHING in (origin.train.split, known.split)
     if kept.learned is None and origin.train.points == known.points and same_split:
         notes.append(f"it was trained on split {origin.train.split!r} of this cache: these may be shapes that it knows")

@@ -374,7 +374,7 @@ def refuse_unlike(title: str, results: Sequence[Result]) -> None:
     for result in results[1:]:
         mine, theirs = dict(result.settings), dict(first.settings)
         changed = [f"{k} {theirs.get(k)} / {mine.get(k)}" for k in sorted(mine.keys() | theirs) if mine.get(k) != theirs.get(k)]
-        changed += ["other shapes, points or classes under the same name"] if result.basis != first.basis else []
+        changed += ["other shapes, points or classes under the same name"] if not result.alike(first) else []
         changed += (
             [f"precision {first.scores.precision} / {result.scores.precision}"] if result.scores.precision != first.scores.precision else []
         )

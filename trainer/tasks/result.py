@@ -113,6 +113,14 @@ class Data:
     """Fingerprint of the cache's points."""
     split: str
     shapes: int
+    labels: str = added("")
+    """A digest of the names of these shapes' classes, which `mmpd-cache relabel` changes and no fingerprint of points tells; empty if no
+    shape has a class, and in results of earlier versions."""
+
+    def alike(self, other: "Data | None") -> bool:
+        """Whether other shapes are the same, with the same classes as far as both tell."""
+        same = other is not None and dataclasses.replace(self, labels=other.labels) == other
+        return same and (self == other or "" in (self.labels, other.labels if other else ""))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -324,8 +332,14 @@ class Result:
 
     @property
     def basis(self) -> tuple[Data | None, Data, tuple[str, ...]]:
-        """Training shapes, test shapes and classes. Results share a line of a table only if these are the same."""
+        """Training shapes, test shapes and classes. Results share a line of a table only if these are `alike`."""
         return self.scores.train, self.scores.test, self.scores.classes
+
+    def alike(self, other: "Result") -> bool:
+        """Whether another result has the same `basis`: the classes of shapes are compared as far as both tell them (`Data.alike`)."""
+        mine, theirs = self.scores, other.scores
+        trained = mine.train.alike(theirs.train) if mine.train is not None else theirs.train is None
+        return trained and mine.test.alike(theirs.test) and mine.classes == theirs.classes
 
     @property
     def mark(self) -> str:
@@ -346,7 +360,7 @@ class Result:
 def _replaces(result: Result, path: Path) -> bool:
     """Whether a result may replace the one in a file: both use the same shapes and classes, or the file is damaged."""
     try:
-        return load(path).basis == result.basis
+        return load(path).alike(result)
     except UserError:
         return True
 

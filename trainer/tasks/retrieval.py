@@ -6,7 +6,7 @@ All pictures of a shape form one entry, and so do all its texts: the mean of the
 have equal entries, for example because they share a caption, each of them is a right answer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,17 +17,17 @@ from torch import Tensor
 
 from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
-from cache_schema.products import IMAGE, TEXT
+from cache_schema.products import CAPTIONS, IMAGE, TEXT, parts
 from cache_schema.spec import added
 from cache_schema.store import Cache
 from trainer.align import Teacher
 from trainer.batch import Side, target, targets
-from trainer.captions import chosen
+from trainer.captions import chosen, outdated
 from trainer.stage import Stage
 from trainer.tasks.accuracy import counted
 from trainer.tasks.features import Body, repeats
 from trainer.tasks.protocol import told
-from trainer.tasks.result import Scores
+from trainer.tasks.result import Metric, Scores
 from trainer.tasks.seen import Sides
 from trainer.tasks.shapes import Shapes, of_split
 from trainer.tasks.teachers import contrasted, embeddings, same_teacher
@@ -65,10 +65,12 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
         for teacher in teachers
         for side in targets(teacher.name, teacher.text)
     }
+    notes = list(_outdated(shapes, [product for (side, _), found in stored.items() if side == "text" for product in found]))
     body = Body.for_teachers(stage)
     blocks = range(repeats(options.repeats, body, shapes))
     seen = [embeddings(stage, body, shapes, block) for block in blocks]
-    metrics, notes = [], [*body.notes(shapes)]
+    metrics: list[Metric] = []
+    notes += body.notes(shapes)
     for (side, name), products in stored.items():
         entries, answer, there = gallery(shapes, products)
         if not there.all():
@@ -102,6 +104,14 @@ def _stored(cache: Cache, side: Side, teacher: Teacher, options: Options) -> lis
     for product in found:
         same_teacher(teacher, cache, product)
     return found
+
+
+def _outdated(shapes: Shapes, products: Sequence[str]) -> Iterator[str]:
+    """Notes on captions that say other classes of these shapes than the cache has by now. `products`: those with their embeddings."""
+    known, version = shapes.cache.products(), shapes.cache.manifest.format_version
+    for name in dict.fromkeys(CAPTIONS.product(version, captions=parts(known[product])["captions"]) for product in products):
+        if name in known and (note := outdated(shapes.cache, known[name], shapes.rows)):
+            yield note
 
 
 def gallery(shapes: Shapes, products: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:

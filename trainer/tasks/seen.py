@@ -49,11 +49,11 @@ class Identities:
     def of(cls, shapes: Shapes) -> "Identities":
         """The identities of the shapes of a cache."""
         digests = np.ascontiguousarray(_digests(shapes.cache)[shapes.rows][:, :SHORT])
-        return cls(points=shapes.data.points, rows=shapes.rows.astype(np.int64), digests=digests)
+        return cls(points=points_of(shapes.cache), rows=shapes.rows.astype(np.int64), digests=digests)
 
     def among(self, test: Shapes, *, pieces: bool = False) -> NDArray[np.bool_]:
         """Whether each test shape is one of these, or of the same object; see `same`. [n]"""
-        known = _agreeing(test.cache, self.rows, self.digests) if test.data.points == self.points else self.rows[:0]
+        known = _agreeing(test.cache, self.rows, self.digests) if points_of(test.cache) == self.points else self.rows[:0]
         return _with_data(test, _in_rows(test, known, pieces), self.digests)
 
     def rows_in(self, cache: Cache) -> NDArray[np.int64] | None:
@@ -137,7 +137,7 @@ def same(test: Shapes, cache: Cache, rows: NDArray[np.signedinteger], *, pieces:
     """
     theirs, known = _digests(cache)[rows], rows
     if test.cache.home != cache.home:
-        known = _agreeing(test.cache, rows, theirs) if by_name and points_of(cache) == test.data.points else rows[:0]
+        known = _agreeing(test.cache, rows, theirs) if by_name and points_of(cache) == points_of(test.cache) else rows[:0]
     return _with_data(test, _in_rows(test, known, pieces), theirs)
 
 

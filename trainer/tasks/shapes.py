@@ -7,6 +7,8 @@ Shapes whose building failed are left out everywhere. Classes of two caches are 
 """
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -92,7 +94,10 @@ class Shapes:
     def data(self) -> Data:
         """The description of these shapes that a result stores."""
         points = self.cache.record(products.POINTS.name).fingerprint
-        return Data(cache=self.cache.home.name.removesuffix(".zarr"), points=points, split=self.split, shapes=len(self))
+        name = self.cache.home.name.removesuffix(".zarr")
+        return Data(
+            cache=name, points=points, split=self.split, shapes=len(self), labels=labels_digest(self.rows, self.labels, self.classes)
+        )
 
 
 def of_split(cache: Cache, split: str | None, *, labelled: bool = True) -> Shapes:
@@ -132,6 +137,23 @@ def of_split(cache: Cache, split: str | None, *, labelled: bool = True) -> Shape
         raise UserError(f"split {split!r} of {cache.path} has no usable shape{' with a class' if labelled else ''}")
     rows = np.flatnonzero(keep)
     return Shapes(cache=cache, split=split, rows=rows, labels=labels[rows], classes=cache.manifest.classes)
+
+
+def labels_digest(rows: NDArray[np.int64], labels: NDArray[np.int64], classes: Sequence[str]) -> str:
+    """A digest of the names of the classes of some shapes, whatever the order of the classes; empty if no shape has a class.
+
+    Args:
+        rows: their rows. [n]
+        labels: index of each shape's class in `classes`; -1 for none. [n]
+        classes: names of classes.
+    """
+    present = sorted({classes[i] for i in np.unique(labels) if i != NONE})
+    if not present:
+        return ""
+    place = {name: i for i, name in enumerate(present)}
+    index = np.array([*(place.get(name, NONE) for name in classes), NONE], "<i8")  # the last entry is that of -1
+    body = json.dumps(present).encode() + rows.astype("<i8").tobytes() + index[labels].tobytes()
+    return hashlib.sha256(body).hexdigest()[:16]
 
 
 def of_rows(cache: Cache, rows: NDArray[np.int64]) -> Shapes:

@@ -365,10 +365,8 @@ def _of_cell(results: Sequence[Result], differ: Sequence[tuple[str, str]]) -> tu
 
 def _told_apart(results: Sequence[Result]) -> Sequence[Result]:
     """Make titles unique: if results of one run have the same title but other shapes or classes, `mark` is added to their caches' names."""
-    bases: dict[tuple[str, str], set[Any]] = {}
-    for result in results:
-        bases.setdefault((result.run, result.title), set()).add(result.basis)
-    shared = {title for (_, title), several in bases.items() if len(several) > 1}
+    first: dict[tuple[str, str], Result] = {}
+    shared = {result.title for result in results if not result.alike(first.setdefault((result.run, result.title), result))}
 
     def marked(result: Result) -> Result:
         test = dataclasses.replace(result.scores.test, cache=f"{result.scores.test.cache} ({result.mark})")
@@ -436,8 +434,8 @@ def _differences(results: Sequence[Result]) -> list[tuple[str, str]]:
         other = first.setdefault(result.title, result)
         mine, theirs = dict(result.settings), dict(other.settings)
         changed = [f"{k} {theirs.get(k)} / {mine.get(k)}" for k in sorted(mine.keys() | theirs) if mine.get(k) != theirs.get(k)]
-        if (result.scores.train, result.scores.test) != (other.scores.train, other.scores.test):
-            changed.append("other shapes under the same name")
+        if not result.alike(dataclasses.replace(other, scores=dataclasses.replace(other.scores, classes=result.scores.classes))):
+            changed.append("other shapes, or other classes of them, under the same name")
         if result.scores.classes != other.scores.classes:
             changed.append(f"among {len(other.scores.classes)} / {len(result.scores.classes)} classes")
         if changed:
