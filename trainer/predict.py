@@ -84,7 +84,7 @@ class Predicted:
         lost = [name for name, place in zip(own, truth.tolist(), strict=True) if name and place == NONE]
         if not lost:
             return ""
-        names = ", ".join(dict.fromkeys(lost[:8])) + (", ..." if len(set(lost)) > len(set(lost[:8])) else "")
+        names = ", ".join(list(dict.fromkeys(lost))[:8])
         return (
             f"{len(lost)} of {len(own)} shapes have a class that is not among these ({names}): they are left out where classes are compared"
         )

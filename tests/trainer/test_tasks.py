@@ -21,6 +21,7 @@ from cache_schema.errors import UserError
 from cache_schema.spec import BoxSpec, LabelSet, Manifest, PointSpec, Record, SourceSpec
 from tests.trainer.conftest import config_of
 from tests.trainer.labelled import write_parts
+from tests.trainer.test_config import leaves
 from trainer import checkpoint, ops
 from trainer.align import Align, AlignOptions, LocalLosses, PatchTeacher, Teacher
 from trainer.arithmetic import Arithmetic
@@ -47,11 +48,14 @@ from trainer.tasks import (
     svm,
     teachers,
     unfinished,
+    unread,
     zeroshot,
 )
 from trainer.tasks import table as tables
+from trainer.tasks.protocol import TASKS
 from trainer.tasks.result import Metric
 from trainer.tasks.shapes import matched, of_split, relabelled
+from trainer.tasks.teachers import contrasted
 from trainer.tuning.catalog import learned
 
 CLASSES = ("night_stand", "Cube", "rod", "disc")
@@ -883,6 +887,76 @@ def test_options_that_nothing_reads_of_a_run_are_refused(stage, cache, tmp_path)
     ):
         with pytest.raises(UserError, match=said):
             catalog.evaluate(task, loaded(stage, tmp_path), cache, catalog.options(task, assignments))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_option_says_when_it_is_read(task):
+    there = set(leaves(type(catalog.task(task).Options())))
+    rows = {name for row in unread.READINGS if task in row.tasks for name in row.names} & there
+    always, checked = set(unread.ALWAYS[task]), set(unread.CHECKED.get(task, ()))
+    assert not always & (checked | rows)
+    assert always | checked | rows == there, "name a new option in trainer/tasks/unread.py"
+    assert all(rows_ & there for row in unread.READINGS if task in row.tasks and (rows_ := set(row.names))), "a row is about no option"
+
+
+STILL = "augment.rotate=false augment.tilt=0 augment.scale=1,1 augment.shift=0 augment.drop=0"
+
+
+@pytest.mark.parametrize(
+    ("task", "assignments", "said"),
+    [
+        ("classify", f"peer_protocol=true votes=3 {STILL}", "votes would have no effect where augment changes nothing"),
+        ("classify", f"peer_protocol=true vote_repeats=3 {STILL}", "vote_repeats would have no effect where augment changes nothing"),
+        ("parts", f"peer_protocol=true votes=3 {STILL}", "votes would have no effect where augment changes nothing"),
+        ("detect", "weights.kind=0 weights.nothing=0.5", "weights.nothing would have no effect where weights.kind=0"),
+        ("detect", "model.bins=1", "model.bins must be at least 2"),
+    ],
+)
+def test_options_that_nothing_reads_beside_others_are_refused(task, assignments, said):
+    with pytest.raises(UserError, match=said):
+        catalog.options(task, assignments.split())
+    catalog.options(task, [one for one in assignments.split() if not one.startswith(("vote", "weights.nothing", "model.bins"))])
+
+
+def test_without_augmentation_no_vote_depends_on_the_number_of_copies(stage, cache):
+    """`trainer.tasks.unread` says so: the options go around it here."""
+    still = dataclasses.replace(classify.SMOKE.augment, rotate=False, tilt=0, scale=(1, 1), shift=0, drop=0)
+    chosen = dataclasses.replace(classify.SMOKE, augment=still, peer_protocol=True, votes=1, vote_repeats=1)
+    one, many = (classify.run(stage, cache, cache, dataclasses.replace(chosen, votes=n, vote_repeats=n)) for n in (1, 3))
+    assert one.metrics == many.metrics
+
+
+def test_captions_are_refused_where_no_teacher_reads_texts(stage, cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(catalog.task("retrieval"), "run", lambda *_: pytest.fail("it would have run"))
+    chosen, run = catalog.options("retrieval", ["captions=c"]), loaded(stage, tmp_path)
+    with pytest.raises(pytest.fail.Exception, match="it would have run"):
+        catalog.evaluate("retrieval", run, cache, chosen)
+    blind = tuple(dataclasses.replace(teacher, text=False) for teacher in contrasted(stage, (), text=False))
+    monkeypatch.setattr(unread, "contrasted", lambda *_, **__: blind)
+    with pytest.raises(UserError, match="captions would have no effect where none of the teachers reads texts: leave it out"):
+        catalog.evaluate("retrieval", run, cache, chosen)
+
+
+def test_a_loss_on_fewer_points_is_refused_where_a_block_has_no_more(stage, cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(catalog.task("parts"), "run", lambda *_: pytest.fail("it would have run"))
+    run = loaded(stage, tmp_path)
+    for count, joined, says in ((64, 64, "no more points than that"), (63, 64, "it would have run"), (64, 65, "it would have run")):
+        header = dataclasses.replace(run.header, points=Convention(count=joined))
+        with pytest.raises((UserError, pytest.fail.Exception), match=says):
+            catalog.evaluate("parts", dataclasses.replace(run, header=header), cache, catalog.options("parts", [f"loss_points={count}"]))
+
+
+def test_a_warm_up_that_is_cut_is_told_beside_the_result(stage, cache, tmp_path):
+    def notes(*assignments):
+        found = catalog.evaluate("classify", loaded(stage, tmp_path), cache, catalog.options("classify", [*assignments, "seeds=1"]))
+        return [note for note in found.scores.notes if "warmup" in note]
+
+    assert notes("epochs=1", "batch=16", "tune=linear") == [], "nobody asked for it"
+    assert notes("epochs=2", "batch=16", "tune=linear", "warmup=0.2") == []
+    said = "warmup=1 is more than was used: the learning rate rises over a tenth of all epochs at most"
+    assert notes("epochs=2", "batch=16", "tune=linear", "warmup=1") == [said]
+    fewer = catalog.options("fewshot", ["by=finetune", "training.warmup=20"])
+    assert unread.told("fewshot", fewer) == [said.replace("warmup=1 ", "training.warmup=20 ")]
 
 
 def test_dropped_colours_are_refused_where_there_are_none(stage, cache, tmp_path, monkeypatch):

@@ -28,7 +28,7 @@ from trainer.align import Teacher
 from trainer.arithmetic import of_task
 from trainer.checkpoint import Header, Loaded, learned_from, setup
 from trainer.encoders.catalog import ENCODERS
-from trainer.tasks import unfinished
+from trainer.tasks import unfinished, unread
 from trainer.tasks.mistakes import pairs
 from trainer.tasks.protocol import TASKS, TOLD, Task, TaskOptions
 from trainer.tasks.result import Result, Scores
@@ -75,14 +75,14 @@ def options(name: str, assignments: Sequence[str] = (), *, peer_protocol: bool =
     """A task's options with `--set` assignments.
 
     Raises:
-        UserError: the task or an option is unknown, a value is invalid, or the task has no peer protocol.
+        UserError: the task or an option is unknown, a value is invalid, an option would have no effect, or the task has no peer protocol.
     """
     default = task(name).Options()
-    if not peer_protocol:
-        return override(default, assignments)
-    if not hasattr(default, "peer_protocol"):
+    if peer_protocol and not hasattr(default, "peer_protocol"):
         raise UserError(f"task {name} has no peer protocol: it has no choice that test shapes could decide. Leave --peer-protocol out.")
-    return override(default, [*assignments, "peer_protocol=true"])
+    found = override(default, [*assignments, *(["peer_protocol=true"] if peer_protocol else [])])
+    unread.check(name, found)
+    return found
 
 
 def options_of(names: Sequence[str], assignments: Sequence[str] = (), *, peer_protocol: bool = False) -> dict[str, TaskOptions]:
@@ -129,7 +129,8 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_
     unknown = "" if known else "the run does not record the number, normalisation and colours of its training points"
     if unknown and header.source:
         unknown += ": import it again to record them"
-    _refuse_idle(name, chosen, loaded, cache)
+    unread.check(name, chosen)
+    unread.check_read(name, chosen, loaded, cache)
     if test_cache is not None and test_cache.path != cache.path and not test_cache.manifest.splits:
         chosen = _tested_whole(chosen)
     scores = _counted(module.run(loaded.model, cache, test_cache or cache, chosen), loaded, scratch=getattr(chosen, "scratch", False))
@@ -141,6 +142,7 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_
         variant=" ".join(filter(None, (scores.variant, *unusual))),
         notes=_each_once(
             *scores.notes,
+            *unread.told(name, chosen),
             "trained in bfloat16, as a GPU that computes it does; on a CPU it would be float32" if scores.precision == "bfloat16" else "",
             *imported(header.facts.teachers),
             *_made_elsewhere(name, header.config.encoder.name),
@@ -165,26 +167,6 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_
         settings=tuple(settings),
         scores=scores,
     )
-
-
-def _refuse_idle(name: str, chosen: TaskOptions, loaded: Loaded, cache: Cache) -> None:
-    """Refuse options that nothing would read with this run and the cache with the training shapes. What an option alone decides, the
-    options check themselves.
-
-    Raises:
-        UserError: such an option differs from its default.
-    """
-    usual = _flat(to_json(task(name).Options()))
-    changed = [key for key, value in _flat(to_json(chosen)) if (key, value) not in usual]
-    colourless = [key for key in changed if key.endswith("augment.drop_color")]
-    if not colourless:
-        return
-    if loaded.config.encoder.resolved().channels == 3:
-        raise UserError(f"{colourless[0]} would have no effect where the encoder of the run reads no colours: leave it out")
-    if loaded.model.convention is not None and loaded.model.convention.colored is False:
-        raise UserError(f"{colourless[0]} would have no effect where the run was trained without colours and reads none: leave it out")
-    if not (cache.colored() & cache.ok()).any():
-        raise UserError(f"{colourless[0]} would have no effect where no shape of {cache.path} has colours: leave it out")
 
 
 def resumable(name: str, loaded: Loaded, chosen: TaskOptions, caches: Sequence[Cache]) -> AbstractContextManager[None]:

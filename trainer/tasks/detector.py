@@ -66,9 +66,10 @@ class DetectorOptions:
 
     def __post_init__(self) -> None:
         check_numbers(self, {"dim": 0, "dropout": 0, "head_dropout": 0}, "model.")
-        for name in ("layers", "heads", "bins", "pre_tokens", "pre_points"):
-            if getattr(self, name) < 1:
-                raise UserError(f"model.{name} must be at least 1, got {getattr(self, name)}")
+        # With one bin there would be no loss on the angle, and so no angle.
+        for name, least in {"layers": 1, "heads": 1, "bins": 2, "pre_tokens": 1, "pre_points": 1}.items():
+            if getattr(self, name) < least:
+                raise UserError(f"model.{name} must be at least {least}, got {getattr(self, name)}")
         for name in ("reach", "pre_radius"):
             if getattr(self, name) <= 0:
                 raise UserError(f"model.{name} must be positive, got {getattr(self, name)}")
