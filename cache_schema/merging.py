@@ -23,7 +23,7 @@ from cache_schema.lacking import counted, uncounted
 from cache_schema.layout import ArraySpec, ShardFile
 from cache_schema.records import differences
 from cache_schema.selection import ALL, COLUMNS, UNASKED, UNFINISHED, Selection, chosen_products, names_of
-from cache_schema.spec import CUT, Manifest, Record, SourceSpec, did_you_mean, short
+from cache_schema.spec import CUT, NOT_KNOWN, READER, Manifest, Record, SourceSpec, did_you_mean, short
 from cache_schema.store import Cache
 
 SOME: Final = 5
@@ -94,8 +94,8 @@ class Merging:
             for i, o in enumerate(self.originals)
         }
         copied = _opened(self._pieces, self.manifest, new)
-        bring_journal(journal, self.originals)
-        _note(journal, copied, self.originals, contents)
+        new_one = bring_journal(journal, self.originals)
+        _note(journal, copied, self.originals, contents, begun=not new_one)
         begun = [copied.begin(record) for record in self.records.values()]
         begin({record.product: count for record in begun if (count := len(copied.missing(record)))})
         for record in begun:
@@ -123,15 +123,18 @@ class Merging:
         return [(piece.cache, [node.key(number) for number in numbers for node in nodes])]
 
 
-def bring_journal(journal: TextIO, originals: Sequence[Cache]) -> None:
-    """Copy the journals of the originals into that of a new cache, because they say where the shapes are."""
+def bring_journal(journal: TextIO, originals: Sequence[Cache]) -> bool:
+    """Copy the journals of the originals into that of a new cache, because they say where the shapes are.
+
+    Returns whether that was done now, and not before."""
     if journal.seek(0, os.SEEK_END):
-        return
+        return False
     for path in (path for original in originals for path in original.paths):
         if journal_file(path).is_file():
             text = read_file(journal_file(path)).decode(errors="replace")
             journal.write(text if text.endswith("\n") or not text else f"{text}\n")  # a kill may have cut the last line
     journal.flush()
+    return True
 
 
 # -------------------------------------------------------------------------------------------------------- which shapes
@@ -254,10 +257,14 @@ def _records(originals: Sequence[Cache], names: Sequence[str], manifest: Manifes
 def _new(first: Cache, records: Sequence[Record], *, whole: bool) -> Record:
     """Return the record that a product gets in the copy. If other software made it in another cache, it says so.
 
+    Of several caches of which some do not tell how their files were read, that is not known of the copy (`Record.readings`).
+
     How many of the copied shapes lack something is counted at the end. How many texts were cut only a teacher can count: it is known if the
     `whole` of all caches is copied and each of them knows it."""
     record, made_by = records[0], uncounted(records[0])
     more = {(f"also {name}", value) for other in records[1:] for name, value in set(uncounted(other)) - set(made_by)}
+    if len({bool(one.readings) for one in records}) > 1:
+        more.add((f"also {READER}", NOT_KNOWN))
     cut = [one.cut for one in records if one.cut is not None]
     known = [(CUT, str(sum(cut)))] if whole and len(cut) == len(records) else []
     return dataclasses.replace(record, complete=False, content="", before=(), made_by=(*made_by, *sorted(more), *known))
@@ -323,14 +330,15 @@ def _opened(pieces: Sequence[_Piece], manifest: Manifest, new: Path) -> Cache:
     return store.create(new, manifest, ids, label, split, licence)
 
 
-def _note(journal: TextIO, copied: Cache, originals: Sequence[Cache], contents: Mapping[str, Mapping[str, str]]) -> None:
-    """Note in the journal what is copied, so that a copy that is continued does not mix two states of an original.
+def _note(journal: TextIO, copied: Cache, originals: Sequence[Cache], contents: Mapping[str, Mapping[str, str]], *, begun: bool) -> None:
+    """Note in the journal what is copied, so that a copy that is continued does not mix two states of an original. `begun` says whether it is
+    continued.
 
     Raises:
         UserError: an original has changed since the copy was begun.
     """
     journal.seek(0)
-    for line in journal.read().splitlines():
+    for line in reversed(journal.read().splitlines()) if begun else ():
         try:
             said = json.loads(line)
         except (ValueError, RecursionError):
@@ -340,6 +348,7 @@ def _note(journal: TextIO, copied: Cache, originals: Sequence[Cache], contents: 
         before = said.get("contents")
         if isinstance(before, dict) and any(_differ(before.get(number), now) for number, now in contents.items()):
             raise UserError(f"an original was changed after {copied.path} had been begun: delete {copied.path} and copy again")
+        break  # earlier ones are of the originals, which may be copies themselves
     event = {"time": round(time.time(), 3), "event": COPY, "of": [o.address for o in originals], "contents": contents}
     journal.write(json.dumps(event | {"shapes": copied.manifest.source.ids}) + "\n")
     journal.flush()

@@ -50,6 +50,11 @@ LACKING: Final = "lacking"
 """Name in `Record.made_by`: the number of usable shapes for which an imported product has nothing."""
 COUNTED: Final = (LACKING, CUT)
 """Names in `Record.made_by` of numbers that are counted when a product is complete. They say nothing about how it was made."""
+READER: Final = "reader"
+"""First word of names in `Record.made_by` of points that tell how files were read, such as `reader .npz`. The value is the number of the
+reading in `pipeline.formats.catalog.READINGS`."""
+NOT_KNOWN: Final = "not known"
+"""Value in `Record.made_by` of what a part of several caches that became one does not tell."""
 
 T = TypeVar("T")
 
@@ -575,6 +580,11 @@ def earlier(manifest: Manifest) -> list[Manifest]:
     ]
 
 
+def is_reading(name: str) -> bool:
+    """Whether a name in `Record.made_by` tells how files were read; see `READER`."""
+    return re.match(f"(also )*{READER}( |$)", name) is not None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """Tells what a product is and what made it. It is stored in the attributes of the array `products/<product>`, which holds the
@@ -616,6 +626,16 @@ class Record:
         it would cut are not embedded. None if nobody has counted them."""
         said = dict(self.made_by).get(CUT, "")
         return int(said) if said.isascii() and said.isdigit() and len(said) < 12 else None
+
+    @property
+    def readings(self) -> dict[str, tuple[str, ...]]:
+        """Numbers of the readings of the files that points were made from, by format (`.npz`) or kind of source. A cache that was made of
+        several may have more than one. The empty name is there if it is not known of some of its shapes. Empty if nothing is known."""
+        found: dict[str, set[str]] = {}
+        for name, value in self.made_by:
+            if is_reading(name):
+                found.setdefault(name.partition(READER)[2].strip(), set()).add(value)
+        return {name: tuple(sorted(found[name])) for name in sorted(found)}
 
 
 @dataclass(frozen=True, kw_only=True)

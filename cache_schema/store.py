@@ -591,7 +591,7 @@ class Cache:
             self._refuse_changed()
             there = self._read_record(record.product)
             assert there is not None and there.fingerprint == record.fingerprint
-            assert (there.made_by, there.complete, there.content) == (record.made_by, record.complete, record.content)
+            assert (there.complete, there.content) == (record.complete, record.content)
             self._put_node(f"products/{record.product}", node_json(markers(self.manifest, record), sealed(record)))
             self._summarise()
 

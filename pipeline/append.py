@@ -30,7 +30,7 @@ from cache_schema.records import attributes_of, opened, outgrown, sealed
 from cache_schema.settings import override
 from cache_schema.spec import BoxSpec, Manifest, PointSpec, Record, SourceSpec, TeacherSpec, ViewSpec, did_you_mean
 from cache_schema.store import Cache
-from pipeline import build, journal, labels
+from pipeline import build, journal, labels, readings
 from pipeline.complete import complete, hindrance
 from pipeline.edits import told_new
 from pipeline.executors import catalog as executors
@@ -144,13 +144,19 @@ def append(path: Path, location: str, wanted: Wanted, machine: Machine, terminal
             first = cache.manifest.shards
             work = _Shifted(cache=part, entries=plan.entries, models=models, machine=machine, terminal=terminal, journal=notes, first=first)
             work.note(note)
-            begun = [part.begin(dataclasses.replace(record, complete=False, content="", before=())) for record in plan.carried]
+            begun = [part.begin(_of_new(record, plan)) for record in plan.carried]
             complete(work, begun, plan.task, plan.config, every=False)
             made = [_label_set(work, record, plan.manifest.classes, plan.config) for record in plan.labels]
             _join(cache, part, plan, made)
             work.note(journal.Done())
         _clear(path)
         return _result(store.open_cache(path), plan)
+
+
+def _of_new(record: Record, plan: _Plan) -> Record:
+    """Return the record of a product that is begun for the new shapes alone. Their points say how these were read."""
+    begun = dataclasses.replace(record, complete=False, content="", before=())
+    return readings.noted(begun, plan.source.reader, plan.entries) if products.of(record) is products.POINTS else begun
 
 
 def _result(cache: Cache, plan: _Plan) -> Appended:
@@ -169,6 +175,7 @@ def _planned(cache: Cache, location: str, wanted: Wanted, models: Models, machin
     for text in source.notes:
         terminal.say(f"Note: {text}")
     entries = _new_entries(cache, source, wanted.skip)
+    readings.refuse_other(cache, source.reader, entries, "build the new shapes into a cache of their own")
     points, views, boxes = described_shapes(there)
     _same_labels(cache, source, points, boxes, terminal)
     whole = described(source)
@@ -187,6 +194,7 @@ def _planned(cache: Cache, location: str, wanted: Wanted, models: Models, machin
     lacking = _lacking(there, manifest, wanted.products, terminal)
     task = Task(reader=source.reader, points=points, views=views, boxes=boxes, limits=config.limits, judge=models.judge(views))
     if entries:
+        readings.tell_unknown(cache, source.reader, entries, terminal)
         _check_makers(cache, (*carried, *lacking), there, task, wanted, models, machine)
     return _Plan(
         entries=entries,
@@ -568,7 +576,9 @@ def _changes(cache: Cache, grown: Cache, part: Cache, plan: _Plan, label_sets: S
         if record.complete and name in carried:
             statistics = grown.statistics(record, checked=True) if products.of(record).statistics else b""
             content = grown.content(record, statistics=statistics or None)
-            after[name] = dataclasses.replace(grown_by(record, part.record(name)), content=content, before=unfinished.before)
+            own = part.record(name)
+            joined = readings.grown(record, own, cache.manifest) if products.of(record) is products.POINTS else record
+            after[name] = dataclasses.replace(grown_by(joined, own), content=content, before=unfinished.before)
         else:
             after[name] = unfinished
         files.append((f"products/{name}/zarr.json", node_json(markers(grown.manifest, record), sealed(after[name]))))

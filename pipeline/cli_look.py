@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
@@ -16,7 +16,7 @@ from cache_schema.lacking import lacking_ids, textless
 from cache_schema.overlay import told_behind
 from cache_schema.products import markers
 from cache_schema.terminal import counted
-from pipeline.cli_options import CachePath, Device, Json
+from pipeline.cli_options import CachePath, Device, Json, Moved
 from pipeline.describe import (
     asked_in_words,
     chosen_views,
@@ -28,6 +28,7 @@ from pipeline.describe import (
     starter_warning,
     status_counts,
 )
+from pipeline.readings import in_words, remedy
 from pipeline.terminal import cell, out, print_json, progress, say, show
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def scarce_of(cache: store.Cache) -> "tuple[Scarce | None, str]":
 def verify(
     cache: CachePath,
     repair: Annotated[bool, typer.Option("--repair", help="Make damaged shards again.")] = False,
-    source: Annotated[str, typer.Option(help="Where the shapes are now, if they have moved.", show_default=False)] = "",
+    source: Moved = "",
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -202,6 +203,8 @@ def info(cache: CachePath, as_json: Json = False) -> None:
             show(f"    {TEXTLESS}")
         for node in opened.arrays(record):
             show(f"    {node.path} {list(node.shape)} {node.dtype}")
+        if name == products.POINTS.name and (readers := origin(opened).get("readers")):
+            show(f"    readings of the files: {told_readers(readers)}")
         if name == products.POINTS.name and scarce is not None:
             show(f"    {counted(scarce.shapes, 'shape')} with fewer points than a block: {scarce.told}")
         if name == products.POINTS.name and why:
@@ -258,8 +261,20 @@ def show_origin(cache: store.Cache) -> None:
         show(f"files of {counted(told['ahead'], 'shard')} of new shapes are there, which are not part of the cache yet: {at_work}")
     if "sources" in told:
         show("sources: " + "; ".join(told["sources"]))
+    if "read_otherwise" in told:
+        show(f"some files are read otherwise by now: {told_otherwise(cache, told)}")
     if "relabelled" in told:
         show(f"relabelled: {', '.join(told['relabelled'])} of some shapes is not what the source says")
+
+
+def told_otherwise(cache: store.Cache, told: Mapping[str, Any]) -> str:
+    """Say of which files the reading has changed since, and what to do. `told`: see `pipeline.describe.origin`."""
+    return f"{in_words({name: ' and '.join(told['readers'][name]) for name in told['read_otherwise']})}. {remedy(cache)}"
+
+
+def told_readers(readers: Mapping[str, list[str]]) -> str:
+    """Write how the files of a cache were read, such as `.npz 1, .obj 2`."""
+    return ", ".join(f"{name} {' and '.join(numbers)}" if name else "others not known" for name, numbers in sorted(readers.items())[::-1])
 
 
 def query(

@@ -13,7 +13,21 @@ from cache_schema import store
 from cache_schema.errors import Partial, UserError
 from cache_schema.lacking import remedy
 from cache_schema.terminal import counted
-from pipeline.cli_options import CachePath, Device, Json, Overlay, Recipe, Scheduler, Set, Workers, names_in
+from pipeline.cli_options import (
+    CachePath,
+    Device,
+    Json,
+    Moved,
+    Overlay,
+    Recipe,
+    Scheduler,
+    Set,
+    SetOfNew,
+    SetOfOld,
+    Strict,
+    Workers,
+    names_in,
+)
 from pipeline.describe import human, remarks, status_counts
 from pipeline.terminal import cell, out, print_json, progress, say, show
 
@@ -35,7 +49,7 @@ def build(
     scheduler: Scheduler = "",
     device: Device = "auto",
     set_: Set = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if any shape failed.")] = False,
+    strict: Strict = False,
     overlay: Overlay = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Build nothing: tell what it would cost, like `mmpd-cache plan`.")] = False,
     passing: Annotated[bool, typer.Option("--passing", hidden=True, help="The cache is removed soon: do not point to it.")] = False,
@@ -176,17 +190,8 @@ def append(
     workers: Workers = 0,
     scheduler: Scheduler = "",
     device: Device = "auto",
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="source.B=C",
-            help="Change how the source is read (source.NAME), what a shape may take (limits.NAME), or where and how a captioner's server "
-            "is asked (captions.server.NAME). Repeatable.",
-            show_default=False,
-        ),
-    ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if any shape of the cache failed.")] = False,
+    set_: SetOfNew = None,
+    strict: Strict = False,
     as_json: Json = False,
 ) -> None:
     """Add the shapes of another source to a finished cache, in new shards, with all products that it has.
@@ -223,21 +228,20 @@ def append(
 
 def retry(
     cache: CachePath,
-    source: Annotated[str, typer.Option(help="Where the shapes are now, if they have moved.", show_default=False)] = "",
+    source: Moved = "",
     workers: Workers = 0,
     scheduler: Scheduler = "",
     device: Device = "auto",
-    set_: Annotated[
-        list[str] | None,
+    set_: SetOfOld = None,
+    reread: Annotated[
+        bool,
         typer.Option(
-            "--set",
-            metavar="limits.B=C",
-            help="Allow each shape more time (limits.seconds) or memory (limits.memory_gib), or say where and how a captioner's server is "
-            "asked now (captions.server.NAME). Repeatable.",
-            show_default=False,
+            "--reread",
+            help="Make those shapes anew, too, whose files this version of the software reads otherwise than the cache's were read, or of "
+            "which that is not known.",
         ),
-    ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if any shape fails again.")] = False,
+    ] = False,
+    strict: Strict = False,
     as_json: Json = False,
 ) -> None:
     """Try failed shapes again, and add those that are ok now to all products: points, pictures, captions, embeddings.
@@ -246,10 +250,14 @@ def retry(
     same as if no shape had failed. `mmpd-cache build` tries only those failed shapes again whose own file has changed, and only names the
     others whose file has changed. This command tries all of them, for example after a texture was missing or the time was too short.
 
+    If this version of the software reads some files otherwise than those of the cache were read, shapes of such files are not tried again:
+    the cache would mix both. --reread makes all of them anew. `mmpd-cache info` says how the files were read.
+
     In an overlay whose shared cache has grown, it makes the overlay's products for the new shapes.
 
     \b
     mmpd-cache retry out.zarr
+    mmpd-cache retry out.zarr --reread
     mmpd-cache retry out.zarr --source /moved/meshes --set limits.seconds=600
     """
     from pipeline import commands
@@ -264,16 +272,21 @@ def retry(
     limits = [assignment.strip().removeprefix("limits.") for assignment in set_ or [] if assignment.strip().startswith("limits.")]
     with progress() as terminal:
         machine = Machine(workers=workers, scheduler=scheduler, device=device)
-        found = commands.retry(cache, source, machine, terminal, limits, server_settings(set_ or []))
-    did = {"tried": found.tried, "changed": found.changed, "mended": found.mended}
+        found = commands.retry(cache, source, machine, terminal, limits, server_settings(set_ or []), reread=reread)
+    did = {"tried": found.tried, "changed": found.changed, "reread": found.reread, "mended": found.mended}
     if not found.tried:
-        say("No shape failed, and no file has changed since it was read.")
+        say(f"No shape failed, and no file has changed since it was read{', or is read otherwise by now' * reread}.")
         if as_json:
             print_outcome(cache, store.open_cache(cache), did)
         return
-    which = f"failed shapes and {counted(found.changed, 'changed shape')}" if found.changed else "failed shapes"
-    failed = f"{found.tried - found.mended} failed{' again' * (not found.changed)}"
-    say(f"{found.tried - found.changed} {which} tried again: {found.mended} ok now, {failed}.")
+    were_ok = found.changed + found.reread
+    which = [
+        f"{found.tried - were_ok} failed shapes",
+        *([counted(found.changed, "changed shape")] if found.changed else []),
+        *([f"{counted(found.reread, 'shape')} with unchanged files"] if found.reread else []),
+    ]
+    failed = f"{found.tried - found.mended} failed{' again' * (not were_ok)}"
+    say(f"{' and '.join(which)} tried again: {found.mended} ok now, {failed}.")
     closing(cache, store.open_cache(cache), strict, as_json=as_json, did=did)
 
 

@@ -9,6 +9,22 @@ CachePath = Annotated[Path, typer.Argument(metavar="CACHE", help="Folder of the 
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change one setting of the recipe. Repeatable.", show_default=False)
 ]
+_LIMITS = "what each shape may take (limits.seconds, limits.memory_gib)"
+_SERVER = "where and how a captioner's server is asked (captions.server.NAME)"
+SetOfNew = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="source.B=C",
+        help=f"Change how the source is read (source.NAME), {_LIMITS}, or {_SERVER}. Repeatable.",
+        show_default=False,
+    ),
+]
+SetOfOld = Annotated[
+    list[str] | None, typer.Option("--set", metavar="limits.B=C", help=f"Change {_LIMITS}, or {_SERVER}. Repeatable.", show_default=False)
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any shape of the cache failed.")]
+Moved = Annotated[str, typer.Option("--source", help="Where the shapes are now, if they have moved.", show_default=False)]
 Recipe = Annotated[
     str,
     typer.Option(

@@ -25,7 +25,7 @@ from cache_schema.settings import override
 from cache_schema.spec import CaptionSpec, DenseSpec, LabelSet, PointSpec, Record, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
 from cache_schema.terminal import counted
-from pipeline import build, graphics, imported, importing, journal, labels, lengths, weights
+from pipeline import build, graphics, imported, importing, journal, labels, lengths, readings, weights
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners.catalog import Captioner, Telling
 from pipeline.complete import Retried, complete, hindrance, tell_changed
@@ -47,7 +47,7 @@ from pipeline.opening import (
 )
 from pipeline.opening import described as described_source
 from pipeline.origins import source_again
-from pipeline.plan import Plan, Todo, drawing
+from pipeline.plan import Plan, Todo, drawing, rows_to_read
 from pipeline.recipes import BuildConfig, DenseConfig
 from pipeline.records import (
     batch_size,
@@ -151,6 +151,7 @@ def _made_with_models(
     )
     with held(path, terminal) as file:
         cache = open_again(path, source, config.shard) or create(path, source, config.shard)
+        wanted = _with_readings(cache, wanted, source)
         for record in wanted:
             cache.agreed(record, SETTINGS.get(record.kind))
         given = imported.given_records(source.given, spec.fingerprint(cache.manifest.source)) if config.given else []
@@ -170,6 +171,21 @@ def _made_with_models(
         work.note(journal.Done())
     _check_texts(cache, *_captions_wanted(config, source))
     return cache
+
+
+def _with_readings(cache: Cache, wanted: Sequence[Record], source: Source) -> tuple[Record, ...]:
+    """Let the record of the points say how the files were read, or as what a cache says of its points.
+
+    Raises:
+        UserError: files that are read now would be read otherwise than those of the shapes that the cache has.
+    """
+    entries = [source.entries[row] for row in rows_to_read(cache, wanted)]
+    readings.refuse_other(cache, source.reader, entries, "go on with the version that began it, or build into another path")
+    there = cache.records().get(products.POINTS.name)
+    return tuple(
+        readings.alike(readings.noted(record, source.reader, source.entries), there) if products.of(record) is products.POINTS else record
+        for record in wanted
+    )
 
 
 def _captions_wanted(config: BuildConfig, source: Source) -> tuple[list[str], list[str]]:
@@ -464,7 +480,14 @@ def parts_of(cache: Cache) -> tuple[str, ...]:
 
 
 def retry(
-    path: Path, location: str, machine: Machine, terminal: Terminal, limits: Sequence[str] = (), servers: Sequence[str] = ()
+    path: Path,
+    location: str,
+    machine: Machine,
+    terminal: Terminal,
+    limits: Sequence[str] = (),
+    servers: Sequence[str] = (),
+    *,
+    reread: bool = False,
 ) -> Retried:
     """Try failed shapes again, make those anew whose files have changed, and add those that are ok now to every product.
 
@@ -475,9 +498,12 @@ def retry(
         terminal: gets messages and progress.
         limits: settings of `pipeline.worker.Limits`, such as `seconds=600`.
         servers: settings of the servers of captioners, such as `address=http://there/v1`, if they have moved.
+        reread: whether to make the shapes anew, too, whose files this version reads otherwise than the cache's were read, or of which that
+            is not known.
 
     Raises:
-        UserError: the shapes, a model or the software differ from those that made the cache. Nothing was written.
+        UserError: the shapes, a model, the software or, without `reread`, the reading of files differ from those that made the cache.
+            Nothing was written.
     """
     cache = store.open_ahead(path)
     devices = executors.devices(machine)
@@ -498,7 +524,7 @@ def retry(
         cache = caught_up(path, terminal)
         work = Work(cache=cache, entries=source.entries, models=models, machine=machine, terminal=terminal, journal=file)
         work.note(journal.Retry(source=source.reader.location, kind=source.reader.kind, config=spec.to_json(config)))
-        found = complete(work, [], task, config, every=True)
+        found = complete(work, [], task, config, every=True, reread=reread)
         work.note(journal.Done())
     return found
 
@@ -638,6 +664,7 @@ def _depth_task(
         source, config = source_again(cache, location)
     except UserError as error:
         raise UserError(f"{error}. {build.AGAIN}") from error
+    readings.refuse_other(cache, source.reader, [e for e in source.entries if e.id], "build with depth (--set views.depth=true)")
     points, _, _ = described_shapes(cache.records())
     # Cameras that were chosen for each shape are stored, and not chosen again.
     task = Task(reader=source.reader, points=points, views=dataclasses.replace(views.spec, policy=None), limits=config.limits)

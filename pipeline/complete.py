@@ -13,10 +13,10 @@ from cache_schema.layout import texts
 from cache_schema.spec import CaptionSpec, DenseSpec, Record, TeacherSpec
 from cache_schema.store import Cache
 from cache_schema.terminal import counted
-from pipeline import build, lengths
+from pipeline import build, lengths, readings
 from pipeline.executors import catalog as executors
 from pipeline.models import IMPORTED_AGAIN, Models
-from pipeline.plan import Again, Plan, Todo, drawing
+from pipeline.plan import Again, Plan, Todo, drawing, rows_to_read
 from pipeline.recipes import BuildConfig
 from pipeline.records import software_changes
 from pipeline.sources.catalog import DatedReader, Entry, Reader
@@ -35,11 +35,13 @@ class Retried:
     """Number of shapes that had failed, or whose files had changed."""
     changed: int = 0
     """Number of those that were ok, and whose files had changed."""
+    reread: int = 0
+    """Number of those that were ok, and whose unchanged files are read otherwise by now, or may be."""
     mended: int = 0
     """Number of those that are ok now."""
 
 
-def complete(work: Work, records: Sequence[Record], task: Task, config: BuildConfig, *, every: bool) -> Retried:
+def complete(work: Work, records: Sequence[Record], task: Task, config: BuildConfig, *, every: bool, reread: bool = False) -> Retried:
     """Try failed shapes again, make what is missing, and mark products complete.
 
     Args:
@@ -49,24 +51,29 @@ def complete(work: Work, records: Sequence[Record], task: Task, config: BuildCon
         config: gives the batch sizes for products whose records have none.
         every: whether to try all failed shapes again, and make those anew whose files have changed since they were read; or only to try
             failed shapes again whose files have changed.
+        reread: with `every`, whether to make those anew, too, whose files are read otherwise by now, or of which that is not known.
 
     Returns:
         How many shapes were tried again and are ok now.
 
     Raises:
-        UserError: `every` is set and failed shapes cannot be tried again. Also the errors of `pipeline.commands.build_cache`.
+        UserError: shapes that the cache lacks would be read otherwise than those that it has; or `every` is set and failed shapes cannot be
+            tried again. Also the errors of `pipeline.commands.build_cache`.
     """
     cache = work.cache
     again = _again(work, task, every)
     anew = changed_rows(work, task) if every else []
-    again = _with(cache, again, anew)
+    otherwise = sorted(set(readings.rows_read_otherwise(cache, task.reader, work.entries)) - set(anew)) if reread else []
+    again = _with(cache, again, [*anew, *otherwise])
+    mixed = "" if reread else _mixed(work, records, task, again)
     theirs = bool(again) and not cache.owns(products.STATUS.name)
     others, reasons = _others(work, records, task, bool(again) and not theirs)
     if theirs:
         reasons.insert(0, f"they belong to the shared cache {cache.home}; `mmpd-cache retry {cache.home}` tries them there")
+    reasons += [mixed] if mixed else []
     if reasons:
         rest = [record for record in others if not record.complete]  # an overlay's own, which lack new shapes of its shared cache
-        again = _kept_from(work, again, reasons, every and not (rest and cache.below is not None), len(anew))
+        again = _kept_from(work, again, reasons, every and not (rest and cache.below is not None), len(anew) + len(otherwise))
     records = products.in_order([*records, *others])
     made = [record for record in records if again or products.of(record) is products.VIEWS or cache.missing(record)]
     plan = Plan(
@@ -80,7 +87,7 @@ def complete(work: Work, records: Sequence[Record], task: Task, config: BuildCon
         places=tuple(sorted(work.models.places.items())),
         servers=tuple(work.models.servers.items()),
     )
-    found = _retry(work, plan, again, len(anew)) if again else Retried()
+    found = _retry(work, plan, again, len(anew), len(otherwise)) if again else Retried()
     executors.run(work, Todo(cache, plan))
     now = cache.records()
     changed = {record.product for record in made}
@@ -89,8 +96,26 @@ def complete(work: Work, records: Sequence[Record], task: Task, config: BuildCon
         # A kill may have come after the last shard and before the count. What was complete before is compared with its digest.
         again_counted = record.product in changed or not record.complete
         cache.finish(lengths.measured(work, counted_in) if again_counted else counted_in)
+    if reread and cache.owns(products.POINTS.name):
+        readings.renew(cache, task.reader, work.entries)
     _remind_of_guides(work, now.values())
     return found
+
+
+def _mixed(work: Work, records: Sequence[Record], task: Task, again: Again) -> str:
+    """Refuse to make what is missing, or say why failed shapes are not tried again, if that would put shapes of two readings into a cache.
+
+    Raises:
+        UserError: shapes that the cache lacks would be read otherwise than those that it has.
+    """
+    cache, there = work.cache, {record.product: record for record in (*work.cache.records().values(), *records)}
+    lacking_rows = rows_to_read(cache, [record for record in there.values() if cache.owns(record.product)])
+    tried = [row for rows in again.values() for row in rows]
+    lacks, retried = ([work.entries[row] for row in rows] for rows in (lacking_rows, tried))
+    readings.refuse_other(cache, task.reader, lacks, "go on with the version that began it, or build into another path")
+    readings.tell_unknown(cache, task.reader, [*lacks, *retried], work.terminal)
+    found = readings.clash(cache, task.reader, retried)
+    return f"{found}. {readings.remedy(cache)}" if found else ""
 
 
 def _kept_from(work: Work, again: Again, reasons: Sequence[str], every: bool, anew: int) -> Again:
@@ -109,16 +134,19 @@ def _kept_from(work: Work, again: Again, reasons: Sequence[str], every: bool, an
     return {}
 
 
-def _retry(work: Work, plan: Plan, again: Again, anew: int) -> Retried:
-    """Try shapes again, and say how many are ok that had failed because their files changed. `anew` of them were ok."""
+def _retry(work: Work, plan: Plan, again: Again, anew: int, reread: int) -> Retried:
+    """Try shapes again, and say how many are ok that had failed because their files changed. Of those that were ok, the files of `anew`
+    changed, and those of `reread` are read otherwise."""
     cache, terminal = work.cache, work.terminal
     tried = sum(map(len, again.values()))
-    if failed := tried - anew:
+    if failed := tried - anew - reread:
         terminal.say(f"trying {failed} failed shape{'s' * (failed != 1)} again")
+    if reread:
+        terminal.say(f"making {counted(reread, 'shape')} anew whose files may be read otherwise by now")
     if anew:
         terminal.say(f"making {anew} shape{'s' * (anew != 1)} anew whose file has changed")
     changed = _changed(cache, again)
-    found = Retried(tried=tried, changed=anew, mended=executors.retry(work, plan, again))
+    found = Retried(tried=tried, changed=anew, reread=reread, mended=executors.retry(work, plan, again))
     if changed and (taken := int(cache.ok()[changed].sum())):
         terminal.say(
             f"{taken} shape{'s' * (taken != 1)} had failed because of files that changed after the points were made: "

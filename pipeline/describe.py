@@ -16,7 +16,7 @@ from cache_schema.overlay import behind
 from cache_schema.selection import held
 from cache_schema.store import Cache
 from cache_schema.terminal import counted
-from pipeline import weights
+from pipeline import readings, weights
 from pipeline.sources.catalog import scanned_kind
 
 NO_LICENCE: Final = "(none)"
@@ -56,7 +56,8 @@ def origin(cache: Cache) -> dict[str, Any]:
         `format`; `licences`, a count by name, with `NO_LICENCE` for unknown; where there are any, `segments`, `sources` of several
         segments, and `relabelled`, the columns that are no longer as the sources say; for an overlay `shared`, the path of the shared
         cache, `own`, the names of the products that do not lie there, and `behind`, the number of shapes that the shared cache has and
-        these products lack, if there are any; `ahead`, the number of shards of shapes that are not finished yet, if there are any.
+        these products lack, if there are any; `ahead`, the number of shards of shapes that are not finished yet, if there are any;
+        `readers` and `read_otherwise`, see `pipeline.readings.told`.
     """
     m = cache.manifest
     licences: Counter[str] = Counter(dict.fromkeys(m.licences, 0))
@@ -77,7 +78,7 @@ def origin(cache: Cache) -> dict[str, Any]:
         told |= {"shared": str(cache.home), "own": [name for name in cache.records() if cache.owns(name)]}
         told |= {"behind": more} if (more := behind(cache)) else {}
     told |= {"ahead": more} if (more := ahead(cache)) else {}
-    return told
+    return told | readings.told(cache)
 
 
 def describe_source(source: spec.SourceSpec) -> str:

@@ -18,7 +18,7 @@ from cache_schema.store import Cache
 from pipeline.journal import Append, Build, journal_of
 from pipeline.opening import config_of, last_config, open_config_source
 from pipeline.recipes import BuildConfig, SourceConfig
-from pipeline.sources.catalog import DatedReader, Entry, Reader, Source, Textures
+from pipeline.sources.catalog import DatedReader, Entry, Reader, Source, Textures, read_by
 from pipeline.statements import Statement, Variety, stated, varied
 
 if TYPE_CHECKING:
@@ -75,6 +75,10 @@ class Joined:
     def varies(self, entry: Entry) -> Variety:
         """See `statements.VaryingReader`."""
         return varied(*self._of(entry))
+
+    def read_by(self, entry: Entry) -> tuple[str, ...]:
+        """See `catalog.NamingReader`."""
+        return read_by(*self._of(entry))
 
     def written(self, entry: Entry) -> float:
         """See `catalog.DatedReader`."""

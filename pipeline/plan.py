@@ -6,7 +6,7 @@ todo.shards, todo.totals(cache)
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cache_schema import products
@@ -14,6 +14,7 @@ from cache_schema.layout import ArraySpec
 from cache_schema.products import Kind
 from cache_schema.spec import CaptionSpec, Record, Server, ViewSpec
 from cache_schema.store import Cache
+from pipeline.formats.catalog import READINGS
 from pipeline.worker import Task
 
 Again = dict[int, list[int]]
@@ -39,6 +40,8 @@ class Plan:
     """(digest of weights, folder) of local models; see `pipeline.models.Models`."""
     servers: tuple[tuple[str, Server], ...] = ()
     """(fingerprint of captions, how this command asks their server); see `pipeline.models.Models`."""
+    readings: tuple[tuple[str, int], ...] = field(default_factory=lambda: tuple(READINGS.items()))
+    """How the machine of the command reads files. The others have to read them alike."""
 
     def of_kind(self, kind: Kind, **names: str) -> list[Record]:
         """Select records by kind and names, such as `plan.of_kind(products.IMAGE, teacher="clip")`."""
@@ -76,6 +79,16 @@ def depth_again(records: Iterable[Record]) -> bool:
     there = list(records)
     views = [record.spec for record in there if isinstance(record.spec, ViewSpec)]
     return any(products.of(record) is products.DENSE for record in there) and not all(spec.depth for spec in views)
+
+
+def rows_to_read(cache: Cache, records: Iterable[Record]) -> list[int]:
+    """Return the rows of all shards for which files have to be read, because they lack one of some products."""
+    wanted = list(records)
+    shards: set[int] = set()
+    for record in wanted:
+        if products.from_files(record) or (products.of(record) is products.DENSE and depth_again(wanted)):
+            shards.update(cache.missing(record))
+    return [row for shard in sorted(shards) for row in cache.manifest.rows(shard)]
 
 
 def pictures(cache: Cache, views: Record, *, depth: bool = False) -> tuple[ArraySpec, ...]:

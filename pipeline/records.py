@@ -284,6 +284,7 @@ def software_changes(record: Record, *, renderer: str, device: str) -> list[str]
         case _:
             backend = ""
     there = {name: value for name, value in record.made_by if not name.endswith("_batch") and name not in spec.COUNTED}
+    there = {name: value for name, value in there.items() if not spec.is_reading(name)}  # `pipeline.readings` compares these by shape
     if products.of(record) is products.DENSE and "renderer" not in there:
         renderer = ""  # its depth is stored
     here = dict(software(products.of(record), renderer=renderer, device=device, backend=backend))

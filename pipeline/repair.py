@@ -19,7 +19,7 @@ from cache_schema.mending import Mending, clear
 from cache_schema.products import index_record, markers
 from cache_schema.spec import CaptionSpec, DenseSpec, Problem, Record, TeacherSpec
 from cache_schema.store import Cache
-from pipeline import build, journal
+from pipeline import build, journal, readings
 from pipeline.executors import catalog as executors
 from pipeline.models import Models
 from pipeline.opening import columns, described_shapes, last_config, places
@@ -217,7 +217,16 @@ class _Mender:
             )
         self.bad[product] -= right | reworded
         if self.bad[product]:
-            self.reasons.setdefault(product, f"{CHANGED}. Restore what has changed, or build the cache anew")
+            self.reasons.setdefault(product, f"{CHANGED}{self._read_otherwise(product)}. Restore what has changed, or build the cache anew")
+
+    def _read_otherwise(self, product: str) -> str:
+        """Say which files are read otherwise by now, if a product is made from files and the source is open; else an empty text."""
+        if self._source is None or not products.from_files(self.records[product]):
+            return ""
+        found = readings.otherwise(
+            self.records.get(products.POINTS.name), readings.names(self._source.reader, [one for one in self._source.entries if one.id])
+        )
+        return f" ({readings.in_words(found)})" if found else ""
 
     def _make_one(self, record: Record) -> None:
         """Make the damaged shards of one product that is not made from files."""

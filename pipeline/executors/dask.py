@@ -31,6 +31,7 @@ from cache_schema.spec import CaptionSpec, Record
 from cache_schema.store import Cache
 from pipeline import build, graphics, waits
 from pipeline.executors import here, slurm
+from pipeline.formats.catalog import READINGS
 from pipeline.journal import Asked, Asking, Event, ShapesMade, ShardMade
 from pipeline.models import Models
 from pipeline.plan import Again, Plan, Todo
@@ -440,6 +441,8 @@ def _check_machine(plan: Plan, device: str) -> None:
             "from machine to machine (NFS with nolock or local_lock, Lustre without flock). Mount it with locks, or build on one machine"
         )
     Machine(device=device).devices()
+    if differ := [f"{name} {there}, here {READINGS.get(name)}" for name, there in plan.readings if READINGS.get(name) != there]:
+        raise UserError(f"{me} has another version of this software, which reads files otherwise ({', '.join(differ)}): install the same")
     for record in plan.records:
         if not record.complete and not is_imported(record):
             drawn = dict(record.made_by).get("renderer", "")

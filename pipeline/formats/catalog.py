@@ -30,6 +30,40 @@ FORMATS: Final[dict[str, str]] = {
 }
 """By extension, in lower case: the module that reads it."""
 
+READINGS: Final[dict[str, int]] = {
+    **dict.fromkeys((".glb", ".gltf"), 1),
+    ".obj": 1,
+    ".off": 1,
+    ".stl": 1,
+    ".ply": 1,
+    **dict.fromkeys((".dae", ".zae"), 1),
+    ".3mf": 1,
+    ".npy": 1,
+    ".npz": 1,
+    **dict.fromkeys((".xyz", ".txt", ".pts", ".asc", ".csv"), 1),
+    ".pcd": 1,
+    **dict.fromkeys((".las", ".laz"), 1),
+    "labels": 1,  # of points, beside or in files of any format: `pipeline.formats.labels`
+    # Sources that read files of their own layout. Those that are not here read files of the formats above, or make shapes in code, whose
+    # revision is one of their options.
+    "hdf5": 1,
+    "shapenetpart": 1,
+    "partnet": 1,
+    "s3dis": 1,
+    "scannet": 1,
+    "sunrgbd": 1,
+    "kitti": 1,
+    "semantickitti": 1,
+    "openshape": 1,
+    "ulip": 1,
+    "modelnetfewshot": 1,
+}
+"""Number of the reading of each format, and of each kind of source that reads its files itself. Caches record it (`pipeline.readings`), so
+that shapes of two readings are not mixed. Raise it by one with every change after which a file that was read before gives another shape:
+other points, faces, colours, normals or labels. A file that was refused before, or another remark, is no such change. A change of what
+several readers share, such as `columns`, `labels`, `textures` or `geometry.finished`, raises the number of each that it changes.
+"""
+
 _BLENDER: Final = "open them in Blender and use File > Export > glTF 2.0"
 _CAD: Final = "open them in FreeCAD and use File > Export > glTF 2.0"
 _MAYA: Final = "open them in Maya and export them as .obj"

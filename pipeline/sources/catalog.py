@@ -26,7 +26,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
@@ -36,7 +36,7 @@ from cache_schema import plugins
 from cache_schema.errors import UserError
 from cache_schema.spec import TEXT_BYTES, did_you_mean
 from cache_schema.terminal import escaped
-from pipeline.formats.catalog import ANY_DATA, ELSEWHERE, FORMATS
+from pipeline.formats.catalog import ANY_DATA, ELSEWHERE, FORMATS, READINGS
 from pipeline.sources.stated import STATED, licence_in
 
 if TYPE_CHECKING:
@@ -225,6 +225,14 @@ class DatedReader(Protocol):
         """Seconds since 1970 when the file of a shape was last written, moved or replaced; 0 if this is not known or there is no file."""
 
 
+class NamingReader(Protocol):
+    """A `Reader` of shapes that are not all read by the code of its own source."""
+
+    def read_by(self, entry: Entry) -> tuple[str, ...]:
+        """Names in `pipeline.formats.catalog.READINGS`, in any order, of everything that reads the files of a shape. Others are ignored, as
+        the extension of a file that nothing reads. Empty for a shape that is made in code."""
+
+
 class GivingReader(Protocol):
     """A `Reader` of a source with `Source.given`."""
 
@@ -280,6 +288,13 @@ class Source:
         unread = {what: count for what, count in skipped.items() if what not in MAY_HOLD or count >= len(ordered)}
         said = (*notes, *_alike(labels), *_like_none(labels), *_unreadable(unread))
         return Source(reader=reader, entries=tuple(ordered), skipped=skipped, notes=said, labelled=labelled, given=given)
+
+
+def read_by(reader: Reader, entry: Entry) -> tuple[str, ...]:
+    """What reads the files of a shape: names in `pipeline.formats.catalog.READINGS`. Empty for a shape that is made in code, or by a source
+    of another package."""
+    own: Callable[[Entry], tuple[str, ...]] | None = getattr(reader, "read_by", None)  # faster than `isinstance` of a protocol
+    return tuple(name for name in ((reader.kind,) if own is None else own(entry)) if name in READINGS)
 
 
 def open_source(location: str, *, kind: str = "auto", textures: Textures = "require", licence: str = "", **options: str) -> Source:

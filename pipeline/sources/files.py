@@ -76,11 +76,20 @@ class FileReader:
             return 0.0
         return max(state.st_mtime, state.st_ctime)  # a file that was moved here keeps the time at which it was written
 
+    def read_by(self, entry: Entry) -> tuple[str, ...]:
+        """See `catalog.NamingReader`."""
+        return (suffix_of(entry.locator), *(("labels",) if self.labels else ()))
+
     def _path(self, entry: Entry) -> Path:
         path = Path(self.root or self.location, entry.locator)
         if not path.is_file():
             raise UserError(f"no such file: {entry.locator}")
         return path
+
+
+def suffix_of(locator: str) -> str:
+    """The extension of a file, in lower case."""
+    return os.path.splitext(locator)[1].lower()
 
 
 def usual_up(path: Path) -> Literal["x", "y", "z"]:

@@ -45,7 +45,7 @@ from cache_schema.spec import canonical
 from pipeline.geometry import Cloud, Mesh, Part, beside, finished_cloud, normalized
 from pipeline.labels import readable
 from pipeline.sources import catalog
-from pipeline.sources.catalog import Entry, Labelled, Reader, Source, Textures
+from pipeline.sources.catalog import Entry, Labelled, Reader, Source, Textures, read_by
 from pipeline.sources.options import choice, number, whole
 from pipeline.statements import Statement, Variety, stated, varied
 
@@ -293,6 +293,11 @@ class LidarReader:
         mine = "" if self._is_made(inside) else self.inner.digest(inside).hex()
         made = {"object": mine, "id": self.name_of(inside), "copy": copy, "label": inside.label, "options": self.settings.options}
         return hashlib.sha256(canonical(made)).digest()
+
+    def read_by(self, entry: Entry) -> tuple[str, ...]:
+        """See `catalog.NamingReader`."""
+        _, inside = _parted(entry)
+        return () if self._is_made(inside) else read_by(self.inner, inside)
 
     def states(self, entry: Entry) -> Statement:
         """What is stated about the object; see `statements.StatingReader`."""

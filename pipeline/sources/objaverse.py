@@ -38,6 +38,7 @@ from pipeline.geometry import Geometry
 from pipeline.labels import readable
 from pipeline.sources import annotations, splits
 from pipeline.sources.catalog import Entry, Extras, Given, GivenTexts, Source, Textures, shape_id, shape_text
+from pipeline.sources.files import suffix_of
 from pipeline.statements import Statement
 
 PREFIX: Final = "objaverse:"
@@ -83,6 +84,10 @@ class ObjaverseReader:
 
     def read(self, entry: Entry) -> Geometry:
         return reading.load(self._path(entry), up="y", textures=self.textures)
+
+    def read_by(self, entry: Entry) -> tuple[str, ...]:
+        """See `catalog.NamingReader`."""
+        return (suffix_of(entry.locator),)
 
     def digest(self, entry: Entry) -> bytes:
         with self._path(entry).open("rb") as file:

@@ -43,7 +43,7 @@ from cache_schema.licences import both
 from cache_schema.spec import canonical
 from pipeline.geometry import Cloud, Mesh, beside, compact, finished_cloud, normalized
 from pipeline.sources import catalog
-from pipeline.sources.catalog import Entry, Reader, Source, Textures, shape_id
+from pipeline.sources.catalog import Entry, Reader, Source, Textures, read_by, shape_id
 from pipeline.sources.options import choice, number, whole
 from pipeline.statements import Statement, Variety, stated, varied
 
@@ -282,6 +282,11 @@ class ScanReader:
             other = "missing"
         made = {"object": mine, "neighbour": other, "id": here.object.id, "copy": here.copy, "options": self.settings.options}
         return hashlib.sha256(canonical(made)).digest()
+
+    def read_by(self, entry: Entry) -> tuple[str, ...]:
+        """See `catalog.NamingReader`."""
+        here = Locator.of(entry.locator)
+        return tuple(name for one in (here.object, here.neighbour) if one is not None for name in read_by(self.inner, one))
 
     def states(self, entry: Entry) -> Statement:
         """What is stated about the object; see `statements.StatingReader`."""

@@ -37,7 +37,7 @@ from pipeline import reading
 from pipeline.geometry import Geometry
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Extras, Given, GivenTexts, Source, Textures, shape_id, shape_text
-from pipeline.sources.files import find_files, folder_at
+from pipeline.sources.files import find_files, folder_at, suffix_of
 from pipeline.sources.openshape import cloud_of, record_of
 from pipeline.sources.options import choice, whole
 from pipeline.sources.shapenet import SYNSETS
@@ -91,6 +91,10 @@ class UlipReader:
         left = self._left_out(entry)
         said = f"{left} texts are left out, because none of the first {LOOKED} files has so many of a view"
         return replace(cloud, warnings=(*cloud.warnings, said)) if left else cloud
+
+    def read_by(self, entry: Entry) -> tuple[str, ...]:
+        """See `catalog.NamingReader`."""
+        return (self.kind,) if self.layout == "lvis" else (suffix_of(entry.locator),)
 
     def digest(self, entry: Entry) -> bytes:
         try:

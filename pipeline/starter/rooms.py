@@ -220,6 +220,11 @@ class RoomMaker:
             "digest of a room", (self, index, entry.split), lambda: scene.digest(self.wanted(int(index), entry.split), self._stock())
         )
 
+    def read_by(self, entry: Entry) -> tuple[str, ...]:
+        """See `catalog.NamingReader`. Any mesh of the stock may stand in any room."""
+        key = ("readers of a stock", self.location, self.options)
+        return remembered("readers of a stock", key, lambda: self._stock().read_by())
+
     def outline(self, entry: Entry) -> NDArray[np.float32]:
         """The points `[n, 3]` of the empty room, by which crops are listed: that takes a tenth of the time of a furnished one.
 

@@ -158,6 +158,14 @@ def test_a_copy_that_was_stopped_goes_on_unless_an_original_has_changed(one, two
         copy(one.path, tmp_path / "m.zarr", also=(mine.path,))
 
 
+def test_a_copy_of_several_becomes_one_with_another(one, two, tmp_path):
+    both = copy(one.path, tmp_path / "both.zarr", also=(two.path,)).cache
+    more = renamed(synthetic.write(tmp_path / "more.zarr", shapes=6, shard=3, seed=2), "more/")
+    for _ in range(2):  # the second one finds everything
+        done = copy(both.path, tmp_path / "all.zarr", names=("points",), also=(more.path,))
+    check(done.cache, *((part, np.arange(part.manifest.shapes)) for part in (one, two, more)))
+
+
 def test_what_does_not_fit_together_is_refused_and_nothing_is_written(one, two, tmp_path):
     other = synthetic.write(tmp_path / "other.zarr", shapes=6, shard=3, points=PointSpec(count=32, blocks=2, ordered=32), seed=2)
     named_alike, other = other, renamed(other, "other/")

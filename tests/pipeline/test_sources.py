@@ -21,7 +21,7 @@ from cache_schema.axes import UP
 from cache_schema.spec import TEXT_BYTES
 from pipeline import commands, reading
 from pipeline import geometry as meshes
-from pipeline.formats.catalog import ELSEWHERE, FORMATS
+from pipeline.formats.catalog import ELSEWHERE, FORMATS, READINGS
 from pipeline.opening import create, described, open_config_source
 from pipeline.recipes import configured
 from pipeline.sources import catalog, modelnet, shapenet
@@ -101,6 +101,19 @@ def test_every_shape_reads_finite_in_another_process(example):
         arrays = [geometry.points] if isinstance(geometry, meshes.Cloud) else [part.vertices for part in geometry.parts]
         assert all(array.dtype == np.float32 and array.shape[1] == 3 and np.isfinite(array).all() for array in arrays)
         assert len(reader.digest(entry)) == 32 and reader.digest(entry) == source.reader.digest(entry)
+
+
+def test_a_cache_can_note_how_every_shape_was_read(example):
+    name, _, location = example
+    source = open_source(location)
+    found = [catalog.read_by(source.reader, entry) for entry in source.entries]
+    made_in_code = catalog.scanned_kind(name, source.reader.options) in catalog.BUILT_IN
+    assert all(found) or (made_in_code and not any(found))
+
+
+def test_every_format_and_every_source_with_files_of_its_own_has_a_number():
+    assert set(FORMATS) | {"labels"} == {name for name in READINGS if name not in catalog.SOURCES}
+    assert all(number >= 1 for number in READINGS.values())
 
 
 def test_a_copy_made_in_another_order_is_the_same_source(example, tmp_path):

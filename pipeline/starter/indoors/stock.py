@@ -23,7 +23,7 @@ from cache_schema.errors import UserError
 from cache_schema.spec import canonical
 from pipeline.geometry import Cloud, Mesh, Part, normalized, triangles
 from pipeline.sources import splits
-from pipeline.sources.catalog import Entry, Reader, Source
+from pipeline.sources.catalog import Entry, Reader, Source, read_by
 from pipeline.starter import shapes
 from pipeline.starter.indoors.known import KNOWN, Known, kind_of, known
 from pipeline.starter.kinds.catalog import KINDS
@@ -86,6 +86,9 @@ class Stock(Protocol):
     def digest(self, name: str) -> bytes:
         """sha256 (32 bytes) of the data that the thing is made from; zeros if there is none any more."""
 
+    def read_by(self) -> tuple[str, ...]:
+        """What reads the files of its things; see `pipeline.sources.catalog.NamingReader`."""
+
 
 def standing(mesh: Mesh) -> Item:
     """A mesh as an item, moved to where items stand.
@@ -140,6 +143,9 @@ class Starters:
 
     def digest(self, name: str) -> bytes:
         return hashlib.sha256(canonical({"starter": shapes.REVISION, "seed": self.seed, "index": self._index(name)})).digest()
+
+    def read_by(self) -> tuple[str, ...]:
+        return ()
 
     def _index(self, name: str) -> int:
         kind, _, number = name.rpartition("/")
@@ -221,6 +227,9 @@ class Collection:
             return self.reader.digest(self.entries[name])
         except UserError:
             return bytes(32)
+
+    def read_by(self) -> tuple[str, ...]:
+        return tuple(sorted({name for entry in self.entries.values() for name in read_by(self.reader, entry)}))
 
     def _front(self, entry: Entry, kind: str, item: Item, rng: Rng) -> float:
         """Radians about +Y that turn a mesh to face +z: known by the collection or the format, seen by its back or its longer side, or
