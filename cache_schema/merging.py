@@ -331,8 +331,7 @@ def _opened(pieces: Sequence[_Piece], manifest: Manifest, new: Path) -> Cache:
 
 
 def _note(journal: TextIO, copied: Cache, originals: Sequence[Cache], contents: Mapping[str, Mapping[str, str]], *, begun: bool) -> None:
-    """Note in the journal what is copied, so that a copy that is continued does not mix two states of an original. `begun` says whether it is
-    continued.
+    """Note in the journal what is copied, so that a copy that is continued (`begun`) does not mix two states of an original.
 
     Raises:
         UserError: an original has changed since the copy was begun.

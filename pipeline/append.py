@@ -194,7 +194,7 @@ def _planned(cache: Cache, location: str, wanted: Wanted, models: Models, machin
     lacking = _lacking(there, manifest, wanted.products, terminal)
     task = Task(reader=source.reader, points=points, views=views, boxes=boxes, limits=config.limits, judge=models.judge(views))
     if entries:
-        readings.tell_unknown(cache, source.reader, entries, terminal)
+        readings.tell_unknown(cache, source.reader, entries, terminal.say)
         _check_makers(cache, (*carried, *lacking), there, task, wanted, models, machine)
     return _Plan(
         entries=entries,

@@ -113,7 +113,7 @@ def _mixed(work: Work, records: Sequence[Record], task: Task, again: Again) -> s
     tried = [row for rows in again.values() for row in rows]
     lacks, retried = ([work.entries[row] for row in rows] for rows in (lacking_rows, tried))
     readings.refuse_other(cache, task.reader, lacks, "go on with the version that began it, or build into another path")
-    readings.tell_unknown(cache, task.reader, [*lacks, *retried], work.terminal)
+    readings.tell_unknown(cache, task.reader, [*lacks, *retried], work.terminal.say)
     found = readings.clash(cache, task.reader, retried)
     return f"{found}. {readings.remedy(cache)}" if found else ""
 

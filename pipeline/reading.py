@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from cache_schema.errors import UserError
 from cache_schema.terminal import one_line
 from pipeline import textures as pictures
-from pipeline.formats.catalog import ELSEWHERE, FORMATS
+from pipeline.formats.catalog import ELSEWHERE, FORMATS, sign_of
 from pipeline.geometry import Geometry, Up, finished
 
 REASON: Final = 200
@@ -260,26 +260,7 @@ def _alike(name: str) -> str:
     return re.sub(r"\s+", " ", unicodedata.normalize("NFC", name)).casefold().strip()
 
 
-SIGNS: Final = (
-    (rb"version https://git-lfs", "a Git LFS pointer, not the file itself: run `git lfs pull`", ()),
-    (rb"\s*<(!doctype html|html)", "a web page, not a mesh", ()),
-    (rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP", "a picture", ()),
-    (rb"glTF", "GLB", (".glb",)),
-    (rb"ply\s", "PLY", (".ply",)),
-    (rb"PK\x03\x04", "a ZIP archive", (".zip", ".3mf", ".zae", ".npz")),
-    (rb"\x93NUMPY", "a NumPy array", (".npy",)),
-    (rb"\s*solid\s", "STL", (".stl",)),
-    (rb"\s*(#[^\n]*\n\s*)*(ST)?C?N?4?n?OFF", "OFF", (".off",)),
-    (rb"\s*((#|(usemtl|[ogs])\b)[^\n]*\n\s*)*(mtllib\s+\S|v[nt]?[ \t]+[-+.\d])", "OBJ", (".obj",)),
-    (rb"\s*<.*COLLADA", "COLLADA", (".dae",)),
-    (rb'\s*\{.*"asset"', "glTF", (".gltf",)),
-)
-"""Kinds of files: a pattern for their first bytes, the name of the kind, and its extensions."""
-
-
 def _misnamed(head: bytes, suffix: str) -> str:
     """For a file that could not be read: a sentence about what it looks like if its extension is wrong, else empty."""
-    for sign, what, suffixes in SIGNS:
-        if re.match(sign, head, re.DOTALL | re.IGNORECASE):
-            return "" if suffix.lower() in suffixes else f"named {suffix or 'without extension'} but looks like {what}: "
-    return ""
+    sign = sign_of(head)
+    return "" if sign is None or suffix.lower() in sign.suffixes else f"named {suffix or 'without extension'} but looks like {sign.what}: "

@@ -9,8 +9,8 @@ earlier versions built note nothing. For these it is said that it is not known.
 """
 
 import dataclasses
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
 
 from cache_schema import products, spec
 from cache_schema.errors import UserError
@@ -20,11 +20,8 @@ from cache_schema.terminal import counted
 from pipeline.formats.catalog import READINGS
 from pipeline.sources.catalog import BUILT_IN, Entry, Reader, read_by, scanned_kind
 
-if TYPE_CHECKING:
-    from pipeline.work import Terminal  # that module imports this one
-
 SOME: Final = 5
-"""Most shapes that a message names."""
+"""Most shapes, or numbers of one format, that a message names."""
 
 
 # --------------------------------------------------------------------------------------------------- what a cache notes
@@ -89,7 +86,11 @@ def otherwise(record: Record | None, found: Iterable[str]) -> dict[str, str]:
         By name: the numbers in the record, in words.
     """
     known = record.readings if record is not None else {}
-    return {name: " and ".join(known[name]) for name in found if name in known and known[name] != (str(READINGS[name]),)}
+    return {
+        name: " and ".join(number[:20] for number in known[name][:5])
+        for name in found
+        if name in known and known[name] != (str(READINGS[name]),)
+    }
 
 
 def not_known(manifest: Manifest, record: Record | None, found: Iterable[str]) -> list[str]:
@@ -153,11 +154,11 @@ def remedy(cache: Cache) -> str:
     return f"`mmpd-cache retry {place} --reread` makes all its shapes of such files anew, in all products"
 
 
-def tell_unknown(cache: Cache, reader: Reader, entries: Sequence[Entry], terminal: "Terminal") -> None:
+def tell_unknown(cache: Cache, reader: Reader, entries: Sequence[Entry], say: Callable[[str], None]) -> None:
     """Say that it is not known whether shapes are read as those that the cache has, if that is so. Arguments as in `clash`."""
     found = not_known(cache.manifest, cache.records().get(products.POINTS.name), names(reader, entries))
     if found:
-        terminal.say(
+        say(
             f"Note: {cache.path} was built by an earlier version, and does not say how it read {', '.join(found)}. If that was otherwise "
             f"than now (see CHANGELOG.md), shapes of two readings are mixed. {remedy(cache)}"
         )

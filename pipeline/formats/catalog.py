@@ -1,11 +1,12 @@
-"""Formats by file extension. A new format is one module and its lines here.
+"""Formats by file extension and by first bytes. A new format is one module and its lines here.
 
 The module has `read(file: pipeline.reading.File) -> Mesh | Cloud`. The shape has the axes and units of the file; coordinates may be
 float64. Every part is in place, there is one part for each material (`geometry.grouped`), colours are sRGB, and `warnings` says what was
 left out. `read` raises `UserError` for a file that it cannot read.
 """
 
-from typing import Final
+import re
+from typing import Final, NamedTuple
 
 FORMATS: Final[dict[str, str]] = {
     ".glb": "pipeline.formats.gltf",
@@ -111,3 +112,58 @@ ELSEWHERE: Final[dict[str, str]] = {
     **dict.fromkeys(ANY_DATA, "if they hold points, save these as .npy"),
 }
 """By extension of a format that is not read: how to convert the files."""
+
+
+class Sign(NamedTuple):
+    """How files of a kind begin, whatever they are called."""
+
+    pattern: bytes
+    """A regular expression for their first bytes."""
+    what: str
+    """Name of the kind."""
+    suffixes: tuple[str, ...] = ()
+    """Their extensions; empty for what is no shape."""
+    remedy: str = ""
+    """What to do with one that is named as a table of numbers; empty for a kind without rows of numbers, which would pass for points."""
+
+
+SIGNS: Final = (
+    Sign(rb"(?i)version https://git-lfs", "a Git LFS pointer, not the file itself: run `git lfs pull`"),
+    Sign(rb"(?i)\s*<(!doctype html|html)", "a web page, not a mesh"),
+    Sign(rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP", "a picture"),
+    Sign(rb"glTF", "GLB", (".glb",)),
+    Sign(rb"\s*ply[ \t]*\r?\n\s*format\s", "PLY", (".ply",), "rename it to .ply"),
+    Sign(rb"PK\x03\x04", "a ZIP archive", (".zip", ".3mf", ".zae", ".npz")),
+    Sign(rb"\x93NUMPY", "a NumPy array", (".npy",)),
+    Sign(rb"(?i)\s*solid\b[^\n]*\n\s*facet\s", "STL", (".stl",), "rename it to .stl"),
+    Sign(rb"\s*(#[^\n]*\n\s*)*(ST)?C?N?4?n?OFF\s", "OFF", (".off",), "rename it to .off"),
+    Sign(
+        rb"\s*((#|(usemtl|[ogs])\b)[^\n]*\n\s*)*(mtllib[ \t]+\S|v[nt]?[ \t]+[-+.\d])",  # not in capitals: V is vanadium
+        "OBJ",
+        (".obj",),
+        "rename it to .obj",
+    ),
+    Sign(rb"\s*(#[^\n]*\n\s*)*VERSION\s+\S+\s+FIELDS\s", "PCD", (".pcd",), "rename it to .pcd"),
+    Sign(
+        rb"(?i)\s*ncols\s+\d+\s+nrows\s+\d+\s",
+        "a grid of heights (ESRI ASCII)",
+        remedy="make points of it, for instance with gdal_translate -of XYZ",
+    ),
+    Sign(rb"\s*DSAA\s", "a grid of heights (Surfer)", remedy="make points of it, for instance with gdal_translate -of XYZ"),
+    Sign(rb"(?i)\s*<.*COLLADA", "COLLADA", (".dae",)),
+    Sign(rb'\s*\{.*"asset"', "glTF", (".gltf",)),
+)
+"""Kinds of files by their first bytes. The first that fits counts."""
+
+BEGINNING: Final = 65536
+"""Number of bytes or characters that `sign_of` looks at. Most files need a few; comments may come first."""
+
+
+def sign_of(data: bytes | str) -> Sign | None:
+    """Tell by its beginning what kind of file something is; None if that is not known.
+
+    Args:
+        data: the beginning of the file, or its text.
+    """
+    head = data[:BEGINNING].encode() if isinstance(data, str) else data[:BEGINNING]
+    return next((sign for sign in SIGNS if re.match(sign.pattern, head, re.DOTALL)), None)

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from pipeline.formats import columns, labels
+from pipeline.formats.catalog import sign_of
 from pipeline.geometry import GREY, Cloud, Geometry, Mesh, Part, left_alone, rgba
 from pipeline.polygons import triangulated
 from pipeline.reading import File, decoded
@@ -35,6 +36,8 @@ HEADER: Final = 64
 NUMBER: Final = re.compile(r"[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d+)?|[+-]?nan|[+-]?inf(?:inity)?", re.IGNORECASE)
 GLANCED: Final = 1000
 """Number of rows that tell what commas are."""
+SURE: Final = 10
+"""Number of rows of which it is no accident that numbers with separators of thousands look like three colours each."""
 WHOLE: Final = re.compile(r"[+-]?\d+")
 COMMENT: Final = re.compile(r"#|//|%")
 COUNT: Final = re.compile(r"(?:(?:number of )?points\s*[:=]?\s*)?(\d+)", re.IGNORECASE)
@@ -45,20 +48,6 @@ DECIMAL_COMMA: Final = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
 
 MATRICES: Final = {(3, 3), (3, 4), (4, 4)}
 """Rows and columns of small tables that usually are cameras or poses, not clouds."""
-
-OTHER_TEXTS: Final = (
-    (re.compile(r"\s*ply[ \t]*\r?\n\s*format\s"), "a PLY file: rename it to .ply"),
-    (re.compile(r"\s*(?:#[^\n]*\n\s*)*(?:ST)?C?N?4?OFF\s"), "an OFF file: rename it to .off"),
-    (re.compile(r"\s*(?:(?:#|(?:usemtl|[ogs])\b)[^\n]*\n\s*)*(?:mtllib[ \t]+\S|v[nt]?[ \t]+[-+.\d])"), "an OBJ file: rename it to .obj"),
-    (re.compile(r"\s*(?:#[^\n]*\n\s*)*VERSION\s+\S+\s+FIELDS\s"), "a PCD file: rename it to .pcd"),
-    (re.compile(r"\s*solid\b[^\n]*\n\s*facet\s"), "an STL file: rename it to .stl"),
-    (
-        re.compile(r"\s*ncols\s+\d+\s+nrows\s+\d+\s", re.IGNORECASE),
-        "a grid of heights (ESRI ASCII): make points of it, for instance with gdal_translate -of XYZ",
-    ),
-    (re.compile(r"\s*DSAA\s"), "a grid of heights (Surfer): make points of it, for instance with gdal_translate -of XYZ"),
-)
-"""Texts with rows of numbers that are no tables of points: a pattern for their beginning, and what they are."""
 
 THOUSANDS: Final = re.compile(r"[+-]?\d{1,3}(?:(?:,\d{3})+(?:\.\d+)?|(?:\.\d{3})+,\d+)")
 """A number with separators of thousands, as in `4,600,000.5` or `4.600.000,5`."""
@@ -301,8 +290,8 @@ def parsed(data: bytes, warn: columns.Warn) -> Table:
         UserError: the text is no table. The message says in which line, where that can be told.
     """
     text = _plain_cells(decoded(data))
-    if other := _other_text(text):
-        raise UserError(f"no table of points, but {other}")
+    if (sign := sign_of(text)) is not None and sign.remedy:
+        raise UserError(f"no table of points, but {sign.what}: {sign.remedy}")
     lines = text.splitlines()
     head = _head(lines)
     if head.start < 0:
@@ -361,22 +350,58 @@ def _commas_in_cells(body: list[str], head: "_Head") -> str:
     """The first row of numbers that semicolons, tabs or blanks separate, and of which some have commas in them that are no decimal points,
     as in `500,000.25 4,600,000.5 300`; empty if there is none.
 
-    Between blanks, a comma separates numbers unless the cell is a number with separators of thousands.
+    Between blanks, a comma separates numbers unless the cell is a number with separators of thousands, and `_commas_separate` does not say
+    that it separates all the same.
     """
-    for line in body[:GLANCED] if not head.decimal else ():
-        text = COMMENT.split(line, maxsplit=1)[0].strip()
+    lines = (COMMENT.split(line, maxsplit=1)[0].strip() for line in body[:GLANCED])
+    rows = [re.sub(r",[ \t]+", ", ", line) for line in lines if line]
+    if head.decimal:
+        return _maybe_thousands(rows)
+    for text in rows:
         separator = next((one for one in ";\t" if one in text), None)
         cells = [cell.strip(" ,") for cell in text.split(separator)]
-        if len(cells) < 3 or not all(NUMBER.fullmatch(cell) or THOUSANDS.fullmatch(cell) for cell in cells):
+        if len(cells) < 3 or not _all_numbers(cells):
             continue
         if any("," in cell if separator else THOUSANDS.fullmatch(cell) for cell in cells):
-            return text
+            return text if separator or not _commas_separate(rows, len(head.names)) else ""
     return ""
 
 
-def _other_text(text: str) -> str:
-    """What a text is that is none of a table, though it has rows of numbers; empty for other texts."""
-    return next((what for sign, what in OTHER_TEXTS if sign.match(text)), "")
+def _maybe_thousands(rows: Sequence[str]) -> str:
+    """The first of some rows with decimal commas in which all of these may separate thousands, and some numbers have none, so that these
+    would be too large by a factor: `12 7 1,250`; empty if there is none."""
+    cells = [cell for row in rows for cell in re.split(r"[;\s]+", row) if cell]
+    maybe = all(re.fullmatch(r"[+-]?(?:[1-9]\d{0,2},\d{3}|\d{1,3})", cell) for cell in cells)
+    return next(row for row in rows if "," in row) if maybe and not all("," in cell for cell in cells) else ""
+
+
+def _commas_separate(rows: Sequence[str], named: int) -> bool:
+    """Whether every comma of some rows separates two numbers, though some look like those of thousands: `1, 2, 3,255,100,200`.
+
+    All rows then have as many numbers. It is so if there are as many names of columns (`named`), and not as many cells between blanks. Else
+    no number begins with a zero, as what follows a separator of thousands may, and one of these holds: between blanks, some cell is no
+    number with separators of thousands, as `3,25,100,200`; rows have different numbers of such cells; or `SURE` rows or more are of x, y, z
+    and three values up to 255 that stand together.
+    """
+    numbers = [re.split(r"[,\s]+", row.strip(" ,")) for row in rows]
+    cells = [[cell.strip(",") for cell in row.split()] for row in rows]
+    wide = {len(row) for row in numbers}
+    if len(wide) > 1:
+        return False
+    if wide == {named} and named not in map(len, cells):
+        return True
+    if any(re.match(r"[+-]?0\d", number) for row in numbers for number in row):
+        return False
+    if len(set(map(len, cells))) > 1 or not all(map(_all_numbers, cells)):
+        return True
+    together = all("," not in "".join(row[:-1]) and row[-1].count(",") in (2, 3) for row in cells)
+    shades = wide == {6} and all(WHOLE.fullmatch(one) and 0 <= int(one) <= 255 for row in numbers for one in row[3:])
+    return together and shades and len(rows) >= SURE
+
+
+def _all_numbers(cells: Iterable[str]) -> bool:
+    """Whether cells between blanks are numbers, perhaps with decimal commas or with separators of thousands."""
+    return all(NUMBER.fullmatch(cell) or THOUSANDS.fullmatch(cell) for cell in cells)
 
 
 def _say_unread(above: list[str], body: list[str], warn: columns.Warn) -> None:
@@ -428,7 +453,7 @@ def is_table(path: Path) -> bool:
     if len(data) == 8192:
         lines = lines[:-1]  # the last line may be incomplete
     head = _head(lines)
-    if head.start < 0 or head.odd or "\0" in text or _other_text(text):
+    if head.start < 0 or head.odd or "\0" in text or ((sign := sign_of(text)) is not None and sign.remedy):
         return False
     if head.names and not head.commented and columns.coordinates(map(columns.plain, head.names)) is None:
         return False

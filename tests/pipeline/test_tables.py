@@ -1,13 +1,17 @@
 """Clouds in tables of numbers, layout by layout: each has the right count, colour and extent, or says what is wrong."""
 
 import io
+import re
 import struct
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from cache_schema.errors import UserError
 from pipeline.formats import columns, labels
 from pipeline.formats.table import is_table, parsed
 from pipeline.geometry import Cloud, Mesh
@@ -508,6 +512,74 @@ def test_commas_that_are_decimal_points_and_separators_are_refused(content, refu
             parsed(content.encode(), lambda text: None)
     else:
         assert len(parsed(content.encode(), lambda text: None).values) == 3
+
+
+COMMAS = [
+    (b"1, 2, 3,255,100,200\n" * 4, False),  # or of a third column of three milliards
+    (b"1, 2, 3,255,100,200\n" * 10, True),
+    (b"x,y,z,r,g,b\n" + b"1, 2, 3,255,100,200\n" * 4, True),
+    (b"1, 2, 3,255,100,200\n" * 4 + b"1, 2, 3,25,100,200\n", True),
+    (b"1, 2, 3,255,100,200\n" * 4 + b"1, 2, 3, 255, 100, 200\n", True),
+    (b"1, 2, 3,256,100,200\n" * 10, False),
+    (b"1, 2, 3,100,200, 7\n" * 10, False),  # a third number of three millions
+    (b"x,y,z,i\n" + b"1, 2, 3, 1,100,200\n" * 9, False),
+    (b"500,000.5 600,123 300,500\n" * 10, False),
+    (b"500,100.5 600,123 300,250\n" * 10 + b"500,100.5 600,123 99\n", False),
+    (b"12 7 1,250\n" * 10, False),  # or a decimal comma
+    (b"12;7;1,250\n" * 10, False),
+]
+
+
+@pytest.mark.parametrize(("content", "is_read"), COMMAS)
+def test_commas_that_may_separate_thousands_are_refused_unless_the_rows_tell(content, is_read):
+    if is_read:
+        assert parsed(content, lambda text: None).values[0].tolist() == [1, 2, 3, 255, 100, 200]
+    else:
+        with pytest.raises(UserError, match="cells have commas in them"):
+            parsed(content, lambda text: None)
+
+
+GAPS = st.lists(st.sampled_from([",", ", ", ",  "]), min_size=2, max_size=6)
+
+
+def rows_of(least: int, most: int):
+    """Gaps between columns, and rows of whole numbers."""
+    return GAPS.flatmap(
+        lambda gaps: st.tuples(
+            st.just(gaps),
+            st.lists(st.lists(st.integers(least, most), min_size=len(gaps) + 1, max_size=len(gaps) + 1), min_size=1, max_size=9),
+        )
+    )
+
+
+def read_or_refused(lines: list[str]) -> list[list[float]] | None:
+    try:
+        return parsed("\n".join(lines).encode(), lambda text: None).values.tolist()
+    except UserError:
+        return None
+
+
+@given(rows_of(0, 999))
+def test_whole_numbers_between_commas_are_read_unless_all_of_them_may_be_thousands(given_rows):
+    gaps, rows = given_rows
+    lines = ["".join(f"{value}{gap}" for value, gap in zip(row, [*gaps, ""], strict=True)) for row in rows]
+    read = read_or_refused(lines)
+    assert read in (rows, None)
+    if read is None:
+        cells = [cell for line in lines for cell in line.split(", ")]
+        assert all(re.fullmatch(r" *(\d{1,3}(,\d{3})*|\d+,\d+)", cell) for cell in cells), "no row says that commas separate"
+
+
+@given(rows_of(-(10**8) + 1, 10**8 - 1), st.sampled_from([" ", ", "]))
+def test_numbers_with_separators_of_thousands_are_never_read_as_another_shape(given_rows, gap):
+    _, rows = given_rows
+    scaled = [[value / 1000 for value in row] for row in rows]  # decimal commas in all cells: a shape of another scale, with a remark
+    assert read_or_refused([gap.join(f"{value:,}" for value in row) for row in rows]) in (rows, scaled, None)
+
+
+@pytest.mark.parametrize("content", [b"12 7 1,25\n" * 3, b"12 7 0,250\n" * 3, b"1200 7 1,250\n" * 3, b"12,000 7,125 1,250\n" * 3])
+def test_commas_that_can_only_be_decimal_points_are_read(content):
+    assert parsed(content, lambda text: None).values[0].tolist() == [float(cell.replace(b",", b".")) for cell in content.split()[:3]]
 
 
 def test_names_that_do_not_fit_the_rows_are_said():
