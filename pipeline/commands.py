@@ -519,7 +519,7 @@ def retry(
     models = Models(devices[0], places(path))
     models.moved(servers, cache)
     task = Task(reader=source.reader, points=points, views=views, boxes=boxes, limits=config.limits, judge=models.judge(views))
-    _check_makers(cache, task, models, machine, [entry for entry in source.entries if entry.id and not reread])
+    _check_makers(cache, task, models, machine, () if reread else source.entries)
     with held(path, terminal) as file:
         cache = caught_up(path, terminal)
         work = Work(cache=cache, entries=source.entries, models=models, machine=machine, terminal=terminal, journal=file)
@@ -533,14 +533,15 @@ def _check_makers(cache: Cache, task: Task, models: Models, machine: Machine, en
     """Load every model that makes the rest of an overlay's products, if its shared cache has grown, before they are unfinished for it.
 
     Raises:
-        UserError: a product cannot be made here as it was made. The message names all of them, and what to do. Or some of the shapes
-            (`entries`) are read otherwise by now, and products are made from files.
+        UserError: a product cannot be made here as it was made. The message names all of them, and what to do. Or some new shapes among
+            `entries`, which has one for each row, are read otherwise by now, and products are made from files.
     """
     if cache.below is None or not cache.below.since:
         return
     own = [record for record in cache.on_disk().all()[0].values() if products.of(record).origin in ("files", "cache")]
     if any(map(products.from_files, own)):
-        readings.refuse_other(cache, task.reader, entries, "leave the overlay as it is: it can be read with the shapes of before")
+        new = [entry for entry in entries[cache.below.since :] if entry.id]
+        readings.refuse_other(cache, task.reader, new, "leave the overlay as it is: it can be read with the shapes of before")
     views = [record for record in own if isinstance(record.spec, ViewSpec)]
     renderer = executors.renderer(task, machine) if views else ""
     reasons = {record.product: reason for record in own if (reason := hindrance(record, models, renderer))}

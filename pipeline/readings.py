@@ -129,8 +129,7 @@ def clash(cache: Cache, reader: Reader, entries: Sequence[Entry]) -> str:
         entries: the shapes that would be read.
     """
     record = cache.records().get(products.POINTS.name)
-    found = otherwise(record, names(reader, entries))
-    if not found:
+    if not otherwise(record, READINGS) or not (found := otherwise(record, names(reader, entries))):  # there may be a million shapes
         return ""
     mine = [entry.id for entry in entries if not found.keys().isdisjoint(read_by(reader, entry))]
     more = f" and {len(mine) - SOME} more" * (len(mine) > SOME)
@@ -156,8 +155,8 @@ def remedy(cache: Cache) -> str:
 
 def tell_unknown(cache: Cache, reader: Reader, entries: Sequence[Entry], say: Callable[[str], None]) -> None:
     """Say that it is not known whether shapes are read as those that the cache has, if that is so. Arguments as in `clash`."""
-    found = not_known(cache.manifest, cache.records().get(products.POINTS.name), names(reader, entries))
-    if found:
+    record = cache.records().get(products.POINTS.name)
+    if not_known(cache.manifest, record, READINGS) and (found := not_known(cache.manifest, record, names(reader, entries))):
         say(
             f"Note: {cache.path} was built by an earlier version, and does not say how it read {', '.join(found)}. If that was otherwise "
             f"than now (see CHANGELOG.md), shapes of two readings are mixed. {remedy(cache)}"

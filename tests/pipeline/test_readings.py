@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from cache_schema import copy, store, validate
+from cache_schema import copy, overlay, store, validate
 from cache_schema.errors import UserError
 from cache_schema.spec import ViewSpec
 from pipeline import commands, readings
@@ -160,6 +160,18 @@ def test_pictures_are_not_drawn_of_another_reading_than_the_points(shapes, there
     with pytest.raises(UserError, match="would be read otherwise"):
         build(shapes, there, dataclasses.replace(POINTS, views=ViewSpec(rig=RIGS["ring4"], size=32)))
     assert contents(there) == before
+
+
+def test_an_overlay_is_not_begun_to_be_filled_with_pictures_of_another_reading(shapes, there, more, tmp_path, monkeypatch):
+    mine, views = tmp_path / "mine.zarr", dataclasses.replace(POINTS, views=ViewSpec(rig=RIGS["ring4"], size=32))
+    with monkeypatch.context() as patch, overlay.laid(there, mine):
+        patch.setitem(READINGS, ".xyz", 0)
+        build(shapes, mine, views)
+        append(there, str(more[1]), Wanted(), CPU, Silent())
+    before = contents(mine)
+    with pytest.raises(UserError, match=rf"new\.xyz\) would be read otherwise.* retry {there} --reread"):
+        commands.retry(mine, "", CPU, Silent())
+    assert contents(mine) == before
 
 
 def test_of_caches_of_before_it_is_said_that_it_is_not_known(shapes, there, more, said):
