@@ -49,6 +49,8 @@ CALLED: Final = {
 """What collections are called in the first tables; others by their names."""
 MISSING: Final = "–"
 """What stands in a first table where there is no number."""
+PARTS: Final = ("main", "teachers", "remedies", "ablations", "budgets")
+"""Groups of rows that one table of the beginning has together."""
 DRAWN: Final = ("main", "recipes", "teachers", "remedies", "ablations", "budgets")
 """Groups of rows that are in the picture."""
 
@@ -57,15 +59,17 @@ def page(studies: Sequence[dict[str, Any]], top: str) -> str:
     """The page in Markdown: studies of several sizes, the first one with a picture."""
     for mark, table in MADE.items():
         if mark in top:
-            top = top.replace(mark, table(studies[0]))
+            top = top.replace(mark, table(studies))
     parts = [top.rstrip() + "\n", *_seen(studies[0]), *_claim(studies[0]), *_sizes(studies), *_marks(studies)]
     for data in studies:
         parts += [f"## {_size(data)}\n", *_how(data), tables(data, level=3), *_commands(data)]
     return "\n".join(parts)
 
 
-def _headline(data: dict[str, Any]) -> str:
-    """The rows of `HEADLINE`: epochs, seeds, processor time, and the main test of each collection, by the last block and by all blocks."""
+def _headline(studies: Sequence[dict[str, Any]]) -> str:
+    """The rows of `HEADLINE` in the largest study: epochs, seeds, processor time, and the main test of each collection, by the last block
+    and by all blocks."""
+    data = studies[0]
     tests = _main_tests(data)
     lines = [f"| what | epochs | seeds | processor minutes |{_titles(data, tests)}", f"|---|---|---|---{'|---' * len(tests)}|"]
     for row, about in HEADLINE.items():
@@ -77,8 +81,10 @@ def _headline(data: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _apart(data: dict[str, Any]) -> str:
-    """By how much the rows of the claim differ from those that they are compared with, on the main test of each collection."""
+def _apart(studies: Sequence[dict[str, Any]]) -> str:
+    """By how much the rows of the claim differ from those that they are compared with, on the main test of each collection; in the largest
+    study."""
+    data = studies[0]
     tests = _main_tests(data)
     lines = [f"| percentage points above | what is read |{_titles(data, tests)}", f"|---|---{'|---' * len(tests)}|"]
     for row in dict.fromkeys(row for row, _ in CLAIM):
@@ -87,6 +93,25 @@ def _apart(data: dict[str, Any]) -> str:
         for about, end in (("the last block", ""), ("all blocks", AT_DEPTHS)):
             cells = [_difference(found[f"{test}{end}"]) if f"{test}{end}" in found else MISSING for test in tests]
             lines.append(f"| {HEADLINE.get(against, against)} | {about} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _parts(studies: Sequence[dict[str, Any]]) -> str:
+    """The rows of the groups in `PARTS`, with marks, in the largest study that has all these groups: the main test of each collection, by
+    the last block and by all blocks."""
+    data = next((data for data in studies if {data["rows"][one["row"]]["group"] for one in data["numbers"]} >= set(PARTS)), None)
+    if data is None:
+        return ""
+    tests, marks = _main_tests(data), {(one["row"], one["test"]): one["mark"] for one in data["comparisons"]}
+    lines = [f"| row | what it is | seeds | against |{_titles(data, tests)}", f"|---|---|---|---{'|---' * len(tests)}|"]
+    for row, one in data["rows"].items():
+        seeds = {number["seed"] for number in data["numbers"] if number["row"] == row}
+        if seeds and one["group"] in PARTS:
+            cells = (
+                ", ".join(f"{_mean(values_of(data, row, name))}{marks.get((row, name), '')}" for name in (test, f"{test}{AT_DEPTHS}"))
+                for test in tests
+            )
+            lines.append(f"| {row} | {one['about']} | {len(seeds)} | {one['against']} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -280,8 +305,12 @@ def _commands(data: dict[str, Any]) -> Iterator[str]:
     yield ""  # a heading follows, if there is another study
 
 
-MADE: Final[dict[str, Callable[[dict[str, Any]], str]]] = {"<!-- headline -->": _headline, "<!-- differences -->": _apart}
-"""Lines of the hand-written beginning, and the tables of the largest study that stand there in the page."""
+MADE: Final[dict[str, Callable[[Sequence[dict[str, Any]]], str]]] = {
+    "<!-- headline -->": _headline,
+    "<!-- differences -->": _apart,
+    "<!-- parts -->": _parts,
+}
+"""Lines of the hand-written beginning, and the tables that stand there in the page."""
 
 
 def made() -> str:
