@@ -32,7 +32,7 @@ from cache_schema.intervals import wilson
 from cache_schema.layout import ArraySpec
 from cache_schema.spec import CaptionSpec, Manifest, TeacherSpec
 from cache_schema.store import Cache, open_cache
-from cache_schema.terminal import duration
+from cache_schema.terminal import counted, duration
 from pipeline import commands, fetch, journal
 from pipeline.captioners import catalog as captioners
 from pipeline.describe import asked_in_words, failures, human, product_bytes
@@ -463,7 +463,9 @@ def in_words(found: Estimate, path: Path) -> list[str]:
         lines.append(f"{path} is there, so only what it lacks was counted; it has {begun}")
     where = "cluster" if found.machine.endswith("cluster") else "machine"
     most_likely, least, most = (duration(3600 * hours) for hours in (found.hours, found.low, found.high))
-    lines.append(f"about {most_likely} on this {where} ({least} to {most}), from {found.sample} shapes, measured on {found.machine}")
+    lines.append(
+        f"about {most_likely} on this {where} ({least} to {most}), from {counted(found.sample, 'shape')}, measured on {found.machine}"
+    )
     room = "it fits" if found.fits else "IT DOES NOT FIT"
     lines.append(f"about {human(found.total)} on disk, where {human(found.free)} are free: {room}")
     lines.append(f"about {human(found.memory)} of memory at the peak")

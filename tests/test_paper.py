@@ -528,7 +528,7 @@ def test_a_build_that_cannot_be_estimated_is_told(tmp_path, found, monkeypatch):
     told = hours.told(hours.estimate(one, tmp_path, 10.0))
     assert "build/shapenet55  (not counted: mmpd-cache: no such place)" in told
     assert "train/scratch-0  (not counted)" in told and "scratch-0, 5-way 10-shot  (not counted)" in told
-    assert told.endswith("; 7 jobs are not counted")
+    assert told.endswith("; without 7 jobs, marked above")
 
 
 # ---------------------------------------------------------------------------------------------------------------- running
