@@ -216,7 +216,7 @@ def open_source(
     if unknown and not settings.size:
         named = ", ".join(name or "no class" for name in unknown[:SOME]) + f" and {len(unknown) - SOME} more" * (len(unknown) > SOME)
         notes.append(
-            f"no size is known of {counted(len(unknown), 'class')} ({named}), so its longest side is 1 m; --set source.size=METRES chooses"
+            f"no size is known of {counted(len(unknown), 'class')} ({named}), so each is 1 m long; --set source.size=METRES chooses"
         )
     options = (*settings.options, ("inner", found), *source.reader.options)
     reader = LidarReader(inner=source.reader, street=street, settings=settings, options=tuple(sorted(options)))
