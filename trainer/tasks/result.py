@@ -74,7 +74,9 @@ class Metric:
         low, high = self.interval
         if low <= self.chance:
             return "below chance" if high < self.chance else "at chance"
-        return "as always the largest class" if self.largest is not None and low <= self.largest <= high else ""
+        if self.largest is None or self.largest < low:
+            return ""
+        return "below always the largest class" if high < self.largest else "as always the largest class"
 
     @property
     def extent(self) -> str:
