@@ -21,6 +21,7 @@ setup: $(VENV)/installed egl  ## make .venv with the pinned packages, and see th
 $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
+	@echo "Now pip installs 3 GB of packages into $(VENV). It says nothing, and takes a few minutes."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,trainer,dev]'
 	@touch $@
 
@@ -45,7 +46,7 @@ cache: built  ## build the default cache (shapes made in code, small teachers th
 train: built  ## both stages on the default cache, a table, and curves; ENCODER=pointm2ae or pointmamba adds rows
 	$(BIN)/mmpd-train align $(CACHE) $(RUN)-align --set encoder.name=$(ENCODER)-tiny --resume
 	$(BIN)/mmpd-train guide $(CACHE) $(RUN)-align
-	@echo "Now stage 2 and what it is compared with, side by side."
+	@echo "Now stage 2 and what it is compared with, side by side. This takes minutes."
 	@$(HALF) $(MAKE) --no-print-directory -j2 -Oline train-distill train-compared
 	$(BIN)/mmpd-train eval svm,knn $(RUN)-distill $(CACHE) >/dev/null
 	$(BIN)/mmpd-train eval table $$(dirname $$(ls -d $(RUNS)/*/eval))

@@ -10,10 +10,11 @@ import importlib.metadata
 import json
 import re
 import sys
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from cache_schema.errors import UserError
 from cache_schema.spec import TEXT_BYTES
@@ -64,6 +65,42 @@ class LogFile:
             file.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {printable(text)}\n")
 
 
+class Pace:
+    """Tells when to write a line about progress where no bar is seen: in a file, a pipe, the log of a job.
+
+    The first line is due after ten seconds. Each later one is due when a tenth more time has passed, at most ten minutes after the line
+    before. So the log of a week stays short.
+    """
+
+    first: Final = 10.0
+    """Seconds before the first line, and the least between two."""
+    share: Final = 0.1
+    """Time between two lines as a share of all time since the beginning."""
+    most: Final = 600.0
+    """The most seconds between two lines."""
+
+    def __init__(self) -> None:
+        self.began = self.told = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether to write a line now. If so, the time until the next one begins."""
+        now = time.monotonic()
+        if now - self.told < min(max(self.first, (now - self.began) * self.share), self.most):
+            return False
+        self.told = now
+        return True
+
+    def left(self, *parts: tuple[float, float]) -> str:
+        """How long the rest takes if it goes on as since the beginning: `; about 3 minutes left`. Empty if that is not known yet.
+
+        Args:
+            parts: units that are done and units that are left, of each kind of work. The slowest one counts.
+        """
+        if not parts or not all(done > 0 for done, _ in parts):
+            return ""
+        return f"; about {duration((time.monotonic() - self.began) * max(left / done for done, left in parts))} left"
+
+
 def everywhere(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Split the arguments of a command line: into `--quiet` and `--log-file`, which may stand anywhere, and the others."""
     front, rest = list[str](), list[str]()
@@ -93,6 +130,14 @@ def printable(text: str) -> str:
 def counted(count: int, noun: str) -> str:
     """Write a number of things: `1 shape`, `2 shapes`, `0 classes`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}{'es' if noun.endswith('s') else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Write a time in the unit that suits it: `1 second`, `30 minutes`, `3.0 hours`, `4.2 days`."""
+    if seconds < 90:
+        return counted(max(1, round(seconds)), "second")
+    minutes = seconds / 60
+    return f"{minutes:.0f} minutes" if minutes < 90 else f"{minutes / 60:.1f} hours" if minutes < 2880 else f"{minutes / 1440:.1f} days"
 
 
 def one_line(text: str, most: int = TEXT_BYTES) -> str:

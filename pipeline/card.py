@@ -25,6 +25,7 @@ from cache_schema.layout import ShardFile, texts
 from cache_schema.remote import TABLE
 from cache_schema.spec import PointSpec, Record, ViewSpec
 from cache_schema.store import Cache
+from cache_schema.terminal import counted
 from pipeline import pictures as drawing
 from pipeline.describe import asked_in_words, describe, describe_source, human, product_bytes, status_counts
 from pipeline.licensing import told
@@ -86,11 +87,12 @@ def readme(outgoing: Outgoing, every: Mapping[str, Record], url: str, digest: st
         "---",
         f"<!-- {TABLE} {digest} -->",
     ]
+    failed = f" {counted(counts['failed'], 'more shape')} could not be read; the cache says why." if counts["failed"] else ""
     parts = [
         "\n".join(head),
         f"# {plain(name)}",
-        f"A cache of {counts['ok']} 3D shapes for pre-training 3D encoders, made by mmpd: a Zarr v3 hierarchy that any Zarr client reads. "
-        f"`{TABLE}` lists the shapes. {counts['failed']} shapes could not be read; the cache says why.",
+        f"A cache of {counted(counts['ok'], '3D shape')} for pre-training 3D encoders, made by mmpd: a Zarr v3 hierarchy that any Zarr "
+        f"client reads. `{TABLE}` lists the shapes.{failed}",
         _loading(url, name, outgoing, every),
         "## What it holds\n\n" + _products(outgoing, every),
         "## How it was made\n\n" + _made(outgoing),

@@ -8,6 +8,7 @@ import typer
 from cache_schema import spec, store
 from cache_schema.class_lists import CLASS_LISTS
 from cache_schema.errors import UserError
+from cache_schema.terminal import counted
 from pipeline.cli_make import print_outcome
 from pipeline.cli_options import Batch, CachePath, Device, Json, Overlay, Scheduler, Workers
 from pipeline.describe import human, product_bytes
@@ -321,7 +322,7 @@ def labels(
             )
         with laid(Path(first), overlay) as path, progress() as terminal:
             added = commands.add_labels(path, second, batch, machine, terminal)
-        say(f"{path} now has labels/{added.name}: {len(added.classes)} classes, {len(added.templates)} templates.")
+        say(f"{path} now has labels/{added.name}: {counted(len(added.classes), 'class')}, {counted(len(added.templates), 'template')}.")
         return
     _refuse_idle({"--overlay": overlay, "--name": name if not names else ""}, "with --teacher" + ("" if names else ", without --names"))
     if len(teacher) > 1:
@@ -334,7 +335,7 @@ def labels(
     made = of_names(name or file.stem, names.split(",")) if names else label_set(first)
     with progress() as terminal:
         written = commands.write_labels(file, made, teacher[0], precision, batch, machine, terminal)
-    counts = f"{len(made.classes)} classes, {len(made.templates)} templates"
+    counts = f"{counted(len(made.classes), 'class')}, {counted(len(made.templates), 'template')}"
     say(f"{file} now has the label set {made.name}: {counts}, by {written.teacher.name}.")
 
 

@@ -251,7 +251,7 @@ def show_origin(cache: store.Cache) -> None:
     if told["licences"]:
         show("licences: " + ", ".join(f"{count} {name}" for name, count in told["licences"].items()))
     if "segments" in told:
-        show("segments: " + ", ".join(f"{count} shapes" for count in told["segments"]))
+        show("segments: " + ", ".join(counted(count, "shape") for count in told["segments"]))
     if "shared" in told:
         show(f"overlay of {told['shared']}; of its own it has: {', '.join(told['own']) or 'nothing yet'}")
     if "behind" in told:

@@ -213,7 +213,7 @@ def append(
     with progress() as terminal:
         made = append_shapes(cache, source, wanted, Machine(workers=workers, scheduler=scheduler, device=device), terminal)
     if made.known:
-        say(f"{made.known} shapes of {source} are in {cache} already and were left out.")
+        say(f"left out, because {cache} has them already: {counted(made.known, 'shape')} of {source}.")
     did = {"appended": made.shapes, "known": made.known}
     if not made.shapes:
         say("There is nothing new to append.")

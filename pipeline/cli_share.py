@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cache_schema.selection import UNASKED
+from cache_schema.terminal import counted
 from pipeline.cli_make import print_outcome
 from pipeline.cli_options import CachePath, Jobs, Json, names_in
 from pipeline.terminal import print_json, progress, say
@@ -56,7 +57,7 @@ def copy(
         if not products_ or reason != UNASKED:
             say(f"{name} {reason} and was left out.")
     m = made.cache.manifest
-    say(f"{new} has {m.count} shapes and {len(made.cache.products())} finished products, in format {m.format_version}.")
+    say(f"{new} has {counted(m.count, 'shape')} and {counted(len(made.cache.products()), 'finished product')}, format {m.format_version}.")
     if as_json:
         print_outcome(new, made.cache, {"copied": m.count, "left_out": dict(made.left_out)})
 

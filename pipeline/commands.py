@@ -24,7 +24,7 @@ from cache_schema.records import differences
 from cache_schema.settings import override
 from cache_schema.spec import CaptionSpec, DenseSpec, LabelSet, PointSpec, Record, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
-from cache_schema.terminal import counted
+from cache_schema.terminal import counted, duration
 from pipeline import build, graphics, imported, importing, journal, labels, lengths, readings, weights
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners.catalog import Captioner, Telling
@@ -743,7 +743,7 @@ def _foretell(work: Work, record: Record, batch: int, task: Task | None) -> None
         drawing, processes = sum(one.seconds.values()), work.machine.processes()
         whole += drawing * number / processes
         how += f"; and {drawing:.2g} s to draw the depth again, {processes} at a time"
-    work.terminal.say(f"{told}; about {_duration(whole)} here for {number} shapes ({how})")
+    work.terminal.say(f"{told}; about {duration(whole)} here for {number} shapes ({how})")
 
 
 def _drawn_once(work: Work, plan: Plan, shard: int, row: int) -> dict[int, Made]:
@@ -755,14 +755,6 @@ def _drawn_once(work: Work, plan: Plan, shard: int, row: int) -> dict[int, Made]
         (pose,) = build.stored_poses(work.cache, Todo(work.cache, plan, {}), shard, [at])
         pool.submit(work.entries[at], pose).result()  # the first one compiles shaders
         return {row: pool.submit(work.entries[at], pose).result()}
-
-
-def _duration(seconds: float) -> str:
-    """Write a time in the unit that suits it."""
-    for unit, length in (("hours", 3600), ("minutes", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.2g} {unit}"
-    return f"{seconds:.2g} seconds"
 
 
 def _embed_stored(work: Work, records: Sequence[Record], batch: int, task: Task | None = None) -> None:

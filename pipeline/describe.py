@@ -264,7 +264,7 @@ def _brought(record: spec.Record) -> str:
     """The file that an imported product was brought from, and how much it lacks, in words."""
     told = dict(record.made_by)
     digest = f" (sha256 {told['file_sha256'][:12]})" if "file_sha256" in told else ""
-    lack = f"; {record.lacking} shapes lack something" if record.lacking else ""
+    lack = f"; {record.lacking} shape{' lacks' if record.lacking == 1 else 's lack'} something" if record.lacking else ""
     return f"; {told.get(spec.IMPORTED, 'unknown file')}{digest}{lack}"
 
 

@@ -32,6 +32,7 @@ from cache_schema.intervals import wilson
 from cache_schema.layout import ArraySpec
 from cache_schema.spec import CaptionSpec, Manifest, TeacherSpec
 from cache_schema.store import Cache, open_cache
+from cache_schema.terminal import counted, duration
 from pipeline import commands, fetch, journal
 from pipeline.captioners import catalog as captioners
 from pipeline.describe import asked_in_words, failures, human, product_bytes
@@ -461,9 +462,9 @@ def in_words(found: Estimate, path: Path) -> list[str]:
         begun = ", ".join(f"{name} {part:.0%}" for name, part in found.done.items())
         lines.append(f"{path} is there, so only what it lacks was counted; it has {begun}")
     where = "cluster" if found.machine.endswith("cluster") else "machine"
+    most_likely, least, most = (duration(3600 * hours) for hours in (found.hours, found.low, found.high))
     lines.append(
-        f"about {duration(found.hours)} on this {where} ({duration(found.low)} to {duration(found.high)}), from {found.sample} shapes, "
-        f"measured on {found.machine}"
+        f"about {most_likely} on this {where} ({least} to {most}), from {counted(found.sample, 'shape')}, measured on {found.machine}"
     )
     room = "it fits" if found.fits else "IT DOES NOT FIT"
     lines.append(f"about {human(found.total)} on disk, where {human(found.free)} are free: {room}")
@@ -497,14 +498,6 @@ def in_words(found: Estimate, path: Path) -> list[str]:
     else:
         lines.append(f"none of {found.sample} shapes failed, so at most about {share(0, found.sample)[1]:.0%} of all may")
     return lines
-
-
-def duration(hours: float) -> str:
-    """Write hours in the unit that suits them."""
-    seconds = hours * 3600
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    return f"{hours * 60:.0f} minutes" if hours < 1.5 else f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"
 
 
 def share(failed: int, of: int) -> tuple[float, float]:

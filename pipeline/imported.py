@@ -207,7 +207,8 @@ def tell_lacking(records: Iterable[Record], terminal: Terminal) -> None:
     """Say how many shapes lack something in imported products."""
     for record in records:
         if record.lacking:
-            terminal.say(f"Note: {record.lacking} shapes lack something in {record.product}; `mmpd-cache status` lists them")
+            lack = "1 shape lacks" if record.lacking == 1 else f"{record.lacking} shapes lack"
+            terminal.say(f"Note: {lack} something in {record.product}; `mmpd-cache status` lists them")
 
 
 def _store_shard(work: Work, source: Source, records: Sequence[Record], shard: int) -> int:

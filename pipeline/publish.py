@@ -62,6 +62,7 @@ from cache_schema.remote import (
 from cache_schema.selection import ALL, Selection
 from cache_schema.spec import Manifest, Record
 from cache_schema.store import Cache
+from cache_schema.terminal import counted
 from pipeline import card, edits, private
 from pipeline.describe import human
 from pipeline.journal import Build, Relabel, read_journal
@@ -90,7 +91,7 @@ class Moved:
 
     def __str__(self) -> str:
         rate = human(self.bytes / max(self.seconds, 1e-3))
-        return f"{self.files} files moved, {human(self.bytes)} in {self.seconds:.1f} s ({rate}/s)"
+        return f"{counted(self.files, 'file')} moved, {human(self.bytes)} in {self.seconds:.1f} s ({rate}/s)"
 
 
 class _Tally:

@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.text import Text
 
 from cache_schema import products
-from cache_schema.terminal import LogFile, json_text, printable
+from cache_schema.terminal import LogFile, Pace, json_text, printable
 
 out = Console()
 err = Console(stderr=True)
@@ -69,11 +69,12 @@ class Rest(ProgressColumn):
 
 
 class Bars:
-    """Progress bars by product: a `pipeline.work.Terminal`."""
+    """Progress bars by product: a `pipeline.work.Terminal`. Where no bar can be seen, a line tells the same from time to time."""
 
     def __init__(self, bars: Progress, rest: Rest) -> None:
         self.bars, self.rest = bars, rest
         self.tasks: dict[str, TaskID] = {}
+        self.pace = Pace()
 
     def say(self, text: str) -> None:
         """Print a line above the bars."""
@@ -88,6 +89,7 @@ class Bars:
         """Move the bar of a product on. Products without a bar are ignored."""
         if product in self.tasks:
             self.bars.advance(self.tasks[product], units)
+            self._tell()
 
     def wait(self, why: str, seconds: float) -> None:
         """Print why nothing goes on, and count the seconds down beside the bars of captions."""
@@ -99,6 +101,15 @@ class Bars:
         if name not in self.tasks:
             self.tasks[name] = self.bars.add_task(printable(name), total=total)
         self.bars.update(self.tasks[name], completed=done)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Print what is not finished yet, if a line is due."""
+        open_ones = [task for task in self.bars.tasks if not task.finished and task.total]
+        if self.bars.console.is_terminal or not open_ones or not self.pace.due():
+            return
+        left = self.pace.left(*((task.completed, task.remaining or 0.0) for task in open_ones))
+        self.say(f"done so far: {', '.join(f'{task.description} {task.completed:.0f}/{task.total:.0f}' for task in open_ones)}{left}")
 
 
 @contextmanager

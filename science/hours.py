@@ -19,6 +19,7 @@ import torch
 from jobs import BIN, Job, Ledger
 from official import DATA_SETS, LEARN, LINK, Test
 
+from cache_schema.terminal import counted
 from trainer.arithmetic import of_task
 from trainer.distributed import device_of
 from trainer.encoders.catalog import build
@@ -178,6 +179,6 @@ def told(found: Hours) -> str:
     lines += [f"{line.low:9.2f} to {line.high:9.2f}  {line.name}{'  (' + line.note + ')' if line.note else ''}" for line in found.lines]
     low, high = (sum(values) for values in ([line.low for line in found.lines], [line.high for line in found.lines]))
     lost = sum(line.note.startswith(UNKNOWN) for line in found.lines)
-    without = f"; {lost} jobs are not counted" if lost else ""
+    without = f"; without {counted(lost, 'job')}, marked above" if lost else ""
     lines.append(f"{low:9.2f} to {high:9.2f}  together, one after the other: {low / 24:.1f} to {high / 24:.1f} days{without}")
     return "\n".join(lines)

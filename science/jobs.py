@@ -148,6 +148,7 @@ class Ledger:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.commit = commit()
+        self.began = time.monotonic()
 
     def read(self, name: str) -> dict[str, Any]:
         """What is known about a job; empty if it never began."""
@@ -238,7 +239,6 @@ class Ledger:
         missing = {need for job in jobs for need in job.after} - {job.name for job in jobs}
         assert not missing, f"jobs that nobody runs: {missing}"
         done, failed, running = {job.name for job in jobs} - set(waiting), list[str](), list[_Running]()
-        began = time.monotonic()
         try:
             while waiting or running:
                 for name, job in list(waiting.items()):
@@ -252,13 +252,13 @@ class Ledger:
                     elif job.refuses is not None and (reason := self.stale(job)):
                         failed.append(name)
                         del waiting[name]
-                        print(f"{_clock(began)} FAILED {name}: it is {reason}", flush=True)
+                        print(f"{_clock(self.began)} FAILED {name}: it is {reason}", flush=True)
                     elif name in again and ran.isdisjoint(job.after if job.grows else ()) and self.done(job):
                         done.add(name)
                         del waiting[name]
                     else:
                         ran.add(name)
-                        print(f"{_clock(began)} {len(done)}/{len(jobs)} {name}: {told(job.command)}", flush=True)
+                        print(f"{_clock(self.began)} {len(done)}/{len(jobs)} {name}: {told(job.command)}", flush=True)
                         running.append(_Running(job, self))
                         del waiting[name]
                 for one in [one for one in running if one.look()]:
@@ -267,7 +267,7 @@ class Ledger:
                         done.add(one.job.name)
                     else:
                         failed.append(one.job.name)
-                        print(f"{_clock(began)} FAILED {one.job.name}, see {one.log}", flush=True)
+                        print(f"{_clock(self.began)} FAILED {one.job.name}, see {one.log}", flush=True)
                 time.sleep(LOOK)
         finally:  # after Ctrl-C the commands have got it, too, and write their state
             for one in running:

@@ -536,6 +536,7 @@ def main() -> None:
         prepared(folder, given.data)
         failed = run(paper, threads * given.jobs)
     print(write(paper, left | {name: why for name, why in failed.items() if name in DATA_SETS}))
+    print(f"This is {folder / 'paper.md'}. Each value with its command is in {folder / 'paper.json'}", file=sys.stderr)
     if failed:
         raise SystemExit("\n".join(["not everything is done; the same command tries it again:", *(f"{n}: {w}" for n, w in failed.items())]))
 

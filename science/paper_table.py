@@ -18,6 +18,7 @@ from official import BEST, DATA_SETS, LEARN, TESTS, Test
 from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.spec import from_json
+from cache_schema.terminal import counted
 from trainer.tasks.result import Metric, Result
 
 if TYPE_CHECKING:
@@ -228,7 +229,8 @@ def _head(data: Mapping[str, Any]) -> Iterator[str]:
     words = (
         f"Encoder `{own['encoder']}`, {own['points']} points a shape, teachers {', '.join(own['teachers'])}, captions by {own['captioner']}"
     )
-    yield f"{words}; epochs {own['epochs']} of the usual ones." if own["epochs"].endswith("x") else f"{words}; {own['epochs']} epochs."
+    epochs = own["epochs"]
+    yield f"{words}; epochs {epochs} of the usual ones." if epochs.endswith("x") else f"{words}; {counted(int(epochs), 'epoch')}."
     yield (
         "Percent, after the last epoch: mean ± deviation (number of values). The values are fine-tunings with different seeds, the ten "
         "folds of few-shot tests, or stored blocks of points"
@@ -238,7 +240,14 @@ def _head(data: Mapping[str, Any]) -> Iterator[str]:
             else ", all of one pre-training."
         )
     )
-    yield "Rows in italics are published by their authors; they were not measured here."
+    if _published(data):
+        yield "Rows in italics are published by their authors; they were not measured here."
+
+
+def _published(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The published rows that have a number in a column of the table."""
+    columns = {one["column"] for one in data["numbers"]}
+    return [one for one in data["published"] if columns.intersection(one["values"])]
 
 
 def _table(data: Mapping[str, Any]) -> Iterator[str]:
@@ -254,10 +263,9 @@ def _table(data: Mapping[str, Any]) -> Iterator[str]:
         if any((name, title) in cells for title in columns):
             epochs = _epochs(data, name)
             yield f"| {name}: {row['about']} | {epochs} | {' | '.join(cells.get((name, title), '') for title in columns)} |"
-    for one in data["published"]:
-        if any((one["row"], title) in published for title in columns):
-            values = [f"*{value}*" if (value := published.get((one["row"], title))) else "" for title in columns]
-            yield f"| *{one['row']} (published, not ours)* |  | {' | '.join(values)} |"
+    for one in _published(data):
+        values = [f"*{value}*" if (value := published.get((one["row"], title))) else "" for title in columns]
+        yield f"| *{one['row']} (published, not ours)* |  | {' | '.join(values)} |"
 
 
 def _epochs(data: Mapping[str, Any], name: str) -> str:
@@ -278,9 +286,9 @@ def _below(data: Mapping[str, Any]) -> Iterator[str]:
     for name, test in TESTS.items():
         if name in there and (said := test.unlike(own["encoder"].rpartition("-")[0], own["points"])):
             yield f"- {name}: {said}."
-    yield "\n## Published rows\n"
-    for one in data["published"]:
-        yield f"- {one['row']}: {one['source']}."
+    if published := _published(data):
+        yield "\n## Published rows\n"
+        yield from (f"- {one['row']}: {one['source']}." for one in published)
     notes = [f"{name}: {note}" for name, one in data["data"].items() for note in one["notes"]]
     if notes:
         yield "\n## Data\n"

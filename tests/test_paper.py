@@ -528,7 +528,7 @@ def test_a_build_that_cannot_be_estimated_is_told(tmp_path, found, monkeypatch):
     told = hours.told(hours.estimate(one, tmp_path, 10.0))
     assert "build/shapenet55  (not counted: mmpd-cache: no such place)" in told
     assert "train/scratch-0  (not counted)" in told and "scratch-0, 5-way 10-shot  (not counted)" in told
-    assert told.endswith("; 7 jobs are not counted")
+    assert told.endswith("; without 7 jobs, marked above")
 
 
 # ---------------------------------------------------------------------------------------------------------------- running
@@ -720,6 +720,12 @@ def test_cells_have_mean_deviation_and_number_of_values(tmp_path, found, same_we
     assert "| *Point-M2AE (published, not ours)* |  | *88.1* |" in text and "- s3dis: expected a folder." in text
     assert "- PB_T50_RS: " in text and "- ShapeNetPart: the published loops" in text and "- S3DIS" not in text
     assert "- PB_T50_RS: said (scratch, mmpd)" in text
+    assert "Rows in italics" in text and "\n## Published rows" in text
+    short = paper.Paper(tmp_path / "short", found, paper.Asked(epochs="1"))
+    scored(short, "scratch", 0, "ShapeNetPart", 84.0, 85.0)
+    text = paper_table.write(short, {})
+    assert "84.5 ± 0.7 (2)" in text and "; 1 epoch." in text
+    assert "italics" not in text and "Published rows" not in text, "no published row has a number in these columns"
 
 
 def test_several_pre_trainings_count_as_one_value_each(tmp_path, found, same_weights):

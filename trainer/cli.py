@@ -24,7 +24,7 @@ from rich.text import Text
 from cache_schema import plugins
 from cache_schema.errors import UserError
 from cache_schema.remote import is_remote
-from cache_schema.terminal import LOG_FILE, QUIET, everywhere, printable, version_line
+from cache_schema.terminal import LOG_FILE, QUIET, counted, everywhere, printable, version_line
 from trainer import cli_eval, cli_search, cli_use, signals
 from trainer.tasks.protocol import TASKS
 from trainer.terminal import answer, err, log, out, print_json, progress, say
@@ -376,7 +376,7 @@ def labels(
     loaded = checkpoint.load(run)
     if source is not None:
         for file in add(loaded, source, name):
-            say(f"{run} now has the label set {file.labels.name}: {len(file.labels.classes)} classes, by {file.teacher.name}")
+            say(f"{run} now has the label set {file.labels.name}: {counted(len(file.labels.classes), 'class')}, by {file.teacher.name}")
     known = [(label_set, teacher) for label_set, teachers in sets(run).items() for teacher in teachers]
     rows = [{"set": s, "teacher": t, "classes": list(read(run, s, t).labels.classes)} for s, t in known]
     if as_json:
@@ -525,7 +525,7 @@ def pull(
     sizes = pull_run(url, run)
     if as_json:
         print_json(sizes)
-    say(f"{run} is the run of {url}: {len(sizes)} files, {sum(sizes.values()) / 1e6:.1f} MB")
+    say(f"{run} is the run of {url}: {counted(len(sizes), 'file')}, {sum(sizes.values()) / 1e6:.1f} MB")
 
 
 @app.command()

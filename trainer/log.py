@@ -16,14 +16,12 @@ from rich.text import Text
 
 from cache_schema.errors import UserError
 from cache_schema.files import write_file
-from cache_schema.terminal import printable
+from cache_schema.terminal import Pace, printable
 from trainer.config import LogConfig
 from trainer.trackers.catalog import Trackers
 
 METRICS: Final = "metrics.jsonl"
 """Name of the file with the records, one per line."""
-BETWEEN_LINES: Final = 10.0
-"""Seconds between two printed lines if the output is not a terminal."""
 NOT_LOSSES: Final = ("step", "epoch", "lr", "grad_norm", "samples_per_s", "data_wait", "seconds")
 """Keys of a record that are not losses or results of probes."""
 CHANCE: Final = "chance/"
@@ -59,11 +57,11 @@ class Log:
         self.task = self.progress.add_task("", total=steps, completed=start)
         self.progress.start()
         self.last = start
-        self.began = self.spoken = time.monotonic()
+        self.pace = Pace()
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Write and show the record of one step. It must have the key "step"."""
-        record = {**record, "seconds": round(time.monotonic() - self.began, 3)}
+        record = {**record, "seconds": round(time.monotonic() - self.pace.began, 3)}
         self.file.write(json.dumps(record) + "\n")
         self.file.flush()
         for name, value in record.items():
@@ -74,9 +72,9 @@ class Log:
         self.last = record["step"]
         line = _line(record)
         self.progress.update(self.task, completed=record["step"], description=printable(line))
-        if not self.console.is_terminal and (time.monotonic() - self.spoken > BETWEEN_LINES or record["step"] == self.steps):
-            self.spoken = time.monotonic()
-            self.say(f"step {record['step']} of {self.steps}: {line}")
+        if not self.console.is_terminal and (self.pace.due() or record["step"] == self.steps):
+            left = self.steps - record["step"]
+            self.say(f"step {record['step']} of {self.steps}: {line}{self.pace.left((record['step'] - self.start, left)) if left else ''}")
 
     def say(self, text: str) -> None:
         """Print a line above the progress bar."""

@@ -239,8 +239,8 @@ def _announce(training: Training, before: Header, ranks: Ranks, alone: bool, con
     """Print the data, the size of the model, the number of steps, and what the weights come from. `alone`: one thread computes."""
     steps, chosen = training.header.steps, training.arithmetic
     told = f"{training.data}. {training.size:,} parameters, {steps} steps of {training.config.optim.batch} on {ranks.device}"
-    told += ", by one thread, since the steps are small" if alone and steps else ""
-    told += f" in {chosen.precision} ({chosen.why})" if steps else ""
+    told += f", in {chosen.precision} ({chosen.why})" if steps else ""
+    told += ", by one thread because steps are small" if alone and steps else ""
     console.print(Text(printable(told)), soft_wrap=True)
     guide, lines = training.guide, []
     if training.data.repeated:
@@ -252,6 +252,8 @@ def _announce(training: Training, before: Header, ranks: Ranks, alone: bool, con
         lines.append(f"{training.data.repeated} of the shapes have fewer points than a block: {how}")
     if training.config.distributed == "fsdp" and ranks.count == 1:
         lines.append("distributed=fsdp has no effect in one process, which keeps the whole model: start several by torchrun")
+    if 0 < before.step < steps:
+        lines.append(f"goes on after step {before.step}")
     if training.header.init and before.step == 0:
         lines += start.told(training.header.init, training.frozen.told)
     if guide and guide.header.unfinished:

@@ -424,7 +424,8 @@ class Model:
         if known is None and name not in kept:
             raise UserError(
                 f"{self.run} has no label set and no classifier {name!r}, and there is no such file"
-                f"{did_you_mean(name, [*self.label_sets, *kept])}. `mmpd-train labels {self.run} CACHE {name}` copies a label set"
+                f"{did_you_mean(name, [*self.label_sets, *kept])}. `mmpd-train labels {self.run} CACHE {name.partition('@')[0]}` copies a "
+                "label set"
             )
         if known is None:
             found = self._classifier(name)

@@ -29,6 +29,7 @@ from cache_schema.mirror import bytes_of
 from cache_schema.rows import Rows
 from cache_schema.spec import CaptionSpec, DenseSpec, GuideSpec, LabelSet, PointSpec, Record, TeacherSpec, added, did_you_mean, label
 from cache_schema.store import Cache
+from cache_schema.terminal import counted
 from trainer import captions
 from trainer.batch import Side, target
 from trainer.captions import Captions, Ints
@@ -543,7 +544,7 @@ def _selected(columns: _Columns, config: DataConfig, seed: int) -> NDArray[np.in
     cache = columns.cache
     manifest = cache.manifest
     keep = columns.ok.copy()
-    counts = [f"{manifest.count} shapes", f"{keep.sum()} usable"]
+    counts = [counted(manifest.count, "shape"), f"{keep.sum()} usable"]
     if manifest.splits and config.splits:
         unknown = [name for name in config.splits if name not in manifest.splits]
         if unknown:

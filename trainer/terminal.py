@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from cache_schema.terminal import LogFile, json_text, printable
+from cache_schema.terminal import LogFile, Pace, json_text, printable
 
 
 class Messages(Console):
@@ -53,7 +53,19 @@ def say(text: str) -> None:
 
 @contextmanager
 def progress(name: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on standard error. Yields a function that sets the number of finished steps and the number of all steps."""
+    """Show a progress bar on standard error, or a line from time to time if that is no terminal.
+
+    Yields a function that sets the number of finished steps and the number of all steps.
+    """
+    pace, before = Pace(), -1
+
+    def step(done: int, total: int) -> None:
+        nonlocal before
+        before = done if before < 0 else before  # the first call tells what was there
+        bars.update(task, completed=done, total=total)
+        if not err.is_terminal and done < total and pace.due():
+            say(f"{name} {done}/{total}{pace.left((done - before, total - done))}")
+
     with Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -63,4 +75,4 @@ def progress(name: str) -> Iterator[Callable[[int, int], None]]:
         disable=err.quiet,
     ) as bars:
         task = bars.add_task(printable(name))
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+        yield step

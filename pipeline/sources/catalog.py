@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Final, Literal, NoReturn, Protocol, get_args, 
 from cache_schema import plugins
 from cache_schema.errors import UserError
 from cache_schema.spec import TEXT_BYTES, did_you_mean
-from cache_schema.terminal import escaped
+from cache_schema.terminal import counted, escaped
 from pipeline.formats.catalog import ANY_DATA, ELSEWHERE, FORMATS, READINGS
 from pipeline.sources.stated import STATED, licence_in
 
@@ -365,7 +365,7 @@ def _stated(source: Source) -> Source:
     entries = [entry if entry.licence else replace(entry, licence=said.get(entry.id, "")) for entry in source.entries]
     counts = Counter(entry.licence for entry in entries)
     told = ", ".join(f"{count} {name or 'without'}" for name, count in counts.most_common())
-    note = f"licences read from {len(paths)} files: {told}"
+    note = f"licences read from {counted(len(paths), 'file')}: {told}"
     return replace(source, entries=tuple(entries), notes=(*source.notes, note))
 
 

@@ -271,8 +271,8 @@ def listed(scenes: Iterable[Entry], crop: Crop, points: Callable[[Entry], np.nda
 
 def _told(crop: Crop, few: int, lost: int, unread: list[str]) -> list[str]:
     notes = [
-        "scenes are in metres, which --set points.normalize=none keeps; whole scenes need --set points.dtype=float32 for it. The recipes "
-        "scenes and whole-scenes set both"
+        "scenes are in metres; the recipes scenes and whole-scenes keep that, by points.normalize=none and points.dtype=float32, and "
+        "without these settings each scene is scaled to one size"
     ]
     if few:
         where = f", and {lost:,} points lie in no crop" if lost else "; each of their points lies in another crop, too"

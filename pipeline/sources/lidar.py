@@ -42,6 +42,7 @@ from cache_schema.classes import spelling
 from cache_schema.distances import at_distance
 from cache_schema.errors import UserError
 from cache_schema.spec import canonical
+from cache_schema.terminal import counted
 from pipeline.geometry import Cloud, Mesh, Part, beside, finished_cloud, normalized
 from pipeline.labels import readable
 from pipeline.sources import catalog
@@ -215,7 +216,7 @@ def open_source(
     if unknown and not settings.size:
         named = ", ".join(name or "no class" for name in unknown[:SOME]) + f" and {len(unknown) - SOME} more" * (len(unknown) > SOME)
         notes.append(
-            f"no size is known of {len(unknown)} classes ({named}), so their longest side is 1 m; choose with --set source.size=METRES"
+            f"no size is known of {counted(len(unknown), 'class')} ({named}), so each is 1 m long; --set source.size=METRES chooses"
         )
     options = (*settings.options, ("inner", found), *source.reader.options)
     reader = LidarReader(inner=source.reader, street=street, settings=settings, options=tuple(sorted(options)))

@@ -33,6 +33,7 @@ from typing import Any, Final, Literal
 from cache_schema.axes import UP
 from cache_schema.errors import UserError
 from cache_schema.spec import canonical, did_you_mean
+from cache_schema.terminal import counted
 from pipeline.formats.table import is_table, table_told
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures, shape_id, shape_text
@@ -98,7 +99,7 @@ def open_source(
         entries = [replace(entry, label=_label(entry, label)) for entry in entries]
     without = sum(not entry.label for entry in entries)
     if without and label == "auto":
-        some = "no classes in the list" if without == len(entries) else f"{without} shapes have no class in the list"
+        some = "no classes in the list" if without == len(entries) else f"{counted(without, 'shape')} without a class in the list"
         notes.append(f"{some}; --set source.label=folder|file takes them from the paths")
     entries, said = splits.finished(entries, split, split_seed, "the list")
     ups = sorted((entry.id, entry.up) for entry in entries if entry.up)

@@ -41,6 +41,7 @@ import numpy as np
 from cache_schema.errors import UserError
 from cache_schema.licences import both
 from cache_schema.spec import canonical
+from cache_schema.terminal import counted
 from pipeline.geometry import Cloud, Mesh, beside, compact, finished_cloud, normalized
 from pipeline.sources import catalog
 from pipeline.sources.catalog import Entry, Reader, Source, Textures, read_by, shape_id
@@ -193,7 +194,7 @@ def _entries(entries: Sequence[Entry], settings: Settings) -> tuple[list[Entry],
             licence = entry.licence if other is None or settings.variant == "only" else both(sorted((entry.licence, other.licence)))
             done.append(dataclasses.replace(entry, id=name, locator=locator, up="", licence=licence))
     alone = len(entries) - len(beside_it)
-    said = [f"{alone} shapes are scanned without a neighbour, because no other is in their split"] if alone else []
+    said = [f"scanned without a neighbour, because no other shape is in the split: {counted(alone, 'shape')}"] if alone else []
     return done, said
 
 

@@ -112,7 +112,7 @@ def finished(entries: list[Entry], split: str, split_seed: str, told_by: str) ->
         trained, tested = ({entry.label for entry in entries if entry.split == name and entry.label} for name in ("train", "test"))
         lacking = trained ^ tested
         if lacking:
-            notes.append(f"{len(lacking)} classes have no shape in train or none in test, such as {min(lacking)!r}")
+            notes.append(f"no shape in train, or none in test: {len(lacking)} of {len(trained | tested)} classes, such as {min(lacking)!r}")
     elif set(own) == {""}:
         notes.append(f"no split found; {MAKE_ONE}")
     elif entries:

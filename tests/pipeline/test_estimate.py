@@ -12,7 +12,7 @@ from cache_schema import products, store
 from cache_schema.errors import UserError
 from pipeline import estimate, fetch
 from pipeline.describe import product_bytes
-from pipeline.estimate import chosen, duration, in_words, reduced, share
+from pipeline.estimate import chosen, in_words, reduced, share
 from pipeline.journal import ShapesMade, ShardMade
 from pipeline.recipes import configured
 from pipeline.sources.catalog import open_source
@@ -130,7 +130,6 @@ def test_shares_and_times_in_words():
     p, z = 2 / 12, 1.96  # the bounds solve (p - q)^2 = z^2 q (1 - q) / n
     for q in (low, high):
         assert (p - q) ** 2 == pytest.approx(z * z * q * (1 - q) / 12)
-    assert [duration(h) for h in (1 / 3600, 0.5, 3, 100)] == ["1 seconds", "30 minutes", "3.0 hours", "4.2 days"]
     assert not math.isnan(sum(share(5, 5)))
 
 

@@ -21,6 +21,7 @@ from cache_schema.errors import UserError
 from cache_schema.files import journal_file
 from cache_schema.lacking import lacking_ids
 from cache_schema.spec import TEXT_BYTES, PointSpec, Server, fingerprint
+from cache_schema.terminal import duration
 from pipeline import commands, describe, estimate, journal, ranking, repair, waits
 from pipeline.append import Wanted, append
 from pipeline.captioners import catalog as captioners
@@ -567,6 +568,27 @@ def test_the_progress_of_captions_shows_a_wait():
         assert shown == ["", "waits 30 s"] and "waiting 30 s" in terminal.file.getvalue()
         rest.end = 0.0
         assert rest(progress.tasks[1]).plain == ""
+
+
+def test_where_no_bar_is_seen_lines_tell_what_is_done_and_how_long_the_rest_takes(monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr("cache_schema.terminal.time.monotonic", lambda: clock[0])
+    for seen in (False, True):
+        console = Console(file=io.StringIO(), width=200, force_terminal=seen)
+        bars = Bars(Progress(console=console, auto_refresh=False), Rest())
+        bars.begin({"shapes": 40, "image/a": 80, "text/a": 5})
+        bars.advance("text/a", 5)
+        for _ in range(30):  # a shape every ten seconds
+            clock[0] += 10
+            bars.advance("shapes", 1)
+            bars.advance("image/a", 2)
+        lines = [line for line in console.file.getvalue().splitlines() if "done so far" in line]
+        if seen:
+            assert not lines
+        else:
+            assert lines[0] == "done so far: shapes 1/40, image/a 0/80" and 5 < len(lines) < 25
+            assert lines[1] == "done so far: shapes 2/40, image/a 2/80; about 13 minutes left"
+    assert [duration(s) for s in (0, 1, 1800, 3 * 3600, 360_000)] == ["1 second", "1 second", "30 minutes", "3.0 hours", "4.2 days"]
 
 
 def test_a_command_passes_on_what_workers_wait_for():

@@ -111,6 +111,7 @@ def test_of_classes_of_one_size_both_accuracies_say_the_same(shape_count, right)
         (20.0, 10.0, None, ""),
         (3.0, 50.0, None, "below chance"),
         (62.0, 10.0, 60.0, "as always the largest class"),
+        (40.0, 10.0, 60.0, "below always the largest class"),
         (90.0, 10.0, 60.0, ""),
     ],
 )

@@ -10,7 +10,8 @@ import torch
 from cache_schema import store, synthetic
 from cache_schema.spec import LabelSet, PointSpec
 from tests.trainer.conftest import SMALL
-from trainer import checkpoint, cli
+from trainer import checkpoint, cli, terminal
+from trainer.log import Log
 from trainer.recipes import RECIPES
 from trainer.tasks.catalog import TASKS
 
@@ -222,6 +223,23 @@ def test_what_can_be_set_is_shown(command):
     assert json.loads(command("show", "mmpd")[1])["align"]["data"]["captions"] == []
     assert set(json.loads(command("recipes", "--json")[1])) == set(RECIPES)
     assert "point-mae" in command("recipes")[1]
+
+
+def test_where_no_bar_is_seen_lines_tell_how_long_the_rest_takes(monkeypatch, capsys, tmp_path):
+    clock = [1000.0]
+    monkeypatch.setattr("cache_schema.terminal.time.monotonic", lambda: clock[0])
+    with terminal.progress("vectors") as step:
+        for done, seconds in ((2, 0), (3, 5), (4, 5), (12, 30)):
+            clock[0] += seconds
+            step(done, 12)
+    assert "vectors 4/12; about 40 seconds left" in (said := capsys.readouterr().err) and "3/12" not in said
+    log = Log(tmp_path, 10, 50, terminal.err)
+    for number, seconds in ((15, 5), (20, 5), (50, 5)):
+        clock[0] += seconds
+        log.write({"step": number, "loss": 1.0})
+    log.close()
+    said = capsys.readouterr().err
+    assert "step 15" not in said and "step 20 of 50: loss 1; about 30 seconds left" in said and "step 50 of 50: loss 1\n" in said
 
 
 @pytest.mark.parametrize("name", ["align", "guide", "distill", "eval", "import", "export", "show", "recipes"])

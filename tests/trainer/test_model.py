@@ -399,6 +399,8 @@ def test_labels_by_name_and_by_file(labelled, tmp_path):
         assert np.array_equal(labelled.classify(cloud, name).probabilities, by_name.probabilities)
     with pytest.raises(UserError, match=r"no label set and no classifier 'sourc'.*did you mean"):
         labelled.classify(cloud, "sourc")
+    with pytest.raises(UserError, match=r"CACHE other` copies"):
+        labelled.classify(cloud, "other@random-a")
     with pytest.raises(UserError, match="no label file"):
         labelled.classify(cloud, "nowhere.safetensors")
 

@@ -871,6 +871,18 @@ def test_the_worst_confusions_are_listed_with_examples(cache):
     assert mistakes.mistakes(test, [test.labels]) == ((), None)
 
 
+def test_pictures_say_over_what_they_count(stage, cache, tmp_path):
+    titles = []
+    drawing = SimpleNamespace(ending="worst", png=lambda title: titles.append(title) or b"")
+    result = catalog.evaluate("knn", loaded(stage, tmp_path), cache, catalog.options("knn", ["repeats=2"]))
+    worst = mistakes.pairs([[1, 1], [0, 2]], ("disc", "rod"))
+    for values in (result.scores.metrics[0].values, (50.0,)):
+        metric = dataclasses.replace(result.scores.metrics[0], values=values)
+        scores = dataclasses.replace(result.scores, metrics=(metric,), confusion=(), worst=worst, drawing=drawing)
+        catalog.save(dataclasses.replace(result, scores=scores), tmp_path)
+    assert titles[0].endswith("\ncounted over 2 blocks together") and "together" not in titles[1]
+
+
 def test_of_many_classes_the_most_confused_are_shown():
     counts = np.diag(np.full(136, 50.0))
     counts[[7, 90, 135], [100, 3, 8]] = 9, 8, 7

@@ -337,8 +337,10 @@ def save(result: Result, run: Path) -> list[Path]:
     if result.scores.drawing is not None:
         files.append(files[0].with_name(f"{files[0].stem}-{result.scores.drawing.ending}.png"))
         first = result.scores.metrics[0]
-        title = textwrap.fill(f"{result.run}: {result.title}", TITLE)
-        write_file(files[-1], result.scores.drawing.png(f"{title}\n{first.name} {result.said(first)}"))
+        lines = [textwrap.fill(f"{result.run}: {result.title}", TITLE), f"{first.name} {result.said(first)}"]
+        if result.scores.worst and result.together:
+            lines.append(f"counted {result.together}")
+        write_file(files[-1], result.scores.drawing.png("\n".join(lines)))
     return files
 
 

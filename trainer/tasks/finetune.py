@@ -26,6 +26,7 @@ from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
 from cache_schema.spec import added
+from cache_schema.terminal import Pace
 from trainer import layers
 from trainer.arithmetic import Arithmetic, of_task
 from trainer.augment import AugmentOptions, augment, draw
@@ -267,7 +268,10 @@ def epochs(
         say(f"{label}: goes on after {done} of {training.epochs} epochs")
     if done == training.epochs:
         yield
+    pace = Pace()
     for epoch in track(range(done, training.epochs), label, console=err, transient=True, disable=not err.is_terminal or err.quiet):
+        if not err.is_terminal and pace.due():
+            say(f"{label}: {epoch} of {training.epochs} epochs{pace.left((epoch - done, training.epochs - epoch))}")
         begin()
         for held in frozen:
             held.hold()

@@ -74,7 +74,9 @@ class Metric:
         low, high = self.interval
         if low <= self.chance:
             return "below chance" if high < self.chance else "at chance"
-        return "as always the largest class" if self.largest is not None and low <= self.largest <= high else ""
+        if self.largest is None or self.largest < low:
+            return ""
+        return "below always the largest class" if high < self.largest else "as always the largest class"
 
     @property
     def extent(self) -> str:
@@ -313,8 +315,7 @@ class Result:
         shapes = counted(max(counts), metrics[0].units)
         if min(counts) < max(counts):
             shapes += f" (in some rows fewer, at least {min(counts)})"
-        times, over = len(metrics[0].values), metrics[0].over
-        several = f", over {times} {over} together" * (times > 1)
+        several = f", {self.together}" if self.together else ""
         confused = [f"Most confused{several}: {'; '.join(map(str, self.scores.worst))}."] if self.scores.worst else []
         caption = [f"Percent, {self.protocol}, {shapes}.{brackets(metrics)}", *largest, *confused, *self.scores.notes]
         out = RichTable(title=_text(f"{self.run}: {self.title}"), caption=_text("\n".join(caption)), caption_justify="left")
@@ -325,6 +326,12 @@ class Result:
             chance = "unknown" if metric.chance is None else f"{metric.chance:.1f}"
             out.add_row(*map(_text, (metric.name, self.said(metric), values, chance)))
         return out
+
+    @property
+    def together(self) -> str:
+        """Over what confusions are counted if a test shape is predicted several times, such as `over 3 blocks together`; else empty."""
+        first = self.scores.metrics[0]
+        return f"over {len(first.values)} {first.over} together" if len(first.values) > 1 else ""
 
     def said(self, metric: Metric) -> str:
         """A metric of this result in words: `Metric.told`, and behind it how many of the test shapes are not new."""

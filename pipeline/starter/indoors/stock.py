@@ -21,6 +21,7 @@ import numpy as np
 
 from cache_schema.errors import UserError
 from cache_schema.spec import canonical
+from cache_schema.terminal import counted
 from pipeline.geometry import Cloud, Mesh, Part, normalized, triangles
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Reader, Source, read_by
@@ -258,7 +259,7 @@ def _told(entries: Iterable[Entry], used: list[Entry], kinds: Mapping[str, str])
         notes.append(f"classes taken for kinds of thing by their words ({len(renamed)}): {_some(renamed)}")
     out = Counter(entry.label or "(no class)" for entry in entries) - Counter(entry.label for entry in used)
     if out:
-        notes.append(f"left out, because such things do not furnish rooms ({out.total()} shapes): {_some(sorted(out))}")
+        notes.append(f"left out, because such things do not furnish rooms ({counted(out.total(), 'shape')}): {_some(sorted(out))}")
     strange = sorted(set(kinds.values()) - set(KNOWN))
     if strange:
         size = f"their longest side on the floor becomes about {known('').metres:g} m"
