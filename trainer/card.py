@@ -224,6 +224,8 @@ def _trained(used: Used, header: Header | None, whose: str, opened: Sequence[Cac
         shapes, made = _licensed(found.cache, found.rows), found.cache.products()
     except UNREADABLE as error:
         told = f"which {why(error)}" if isinstance(error, Changed) or not isinstance(error, Absent) else GONE
+        if given and isinstance(error, Changed) and str(given[0].path) != used.path:  # another cache is no reason to call this one changed
+            told = f"{GONE}; {given[0].home.name} has shapes of the same names and other data"
         return Trained(used=used, whose=whose, shapes={}, records=(), why=told)
     known = [name for name, fingerprint in used.products if name in made and made[name].fingerprint == fingerprint]
     # Embedded captions are under the licence of their captioner, too.
@@ -372,7 +374,7 @@ def _data(facts: Facts) -> str:
         count = one.used.rows.partition(" ")[0] or (str(sum(one.shapes.values())) if one.shapes else "an unknown number of")
         lines = [f"**{plain(one.name)}** ({one.whose}): {count} shapes{f' of {one.classes} classes' if one.classes else ''}"]
         if one.why:
-            gone = "was not here when this card was written" if one.why == GONE else one.why.removeprefix("which ")
+            gone = "was not here when this card was written" if one.why.startswith(GONE) else one.why.removeprefix("which ")
             lines[0] += f". The cache {gone}, so its licences are "
             lines[0] += (
                 "those that the run's config.json stated when it was fetched; nobody has checked them" if one.stated else "not known"

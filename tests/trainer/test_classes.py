@@ -228,7 +228,11 @@ def test_after_a_relabelling_results_of_before_are_others_and_what_was_trained_s
     )
     assert any("58 shapes then, 63 now" in note for note in notes)
 
-    notes, after = told(renamed(path, [2, 5, 8], "cube"))
+    without = catalog.options("retrieval", ["repeats=1"])
+    blind = catalog.evaluate("retrieval", loaded, cache, without)
+    cache = renamed(path, [2, 5, 8], "cube")
+    assert catalog.evaluate("retrieval", loaded, cache, without).alike(blind), "it asks for no classes"
+    notes, after = told(cache)
     assert any(note.startswith("shapes that mine has learned from have other classes in small.zarr by now") for note in notes)
     assert any(
         note.startswith("split 'all' has other shapes, or other classes of them, than when it was kept (58 shapes then") for note in notes
@@ -236,15 +240,24 @@ def test_after_a_relabelling_results_of_before_are_others_and_what_was_trained_s
     said = "the encoder was trained on small.zarr before shapes there got other classes, splits or names"
     assert any(note.startswith(said) for note in notes) and any(note.startswith(said) for note in after.scores.notes)
 
+    scratch = catalog.options("classify", ["scratch=true", "epochs=1", "seeds=1", "train_split=all", "test_split=all"])
+    assert not any("relabel" in note for note in catalog.evaluate("classify", loaded, cache, scratch).scores.notes), "no weights of the run"
     assert not after.alike(before) and before.scores.test.shapes == after.scores.test.shapes
     with pytest.raises(UserError, match="other shapes, points or classes under the same name"):
         compare.refuse_unlike("knn", [before, after])
-    first, second = before.save(tmp_path / "a"), dataclasses.replace(after, run="b")
+    first, second = before.save(tmp_path / "a"), dataclasses.replace(after, run="b", trial="b")
     assert after.save(tmp_path / "a") != first, "both are kept"
+    both = compare.compare({"a": [before, after], "b": [second]})
+    assert [one.title.split(": ")[0] for one in both.found] == [f"knn train_split=all repeats=1, small ({after.mark}) all"]
+    assert f"small ({before.mark}) all: not measured for b." in both.notes[-1]
     assert "or other classes of them, under the same name" in table.table([before, second]).markdown()
     older = dataclasses.replace(before.scores.test, labels=""), dataclasses.replace(before.scores.train, labels="")
     old = dataclasses.replace(before, scores=dataclasses.replace(before.scores, test=older[0], train=older[1]))
     assert old.alike(after) and after.alike(old), "an earlier version did not record them"
+    three = [dataclasses.replace(old, run="c"), before, second]
+    assert "or other classes of them, under the same name" in table.table(three).markdown()
+    with pytest.raises(UserError, match="knn of run and b cannot be compared"):
+        compare.refuse_unlike("knn", three)
     assert after.save(tmp_path / "b") == old.save(tmp_path / "b"), "it is replaced"
 
 

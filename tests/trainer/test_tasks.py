@@ -919,7 +919,8 @@ STILL = "augment.rotate=false augment.tilt=0 augment.scale=1,1 augment.shift=0 a
     [
         ("classify", f"peer_protocol=true votes=3 {STILL}", "votes would have no effect where augment changes nothing"),
         ("classify", f"peer_protocol=true vote_repeats=3 {STILL}", "vote_repeats would have no effect where augment changes nothing"),
-        ("parts", f"peer_protocol=true votes=3 {STILL}", "votes would have no effect where augment changes nothing"),
+        ("parts", f"peer_protocol=true votes=3 {STILL}", "votes would have no effect where augment moves no points"),
+        ("parts", f"peer_protocol=true votes=3 {STILL} augment.drop=0.4", "votes would have no effect where augment moves no points"),
         ("detect", "weights.kind=0 weights.nothing=0.5", "weights.nothing would have no effect where weights.kind=0"),
         ("detect", "model.bins=1", "model.bins must be at least 2"),
     ],
@@ -928,6 +929,11 @@ def test_options_that_nothing_reads_beside_others_are_refused(task, assignments,
     with pytest.raises(UserError, match=said):
         catalog.options(task, assignments.split())
     catalog.options(task, [one for one in assignments.split() if not one.startswith(("vote", "weights.nothing", "model.bins"))])
+
+
+def test_copies_that_only_lose_points_or_colours_may_vote():
+    for loses in ("augment.drop=0.4", "augment.drop_color=0.5"):
+        assert catalog.options("classify", f"peer_protocol=true votes=3 {STILL} {loses}".split()).votes == 3
 
 
 def test_without_augmentation_no_vote_depends_on_the_number_of_copies(stage, cache):
@@ -956,6 +962,9 @@ def test_a_loss_on_fewer_points_is_refused_where_a_block_has_no_more(stage, cach
         header = dataclasses.replace(run.header, points=Convention(count=joined))
         with pytest.raises((UserError, pytest.fail.Exception), match=says):
             catalog.evaluate("parts", dataclasses.replace(run, header=header), cache, catalog.options("parts", [f"loss_points={count}"]))
+    header = dataclasses.replace(run.header, points=Convention(count=128))
+    with pytest.raises(UserError, match="no more points than that"):
+        catalog.evaluate("parts", dataclasses.replace(run, header=header), cache, catalog.options("parts", ["loss_points=64", "points=64"]))
 
 
 def test_a_warm_up_that_is_cut_is_told_beside_the_result(stage, cache, tmp_path):

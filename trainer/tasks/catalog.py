@@ -147,7 +147,7 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_
             *imported(header.facts.teachers),
             *_made_elsewhere(name, header.config.encoder.name),
             *_not_new(scores),
-            *_relabelled(header, (cache, test_cache or cache)),
+            *(() if getattr(chosen, "scratch", False) else _relabelled(header, (cache, test_cache or cache))),
             unknown,
             header.origin,
             header.unfinished,

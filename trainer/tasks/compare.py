@@ -44,7 +44,7 @@ from cache_schema.errors import UserError
 from cache_schema.spec import did_you_mean, to_json
 from cache_schema.terminal import json_text, printable
 from trainer.tasks.predictions import Predictions
-from trainer.tasks.result import Result
+from trainer.tasks.result import Result, most_told, told_apart
 
 LEVEL: Final = 0.05
 """Largest corrected p at which a difference is called one."""
@@ -299,7 +299,8 @@ def compare(sides: Mapping[str, Sequence[Result]], against: str = "") -> Compari
         if base is None:
             raise UserError(f"there is no side {against!r}{did_you_mean(against, names)}; there are {', '.join(names)}")
         pairs = [(name, base) for name in names if name != base]
-    measured = {name: _by_title(name, results) for name, results in sides.items()}
+    apart = iter(told_apart([result for own in sides.values() for result in own]))
+    measured = {name: _by_title([next(apart) for _ in own]) for name, own in sides.items()}
     raw: list[tuple[str, str, str, Outcome]] = []
     notes: dict[str, None] = {}
     for one, other in pairs:
@@ -336,7 +337,7 @@ def _pairs(names: Sequence[str]) -> list[tuple[str, str]]:
     return [(one, other) for i, one in enumerate(names) for other in names[i + 1 :]]
 
 
-def _by_title(name: str, results: Sequence[Result]) -> dict[str, list[Result]]:
+def _by_title(results: Sequence[Result]) -> dict[str, list[Result]]:
     """The results of a side by title, one of each run.
 
     Raises:
@@ -349,9 +350,7 @@ def _by_title(name: str, results: Sequence[Result]) -> dict[str, list[Result]]:
         own = found.setdefault(result.title, [])
         for before in own:
             if before.run == result.run:
-                raise UserError(
-                    f"{result.run} has two results of {result.title}, on different shapes: remove one of the files in its folder"
-                )
+                raise UserError(f"{result.run} has two results of {result.title}: remove one of the files in its folder")
             if before.trial == result.trial:
                 raise UserError(
                     f"{before.run} and {result.run} are one experiment with the same seeds, which is no repetition: leave one out"
@@ -370,8 +369,8 @@ def refuse_unlike(title: str, results: Sequence[Result]) -> None:
     for result in results:
         if old := [note for note in result.scores.notes if note.startswith(STALE)]:
             raise UserError(f"{title} of {result.run} cannot be compared: {old[0]}")
-    first = results[0]
-    for result in results[1:]:
+    first, *others = most_told(results)
+    for result in others:
         mine, theirs = dict(result.settings), dict(first.settings)
         changed = [f"{k} {theirs.get(k)} / {mine.get(k)}" for k in sorted(mine.keys() | theirs) if mine.get(k) != theirs.get(k)]
         changed += ["other shapes, points or classes under the same name"] if not result.alike(first) else []

@@ -116,8 +116,8 @@ class Data:
     split: str
     shapes: int
     labels: str = added("")
-    """A digest of the names of these shapes' classes, which `mmpd-cache relabel` changes and no fingerprint of points tells; empty if no
-    shape has a class, and in results of earlier versions."""
+    """A digest of the names of these shapes' classes, which `mmpd-cache relabel` changes and no fingerprint of points tells; empty if the
+    task asks for no classes, if no shape has one, and in results of earlier versions."""
 
     def alike(self, other: "Data | None") -> bool:
         """Whether other shapes are the same, with the same classes as far as both tell."""
@@ -370,6 +370,27 @@ def _replaces(result: Result, path: Path) -> bool:
         return load(path).alike(result)
     except UserError:
         return True
+
+
+def told_apart(results: Sequence[Result]) -> Sequence[Result]:
+    """Make titles unique: if results of one run have the same title but other shapes or classes, `mark` is added to their caches' names."""
+    first: dict[tuple[str, str], Result] = {}
+    shared = {result.title for result in results if not result.alike(first.setdefault((result.run, result.title), result))}
+
+    def marked(result: Result) -> Result:
+        test = dataclasses.replace(result.scores.test, cache=f"{result.scores.test.cache} ({result.mark})")
+        train = result.scores.train
+        if train is not None and train.cache == result.scores.test.cache:  # both names are equal, so the title has the name once
+            train = dataclasses.replace(train, cache=test.cache)
+        return dataclasses.replace(result, scores=dataclasses.replace(result.scores, test=test, train=train))
+
+    return [marked(result) if result.title in shared else result for result in results]
+
+
+def most_told(results: Sequence[Result]) -> list[Result]:
+    """Results in the same order, but first those that tell the classes of their shapes. The first one is then the one to compare the others
+    with (`Result.alike`): one of an earlier version may be like two that are not like each other."""
+    return sorted(results, key=lambda result: not result.scores.test.labels)
 
 
 def load(path: Path) -> Result:

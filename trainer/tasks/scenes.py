@@ -149,8 +149,8 @@ def prepared(stage: Stage, train_cache: Cache, test_cache: Cache, options: Optio
         UserError: a cache has no labels of points, no training crop or no test point has a class that both know, or the points are of
             another kind than the run's.
     """
-    train = unsorted(of_split(train_cache, options.train_split, labelled=False))
-    test = unsorted(of_split(test_cache, options.test_split, labelled=False))
+    train = of_split(train_cache, options.train_split, labelled=False)
+    test = of_split(test_cache, options.test_split, labelled=False)
     names, theirs = check_labelled(train), check_labelled(test)
     with torch.random.fork_rng([]):
         encoder = encoder_of(stage, dataclasses.replace(options, scratch=False))
@@ -178,11 +178,6 @@ def prepared(stage: Stage, train_cache: Cache, test_cache: Cache, options: Optio
         merged=specification(test.cache).origins,
         notes=(*told, *unlearnt(names, present), *ignored(test, theirs, place, there, known)),
     )
-
-
-def unsorted(shapes: Shapes) -> Shapes:
-    """Crops without regard to any class that a crop as a whole may have."""
-    return dataclasses.replace(shapes, labels=np.full(len(shapes), NONE))
 
 
 def opened(stage: Stage, shapes: Shapes, encoder: Encoder, place: NDArray[np.int64], frame: Frame, options: Options) -> Labelled:

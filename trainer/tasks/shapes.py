@@ -106,7 +106,7 @@ def of_split(cache: Cache, split: str | None, *, labelled: bool = True) -> Shape
     Args:
         cache: the cache.
         split: name of the split; `all` for the whole cache; None for `test`, or `val` if there is no `test`.
-        labelled: whether to leave out shapes without a class.
+        labelled: whether classes are asked for: shapes without one are left out. If not, no shape has a label, whatever the cache says.
 
     Raises:
         UserError: there is no such split, it has no class or no usable shape, or the cache has changed since it was finished.
@@ -136,7 +136,8 @@ def of_split(cache: Cache, split: str | None, *, labelled: bool = True) -> Shape
     if not keep.any():
         raise UserError(f"split {split!r} of {cache.path} has no usable shape{' with a class' if labelled else ''}")
     rows = np.flatnonzero(keep)
-    return Shapes(cache=cache, split=split, rows=rows, labels=labels[rows], classes=cache.manifest.classes)
+    labels = labels[rows] if labelled else np.full(len(rows), NONE)
+    return Shapes(cache=cache, split=split, rows=rows, labels=labels, classes=cache.manifest.classes)
 
 
 def labels_digest(rows: NDArray[np.int64], labels: NDArray[np.int64], classes: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ from rich.text import Text
 from cache_schema.errors import UserError
 from cache_schema.terminal import json_text, printable
 from trainer import saved
-from trainer.tasks.result import FOLDER, Metric, Result, Seen, brackets, load
+from trainer.tasks.result import FOLDER, Metric, Result, Seen, brackets, load, most_told, told_apart
 
 NAME: Final = 30
 """Largest width of the first column in a terminal, in characters; longer names are folded."""
@@ -319,7 +319,7 @@ def table(results: Sequence[Result], by: Literal["run", "setup"] = "run") -> Tab
     if not results:
         raise UserError("there is no result to put into a table")
     without = [f"{reason}: it is left out." for reason in results.without] if isinstance(results, Collected) else []
-    results = _told_apart(results)
+    results = told_apart(results)
     differ = _differences(results)
     cells: dict[tuple[str, str, str, str], dict[str, list[tuple[Result, Metric]]]] = {}
     for result in results:
@@ -361,21 +361,6 @@ def _of_cell(results: Sequence[Result], differ: Sequence[tuple[str, str]]) -> tu
     titles = {result.title for result in results}
     notes = [note for result in results for note in result.scores.notes]
     return tuple(dict.fromkeys((*notes, *(told.removesuffix(".") for title, told in differ if title in titles))))
-
-
-def _told_apart(results: Sequence[Result]) -> Sequence[Result]:
-    """Make titles unique: if results of one run have the same title but other shapes or classes, `mark` is added to their caches' names."""
-    first: dict[tuple[str, str], Result] = {}
-    shared = {result.title for result in results if not result.alike(first.setdefault((result.run, result.title), result))}
-
-    def marked(result: Result) -> Result:
-        test = dataclasses.replace(result.scores.test, cache=f"{result.scores.test.cache} ({result.mark})")
-        train = result.scores.train
-        if train is not None and train.cache == result.scores.test.cache:  # both names are equal, so the title has the name once
-            train = dataclasses.replace(train, cache=test.cache)
-        return dataclasses.replace(result, scores=dataclasses.replace(result.scores, test=test, train=train))
-
-    return [marked(result) if result.title in shared else result for result in results]
 
 
 def _largest(lines: Sequence[Line]) -> list[str]:
@@ -430,7 +415,7 @@ def _differences(results: Sequence[Result]) -> list[tuple[str, str]]:
     """Titles, and sentences on the differences between results of this title that make them not comparable."""
     notes: list[tuple[str, str]] = []
     first: dict[str, Result] = {}
-    for result in results:
+    for result in most_told(results):
         other = first.setdefault(result.title, result)
         mine, theirs = dict(result.settings), dict(other.settings)
         changed = [f"{k} {theirs.get(k)} / {mine.get(k)}" for k in sorted(mine.keys() | theirs) if mine.get(k) != theirs.get(k)]

@@ -107,9 +107,9 @@ class Reading:
     """Whether it is told in the result, and not refused, since some effect is left."""
 
 
-def _changes(augment: AugmentOptions) -> bool:
+def _moves(augment: AugmentOptions) -> bool:
     """Whether an augmentation changes coordinates at all."""
-    return bool(augment.rotate or augment.tilt or augment.scale != (1, 1) or augment.shift or augment.drop)
+    return bool(augment.rotate or augment.tilt or augment.scale != (1, 1) or augment.shift)
 
 
 def _rises(options: Any) -> bool:
@@ -123,7 +123,7 @@ def _reads_text(options: Any, loaded: Loaded, cache: Cache) -> bool:
 def _larger(options: Any, loaded: Loaded, cache: Cache) -> bool:
     """Whether a block has more points than the loss of a step looks at."""
     stored, convention = specification(cache).count, loaded.model.convention
-    read = max(options.points or 0, convention.count if convention else 0)
+    read = options.points or (convention.count if convention else 0)
     return bool(options.loss_points < stored * max(1, -(-read // stored)))  # blocks are joined to reach the number of the run
 
 
@@ -144,10 +144,16 @@ _DROP_COLOUR: Final = ("augment.drop_color", "training.augment.drop_color")
 
 READINGS: Final = (
     Reading(
-        tasks=("classify", "parts"),
+        tasks=("classify",),
         names=("votes", "vote_repeats"),
-        when=lambda o: _changes(o.augment),
+        when=lambda o: _moves(o.augment) or bool(o.augment.drop or o.augment.drop_color),
         otherwise="augment changes nothing, so that all copies of a shape are the same",
+    ),
+    Reading(
+        tasks=("parts",),
+        names=("votes",),
+        when=lambda o: _moves(o.augment),
+        otherwise="augment moves no points, and drops none of the copies that vote, so that all of them are the same",
     ),
     Reading(
         tasks=("classify", "parts", "scenes", "detect"),
