@@ -259,6 +259,8 @@ def test_after_a_relabelling_results_of_before_are_others_and_what_was_trained_s
     with pytest.raises(UserError, match="knn of run and b cannot be compared"):
         compare.refuse_unlike("knn", three)
     assert after.save(tmp_path / "b") == old.save(tmp_path / "b"), "it is replaced"
+    other = dataclasses.replace(old, scores=dataclasses.replace(old.scores, test=dataclasses.replace(older[0], points="q")))
+    assert other.save(tmp_path / "c") != old.save(tmp_path / "c") == after.save(tmp_path / "c"), "under the mark of then, too"
 
 
 def test_a_classifier_of_an_earlier_version_is_kept_again_with_the_classes_of_its_shapes(aligned, cache_path, tmp_path):

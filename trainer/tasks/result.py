@@ -5,9 +5,11 @@ result = load(path)
 """
 
 import dataclasses
+import glob
 import json
 import statistics
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Protocol
@@ -359,9 +361,17 @@ class Result:
         """
         path = run / FOLDER / f"{self.file}.json"
         if path.exists() and not _replaces(self, path):
-            path = path.with_name(f"{self.file}-{self.mark}.json")
+            others = sorted(path.parent.glob(f"{glob.escape(self.file)}-*.json"))  # an earlier version may have given it another mark
+            path = next(filter(self._again, others), path.with_name(f"{self.file}-{self.mark}.json"))
         write_file(path, (self.json() + "\n").encode())
         return path
+
+    def _again(self, path: Path) -> bool:
+        """Whether a file has an earlier result of the same title on the same shapes and classes."""
+        with suppress(UserError):
+            there = load(path)
+            return there.title == self.title and there.alike(self)
+        return False
 
 
 def _replaces(result: Result, path: Path) -> bool:
