@@ -90,15 +90,18 @@ class Pace:
         self.told = now
         return True
 
-    def left(self, *parts: tuple[float, float]) -> str:
-        """How long the rest takes if it goes on as since the beginning: `; about 3 minutes left`. Empty if that is not known yet.
 
-        Args:
-            parts: units that are done and units that are left, of each kind of work. The slowest one counts.
-        """
-        if not parts or not all(done > 0 for done, _ in parts):
-            return ""
-        return f"; about {duration((time.monotonic() - self.began) * max(left / done for done, left in parts))} left"
+def time_left(*parts: tuple[float, float, float]) -> str:
+    """Write how long the rest takes if it goes on as before: `; about 3 minutes left`. Empty if that is not known yet.
+
+    Args:
+        parts: for each kind of work when it began, by `time.monotonic()`, how many units were done since then, and how many are left. The
+            slowest kind counts.
+    """
+    if not parts or not all(done > 0 for _, done, _ in parts):
+        return ""
+    now = time.monotonic()
+    return f"; about {duration(max((now - began) * left / done for began, done, left in parts))} left"
 
 
 def everywhere(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.text import Text
 
 from cache_schema import products
-from cache_schema.terminal import LogFile, Pace, json_text, printable
+from cache_schema.terminal import LogFile, Pace, json_text, printable, time_left
 
 out = Console()
 err = Console(stderr=True)
@@ -75,6 +75,8 @@ class Bars:
         self.bars, self.rest = bars, rest
         self.tasks: dict[str, TaskID] = {}
         self.pace = Pace()
+        self.first: dict[TaskID, tuple[float, float]] = {}
+        """When each bar moved first, and how far: what was there before is counted in no time. Some bars begin only after others end."""
 
     def say(self, text: str) -> None:
         """Print a line above the bars."""
@@ -105,10 +107,17 @@ class Bars:
 
     def _tell(self) -> None:
         """Print what is not finished yet, if a line is due."""
-        open_ones = [task for task in self.bars.tasks if not task.finished and task.total]
-        if self.bars.console.is_terminal or not open_ones or not self.pace.due():
+        if self.bars.console.is_terminal and not self.bars.console.quiet:
             return
-        left = self.pace.left(*((task.completed, task.remaining or 0.0) for task in open_ones))
+        now, open_ones = time.monotonic(), [task for task in self.bars.tasks if not task.finished and task.total]
+        for task in open_ones:
+            if task.completed:
+                self.first.setdefault(task.id, (now, task.completed))
+        if not open_ones or not self.pace.due():
+            return
+        since = [self.first.get(task.id, (now, 0.0)) for task in open_ones]
+        parts = zip(since, open_ones, strict=True)
+        left = time_left(*((began, task.completed - before, task.remaining or 0.0) for (began, before), task in parts))
         self.say(f"done so far: {', '.join(f'{task.description} {task.completed:.0f}/{task.total:.0f}' for task in open_ones)}{left}")
 
 

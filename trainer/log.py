@@ -16,7 +16,7 @@ from rich.text import Text
 
 from cache_schema.errors import UserError
 from cache_schema.files import write_file
-from cache_schema.terminal import Pace, printable
+from cache_schema.terminal import Pace, printable, time_left
 from trainer.config import LogConfig
 from trainer.trackers.catalog import Trackers
 
@@ -72,9 +72,10 @@ class Log:
         self.last = record["step"]
         line = _line(record)
         self.progress.update(self.task, completed=record["step"], description=printable(line))
-        if not self.console.is_terminal and (self.pace.due() or record["step"] == self.steps):
+        if (self.console.quiet or not self.console.is_terminal) and (self.pace.due() or record["step"] == self.steps):
             left = self.steps - record["step"]
-            self.say(f"step {record['step']} of {self.steps}: {line}{self.pace.left((record['step'] - self.start, left)) if left else ''}")
+            rest = time_left((self.pace.began, record["step"] - self.start, left)) if left else ""
+            self.say(f"step {record['step']} of {self.steps}: {line}{rest}")
 
     def say(self, text: str) -> None:
         """Print a line above the progress bar."""

@@ -21,7 +21,7 @@ from cache_schema.classes import NONE, matched
 from cache_schema.errors import UserError
 from cache_schema.store import Cache
 from trainer.model import BlockNumbers, Kind, Model, Prediction
-from trainer.vectors import CHUNK, Table
+from trainer.vectors import PART, Table
 
 TOP: Final = 5
 """Number of classes that are shown for a shape."""
@@ -148,10 +148,12 @@ def of_cache(
     if not len(rows):
         raise UserError(f"{cache.path}: there is no usable shape to predict")
     parts = []
-    for start in range(0, len(rows), CHUNK):
-        parts.append(Predicted.of([model.classify_cache(cache, labels, rows[start : start + CHUNK], block, _kind=kind)]))
+    if step is not None:
+        step(0, len(rows))
+    for start in range(0, len(rows), PART):
+        parts.append(Predicted.of([model.classify_cache(cache, labels, rows[start : start + PART], block, _kind=kind)]))
         if step is not None:
-            step(min(start + CHUNK, len(rows)), len(rows))
+            step(min(start + PART, len(rows)), len(rows))
     first = parts[0]
     best, probability = (np.concatenate([getattr(part, name) for part in parts]) for name in ("best", "probability"))
     return replace(first, best=best, probability=probability)

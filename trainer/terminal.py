@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from cache_schema.terminal import LogFile, Pace, json_text, printable
+from cache_schema.terminal import LogFile, Pace, json_text, printable, time_left
 
 
 class Messages(Console):
@@ -55,16 +55,17 @@ def say(text: str) -> None:
 def progress(name: str) -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar on standard error, or a line from time to time if that is no terminal.
 
-    Yields a function that sets the number of finished steps and the number of all steps.
+    Yields a function that sets the number of finished steps and the number of all steps. Call it before the first step, too: what was
+    finished then has taken no time.
     """
     pace, before = Pace(), -1
 
     def step(done: int, total: int) -> None:
         nonlocal before
-        before = done if before < 0 else before  # the first call tells what was there
+        before = done if before < 0 else before
         bars.update(task, completed=done, total=total)
-        if not err.is_terminal and done < total and pace.due():
-            say(f"{name} {done}/{total}{pace.left((done - before, total - done))}")
+        if (err.quiet or not err.is_terminal) and done < total and pace.due():
+            say(f"{name} {done}/{total}{time_left((pace.began, done - before, total - done))}")
 
     with Progress(
         TextColumn("{task.description}", markup=False),

@@ -33,7 +33,9 @@ from cache_schema.spec import OK, SourceSpec, did_you_mean, to_json
 from cache_schema.store import Cache
 
 CHUNK: Final = 8192
-"""Number of shapes that are embedded or written at a time. It changes no result."""
+"""Number of shapes that are written at a time. It changes no result."""
+PART: Final = 1024
+"""Number of shapes that are embedded at a time, after which progress is told. It changes no result."""
 METADATA: Final = b"mmpd"
 """Key of our JSON in the metadata of a Parquet file."""
 ENDINGS: Final = (".parquet", ".npz", ".csv")
@@ -126,8 +128,10 @@ def fill(
 ) -> NDArray[np.float32]:
     """Embed usable shapes into a new .npy file, and map it. `change` is applied to the vectors of each part. See `computed`."""
     out: np.memmap[Any, np.dtype[np.float32]] | None = None
-    for start in range(0, len(rows), CHUNK):
-        part = rows[start : start + CHUNK]
+    if step is not None:
+        step(0, len(rows))
+    for start in range(0, len(rows), PART):
+        part = rows[start : start + PART]
         found = embed(cache, part)
         if not np.isfinite(found).all():
             raise UserError("a vector of the model is NaN or infinite: its training diverged; take another run")

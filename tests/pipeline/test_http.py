@@ -587,7 +587,15 @@ def test_where_no_bar_is_seen_lines_tell_what_is_done_and_how_long_the_rest_take
             assert not lines
         else:
             assert lines[0] == "done so far: shapes 1/40, image/a 0/80" and 5 < len(lines) < 25
-            assert lines[1] == "done so far: shapes 2/40, image/a 2/80; about 13 minutes left"
+            assert lines[2] == "done so far: shapes 3/40, image/a 4/80; about 13 minutes left"
+    console = Console(file=io.StringIO(), width=200, force_terminal=False)
+    bars = Bars(Progress(console=console, auto_refresh=False), Rest())
+    bars.begin({"points": 100, "image/a": 100})
+    bars.advance("points", 90)  # they were there
+    for product in (*["points"] * 10, *["image/a"] * 20):  # one product after the other, a shard every ten seconds
+        clock[0] += 10
+        bars.advance(product, 1)
+    assert console.file.getvalue().splitlines()[-1] == "done so far: image/a 19/100; about 14 minutes left"
     assert [duration(s) for s in (0, 1, 1800, 3 * 3600, 360_000)] == ["1 second", "1 second", "30 minutes", "3.0 hours", "4.2 days"]
 
 

@@ -871,9 +871,10 @@ def test_the_worst_confusions_are_listed_with_examples(cache):
     assert mistakes.mistakes(test, [test.labels]) == ((), None)
 
 
-def test_pictures_say_over_what_they_count(stage, cache, tmp_path):
+def test_pictures_say_over_what_they_count(stage, cache, tmp_path, monkeypatch):
     titles = []
-    drawing = SimpleNamespace(ending="worst", png=lambda title: titles.append(title) or b"")
+    monkeypatch.setattr(mistakes.Mistakes, "png", lambda self, title: titles.append(title) or b"")
+    drawing = mistakes.Mistakes(test=None, worst=(), rows=())
     result = catalog.evaluate("knn", loaded(stage, tmp_path), cache, catalog.options("knn", ["repeats=2"]))
     worst = mistakes.pairs([[1, 1], [0, 2]], ("disc", "rod"))
     for values in (result.scores.metrics[0].values, (50.0,)):
@@ -881,6 +882,9 @@ def test_pictures_say_over_what_they_count(stage, cache, tmp_path):
         scores = dataclasses.replace(result.scores, metrics=(metric,), confusion=(), worst=worst, drawing=drawing)
         catalog.save(dataclasses.replace(result, scores=scores), tmp_path)
     assert titles[0].endswith("\ncounted over 2 blocks together") and "together" not in titles[1]
+    other = SimpleNamespace(ending="points", png=lambda title: titles.append(title) or b"")  # predictions of one seed, as of scenes
+    catalog.save(dataclasses.replace(result, scores=dataclasses.replace(result.scores, confusion=(), worst=worst, drawing=other)), tmp_path)
+    assert result.together and "together" not in titles[2]
 
 
 def test_of_many_classes_the_most_confused_are_shown():

@@ -51,6 +51,7 @@ def test_three_formats_hold_the_same_vectors(command, aligned, cache_path, tmp_p
     from pyarrow import parquet
 
     monkeypatch.setattr(vectors, "CHUNK", 25)  # several row groups
+    monkeypatch.setattr(vectors, "PART", 9)
     cache = store.open_cache(cache_path)
     wanted = model.embed_cache(cache, block=range(2))
     for ending in vectors.ENDINGS:
@@ -318,7 +319,7 @@ def test_predict(command, aligned, cache_path, tmp_path, monkeypatch):
     file = LabelFile(labels=record.labels, teacher=record.spec, embeddings=cache.column(product))
     write(tmp_path / "mine.safetensors", file)
     out = tmp_path / "p.csv"
-    monkeypatch.setattr(predict, "CHUNK", 7)
+    monkeypatch.setattr(predict, "PART", 7)
     code, said, err = command("predict", aligned, cache_path, "--labels", tmp_path / "mine.safetensors", "--json", "--csv", out)
     assert code == 0, err
     found = json.loads(said)

@@ -29,7 +29,7 @@ from trainer.arithmetic import of_task
 from trainer.checkpoint import Header, Loaded, learned_from, setup
 from trainer.encoders.catalog import ENCODERS
 from trainer.tasks import unfinished, unread
-from trainer.tasks.mistakes import pairs
+from trainer.tasks.mistakes import Mistakes, pairs
 from trainer.tasks.protocol import TASKS, TOLD, Task, TaskOptions
 from trainer.tasks.result import Result, Scores
 from trainer.tasks.shapes import EVERYTHING
@@ -338,7 +338,7 @@ def save(result: Result, run: Path) -> list[Path]:
         files.append(files[0].with_name(f"{files[0].stem}-{result.scores.drawing.ending}.png"))
         first = result.scores.metrics[0]
         lines = [textwrap.fill(f"{result.run}: {result.title}", TITLE), f"{first.name} {result.said(first)}"]
-        if result.scores.worst and result.together:
+        if isinstance(result.scores.drawing, Mistakes) and result.together:  # other pictures show one prediction, and count nothing
             lines.append(f"counted {result.together}")
         write_file(files[-1], result.scores.drawing.png("\n".join(lines)))
     return files

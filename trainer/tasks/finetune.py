@@ -26,7 +26,7 @@ from cache_schema.checks import check_numbers
 from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
 from cache_schema.spec import added
-from cache_schema.terminal import Pace
+from cache_schema.terminal import Pace, time_left
 from trainer import layers
 from trainer.arithmetic import Arithmetic, of_task
 from trainer.augment import AugmentOptions, augment, draw
@@ -270,8 +270,8 @@ def epochs(
         yield
     pace = Pace()
     for epoch in track(range(done, training.epochs), label, console=err, transient=True, disable=not err.is_terminal or err.quiet):
-        if not err.is_terminal and pace.due():
-            say(f"{label}: {epoch} of {training.epochs} epochs{pace.left((epoch - done, training.epochs - epoch))}")
+        if (err.quiet or not err.is_terminal) and pace.due():
+            say(f"{label}: {epoch} of {training.epochs} epochs{time_left((pace.began, epoch - done, training.epochs - epoch))}")
         begin()
         for held in frozen:
             held.hold()
