@@ -74,6 +74,9 @@ def complete(work: Work, records: Sequence[Record], task: Task, config: BuildCon
     if reasons:
         rest = [record for record in others if not record.complete]  # an overlay's own, which lack new shapes of its shared cache
         again = _kept_from(work, again, reasons, every and not (rest and cache.below is not None), len(anew) + len(otherwise))
+    if again and otherwise:
+        readings.mixing(cache)
+        others = [cache.records()[record.product] for record in others]
     records = products.in_order([*records, *others])
     made = [record for record in records if again or products.of(record) is products.VIEWS or cache.missing(record)]
     plan = Plan(

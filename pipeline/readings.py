@@ -188,6 +188,17 @@ def stale(cache: Cache, reader: Reader, entries: Sequence[Entry]) -> set[str]:
     return {*otherwise(points, found), *not_known(cache.manifest, points, found)}
 
 
+def mixing(cache: Cache) -> None:
+    """Note in the record of points the present readings beside those of before, until `renew`. So a cache whose shapes are being made anew
+    says after a kill that it has shapes of both, and all of them are made anew again. Where readings are not known, nothing is noted."""
+    record = cache.records()[products.POINTS.name]  # unfinished after a kill
+    both = {
+        name: tuple(sorted({*numbers, str(READINGS[name])} if name in READINGS else numbers)) for name, numbers in record.readings.items()
+    }
+    if (now := _with(record, both)) != record:
+        cache.rewrite_record(now)
+
+
 def renew(cache: Cache, reader: Reader, entries: Sequence[Entry]) -> None:
     """Write the present readings into the record of points, after all shapes that were read otherwise were made anew."""
     record = cache.record(products.POINTS.name)

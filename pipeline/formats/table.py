@@ -10,6 +10,7 @@ semicolons separate the cells. Decimal commas are read if semicolons or blanks s
 
 import contextlib
 import dataclasses
+import itertools
 import re
 import tokenize
 import warnings
@@ -306,7 +307,7 @@ def parsed(data: bytes, warn: columns.Warn) -> Table:
         )
     if row := _commas_in_cells(body, head) if "," in text else "":
         raise UserError(
-            f"cells have commas in them ({row[:40]!r}): write numbers without separators of thousands, and one separator between them"
+            f"cells have commas in them ({row[:40]!r}): write decimal points, no separators of thousands, and one separator between numbers"
         )
     if head.symbols or re.search(r"[,;#/%]", text):  # saves time: most clouds have only blanks between cells, and millions of lines
         _say_unread(lines[: head.start], body, warn)
@@ -356,7 +357,7 @@ def _commas_in_cells(body: list[str], head: "_Head") -> str:
     lines = (COMMENT.split(line, maxsplit=1)[0].strip() for line in body[:GLANCED])
     rows = [re.sub(r",[ \t]+", ", ", line) for line in lines if line]
     if head.decimal:
-        return _maybe_thousands(rows)
+        return _maybe_thousands(rows, head.names)
     for text in rows:
         separator = next((one for one in ";\t" if one in text), None)
         cells = [cell.strip(" ,") for cell in text.split(separator)]
@@ -367,12 +368,22 @@ def _commas_in_cells(body: list[str], head: "_Head") -> str:
     return ""
 
 
-def _maybe_thousands(rows: Sequence[str]) -> str:
+def _maybe_thousands(rows: Sequence[str], names: Sequence[str]) -> str:
     """The first of some rows with decimal commas in which all of these may separate thousands, and some numbers have none, so that these
-    would be too large by a factor: `12 7 1,250`; empty if there is none."""
-    cells = [cell for row in rows for cell in re.split(r"[;\s]+", row) if cell]
-    maybe = all(re.fullmatch(r"[+-]?(?:[1-9]\d{0,2},\d{3}|\d{1,3})", cell) for cell in cells)
-    return next(row for row in rows if "," in row) if maybe and not all("," in cell for cell in cells) else ""
+    would be too large by a factor: `12 7 1,250`; empty if there is none.
+
+    If all coordinates have such a comma, and of each other column all numbers or none, as in `12,250 7,125 1,500 255 100 200`, the shape is
+    the same but for its size.
+    """
+    cells = [[cell for cell in re.split(r"[;\s]+", row) if cell] for row in rows]
+    if not all(re.fullmatch(r"[+-]?(?:[1-9]\d{0,2},\d{3}|\d{1,3})", cell) for row in cells for cell in row):
+        return ""
+    plain = [columns.plain(name) for name in names]
+    xyz = columns.coordinates(plain)
+    places = [plain.index(name) for name in xyz] if xyz else [0, 1, 2]
+    kinds = [{"," in cell for cell in column if cell} for column in itertools.zip_longest(*cells)]
+    alike = all(kinds[at] == {True} for at in places if at < len(kinds)) and all(len(kind) == 1 for kind in kinds)
+    return "" if alike else next(row for row in rows if "," in row)
 
 
 def _commas_separate(rows: Sequence[str], named: int) -> bool:

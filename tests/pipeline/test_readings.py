@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from cache_schema import copy, overlay, store, validate
 from cache_schema.errors import UserError
 from cache_schema.spec import ViewSpec
+from pipeline import build as build_
 from pipeline import commands, readings
 from pipeline.append import Wanted, append
 from pipeline.cameras import RIGS
@@ -129,6 +130,36 @@ def test_shapes_that_are_read_otherwise_are_not_tried_again_until_all_of_them_ar
     assert not validate.problems(there)
     assert append(there, str(more[1]), Wanted(), CPU, Silent()).shapes == 1
     assert commands.retry(there, "", CPU, Silent(), reread=True) == commands.Retried()  # there is nothing left
+
+
+def test_a_cache_whose_shapes_are_half_made_anew_says_that_it_has_both(shapes, there, more, tmp_path, monkeypatch):
+    def stopped(cache, *_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(build_, "retry_shapes", after(1, build_.retry_shapes, stopped))
+        with pytest.raises(KeyboardInterrupt):
+            commands.retry(there, "", CPU, Silent(), reread=True)
+    build(shapes, there, POINTS)  # it lacks nothing
+    assert noted(there) == {".off": ("1",), ".xyz": ("0", "1")}
+    for number in (0, 1):  # whichever version goes on
+        monkeypatch.setitem(READINGS, ".xyz", number)
+        with pytest.raises(UserError, match=rf"reader \.xyz 0 and 1, here {number}"):
+            append(there, str(more[1]), Wanted(), CPU, Silent())
+    assert commands.retry(there, "", CPU, Silent(), reread=True).reread == 2
+    build(shapes, tmp_path / "fresh.zarr", POINTS)
+    assert contents(there) == contents(tmp_path / "fresh.zarr")
+
+
+def after(calls, first, then):
+    """A function that is the first one for some calls, and then the other."""
+    left = [calls]
+
+    def called(*args):
+        left[0] -= 1
+        return (first if left[0] >= 0 else then)(*args)
+
+    return called
 
 
 def test_failed_shapes_of_other_formats_are_tried_again(shapes, there):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache_schema.errors import UserError
@@ -527,6 +527,9 @@ COMMAS = [
     (b"500,100.5 600,123 300,250\n" * 10 + b"500,100.5 600,123 99\n", False),
     (b"12 7 1,250\n" * 10, False),  # or a decimal comma
     (b"12;7;1,250\n" * 10, False),
+    (b"1,250 2,500 3,125 255 100 200\n" * 3 + b"1,250 999 3,125 255 100 200\n", False),
+    (b"1,250 2,500 3,125 999\n" * 3 + b"1,250 999 3,125 1,000\n", False),
+    (b"i x y z\n" + b"1,250 1 2 3,125\n" * 3, False),
 ]
 
 
@@ -559,6 +562,7 @@ def read_or_refused(lines: list[str]) -> list[list[float]] | None:
         return None
 
 
+@settings(deadline=None)
 @given(rows_of(0, 999))
 def test_whole_numbers_between_commas_are_read_unless_all_of_them_may_be_thousands(given_rows):
     gaps, rows = given_rows
@@ -570,11 +574,22 @@ def test_whole_numbers_between_commas_are_read_unless_all_of_them_may_be_thousan
         assert all(re.fullmatch(r" *(\d{1,3}(,\d{3})*|\d+,\d+)", cell) for cell in cells), "no row says that commas separate"
 
 
+@settings(deadline=None)
 @given(rows_of(-(10**8) + 1, 10**8 - 1), st.sampled_from([" ", ", "]))
 def test_numbers_with_separators_of_thousands_are_never_read_as_another_shape(given_rows, gap):
     _, rows = given_rows
-    scaled = [[value / 1000 for value in row] for row in rows]  # decimal commas in all cells: a shape of another scale, with a remark
-    assert read_or_refused([gap.join(f"{value:,}" for value in row) for row in rows]) in (rows, scaled, None)
+    read = read_or_refused([gap.join(f"{value:,}" for value in row) for row in rows])
+    if read not in (rows, None):  # decimal commas in all coordinates: a shape of another scale, with a remark
+        there, scaled = np.array(rows), np.array(rows) / 1000
+        assert np.array_equal(np.array(read)[:, :3], scaled[:, :3])
+        assert all(np.array_equal(column, there[:, at]) or np.array_equal(column, scaled[:, at]) for at, column in enumerate(np.array(read).T))
+
+
+@pytest.mark.parametrize("content", [b"1,250;2,500;3,125;255;100;200\n" * 3, b"y z i r g b x\n" + b"2,500 3,125 7 255 100 200 1,250\n" * 3])
+def test_whole_numbers_beside_coordinates_with_decimal_commas_are_read(content):
+    cloud = parsed(content, lambda text: None)
+    x, y, z = (cloud.names.index(name) for name in "xyz") if cloud.names else range(3)
+    assert cloud.values[0][[x, y, z]].tolist() == [1.25, 2.5, 3.125] and 255 in cloud.values[0]
 
 
 @pytest.mark.parametrize("content", [b"12 7 1,25\n" * 3, b"12 7 0,250\n" * 3, b"1200 7 1,250\n" * 3, b"12,000 7,125 1,250\n" * 3])
