@@ -274,7 +274,8 @@ def told_otherwise(cache: store.Cache, told: Mapping[str, Any]) -> str:
 
 def told_readers(readers: Mapping[str, list[str]]) -> str:
     """Write how the files of a cache were read, such as `.npz 1, .obj 2`."""
-    return ", ".join(f"{name} {' and '.join(numbers)}" if name else "others not known" for name, numbers in sorted(readers.items())[::-1])
+    known = [f"{name} {' and '.join(numbers)}" for name, numbers in sorted(readers.items()) if name]
+    return ", ".join([*known, *(["others not known" if known else "not known"] if "" in readers else [])])
 
 
 def query(

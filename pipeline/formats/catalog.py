@@ -63,6 +63,7 @@ READINGS: Final[dict[str, int]] = {
 that shapes of two readings are not mixed. Raise it by one with every change after which a file that was read before gives another shape:
 other points, faces, colours, normals or labels. A file that was refused before, or another remark, is no such change. A change of what
 several readers share, such as `columns`, `labels`, `textures` or `geometry.finished`, raises the number of each that it changes.
+`tests/pipeline/reading_digests.py` notices some of these changes.
 """
 
 _BLENDER: Final = "open them in Blender and use File > Export > glTF 2.0"

@@ -582,7 +582,9 @@ def test_numbers_with_separators_of_thousands_are_never_read_as_another_shape(gi
     if read not in (rows, None):  # decimal commas in all coordinates: a shape of another scale, with a remark
         there, scaled = np.array(rows), np.array(rows) / 1000
         assert np.array_equal(np.array(read)[:, :3], scaled[:, :3])
-        assert all(np.array_equal(column, there[:, at]) or np.array_equal(column, scaled[:, at]) for at, column in enumerate(np.array(read).T))
+        assert all(
+            np.array_equal(column, there[:, at]) or np.array_equal(column, scaled[:, at]) for at, column in enumerate(np.array(read).T)
+        )
 
 
 @pytest.mark.parametrize("content", [b"1,250;2,500;3,125;255;100;200\n" * 3, b"y z i r g b x\n" + b"2,500 3,125 7 255 100 200 1,250\n" * 3])
