@@ -301,7 +301,7 @@ def test_a_collection_without_a_split_is_dealt_and_told(tmp_path):
     assert {entry.split for entry in source.entries} == {"train", "test"} and {entry.label for entry in source.entries} == {"room"}
     for words in (
         "no split found: a quarter of the meshes",
-        "do not furnish rooms (1 shapes): wall",
+        "do not furnish rooms (1 shape): wall",
         "usual size is not known (1): xylophone",
     ):
         assert any(words in note for note in source.notes), (words, source.notes)
