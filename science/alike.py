@@ -1,10 +1,10 @@
-"""What one teacher says of shapes that another one says, too: several teachers that say the same are not worth more than one.
+"""How much of one teacher's embeddings those of another teacher predict linearly.
 
     python science/alike.py caches/modelnet10.zarr
 
 For each pair of teachers of a cache: how much of the second one's embeddings a linear map from the first one's predicts, on shapes that the
-map was not fitted to. 100 % is all that tells shapes apart, 0 % is no more than their mean. The features of a shape are the mean of a
-teacher's embeddings of its pictures.
+map was not fitted to. 100 % is all that tells shapes apart, 0 % is no more than their mean. A high share is a hint, not a proof, that the
+second one adds little. The features of a shape are the mean of a teacher's embeddings of its pictures.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from sklearn.preprocessing import StandardScaler
 
 from cache_schema.errors import UserError
 from cache_schema.store import Cache, open_cache
+from cache_schema.terminal import counted
 from trainer.part import teachers_of
 
 FOLDS: Final = 5
@@ -55,12 +56,12 @@ def table(cache: Cache, seed: int = 0) -> dict[tuple[str, str], float]:
     """
     names = sorted(teachers_of(cache))
     if len(names) < 2:
-        raise UserError(f"{cache.path} has {len(names)} teacher: two are compared. `mmpd-cache add-teacher` adds one")
+        raise UserError(f"{cache.path} has {counted(len(names), 'teacher')}: two are needed. `mmpd-cache add-teacher` adds one")
     rows = np.arange(len(cache.ids()))
     found = {name: embedded(cache, name, rows).mean(1).numpy() for name in names}
     there = np.all([np.isfinite(own).all(1) & own.any(1) for own in found.values()], axis=0)
     if (count := int(there.sum())) < FOLDS:
-        raise UserError(f"{cache.path} has {count} shape{'s' * (count != 1)} that all teachers have seen, and {FOLDS} are needed")
+        raise UserError(f"{cache.path} has {counted(count, 'shape')} that all teachers have seen, and {FOLDS} are needed")
     return {(one, other): explained(found[one][there], found[other][there], seed) for one, other in permutations(names, 2)}
 
 

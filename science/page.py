@@ -112,7 +112,16 @@ def _parts(studies: Sequence[dict[str, Any]]) -> str:
                 for test in tests
             )
             lines.append(f"| {row} | {one['about']} | {len(seeds)} | {one['against']} | {' | '.join(cells)} |")
+    compared = [one for one in data["comparisons"] if one["group"] in PARTS]
+    halves = (", ".join(_half([one for one in compared if one["test"] == name]) for name in (test, f"{test}{AT_DEPTHS}")) for test in tests)
+    lines.append(f"| *half of the 95 % interval of a difference, median* |  |  |  | {' | '.join(halves)} |")
     return "\n".join(lines)
+
+
+def _half(compared: Sequence[dict[str, Any]]) -> str:
+    """Median of half the width of the intervals of some comparisons."""
+    widths = [(one["outcome"]["interval"][1] - one["outcome"]["interval"][0]) / 2 for one in compared]
+    return f"± {statistics.median(widths):.1f}" if widths else MISSING
 
 
 def _main_tests(data: dict[str, Any]) -> list[str]:

@@ -80,7 +80,7 @@ def test_a_mistake_of_the_user_of_a_script_is_one_line(tmp_path, monkeypatch):
     for script, location, message in (
         (wrong, str(tmp_path / "none.zarr"), "does not exist"),
         (wrong, there, "has no product 'captions/descriptions'"),
-        (alike, there, "has 1 teacher: two are compared"),
+        (alike, there, "has 1 teacher: two are needed"),
     ):
         monkeypatch.setattr(sys, "argv", [script.__name__, location])
         with pytest.raises(SystemExit, match=message):
