@@ -41,7 +41,7 @@ class Plan:
     servers: tuple[tuple[str, Server], ...] = ()
     """(fingerprint of captions, how this command asks their server); see `pipeline.models.Models`."""
     readings: tuple[tuple[str, int], ...] = field(default_factory=lambda: tuple(READINGS.items()))
-    """How the machine of the command reads files. The others have to read them alike."""
+    """`READINGS` on the machine of the command. A worker on another machine refuses the plan if its own differ."""
 
     def of_kind(self, kind: Kind, **names: str) -> list[Record]:
         """Select records by kind and names, such as `plan.of_kind(products.IMAGE, teacher="clip")`."""

@@ -4,7 +4,8 @@
 
 For each pair of teachers of a cache: how much of the second one's embeddings a linear map from the first one's predicts, on shapes that the
 map was not fitted to. 100 % is all that tells shapes apart, 0 % is no more than their mean. A high share is a hint, not a proof, that the
-second one adds little. The features of a shape are the mean of a teacher's embeddings of its pictures.
+second one adds little. The features of a shape are the mean of a teacher's embeddings of its pictures. Shapes without such embeddings are
+left out, and their number is printed.
 """
 
 import argparse
@@ -38,6 +39,9 @@ def explained(known: NDArray[np.float32], asked: NDArray[np.float32], seed: int 
         known: features of one teacher, [n, E].
         asked: those of another one, of the same shapes, [n, F].
         seed: deals the shapes to the folds.
+
+    Raises:
+        UserError: all shapes have the same features in `asked`.
     """
     left = spread = 0.0
     for fit, new in KFold(FOLDS, shuffle=True, random_state=seed).split(known):
@@ -45,14 +49,17 @@ def explained(known: NDArray[np.float32], asked: NDArray[np.float32], seed: int 
         found = RidgeCV(PENALTIES).fit(scale.transform(known[fit]), asked[fit]).predict(scale.transform(known[new]))
         left += float(np.square(asked[new] - found).sum())
         spread += float(np.square(asked[new] - asked[fit].mean(0)).sum())
-    return 100 * (1 - left / spread) if spread else float("nan")
+    if not spread:
+        raise UserError("all shapes have the same embedding, so there is nothing to predict")
+    return 100 * (1 - left / spread)
 
 
-def table(cache: Cache, seed: int = 0) -> dict[tuple[str, str], float]:
-    """For each ordered pair of teachers of a cache, the percentage of the second one that the first one explains.
+def table(cache: Cache, seed: int = 0) -> tuple[dict[tuple[str, str], float], int]:
+    """For each ordered pair of teachers of a cache, the percentage of the second one that the first one explains. And the number of shapes
+    that were looked at: those of which all teachers have embeddings.
 
     Raises:
-        UserError: it has fewer than two teachers, or fewer shapes than folds.
+        UserError: it has fewer than two teachers, or fewer such shapes than folds, or they are all the same to a teacher.
     """
     names = sorted(teachers_of(cache))
     if len(names) < 2:
@@ -62,14 +69,16 @@ def table(cache: Cache, seed: int = 0) -> dict[tuple[str, str], float]:
     there = np.all([np.isfinite(own).all(1) & own.any(1) for own in found.values()], axis=0)
     if (count := int(there.sum())) < FOLDS:
         raise UserError(f"{cache.path} has {counted(count, 'shape')} that all teachers have seen, and {FOLDS} are needed")
-    return {(one, other): explained(found[one][there], found[other][there], seed) for one, other in permutations(names, 2)}
+    return {(one, other): explained(found[one][there], found[other][there], seed) for one, other in permutations(names, 2)}, count
 
 
 @plainly()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cache", type=Path)
-    found = table(open_cache(parser.parse_args().cache))
+    cache = open_cache(parser.parse_args().cache)
+    found, count = table(cache)
+    print(f"{counted(count, 'shape')}; {len(cache.ids()) - count} left out")
     names = sorted({name for pair in found for name in pair})
     wide = max(map(len, names))
     print(" " * wide, *(f"explains {name}" for name in names), sep="  ")

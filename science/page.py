@@ -51,7 +51,7 @@ MISSING: Final = "–"
 """What stands in a first table where there is no number."""
 PARTS: Final = ("main", "teachers", "remedies", "ablations", "budgets")
 """Groups of rows that one table of the beginning has together."""
-DRAWN: Final = ("main", "recipes", "teachers", "remedies", "ablations", "budgets")
+DRAWN: Final = (*PARTS, "recipes")
 """Groups of rows that are in the picture."""
 
 

@@ -101,4 +101,6 @@ def test_a_teacher_explains_what_it_knows_and_not_what_another_one_knows_alone()
     turned = both @ np.linalg.qr(draw.normal(size=(12, 12)))[0].astype(np.float32)
     assert alike.explained(both, turned + 3) > 99.9, "the same in other axes"
     assert 35 < alike.explained(shared, turned) < 65 and alike.explained(turned, shared) > 99.9, "half of it, and all of the half"
+    with pytest.raises(alike.UserError, match="the same embedding"):
+        alike.explained(shared, np.ones_like(own))
     assert abs(alike.explained(shared, own)) < 10 and alike.explained(shared, own) == alike.explained(shared, own)
