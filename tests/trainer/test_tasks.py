@@ -43,6 +43,7 @@ from trainer.tasks import (
     knn,
     mistakes,
     picture,
+    rank,
     result,
     retrieval,
     svm,
@@ -1300,3 +1301,29 @@ def test_copies_vote_by_the_mean_of_their_logits(monkeypatch):
     shapes = SimpleNamespace(labels=np.array([0]))
     options = classify.Options(peer_protocol=True, votes=3, vote_repeats=1)
     assert classify.vote(SimpleNamespace(device="cpu"), None, shapes, options, seed=0) == 100
+
+
+def test_effective_rank():
+    generator = torch.Generator().manual_seed(0)
+    line = torch.randn(40, 1, generator=generator) @ torch.randn(1, 6, generator=generator)
+    assert rank.effective_rank(line + 3) == pytest.approx(1, abs=1e-3)
+    assert rank.effective_rank(torch.eye(5)) == pytest.approx(4)  # centred, one direction of five is gone
+    assert rank.effective_rank(torch.ones(5, 3)) == 0
+
+
+def test_an_encoder_worse_than_random_weights_is_told(aligned: Path, cache_path: Path):
+    """Only the kind of features decides: those of a run that went well give no note, those along one direction do, in each such task."""
+    loaded, cache = checkpoint.load(aligned), store.open_cache(cache_path)
+    whole = {name: dataclasses.replace(catalog.task(name).SMOKE, test_split="all") for name in ("knn", "zeroshot", "crossval")}
+
+    def told() -> list[str]:
+        found = [catalog.evaluate(name, loaded, cache, options) for name, options in whole.items()]
+        return [note for one in found for note in one.scores.notes if "effective rank" in note]
+
+    assert told() == []
+    last = [module for module in loaded.model.encoder.modules() if isinstance(module, torch.nn.LayerNorm)][-1]
+    with torch.no_grad():
+        last.weight[1:] = 0  # the tokens differ in one number alone
+    assert len(told()) == len(whole)
+    some = of_split(cache, "all")
+    assert rank.notes(loaded.model, some.of(np.arange(rank.LEAST - 1))) == ()

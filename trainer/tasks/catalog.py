@@ -28,7 +28,7 @@ from trainer.align import Teacher
 from trainer.arithmetic import of_task
 from trainer.checkpoint import Header, Loaded, learned_from, setup
 from trainer.encoders.catalog import ENCODERS
-from trainer.tasks import unfinished, unread
+from trainer.tasks import rank, unfinished, unread
 from trainer.tasks.mistakes import Mistakes, pairs
 from trainer.tasks.protocol import TASKS, TOLD, Task, TaskOptions
 from trainer.tasks.result import Result, Scores
@@ -147,6 +147,7 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_
             *imported(header.facts.teachers),
             *_made_elsewhere(name, header.config.encoder.name),
             *_not_new(scores),
+            *_alike(module, loaded, scores, chosen),
             *(() if getattr(chosen, "scratch", False) else _relabelled(header, (cache, test_cache or cache))),
             unknown,
             header.origin,
@@ -204,6 +205,13 @@ def _counted(scores: Scores, loaded: Loaded, *, scratch: bool = False) -> Scores
         return scores
     header = checkpoint.recalled(loaded.header, [loaded.run.resolve().parent])
     return dataclasses.replace(scores, seen=scores.sides.seen(header, scratch=scratch, units=scores.metrics[0].units))
+
+
+def _alike(module: Task, loaded: Loaded, scores: Scores, chosen: TaskOptions) -> tuple[str, ...]:
+    """A note on an encoder whose features are less useful than those of random weights, where a task reads them as they are."""
+    if scores.sides is None or not getattr(module, "PROBES", False) or getattr(chosen, "scratch", False):
+        return ()
+    return rank.notes(loaded.model, scores.sides.test)
 
 
 def _not_new(scores: Scores) -> Sequence[str]:

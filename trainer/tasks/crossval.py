@@ -65,6 +65,7 @@ class Options:
 
 
 SMOKE: Final = Options(folds=2, c=0.1, repeats=1)
+PROBES: Final = True
 
 
 def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -> Scores:

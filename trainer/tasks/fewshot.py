@@ -77,6 +77,7 @@ class Options:
 
 
 SMOKE: Final = Options(ways=2, shots=1, queries=2, folds=2)
+PROBES: Final = True
 KEEPS: Final = True
 """Whether `--keep` can keep a classifier of this task."""
 

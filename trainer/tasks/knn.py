@@ -53,6 +53,7 @@ TEMPERATURE: Final = 0.07
 PAIRS: Final = 1 << 24
 """Number of pairs of a shape to name and a known one that are compared at a time, in 16 bytes each. It changes no result."""
 SMOKE: Final = Options(neighbours=3, repeats=1)
+PROBES: Final = True
 
 
 def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -> Scores:

@@ -65,6 +65,7 @@ class Task(Protocol):
 
     `NEEDS`: the names of products (`boxes`) and arrays (`points/part`) that a cache must have for it. A training then refuses to probe the
     task on a cache without them.
+    `PROBES`: True if it reads the encoder as it was trained. A note then says if its features are worse than those of random weights.
     `KEEPS`: True if its scores have a classifier that `--keep` can keep.
     `RESUMES`: True if its trainings take long, and go on after a stop (`trainer.tasks.unfinished`). `finetune.epochs` makes them, always in
     the same order.

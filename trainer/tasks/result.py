@@ -26,6 +26,7 @@ from trainer.tasks.predictions import Predictions
 
 if TYPE_CHECKING:
     from trainer.checkpoint import Header, Loaded
+    from trainer.tasks.shapes import Shapes
 
 FOLDER: Final = "eval"
 """Name of the folder with a run's results, inside the run's folder."""
@@ -169,6 +170,10 @@ class Seen:
 
 class Sides(Protocol):
     """The shapes that a task used (`trainer.tasks.seen.Sides`)."""
+
+    @property
+    def test(self) -> "Shapes":
+        """The shapes that it tested on."""
 
     def seen(self, header: "Header", *, scratch: bool = False, units: str = "shapes") -> Seen:
         """Count the test shapes that are not new."""

@@ -74,6 +74,7 @@ class Options:
 
 
 SMOKE: Final = Options(c=0.1, repeats=1)
+PROBES: Final = True
 KEEPS: Final = True
 """Whether `--keep` can keep a classifier of this task."""
 

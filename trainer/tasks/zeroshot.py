@@ -60,6 +60,7 @@ class Options:
 
 
 SMOKE: Final = Options(repeats=1)
+PROBES: Final = True
 
 
 def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -> Scores:
