@@ -23,8 +23,9 @@ from rich.progress import track
 from torch import Tensor
 from torch.nn import functional as F
 
-from cache_schema.spec import Camera, CameraRig, ViewSpec, from_json, to_json
+from cache_schema.spec import Camera, CameraRig, ViewSpec, fingerprint, from_json, to_json
 from pipeline.geometry import Mesh, label_of_faces, normalized, of_faces
+from pipeline.starter.kinds.catalog import KINDS
 from pipeline.starter.shapes import REVISION, Description, make
 from pipeline.words import counted
 
@@ -47,6 +48,20 @@ class Study:
     """Number of shapes that are drawn and saved at a time."""
     parts: bool = False
     """Whether to draw, beside each picture, which part every pixel shows."""
+    without: tuple[str, ...] = ()
+    """Kinds that are not drawn, for models that must not know them."""
+
+    def index(self, number: int) -> int:
+        """The index of a shape of the study, for `shapes.make`: the kinds take turns, without those that are left out."""
+        drawn = [place for place, kind in enumerate(KINDS) if kind not in self.without]
+        turn, place = divmod(number, len(drawn))
+        return turn * len(KINDS) + drawn[place]
+
+    @property
+    def name(self) -> str:
+        """Name of the folder of its pictures. It does not tell the number of shapes: more may be drawn later."""
+        left = f"-without-{fingerprint(self.without)[:8]}" if self.without else ""
+        return f"pictures-r{REVISION}-{self.seed}-{self.views}x{self.size}-{self.chunk}{'-parts' * self.parts}{left}"
 
 
 class Views(NamedTuple):
@@ -60,6 +75,12 @@ class Views(NamedTuple):
     """[N, V, S, S]: index in `kinds.thing.PARTS` of the part at the middle of each pixel, `NOTHING` beside the shape. None if the study has
     no parts."""
 
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of these shapes, in the order of `KINDS`."""
+        seen = {description.kind for description in self.descriptions}
+        return [kind for kind in KINDS if kind in seen]
+
     def usual_parts(self, least: int) -> list[str]:
         """List parts with their numbers, such as `two armrest`, that at least `least` shapes have."""
         seen = Counter(f"{counted(part.count)} {part.noun}" for description in self.descriptions for part in description.parts)
@@ -72,7 +93,7 @@ def draw(folder: Path, study: Study, *, workers: int) -> Views:
     Raises:
         UserError: OpenGL cannot be had here.
     """
-    place = folder / f"pictures-r{REVISION}-{study.seed}-{study.views}x{study.size}-{study.chunk}{'-parts' if study.parts else ''}"
+    place = folder / study.name
     place.mkdir(parents=True, exist_ok=True)
     starts = range(0, study.shapes, study.chunk)
     todo = [(place, study, start) for start in starts if not _path(place, start).exists()]
@@ -117,7 +138,7 @@ def _draw_chunk(task: tuple[Path, Study, int]) -> None:
     spec = ViewSpec(rig=_rig(rng, study.views), size=study.size)
     with closing(Renderer(spec)) as renderer, closing(Renderer(replace(spec, depth=True), oversampling=1)) as numbers:
         for i in range(study.chunk):
-            made = make(study.seed, start + i)
+            made = make(study.seed, study.index(start + i))
             white = rng.random() < 0.5
             red, green, blue = (255, 255, 255) if white else rng.integers(0, 256, 3).tolist()
             renderer.spec = replace(spec, rig=_rig(rng, study.views), background=(red, green, blue))

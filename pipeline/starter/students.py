@@ -105,6 +105,8 @@ class Lesson(NamedTuple):
     """Descriptions of the shapes. [B]"""
     proportions: Tensor
     """Logarithms of height over width and of depth over width. [B, 2]"""
+    kinds: Sequence[str]
+    """All kinds that pictures are told from, those of these among them."""
     rng: Rng
     """Random generator for the sentences."""
     part: Tensor | None = None
@@ -152,7 +154,7 @@ class ImageText:
 
     def loss(self, lesson: Lesson) -> Tensor:
         image = self.clip.encode_image(normalized(lesson.pixels), normalize=True)  # [B, E]
-        loss = self.contrast(image, lesson.descriptions, lesson.rng)
+        loss = self.contrast(image, lesson)
         return loss if self.imitation is None else loss + 4 * self.imitation.loss(lesson.pixels, {"image_features": image})
 
     def encode(self, texts: Sequence[str]) -> Tensor:
@@ -162,17 +164,19 @@ class ImageText:
         embedded: Tensor = self.clip.encode_text(tokens, normalize=True).float()
         return embedded
 
-    def contrast(self, image: Tensor, descriptions: Sequence[Description], rng: Rng) -> Tensor:
+    def contrast(self, image: Tensor, lesson: Lesson) -> Tensor:
         """The loss of embedded pictures [B, E], of unit length, against new sentences about them and about all kinds."""
-        told = [sentence(description, rng) for description in descriptions]
-        texts = [*(one.text for one in told), *(pick(rng, TEMPLATES).replace("{}", kind) for kind in KINDS)]
+        kinds, rng = lesson.kinds, lesson.rng
+        told = [sentence(description, rng) for description in lesson.descriptions]
+        texts = [*(one.text for one in told), *(pick(rng, TEMPLATES).replace("{}", kind) for kind in kinds)]
         logits = self.clip.logit_scale.exp().clamp(max=100) * image.float() @ self.encode(texts).T  # [B, B + kinds]: picture, text
-        logits, naming = logits.split([len(told), len(KINDS)], dim=1)
-        known = [facts(description) for description in descriptions]
+        logits, naming = logits.split([len(told), len(kinds)], dim=1)
+        known = [facts(description) for description in lesson.descriptions]
         match = torch.tensor([[one.told <= truth for one in told] for truth in known], dtype=torch.float32)  # [B, B]
         by_image: Tensor = -(match / match.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
         by_text: Tensor = -(match / match.sum(0, keepdim=True) * logits.log_softmax(0)).sum(0).mean()
-        loss: Tensor = (by_image + by_text) / 2 + F.cross_entropy(naming, _places(list(KINDS), [d.kind for d in descriptions]))
+        kind = _places(kinds, [description.kind for description in lesson.descriptions])
+        loss: Tensor = (by_image + by_text) / 2 + F.cross_entropy(naming, kind)
         return loss
 
     def save(self, place: Path) -> None:
@@ -408,7 +412,7 @@ class PartNames(ImageText):
         with entering(visual.transformer.resblocks[-1]) as calls:
             image = self.clip.encode_image(normalized(lesson.pixels), normalize=True)  # [B, E]
         maps = last_values(visual, calls[0][0])  # [B, h h, E]
-        return self.contrast(image, lesson.descriptions, lesson.rng) + 2 * self.naming(maps, lesson.part, lesson.rng)
+        return self.contrast(image, lesson) + 2 * self.naming(maps, lesson.part, lesson.rng)
 
     def naming(self, maps: Tensor, part: Tensor, rng: Rng) -> Tensor:
         """Cross-entropy of the names of parts, at random places of patch features [B, h h, E]. `part` [B, S, S] as in `Lesson`."""

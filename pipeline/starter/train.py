@@ -2,6 +2,7 @@
 
     python -m pipeline.starter.train build/starter-teachers                        # all, in order
     python -m pipeline.starter.train build/starter-teachers --only starter-resnet  # one of them
+    python -m pipeline.starter.train build/few --without boat --without tent       # none of these kinds is seen or named
 
 Pictures, sentences and steps depend only on the seeds. Arithmetic is bfloat16 under autocast, so the last digits of weights differ between
 processors.
@@ -23,6 +24,7 @@ from rich.progress import Progress
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cache_schema.errors import UserError
+from pipeline.starter.kinds.catalog import KINDS
 from pipeline.starter.pictures import Study, Views, augmented, draw, greyed
 from pipeline.starter.shapes import REVISION
 from pipeline.starter.students import SIZE, STUDENTS, Lesson, Student
@@ -68,7 +70,7 @@ def lesson(views: Views, seed: int, step: int) -> Lesson:
     descriptions = [one.without_colors() if hidden else one for one, hidden in zip(descriptions, grey, strict=True)]
     part = None if views.part is None else views.part[rows, column]
     pixels, part_seen = augmented(rgb, size=SIZE, rng=rng, part=part)
-    return Lesson(pixels, descriptions, torch.from_numpy(views.proportions[rows]), rng, part_seen)
+    return Lesson(pixels, descriptions, torch.from_numpy(views.proportions[rows]), views.kinds, rng, part_seen)
 
 
 def share(step: int, cycles: Sequence[int]) -> float:
@@ -128,12 +130,19 @@ def main(
     shapes: Annotated[int, typer.Option(help="Shapes to draw six pictures of each.")] = Study.shapes,
     steps: Annotated[float, typer.Option(help="Times the steps of each: 0.01 for a trial.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Of initial weights and batches.")] = 0,
+    without: Annotated[list[str] | None, typer.Option(help="A kind to leave out; can be repeated.")] = None,
 ) -> None:
     """Draw pictures and train the starter teachers."""
     if unknown := sorted(set(only or ()) - set(STUDENTS)):
         raise typer.BadParameter(f"no starter teacher is called {', '.join(unknown)}: there are {', '.join(STUDENTS)}")
+    left = tuple(kind for kind in KINDS if kind in (without or ()))
+    if unknown := sorted(set(without or ()) - set(KINDS)):
+        raise typer.BadParameter(f"no kind is called {', '.join(unknown)}: there are {', '.join(KINDS)}")
+    if len(left) == len(KINDS):
+        raise typer.BadParameter("no kind is left to learn from")
     folder.mkdir(parents=True, exist_ok=True)
-    kept, asked = folder / "study.json", json.dumps({"shapes": shapes, "revision": REVISION, "steps": steps, "cycles": STEPS, "seed": seed})
+    settings = {"shapes": shapes, "revision": REVISION, "steps": steps, "cycles": STEPS, "seed": seed}
+    kept, asked = folder / "study.json", json.dumps(settings | ({"without": left} if left else {}))
     if kept.exists() and kept.read_text() != asked:
         raise typer.BadParameter(f"{folder} holds what {kept.read_text()} made, asked {asked}: name another folder")
     kept.write_text(asked)
@@ -143,6 +152,7 @@ def main(
             console.print(f"{name} is there")
             continue
         study = replace(PART_STUDY, shapes=min(shapes, PART_STUDY.shapes)) if name == "starter-parts" else Study(shapes=shapes)
+        study = replace(study, without=left)
         if study not in seen:
             seen[study] = draw(folder, study, workers=os.cpu_count() or 1)
         views = seen[study]

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from scipy import ndimage
 
 from pipeline.starter import pictures, score, students, texts, train
+from pipeline.starter.kinds.catalog import KINDS
 from pipeline.starter.kinds.thing import Parts, wood
 from pipeline.starter.shapes import Description, make
 from pipeline.weights import SHIPPED
@@ -157,6 +158,22 @@ def test_lessons_follow_from_seed_and_step(study):
     grey = ((one.pixels - one.pixels.mean(1, keepdim=True)).abs().amax((1, 2, 3)) < 1e-3).tolist()
     assert any(grey) and not all(grey)
     assert all(not description.color for description, hidden in zip(one.descriptions, grey, strict=True) if hidden)
+
+
+def test_kinds_are_left_out_of_pictures_and_words(study):
+    first, *_, last = KINDS
+    some = replace(pictures.Study(), without=tuple(kind for kind in KINDS if kind not in (first, last)))
+    assert [make(some.seed, some.index(number)).description.kind for number in range(5)] == [first, last, first, last, first]
+    assert len({some.index(number) for number in range(50)}) == 50 and some.name != pictures.Study().name
+    assert [pictures.Study().index(number) for number in (0, 50)] == [0, 50]
+    *_, views = study
+    lesson = train.lesson(views, 0, 0)
+    student: Any = students.ImageText(students.RESNET, students.saved(SHIPPED / "starter-resnet"), layers=1)
+    read: list[str] = []
+    student.encode = lambda said: read.extend(said) or torch.zeros(len(said), students.EMBEDDING)
+    student.contrast(torch.zeros(len(lesson.descriptions), students.EMBEDDING), lesson)
+    named = read[len(lesson.descriptions) :]
+    assert lesson.kinds == list(KINDS)[:9] and all(kind in said for kind, said in zip(lesson.kinds, named, strict=True))
 
 
 @pytest.fixture(scope="module")
