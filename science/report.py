@@ -39,6 +39,7 @@ TITLES: Final[dict[str, str]] = {
     "blocks": "Number of stored blocks",
     "families": "Other families of encoders",
     "language": "Several views and texts, texts of three lengths, hard prompts",
+    "kinds": "Kinds that no teacher knows",
     "views": "Views of a ring, and chosen ones",
 }
 

@@ -7,7 +7,7 @@ A row is data: a stage, a recipe with settings, and the rows that it starts from
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Group = Literal["main", "recipes", "teachers", "remedies", "ablations", "budgets", "blocks", "families", "language", "views"]
+Group = Literal["main", "recipes", "teachers", "remedies", "ablations", "budgets", "blocks", "families", "language", "kinds", "views"]
 
 REAL: Final = "efficientnet-lite0"
 """The teacher with weights from photographs, which has not seen starter shapes."""
@@ -24,6 +24,10 @@ def beside(name: str) -> str:
 
 WORDS: Final = beside("words")
 """The overlay of the starter cache with the texts of `Row.captions`."""
+UNTAUGHT: Final = "starter-resnet-35"
+"""The teacher that the study itself teaches (`untaught.py`): starter-resnet in fewer steps, without the kinds of `testsets.UNSEEN`."""
+KNOWING_LESS: Final = beside("untaught")
+"""The overlay of the starter cache with the embeddings of `Row.taught`."""
 ENCODER: Final = "pointmae-tiny"
 TINY: Final = ("optim.batch=32", "optim.lr=1e-3", "optim.warmup=5")
 """Optimisation of the recipe `tiny`, for rows with another recipe."""
@@ -50,6 +54,8 @@ class Row:
     guide at full size."""
     captions: tuple[str, ...] = ()
     """Captioners whose texts are added before, in an overlay of the starter cache, which only rows with some of them are trained on."""
+    taught: tuple[str, ...] = ()
+    """Teachers that the study teaches before. Their embeddings are in an overlay of the starter cache, likewise."""
     patches: tuple[str, ...] = ()
     """Teachers whose patch features on points are written into the cache before."""
     views: str = ""
@@ -64,16 +70,20 @@ class Row:
     def __post_init__(self) -> None:
         assert not self.online or self.guide, "only a guide can be online"
         assert not self.guide or self.stage == "distill", "only stage 2 has a guide"
-        assert not (self.captions and self.guide), "a guide's features are written beside the starter shapes, not into an overlay"
-        assert not self.views or not (self.guide or self.captions or self.patches), "these are made in the cache that other rows share"
-        assert not self.views or "data.templates=1" in self.settings, "caches with other views have no captions"
+        overlays = [one for one in (self.captions, self.taught) if one]
+        assert len(overlays) <= 1, "a row is trained on one overlay"
+        assert not (overlays and self.guide), "a guide's features are written beside the starter shapes, not into an overlay"
+        assert not self.views or not (self.guide or overlays or self.patches), "these are made in the cache that other rows share"
+        assert not self.views or NAMES in self.settings, "caches with other views have no captions"
         taken = [one for one in self.settings if one.startswith(("optim.epochs=", "seed=", "precision=", "guide_online="))]
         assert not taken, f"the study sets {taken}"
 
     @property
     def cache(self) -> str:
         """Name of the cache that it is trained on."""
-        return WORDS if self.captions else beside(self.views) if self.views else LEARN
+        if self.views:
+            return beside(self.views)
+        return WORDS if self.captions else KNOWING_LESS if self.taught else LEARN
 
     @property
     def before(self) -> tuple[str, ...]:
@@ -87,6 +97,8 @@ def of(*teachers: str) -> str:
 
 
 THREE: Final = of(*TEACHERS)
+NAMES: Final = "data.templates=1"
+"""The setting with which all texts are sentences about the class, and no captions, which a model wrote that was taught all kinds."""
 KEPT: Final = ("distill.reconstruction_weight=30", "distill.reconstruction_depth=2")
 """Settings of stage 2 that also predicts coordinates of hidden groups, at about equal shares."""
 FORMS: Final = ("forms",)
@@ -530,13 +542,41 @@ ROWS: Final[dict[str, Row]] = {
         captions=(STATED, WRONG),
         against="three lengths, texts alone",
     ),
+    # --------------------------------------------------------------------------------------- kinds that no teacher knows
+    "stage 1, names": Row(
+        group="kinds", about=f"stage 1 with {ONE} and class names, which was taught all kinds", stage="align", settings=(of(ONE), NAMES)
+    ),
+    "stage 1, untaught": Row(
+        group="kinds",
+        about=f"the same with {UNTAUGHT}, which was taught without the unseen kinds",
+        stage="align",
+        settings=(of(UNTAUGHT), NAMES),
+        taught=(UNTAUGHT,),
+        against="stage 1, names",
+    ),
+    "on point-mae, stage 1, untaught": Row(
+        group="kinds",
+        about=f"{UNTAUGHT}, class names and coordinates, from the weights of point-mae",
+        stage="align",
+        settings=(of(UNTAUGHT), NAMES, "align.reconstruction_weight=100"),
+        init="point-mae",
+        taught=(UNTAUGHT,),
+    ),
+    "on point-mae, stage 2, untaught": Row(
+        group="kinds",
+        about="distillation of that guide and coordinates, from the guide's weights",
+        stage="distill",
+        settings=KEPT,
+        guide="on point-mae, stage 1, untaught",
+        against="point-mae, three times",
+    ),
     # --------------------------------------------------------------------------------------------------------- views
     **{
         f"{name} views": Row(
             group="views",
             about=f"stage 1 with {ONE} and class names, {_views(*name.split('-'))}",
             stage="align",
-            settings=(of(ONE), "data.templates=1"),  # these caches have no captions
+            settings=(of(ONE), NAMES),  # these caches have no captions
             views=name,
             against=f"{HALF[name]} views" if name in HALF else "",
         )

@@ -26,7 +26,7 @@ from typing import Any, Final, get_args
 import ceiling
 import score  # it suits the machine
 from jobs import Job, Ledger, guide_in, guided_otherwise, options, told, trained_otherwise, weights_of
-from rows import LEARN, ONE, ROWS, VIEWS, WORDS, Group, Row, beside, order
+from rows import KNOWING_LESS, LEARN, ONE, ROWS, VIEWS, WORDS, Group, Row, beside, order
 from testsets import COLLECTIONS, TESTS, teachers
 
 from cache_schema.errors import UserError
@@ -73,11 +73,13 @@ class Study:
         for row in rows:
             final = [name for name in ROWS[row].also if COLLECTIONS[name].use == "final"]
             assert not final, f"row {row} is trained on {', '.join(final)}, which is kept for final numbers (held_out.md)"
-        learned = [LEARN if ROWS[row].captions else ROWS[row].cache for row in rows]  # an overlay lies on the starter cache
+        learned = [base(ROWS[row]) for row in rows]
         wanted = dict.fromkeys([*learned, *(name for row in rows for name in ROWS[row].also), *collections])
         jobs = [self._build(name) for name in wanted]
         jobs += [self._ceiling(name) for name in collections]
         jobs += [self._captions(captioner) for captioner in dict.fromkeys(c for row in rows for c in ROWS[row].captions)]
+        for teacher in dict.fromkeys(t for row in rows for t in ROWS[row].taught):
+            jobs += [self._teach(teacher), self._taught(teacher)]
         jobs += [self._patches(teacher) for teacher in dict.fromkeys(t for row in rows for t in ROWS[row].patches)]
         groups = get_args(Group)
         trained = sorted(
@@ -124,6 +126,16 @@ class Study:
         words = ("mmpd-cache", "add-dense", f"caches/{LEARN}.zarr", teacher)
         return Job(name=f"patches/{teacher}", command=words, after=(f"build/{LEARN}",), writes=LEARN, threads=os.cpu_count() or 1)
 
+    def _teach(self, teacher: str) -> Job:
+        return Job(name=f"teach/{teacher}", command=("untaught.py", f"teachers/{teacher}"), threads=os.cpu_count() or 1)
+
+    def _taught(self, teacher: str) -> Job:
+        # In an overlay: ceilings of the starter cache are of the teachers that all rows have.
+        named = f"{teacher}=open_clip:teachers/{teacher}/{ONE}"
+        words = ("mmpd-cache", "add-teacher", f"caches/{LEARN}.zarr", named, "--overlay", f"caches/{KNOWING_LESS}.zarr")
+        after = (f"build/{LEARN}", f"teach/{teacher}")
+        return Job(name=f"taught/{teacher}", command=words, after=after, writes=KNOWING_LESS, threads=os.cpu_count() or 1)
+
     def _captions(self, captioner: str) -> Job:
         # In an overlay: rows that name no captions train on all that their cache has.
         words = ("mmpd-cache", "add-captioner", f"caches/{LEARN}.zarr", captioner, "--overlay", f"caches/{WORDS}.zarr")
@@ -144,12 +156,12 @@ class Study:
             words += ["--init", runs[row.init]]
         if row.guide and row.guide != row.init and isinstance(config, DistillConfig) and config.needs_guide_run:
             words += ["--guide-run" if row.init else "--init", runs[row.guide]]
-        base = LEARN if row.captions else row.cache
-        after = [f"build/{base}", *(f"build/{also}" for also in row.also), *(f"patches/{teacher}" for teacher in row.patches)]
+        after = [f"build/{base(row)}", *(f"build/{also}" for also in row.also), *(f"patches/{teacher}" for teacher in row.patches)]
         after += [f"captions/{captioner}" for captioner in row.captions]
+        after += [f"taught/{teacher}" for teacher in row.taught]
         after += [f"train/{slug(need, seed)}" for need in row.before]
         after += [job.name for job in self._guides(row, seed)]
-        reads = tuple(f"caches/{cache}.zarr" for cache in (base, *row.also))
+        reads = tuple(f"caches/{cache}.zarr" for cache in (base(row), *row.also))
         home = self.folder / "runs"
         guide, init = (home / slug(need, seed) if need else None for need in (row.guide, row.init or row.guide))
         return Job(
@@ -294,6 +306,11 @@ class Study:
     def hours(self) -> float:
         """Processor time of everything that was ever run in this folder."""
         return sum(float(one["seconds"]) for one in self.ran().values()) / 3600
+
+
+def base(row: Row) -> str:
+    """Name of the built cache that a row is trained on: of an overlay the one below, with the starter shapes."""
+    return LEARN if row.captions or row.taught else row.cache
 
 
 def slug(name: str, seed: int | None) -> str:
