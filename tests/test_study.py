@@ -25,6 +25,7 @@ import rows  # noqa: E402
 import score  # noqa: E402
 import study  # noqa: E402
 import testsets  # noqa: E402
+import untaught  # noqa: E402
 from jobs import Job, Ledger  # noqa: E402
 
 from cache_schema import synthetic  # noqa: E402
@@ -243,6 +244,25 @@ def test_rows_with_captions_of_their_own_are_trained_on_an_overlay_and_no_other_
     assert plain.command[2] == made["train/stage-1-0"].command[2] == "caches/starter.zarr"
     assert {row.group for row in rows.ROWS.values() if row.captions} == {"language"}
     assert report.TITLES.keys() == set(get_args(rows.Group))
+
+
+def test_a_teacher_of_the_study_is_taught_first_without_the_unseen_kinds(tmp_path, monkeypatch):
+    named = "on point-mae, stage 2, untaught"
+    plan = study.Study(tmp_path / "s", {"epochs": 2, "shapes": 4, "precision": "float32"}, None, keep=False).jobs(
+        rows.order([named, "stage 1, names"]), 1, ["starter"]
+    )
+    made = {one.name: one for one in plan}
+    teach, added, learned = (made[name] for name in ("teach/starter-resnet-35", "taught/starter-resnet-35", "train/stage-1-names-0"))
+    assert added.command[3] == f"{rows.UNTAUGHT}=open_clip:{teach.command[1]}/starter-resnet" and teach.name in added.after
+    assert added.command[-1] == "caches/starter-untaught.zarr" and learned.command[2] == "caches/starter.zarr"
+    aligned, distilled = made["train/on-point-mae-stage-1-untaught-0"], made["train/on-point-mae-stage-2-untaught-0"]
+    assert aligned.command[2] == "caches/starter-untaught.zarr" and added.name in aligned.after
+    assert distilled.command[2] == "caches/starter.zarr"  # a guide's features lie there, and it reads no teacher
+    asked = {}
+    monkeypatch.setattr(untaught.train, "main", lambda folder, **settings: asked.update(settings))
+    monkeypatch.setattr(sys, "argv", ["untaught.py", "there"])
+    untaught.main()
+    assert set(asked["without"]) == set(testsets.UNSEEN) and asked["only"] == [rows.ONE]
 
 
 def test_rows_with_other_pictures_are_trained_on_a_cache_of_the_same_shapes(tmp_path):
