@@ -49,9 +49,7 @@ CALLED: Final = {
 """What collections are called in the first tables; others by their names."""
 MISSING: Final = "–"
 """What stands in a first table where there is no number."""
-PARTS: Final = ("main", "teachers", "remedies", "ablations", "budgets")
-"""Groups of rows that one table of the beginning has together."""
-DRAWN: Final = (*PARTS, "recipes")
+DRAWN: Final = ("main", "recipes", "teachers", "remedies", "ablations", "budgets")
 """Groups of rows that are in the picture."""
 
 
@@ -60,6 +58,7 @@ def page(studies: Sequence[dict[str, Any]], top: str) -> str:
     for mark, table in MADE.items():
         if mark in top:
             top = top.replace(mark, table(studies))
+    top = ROWS_OF.sub(lambda found: _rows(studies, found[1].split()), top)
     parts = [top.rstrip() + "\n", *_seen(studies[0]), *_claim(studies[0]), *_sizes(studies), *_marks(studies)]
     for data in studies:
         parts += [f"## {_size(data)}\n", *_how(data), tables(data, level=3), *_commands(data)]
@@ -96,23 +95,32 @@ def _apart(studies: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _parts(studies: Sequence[dict[str, Any]]) -> str:
-    """The rows of the groups in `PARTS`, with marks, in the largest study that has all these groups: the main test of each collection, by
-    the last block and by all blocks."""
-    data = next((data for data in studies if {data["rows"][one["row"]]["group"] for one in data["numbers"]} >= set(PARTS)), None)
+def _rows(studies: Sequence[dict[str, Any]], groups: Sequence[str]) -> str:
+    """All rows of some groups, with marks, in the largest study that has each of these groups: the main test of each collection, by the
+    last block and by all blocks. A collection that fewer than half of the rows were tested on is left to the tables below.
+
+    Raises:
+        SystemExit: no study has all of these groups.
+    """
+
+    def there(data: dict[str, Any]) -> list[str]:
+        trained = {one["row"] for one in data["numbers"]}
+        return [row for row, one in data["rows"].items() if row in trained and one["group"] in groups]
+
+    data = next((data for data in studies if {data["rows"][row]["group"] for row in there(data)} >= set(groups)), None)
     if data is None:
-        return ""
-    tests, marks = _main_tests(data), {(one["row"], one["test"]): one["mark"] for one in data["comparisons"]}
+        raise SystemExit(f"no study has rows of all of these groups: {', '.join(groups)}")
+    rows, marks = there(data), {(one["row"], one["test"]): one["mark"] for one in data["comparisons"]}
+    tests = [test for test in _main_tests(data) if 2 * sum(bool(values_of(data, row, test)) for row in rows) >= len(rows)]
     lines = [f"| row | what it is | seeds | against |{_titles(data, tests)}", f"|---|---|---|---{'|---' * len(tests)}|"]
-    for row, one in data["rows"].items():
-        seeds = {number["seed"] for number in data["numbers"] if number["row"] == row}
-        if seeds and one["group"] in PARTS:
-            cells = (
-                ", ".join(f"{_mean(values_of(data, row, name))}{marks.get((row, name), '')}" for name in (test, f"{test}{AT_DEPTHS}"))
-                for test in tests
-            )
-            lines.append(f"| {row} | {one['about']} | {len(seeds)} | {one['against']} | {' | '.join(cells)} |")
-    compared = [one for one in data["comparisons"] if one["group"] in PARTS]
+    for row in rows:
+        one, seeds = data["rows"][row], {number["seed"] for number in data["numbers"] if number["row"] == row}
+        cells = (
+            ", ".join(f"{_mean(values_of(data, row, name))}{marks.get((row, name), '')}" for name in (test, f"{test}{AT_DEPTHS}"))
+            for test in tests
+        )
+        lines.append(f"| {row} | {one['about']} | {len(seeds)} | {one['against']} | {' | '.join(cells)} |")
+    compared = [one for one in data["comparisons"] if one["group"] in groups]
     halves = (", ".join(_half([one for one in compared if one["test"] == name]) for name in (test, f"{test}{AT_DEPTHS}")) for test in tests)
     lines.append(f"| *half of the 95 % interval of a difference, median* |  |  |  | {' | '.join(halves)} |")
     return "\n".join(lines)
@@ -301,7 +309,7 @@ def _commands(data: dict[str, Any]) -> Iterator[str]:
         yield ""
     yield "#### Caches and guides\n\n| what | commit | minutes | command |\n|---|---|---|---|"
     for name, job in data["jobs"].items():
-        if job["done"] and name.startswith(("build/", "captions/", "patches/", "guide/")):
+        if job["done"] and name.startswith(("build/", "teach/", "taught/", "captions/", "patches/", "guide/")):
             yield f"| {name.partition('/')[2]} | `{job['commit']}` | {job['seconds'] / 60:.1f} | `{job['command']}` |"
     yield ""
     tests = {one["test"]: one for one in reversed(data["numbers"])}
@@ -314,12 +322,10 @@ def _commands(data: dict[str, Any]) -> Iterator[str]:
     yield ""  # a heading follows, if there is another study
 
 
-MADE: Final[dict[str, Callable[[Sequence[dict[str, Any]]], str]]] = {
-    "<!-- headline -->": _headline,
-    "<!-- differences -->": _apart,
-    "<!-- parts -->": _parts,
-}
+MADE: Final[dict[str, Callable[[Sequence[dict[str, Any]]], str]]] = {"<!-- headline -->": _headline, "<!-- differences -->": _apart}
 """Lines of the hand-written beginning, and the tables that stand there in the page."""
+ROWS_OF: Final = re.compile("<!-- rows: (.+) -->")
+"""Such a line names groups of rows, with blanks between them; their table stands there (`_rows`)."""
 
 
 def made() -> str:
