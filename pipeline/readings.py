@@ -18,6 +18,7 @@ from cache_schema.spec import READER, Manifest, Record
 from cache_schema.store import Cache
 from cache_schema.terminal import counted
 from pipeline.formats.catalog import READINGS
+from pipeline.records import packages_changed
 from pipeline.sources.catalog import BUILT_IN, Entry, Reader, read_by, scanned_kind
 
 SOME: Final = 5
@@ -120,8 +121,8 @@ def told(cache: Cache) -> dict[str, Any]:
     return {"readers": known or {"": [spec.NOT_KNOWN]}} | ({"read_otherwise": now} if now else {})
 
 
-def clash(cache: Cache, reader: Reader, entries: Sequence[Entry]) -> str:
-    """Say which shapes would be read otherwise than those that a cache has; empty if none would.
+def clashing(cache: Cache, reader: Reader, entries: Sequence[Entry]) -> list[Entry]:
+    """Select the shapes that would be read otherwise than those that a cache has.
 
     Args:
         cache: the cache.
@@ -129,16 +130,23 @@ def clash(cache: Cache, reader: Reader, entries: Sequence[Entry]) -> str:
         entries: the shapes that would be read.
     """
     record = cache.records().get(products.POINTS.name)
-    if not otherwise(record, READINGS) or not (found := otherwise(record, names(reader, entries))):  # there may be a million shapes
+    if not (found := otherwise(record, READINGS)):  # there may be a million shapes
+        return []
+    return [entry for entry in entries if not found.keys().isdisjoint(read_by(reader, entry))]
+
+
+def clash(cache: Cache, reader: Reader, entries: Sequence[Entry]) -> str:
+    """Say which shapes would be read otherwise than those that a cache has; empty if none would. Arguments as in `clashing`."""
+    if not (these := clashing(cache, reader, entries)):
         return ""
-    mine = [entry.id for entry in entries if not found.keys().isdisjoint(read_by(reader, entry))]
+    found, mine = otherwise(cache.records().get(products.POINTS.name), names(reader, these)), [entry.id for entry in these]
     more = f" and {len(mine) - SOME} more" * (len(mine) > SOME)
     some = f"{counted(len(mine), 'shape')} ({', '.join(mine[:SOME])}{more})"
     return f"{some} would be read otherwise than the shapes that the cache has of such files ({in_words(found)})"
 
 
 def refuse_other(cache: Cache, reader: Reader, entries: Sequence[Entry], instead: str) -> None:
-    """Refuse to read shapes for a cache that would be read otherwise than those that it has. Arguments as in `clash`.
+    """Refuse to read shapes for a cache that would be read otherwise than those that it has. Arguments as in `clashing`.
 
     Raises:
         UserError: there are such shapes. The message names them and says what to do: `instead`, or to make the others anew.
@@ -148,13 +156,16 @@ def refuse_other(cache: Cache, reader: Reader, entries: Sequence[Entry], instead
 
 
 def remedy(cache: Cache) -> str:
-    """Say which command makes shapes anew whose files are read otherwise by now."""
+    """Say which command makes shapes anew whose files are read otherwise by now, and what that takes if it would be refused now."""
     place = cache.path if cache.owns(products.POINTS.name) else cache.home
-    return f"`mmpd-cache retry {place} --reread` makes all its shapes of such files anew, in all products"
+    command = f"`mmpd-cache retry {place} --reread` makes all its shapes of such files anew, in all products"
+    if changed := packages_changed(cache.records().values()):
+        return f"{command}, but only with the packages that made it ({'; '.join(changed)}): install these, or build it anew elsewhere"
+    return command
 
 
 def tell_unknown(cache: Cache, reader: Reader, entries: Sequence[Entry], say: Callable[[str], None]) -> None:
-    """Say that it is not known whether shapes are read as those that the cache has, if that is so. Arguments as in `clash`."""
+    """Say that it is not known whether shapes are read as those that the cache has, if that is so. Arguments as in `clashing`."""
     record = cache.records().get(products.POINTS.name)
     if not_known(cache.manifest, record, READINGS) and (found := not_known(cache.manifest, record, names(reader, entries))):
         say(
