@@ -19,7 +19,7 @@ from cache_schema.store import Cache
 from cache_schema.terminal import counted
 from pipeline.formats.catalog import READINGS
 from pipeline.records import packages_changed
-from pipeline.sources.catalog import BUILT_IN, Entry, Reader, read_by, scanned_kind
+from pipeline.sources.catalog import Entry, Reader, read_by
 
 SOME: Final = 5
 """Most shapes, or numbers of one format, that a message names."""
@@ -47,7 +47,7 @@ def grown(record: Record, more: Record, manifest: Manifest) -> Record:
         manifest: that of the cache before it grows. If it does not note how its files were read, it does not do so afterwards.
     """
     known = record.readings
-    return record if not known and _has_files(manifest) else _with(record, {**more.readings, **known})
+    return record if not known and manifest.source.from_files else _with(record, {**more.readings, **known})
 
 
 def alike(record: Record, there: Record | None) -> Record:
@@ -65,12 +65,6 @@ def _with(record: Record, readings: dict[str, tuple[str, ...]]) -> Record:
         for at, number in enumerate(numbers)
     ]
     return dataclasses.replace(record, made_by=(*others, *sorted(said)))
-
-
-def _has_files(manifest: Manifest) -> bool:
-    """Whether shapes of a cache may be from files, so that it says something if nothing is noted. All others are made in code."""
-    sources = (manifest.source, *manifest.source.also)
-    return any(scanned_kind(one.kind, one.options) not in BUILT_IN or "meshes" in dict(one.options) for one in sources)
 
 
 # ------------------------------------------------------------------------------------------------- what differs by now
@@ -96,7 +90,7 @@ def otherwise(record: Record | None, found: Iterable[str]) -> dict[str, str]:
 
 def not_known(manifest: Manifest, record: Record | None, found: Iterable[str]) -> list[str]:
     """Select the names of which a cache does not say how all of its files were read. Arguments as in `otherwise`."""
-    if record is None or (record.readings and "" not in record.readings) or not _has_files(manifest):
+    if record is None or (record.readings and "" not in record.readings) or not manifest.source.from_files:
         return []
     return [name for name in found if name not in otherwise(record, [name])]
 
@@ -114,7 +108,7 @@ def told(cache: Cache) -> dict[str, Any]:
         are any, `read_otherwise`: by name, the number of this version if it is another one.
     """
     record = cache.records().get(products.POINTS.name)
-    if record is None or not (record.readings or _has_files(cache.manifest)):
+    if record is None or not (record.readings or cache.manifest.source.from_files):
         return {}
     known: dict[str, Any] = {name: list(numbers) for name, numbers in record.readings.items()}
     now = {name: READINGS[name] for name in otherwise(record, [name for name in known if name in READINGS])}

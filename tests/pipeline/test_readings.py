@@ -278,6 +278,13 @@ def test_a_copy_of_several_caches_says_how_each_was_read(shapes, there, more, tm
     assert noted(tmp_path / "both.zarr") == {".off": ("1",), ".xyz": ("0", "1")}
     copy.copy(tmp_path / "both.zarr", tmp_path / "all.zarr", also=(tmp_path / "three.zarr",))
     assert noted(tmp_path / "all.zarr") == {"": ("not known",), ".off": ("1",), ".xyz": ("0", "1")}
+    made_in_code = dataclasses.replace(POINTS, source=small_starter(), point_labels=False)
+    build(Path("starter"), tmp_path / "starter.zarr", made_in_code)
+    copy.copy(tmp_path / "starter.zarr", tmp_path / "with.zarr", also=(there,))
+    assert noted(tmp_path / "with.zarr") == noted(there), "of shapes that are made in code there is nothing to know"
+    copy.copy(tmp_path / "starter.zarr", tmp_path / "without.zarr", also=(tmp_path / "three.zarr",))
+    assert noted(tmp_path / "without.zarr") == {}
+    assert readings.told(store.open_cache(tmp_path / "without.zarr")) == {"readers": {"": ["not known"]}}
     cache = store.open_cache(tmp_path / "all.zarr")
     record = cache.record("points")
     assert readings.otherwise(record, [".off", ".xyz"]) == {".xyz": "0 and 1"}
