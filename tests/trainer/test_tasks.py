@@ -970,6 +970,11 @@ def test_a_loss_on_fewer_points_is_refused_where_a_block_has_no_more(stage, cach
     header = dataclasses.replace(run.header, points=Convention(count=128))
     with pytest.raises(UserError, match="no more points than that"):
         catalog.evaluate("parts", dataclasses.replace(run, header=header), cache, catalog.options("parts", ["loss_points=64", "points=64"]))
+    blocks = cache.record("points").spec.blocks
+    for count, says in ((64 * blocks, "it would have run"), (64 * blocks + 1, "no more points than that")):  # too few blocks are not joined
+        header = dataclasses.replace(run.header, points=Convention(count=count))
+        with pytest.raises((UserError, pytest.fail.Exception), match=says):
+            catalog.evaluate("parts", dataclasses.replace(run, header=header), cache, catalog.options("parts", ["loss_points=64"]))
 
 
 def test_a_warm_up_that_is_cut_is_told_beside_the_result(stage, cache, tmp_path):

@@ -11,6 +11,7 @@ import statistics
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 FOLDER: Final = "eval"
 """Name of the folder with a run's results, inside the run's folder."""
+NEWEST: Final = "measured last"
+"""What stands beside the mark of the newest of several results of one title."""
 LONGEST: Final = 200
 """Largest length of a file's name in bytes; file systems allow little more."""
 
@@ -282,6 +285,8 @@ class Result:
     settings: tuple[tuple[str, str], ...]
     """The task's options, value as JSON."""
     scores: Scores
+    measured: str = field(default="", compare=False, metadata={"identity": False, "added": True})
+    """When it was saved, UTC, such as `2026-11-30T18:04:05.250`; empty before, and in results of earlier versions."""
 
     def outdated(self, weights: str, settings: Settings) -> str:
         """A note if a run with these weights and settings has other features than those that were measured; else empty. Settings that are
@@ -368,7 +373,8 @@ class Result:
         if path.exists() and not _replaces(self, path):
             others = sorted(path.parent.glob(f"{glob.escape(self.file)}-*.json"))  # an earlier version may have given it another mark
             path = next(filter(self._again, others), path.with_name(f"{self.file}-{self.mark}.json"))
-        write_file(path, (self.json() + "\n").encode())
+        now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds")
+        write_file(path, (dataclasses.replace(self, measured=now).json() + "\n").encode())
         return path
 
     def _again(self, path: Path) -> bool:
@@ -388,18 +394,41 @@ def _replaces(result: Result, path: Path) -> bool:
 
 
 def told_apart(results: Sequence[Result]) -> Sequence[Result]:
-    """Make titles unique: if results of one run have the same title but other shapes or classes, `mark` is added to their caches' names."""
+    """Make titles unique: if results of one run have the same title but other shapes or classes, `mark` is added to their caches' names.
+    That of the newest result says so, if all of them tell when they were measured."""
     first: dict[tuple[str, str], Result] = {}
     shared = {result.title for result in results if not result.alike(first.setdefault((result.run, result.title), result))}
+    newest = {title: _newest([result for result in results if result.title == title]) for title in shared}
 
     def marked(result: Result) -> Result:
-        test = dataclasses.replace(result.scores.test, cache=f"{result.scores.test.cache} ({result.mark})")
+        mark = f"{result.mark}, {NEWEST}" if result.mark == newest[result.title] else result.mark
+        test = dataclasses.replace(result.scores.test, cache=f"{result.scores.test.cache} ({mark})")
         train = result.scores.train
         if train is not None and train.cache == result.scores.test.cache:  # both names are equal, so the title has the name once
             train = dataclasses.replace(train, cache=test.cache)
         return dataclasses.replace(result, scores=dataclasses.replace(result.scores, test=test, train=train))
 
     return [marked(result) if result.title in shared else result for result in results]
+
+
+def _newest(results: Sequence[Result]) -> str:
+    """The mark of the result that was measured last; empty if that is not known."""
+    last = max(result.measured for result in results)
+    marks = {result.mark for result in results if result.measured == last}
+    return marks.pop() if len(marks) == 1 and all(result.measured for result in results) else ""
+
+
+def why_apart(results: Sequence[Result], apart: Sequence[Result]) -> list[str]:
+    """A sentence on the marks that `told_apart` has added to some results, if there are any. `apart`: what it made of them."""
+    marked = list(dict.fromkeys(now.scores.test.cache for was, now in zip(results, apart, strict=True) if was.title != now.title))
+    if not marked:
+        return []
+    said = any(f", {NEWEST})" in cache for cache in marked)
+    which = f"`{NEWEST}`: those as they were at the last measuring" if said else "which of them was measured last is not known"
+    return [
+        f"{', '.join(marked)}: results of one name on other shapes, points or classes, as after `mmpd-cache relabel`; {which}. To know how "
+        "runs do on a cache as it is now, evaluate again."
+    ]
 
 
 def most_told(results: Sequence[Result]) -> list[Result]:

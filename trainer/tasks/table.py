@@ -23,7 +23,7 @@ from rich.text import Text
 from cache_schema.errors import UserError
 from cache_schema.terminal import json_text, printable
 from trainer import saved
-from trainer.tasks.result import FOLDER, Metric, Result, Seen, brackets, load, most_told, told_apart
+from trainer.tasks.result import FOLDER, Metric, Result, Seen, brackets, load, most_told, told_apart, why_apart
 
 NAME: Final = 30
 """Largest width of the first column in a terminal, in characters; longer names are folded."""
@@ -319,7 +319,7 @@ def table(results: Sequence[Result], by: Literal["run", "setup"] = "run") -> Tab
     if not results:
         raise UserError("there is no result to put into a table")
     without = [f"{reason}: it is left out." for reason in results.without] if isinstance(results, Collected) else []
-    results = told_apart(results)
+    given, results = results, told_apart(results)
     differ = _differences(results)
     cells: dict[tuple[str, str, str, str], dict[str, list[tuple[Result, Metric]]]] = {}
     for result in results:
@@ -344,7 +344,7 @@ def table(results: Sequence[Result], by: Literal["run", "setup"] = "run") -> Tab
         for (task, variant, place, metric), own in cells.items()
     ]
     lines.sort(key=lambda line: [task for task, *_ in cells].index(line.task))  # lines of one task follow each other
-    notes = (_legend(lines, by), *_largest(lines), *(told for _, told in differ), *_notes(results), *without)
+    notes = (_legend(lines, by), *_largest(lines), *why_apart(given, results), *(told for _, told in differ), *_notes(results), *without)
     return Table(names=tuple(names.values()), lines=tuple(lines), by=by, notes=notes)
 
 
