@@ -359,6 +359,7 @@ def mean_of(
         interval=accuracy.interval(lambda drawn: measure(shapes, drawn), len(shapes)),
         chance=measure(guesses[0], everything),
         largest=measure(guesses[1], everything),
+        answer="largest part of a kind",
     )
 
 

@@ -59,7 +59,9 @@ class Metric:
     chance: float | None = None
     """Score of uniform guessing, in percent."""
     largest: float | None = None
-    """Score of always choosing the most frequent class, in percent; None if it is the same as guessing."""
+    """Score of always choosing the most frequent answer, in percent; None if it is the same as guessing."""
+    answer: Literal["largest class", "largest part of a kind"] = added("largest class")
+    """What the most frequent answer is: of parts that of each kind of shape. Results of earlier versions call it a class, too."""
 
     @property
     def mean(self) -> float:
@@ -73,7 +75,7 @@ class Metric:
     @property
     def verdict(self) -> str:
         """A warning in words if the mean is not above chance: the interval includes, or lies below, the score of guessing or of always
-        choosing the most frequent class. Empty otherwise, or if the interval is unknown.
+        choosing the most frequent answer. Empty otherwise, or if the interval is unknown.
         """
         if self.interval is None or self.chance is None:
             return ""
@@ -82,7 +84,7 @@ class Metric:
             return "below chance" if high < self.chance else "at chance"
         if self.largest is None or self.largest < low:
             return ""
-        return "below always the largest class" if high < self.largest else "as always the largest class"
+        return f"{'below' if high < self.largest else 'as'} always the {self.answer}"
 
     @property
     def extent(self) -> str:
@@ -99,7 +101,7 @@ class Metric:
         """The number of test shapes or scenes, and the scores of chance, as text; empty if they are unknown."""
         parts = [counted(self.shapes, self.units) if self.shapes is not None else ""]
         parts += [f"chance {self.chance:.1f}" if self.chance is not None else ""]
-        parts += [f"largest class {self.largest:.1f}" if self.largest is not None else ""]
+        parts += [f"{self.answer} {self.largest:.1f}" if self.largest is not None else ""]
         return ", ".join(filter(None, parts))
 
     def __str__(self) -> str:
@@ -322,7 +324,7 @@ class Result:
     def rich(self) -> RichTable:
         """The result as a table for a terminal."""
         metrics = self.scores.metrics
-        largest = [f"Always the largest class: {m.largest:.1f}." for m in metrics if m.largest is not None][:1]
+        largest = [f"Always the {m.answer}: {m.largest:.1f}." for m in metrics if m.largest is not None][:1]
         counts = [m.shapes for m in metrics if m.shapes is not None] or [self.scores.test.shapes]
         shapes = counted(max(counts), metrics[0].units)
         if min(counts) < max(counts):
