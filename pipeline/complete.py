@@ -18,7 +18,7 @@ from pipeline.executors import catalog as executors
 from pipeline.models import IMPORTED_AGAIN, Models
 from pipeline.plan import Again, Plan, Todo, drawing, rows_to_read
 from pipeline.recipes import BuildConfig
-from pipeline.records import software_changes
+from pipeline.records import only_with, software_changes
 from pipeline.sources.catalog import DatedReader, Entry, Reader
 from pipeline.work import Work
 from pipeline.worker import Task, Workers
@@ -266,12 +266,13 @@ def tell_changed(work: Work, task: Task) -> bool:
     """Say which shapes are in a cache as their files were, and not as they are now. Returns whether there are any."""
     rows = changed_rows(work, task)
     if rows:
+        again = f"`mmpd-cache retry {work.cache.path}` makes what changed anew{only_with(work.cache.records().values())}"
         names = ", ".join(work.entries[row].id for row in rows[:SOME])
         some = f"{names} and {len(rows) - SOME} more" if len(rows) > SOME else names
         whose = f"the file{'s' * (len(rows) > 1)} of {counted(len(rows), 'shape')}"
         work.terminal.say(
             f"Warning: {whose} changed after the cache was made, which keeps what was there before: {some}. "
-            f"`mmpd-cache retry {work.cache.path}` makes what changed anew; or build into another path"
+            f"{again}; or build into another path"
         )
     return bool(rows)
 

@@ -18,7 +18,7 @@ from cache_schema.spec import READER, Manifest, Record
 from cache_schema.store import Cache
 from cache_schema.terminal import counted
 from pipeline.formats.catalog import READINGS
-from pipeline.records import packages_changed
+from pipeline.records import only_with
 from pipeline.sources.catalog import Entry, Reader, read_by
 
 SOME: Final = 5
@@ -152,10 +152,8 @@ def refuse_other(cache: Cache, reader: Reader, entries: Sequence[Entry], instead
 def remedy(cache: Cache) -> str:
     """Say which command makes shapes anew whose files are read otherwise by now, and what that takes if it would be refused now."""
     place = cache.path if cache.owns(products.POINTS.name) else cache.home
-    command = f"`mmpd-cache retry {place} --reread` makes all its shapes of such files anew, in all products"
-    if changed := packages_changed(cache.records().values()):
-        return f"{command}, but only with the packages that made it ({'; '.join(changed)}): install these, or build it anew elsewhere"
-    return command
+    anew = f"`mmpd-cache retry {place} --reread` makes all its shapes of such files anew, in all products"
+    return anew + only_with(cache.records().values())
 
 
 def tell_unknown(cache: Cache, reader: Reader, entries: Sequence[Entry], say: Callable[[str], None]) -> None:

@@ -305,8 +305,17 @@ def packages_changed(records: Iterable[Record]) -> list[str]:
                 differ = software_changes(record, renderer=own.get("renderer", ""), device=own.get("device", ""))
             except ModuleNotFoundError as error:  # also of a package that is not installed
                 differ = [f"{record.product} needs {error.name}, here none"]
+            except UserError as error:  # no such backend
+                differ = [f"{record.product}: {error}"]
             found |= dict.fromkeys(differ)
     return list(found)
+
+
+def only_with(records: Iterable[Record]) -> str:
+    """Write the end of a sentence that recommends a command which makes shapes anew: which packages it takes, where others are installed by
+    now; empty if none are."""
+    changed = "; ".join(packages_changed(records))
+    return f", but only with the packages that made the cache ({changed}): install these, or build it anew elsewhere" if changed else ""
 
 
 def batch_size(record: Record, name: str, otherwise: int) -> int:

@@ -205,8 +205,12 @@ def test_reread_is_recommended_with_the_packages_that_it_needs(shapes, there, mo
         monkeypatch.setattr(importlib.metadata, "version", lambda name: "9" if name == "scipy" else versions(name))
     with pytest.raises(UserError, match="--reread") as told:
         append(there, str(more[1]), Wanted(), CPU, Silent())
-    needs = re.search(r"only with the packages that made it \(scipy [0-9.]+, here 9\): install these, or build it anew", str(told.value))
+    needs = re.search(
+        r"only with the packages that made the cache \(scipy [0-9.]+, here 9\): install these, or build it anew", str(told.value)
+    )
     assert bool(needs) != installed
+    shown = CliRunner().invoke(app, ["status", str(there)]).output
+    assert ("mmpd-cache retry" in shown) and ("(scipy" in shown) != installed
     if not installed:
         with pytest.raises(UserError, match=r"other software \(scipy .*Install what made the cache, or build it anew elsewhere"):
             commands.retry(there, "", CPU, Silent(), reread=True)
