@@ -486,14 +486,15 @@ def test_what_is_trained_elsewhere_needs_the_same_caches_and_weights(carried, fa
     assert "of stage-1-0, trained elsewhere: copy runs/stage-1-0 from there, or train other seeds" in ledger.refuses(other)
 
 
-def test_jobs_that_were_done_elsewhere_are_run_here_if_they_make_a_cache(fake):
+def test_jobs_that_were_done_elsewhere_are_run_here_if_they_are_of_no_run(fake):
     kept = {"command": ["mmpd-train", "first"], "done": True, "seconds": 5, "commit": "c", "elsewhere": True}
-    for name in ("build/a", "train/x-0"):
+    for name in ("build/a", "teach/t", "train/x-0"):
         (fake / "jobs" / name).parent.mkdir(parents=True)
         (fake / "jobs" / f"{name}.json").write_text(json.dumps(kept))
     plan = [job("build/a", "first", writes="a"), job("train/x-0", "other words", run="runs/x-0", after=("build/a",))]
     plan.append(job("score/x-0", "score", run="runs/x-0", after=("train/x-0", "build/a"), grows=True))
-    assert Ledger(fake).work(plan, slots=1) == [] and said(fake) == ["mmpd-train first"]
+    plan.append(job("teach/t", "first"))  # a teacher of its own
+    assert Ledger(fake).work(plan, slots=1) == [] and said(fake) == ["mmpd-train first"] * 2
     built = json.loads((fake / "jobs/build/a.json").read_text())
     assert "elsewhere" not in built and built["seconds"] >= 5, "its time adds up"
 
