@@ -1153,7 +1153,8 @@ def test_results_on_two_caches_of_one_name_stand_side_by_side(tmp_path):
     assert files[0] == files[2] and files[1] == files[3] and files[0].name == "svm-shapes-test.json"
     assert files[1].name == f"svm-shapes-test-{other.mark}.json"
     table = tables.table(tables.collect([tmp_path / "a"]))
-    assert {line.title for line in table.lines} == {f"svm, shapes ({found.mark}) test: accuracy" for found in (one, other)}
+    marks = {f"svm, shapes ({one.mark}) test: accuracy", f"svm, shapes ({other.mark}, measured last) test: accuracy"}
+    assert {line.title for line in table.lines} == marks
     assert [line.cells[0].mean for line in table.lines] == [2.0, 1.0]
     files[0].write_text("{}")
     assert other.save(tmp_path / "a") == files[0], "a damaged one is replaced"

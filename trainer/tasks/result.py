@@ -288,7 +288,7 @@ class Result:
     """The task's options, value as JSON."""
     scores: Scores
     measured: str = field(default="", compare=False, metadata={"identity": False, "added": True})
-    """When it was saved, UTC, such as `2026-11-30T18:04:05.250`; empty before, and in results of earlier versions."""
+    """When it was saved, UTC, such as `2026-11-30T18:04:05.250000`; empty before, and in results of earlier versions."""
 
     def outdated(self, weights: str, settings: Settings) -> str:
         """A note if a run with these weights and settings has other features than those that were measured; else empty. Settings that are
@@ -375,7 +375,7 @@ class Result:
         if path.exists() and not _replaces(self, path):
             others = sorted(path.parent.glob(f"{glob.escape(self.file)}-*.json"))  # an earlier version may have given it another mark
             path = next(filter(self._again, others), path.with_name(f"{self.file}-{self.mark}.json"))
-        now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds")
+        now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
         write_file(path, (dataclasses.replace(self, measured=now).json() + "\n").encode())
         return path
 
