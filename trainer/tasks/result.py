@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -27,7 +27,6 @@ from trainer.tasks.predictions import Predictions
 
 if TYPE_CHECKING:
     from trainer.checkpoint import Header, Loaded
-    from trainer.tasks.shapes import Shapes
 
 FOLDER: Final = "eval"
 """Name of the folder with a run's results, inside the run's folder."""
@@ -177,8 +176,8 @@ class Sides(Protocol):
     """The shapes that a task used (`trainer.tasks.seen.Sides`)."""
 
     @property
-    def test(self) -> "Shapes":
-        """The shapes that it tested on."""
+    def test(self) -> Any:
+        """The shapes that it tested on: `trainer.tasks.shapes.Shapes`, which imports this module."""
 
     def seen(self, header: "Header", *, scratch: bool = False, units: str = "shapes") -> Seen:
         """Count the test shapes that are not new."""
