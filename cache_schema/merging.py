@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -250,20 +251,23 @@ def _records(originals: Sequence[Cache], names: Sequence[str], manifest: Manifes
             else:
                 left[name] = f"is not finished in {other.path}"
                 del made[name]
-    whole = manifest.count == sum(original.manifest.count for original in originals)
-    return {record.product: record for record in products.in_order(_new(first, records, whole=whole) for records in made.values())}, left
+    new = partial(_new, originals, whole=manifest.count == sum(original.manifest.count for original in originals))
+    return {record.product: record for record in products.in_order(new(records) for records in made.values())}, left
 
 
-def _new(first: Cache, records: Sequence[Record], *, whole: bool) -> Record:
-    """Return the record that a product gets in the copy. If other software made it in another cache, it says so.
+def _new(originals: Sequence[Cache], records: Sequence[Record], *, whole: bool) -> Record:
+    """Return the record that a product gets in the copy, from its record in each cache. If other software made it in another cache, it says
+    so.
 
-    Of several caches of which some do not tell how their files were read, that is not known of the copy (`Record.readings`).
+    Of several caches of which some do not tell how their files were read, that is not known of the copy (`Record.readings`). It does not
+    apply to those whose shapes are made in code.
 
     How many of the copied shapes lack something is counted at the end. How many texts were cut only a teacher can count: it is known if the
     `whole` of all caches is copied and each of them knows it."""
     record, made_by = records[0], uncounted(records[0])
     more = {(f"also {name}", value) for other in records[1:] for name, value in set(uncounted(other)) - set(made_by)}
-    if len({bool(one.readings) for one in records}) > 1:
+    silent = [not one.readings and cache.manifest.source.from_files for one, cache in zip(records, originals, strict=True)]
+    if any(silent) and any(one.readings for one in records):
         more.add((f"also {READER}", NOT_KNOWN))
     cut = [one.cut for one in records if one.cut is not None]
     known = [(CUT, str(sum(cut)))] if whole and len(cut) == len(records) else []

@@ -53,6 +53,10 @@ COUNTED: Final = (LACKING, CUT)
 READER: Final = "reader"
 """First word of names in `Record.made_by` of points that tell how files were read, such as `reader .npz`. The value is the number of the
 reading in `pipeline.formats.catalog.READINGS`."""
+MADE_IN_CODE: Final = ("starter", "rooms", "forms")
+"""Sources whose shapes are made in code, so that no file is read for them. They are named by these words instead of a place."""
+SCANNERS: Final = ("scan", "lidar")
+"""Sources that scan the shapes of another one. They record its kind as the option `inner`."""
 NOT_KNOWN: Final = "not known"
 """Value in `Record.made_by` of what a part of several caches that became one does not tell."""
 
@@ -96,6 +100,17 @@ class SourceSpec:
     are no longer what the source says."""
     also: tuple["SourceSpec", ...] = added(())
     """Sources of the second and the later segments of a cache; see `Manifest.segments`. The fields above then tell about the first one."""
+
+    @property
+    def scanned(self) -> str:
+        """The kind of the source whose shapes the first segment has: of scans, that of the source of what is scanned."""
+        return dict(self.options).get("inner", self.kind) if self.kind in SCANNERS else self.kind
+
+    @property
+    def from_files(self) -> bool:
+        """Whether some shapes of any segment are read from files. All others are made in code."""
+        own = self.scanned not in MADE_IN_CODE or "meshes" in dict(self.options)
+        return own or any(more.from_files for more in self.also)
 
 
 POINT_LABELS: Final[dict[str, str]] = {"part": "int16", "instance": "int32", "origin": "int32"}

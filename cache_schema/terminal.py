@@ -135,6 +135,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}{'es' if noun.endswith('s') else 's'}"
 
 
+def some(names: Sequence[str], most: int = 8, separator: str = ", ") -> str:
+    """Write the first names of a list, and how many more there are: `a, b and 3 more`."""
+    return separator.join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 def duration(seconds: float) -> str:
     """Write a time in the unit that suits it: `1 second`, `30 minutes`, `3.0 hours`, `4.2 days`."""
     if seconds < 90:

@@ -29,6 +29,7 @@ from pipeline.describe import (
     status_counts,
 )
 from pipeline.readings import in_words, remedy
+from pipeline.records import only_with
 from pipeline.terminal import cell, out, print_json, progress, say, show
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def status(cache: CachePath, as_json: Json = False) -> None:
     if len(noted) > LISTED:
         show(f"and {len(noted) - LISTED} more with a remark; --json lists all")
     if failed:
-        show(f"After you repair their files: mmpd-cache retry {cache}")
+        show(f"After you repair their files: mmpd-cache retry {cache}{only_with(opened.records().values())}")
 
 
 def seen_or_why(look: Callable[[], T], nothing: T) -> tuple[T, str]:

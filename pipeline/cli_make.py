@@ -250,8 +250,9 @@ def retry(
     same as if no shape had failed. `mmpd-cache build` tries only those failed shapes again whose own file has changed, and only names the
     others whose file has changed. This command tries all of them, for example after a texture was missing or the time was too short.
 
-    If this version of the software reads some files otherwise than those of the cache were read, shapes of such files are not tried again:
-    the cache would mix both. --reread makes all of them anew. `mmpd-cache info` says how the files were read.
+    If this version of the software reads some files otherwise than those of the cache were read, shapes of such files are left as they are:
+    the cache would mix both. --reread makes all of them anew. It needs the packages that made the cache. `mmpd-cache info` says how the
+    files were read.
 
     In an overlay whose shared cache has grown, it makes the overlay's products for the new shapes.
 
@@ -273,8 +274,8 @@ def retry(
     with progress() as terminal:
         machine = Machine(workers=workers, scheduler=scheduler, device=device)
         found = commands.retry(cache, source, machine, terminal, limits, server_settings(set_ or []), reread=reread)
-    did = {"tried": found.tried, "changed": found.changed, "reread": found.reread, "mended": found.mended}
-    if not found.tried:
+    did = {"tried": found.tried, "changed": found.changed, "reread": found.reread, "mended": found.mended, "left": found.left}
+    if not found.tried and not found.left:
         say(f"No shape failed, and no file has changed since it was read{', or is read otherwise by now' * reread}.")
         if as_json:
             print_outcome(cache, store.open_cache(cache), did)
@@ -286,7 +287,8 @@ def retry(
         *([f"{counted(found.reread, 'shape')} with unchanged files"] if found.reread else []),
     ]
     failed = f"{found.tried - found.mended} failed{' again' * (not were_ok)}"
-    say(f"{' and '.join(which)} tried again: {found.mended} ok now, {failed}.")
+    left = f" {counted(found.left, 'shape')} left as {'it is' if found.left == 1 else 'they are'}." * bool(found.left)
+    say(f"{' and '.join(which)} tried again: {found.mended} ok now, {failed}.{left}")
     closing(cache, store.open_cache(cache), strict, as_json=as_json, did=did)
 
 

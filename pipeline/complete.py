@@ -18,13 +18,15 @@ from pipeline.executors import catalog as executors
 from pipeline.models import IMPORTED_AGAIN, Models
 from pipeline.plan import Again, Plan, Todo, drawing, rows_to_read
 from pipeline.recipes import BuildConfig
-from pipeline.records import software_changes
+from pipeline.records import only_with, software_changes
 from pipeline.sources.catalog import DatedReader, Entry, Reader
 from pipeline.work import Work
 from pipeline.worker import Task, Workers
 
 SOME: Final = 5
 """Most shapes that a message names."""
+OTHER_SOFTWARE: Final = "was made by other software"
+"""What is said of a product that is not made here as it was made."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,8 @@ class Retried:
     """Number of those that were ok, and whose unchanged files are read otherwise by now, or may be."""
     mended: int = 0
     """Number of those that are ok now."""
+    left: int = 0
+    """Number of failed or changed shapes that were not tried again, because their files are read otherwise than those of the cache."""
 
 
 def complete(work: Work, records: Sequence[Record], task: Task, config: BuildConfig, *, every: bool, reread: bool = False) -> Retried:
@@ -57,7 +61,7 @@ def complete(work: Work, records: Sequence[Record], task: Task, config: BuildCon
         How many shapes were tried again and are ok now.
 
     Raises:
-        UserError: shapes that the cache lacks would be read otherwise than those that it has; or `every` is set and failed shapes cannot be
+        UserError: shapes that the cache lacks would be read otherwise than those that it has; or `every` is set and no failed shape can be
             tried again. Also the errors of `pipeline.commands.build_cache`.
     """
     cache = work.cache
@@ -65,15 +69,18 @@ def complete(work: Work, records: Sequence[Record], task: Task, config: BuildCon
     anew = changed_rows(work, task) if every else []
     otherwise = sorted(set(readings.rows_read_otherwise(cache, task.reader, work.entries)) - set(anew)) if reread else []
     again = _with(cache, again, [*anew, *otherwise])
-    mixed = "" if reread else _mixed(work, records, task, again)
+    again, clashing, mixed = (again, 0, "") if reread else _unmixed(work, records, task, again)
+    anew = [row for row in anew if row in again.get(row // cache.manifest.shard, ())]
     theirs = bool(again) and not cache.owns(products.STATUS.name)
     others, reasons = _others(work, records, task, bool(again) and not theirs)
     if theirs:
         reasons.insert(0, f"they belong to the shared cache {cache.home}; `mmpd-cache retry {cache.home}` tries them there")
-    reasons += [mixed] if mixed else []
+    rest = [record for record in others if not record.complete]  # an overlay's own, which lack new shapes of its shared cache
+    refused = every and not (rest and cache.below is not None)
+    if mixed:
+        _keep_from(work, clashing, mixed, refused and not again)
     if reasons:
-        rest = [record for record in others if not record.complete]  # an overlay's own, which lack new shapes of its shared cache
-        again = _kept_from(work, again, reasons, every and not (rest and cache.below is not None), len(anew) + len(otherwise))
+        again = _kept_from(work, again, reasons, refused, len(anew) + len(otherwise))
     if again and otherwise:
         readings.mixing(cache)
         others = [cache.records()[record.product] for record in others]
@@ -90,7 +97,7 @@ def complete(work: Work, records: Sequence[Record], task: Task, config: BuildCon
         places=tuple(sorted(work.models.places.items())),
         servers=tuple(work.models.servers.items()),
     )
-    found = _retry(work, plan, again, len(anew), len(otherwise)) if again else Retried()
+    found = dataclasses.replace(_retry(work, plan, again, len(anew), len(otherwise)) if again else Retried(), left=clashing)
     executors.run(work, Todo(cache, plan))
     now = cache.records()
     changed = {record.product for record in made}
@@ -105,8 +112,11 @@ def complete(work: Work, records: Sequence[Record], task: Task, config: BuildCon
     return found
 
 
-def _mixed(work: Work, records: Sequence[Record], task: Task, again: Again) -> str:
-    """Refuse to make what is missing, or say why failed shapes are not tried again, if that would put shapes of two readings into a cache.
+def _unmixed(work: Work, records: Sequence[Record], task: Task, again: Again) -> tuple[Again, int, str]:
+    """Refuse to make what is missing, or leave failed shapes out, if they would put shapes of two readings into a cache.
+
+    Returns:
+        The shapes that can be tried again, the number of the others, and which ones these are and what to do; empty if there are none.
 
     Raises:
         UserError: shapes that the cache lacks would be read otherwise than those that it has.
@@ -117,8 +127,23 @@ def _mixed(work: Work, records: Sequence[Record], task: Task, again: Again) -> s
     lacks, retried = ([work.entries[row] for row in rows] for rows in (lacking_rows, tried))
     readings.refuse_other(cache, task.reader, lacks, "go on with the version that began it, or build into another path")
     readings.tell_unknown(cache, task.reader, [*lacks, *retried], work.terminal.say)
-    found = readings.clash(cache, task.reader, retried)
-    return f"{found}. {readings.remedy(cache)}" if found else ""
+    clashing = {entry.id for entry in readings.clashing(cache, task.reader, retried)}
+    if not clashing:
+        return again, 0, ""
+    left = {shard: [row for row in rows if work.entries[row].id not in clashing] for shard, rows in again.items()}
+    why = f"{readings.clash(cache, task.reader, retried)}. {readings.remedy(cache)}"
+    return {shard: rows for shard, rows in left.items() if rows}, len(clashing), why
+
+
+def _keep_from(work: Work, number: int, why: str, refused: bool) -> None:
+    """Say which failed or changed shapes are left as they are while the others are tried again.
+
+    Raises:
+        UserError: `refused`: there are no others.
+    """
+    if refused:
+        raise UserError(f"{work.cache.path}: {counted(number, 'failed or changed shape')} cannot be tried again: {why}")
+    work.terminal.say(f"{counted(number, 'failed or changed shape')} {'is' if number == 1 else 'are'} not tried again: {why}")
 
 
 def _kept_from(work: Work, again: Again, reasons: Sequence[str], every: bool, anew: int) -> Again:
@@ -128,6 +153,8 @@ def _kept_from(work: Work, again: Again, reasons: Sequence[str], every: bool, an
         UserError: `every` asks for all failed shapes, and there are some.
     """
     number, why = sum(map(len, again.values())), "; ".join(reasons)
+    if any(OTHER_SOFTWARE in reason for reason in reasons):
+        why = f"{why}. Install what made the cache, or build it anew elsewhere"
     if not again:
         work.terminal.say(f"left unfinished: {why}")
     elif every:
@@ -239,12 +266,13 @@ def tell_changed(work: Work, task: Task) -> bool:
     """Say which shapes are in a cache as their files were, and not as they are now. Returns whether there are any."""
     rows = changed_rows(work, task)
     if rows:
+        again = f"`mmpd-cache retry {work.cache.path}` makes what changed anew{only_with(work.cache.records().values())}"
         names = ", ".join(work.entries[row].id for row in rows[:SOME])
         some = f"{names} and {len(rows) - SOME} more" if len(rows) > SOME else names
         whose = f"the file{'s' * (len(rows) > 1)} of {counted(len(rows), 'shape')}"
         work.terminal.say(
             f"Warning: {whose} changed after the cache was made, which keeps what was there before: {some}. "
-            f"`mmpd-cache retry {work.cache.path}` makes what changed anew; or build into another path"
+            f"{again}; or build into another path"
         )
     return bool(rows)
 
@@ -288,7 +316,7 @@ def _others(work: Work, records: Sequence[Record], task: Task, again: bool) -> t
         for record in (*(r for r in records if r.complete), *(r for r in there if not is_imported(r))):
             changes = software_changes(record, renderer=drawn, device=models.device)
             if changes:
-                reasons.append(f"{record.product} was made by other software ({', '.join(changes)})")
+                reasons.append(f"{record.product} {OTHER_SOFTWARE} ({', '.join(changes)})")
     found = []
     unfinished = {record.product for record in there if is_imported(record) and not record.complete}
     for record in there:
@@ -324,7 +352,7 @@ def hindrance(record: Record, models: Models, renderer: str) -> str:
         return str(error)
     drawn = renderer if products.of(record) in (products.VIEWS, products.DENSE) else ""
     changes = software_changes(record, renderer=drawn, device=models.device)
-    return f"it was made by other software ({', '.join(changes)})" if changes else ""
+    return f"it {OTHER_SOFTWARE} ({', '.join(changes)})" if changes else ""
 
 
 def _load_for(record: Record, models: Models) -> None:

@@ -17,7 +17,6 @@ from cache_schema.selection import held
 from cache_schema.store import Cache
 from cache_schema.terminal import counted
 from pipeline import readings, weights
-from pipeline.sources.catalog import scanned_kind
 
 NO_LICENCE: Final = "(none)"
 """Stands for the licence of shapes whose licence is unknown."""
@@ -124,7 +123,7 @@ def starter_warning(models: Iterable[str], source: spec.SourceSpec, classes: Ite
         return ""
     sources = (source, *source.also)
     know, were = ("know", "were") if len(shipped) > 1 else ("knows", "was")
-    strange = any(scanned_kind(one.kind, one.options) != STARTER for one in sources)
+    strange = any(one.scanned != STARTER for one in sources)
     if any(one.kind == "lidar" for one in sources):
         from pipeline.sources.lidar import MADE  # not at the top: few caches need it, and it takes a second
 

@@ -18,7 +18,8 @@ from cache_schema.spec import READER, Manifest, Record
 from cache_schema.store import Cache
 from cache_schema.terminal import counted
 from pipeline.formats.catalog import READINGS
-from pipeline.sources.catalog import BUILT_IN, Entry, Reader, read_by, scanned_kind
+from pipeline.records import only_with
+from pipeline.sources.catalog import Entry, Reader, read_by
 
 SOME: Final = 5
 """Most shapes, or numbers of one format, that a message names."""
@@ -46,7 +47,7 @@ def grown(record: Record, more: Record, manifest: Manifest) -> Record:
         manifest: that of the cache before it grows. If it does not note how its files were read, it does not do so afterwards.
     """
     known = record.readings
-    return record if not known and _has_files(manifest) else _with(record, {**more.readings, **known})
+    return record if not known and manifest.source.from_files else _with(record, {**more.readings, **known})
 
 
 def alike(record: Record, there: Record | None) -> Record:
@@ -64,12 +65,6 @@ def _with(record: Record, readings: dict[str, tuple[str, ...]]) -> Record:
         for at, number in enumerate(numbers)
     ]
     return dataclasses.replace(record, made_by=(*others, *sorted(said)))
-
-
-def _has_files(manifest: Manifest) -> bool:
-    """Whether shapes of a cache may be from files, so that it says something if nothing is noted. All others are made in code."""
-    sources = (manifest.source, *manifest.source.also)
-    return any(scanned_kind(one.kind, one.options) not in BUILT_IN or "meshes" in dict(one.options) for one in sources)
 
 
 # ------------------------------------------------------------------------------------------------- what differs by now
@@ -95,7 +90,7 @@ def otherwise(record: Record | None, found: Iterable[str]) -> dict[str, str]:
 
 def not_known(manifest: Manifest, record: Record | None, found: Iterable[str]) -> list[str]:
     """Select the names of which a cache does not say how all of its files were read. Arguments as in `otherwise`."""
-    if record is None or (record.readings and "" not in record.readings) or not _has_files(manifest):
+    if record is None or (record.readings and "" not in record.readings) or not manifest.source.from_files:
         return []
     return [name for name in found if name not in otherwise(record, [name])]
 
@@ -113,15 +108,15 @@ def told(cache: Cache) -> dict[str, Any]:
         are any, `read_otherwise`: by name, the number of this version if it is another one.
     """
     record = cache.records().get(products.POINTS.name)
-    if record is None or not (record.readings or _has_files(cache.manifest)):
+    if record is None or not (record.readings or cache.manifest.source.from_files):
         return {}
     known: dict[str, Any] = {name: list(numbers) for name, numbers in record.readings.items()}
     now = {name: READINGS[name] for name in otherwise(record, [name for name in known if name in READINGS])}
     return {"readers": known or {"": [spec.NOT_KNOWN]}} | ({"read_otherwise": now} if now else {})
 
 
-def clash(cache: Cache, reader: Reader, entries: Sequence[Entry]) -> str:
-    """Say which shapes would be read otherwise than those that a cache has; empty if none would.
+def clashing(cache: Cache, reader: Reader, entries: Sequence[Entry]) -> list[Entry]:
+    """Select the shapes that would be read otherwise than those that a cache has.
 
     Args:
         cache: the cache.
@@ -129,16 +124,23 @@ def clash(cache: Cache, reader: Reader, entries: Sequence[Entry]) -> str:
         entries: the shapes that would be read.
     """
     record = cache.records().get(products.POINTS.name)
-    if not otherwise(record, READINGS) or not (found := otherwise(record, names(reader, entries))):  # there may be a million shapes
+    if not (found := otherwise(record, READINGS)):  # there may be a million shapes
+        return []
+    return [entry for entry in entries if not found.keys().isdisjoint(read_by(reader, entry))]
+
+
+def clash(cache: Cache, reader: Reader, entries: Sequence[Entry]) -> str:
+    """Say which shapes would be read otherwise than those that a cache has; empty if none would. Arguments as in `clashing`."""
+    if not (these := clashing(cache, reader, entries)):
         return ""
-    mine = [entry.id for entry in entries if not found.keys().isdisjoint(read_by(reader, entry))]
+    found, mine = otherwise(cache.records().get(products.POINTS.name), names(reader, these)), [entry.id for entry in these]
     more = f" and {len(mine) - SOME} more" * (len(mine) > SOME)
     some = f"{counted(len(mine), 'shape')} ({', '.join(mine[:SOME])}{more})"
     return f"{some} would be read otherwise than the shapes that the cache has of such files ({in_words(found)})"
 
 
 def refuse_other(cache: Cache, reader: Reader, entries: Sequence[Entry], instead: str) -> None:
-    """Refuse to read shapes for a cache that would be read otherwise than those that it has. Arguments as in `clash`.
+    """Refuse to read shapes for a cache that would be read otherwise than those that it has. Arguments as in `clashing`.
 
     Raises:
         UserError: there are such shapes. The message names them and says what to do: `instead`, or to make the others anew.
@@ -148,13 +150,14 @@ def refuse_other(cache: Cache, reader: Reader, entries: Sequence[Entry], instead
 
 
 def remedy(cache: Cache) -> str:
-    """Say which command makes shapes anew whose files are read otherwise by now."""
+    """Say which command makes shapes anew whose files are read otherwise by now, and what that takes if it would be refused now."""
     place = cache.path if cache.owns(products.POINTS.name) else cache.home
-    return f"`mmpd-cache retry {place} --reread` makes all its shapes of such files anew, in all products"
+    anew = f"`mmpd-cache retry {place} --reread` makes all its shapes of such files anew, in all products"
+    return anew + only_with(cache.records().values())
 
 
 def tell_unknown(cache: Cache, reader: Reader, entries: Sequence[Entry], say: Callable[[str], None]) -> None:
-    """Say that it is not known whether shapes are read as those that the cache has, if that is so. Arguments as in `clash`."""
+    """Say that it is not known whether shapes are read as those that the cache has, if that is so. Arguments as in `clashing`."""
     record = cache.records().get(products.POINTS.name)
     if not_known(cache.manifest, record, READINGS) and (found := not_known(cache.manifest, record, names(reader, entries))):
         say(

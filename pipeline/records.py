@@ -17,6 +17,7 @@ import numpy as np
 
 from cache_schema import plugins, products, spec
 from cache_schema.errors import UserError
+from cache_schema.lacking import is_imported
 from cache_schema.names import path_name
 from cache_schema.products import Kind
 from cache_schema.spec import BoxSpec, CaptionSpec, DenseSpec, LabelSet, PointSpec, Record, SourceSpec, TeacherSpec, ViewSpec
@@ -291,6 +292,30 @@ def software_changes(record: Record, *, renderer: str, device: str) -> list[str]
     here |= {one.package: one.version for one in plugins.found("sources") if one.package in there}  # a source of another package
     names = dict.fromkeys([*there, *here])
     return [f"{name} {there.get(name, 'unknown')}, here {here.get(name, 'none')}" for name in names if there.get(name) != here.get(name)]
+
+
+def packages_changed(records: Iterable[Record]) -> list[str]:
+    """List the packages of this machine that are not those which made some products, such as `numpy 2.3.1, here 2.3.2`. Devices and drivers
+    are not compared. Products that were imported, or that only a trained run makes, do not count."""
+    found: dict[str, None] = {}
+    for record in records:
+        if products.of(record).origin in ("files", "cache") and not is_imported(record):
+            own = dict(record.made_by)
+            try:
+                differ = software_changes(record, renderer=own.get("renderer", ""), device=own.get("device", ""))
+            except ModuleNotFoundError as error:  # also of a package that is not installed
+                differ = [f"{record.product} needs {error.name}, here none"]
+            except UserError as error:  # no such backend
+                differ = [f"{record.product}: {error}"]
+            found |= dict.fromkeys(differ)
+    return list(found)
+
+
+def only_with(records: Iterable[Record]) -> str:
+    """Write the end of a sentence that recommends a command which makes shapes anew: which packages it takes, where others are installed by
+    now; empty if none are."""
+    changed = "; ".join(packages_changed(records))
+    return f", but only with the packages that made the cache ({changed}): install these, or build it anew elsewhere" if changed else ""
 
 
 def batch_size(record: Record, name: str, otherwise: int) -> int:

@@ -32,6 +32,7 @@ from cache_schema.overlay import told_behind
 from cache_schema.products import markers
 from cache_schema.spec import CaptionSpec, PointSpec, Record, TeacherSpec
 from cache_schema.store import Cache
+from cache_schema.terminal import duration
 from pipeline import findings, licensing, pictures, scatter
 from pipeline.describe import describe, human, is_random, product_bytes, starter_warning
 from pipeline.journal import Begun, Build, journal_of
@@ -120,7 +121,7 @@ def content(snapshot: Snapshot, shapes: int, method: scatter.Method) -> dict[str
 
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"human": human, "count": "{:,}".format, "duration": duration, "rate": rate}
+    environment.filters |= {"human": human, "count": "{:,}".format, "duration": took, "rate": rate}
     return environment.from_string(_file("report.html"))
 
 
@@ -448,12 +449,9 @@ def warning(snapshot: Snapshot) -> str:
 # ---------------------------------------------------------------------------------------------------- for people
 
 
-def duration(seconds: float) -> str:
-    """Write a time with units."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+def took(seconds: float) -> str:
+    """Write a measured time as every command does (`duration`), but a very short one as what it is."""
+    return duration(seconds) if seconds >= 0.5 else "less than a second"
 
 
 def rate(units: int, seconds: float) -> str:

@@ -18,6 +18,7 @@ from cache_schema.files import exclusive
 from cache_schema.overlay import catch_up
 from cache_schema.spec import Record
 from cache_schema.store import Cache, open_cache
+from cache_schema.terminal import some
 from pipeline import labels
 from pipeline.describe import asked_in_words
 from pipeline.journal import Asked, Begun, Event, ShardMade, append
@@ -114,7 +115,7 @@ class Work:
             seconds = event.seconds if isinstance(event, ShardMade) else 0.0
             self.terminal.say(f"{event.product}, shard {event.shard}: {asked_in_words(event.asked, seconds)}")
             if event.refused:
-                self.terminal.say(f"{event.product}, shard {event.shard}: no text of {'; '.join(event.refused[:3])}")
+                self.terminal.say(f"{event.product}, shard {event.shard}: no text of {some(event.refused, 3, '; ')}")
 
 
 @contextlib.contextmanager

@@ -24,9 +24,8 @@ from typing import Any, Final
 from jobs import options
 from report import cell
 from rows import ROWS as STUDIED
-from rows import Row
+from rows import Row, slug
 from running import called, measured, plainly
-from study import slug
 
 ROWS: Final[dict[str, Row]] = {
     "scratch": STUDIED["scratch"],

@@ -31,6 +31,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any, Final
 
+import elsewhere
 from labelled import labels_of, points_of
 
 from cache_schema import products
@@ -76,6 +77,10 @@ class Job:
     it needs has run."""
     made: Callable[[], bool] | None = field(default=None, compare=False)
     """Whether what it makes is there and still holds. A job that was done is run again if not; None to trust the note that it was done."""
+    run: str = ""
+    """The run that it makes or reads, as a path in the folder. If that was trained on another machine and is not here, the job is done."""
+    beside: tuple[str, ...] = ()
+    """Caches that have to be what they were on the machine that the folder came from, if it did (`elsewhere.py`)."""
     refuses: Callable[[], str] | None = field(default=None, compare=False)
     """Why what is there of it does not hold, and what to remove, in words: its command would refuse to go on with it, so the job fails with
     these words instead. Empty if it holds, or is not there; None if its command never refuses."""
@@ -166,10 +171,22 @@ class Ledger:
             SystemExit: it was done, or begun, with another command, or on other shapes, points or labels, and is no job that may be run
                 again.
         """
+        if self.away(job):
+            return True
         if refused := self.refused(job):
             raise SystemExit(f"{self._path(job.name)} is {refused}\nChoose another folder, or remove that file and what the command made")
         found, changed = self.read(job.name), job.grows and self.changed(job)
+        if found.get(elsewhere.MARK) and (job.writes or not job.run):
+            return False  # what it made is on another machine
         return bool(found.get("done")) and not changed and not self.refuses(job) and (job.made is None or job.made())
+
+    def away(self, job: Job) -> bool:
+        """Whether a job is about a run that was trained on another machine and is not here."""
+        return bool(job.run) and self.trained_away(Path(job.run).name)
+
+    def trained_away(self, run: str) -> bool:
+        """Whether a run was trained on another machine and is not here. `run`: its name."""
+        return bool(self.read(f"train/{run}").get(elsewhere.MARK)) and not checkpoint.path(self.folder / "runs" / run).exists()
 
     def refused(self, job: Job) -> str:
         """Why no ledger works on a job, in words: what it was run with has changed, and it may not be run again. Empty if it may."""
@@ -178,7 +195,9 @@ class Ledger:
 
     def stale(self, job: Job) -> str:
         """Why what a job made does not hold any more, in words, such as `of other weights of stage-1-0 than it has now`; empty if it does.
-        What rests on it does not hold either."""
+        What rests on it does not hold either. What is on another machine alone is not compared."""
+        if self.away(job):
+            return ""
         try:
             changed = " ".join(self.changed(job).split())
         except UserError as error:
@@ -188,6 +207,9 @@ class Ledger:
     def refuses(self, job: Job) -> str:
         """Why the command of a job would refuse to go on with what is there of it, in words; empty if it would not."""
         try:
+            for cache in job.beside:
+                if other := elsewhere.differs(self.folder, cache):
+                    return f"of {cache}, which is not the cache of the seeds that were trained elsewhere: {other}"
             return job.refuses() if job.refuses is not None else ""
         except UserError as error:
             return f"of its run, one that it needs, or a cache that cannot be read: {error}"
@@ -233,7 +255,7 @@ class Ledger:
         for job in jobs:
             if not self.done(job):
                 waiting[job.name] = job
-            elif (job.grows or job.refuses is not None) and not waiting.keys().isdisjoint(job.after):
+            elif (job.grows or job.refuses is not None) and not self.away(job) and not waiting.keys().isdisjoint(job.after):
                 waiting[job.name] = job
                 again.add(job.name)
         missing = {need for job in jobs for need in job.after} - {job.name for job in jobs}
@@ -249,7 +271,7 @@ class Ledger:
                         continue
                     elif sum(min(one.job.threads, slots) for one in running) + min(job.threads, slots) > slots:
                         break  # the jobs behind it must not keep it waiting
-                    elif job.refuses is not None and (reason := self.stale(job)):
+                    elif reason := self.refuses(job) if job.grows or job.refuses is None else self.stale(job):
                         failed.append(name)
                         del waiting[name]
                         print(f"{_clock(self.began)} FAILED {name}: it is {reason}", flush=True)

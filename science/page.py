@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from report import TITLES, TRAINED, cell, tables, values_of
+from report import TITLES, TRAINED, cell, once, tables, training, values_of
 from rows import CLAIM
 
 HERE: Final = Path(__file__).parent
@@ -304,8 +304,9 @@ def _commands(data: dict[str, Any]) -> Iterator[str]:
         yield f"#### {title}\n\n| row | commit | minutes | command |\n|---|---|---|---|"
         for row in (row for row in rows if row in first):
             one = first[row]
-            minutes = f"{one['train_seconds'] / 60:.1f} ({one['all_seconds'] / 60:.1f})"
-            yield f"| {row} | `{one['train_commit']}` | {minutes} | `{one['train_command']}` |"
+            job = training(data, one)
+            minutes = f"{job['seconds'] / 60:.1f} ({one['all_seconds'] / 60:.1f})"
+            yield f"| {row} | `{job['commit']}` | {minutes} | `{job['command']}` |"
         yield ""
     yield "#### Caches and guides\n\n| what | commit | minutes | command |\n|---|---|---|---|"
     for name, job in data["jobs"].items():
@@ -335,7 +336,7 @@ def made() -> str:
 
 def _kept() -> list[dict[str, Any]]:
     """The studies that are kept in science/, the largest first."""
-    studies = [json.loads(path.read_text()) for path in HERE.glob(NUMBERS)]
+    studies = [once(json.loads(path.read_text())) for path in HERE.glob(NUMBERS)]
     return sorted(studies, key=lambda data: (-data["settings"]["shapes"], -data["settings"]["epochs"]))
 
 
@@ -349,7 +350,7 @@ def main() -> None:
         raise SystemExit(f"{', '.join(missing)}: missing. Give the study.json that `python science/study.py FOLDER` writes")
     if not TOP.exists():
         raise SystemExit(f"{TOP} is missing: write the beginning of the page there, with a heading and what holds in plain words")
-    for data in (json.loads(path.read_text()) for path in numbers):
+    for data in (once(json.loads(path.read_text())) for path in numbers):
         kept = HERE / NUMBERS.replace("*", f"{data['settings']['shapes']}-{data['settings']['epochs']}")
         kept.write_text(json.dumps(data, indent=1) + "\n")
     PAGE.write_text(made())

@@ -1,4 +1,5 @@
-"""The numbers of a study as study.json and study.md: every number with its command, time and commit; tables with marks.
+"""The numbers of a study as study.json and study.md: every number with its command, time and commit, or the job that has them; tables
+with marks.
 
 text = write(study)
 """
@@ -9,8 +10,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
 
+import elsewhere
 from jobs import told
-from rows import CLAIM, CLAIMED_AT, ROWS, Group
+from rows import CLAIM, CLAIMED_AT, ROWS, Group, slug
 from testsets import COLLECTIONS, TESTS
 
 from cache_schema.errors import UserError
@@ -29,6 +31,8 @@ TRAINED: Final = " †"
 """Mark of a row that was trained on a collection, beside its scores on it."""
 STATED: Final = " ‡"
 """Mark of a row whose texts state, of the shapes that it is trained on, what a collection asks."""
+TRAINING: Final = "train_"
+"""Beginning of what numbers of earlier versions repeat of the job that trained their row."""
 TITLES: Final[dict[str, str]] = {
     "main": "The main rows",
     "recipes": "Recipes for shapes that the teachers do not know",
@@ -91,6 +95,28 @@ def gathered(study: "Study") -> dict[str, Any]:
             for name, one in study.ran().items()
         },
     }
+
+
+def training(data: dict[str, Any], number: dict[str, Any]) -> dict[str, Any]:
+    """The job that trained the row of a number: its `command`, `seconds` and `commit`."""
+    return dict(data["jobs"][f"train/{slug(number['row'], number['seed'])}"])
+
+
+def once(data: dict[str, Any]) -> dict[str, Any]:
+    """What study.json says, with each training once, among the jobs. Earlier versions repeated it in each of its numbers.
+
+    Raises:
+        SystemExit: a number and its job tell different trainings.
+    """
+    jobs = dict(data["jobs"])
+    numbers = []
+    for one in data["numbers"]:
+        repeated = {key: one[f"{TRAINING}{key}"] for key in ("command", "seconds", "commit") if f"{TRAINING}{key}" in one}
+        job = jobs.setdefault(f"train/{slug(one['row'], one['seed'])}", {"done": True} | repeated)
+        if any(job[key] != value for key, value in repeated.items()):
+            raise SystemExit(f"{one['row']}, seed {one['seed']}: its number and its job tell different trainings. Write study.json anew")
+        numbers.append({key: value for key, value in one.items() if not key.startswith(TRAINING)})
+    return data | {"numbers": numbers, "jobs": jobs}
 
 
 def comparisons(numbers: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -175,7 +201,7 @@ def tables(data: dict[str, Any], level: int = 2) -> str:
                 note = f" {about['note'][:1].upper()}{about['note'][1:]}." if about["note"] else ""
                 parts.append(f"{'#' * (level + 1)} {collection}: {about['about']}\n\n{table}" + (f"\n{note.strip()}\n" if note else ""))
         parts += _not_compared(data, group, level + 1)
-    return "\n".join([*parts, *_not_current(data, level)])
+    return "\n".join([*parts, *_elsewhere(data, level), *_not_current(data, level)])
 
 
 def _not_compared(data: dict[str, Any], group: str, level: int) -> Iterator[str]:
@@ -203,6 +229,24 @@ def _named(data: dict[str, Any], tests: Collection[str]) -> str:
         if name in tests:
             found.setdefault(one["collection"], []).append(name.partition(" ")[2])
     return ", ".join(f"{collection} ({', '.join(own)})" for collection, own in found.items())
+
+
+def _elsewhere(data: dict[str, Any], level: int) -> Iterator[str]:
+    """List the numbers that came from another machine, whose runs are not here."""
+    found: dict[str, set[int]] = {}
+    for one in data["numbers"]:
+        if one.get(elsewhere.MARK):
+            found.setdefault(one["row"], set()).add(one["seed"])
+    if not found:
+        return
+    yield f"{'#' * level} Not checked again: from another machine\n"
+    yield "These were trained and scored elsewhere. Their weights are not here, nor the caches that they were scored on, so it was not"
+    yield "checked whether their numbers still hold.\n"
+    by_seeds: dict[str, list[str]] = {}
+    for row, seeds in found.items():
+        by_seeds.setdefault(f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, sorted(seeds)))}", []).append(row)
+    yield from (f"- {seeds}: {'; '.join(rows)}." for seeds, rows in by_seeds.items())
+    yield ""
 
 
 def _not_current(data: dict[str, Any], level: int) -> Iterator[str]:

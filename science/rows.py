@@ -595,6 +595,12 @@ CLAIMED_AT: Final = {"shapes": 64, "epochs": 50, "precision": "float32"}
 """Settings of the study in which it was claimed."""
 
 
+def slug(name: str, seed: int | None) -> str:
+    """Name of the folder of a run; without a seed its beginning."""
+    text = name.replace(", ", "-").replace(" ", "-")
+    return text if seed is None else f"{text}-{seed}"
+
+
 def order(names: list[str]) -> list[str]:
     """The named rows and those that they need, each after what it needs; otherwise as in `ROWS`."""
     found: dict[str, None] = {}

@@ -8,9 +8,17 @@
 Builds the collections, trains each row for each seed, and scores it on each test; also the teachers' own embeddings of pictures, as a
 ceiling. Jobs run side by side, `--jobs` of them, one thread each. After any stop, also kill -9, run the same command again: it goes on.
 More rows, seeds and collections may be asked for later; what is there is kept. Numbers of other settings, weights, points or labels than
-those of now are left out of the tables, and named below them. Writes study.json (every number with its command, processor
-time and commit, and every job) and study.md (tables, with marks for what differs significantly from the row that it is compared with).
+those of now are left out of the tables, and named below them. Writes study.json (every number with the command, processor time and commit
+of its test, and every job with its own: the training of a number is the job `train/ROW-SEED`) and study.md (tables, with marks for what
+differs significantly from the row that it is compared with).
 `science/page.py` writes docs/study.md from study.json.
+
+A study goes on on another machine with its numbers alone, a few megabytes without caches and weights (`science/elsewhere.py` says what
+holds there):
+
+    python science/study.py build/study --pack study.tar.xz
+    python science/study.py build/there --unpack study.tar.xz
+    python science/study.py build/there --data ../data --seeds 5
 """
 
 import argparse
@@ -24,9 +32,10 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 import ceiling
+import elsewhere
 import score  # it suits the machine
 from jobs import Job, Ledger, guide_in, guided_otherwise, options, told, trained_otherwise, weights_of
-from rows import KNOWING_LESS, LEARN, ONE, ROWS, VIEWS, WORDS, Group, Row, beside, order
+from rows import KNOWING_LESS, LEARN, ONE, ROWS, VIEWS, WORDS, Group, Row, beside, order, slug
 from testsets import COLLECTIONS, TESTS, teachers
 
 from cache_schema.errors import UserError
@@ -119,6 +128,7 @@ class Study:
             after=(f"build/{name}",),
             grows=True,
             reads=(f"caches/{name}.zarr",),
+            beside=(f"caches/{name}.zarr",),
             made=lambda: not any(self.ceiling_changed(test) for test in tests if self._ceiling_of(test).exists()),
         )
 
@@ -169,8 +179,15 @@ class Study:
             command=(*words, *options(settings)),
             after=tuple(after),
             reads=reads,
-            refuses=partial(trained_otherwise, home / slug(name, seed), config, guide, init),
+            run=f"runs/{slug(name, seed)}",
+            beside=(*reads, *([] if row.cache == base(row) else [f"caches/{row.cache}.zarr"])),
+            refuses=lambda: self._needs_away(row, seed) or trained_otherwise(home / slug(name, seed), config, guide, init),
         )
+
+    def _needs_away(self, row: Row, seed: int) -> str:
+        """Why a row cannot be trained for a seed, in words: the weights that it needs are on another machine. Empty if they are not."""
+        away = [run for need in row.before if self.ledger.trained_away(run := slug(need, seed))]
+        return f"of {' and '.join(away)}, trained elsewhere: copy runs/{away[0]} from there, or train other seeds" if away else ""
 
     def _guides(self, row: Row, seed: int) -> list[Job]:
         """The jobs that write the features of a row's guide into every cache that the row is trained on."""
@@ -187,6 +204,8 @@ class Study:
                     command=words,
                     after=(f"build/{cache}", f"train/{run}"),
                     writes=cache,
+                    run=f"runs/{run}",
+                    beside=(f"caches/{cache}.zarr",),
                     made=partial(self._guide_there, place, run),
                     refuses=partial(guided_otherwise, place, run, self.folder / "runs" / run),
                 )
@@ -204,7 +223,8 @@ class Study:
         after = (f"train/{run}", *(f"build/{one}" for one in collections))
         words = ("score.py", f"runs/{run}", f"scores/{run}", *tests)
         holds = partial(self._scores_hold, run, tests)
-        return Job(name=f"score/{run}", command=words, after=after, grows=True, made=holds)
+        beside = tuple(f"caches/{one}.zarr" for one in collections)
+        return Job(name=f"score/{run}", command=words, after=after, grows=True, made=holds, run=f"runs/{run}", beside=beside)
 
     def _scores_hold(self, run: str, tests: Sequence[str]) -> bool:
         """Whether the scores of a run that are there are those that would be measured now."""
@@ -215,13 +235,13 @@ class Study:
 
     def score_changed(self, run: str, test: str, found: dict[str, Any]) -> str:
         """What has changed since a run was scored on a test, in words; empty if nothing has. Runs and caches that are not there are not
-        compared. `found`: what the file of the score says."""
+        compared, nor caches here with runs that were scored elsewhere. `found`: what the file of the score says."""
         home, place = self.folder / "runs" / run, Path("runs") / run
         cache = self.folder / "caches" / f"{TESTS[test].collection}.zarr"
         try:
             trained = checkpoint.path(home).exists()
             weights, settings = (weights_of(home), saved.settings(home)) if trained else ("", ())
-            there = (cache / "zarr.json").exists()
+            there = (cache / "zarr.json").exists() and not self.ledger.trained_away(run)
             points, labels = ([score.points(cache)], [cache]) if there else ([], [])
             return score.changed(found, score.command(TESTS[test], place), weights, *points, settings=settings, labels=labels)
         except UserError as error:  # damaged, or half made
@@ -244,6 +264,16 @@ class Study:
         reason = self.ledger.stale(self._train(row, name, seed))
         return f"its training is {reason}" if reason else ""
 
+    def unscored(self, jobs: Sequence[Job]) -> list[str]:
+        """Say which runs that were trained elsewhere lack tests among those of some jobs: they cannot be scored here."""
+        found = []
+        for job in jobs:
+            if job.name.startswith("score/") and self.ledger.away(job):
+                name = job.name.removeprefix("score/")
+                if lacks := [test for test in job.command[3:] if not (self.folder / "scores" / name / f"{test}.json").exists()]:
+                    found.append(f"{name}, trained elsewhere, has no score on {', '.join(lacks)}")
+        return found
+
     # ------------------------------------------------------------------------------------------------------ numbers
 
     def numbers(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -264,13 +294,12 @@ class Study:
                 test = TESTS[path.stem]
                 scores = one["result"]["scores"]
                 metric = next(m for m in scores["metrics"] if m["name"] == test.metric)
-                record = self.ledger.read(f"train/{slug(name, seed)}")
                 found.append(
                     {"row": name, "seed": seed, "test": path.stem, "value": sum(metric["values"]) / len(metric["values"])}
                     | {key: metric.get(key) for key in ("values", "over", "shapes", "chance", "largest")}
                     | {"score_command": one["command"], "score_seconds": one["seconds"], "score_commit": one["commit"]}
-                    | {"train_command": told(record["command"]), "train_seconds": record["seconds"], "train_commit": record["commit"]}
                     | {"all_seconds": self._seconds(self.ledger, name, seed), "notes": scores.get("notes", []), "file": str(path)}
+                    | ({elsewhere.MARK: True} if self.ledger.trained_away(slug(name, seed)) else {})
                 )
         return found, old
 
@@ -313,12 +342,6 @@ def base(row: Row) -> str:
     return LEARN if row.captions or row.taught else row.cache
 
 
-def slug(name: str, seed: int | None) -> str:
-    """Name of the folder of a run; without a seed its beginning."""
-    text = name.replace(", ", "-").replace(" ", "-")
-    return text if seed is None else f"{text}-{seed}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -338,12 +361,20 @@ def main() -> None:
         "--precision", choices=["float32", "bfloat16"], default="float32", help="of training; bfloat16 where the processor computes it"
     )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="commands that run side by side")
+    parser.add_argument("--pack", type=Path, metavar="FILE", help="run nothing, write what was found into a file for another machine")
+    parser.add_argument("--unpack", type=Path, metavar="FILE", help="run nothing, start a new folder with such a file")
     parser.add_argument("--tables", action="store_true", help="run nothing, write the tables of what is there")
     parser.add_argument("--plan", action="store_true", help="run nothing, print the commands that are still to be run")
     arguments = parser.parse_args()
     from report import write
 
     folder: Path = arguments.folder.resolve()
+    if arguments.pack is not None:
+        print(f"{elsewhere.pack(folder, arguments.pack)} scores are in {arguments.pack}")
+        return
+    if arguments.unpack is not None:
+        print(f"{elsewhere.unpack(arguments.unpack, folder)} scores are in {folder}, as they were found elsewhere")
+        return
     if arguments.tables:
         if not (folder / FILE).exists():
             raise SystemExit(
@@ -373,6 +404,8 @@ def main() -> None:
         print("\n".join([shlex.join(["cd", str(folder)]), *todo]))
         return
     failed = ledger.work(jobs, arguments.jobs)
+    for text in study.unscored(jobs):
+        print(text, file=sys.stderr)
     print(write(study))
     if failed:
         said = f"failed or left out: {', '.join(failed)}; see {folder}/jobs/NAME.log. The same command tries them again"

@@ -1,12 +1,14 @@
 """The machinery of the study, with commands that do nothing: what is run when, what survives a stop, and what is refused."""
 
 import dataclasses
+import io
 import itertools
 import json
 import shlex
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 from functools import partial
 from pathlib import Path
@@ -18,6 +20,7 @@ import pytest
 SCIENCE = Path(__file__).parents[1] / "science"
 sys.path.insert(0, str(SCIENCE))
 
+import elsewhere  # noqa: E402
 import jobs  # noqa: E402
 import page  # noqa: E402
 import report  # noqa: E402
@@ -221,7 +224,7 @@ def test_every_row_can_be_planned_and_comes_after_what_it_needs(tmp_path):
         assert known.issuperset(one.after), f"{one.name} comes before what it needs"
         known.add(one.name)
     assert len(known) == len(plan)
-    assert {f"train/{study.slug(name, seed)}" for name in rows.ROWS for seed in (0, 1)} <= known
+    assert {f"train/{rows.slug(name, seed)}" for name in rows.ROWS for seed in (0, 1)} <= known
     by_name = {one.name: " ".join(one.command) for one in plan}
     assert "--init runs/stage-1-1 --set" in by_name["train/stage-2-1"] and "--guide stage-1-1" in by_name["train/stage-2-1"]
     assert "guide_online=true" in by_name["train/online-0"] and "--guide " not in by_name["train/online-0"]
@@ -383,9 +386,9 @@ def scored(folder, row, seed, right, points="p", test="shrec16 SVM", task="svm")
         "settings": [],
         "scores": scores,
     }
-    path = folder / "scores" / study.slug(row, seed) / f"{test}.json"
+    path = folder / "scores" / rows.slug(row, seed) / f"{test}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    run = study.slug(row, seed)
+    run = rows.slug(row, seed)
     asked = score.command(testsets.TESTS[test], Path("runs") / run)
     path.write_text(json.dumps({"command": asked, "weights": "w", "commit": "c", "seconds": 1.5, "result": result}))
     Ledger(folder).note(study.Study(folder, ASKED, None, keep=False)._train(rows.ROWS[row], row, seed), 100 + seed, done=True)
@@ -406,15 +409,113 @@ def test_tables_have_means_deviations_and_marks(tmp_path):
     assert "| *starter-resnet* | *ceiling: embeddings of pictures* |  |  | 77.0 |" in text
     data = json.loads((tmp_path / "study.json").read_text())
     one = next(number for number in data["numbers"] if number["row"] == "stage 2" and number["seed"] == 1)
+    trained = report.training(data, one)
     assert (
-        one["train_command"].startswith("mmpd-train distill caches/starter.zarr runs/stage-2-1 ")
-        and one["train_seconds"] == 101
+        trained["command"].startswith("mmpd-train distill caches/starter.zarr runs/stage-2-1 ")
+        and trained["seconds"] == 101
         and one["all_seconds"] == 202
         and one["notes"] == ["said"]
     )
+    assert trained == {"command": trained["command"], "done": True, "seconds": 101, "commit": jobs.commit()}
+    assert report.once(data) == data
+    earlier = [
+        number | {f"train_{key}": report.training(data, number)[key] for key in ("command", "seconds", "commit")}
+        for number in data["numbers"]
+    ]
+    assert report.once(data | {"numbers": earlier}) == data, "earlier versions repeated the training in each number"
+    assert report.once(data | {"numbers": earlier, "jobs": {}})["jobs"]["train/stage-2-1"] == trained
+    with pytest.raises(SystemExit, match="stage 2, seed 1: its number and its job tell different trainings"):
+        report.once(data | {"numbers": earlier, "jobs": data["jobs"] | {"train/stage-2-1": trained | {"seconds": 1}}})
     assert {(c["row"], c["test"]) for c in data["comparisons"]} == {("stage 1", "shrec16 SVM"), ("stage 2", "shrec16 SVM")}
-    assert data["jobs"]["train/stage-2-1"] == {"command": one["train_command"], "done": True, "seconds": 101, "commit": jobs.commit()}
     assert (tmp_path / "study.md").read_text() == text and data["hours"] == round(sum(100 + s for s in range(3)) * 3 / 3600, 2)
+
+
+def small_cache(path, **points):
+    path.parent.mkdir(exist_ok=True)
+    return synthetic.write(path, shapes=4, points=PointSpec(count=64, blocks=1, ordered=32, **points))
+
+
+@pytest.fixture
+def carried(tmp_path):
+    """A study with three rows of seed 0, and a folder elsewhere that goes on with it."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    for row in ("point-mae", "stage 1", "stage 2"):
+        scored(here, row, 0, [1] * 30 + [0] * 30)
+    small_cache(here / "caches/starter.zarr")
+    made = study.Study(here, ASKED, None)
+    made.ledger.note(made._build("starter"), 9, done=True)
+    (here / "runs/point-mae-0").mkdir(parents=True)
+    (here / "runs/point-mae-0/weights").write_text("large")
+    assert elsewhere.pack(here, tmp_path / "s.tar.xz") == 3 == elsewhere.unpack(tmp_path / "s.tar.xz", there)
+    return made, study.Study(there, ASKED, None)
+
+
+def test_a_study_goes_on_elsewhere_with_its_numbers(carried):
+    here, there = carried
+    assert sorted(path.name for path in there.folder.iterdir()) == ["elsewhere.json", "jobs", "scores", "settings.json"]
+    before, after = here.numbers(), there.numbers()
+    assert [one | {"file": ""} for one in after[0]] == [one | {"file": "", "elsewhere": True} for one in before[0]] and not after[1]
+    text = report.write(there)
+    assert "Not checked again: from another machine" in text and "- seed 0: point-mae; stage 1; stage 2." in text
+    assert "another machine" not in report.write(here) and here.hours() == there.hours()
+    found = {one.name: one for one in there.jobs(rows.order(["stage 2"]), 2, ["starter"])}
+    left = {name for name, one in found.items() if not there.ledger.done(one)}
+    assert left & {"build/starter", "train/stage-1-1", "train/stage-2-1"} == {"build/starter", "train/stage-1-1", "train/stage-2-1"}
+    assert not {"train/stage-1-0", "guide/stage-1-0", "train/stage-2-0", "score/stage-2-0"} & left, "their weights are not here"
+    assert there.unscored(list(found.values()))[0].startswith("stage-1-0, trained elsewhere, has no score on starter SVM")
+
+
+def test_what_is_trained_elsewhere_needs_the_same_caches_and_weights(carried, fake):
+    _, there = carried
+    new, ledger = there._train(rows.ROWS["point-mae"], "point-mae", 1), there.ledger
+    assert ledger.refuses(new) == "", "its cache is not built yet"
+    small_cache(there.folder / "caches/starter.zarr")
+    assert ledger.refuses(new) == ""
+    shutil.rmtree(there.folder / "caches/starter.zarr")
+    small_cache(there.folder / "caches/starter.zarr", seed=7)
+    assert "of caches/starter.zarr, which is not the cache of the seeds that were trained elsewhere: it has other points" in ledger.refuses(
+        new
+    )
+    assert len(there.numbers()[0]) == 3, "those of before were measured on theirs"
+    assert ledger.work([job("train/x-1", "new", beside=("caches/starter.zarr",))], slots=1) == ["train/x-1"], "it fails"
+    shutil.rmtree(there.folder / "caches/starter.zarr")
+    relabelled(small_cache(there.folder / "caches/starter.zarr").path, "class", "sofa")
+    assert "it has other labels of its shapes" in ledger.refuses(new)
+    shutil.rmtree(there.folder / "caches/starter.zarr")
+    other = there._train(rows.ROWS["stage 2"], "stage 2", 0)
+    assert "of stage-1-0, trained elsewhere: copy runs/stage-1-0 from there, or train other seeds" in ledger.refuses(other)
+
+
+def test_jobs_that_were_done_elsewhere_are_run_here_if_they_are_of_no_run(fake):
+    kept = {"command": ["mmpd-train", "first"], "done": True, "seconds": 5, "commit": "c", "elsewhere": True}
+    for name in ("build/a", "teach/t", "train/x-0"):
+        (fake / "jobs" / name).parent.mkdir(parents=True)
+        (fake / "jobs" / f"{name}.json").write_text(json.dumps(kept))
+    plan = [job("build/a", "first", writes="a"), job("train/x-0", "other words", run="runs/x-0", after=("build/a",))]
+    plan.append(job("score/x-0", "score", run="runs/x-0", after=("train/x-0", "build/a"), grows=True))
+    plan.append(job("teach/t", "first"))  # a teacher of its own
+    assert Ledger(fake).work(plan, slots=1) == [] and said(fake) == ["mmpd-train first"] * 2
+    built = json.loads((fake / "jobs/build/a.json").read_text())
+    assert "elsewhere" not in built and built["seconds"] >= 5, "its time adds up"
+
+
+def test_only_what_a_study_packs_is_unpacked(tmp_path, monkeypatch):
+    for number, name in enumerate(("../x.json", "scores/../../x.json", "scores/a/b/c.json", "runs/a/b.json", "/jobs/a/b.json")):
+        with tarfile.open(tmp_path / f"{number}.tar.xz", "w:xz") as archive:
+            for place in ("settings.json", "elsewhere.json", name):
+                entry = tarfile.TarInfo(place)
+                entry.size = 2
+                archive.addfile(entry, io.BytesIO(b"{}"))
+        with pytest.raises(SystemExit, match=r"is no file of `--pack`.*does not belong there"):
+            elsewhere.unpack(tmp_path / f"{number}.tar.xz", tmp_path / "new" / "folder")
+    (tmp_path / "text").write_text("no archive")
+    with pytest.raises(SystemExit, match="is no file of `--pack`"):
+        asked(monkeypatch, tmp_path / "new", "--unpack", str(tmp_path / "text"))
+    assert not (tmp_path / "new").exists() and not (tmp_path / "x.json").exists()
+    with pytest.raises(SystemExit, match="has something in it already"):
+        asked(monkeypatch, tmp_path, "--unpack", str(tmp_path / "0.tar.xz"))
+    with pytest.raises(SystemExit, match=r"is no folder of a study: it has no settings\.json"):
+        asked(monkeypatch, tmp_path, "--pack", str(tmp_path / "s.tar.xz"))
 
 
 def test_a_claim_is_tested_on_other_seeds_than_those_that_it_came_from(tmp_path, monkeypatch):
@@ -499,6 +600,7 @@ def test_the_page_in_docs_is_made_of_the_numbers_beside_it():
     """By `python science/page.py`; and no heading is taken for the row of a table."""
     text = page.PAGE.read_text()
     assert text == page.made(), "run python science/page.py"
+    assert not [path.name for path in SCIENCE.glob(page.NUMBERS) if '"train_command"' in path.read_text()], "give them to science/page.py"
     lines = text.splitlines()
     assert not [line for before, line in itertools.pairwise(lines) if line.startswith("#") and before and not before.startswith("#")]
 

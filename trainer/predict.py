@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from cache_schema.classes import NONE, matched
 from cache_schema.errors import UserError
 from cache_schema.store import Cache
+from cache_schema.terminal import some
 from trainer.model import BlockNumbers, Kind, Model, Prediction
 from trainer.vectors import PART, Table
 
@@ -84,7 +85,7 @@ class Predicted:
         lost = [name for name, place in zip(own, truth.tolist(), strict=True) if name and place == NONE]
         if not lost:
             return ""
-        names = ", ".join(list(dict.fromkeys(lost))[:8])
+        names = some(list(dict.fromkeys(lost)))
         return (
             f"{len(lost)} of {len(own)} shapes have a class that is not among these ({names}): they are left out where classes are compared"
         )

@@ -123,15 +123,38 @@ def check(used: Used, cache: Cache) -> None:
         raise Changed("has other points by now")
 
 
-def relabelled_since(used: Used, cache: Cache) -> bool:
-    """Whether classes, splits or names of shapes of a cache were changed since a run has read it (`mmpd-cache relabel`). Shapes that were
-    appended since change nothing. False if it is not the cache that the run has read, by its name and its points."""
+def relabelled_since(used: Used, cache: Cache, *, config: DataConfig, seed: int) -> str:
+    """Say which cache a run has read before classes, splits or names of its shapes were changed (`mmpd-cache relabel`), if this is it by
+    its points and by its data. Shapes that were appended since change nothing.
+
+    Args:
+        used: what the run says of the cache.
+        cache: a cache as it is now. It may have been moved or renamed.
+        config: settings with which the rows that were read may have been selected.
+        seed: the seed that belongs to them.
+
+    Returns:
+        The name that it had then, with what it is called now, and with a doubt if its data could not be compared. Empty if nothing was
+        changed since, or if it is another cache.
+    """
     source, known = cache.manifest.source, dict(used.products).get(products.INDEX.name)
     changed = any(part.relabelled for part in (source, *source.also))
-    if not changed or known is None or not alike(used, cache) or PurePosixPath(used.path).name != cache.home.name:
-        return False
+    if not changed or known is None or not alike(used, cache):
+        return ""
     before = (dataclasses.replace(source, also=source.also[:count]) for count in range(len(source.also) + 1))
-    return known not in {products.index_record(dataclasses.replace(cache.manifest, source=one)).fingerprint for one in before}
+    if known in {products.index_record(dataclasses.replace(cache.manifest, source=one)).fingerprint for one in before}:
+        return ""
+    try:
+        rows = _selection(used, False, config, seed, cache)
+        compared = rows is not None and bool(used.data)
+        if rows is not None and compared and data_digest_of(cache, rows) != used.data:
+            return ""
+    except UNREADABLE:
+        compared = False
+    then, now = PurePosixPath(used.path).name, cache.home.name
+    if then == now:
+        return then if compared else f"{then} (known by its name and points alone)"
+    return f"{then}, which is {'' if compared else 'by its points '}{now} now,"
 
 
 def _selection(used: Used, alone: bool, config: DataConfig | None, seed: int, cache: Cache) -> NDArray[np.signedinteger] | None:

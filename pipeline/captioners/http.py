@@ -39,7 +39,7 @@ from PIL import Image
 from cache_schema.errors import UserError
 from cache_schema.local import REMOVED
 from cache_schema.spec import CaptionSpec, Server, did_you_mean
-from cache_schema.terminal import one_line
+from cache_schema.terminal import one_line, some
 from pipeline import waits
 from pipeline.captioners.catalog import TOLD, fit, generator, shortened
 
@@ -600,7 +600,7 @@ class Http:
             if models and self.spec.model not in models:
                 return UserError(
                     f"the server at {where} has no model {self.spec.model!r}{did_you_mean(self.spec.model, models)}; it has "
-                    f"{', '.join(models[:10])}: --set model=NAME"
+                    f"{some(models, 10)}: --set model=NAME"
                 )
             return UserError(f"{where}/chat/completions: {told}. Is that the right address? It usually ends with /v1")
         return UserError(f"the server at {where} answers with HTTP status {status}: {told}")
@@ -627,8 +627,8 @@ class Http:
         """
         models = self._models()
         if len(models) != 1:
-            some = f"; it has {', '.join(models[:10])}" if models else ""
-            raise UserError(f"which model of the server at {self.server.given}? --set model=NAME{some}")
+            offered = f"; it has {some(models, 10)}" if models else ""
+            raise UserError(f"which model of the server at {self.server.given}? --set model=NAME{offered}")
         return models[0]
 
     def _introduced(self) -> str:

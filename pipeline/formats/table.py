@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
+from cache_schema.terminal import some
 from pipeline.formats import columns, labels
 from pipeline.formats.catalog import sign_of
 from pipeline.geometry import GREY, Cloud, Geometry, Mesh, Part, left_alone, rgba
@@ -217,7 +218,7 @@ def _from_archive(file: File) -> Geometry:
         name: array for name, array in arrays.items() if array.dtype.kind in ("fiub" if name in of_labels else "fiu") and array.ndim >= 1
     }
     if rest := sorted(arrays.keys() - tables.keys()):
-        file.warn(f"left out: {', '.join(rest[:8])} (no columns of numbers)")
+        file.warn(f"left out: {some(rest)} (no columns of numbers)")
     known = {columns.plain(name): name for name in arrays}
     of_space = [known[key] for key in OF_SPACE if key in known] or [known[key] for key in ("neg",) if {"pos", "neg"} <= known.keys()]
     if of_space:

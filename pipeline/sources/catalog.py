@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Final, Literal, NoReturn, Protocol, get_args, 
 
 from cache_schema import plugins
 from cache_schema.errors import UserError
-from cache_schema.spec import TEXT_BYTES, did_you_mean
+from cache_schema.spec import MADE_IN_CODE, TEXT_BYTES, did_you_mean
 from cache_schema.terminal import counted, escaped
 from pipeline.formats.catalog import ANY_DATA, ELSEWHERE, FORMATS, READINGS
 from pipeline.sources.stated import STATED, licence_in
@@ -72,12 +72,6 @@ SOURCES: Final[dict[str, str]] = {
 
 FROM_FILES: Final = "file"
 """The value of `licence` that reads what the files of shapes state."""
-
-BUILT_IN: Final = ("starter", "rooms", "forms")
-"""Locations that are names of built-in collections."""
-
-SCANNERS: Final = ("scan", "lidar")
-"""Sources that scan the shapes of another one. They record its kind as the option `inner`."""
 
 ANYTHING: Final = ("hdf5", "list", "folder")
 """Sources that read files in any layout, so that they say nothing about a folder."""
@@ -404,11 +398,6 @@ def _hands_on(module: ModuleType) -> bool:
     return any(p.kind == p.VAR_KEYWORD for p in inspect.signature(module.open_source).parameters.values())
 
 
-def scanned_kind(kind: str, options: Iterable[tuple[str, str]]) -> str:
-    """The kind of the source whose shapes these are: of scans, that of the source of what is scanned. `options`: `Reader.options`."""
-    return dict(options).get("inner", kind) if kind in SCANNERS else kind
-
-
 def _refuse_elsewhere(location: str) -> None:
     """Refuses shapes that are not in a folder of this machine.
 
@@ -541,7 +530,7 @@ def _near(location: str) -> str:
             beside = [item.name for item in itertools.islice(items, BESIDE) if not item.name.startswith(".")]
     except (OSError, ValueError):
         beside = []
-    known = {one.casefold(): os.path.join(folder, one) for one in sorted(beside)} | ({} if folder else {one: one for one in BUILT_IN})
+    known = {one.casefold(): os.path.join(folder, one) for one in sorted(beside)} | ({} if folder else {one: one for one in MADE_IN_CODE})
     near = difflib.get_close_matches(name.casefold(), known, n=1)
     return f"; did you mean {known[near[0]]!r}?" if near else ""
 

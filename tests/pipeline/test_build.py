@@ -20,7 +20,7 @@ from pipeline.executors import dask
 from pipeline.models import Models
 from pipeline.recipes import SourceConfig
 from pipeline.repair import repair
-from pipeline.sources.catalog import SCANNERS, SOURCES, open_source
+from pipeline.sources.catalog import SOURCES, open_source
 from pipeline.teachers import catalog, huggingface, openclip
 from tests.forks import FORKS, local_cluster
 from tests.pipeline import checkpoints
@@ -247,7 +247,7 @@ def test_the_warning_about_starter_models_goes_by_what_is_scanned(meshes, locati
 def test_every_source_that_scans_another_one_is_known_as_such():
     """One that takes the options of another source records the kind of that one as `inner`."""
     takes = {name for name in SOURCES if any(p.kind == p.VAR_KEYWORD for p in parameters(name))}
-    assert takes == set(SCANNERS) and all("inner" in {p.name for p in parameters(name)} for name in takes)
+    assert takes == set(spec.SCANNERS) and all("inner" in {p.name for p in parameters(name)} for name in takes)
 
 
 def parameters(name):

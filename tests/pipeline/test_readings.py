@@ -1,7 +1,9 @@
 """Shapes of two readings of one format do not get into a cache unnoticed."""
 
 import dataclasses
+import importlib.metadata
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +70,10 @@ def said(monkeypatch):
     return lines
 
 
+RETRIED = {"tried": 1, "changed": 0, "reread": 0, "mended": 1, "left": 1}
+"""What `retry` tells of a box that is tried, and a cloud that is not."""
+
+
 def noted(path: Path) -> dict[str, tuple[str, ...]]:
     return store.open_cache(path).record("points").readings
 
@@ -130,13 +136,20 @@ def test_a_format_that_is_new_in_a_cache_is_noted(there, tmp_path):
 
 def test_shapes_that_are_read_otherwise_are_not_tried_again_until_all_of_them_are_made_anew(shapes, there, more, said, tmp_path):
     mend(shapes)
+    (shapes / "box_9.off").write_text("OFF\n")
     before = contents(there)
-    with pytest.raises(UserError, match=r"cannot be tried again: 1 shape \(cloud_9\.xyz\) would be read otherwise.*--reread"):
-        commands.retry(there, "", CPU, Silent())
+    box = RETRIED | {"mended": 0}
+    assert dataclasses.asdict(commands.retry(there, "", CPU, Silent())) == box, "the broken box is tried all the same"
+    mend(shapes)
     build(shapes, there, POINTS)
-    assert any("not tried again: 1 shape (cloud_9.xyz) would be read otherwise" in line for line in said)
+    told = "not tried again: 1 shape (cloud_9.xyz) would be read otherwise"
+    assert sum(told in line for line in said) == 2
+    assert noted(there) == {".off": ("1",), ".xyz": ("0",)} and contents(there) != before
+    before = contents(there)
+    with pytest.raises(UserError, match=r"1 failed or changed shape cannot be tried again: 1 shape \(cloud_9\.xyz\) .*--reread"):
+        commands.retry(there, "", CPU, Silent())
     assert contents(there) == before
-    assert commands.retry(there, "", CPU, Silent(), reread=True) == commands.Retried(tried=4, reread=2, mended=4)
+    assert commands.retry(there, "", CPU, Silent(), reread=True) == commands.Retried(tried=3, reread=2, mended=3)
     build(shapes, tmp_path / "fresh.zarr", POINTS)
     assert contents(there) == contents(tmp_path / "fresh.zarr")
     assert not validate.problems(there)
@@ -172,6 +185,35 @@ def after(calls, first, then):
         return (first if left[0] >= 0 else then)(*args)
 
     return called
+
+
+def test_one_shape_that_is_read_otherwise_keeps_no_others_from_a_retry(shapes, there):
+    (shapes / "box_9.off").write_text(box_off((5, 1, 1)))
+    (shapes / "box_0.off").write_text(box_off((4, 1, 1)))  # it was ok
+    np.savetxt(shapes / "cloud_0.xyz", np.random.default_rng(3).normal(size=(80, 3)))  # so was it
+    result = CliRunner().invoke(app, ["retry", str(there), "--json", "--device", "cpu"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["did"] == {"tried": 2, "changed": 1, "reread": 0, "mended": 2, "left": 2}
+    assert "2 failed or changed shapes are not tried again: 2 shapes (cloud_0.xyz, cloud_9.xyz)" in " ".join(result.stderr.split())
+    assert store.open_cache(there).ok().sum() == 5 and not validate.problems(there)
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_reread_is_recommended_with_the_packages_that_it_needs(shapes, there, more, installed, monkeypatch):
+    if not installed:
+        versions = importlib.metadata.version
+        monkeypatch.setattr(importlib.metadata, "version", lambda name: "9" if name == "scipy" else versions(name))
+    with pytest.raises(UserError, match="--reread") as told:
+        append(there, str(more[1]), Wanted(), CPU, Silent())
+    needs = re.search(
+        r"only with the packages that made the cache \(scipy [0-9.]+, here 9\): install these, or build it anew", str(told.value)
+    )
+    assert bool(needs) != installed
+    shown = CliRunner().invoke(app, ["status", str(there)]).output
+    assert ("mmpd-cache retry" in shown) and ("(scipy" in shown) != installed
+    if not installed:
+        with pytest.raises(UserError, match=r"other software \(scipy .*Install what made the cache, or build it anew elsewhere"):
+            commands.retry(there, "", CPU, Silent(), reread=True)
 
 
 def test_failed_shapes_of_other_formats_are_tried_again(shapes, there):
@@ -240,6 +282,13 @@ def test_a_copy_of_several_caches_says_how_each_was_read(shapes, there, more, tm
     assert noted(tmp_path / "both.zarr") == {".off": ("1",), ".xyz": ("0", "1")}
     copy.copy(tmp_path / "both.zarr", tmp_path / "all.zarr", also=(tmp_path / "three.zarr",))
     assert noted(tmp_path / "all.zarr") == {"": ("not known",), ".off": ("1",), ".xyz": ("0", "1")}
+    made_in_code = dataclasses.replace(POINTS, source=small_starter(), point_labels=False)
+    build(Path("starter"), tmp_path / "starter.zarr", made_in_code)
+    copy.copy(tmp_path / "starter.zarr", tmp_path / "with.zarr", also=(there,))
+    assert noted(tmp_path / "with.zarr") == noted(there), "of shapes that are made in code there is nothing to know"
+    copy.copy(tmp_path / "starter.zarr", tmp_path / "without.zarr", also=(tmp_path / "three.zarr",))
+    assert noted(tmp_path / "without.zarr") == {}
+    assert readings.told(store.open_cache(tmp_path / "without.zarr")) == {"readers": {"": ["not known"]}}
     cache = store.open_cache(tmp_path / "all.zarr")
     record = cache.record("points")
     assert readings.otherwise(record, [".off", ".xyz"]) == {".xyz": "0 and 1"}

@@ -118,6 +118,8 @@ def test_of_classes_of_one_size_both_accuracies_say_the_same(shape_count, right)
 def test_what_lies_at_chance_is_said(value, chance, largest, told):
     metric = dataclasses.replace(counted("a", [value], "blocks", 100, chance), largest=largest)
     assert metric.verdict == told and metric.told.endswith(told or "]")
+    of_parts = dataclasses.replace(metric, answer="largest part of a kind")
+    assert of_parts.verdict == told.replace("largest class", "largest part of a kind")
 
 
 def test_unknown_numbers_of_old_files_are_unknown():

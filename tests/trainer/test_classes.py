@@ -25,6 +25,7 @@ from trainer.part import DataConfig, Needs
 from trainer.tasks import catalog, compare, table
 from trainer.tasks.shapes import matched as brought_together
 from trainer.tasks.shapes import of_split
+from trainer.trained import relabelled_since
 
 
 @pytest.mark.parametrize(
@@ -230,6 +231,7 @@ def test_after_a_relabelling_results_of_before_are_others_and_what_was_trained_s
 
     without = catalog.options("retrieval", ["repeats=1"])
     blind = catalog.evaluate("retrieval", loaded, cache, without)
+    beside = shutil.copytree(path, tmp_path / "other.zarr")
     cache = renamed(path, [2, 5, 8], "cube")
     assert catalog.evaluate("retrieval", loaded, cache, without).alike(blind), "it asks for no classes"
     notes, after = told(cache)
@@ -239,6 +241,13 @@ def test_after_a_relabelling_results_of_before_are_others_and_what_was_trained_s
     )
     said = "the encoder was trained on small.zarr before shapes there got other classes, splits or names"
     assert any(note.startswith(said) for note in notes) and any(note.startswith(said) for note in after.scores.notes)
+    moved = catalog.evaluate("knn", loaded, renamed(beside, [2, 5, 8], "cube"), chosen)
+    assert any(note.startswith(said.replace("small.zarr", "small.zarr, which is other.zarr now,")) for note in moved.scores.notes)
+    (used,), data, seed = loaded.header.caches, loaded.config.data, loaded.config.seed
+    assert relabelled_since(used, cache, config=data, seed=seed) == "small.zarr"
+    assert relabelled_since(dataclasses.replace(used, data="of other files"), cache, config=data, seed=seed) == "", "it has the same name"
+    old = relabelled_since(dataclasses.replace(used, data="", path="/then.zarr"), cache, config=data, seed=seed)
+    assert old == "then.zarr, which is by its points small.zarr now,"
 
     scratch = catalog.options("classify", ["scratch=true", "epochs=1", "seeds=1", "train_split=all", "test_split=all"])
     assert not any("relabel" in note for note in catalog.evaluate("classify", loaded, cache, scratch).scores.notes), "no weights of the run"
@@ -247,7 +256,11 @@ def test_after_a_relabelling_results_of_before_are_others_and_what_was_trained_s
         compare.refuse_unlike("knn", [before, after])
     first, second = before.save(tmp_path / "a"), dataclasses.replace(after, run="b", trial="b")
     assert after.save(tmp_path / "a") != first, "both are kept"
+    joined = table.table(table.collect([tmp_path / "a"])).markdown()
+    assert f"small ({after.mark}, measured last) all" in joined and f"small ({before.mark}) all" in joined
+    assert "`measured last`: those as they were at the last measuring" in joined
     both = compare.compare({"a": [before, after], "b": [second]})
+    assert any("which of them was measured last is not known" in note for note in both.notes), "they were not saved"
     assert [one.title.split(": ")[0] for one in both.found] == [f"knn train_split=all repeats=1, small ({after.mark}) all"]
     assert f"small ({before.mark}) all: not measured for b." in both.notes[-1]
     assert "or other classes of them, under the same name" in table.table([before, second]).markdown()

@@ -970,6 +970,11 @@ def test_a_loss_on_fewer_points_is_refused_where_a_block_has_no_more(stage, cach
     header = dataclasses.replace(run.header, points=Convention(count=128))
     with pytest.raises(UserError, match="no more points than that"):
         catalog.evaluate("parts", dataclasses.replace(run, header=header), cache, catalog.options("parts", ["loss_points=64", "points=64"]))
+    blocks = cache.record("points").spec.blocks
+    for count, says in ((64 * blocks, "it would have run"), (64 * blocks + 1, "no more points than that")):  # too few blocks are not joined
+        header = dataclasses.replace(run.header, points=Convention(count=count))
+        with pytest.raises((UserError, pytest.fail.Exception), match=says):
+            catalog.evaluate("parts", dataclasses.replace(run, header=header), cache, catalog.options("parts", ["loss_points=64"]))
 
 
 def test_a_warm_up_that_is_cut_is_told_beside_the_result(stage, cache, tmp_path):
@@ -1148,7 +1153,8 @@ def test_results_on_two_caches_of_one_name_stand_side_by_side(tmp_path):
     assert files[0] == files[2] and files[1] == files[3] and files[0].name == "svm-shapes-test.json"
     assert files[1].name == f"svm-shapes-test-{other.mark}.json"
     table = tables.table(tables.collect([tmp_path / "a"]))
-    assert {line.title for line in table.lines} == {f"svm, shapes ({found.mark}) test: accuracy" for found in (one, other)}
+    marks = {f"svm, shapes ({one.mark}) test: accuracy", f"svm, shapes ({other.mark}, measured last) test: accuracy"}
+    assert {line.title for line in table.lines} == marks
     assert [line.cells[0].mean for line in table.lines] == [2.0, 1.0]
     files[0].write_text("{}")
     assert other.save(tmp_path / "a") == files[0], "a damaged one is replaced"

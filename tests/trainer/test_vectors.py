@@ -280,6 +280,8 @@ def test_agreement_is_counted_over_known_classes():
     assert found.agreement(table_of([None, "x", "y"])) is None and found.others(table_of([None, "x", "y"])) == ""
     assert found.others(table).startswith("1 of 3 shapes have a class that is not among these (lamp)")
     assert found.others(table_of(["bed", None, "sofa"])) == ""
+    many = predict.Predicted.of([Prediction(classes=("bed",), probabilities=np.ones((12, 1), np.float32), about="")])
+    assert "(x0, x1, x2, x3, x4, x5, x6, x7 and 3 more)" in many.others(table_of(["bed", *(f"x{i}" for i in range(11))]))
     rows = found.rows(table)
     assert rows[2] == {"id": "s2", "class": "sofa", "status": "failed", "reason": "broken"}
     assert rows[3]["top"][0] == {"class": "bed", "probability": pytest.approx(0.4)}

@@ -224,11 +224,11 @@ def _not_new(scores: Scores) -> Sequence[str]:
 def _relabelled(header: Header, caches: Sequence[Cache]) -> list[str]:
     """Notes on caches in which shapes got other classes, splits or names since the run has read them."""
     return [
-        f"the encoder was trained on {cache.home.name} before shapes there got other classes, splits or names (`mmpd-cache relabel`): it "
-        "learned from those of before"
+        f"the encoder was trained on {then} before shapes there got other classes, splits or names (`mmpd-cache relabel`): it learned from "
+        "those of before"
         for used in learned_from(header).caches
         for cache in caches
-        if relabelled_since(used, cache)
+        if (then := relabelled_since(used, cache, config=header.config.data, seed=header.config.seed))
     ]
 
 

@@ -44,7 +44,7 @@ from cache_schema.errors import UserError
 from cache_schema.spec import did_you_mean, to_json
 from cache_schema.terminal import json_text, printable
 from trainer.tasks.predictions import Predictions
-from trainer.tasks.result import Result, most_told, told_apart
+from trainer.tasks.result import Result, most_told, told_apart, why_apart
 
 LEVEL: Final = 0.05
 """Largest corrected p at which a difference is called one."""
@@ -299,8 +299,10 @@ def compare(sides: Mapping[str, Sequence[Result]], against: str = "") -> Compari
         if base is None:
             raise UserError(f"there is no side {against!r}{did_you_mean(against, names)}; there are {', '.join(names)}")
         pairs = [(name, base) for name in names if name != base]
-    apart = iter(told_apart([result for own in sides.values() for result in own]))
-    measured = {name: _by_title([next(apart) for _ in own]) for name, own in sides.items()}
+    every = [result for own in sides.values() for result in own]
+    apart = told_apart(every)
+    each = iter(apart)
+    measured = {name: _by_title([next(each) for _ in own]) for name, own in sides.items()}
     raw: list[tuple[str, str, str, Outcome]] = []
     notes: dict[str, None] = {}
     for one, other in pairs:
@@ -330,7 +332,7 @@ def compare(sides: Mapping[str, Sequence[Result]], against: str = "") -> Compari
         Comparison(title=title, one=one, other=other, outcome=outcome, adjusted=adjusted)
         for (title, one, other, outcome), adjusted in zip(raw, corrected, strict=True)
     )
-    return Comparisons(found=found_, notes=(*_told(found_), *notes, *_unmatched(measured)))
+    return Comparisons(found=found_, notes=(*_told(found_), *why_apart(every, apart), *notes, *_unmatched(measured)))
 
 
 def _pairs(names: Sequence[str]) -> list[tuple[str, str]]:

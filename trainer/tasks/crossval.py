@@ -23,6 +23,7 @@ from cache_schema.errors import UserError
 from cache_schema.folds import folds as fixed_folds
 from cache_schema.settings import refuse_unread
 from cache_schema.store import Cache
+from cache_schema.terminal import some
 from trainer.config import check_seed
 from trainer.stage import Stage
 from trainer.tasks import svm
@@ -33,7 +34,7 @@ from trainer.tasks.predictions import predictions as kept
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Scores
 from trainer.tasks.seen import Sides
-from trainer.tasks.shapes import EVERYTHING, Shapes, matched, of_split, scene_names, some
+from trainer.tasks.shapes import EVERYTHING, Shapes, matched, of_split, scene_names
 
 
 @dataclass(frozen=True, kw_only=True)

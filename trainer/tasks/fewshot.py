@@ -23,6 +23,7 @@ from cache_schema.folds import Fold
 from cache_schema.folds import folds as folds_of
 from cache_schema.settings import refuse_unread
 from cache_schema.store import Cache
+from cache_schema.terminal import some
 from trainer.classifiers import Trained
 from trainer.config import check_seed
 from trainer.stage import Stage
@@ -34,7 +35,7 @@ from trainer.tasks.predictions import UNTESTED, predictions
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Data, Scores
 from trainer.tasks.seen import Sides
-from trainer.tasks.shapes import Shapes, matched, of_split, some
+from trainer.tasks.shapes import Shapes, matched, of_split
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,7 @@ from cache_schema.errors import UserError
 from cache_schema.settings import refuse_unread
 from cache_schema.spec import GREY
 from cache_schema.store import Cache
+from cache_schema.terminal import some
 from trainer.augment import AugmentOptions
 from trainer.published import segmentation
 from trainer.stage import Stage
@@ -43,7 +44,7 @@ from trainer.tasks.protocol import told
 from trainer.tasks.result import Metric, Scores
 from trainer.tasks.seen import Sides
 from trainer.tasks.segment import LABELS, Labelled, Segmenting, check_labelled, encoder_of, fit, notes, predicted, segmenter
-from trainer.tasks.shapes import Shapes, matched, of_split, some
+from trainer.tasks.shapes import Shapes, matched, of_split
 
 SCALING: Final = AugmentOptions(rotate=False, tilt=0.0, scale=(0.8, 1.25), shift=0.1, drop=0.0, drop_color=0.0)
 """Augmentation by scaling and shifting only, as published."""
@@ -358,6 +359,7 @@ def mean_of(
         interval=accuracy.interval(lambda drawn: measure(shapes, drawn), len(shapes)),
         chance=measure(guesses[0], everything),
         largest=measure(guesses[1], everything),
+        answer="largest part of a kind",
     )
 
 

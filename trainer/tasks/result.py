@@ -11,8 +11,9 @@ import statistics
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -26,10 +27,11 @@ from trainer.tasks.predictions import Predictions
 
 if TYPE_CHECKING:
     from trainer.checkpoint import Header, Loaded
-    from trainer.tasks.shapes import Shapes
 
 FOLDER: Final = "eval"
 """Name of the folder with a run's results, inside the run's folder."""
+NEWEST: Final = "measured last"
+"""What stands beside the mark of the newest of several results of one title."""
 LONGEST: Final = 200
 """Largest length of a file's name in bytes; file systems allow little more."""
 
@@ -56,7 +58,9 @@ class Metric:
     chance: float | None = None
     """Score of uniform guessing, in percent."""
     largest: float | None = None
-    """Score of always choosing the most frequent class, in percent; None if it is the same as guessing."""
+    """Score of always choosing the most frequent answer, in percent; None if it is the same as guessing."""
+    answer: Literal["largest class", "largest part of a kind"] = added("largest class")
+    """What the most frequent answer is: of parts that of each kind of shape. Results of earlier versions call it a class, too."""
 
     @property
     def mean(self) -> float:
@@ -70,7 +74,7 @@ class Metric:
     @property
     def verdict(self) -> str:
         """A warning in words if the mean is not above chance: the interval includes, or lies below, the score of guessing or of always
-        choosing the most frequent class. Empty otherwise, or if the interval is unknown.
+        choosing the most frequent answer. Empty otherwise, or if the interval is unknown.
         """
         if self.interval is None or self.chance is None:
             return ""
@@ -79,7 +83,7 @@ class Metric:
             return "below chance" if high < self.chance else "at chance"
         if self.largest is None or self.largest < low:
             return ""
-        return "below always the largest class" if high < self.largest else "as always the largest class"
+        return f"{'below' if high < self.largest else 'as'} always the {self.answer}"
 
     @property
     def extent(self) -> str:
@@ -96,7 +100,7 @@ class Metric:
         """The number of test shapes or scenes, and the scores of chance, as text; empty if they are unknown."""
         parts = [counted(self.shapes, self.units) if self.shapes is not None else ""]
         parts += [f"chance {self.chance:.1f}" if self.chance is not None else ""]
-        parts += [f"largest class {self.largest:.1f}" if self.largest is not None else ""]
+        parts += [f"{self.answer} {self.largest:.1f}" if self.largest is not None else ""]
         return ", ".join(filter(None, parts))
 
     def __str__(self) -> str:
@@ -172,8 +176,8 @@ class Sides(Protocol):
     """The shapes that a task used (`trainer.tasks.seen.Sides`)."""
 
     @property
-    def test(self) -> "Shapes":
-        """The shapes that it tested on."""
+    def test(self) -> Any:
+        """The shapes that it tested on: `trainer.tasks.shapes.Shapes`, which imports this module."""
 
     def seen(self, header: "Header", *, scratch: bool = False, units: str = "shapes") -> Seen:
         """Count the test shapes that are not new."""
@@ -282,6 +286,8 @@ class Result:
     settings: tuple[tuple[str, str], ...]
     """The task's options, value as JSON."""
     scores: Scores
+    measured: str = field(default="", compare=False, metadata={"identity": False, "added": True})
+    """When it was saved, UTC, such as `2026-11-30T18:04:05.250000`; empty before, and in results of earlier versions."""
 
     def outdated(self, weights: str, settings: Settings) -> str:
         """A note if a run with these weights and settings has other features than those that were measured; else empty. Settings that are
@@ -317,7 +323,7 @@ class Result:
     def rich(self) -> RichTable:
         """The result as a table for a terminal."""
         metrics = self.scores.metrics
-        largest = [f"Always the largest class: {m.largest:.1f}." for m in metrics if m.largest is not None][:1]
+        largest = [f"Always the {m.answer}: {m.largest:.1f}." for m in metrics if m.largest is not None][:1]
         counts = [m.shapes for m in metrics if m.shapes is not None] or [self.scores.test.shapes]
         shapes = counted(max(counts), metrics[0].units)
         if min(counts) < max(counts):
@@ -368,7 +374,8 @@ class Result:
         if path.exists() and not _replaces(self, path):
             others = sorted(path.parent.glob(f"{glob.escape(self.file)}-*.json"))  # an earlier version may have given it another mark
             path = next(filter(self._again, others), path.with_name(f"{self.file}-{self.mark}.json"))
-        write_file(path, (self.json() + "\n").encode())
+        now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
+        write_file(path, (dataclasses.replace(self, measured=now).json() + "\n").encode())
         return path
 
     def _again(self, path: Path) -> bool:
@@ -388,18 +395,41 @@ def _replaces(result: Result, path: Path) -> bool:
 
 
 def told_apart(results: Sequence[Result]) -> Sequence[Result]:
-    """Make titles unique: if results of one run have the same title but other shapes or classes, `mark` is added to their caches' names."""
+    """Make titles unique: if results of one run have the same title but other shapes or classes, `mark` is added to their caches' names.
+    That of the newest result says so, if all of them tell when they were measured."""
     first: dict[tuple[str, str], Result] = {}
     shared = {result.title for result in results if not result.alike(first.setdefault((result.run, result.title), result))}
+    newest = {title: _newest([result for result in results if result.title == title]) for title in shared}
 
     def marked(result: Result) -> Result:
-        test = dataclasses.replace(result.scores.test, cache=f"{result.scores.test.cache} ({result.mark})")
+        mark = f"{result.mark}, {NEWEST}" if result.mark == newest[result.title] else result.mark
+        test = dataclasses.replace(result.scores.test, cache=f"{result.scores.test.cache} ({mark})")
         train = result.scores.train
         if train is not None and train.cache == result.scores.test.cache:  # both names are equal, so the title has the name once
             train = dataclasses.replace(train, cache=test.cache)
         return dataclasses.replace(result, scores=dataclasses.replace(result.scores, test=test, train=train))
 
     return [marked(result) if result.title in shared else result for result in results]
+
+
+def _newest(results: Sequence[Result]) -> str:
+    """The mark of the result that was measured last; empty if that is not known."""
+    last = max(result.measured for result in results)
+    marks = {result.mark for result in results if result.measured == last}
+    return marks.pop() if len(marks) == 1 and all(result.measured for result in results) else ""
+
+
+def why_apart(results: Sequence[Result], apart: Sequence[Result]) -> list[str]:
+    """A sentence on the marks that `told_apart` has added to some results, if there are any. `apart`: what it made of them."""
+    marked = list(dict.fromkeys(now.scores.test.cache for was, now in zip(results, apart, strict=True) if was.title != now.title))
+    if not marked:
+        return []
+    said = any(f", {NEWEST})" in cache for cache in marked)
+    which = f"`{NEWEST}`: those as they were at the last measuring" if said else "which of them was measured last is not known"
+    return [
+        f"{', '.join(marked)}: results of one name on other shapes, points or classes, as after `mmpd-cache relabel`; {which}. To know how "
+        "runs do on a cache as it is now, evaluate again."
+    ]
 
 
 def most_told(results: Sequence[Result]) -> list[Result]:

@@ -28,6 +28,7 @@ from cache_schema.classes import matched as places
 from cache_schema.errors import UserError
 from cache_schema.spec import GREY
 from cache_schema.store import Cache
+from cache_schema.terminal import some
 from trainer.augment import AugmentOptions
 from trainer.encoders.protocol import Encoder
 from trainer.points import specification
@@ -41,7 +42,7 @@ from trainer.tasks.propagation import Segmenter
 from trainer.tasks.result import Metric, Scores
 from trainer.tasks.seen import Sides
 from trainer.tasks.segment import LABELS, NONE, Labelled, Segmenting, check_labelled, encoder_of, fit, notes, predicted, segmenter
-from trainer.tasks.shapes import Shapes, few_scenes, of_split, scene_names, some
+from trainer.tasks.shapes import Shapes, few_scenes, of_split, scene_names
 
 ORIGIN: Final = "points/origin"
 """Array with the number of each point in the list of its scene's points."""

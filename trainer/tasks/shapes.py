@@ -23,6 +23,7 @@ from cache_schema.classes import matched as places
 from cache_schema.errors import UserError
 from cache_schema.spec import PointSpec, did_you_mean
 from cache_schema.store import Cache
+from cache_schema.terminal import some
 from trainer import ops
 from trainer.points import Blocks, Convention
 from trainer.tasks.result import Data
@@ -85,8 +86,8 @@ class Shapes:
             return None
         blocks = self.blocks(None, 3, 1)
         counts = np.full(len(self), blocks.count)
-        for some in np.array_split(few, -(-len(few) // AT_ONCE)):
-            counts[some] = ops.first_in_place(blocks.read(self.rows[some], 0)).sum(1).numpy()
+        for part in np.array_split(few, -(-len(few) // AT_ONCE)):
+            counts[part] = ops.first_in_place(blocks.read(self.rows[part], 0)).sum(1).numpy()
         blocks.settle()
         return counts
 
@@ -227,11 +228,6 @@ def matched(train: Shapes, test: Shapes, least: int = 2) -> tuple[Shapes, Shapes
     train = dataclasses.replace(train, labels=kept[train.labels], classes=classes)
     test, notes = _renumbered(test, kept[place], classes)
     return train, test, notes
-
-
-def some(names: Sequence[str]) -> str:
-    """The first names of a list, and how many more there are."""
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def scene_names(crops: Shapes) -> list[str]:

@@ -23,7 +23,7 @@ from rich.text import Text
 from cache_schema.errors import UserError
 from cache_schema.terminal import json_text, printable
 from trainer import saved
-from trainer.tasks.result import FOLDER, Metric, Result, Seen, brackets, load, most_told, told_apart
+from trainer.tasks.result import FOLDER, Metric, Result, Seen, brackets, load, most_told, told_apart, why_apart
 
 NAME: Final = 30
 """Largest width of the first column in a terminal, in characters; longer names are folded."""
@@ -128,8 +128,8 @@ class Table:
     def json(self) -> str:
         """The table as JSON: a row for each run. Each row has a name, then for each metric: mean, std (null for a single value), values and
         what they differ in, number of test shapes or scenes and which they are, 95 % interval over these, chance, and the share of the
-        largest class (null if unknown); and, where it is known, how many of the test shapes the task learned from and the encoder was
-        trained on, with a warning in words if there are any.
+        most frequent answer (null if unknown); and, where it is known, how many of the test shapes the task learned from and the encoder
+        was trained on, with a warning in words if there are any.
         """
 
         def body(cell: Metric | None, seen: Seen | None) -> Any:
@@ -319,7 +319,7 @@ def table(results: Sequence[Result], by: Literal["run", "setup"] = "run") -> Tab
     if not results:
         raise UserError("there is no result to put into a table")
     without = [f"{reason}: it is left out." for reason in results.without] if isinstance(results, Collected) else []
-    results = told_apart(results)
+    given, results = results, told_apart(results)
     differ = _differences(results)
     cells: dict[tuple[str, str, str, str], dict[str, list[tuple[Result, Metric]]]] = {}
     for result in results:
@@ -344,7 +344,7 @@ def table(results: Sequence[Result], by: Literal["run", "setup"] = "run") -> Tab
         for (task, variant, place, metric), own in cells.items()
     ]
     lines.sort(key=lambda line: [task for task, *_ in cells].index(line.task))  # lines of one task follow each other
-    notes = (_legend(lines, by), *_largest(lines), *(told for _, told in differ), *_notes(results), *without)
+    notes = (_legend(lines, by), *_largest(lines), *why_apart(given, results), *(told for _, told in differ), *_notes(results), *without)
     return Table(names=tuple(names.values()), lines=tuple(lines), by=by, notes=notes)
 
 
@@ -364,16 +364,17 @@ def _of_cell(results: Sequence[Result], differ: Sequence[tuple[str, str]]) -> tu
 
 
 def _largest(lines: Sequence[Line]) -> list[str]:
-    """A sentence for each score of always choosing the most frequent class, with the metrics that have it."""
+    """A sentence for each score of always choosing the most frequent answer, with the metrics that have it."""
     places: dict[str, set[str]] = {}
     for line in lines:
         places.setdefault(line.task, set()).add(line.place)
-    names: dict[float, dict[str, None]] = {}
+    names: dict[tuple[str, float], dict[str, None]] = {}
     for line in lines:
         name = f"{line.task}, {line.place}: {line.metric}" if len(places[line.task]) > 1 else f"{line.task}: {line.metric}"
-        for largest in [cell.largest for cell in line.cells if cell and cell.largest is not None]:
-            names.setdefault(largest, {})[name] = None
-    return [f"Always the largest class: {largest:.1f} ({'; '.join(own)})." for largest, own in names.items()]
+        for cell in line.cells:
+            if cell and cell.largest is not None:
+                names.setdefault((cell.answer, cell.largest), {})[name] = None
+    return [f"Always the {answer}: {largest:.1f} ({'; '.join(own)})." for (answer, largest), own in names.items()]
 
 
 def _only(found: Sequence[tuple[Result, Metric]]) -> Metric:
@@ -398,7 +399,8 @@ def _pooled(found: Sequence[tuple[Result, Metric]]) -> Metric:
         return pooled
     # All runs share the test shapes, so more runs do not make the interval over test shapes smaller.
     low, high = (statistics.fmean(ends) for ends in zip(*known, strict=True))
-    return dataclasses.replace(pooled, shapes=metrics[0].shapes, interval=(low, high), chance=metrics[0].chance, largest=metrics[0].largest)
+    same = {name: getattr(metrics[0], name) for name in ("shapes", "chance", "largest", "answer")}
+    return dataclasses.replace(pooled, interval=(low, high), **same)
 
 
 def _legend(lines: Sequence[Line], by: str) -> str:

@@ -122,9 +122,9 @@ def _reads_text(options: Any, loaded: Loaded, cache: Cache) -> bool:
 
 def _larger(options: Any, loaded: Loaded, cache: Cache) -> bool:
     """Whether a block has more points than the loss of a step looks at."""
-    stored, convention = specification(cache).count, loaded.model.convention
-    read = options.points or (convention.count if convention else 0)
-    return bool(options.loss_points < stored * max(1, -(-read // stored)))  # blocks are joined to reach the number of the run
+    stored, convention = specification(cache), loaded.model.convention
+    joined = -(-(options.points or (convention.count if convention else 1)) // stored.count)  # to reach the number of the run
+    return bool(options.loss_points < stored.count * (joined if joined <= stored.blocks else 1))  # else a block is given as it is
 
 
 def _reads_colours(options: Any, loaded: Loaded, cache: Cache) -> bool:
