@@ -39,6 +39,7 @@ from pipeline.sheets import sheet
 from pipeline.sources.catalog import Entry
 from pipeline.statements import Variety, stated, varied
 from pipeline.teachers.catalog import Measuring, Teacher
+from pipeline.teachers.trial import answers, not_finite
 from pipeline.worker import Made
 
 Advance = Callable[[str, int], None]
@@ -413,13 +414,13 @@ def _embed_views(work: _Shard, teacher: Teacher, size: int, out: NDArray[np.floa
     batches = [batch for i in range(0, len(slots), size) if wanted[(batch := slots[i : i + size]) // per_shape].any()]
     prepare = _preparing(work, teacher, stored, per_shape)
 
-    def embed(batch: NDArray[np.int64]) -> tuple[list[tuple[int, int]], torch.Tensor]:
+    def embed(batch: NDArray[np.int64]) -> tuple[list[tuple[int, int]], NDArray[np.float32]]:
         places = [divmod(int(slot), per_shape) for slot in batch]
         pixels = {i: prepare(int(slot)) for i, slot in enumerate(batch) if wanted[slot // per_shape]}
         filler = next(iter(pixels.values()))  # stands for views that are not wanted; any picture of the right size will do
         several = max(len(places), min(size, FEWEST))
         with work.models.turn:
-            values = teacher.embed_images(torch.stack([pixels.get(i, filler) for i in range(several)]))
+            values = answers(teacher, teacher.embed_images(torch.stack([pixels.get(i, filler) for i in range(several)])), several)
         kept = list(pixels)
         return [places[i] for i in kept], values[kept]
 
@@ -550,7 +551,7 @@ def _ranking(
     def read(texts: list[list[str]]) -> NDArray[np.float32]:
         different, where = np.unique([text for some in texts for text in some], return_inverse=True)  # samples are often alike
         with work.models.turn:
-            embedded = teacher.embed_texts(different.tolist()).numpy()
+            embedded = answers(teacher, teacher.embed_texts(different.tolist()), len(different), "embed_texts")
         return embedded[where].reshape(len(texts), samples, -1)
 
     def order(row: int, texts: list[list[str]]) -> tuple[list[list[str]], NDArray[np.float32]]:
@@ -696,7 +697,7 @@ def patch_carrier(
         if not np.isfinite(features).all():
             raise UserError(
                 f"teacher {described.teacher.name} gives patch features that are not finite in float16 for "
-                f"{shape_names(cache, shard)[0][row]}; its precision is {described.teacher.precision}: use float32 or bfloat16"
+                f"{shape_names(cache, shard)[0][row]}{not_finite(values, described.teacher.precision)}"
             )
         return row, features, seen
 
@@ -720,7 +721,7 @@ def embedded_labels(label_set: LabelSet, teacher: Teacher, batch: int, models: M
     return np.concatenate(list(models.each(embed, [dataclasses.replace(label_set, classes=(name,)) for name in label_set.classes])))
 
 
-def _as_float16(work: _Shard, values: torch.Tensor, teacher: TeacherSpec, places: Sequence[tuple[int, int]]) -> NDArray[np.float16]:
+def _as_float16(work: _Shard, values: NDArray[np.float32], teacher: TeacherSpec, places: Sequence[tuple[int, int]]) -> NDArray[np.float16]:
     """Convert a batch of embeddings `[n, E]` to float16, as they are stored.
 
     Args:
@@ -733,14 +734,14 @@ def _as_float16(work: _Shard, values: torch.Tensor, teacher: TeacherSpec, places
         UserError: a value is not finite in float16.
     """
     with np.errstate(over="ignore"):  # overflow gives infinity; the error below says more than numpy's warning
-        out = values.numpy().astype(np.float16)
+        out = values.astype(np.float16)
     bad = np.flatnonzero(~np.isfinite(out).all(axis=1))
     if len(bad):
         row, view = places[bad[0]]
         shape = shape_names(work.cache, work.number)[0][row]
         raise UserError(
-            f"teacher {teacher.name} gives values that are not finite in float16 for view {view} of {shape} and {len(bad) - 1} more; "
-            f"its precision is {teacher.precision}: use float32 or bfloat16"
+            f"teacher {teacher.name} gives values that are not finite in float16 for view {view} of {shape}"
+            f"{f' and {len(bad) - 1} more' * (len(bad) > 1)}{not_finite(values[bad[0]], teacher.precision)}"
         )
     return out
 

@@ -178,10 +178,14 @@ def embed_texts(teacher: "Teacher", texts: Sequence[str], batch: int, what: str)
     Raises:
         UserError: the teacher has no text side, or its values do not fit float16.
     """
-    parts = [teacher.embed_texts(texts[i : i + batch]).numpy() for i in range(0, len(texts), batch)]
+    from pipeline.teachers.trial import answers, not_finite  # only here, as they import torch
+
+    groups = [texts[i : i + batch] for i in range(0, len(texts), batch)]
+    parts = [answers(teacher, teacher.embed_texts(group), len(group), "embed_texts") for group in groups]
     # An overflow becomes infinite and is reported below with the teacher's name, which numpy's warning would not give.
     with np.errstate(over="ignore"):
         values = np.concatenate(parts).astype(np.float16)
     if not np.isfinite(values).all():
-        raise UserError(f"teacher {teacher.spec.name}: text embeddings of {what} are not finite in float16; use another precision")
+        why = not_finite(np.concatenate(parts), teacher.spec.precision)
+        raise UserError(f"teacher {teacher.spec.name}: text embeddings of {what} are not finite in float16{why}")
     return values

@@ -24,6 +24,7 @@ from pipeline.models import Models
 from pipeline.opening import places
 from pipeline.teachers import catalog
 from pipeline.teachers.catalog import Precision, Teacher
+from pipeline.teachers.trial import answers
 
 UPRIGHT: Final = {3: 2, 6: 3, 8: 1}
 """Quarter turns, counter-clockwise, that bring a photo with this EXIF orientation upright."""
@@ -85,8 +86,8 @@ def embed(teacher: Teacher, *, text: str = "", picture: Path | None = None) -> t
     """
     if picture is not None:
         pixels, notes = read_picture(picture)
-        found = teacher.embed_images(teacher.preprocess(pixels)[None])[0].numpy()
-        return Query(teacher=teacher.spec, picture=picture.name, notes=notes), np.asarray(found, np.float32)
+        found = answers(teacher, teacher.embed_images(teacher.preprocess(pixels)[None]), 1)[0]
+        return Query(teacher=teacher.spec, picture=picture.name, notes=notes), found
     if not text.strip():
         raise UserError("the text to search for is empty")
     if not teacher.spec.text:

@@ -195,8 +195,10 @@ def dense_spec(teacher: Teacher, *, blocks: int, groups: int, group_size: int) -
     """Describe the patch features of a loaded teacher on groups of points.
 
     Raises:
-        UserError: nobody has said what the patch features of this architecture are.
+        UserError: nobody has said what the patch features of this architecture are, or the backend of another package has none.
     """
+    if lacking := [one for one in ("embed_patches", "patch_grid", "patch_method") if one not in dir(teacher)]:
+        raise UserError(f"teacher {teacher.spec.name} has no patch features: its backend {teacher.spec.backend} lacks {', '.join(lacking)}")
     size = teacher.spec.image_size
     method = teacher.patch_method
     dim = teacher.embed_patches(teacher.preprocess(np.zeros((size, size, 3), np.uint8))[None]).shape[-1]

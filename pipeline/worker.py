@@ -479,7 +479,7 @@ def _judge(task: Task) -> "Judge | None":
         return None
     import torch
 
-    from pipeline.teachers import catalog
+    from pipeline.teachers import catalog, trial
 
     torch.set_num_threads(1)  # rounding depends on how many threads share one sum
     teacher = catalog.load(task.judge, precision=policy.judge.precision)
@@ -487,7 +487,8 @@ def _judge(task: Task) -> "Judge | None":
         raise UserError(f"{task.judge} on this machine is not the teacher that chooses views in this cache")
 
     def judge(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        embedded: NDArray[np.float32] = teacher.embed_images(torch.stack([teacher.preprocess(picture) for picture in pictures])).numpy()
+        prepared = torch.stack([teacher.preprocess(picture) for picture in pictures])
+        embedded = trial.answers(teacher, teacher.embed_images(prepared), len(pictures))
         if not np.isfinite(embedded).all():
             raise UserError(f"the teacher that chooses views, {policy.teacher}, gives values that are not finite")
         return embedded

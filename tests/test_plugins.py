@@ -59,14 +59,22 @@ def load(spec, *, device):
     return Demo(spec)
 """
 TEACHER = """
-from types import SimpleNamespace
+import torch
 from cache_schema.spec import TeacherSpec
 PACKAGES = ()
+class Demo:
+    def __init__(self, spec):
+        self.spec = spec
+    def preprocess(self, image):
+        return torch.from_numpy(image[:8, :8].transpose(2, 0, 1) / 255).float()
+    def embed_images(self, pixels):
+        return pixels.flatten(1)[:, :2]
+    def embed_texts(self, texts):
+        return torch.tensor([[len(text), text.count("a")] for text in texts]).float()
 def load(model, *, name, revision, device, precision):
-    spec = TeacherSpec(
-        name=name, backend="demo", model=model, revision=revision, weights="w", preprocess="p", dim=2, text=False, image_size=8
-    )
-    return SimpleNamespace(spec=spec)
+    return Demo(TeacherSpec(
+        name=name, backend="demo", model=model, revision=revision, weights="w", preprocess="p", dim=2, text=True, image_size=8
+    ))
 """
 KINDS = {"encoder": ENCODER, "task": TASK, "source": SOURCE, "captioner": CAPTIONER, "teacher": TEACHER}
 OURS = {
@@ -194,6 +202,52 @@ def test_a_source_a_captioner_and_a_teacher_of_another_package(demo, tmp_path):
     assert (spec.name, spec.captioner, captioners.load(spec).caption([None], ["k"], [""])) == ("mine", "demo", [["a demo k"]])
     assert captioners.packages("demo") == ("mmpd-demo",) and "demo" in captioners.known() and "broken" not in captioners.known()
     assert teachers.load("demo:m").spec.backend == "demo" and teachers.packages("demo") == ("torch", "mmpd-demo")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("teacher.spec = None", "its load returned a Demo, expected an object with a TeacherSpec in `spec`"),
+        ("teacher.spec = replace(teacher.spec, name='x')", "its spec.name is 'x', expected 'mine', as load was told"),
+        ("teacher.spec = replace(teacher.spec, precision='float16')", "its spec.precision is 'float16', expected 'float32'"),
+        ("teacher.embed_texts = None", "has no embed_texts"),
+        ("teacher.preprocess = lambda image: torch.ones(3, 9, 8)", r"preprocess returned a float32 tensor \[3, 9, 8\] on cpu"),
+        ("teacher.preprocess = lambda image: np.ones((3, 8, 8))", r"preprocess returned a numpy array \[3, 8, 8\]"),
+        ("teacher.preprocess = lambda image: torch.ones(3, 8, 8) / 0", "preprocess returned values that are not finite"),
+        ("teacher.embed_images = lambda x: x.flatten(1)[:, None, :2]", r"embed_images returned a float32 tensor \[2, 1, 2\] on cpu"),
+        ("teacher.embed_images = lambda x: x.flatten(1)[:, :3]", r"tensor \[2, 3\] on cpu, expected a float32 tensor \[2, 2\]"),
+        ("teacher.embed_images = lambda x: x[:1].flatten(1)[:, :2]", r"tensor \[1, 2\] on cpu, expected a float32 tensor \[2, 2\]"),
+        ("teacher.embed_images = lambda x: x.flatten(1)[:, :2].int()", "embed_images returned a int32 tensor"),
+        ("teacher.embed_images = lambda x: None", r"embed_images returned nothing \(None\)"),
+        ("teacher.embed_images = lambda x: torch.ones(2, 2).requires_grad_()", "needs gradients: put @torch.inference_mode"),
+        ("teacher.embed_images = lambda x: x.flatten(1)[:, :2] * np.nan", "embed_images returned values that are not finite for plain pictures"),
+        ("teacher.embed_images = lambda x: torch.ones(2, 2)", "embed_images returned the same vector for two different pictures"),
+        ("teacher.embed_images = lambda x: torch.rand(2, 2)", r"different vectors for one and the same.*call eval\(\)"),
+        ("teacher.embed_images = lambda x: x.flatten(1)[:, :2] - x.mean()", r"different vectors for one and the same.*call eval\(\)"),
+        ("teacher.embed_texts = lambda texts: torch.ones(2, 5)", r"embed_texts returned a float32 tensor \[2, 5\]"),
+        ("teacher.embed_texts = lambda texts: torch.ones(2, 2)", "embed_texts returned the same vector for two different texts"),
+    ],
+)
+def test_a_teacher_of_another_package_is_tried_before_it_embeds(demo, line, message):
+    pytest.importorskip("trimesh")
+    from pipeline.teachers import catalog as teachers
+
+    (demo / "mmpd_demo_teacher.py").write_text(
+        f"{TEACHER.replace('def load', 'def first')}\nimport numpy as np\nfrom dataclasses import replace\n"
+        f"def load(model, **how):\n    teacher = first(model, **how)\n    {line}\n    return teacher\n"
+    )
+    with pytest.raises(UserError, match=rf"teacher mine.*{message}"):
+        teachers.load("mine=demo:m")
+
+
+def test_an_error_in_a_teacher_of_another_package_says_whose_it_is(demo):
+    pytest.importorskip("trimesh")
+    from pipeline.teachers import catalog as teachers
+
+    (demo / "mmpd_demo_teacher.py").write_text(TEACHER.replace("return pixels", "return 1 / 0 or pixels"))
+    with pytest.raises(ZeroDivisionError) as caught:
+        teachers.load("mine=demo:m")
+    assert caught.value.__notes__[0].startswith("teacher mine (demo:m, package mmpd-demo 1.2) raised this in embed_images")
 
 
 def test_lists_and_help_name_the_package_and_help_stays_quick(demo):

@@ -283,7 +283,8 @@ def load(reference: str, *, device: "torch.device | str" = "cpu", precision: str
         licence: name of the licence of the weights. Empty: what the card of the model says.
 
     Raises:
-        UserError: there is no such teacher, backend, precision or folder, or its weights cannot be had.
+        UserError: there is no such teacher, backend, precision or folder, its weights cannot be had, or a backend of another package breaks
+            a promise of `Teacher`.
     """
     name, chosen = choice(reference)
     precision = precision or chosen.precision
@@ -291,6 +292,10 @@ def load(reference: str, *, device: "torch.device | str" = "cpu", precision: str
     if precision not in known:
         raise UserError(f"no precision {precision!r}{did_you_mean(precision, known)}")
     teacher: Teacher = backend(chosen.backend).load(chosen.model, name=name, revision=chosen.revision, device=device, precision=precision)
+    if theirs := plugins.plugin("teachers", chosen.backend, BACKENDS):
+        from pipeline.teachers import trial  # only here, as it imports torch
+
+        trial.refuse(teacher, (name, chosen.backend, precision), f"{chosen.backend}:{chosen.model}, {theirs.told}")
     if licence:
         teacher.spec = dataclasses.replace(teacher.spec, licence=licence)
     return teacher

@@ -20,7 +20,7 @@ from tests.pipeline.test_cli import run
 class Counting:
     """A teacher whose embedding of a text is its length and its first letter, times `scale`."""
 
-    spec = SimpleNamespace(name="counting")
+    spec = SimpleNamespace(name="counting", dim=2, precision="float32")
 
     def __init__(self, scale=1.0):
         self.scale, self.batches = scale, []

@@ -732,12 +732,14 @@ def another_package(tmp_path, monkeypatch):
     (tmp_path / "their_broken.py").write_text("raise RuntimeError('no driver')\n")
     (tmp_path / "their_teacher.py").write_text(
         "from types import SimpleNamespace\n"
+        "import torch\n"
         "from cache_schema.spec import TeacherSpec\n"
         "PACKAGES = ()\n"
         "def load(model, *, name, revision, device, precision):\n"
         "    spec = TeacherSpec(name=name, backend='theirs', model=model, revision=revision, weights='w', preprocess='p', dim=2,"
         " text=False, image_size=8)\n"
-        "    return SimpleNamespace(spec=spec)\n"
+        "    prepare = lambda image: torch.from_numpy(image[:8, :8].transpose(2, 0, 1) / 255).float()\n"
+        "    return SimpleNamespace(spec=spec, preprocess=prepare, embed_images=lambda pixels: pixels.flatten(1)[:, :2])\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     plugins.found.cache_clear()
