@@ -30,7 +30,7 @@ from cache_schema.spec import CaptionSpec, DenseSpec, LabelSet, Record, TeacherS
 from cache_schema.store import Cache
 from cache_schema.terminal import one_line
 from pipeline import dense, labels
-from pipeline.captioners.catalog import Asking, Captioner, Pending, Telling
+from pipeline.captioners.catalog import Asking, Captioner, Pending, Telling, texts_of
 from pipeline.models import Models
 from pipeline.plan import Plan, Todo, pictures
 from pipeline.ranking import scored, scored_over
@@ -515,7 +515,7 @@ def _describer(work: _Shard, captioner: Captioner, batch: int, count: int) -> Ca
         for start in range(0, len(pictures), batch):
             part = slice(start, start + batch)
             with work.models.turn:
-                texts += captioner.caption(pictures[part], keys[part], [name] * len(keys[part]))
+                texts += texts_of(captioner, captioner.caption(pictures[part], keys[part], [name] * len(keys[part])), len(keys[part]))
         return texts
 
     return describe
@@ -529,9 +529,9 @@ def _asked(work: _Shard, captioner: Asking, count: int) -> Iterator[tuple[int, l
         waiting.append((row, captioner.begin(pictures, keys, [name] * count)))
         while len(waiting) * count > captioner.ahead:
             first, pending = waiting.popleft()
-            yield first, pending.result()
+            yield first, texts_of(captioner, pending.result(), count)
     for row, pending in waiting:
-        yield row, pending.result()
+        yield row, texts_of(captioner, pending.result(), count)
 
 
 def _ranking(

@@ -183,6 +183,60 @@ class Cloud:
 Geometry = Mesh | Cloud
 
 
+def checked(read: object) -> Geometry:
+    """Return what a reader has returned, if its arrays have the forms that `Mesh` and `Cloud` promise. What is wrong with the shape itself,
+    such as NaN, is for `normalized`.
+
+    Raises:
+        UserError: it is something else, or an array has another form; the message is for the author of the reader.
+    """
+    if isinstance(read, Cloud):
+        n = len(_array(read.points, "Cloud.points", "iuf", 3))
+        for name, kind, width in (("colors", "u", 3), ("normals", "f", 3), ("part", "i", 0), ("instance", "i", 0), ("origin", "i", 0)):
+            if (values := getattr(read, name)) is not None:
+                _array(values, f"Cloud.{name}", kind, width, n)
+        if read.normals is not None:
+            lengths = np.linalg.norm(read.normals.astype(np.float64), axis=1)
+            if (np.isfinite(lengths) & (lengths > 0) & (np.abs(lengths - 1) > 0.01)).any():
+                raise UserError(_unlike("Cloud.normals holds vectors of another length than 1 or 0"))
+        return read
+    if isinstance(read, Mesh) and all(isinstance(part, Part) for part in read.parts):
+        for part in read.parts:
+            vertices = len(_array(part.vertices, "Part.vertices", "iuf", 3))
+            faces = _array(part.faces, "Part.faces", "iu", 3)
+            if faces.size and not 0 <= int(faces.min()) <= int(faces.max()) < vertices:
+                raise UserError(_unlike(f"Part.faces names vertices {faces.min()} to {faces.max()} of {vertices}"))
+            for name, kind, width, count in (
+                ("normals", "f", 3, vertices),
+                ("uv", "f", 2, vertices),
+                ("colors", "u", 4, vertices),
+                ("part", "i", 0, len(faces)),
+                ("instance", "i", 0, len(faces)),
+            ):
+                if (values := getattr(part, name)) is not None:
+                    _array(values, f"Part.{name}", kind, width, count)
+        return read
+    raise UserError(_unlike(f"it returned a {type(read).__name__}, expected a Mesh of Parts or a Cloud"))
+
+
+def _array(values: object, name: str, kind: str, width: int, count: int | None = None) -> np.ndarray:
+    """Return an array of a shape if it has the form [count, width], or [count] if `width` is 0, and its type is one of NumPy's in `kind`.
+    Unsigned numbers must be bytes, as colours are."""
+    if not isinstance(values, np.ndarray):
+        raise UserError(_unlike(f"{name} is a {type(values).__name__}, expected an array of NumPy"))
+    form = (len(values) if values.ndim and count is None else count, *((width,) if width else ()))
+    bytes_only = kind == "u" and values.dtype != np.uint8
+    if values.shape != form or values.dtype.kind not in kind or bytes_only:
+        types = {"u": "uint8 (0 to 255)", "f": "float32", "i": "integers", "iu": "integers", "iuf": "float32"}[kind]
+        wanted = ["n" if count is None else count, *form[1:]]
+        raise UserError(_unlike(f"{name} is {values.dtype} {list(values.shape)}, expected {types} [{', '.join(map(str, wanted))}]"))
+    return values
+
+
+def _unlike(what: str) -> str:
+    return f"the reader of this file breaks its promise (`pipeline.geometry`): {what}"
+
+
 def beside(geometry: Geometry, normals: bool) -> bytes:
     """Return the digests of everything a shape was read from that the source's digest does not cover; empty if there is nothing.
 

@@ -377,9 +377,9 @@ def make(
     digest = bytes(32)
     try:
         with _timed(seconds, "read"):
-            digest = task.reader.digest(entry)
+            digest = _digest(task.reader.digest(entry))
             read(digest)
-            whole = task.reader.read(entry)
+            whole = shapes.checked(task.reader.read(entry))
             given = whole.points if isinstance(whole, shapes.Cloud) else None
             geometry = shapes.normalized(whole, task.points.normalize)
             del whole
@@ -412,6 +412,18 @@ def make(
     repeated = isinstance(geometry, shapes.Cloud) and geometry.fewer_than(task.points.count)
     made |= {"colored": geometry.colored, "repeated": repeated, "warnings": warnings}
     return Made(source_sha256=source, seconds=seconds, **made)
+
+
+def _digest(found: object) -> bytes:
+    """Return the digest of a shape's file, if its reader returned one.
+
+    Raises:
+        UserError: it returned something else.
+    """
+    if isinstance(found, bytes) and len(found) == 32:
+        return found
+    told = f"{len(found)} bytes" if isinstance(found, bytes) else f"a {type(found).__name__}"
+    raise UserError(f"the reader of this file breaks its promise: `digest` returned {told}, expected 32 bytes of a sha256 (`.digest()`)")
 
 
 def boxes_of(geometry: "Geometry", described: BoxSpec | None) -> dict[str, NDArray[Any]]:

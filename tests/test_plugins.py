@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -220,7 +221,7 @@ def test_a_source_a_captioner_and_a_teacher_of_another_package(demo, tmp_path):
         ("teacher.embed_images = lambda x: x.flatten(1)[:, :2].int()", "embed_images returned a int32 tensor"),
         ("teacher.embed_images = lambda x: None", r"embed_images returned nothing \(None\)"),
         ("teacher.embed_images = lambda x: torch.ones(2, 2).requires_grad_()", "needs gradients: put @torch.inference_mode"),
-        ("teacher.embed_images = lambda x: x.flatten(1)[:, :2] * np.nan", "embed_images returned values that are not finite for plain pictures"),
+        ("teacher.embed_images = lambda x: x.flatten(1)[:, :2] * np.nan", "returned values that are not finite for plain pictures"),
         ("teacher.embed_images = lambda x: torch.ones(2, 2)", "embed_images returned the same vector for two different pictures"),
         ("teacher.embed_images = lambda x: torch.rand(2, 2)", r"different vectors for one and the same.*call eval\(\)"),
         ("teacher.embed_images = lambda x: x.flatten(1)[:, :2] - x.mean()", r"different vectors for one and the same.*call eval\(\)"),
@@ -248,6 +249,136 @@ def test_an_error_in_a_teacher_of_another_package_says_whose_it_is(demo):
     with pytest.raises(ZeroDivisionError) as caught:
         teachers.load("mine=demo:m")
     assert caught.value.__notes__[0].startswith("teacher mine (demo:m, package mmpd-demo 1.2) raised this in embed_images")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("return object()", "its load returned a object, expected an object with the CaptionSpec in `spec`"),
+        ("made.spec = replace(spec, samples=3)", "its spec.samples is 3, expected 2, as load was told"),
+        ("Demo.caption = None", "has no caption"),
+        ("made.caption = lambda *of: None", "it returned a NoneType, expected a list of texts for each of 2 pictures"),
+        ("made.caption = lambda *of: [['a', 'b']]", "it returned 1 lists of texts, expected a list of texts for each of 2 pictures"),
+        ("made.caption = lambda *of: ['ab', 'cd']", "it returned a str for a picture, expected a list of samples=2 texts"),
+        ("made.caption = lambda *of: [['a'], ['b']]", "it returned 1 texts for a picture, expected a list of samples=2 texts"),
+        ("made.caption = lambda *of: [['a', 'b'], ['c', None]]", "it returned a NoneType, expected a text"),
+        ("made.caption = lambda *of: [['a', 'b'], ['c', 'd' * 300]]", "no line of at most 256 bytes: 'ddd.*Use `fit` first"),
+        ("made.caption = lambda *of: [['a', 'b'], ['c', 'd' + chr(10)]]", r"no line of at most 256 bytes: 'd\\n'. Use `fit` first"),
+    ],
+)
+def test_a_captioner_of_another_package_keeps_its_promise_or_is_refused(demo, line, message):
+    pytest.importorskip("trimesh")
+    from pipeline.captioners import catalog as captioners
+
+    (demo / "mmpd_demo_captioner.py").write_text(
+        f"{CAPTIONER.replace('def load', 'def first')}\nfrom dataclasses import replace\n"
+        f"def load(spec, *, device):\n    made = first(spec, device=device)\n    {line}\n    return made\n"
+    )
+    with pytest.raises(UserError, match=rf"captioner 'demo'.*{message}"):
+        made = captioners.load(captioners.asked("mine=demo"))
+        captioners.texts_of(made, made.caption(None, ["k", "l"], ["", ""]), 2)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("", ""),
+        ("def __init__(self, config, more):\n        super().__init__(config)", "its class does not take its configuration alone"),
+        ("def patchify(self, p, o):\n        return super().patchify(p, o).levels", "patchify returned a tuple, expected Patches"),
+        ("def patchify(self, p, o):\n        return super().patchify(p.flip(1), o)", "must be the first 16 points; they are not"),
+        ("def forward(self, p, v=None):\n        return super().forward(p, v).tokens", "it returned a Tensor, expected Encoded"),
+        (
+            "def forward(self, p, v=None):\n        return super().forward(p, None)",
+            r"its tokens are float32 \[2, 16, 24\], expected floats \[2, 5,",
+        ),
+        (
+            "def forward(self, p, v=None):\n        e = super().forward(p, v)\n"
+            "        return replace(e, tokens=e.tokens + p.coarsest.groups.mean())",
+            "depend on the other shapes of its batch|change with the points of hidden ones",
+        ),
+        (
+            "def forward(self, p, v=None):\n        e = super().forward(p, v)\n"
+            "        return replace(e, tokens=e.tokens + p.coarsest.groups.mean((1, 2, 3))[:, None, None])",
+            "change with the points of hidden ones, so in stage 2 it could look them up",
+        ),
+        (
+            "def forward(self, p, v=None):\n        e = super().forward(p, None if v is None else v.sort(1).values)\n"
+            "        return e if v is None else replace(e, visible=v)",
+            "do not follow the order of `visible`",
+        ),
+        (
+            "def forward(self, p, v=None):\n        e = super().forward(p, v)\n"
+            "        return replace(e, tokens=torch.nn.functional.dropout(e.tokens, 0.5))",
+            "tokens must not depend on chance",
+        ),
+        (
+            "def forward(self, p, v=None):\n        e = super().forward(p, v)\n        return replace(e, tokens=e.tokens * 0 + 1)",
+            "all tokens of two different shapes are the same",
+        ),
+        (
+            "def forward(self, p, v=None):\n        e = super().forward(p, v)\n        return replace(e, tokens=e.tokens / 0)",
+            "its tokens are not finite",
+        ),
+    ],
+)
+def test_an_encoder_of_another_package_is_tried_before_it_trains(demo, body, message):
+    import torch
+
+    from trainer.encoders import catalog, trial
+
+    (demo / "mmpd_demo_encoder.py").write_text(
+        f"{ENCODER.replace('build = PointMAE', '')}\nimport torch\nfrom dataclasses import replace\n"
+        f"class Mine(PointMAE):\n    {body or 'pass'}\n"
+        f"def build(config):\n    return Mine(config{', 0' if 'more' in body else ''})\n"
+    )
+    made, before = catalog.build("demo-tiny", groups=16), torch.get_rng_state()
+    if not message:
+        trial.refuse(made, "encoder 'demo-tiny'", count=64)
+        assert torch.equal(torch.get_rng_state(), before)
+        return
+    with pytest.raises(UserError, match=f"encoder 'demo-tiny': .*({message})"):
+        trial.refuse(made, "encoder 'demo-tiny'", count=64)
+
+
+def test_the_trial_of_encoders_takes_all_of_ours():
+    from trainer.encoders import catalog, trial
+
+    for name in (name for name in catalog.ENCODERS if name.endswith("-tiny")):
+        trial.refuse(catalog.build(name), name, count=512)
+    with pytest.raises(UserError, match="its build returned a object without config, dim, groups"):
+        trial.refuse(object(), "mine", count=64)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("87.5", "its run returned a float, expected Scores"),
+        ("replace(scores, metrics=())", "none of its metrics has headline=True"),
+        ("rated(scores, (101.0,))", "the values of 'accuracy' must be percentages, 0 to 100, got 101"),
+        ("rated(scores, (float('nan'),))", "the values of 'accuracy' must be percentages, 0 to 100, got nan"),
+        ("rated(scores, ())", "the values of 'accuracy' must be percentages, 0 to 100, got none"),
+        ("rated(scores, (0.5,))", "its accuracy is 0.5, and its confusion matrix says 50 %"),
+    ],
+)
+def test_scores_of_a_task_of_another_package_are_looked_at(demo, line, message):
+    from trainer.tasks import catalog
+    from trainer.tasks.result import Data, Metric, Scores
+
+    data = Data(cache="c", points="p", split="test", shapes=4)
+    scores = Scores(
+        test=data,
+        metrics=(Metric(name="accuracy", values=(50.0,), over="blocks", headline=True),),
+        classes=("a", "b"),
+        confusion=((1, 1), (1, 1)),
+    )
+    catalog._refuse(scores, "task 'demo'")
+
+    def rated(scores, values):
+        return replace(scores, metrics=(replace(scores.metrics[0], values=values),))
+
+    wrong = eval(line, {"scores": scores, "rated": rated, "replace": replace})
+    with pytest.raises(UserError, match=f"task 'demo': {message}"):
+        catalog._refuse(wrong, "task 'demo'")
 
 
 def test_lists_and_help_name_the_package_and_help_stays_quick(demo):

@@ -285,7 +285,7 @@ def chosen_rows(using: Opened, cache: "Cache", where: str, split: str) -> "tuple
     from cache_schema.selection import Selection
     from trainer.clouds import remarks
     from trainer.points import Blocks
-    from trainer.vectors import Table
+    from trainer.vectors import Table, copies
 
     cache.proven(products.POINTS.name)
     cache.proven(products.STATUS.name)
@@ -297,7 +297,7 @@ def chosen_rows(using: Opened, cache: "Cache", where: str, split: str) -> "tuple
     rows = asked.rows(cache)
     table = Table.of(cache, rows)
     blocks = Blocks(cache, using.model.convention, channels=3, centres=using.loaded.model.encoder.centres)
-    table = table.remarked(remarks(blocks, rows[table.fine]))
+    table = table.remarked(remarks(blocks, rows[table.fine])).remarked(copies(table, cache.column("source_sha256")[rows]))
     _say_remarks(table)
     return rows, table
 

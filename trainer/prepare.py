@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from cache_schema import plugins
 from cache_schema.errors import UserError
 from cache_schema.products import ONLY_CAPTIONS, POINTS
 from cache_schema.spec import GREY, GuideSpec, PointSpec
@@ -27,7 +28,8 @@ from trainer.checkpoint import Header, Init, Loaded, Past
 from trainer.config import AlignConfig, DistillConfig
 from trainer.data import Data
 from trainer.distributed import Ranks
-from trainer.encoders.catalog import check_grouping
+from trainer.encoders import trial
+from trainer.encoders.catalog import ENCODERS, check_grouping
 from trainer.encoders.protocol import MISSING, missing
 from trainer.guide import compare_nearby, past_nearby, refuse_stale
 from trainer.part import Needs
@@ -368,6 +370,8 @@ def new_stage(config: AlignConfig | DistillConfig, data: Data, guide: Loaded | N
         torch.manual_seed(seed_of(config.seed, MODEL))
         stage = build(config, facts, data.statistics() if data.teachers else None)
     check_grouping(stage.encoder, data.points, "take a cache with more points a shape")
+    if theirs := plugins.plugin("encoders", config.encoder.name, ENCODERS):
+        trial.refuse(stage.encoder, f"encoder {config.encoder.name!r} ({theirs.told})", data.convention.count)
     return stage, facts
 
 

@@ -93,6 +93,25 @@ class Table:
         return np.array([reason is None for reason in self.reasons], bool)
 
 
+def copies(table: Table, digests: NDArray[np.uint8]) -> list[str]:
+    """A remark about each shape that has a vector and was made from the same data as another one, byte for byte; empty for the others. [m]
+
+    Args:
+        table: the shapes.
+        digests: `source_sha256` of each [n, 32]; zeros where nothing is known of it.
+    """
+    fine = np.flatnonzero(table.fine)
+    by_data: dict[bytes, list[int]] = {}
+    for i in fine[digests[fine].any(axis=1)].tolist():
+        by_data.setdefault(digests[i].tobytes(), []).append(i)
+    said = dict.fromkeys(fine.tolist(), "")
+    for alike in (group for group in by_data.values() if len(group) > 1):
+        for i in alike:
+            other = table.ids[alike[0] if i != alike[0] else alike[1]]
+            said[i] = f"made from the same data as {other}, byte for byte" + f" (and {len(alike) - 2} more)" * (len(alike) > 2)
+    return list(said.values())
+
+
 @contextlib.contextmanager
 def computed(
     embed: Embedder, cache: Cache, rows: NDArray[np.int64], folder: Path, step: Callable[[int, int], None] | None = None

@@ -257,6 +257,8 @@ def load(spec: CaptionSpec, *, device: "torch.device | str" = "cpu") -> Captione
         setting = "wrong" if spec.wrong else "stated"
         raise UserError(f"captions.{setting} is for captioners of what a source states, not {spec.captioner!r}: leave it out")
     captioner: Captioner = module.load(spec, device=device)
+    if spec.captioner not in BACKENDS:
+        _refuse(captioner, spec)
     if spec.weights and captioner.spec.weights != spec.weights and spec.weights.startswith(TOLD):
         raise UserError(
             f"the server at {spec.server.address} calls its model {captioner.spec.weights.removeprefix(TOLD)!r}, and the captions were "
@@ -268,6 +270,41 @@ def load(spec: CaptionSpec, *, device: "torch.device | str" = "cpu") -> Captione
             "name the model the captions were begun with, or begin another cache"
         )
     return captioner
+
+
+def _refuse(captioner: object, asked: CaptionSpec) -> None:
+    """Refuse what the `load` of another package has returned if it is no captioner, or not the one that was asked for."""
+    said, found = f"captioner {asked.captioner!r}", getattr(captioner, "spec", None)
+    if not isinstance(found, CaptionSpec):
+        raise UserError(f"{said}: its load returned a {type(captioner).__name__}, expected an object with the CaptionSpec in `spec`")
+    for field in ("name", "captioner", "samples", "keep", "per", "kinds", "seed"):
+        if (got := getattr(found, field)) != (wanted := getattr(asked, field)):
+            raise UserError(f"{said}: its spec.{field} is {got!r}, expected {wanted!r}, as load was told")
+    if not any(callable(getattr(captioner, method, None)) for method in ("caption", "begin", "tell")):
+        raise UserError(f"{said} has no caption")
+
+
+def texts_of(captioner: Captioner | Asking, written: object, count: int) -> list[list[str]]:
+    """Return what a captioner has written about `count` pictures.
+
+    Raises:
+        UserError: this is not what `Captioner.caption` promises; the message is for the author of the captioner.
+    """
+    samples = captioner.spec.samples
+    said = f"captioner {captioner.spec.captioner!r} breaks its promise: it"
+    if not isinstance(written, list | tuple) or len(written) != count:
+        told = f"{len(written)} lists of texts" if isinstance(written, list | tuple) else f"a {type(written).__name__}"
+        raise UserError(f"{said} returned {told}, expected a list of texts for each of {count} pictures")
+    for texts in written:
+        if not isinstance(texts, list | tuple) or len(texts) != samples:
+            told = f"{len(texts)} texts" if isinstance(texts, list | tuple) else f"a {type(texts).__name__}"
+            raise UserError(f"{said} returned {told} for a picture, expected a list of samples={samples} texts")
+        for text in texts:
+            if not isinstance(text, str):
+                raise UserError(f"{said} returned a {type(text).__name__}, expected a text")
+            if fit(text) != text:
+                raise UserError(f"{said} returned a text that is no line of at most {TEXT_BYTES} bytes: {text[:60]!r}. Use `fit` first")
+    return [list(texts) for texts in written]
 
 
 def refuse_idle(spec: CaptionSpec) -> None:

@@ -15,8 +15,9 @@ Label, by the option `label`:
   file     (or name) the words of the file name, without single letters and numbers: `chair_A_wood_02.gltf` is a
            `chair wood`
   none     no labels
-  auto     (default) `folder` if folders give the split, or if the folders have at least as many different names as the files;
-           else `file`. So `chair/0001.off` and `chair/chair_17.obj` get the class of their folder, `city/bench.glb` that of its file.
+  auto     (default) `folder` if folders give the split, if the folders have at least as many different names as the files, or if there
+           are two folders or more and most files have no words in their names; else `file`. So `chair/0001.off` and
+           `chair/chair_17.obj` get the class of their folder, `city/bench.glb` that of its file.
 
 A .txt, .csv, .asc or .npz file with the name of another shape beside it is left out: it is an annotation of that shape.
 
@@ -90,7 +91,8 @@ def open_source(
     guessed = label == "auto"
     if guessed:
         kinds = len(set(folders) - {""})
-        label = "folder" if kinds and (level >= 0 or kinds >= len(set(names) - {""})) else "file"
+        wordless = kinds > 1 and 2 * names.count("") > len(names)
+        label = "folder" if kinds and (level >= 0 or wordless or kinds >= len(set(names) - {""})) else "file"
     classes = {"folder": folders, "file": names, "none": [""] * len(texts)}[label]
     columns = zip(texts, locators, classes, told, strict=True)
     entries = [Entry(id=shape_id(t), locator=f, label=name, split=one) for t, f, name, one in columns]

@@ -128,7 +128,9 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the list {str(path)!r} as UTF-8 text: {error}") from error
+        raise UserError(
+            f"cannot read the list {str(path)!r} as UTF-8 text: {error}{'; save it as CSV UTF-8' * isinstance(error, UnicodeDecodeError)}"
+        ) from error
     match path.suffix.lower():
         case ".csv":
             yield from _csv_rows(path.name, text)

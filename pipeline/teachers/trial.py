@@ -3,8 +3,9 @@
     values = answers(teacher, teacher.embed_images(pixels), len(pixels))    # [B, E] float32, or an error that names the teacher
     refuse(teacher, ("mine", "friday", "float32"), "friday:model, package friday 0.1")              # before anything of a cache is begun
 
-Our own backends are held to `catalog.Teacher` by contract tests. Nobody runs these for the backend of another package, so it is tried once,
-on two pictures and two texts. Its usual mistakes (no `eval()`, an axis too many, the wrong name) otherwise end in embeddings that look right.
+Our own backends are held to `catalog.Teacher` by contract tests. Nobody runs these for the backend of another package, so it is tried
+once, on two pictures and two texts. Its usual mistakes (no `eval()`, an axis too many, the wrong name) otherwise end in embeddings that
+look right.
 """
 
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pipeline.teachers.catalog import Teacher
 
 SAME: Final = 0.03
-"""Most that two embeddings of one picture may differ in different batches, as a share of their length: bfloat16 rounds by 0.004 at a time."""
+"""Most that two embeddings of one picture may differ in different batches, as a share of their length: bfloat16 rounds by 0.004."""
 _TEXTS: Final = ["a red chair", "an aeroplane with four engines"]
 
 
@@ -58,7 +59,7 @@ def not_finite(values: NDArray[np.float32], precision: str) -> str:
     if precision == "float16":
         return ": its precision is float16, so use float32 or bfloat16"
     if finite.size == values.size:
-        return f": the largest is {np.abs(finite).max():.3g}, and a cache has room for 65504. Let the teacher divide its embeddings by a number"
+        return f": the largest is {np.abs(finite).max():.3g}, and a cache has room for 65504. Let the teacher divide its embeddings"
     return f": they are not finite in its own precision, {precision}, either, so mend the teacher or its weights"
 
 
@@ -113,8 +114,8 @@ def blamed(said: str, call: str) -> Iterator[None]:
 
 
 def _compare(said: str, call: str, together: NDArray[np.float32], again: NDArray[np.float32], what: str) -> None:
-    """Refuse embeddings that are not finite, the same for different things, or another in another batch: `together` is of two things [2, E],
-    `again` twice of the first one."""
+    """Refuse embeddings that are not finite, the same for different things, or others in another batch: `together` is of two things,
+    `again` twice of the first one. [2, E] each."""
     if not (np.isfinite(together).all() and np.isfinite(again).all()):
         raise UserError(f"{said}: {call} returned values that are not finite for plain {what}")
     length = float(np.linalg.norm(again[0]))
@@ -122,8 +123,8 @@ def _compare(said: str, call: str, together: NDArray[np.float32], again: NDArray
         raise UserError(f"{said}: {call} returned the same vector for two different {what}")
     if max(np.linalg.norm(together[0] - again[0]), np.linalg.norm(again[0] - again[1])) > SAME * length:
         raise UserError(
-            f"{said}: {call} returned different vectors for one and the same of the {what}, in two batches. A vector must not depend on chance "
-            f"or on the rest of its batch: call eval() on the model (dropout, batch norm), and take no mean over the batch"
+            f"{said}: {call} returned different vectors for one and the same of the {what}, in two batches. A vector must not depend on "
+            f"chance or on the rest of its batch: call eval() on the model (dropout, batch norm), and take no mean over the batch"
         )
 
 

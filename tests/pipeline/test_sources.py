@@ -97,7 +97,7 @@ def test_every_shape_reads_finite_in_another_process(example):
     reader, entries = pickle.loads(pickle.dumps((source.reader, source.entries)))
     assert reader == source.reader and entries == source.entries
     for entry in entries[:: 1 + len(entries) // 8]:  # the collections that are made have hundreds, and tests of their own
-        geometry = reader.read(entry)
+        geometry = meshes.checked(reader.read(entry))
         arrays = [geometry.points] if isinstance(geometry, meshes.Cloud) else [part.vertices for part in geometry.parts]
         assert all(array.dtype == np.float32 and array.shape[1] == 3 and np.isfinite(array).all() for array in arrays)
         assert len(reader.digest(entry)) == 32 and reader.digest(entry) == source.reader.digest(entry)
@@ -215,6 +215,11 @@ def test_two_shapes_of_one_id_are_an_error(tmp_path):
         (("chair/model.off", "sofa/model.off"), [("chair", ""), ("sofa", "")]),
         (("city/bench.off", "city/car_taxi.off"), [("bench", ""), ("car taxi", "")]),
         (("chair_A.off", "chair_B_wood.off"), [("chair", ""), ("chair wood", "")]),
+        (("a/1.off", "a/2.off", "a/copy of 2.off", "b/3.off", "b/3 old bad.off"), [("a", ""), ("a", ""), ("a", ""), ("b", ""), ("b", "")]),
+        (
+            ("a/1.off", "a/2.off", "a/3.off", "a/copy of 2.off", "a/best one.off"),
+            [("", ""), ("", ""), ("", ""), ("best one", ""), ("copy of", "")],
+        ),
         (("train/chair_1.off", "test/sofa_1.off"), [("sofa", "test"), ("chair", "train")]),
         (("0001.off", "0002.off"), [("", ""), ("", "")]),
     ],
@@ -586,7 +591,7 @@ def test_up_axes_in_a_list_count_as_an_option(tmp_path):
         ("l.json", "[\n{", "l.json, line 2: no readable JSON"),
         ("l.jsonl", '{"path": "a.off"}\n{"path"\n', "l.jsonl, line 2: no readable JSON"),
         ("l.jsonl", '{"path": "a.off", "label": 3}\n', "l.jsonl, line 1: expected label as text, got 3"),
-        ("l.txt", b"\xff\xfe", "as UTF-8 text"),
+        ("l.txt", b"\xff\xfe", "invalid start byte; save it as CSV UTF-8"),
     ],
 )
 def test_mistakes_in_a_list_are_named(tmp_path, name, text, message):

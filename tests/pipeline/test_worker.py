@@ -3,7 +3,9 @@
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from cache_schema.spec import TEXT_BYTES, PointSpec
 from cache_schema.terminal import one_line
 from pipeline import worker
+from pipeline.geometry import Cloud, Mesh, Part
 from pipeline.sources.catalog import Entry
 from pipeline.worker import Limits, Stopped, Task, Workers, started
 
@@ -104,3 +107,39 @@ def test_processes_that_are_started_ahead_do_one_task_after_another_and_end(task
     for pid in ahead:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+CLOUD = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+PART = Part(vertices=CLOUD, faces=np.arange(48).reshape(16, 3))
+
+
+@pytest.mark.parametrize(
+    ("read", "said"),
+    [
+        (Cloud(points=CLOUD.astype(float)), ""),
+        (Cloud(points=CLOUD, colors=np.full((50, 3), 9, np.uint8)), ""),
+        (Mesh(parts=(PART,), colored=False), ""),
+        (None, "it returned a NoneType, expected a Mesh of Parts or a Cloud"),
+        (Mesh(parts=(CLOUD,), colored=False), "it returned a Mesh, expected a Mesh of Parts or a Cloud"),
+        (Cloud(points=CLOUD.tolist()), "Cloud.points is a list, expected an array of NumPy"),
+        (Cloud(points=CLOUD.T), "Cloud.points is float32 [3, 50], expected float32 [n, 3]"),
+        (Cloud(points=CLOUD, colors=np.full((50, 3), 0.7)), "Cloud.colors is float64 [50, 3], expected uint8 (0 to 255) [50, 3]"),
+        (Cloud(points=CLOUD, colors=np.full((49, 3), 9, np.uint8)), "Cloud.colors is uint8 [49, 3], expected uint8 (0 to 255) [50, 3]"),
+        (Cloud(points=CLOUD, normals=CLOUD), "Cloud.normals holds vectors of another length than 1 or 0"),
+        (Cloud(points=CLOUD, part=np.zeros(50)), "Cloud.part is float64 [50], expected integers [50]"),
+        (Mesh(parts=(replace(PART, faces=PART.faces + 9),), colored=False), "Part.faces names vertices 9 to 56 of 50"),
+        (Mesh(parts=(replace(PART, faces=PART.faces - 1),), colored=False), "Part.faces names vertices -1 to 46 of 50"),
+        (Mesh(parts=(replace(PART, colors=np.ones((50, 4))),), colored=True), "Part.colors is float64 [50, 4], expected uint8 (0 to 255)"),
+    ],
+)
+def test_what_a_reader_of_another_package_returns_must_have_the_promised_form(read, said):
+    reader = SimpleNamespace(digest=lambda entry: bytes(32), read=lambda entry: read)
+    made = worker.make(Task(reader=reader, points=PointSpec(count=32, blocks=1, ordered=8), views=None), Entry(id="a", locator="a"), None)
+    assert made.reason.startswith("the reader of this file breaks its promise") == bool(said) and said in made.reason
+
+
+@pytest.mark.parametrize(("digest", "told"), [("0" * 64, "a str"), (bytes(16), "16 bytes"), (None, "a NoneType")])
+def test_a_digest_that_is_none_is_a_reason(digest, told):
+    reader = SimpleNamespace(digest=lambda entry: digest, read=lambda entry: Cloud(points=CLOUD))
+    made = worker.make(Task(reader=reader, points=PointSpec(count=32, blocks=1, ordered=8), views=None), Entry(id="a", locator="a"), None)
+    assert f"`digest` returned {told}, expected 32 bytes" in made.reason and made.source_sha256 == bytes(32)

@@ -170,6 +170,14 @@ def test_points_that_one_far_point_has_crushed_are_not_called_flat():
     assert any(OUTLYING_SAID in one for one in told) and not any(clouds.FLAT_SAID in one for one in told)
 
 
+def test_copies_of_one_file_are_told():
+    digests = np.zeros((7, 32), np.uint8)
+    digests[[0, 2, 3]], digests[[1, 4]], digests[6] = 1, 2, 3  # 5 is not known, and neither of 5 and another one is its copy
+    table = Table(ids=list("abcdefg"), classes=[None] * 7, splits=[None] * 7, reasons=[None] * 4 + ["gone", None, None], remarks=[None] * 7)
+    said = "made from the same data as {}, byte for byte (and 1 more)"
+    assert vectors.copies(table, digests) == [said.format("c"), "", said.format("a"), said.format("a"), "", ""]
+
+
 def test_a_file_that_cannot_be_finished_leaves_nothing(tmp_path):
     with pytest.raises(OSError, match="disk"), vectors.whole(tmp_path / "v.npz") as file:
         file.write(b"half")

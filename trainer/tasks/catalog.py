@@ -133,7 +133,10 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_
     unread.check_read(name, chosen, loaded, cache)
     if test_cache is not None and test_cache.path != cache.path and not test_cache.manifest.splits:
         chosen = _tested_whole(chosen)
-    scores = _counted(module.run(loaded.model, cache, test_cache or cache, chosen), loaded, scratch=getattr(chosen, "scratch", False))
+    measured = module.run(loaded.model, cache, test_cache or cache, chosen)
+    if theirs := plugins.plugin("tasks", name, TASKS):
+        _refuse(measured, f"task {name!r} ({theirs.told})")
+    scores = _counted(measured, loaded, scratch=getattr(chosen, "scratch", False))
     settings, usual, titled = _flat(to_json(chosen)), _flat(to_json(module.Options())), set(_told(chosen))
     unusual = [f"{key}={value.translate(PLAIN)}" for key, value in settings if (key, value) not in usual and key not in titled]
     scores = dataclasses.replace(
@@ -197,6 +200,30 @@ def resumable(name: str, loaded: Loaded, chosen: TaskOptions, caches: Sequence[C
 def _each_once(*notes: str) -> tuple[str, ...]:
     """Notes without empty ones and repetitions."""
     return tuple(dict.fromkeys(filter(None, notes)))
+
+
+def _refuse(scores: object, said: str) -> None:
+    """Refuse scores of a task of another package that are not what a result needs.
+
+    Raises:
+        UserError: they are no `Scores`, no metric stands in tables, a value is no percentage, or `confusion` says another accuracy.
+    """
+    if not isinstance(scores, Scores):
+        raise UserError(f"{said}: its run returned a {type(scores).__name__}, expected Scores of trainer.tasks.result")
+    if not any(metric.headline for metric in scores.metrics):
+        raise UserError(f"{said}: none of its metrics has headline=True, so no table would have it")
+    for metric in scores.metrics:
+        if not metric.values or not all(0 <= value <= 100 for value in metric.values):
+            shown = ", ".join(f"{value:g}" for value in metric.values[:3])
+            raise UserError(f"{said}: the values of {metric.name!r} must be percentages, 0 to 100, got {shown or 'none'}")
+    told = [metric for metric in scores.metrics[:1] if metric.name == "accuracy"]
+    total = sum(map(sum, scores.confusion))
+    if told and total:
+        right = 100 * sum(row[i] for i, row in enumerate(scores.confusion)) / total
+        if abs(right - told[0].mean) > 0.01:
+            raise UserError(
+                f"{said}: its accuracy is {told[0].mean:g}, and its confusion matrix says {right:g} %: accuracies are percentages"
+            )
 
 
 def _counted(scores: Scores, loaded: Loaded, *, scratch: bool = False) -> Scores:

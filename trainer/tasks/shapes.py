@@ -167,7 +167,10 @@ def _to_split(cache: Cache) -> str:
     """Advice for a cache without splits: how to build one with splits. Empty if the cache has splits."""
     if cache.manifest.splits:
         return ""
-    return ". `mmpd-cache build SOURCE CACHE --set source.split=0.8` makes a cache with a train and a test split"
+    return (
+        ". `mmpd-cache build SOURCE CACHE --set source.split=0.8` makes a cache with a train and a test split; "
+        "`mmpd-train eval crossval` tests every shape once and needs none"
+    )
 
 
 def relabelled(shapes: Shapes, classes: Sequence[str], there: str = "", *, own: bool = False) -> tuple[Shapes, tuple[str, ...]]:
