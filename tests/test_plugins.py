@@ -11,6 +11,7 @@ import pytest
 
 from cache_schema import plugins, store
 from cache_schema.errors import UserError
+from cache_schema.spec import PointSpec
 
 ENCODER = """
 import dataclasses
@@ -239,6 +240,30 @@ def test_a_teacher_of_another_package_is_tried_before_it_embeds(demo, line, mess
     )
     with pytest.raises(UserError, match=rf"teacher mine.*{message}"):
         teachers.load("mine=demo:m")
+
+
+def test_the_complete_teacher_and_source_of_the_pages_work(demo, tmp_path):
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("trimesh")
+    from pipeline import worker
+    from pipeline.sources import catalog as sources
+    from pipeline.teachers import catalog as teachers
+    from tests.docs.pages import ROOT, blocks
+
+    def complete(page, word):
+        (text,) = [block.text for block in blocks(ROOT / "docs" / "howto" / page) if block.language == "python" and word in block.text]
+        return text
+
+    (demo / "mmpd_demo_mine.py").write_text(complete("teacher.md", "def load"))
+    (demo / "mmpd_demo_balls.py").write_text(complete("plugins.md", "def open_source"))
+    install(demo, "pages", "1.0", {"teachers": {"mine": "mmpd_demo_mine"}, "sources": {"balls": "mmpd_demo_balls"}})
+    plugins.found.cache_clear()
+    teacher = teachers.load("mine:m")
+    assert teacher.embed_images(torch.zeros(3, 3, 32, 32)).shape == (3, teacher.spec.dim)
+    (tmp_path / "one.ball").write_text("2")
+    (entry,) = (source := sources.open_source(str(tmp_path))).entries
+    task = worker.Task(reader=source.reader, points=PointSpec(count=32, blocks=1, ordered=8), views=None)
+    assert worker.make(task, entry, None).reason == ""
 
 
 def test_an_error_in_a_teacher_of_another_package_says_whose_it_is(demo):

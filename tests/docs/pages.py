@@ -18,7 +18,7 @@ PAGES: Final = (README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob(
 RUN: Final = "<!-- run -->"
 """The line before a fenced block that the tests run."""
 
-_FENCE: Final = re.compile(rf"^(?P<run>{re.escape(RUN)}\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE: Final = re.compile(rf"^(?P<run>{re.escape(RUN)}\n)?```(?P<language>\w*)(?: [^\n]*)?\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)

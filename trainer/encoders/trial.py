@@ -39,39 +39,39 @@ def refuse(encoder: Any, said: str, count: int) -> None:
         raise UserError(f"{said}: its build returned a {told}, expected a torch.nn.Module that is an Encoder of trainer.encoders.protocol")
     with torch.random.fork_rng([]):
         own = _again(encoder, said)
-        points = torch.randn(2, count, encoder.config.channels, generator=torch.Generator().manual_seed(0))
+        points = torch.randn(2, count, own.config.channels, generator=torch.Generator().manual_seed(0))
         patches = own.patchify(points, True)
         if not isinstance(patches, Patches):
             raise UserError(f"{said}: patchify returned a {type(patches).__name__}, expected Patches of trainer.encoders.protocol")
-        level, groups = patches.coarsest, encoder.groups
+        level, groups = patches.coarsest, own.groups
         for name, tensor, form in (
-            ("groups", level.groups, [2, groups, encoder.group_size]),
+            ("groups", level.groups, [2, groups, own.group_size]),
             ("centres", level.centres, [2, groups, 3]),
-            ("members", level.members, [2, groups, encoder.group_size]),
+            ("members", level.members, [2, groups, own.group_size]),
         ):
             if list(tensor.shape[: len(form)]) != form:
                 raise UserError(f"{said}: patchify gives {name} {list(tensor.shape)} on the last level, expected {form}")
-        if not torch.equal(patches.levels[0].centres, points[:, : encoder.centres, :3]):
+        if not torch.equal(patches.levels[0].centres, points[:, : own.centres, :3]):
             raise UserError(
-                f"{said}: with ordered=True the centres of the first level must be the first {encoder.centres} points; they are not"
+                f"{said}: with ordered=True the centres of the first level must be the first {own.centres} points; they are not"
             )
         order = torch.rand(2, groups, generator=torch.Generator().manual_seed(1)).argsort(1)
         visible = order[:, : max(1, groups // 3)]
         hidden = torch.ones(2, groups, dtype=torch.bool).scatter(1, visible, False)
         noise = torch.randn(level.groups.shape, generator=torch.Generator().manual_seed(2))
         other = dataclasses.replace(level, groups=torch.where(hidden[..., None, None], noise, level.groups))
-        every = _tokens(own(patches), None, encoder, said)
-        seen = _tokens(own(patches, visible), visible, encoder, said)
-        if not _near(every, _tokens(own(patches), None, encoder, said)):
+        every = _tokens(own(patches), None, own, said)
+        seen = _tokens(own(patches, visible), visible, own, said)
+        if not _near(every, _tokens(own(patches), None, own, said)):
             raise UserError(f"{said}: it gives other tokens in another pass, in evaluation mode: tokens must not depend on chance")
         alone = own(own.patchify(points[:1], True))
-        if not _near(every[:1], _tokens(alone, None, encoder, said, shapes=1)):
+        if not _near(every[:1], _tokens(alone, None, own, said, shapes=1)):
             raise UserError(f"{said}: the tokens of a shape depend on the other shapes of its batch, in evaluation mode")
-        if not _near(seen, _tokens(own(Patches(levels=(*patches.levels[:-1], other)), visible), visible, encoder, said)):
+        if not _near(seen, _tokens(own(Patches(levels=(*patches.levels[:-1], other)), visible), visible, own, said)):
             raise UserError(
                 f"{said}: the tokens of visible groups change with the points of hidden ones, so in stage 2 it could look them up"
             )
-        if not _near(seen.flip(1), _tokens(own(patches, visible.flip(1)), visible.flip(1), encoder, said)):
+        if not _near(seen.flip(1), _tokens(own(patches, visible.flip(1)), visible.flip(1), own, said)):
             raise UserError(f"{said}: tokens do not follow the order of `visible`")
         if _near(every[0, :1].expand_as(every), every):
             raise UserError(f"{said}: all tokens of two different shapes are the same")
