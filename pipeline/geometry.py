@@ -202,6 +202,10 @@ def checked(read: object) -> Geometry:
         return read
     if isinstance(read, Mesh) and all(isinstance(part, Part) for part in read.parts):
         for part in read.parts:
+            if not read.colored and (
+                part.colors is not None or part.textured or np.abs(np.subtract(part.base_color[:3], GREY)).max() > 1e-3
+            ):
+                raise UserError(_unlike("Mesh.colored is False, and a Part has a colour: then everything is GREY, as in base_color"))
             vertices = len(_array(part.vertices, "Part.vertices", "iuf", 3))
             faces = _array(part.faces, "Part.faces", "iu", 3)
             if faces.size and not 0 <= int(faces.min()) <= int(faces.max()) < vertices:

@@ -40,4 +40,4 @@ class HostileReader:
                 os.write(1, b"and one that writes to the pipe")
         corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], np.float32)
         faces = np.array([[0, 1, 2], [1, 3, 2], [4, 6, 5], [5, 6, 7], [0, 4, 1], [1, 4, 5], [2, 3, 6], [3, 7, 6]], np.int32)
-        return Mesh(parts=(Part(vertices=corners, faces=faces),), colored=False)
+        return Mesh(parts=(Part(vertices=corners, faces=faces),), colored=True)

@@ -13,7 +13,7 @@ import pytest
 from cache_schema.spec import TEXT_BYTES, PointSpec
 from cache_schema.terminal import one_line
 from pipeline import worker
-from pipeline.geometry import Cloud, Mesh, Part
+from pipeline.geometry import GREY, Cloud, Mesh, Part
 from pipeline.sources.catalog import Entry
 from pipeline.worker import Limits, Stopped, Task, Workers, started
 
@@ -110,7 +110,7 @@ def test_processes_that_are_started_ahead_do_one_task_after_another_and_end(task
 
 
 CLOUD = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
-PART = Part(vertices=CLOUD, faces=np.arange(48).reshape(16, 3))
+PART = Part(vertices=CLOUD, faces=np.arange(48).reshape(16, 3), base_color=(GREY, GREY, GREY, 1.0))
 
 
 @pytest.mark.parametrize(
@@ -120,6 +120,7 @@ PART = Part(vertices=CLOUD, faces=np.arange(48).reshape(16, 3))
         (Cloud(points=CLOUD, colors=np.full((50, 3), 9, np.uint8)), ""),
         (Mesh(parts=(PART,), colored=False), ""),
         (None, "it returned a NoneType, expected a Mesh of Parts or a Cloud"),
+        (Mesh(parts=(replace(PART, base_color=(1, 1, 1, 1)),), colored=False), "Mesh.colored is False, and a Part has a colour"),
         (Mesh(parts=(CLOUD,), colored=False), "it returned a Mesh, expected a Mesh of Parts or a Cloud"),
         (Cloud(points=CLOUD.tolist()), "Cloud.points is a list, expected an array of NumPy"),
         (Cloud(points=CLOUD.T), "Cloud.points is float32 [3, 50], expected float32 [n, 3]"),
