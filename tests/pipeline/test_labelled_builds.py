@@ -35,7 +35,7 @@ def stairs() -> Mesh:
         part=np.array([0, 0, 1, 1]),
         instance=np.array([7, 7, 8, 8]),
     )
-    return Mesh(parts=(steps, Part(vertices=square + 2 * UP, faces=faces)), colored=False)
+    return Mesh(parts=(steps, Part(vertices=square + 2 * UP, faces=faces)), colored=True)
 
 
 def heights(xyz: np.ndarray) -> np.ndarray:
