@@ -200,7 +200,7 @@ class Kept:
         """What logits [n, K] say of each class, [n, K], in rows that add up to 1: probabilities, or each class's share of the `votes`."""
         if not self.votes:
             return logits.softmax(-1)
-        votes = logits.round(decimals=2)  # without what was taken off to order equal votes (`TIE`)
+        votes = logits.round(decimals=2) + 0.0  # without what was taken off to order equal votes (`TIE`), and without minus zeros
         return votes / votes.sum(1, keepdim=True)
 
     @torch.no_grad()

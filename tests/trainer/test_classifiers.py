@@ -6,6 +6,7 @@ The published models are those that other tests have written plainly; their head
 import itertools
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -290,6 +291,8 @@ def test_votes_are_those_of_the_svm(classes):
     votes = head(torch.from_numpy(new))
     assert (votes.argmax(1).numpy() == probe.predict(new)).all()
     assert (votes.round().sum(1) == classes * (classes - 1) / 2).all() and isinstance(probe[-1], SVC)
+    shares = classifiers.Kept.scores(SimpleNamespace(votes=True), votes)
+    assert (shares == 0).any() and not shares.signbit().any()  # "-0.000" would puzzle a reader
 
 
 def test_a_head_for_other_weights_is_refused_and_a_tuned_one_says_so(run, cache_path):
