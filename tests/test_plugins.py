@@ -1,6 +1,7 @@
 """What other installed packages add by entry points: the five kinds, broken ones, names that are taken, and what records say of them."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -175,6 +176,11 @@ def test_an_encoder_and_a_task_of_another_package_train_and_measure(demo, tmp_pa
     ]
     made = guide.write(cache, loaded, "own", device="cpu")
     assert ("mmpd-demo", "1.2") in made.made_by
+    shutil.rmtree(demo / "mmpd-demo-1.2.dist-info")  # the cache is read without the package, the run is not
+    plugins.found.cache_clear()
+    assert "guide/own" in store.open_cache(tmp_path / "c.zarr").products()
+    with pytest.raises(UserError, match=r"no encoder is called 'demo-tiny'.* is of a package that is not installed here"):
+        checkpoint.load(tmp_path / "run")
 
 
 def test_a_source_a_captioner_and_a_teacher_of_another_package(demo, tmp_path):

@@ -265,7 +265,8 @@ def _told(file: Path, metadata: Mapping[str, str]) -> tuple[Header, EncoderSetti
     except (KeyError, TypeError) as error:
         raise other_form(file, error) from error
     except ValueError as error:
-        raise UserError(f"{file}: {error}. It was written by another version of mmpd") from error
+        also = "or its encoder is of a package that is not installed here"
+        raise UserError(f"{file}: {error}. It was written by another version of mmpd, {also}") from error
     return found, encoder
 
 
