@@ -10,7 +10,7 @@ look right.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
@@ -19,15 +19,19 @@ from numpy.typing import NDArray
 from cache_schema.errors import UserError
 from cache_schema.spec import TeacherSpec
 
-if TYPE_CHECKING:
-    from pipeline.teachers.catalog import Teacher
+
+class Described(Protocol):
+    """A teacher, as far as messages about it need one: see `catalog.Teacher`."""
+
+    spec: TeacherSpec
+
 
 SAME: Final = 0.03
 """Most that two embeddings of one picture may differ in different batches, as a share of their length: bfloat16 rounds by 0.004."""
 _TEXTS: Final = ["a red chair", "an aeroplane with four engines"]
 
 
-def answers(teacher: "Teacher", values: Any, count: int, call: str = "embed_images") -> NDArray[np.float32]:
+def answers(teacher: Described, values: Any, count: int, call: str = "embed_images") -> NDArray[np.float32]:
     """Return what a teacher said about `count` pictures or texts, [count, E] float32.
 
     Args:
