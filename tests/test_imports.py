@@ -207,7 +207,7 @@ def test_only_the_catalogues_know_the_starter_collection():
 def test_nothing_outside_of_the_encoders_names_one():
     """A module, or a class that can be an encoder. What all encoders share, and their catalogue, is for everyone."""
     package = "trainer.encoders."
-    shared = {package + name for name in ("catalog", "protocol", "blocks")}
+    shared = {package + name for name in ("catalog", "protocol", "blocks", "trial")}
     classes = {
         node.name
         for file in sources("trainer/encoders")
