@@ -301,7 +301,12 @@ def test_captions_tell_what_the_heads_find_likely():
 def test_a_captioner_that_goes_on_keeps_its_picture_side(study, tmp_path, monkeypatch):
     *_, views = study
     monkeypatch.setattr(train, "BATCH", 4)
-    begun = students.GOING_ON["starter-blip2"](SHIPPED / "starter-blip2", views.usual_parts(1))
+    begun: Any = students.GOING_ON["starter-blip2"](SHIPPED / "starter-blip2", views.usual_parts(1))
+    with torch.no_grad():
+        begun.captioner.query_tokens += 1
+    begun.save(tmp_path)
+    moved = [load_file(folder / "model.safetensors")["query_tokens"].float() for folder in (SHIPPED / "starter-blip2", tmp_path)]
+    assert torch.allclose(moved[1] - moved[0], torch.tensor(students.NEW), atol=2e-3), "it lies between the weights of before and the new"
     train.teach(begun, views, "starter-blip2", tmp_path, cycles=(2,), seed=0)
     before, after = (load_file(folder / "starter-blip2" / "model.safetensors") for folder in (SHIPPED, tmp_path))
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
