@@ -19,6 +19,7 @@ Letters: B pictures, S pixels a side, E width, h patches a side, Q places in a p
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -85,6 +86,14 @@ HEADS: Final = 4
 
 IMITATED: Final = {"maps": WIDTH, "image_features": WIDTH}
 """Widths of the patch features and of the class token from which that ViT learns to predict starter-resnet."""
+
+QUERIES: Final = 8
+"""Number of queries of starter-blip2, by which its language side sees a picture."""
+SURE: Final = 0.4
+"""Least chance of a fact that a caption tells, as the heads of starter-blip2 guess it."""
+NEW: Final = 0.5
+"""Share of the new weights in those of a captioner that goes on from others. It keeps what it knew of earlier pictures
+(https://arxiv.org/abs/2109.01903)."""
 
 PART_PATCH: Final = 12
 PART_LAYERS: Final = 5
@@ -217,6 +226,75 @@ class Imitation:
 # --------------------------------------------------------------------------------------------------------------- attributes
 
 
+class Facts:
+    """Heads that predict facts about a shape from features of its picture: kind, colour, material, styles, and parts with their numbers.
+    They are dropped after training."""
+
+    def __init__(self, width: int, parts: Sequence[str]) -> None:
+        """`width`: that of the features; `parts`: names of parts to predict, such as `two armrest`."""
+        self.parts = {part: i for i, part in enumerate(parts)}
+        outputs = (len(KINDS), len(COLORS), len(SUBSTANCES), len(STYLES) + len(parts))
+        self.heads = nn.ModuleList(nn.Linear(width, output) for output in outputs)
+
+    def guessed(self, features: Tensor) -> tuple[Tensor, ...]:
+        """Return logits of kinds, colours, materials, and of styles and parts. [B, width] -> [B, number] each"""
+        return tuple(head(features).float() for head in self.heads)
+
+    def loss(self, guessed: Sequence[Tensor], descriptions: Sequence[Description]) -> Tensor:
+        """Compute the loss of what was guessed."""
+        kind, color, material, has = guessed
+        present = torch.zeros_like(has)
+        for row, description in enumerate(descriptions):
+            present[row, [STYLES.index(word) for word in description.style]] = 1
+            named = [f"{counted(part.count)} {part.noun}" for part in description.parts]
+            present[row, [len(STYLES) + self.parts[part] for part in named if part in self.parts]] = 1
+        return (
+            F.cross_entropy(kind, _places(list(KINDS), [d.kind for d in descriptions]))
+            + 0.3 * F.cross_entropy(color, _places(list(COLORS), [d.color for d in descriptions]), ignore_index=-1)
+            + 0.3 * F.cross_entropy(material, _places(SUBSTANCES, [d.material for d in descriptions]), ignore_index=-1)
+            + 10 * F.binary_cross_entropy_with_logits(has, present)
+        )
+
+    def likely(self, guessed: Sequence[Tensor], descriptions: Sequence[Description], least: float) -> list[tuple[Description, list[str]]]:
+        """Leave out of descriptions what the heads find less likely than `least`, because the pictures do not show it well enough.
+
+        Returns:
+            What is left of each description, and the nouns of those of its parts whose number is not likely. [B]
+        """
+        _, color, material, has = guessed
+        colors, materials, present = color.softmax(1).tolist(), material.softmax(1).tolist(), has.sigmoid().tolist()
+        left = []
+        for row, one in enumerate(descriptions):
+            style = tuple(word for word in one.style if present[row][STYLES.index(word)] >= least)
+            chance = {part: present[row][len(STYLES) + i] for part, i in self.parts.items()}
+            parts, uncounted = [], []
+            for part in one.parts:
+                number = counted(part.count)
+                if chance.get(f"{number} {part.noun}", 0) >= least:
+                    parts.append(part)
+                elif part.count > 1 and self._several(chance, part.noun) >= least:
+                    parts.append(part)
+                    uncounted.append(part.noun)
+            left.append(
+                (
+                    replace(
+                        one,
+                        color=one.color if one.color and colors[row][list(COLORS).index(one.color)] >= least else "",
+                        material=one.material if one.material and materials[row][SUBSTANCES.index(one.material)] >= least else "",
+                        style=style,
+                        parts=tuple(parts),
+                    ),
+                    uncounted,
+                )
+            )
+        return left
+
+    @staticmethod
+    def _several(chance: Mapping[str, float], noun: str) -> float:
+        """The chance of several parts of a noun, whatever their number."""
+        return sum(value for part, value in chance.items() if part.split(" ", 1)[1] == noun and part != f"one {noun}")
+
+
 class Attributes:
     """A vision transformer with heads that predict the description of a shape and the features of starter-resnet. After training the heads
     are dropped, and the class token is the embedding."""
@@ -234,27 +312,17 @@ class Attributes:
                 patch_size=PATCH,
             )
         )
-        self.parts = {part: i for i, part in enumerate(parts)}
-        outputs = (len(KINDS), len(COLORS), len(SUBSTANCES), len(STYLES) + len(parts), 2)
-        self.heads = nn.ModuleList(nn.Linear(WIDTH, width) for width in outputs)
+        self.facts = Facts(WIDTH, parts)
+        self.proportion = nn.Linear(WIDTH, 2)
         self.imitation = Imitation(master, IMITATED)
-        self.model: nn.Module = nn.ModuleList([self.backbone, self.heads, self.imitation.heads])
+        self.model: nn.Module = nn.ModuleList([self.backbone, self.facts.heads, self.proportion, self.imitation.heads])
 
     def loss(self, lesson: Lesson) -> Tensor:
-        pixels, descriptions = lesson.pixels, lesson.descriptions
+        pixels = lesson.pixels
         seen = self.backbone(pixel_values=normalized(pixels))
-        kind, color, material, has, proportion = (head(seen.pooler_output).float() for head in self.heads)
-        present = torch.zeros_like(has)
-        for row, description in enumerate(descriptions):
-            present[row, [STYLES.index(word) for word in description.style]] = 1
-            named = [f"{counted(part.count)} {part.noun}" for part in description.parts]
-            present[row, [len(STYLES) + self.parts[part] for part in named if part in self.parts]] = 1
         return (
-            F.cross_entropy(kind, _places(list(KINDS), [d.kind for d in descriptions]))
-            + 0.3 * F.cross_entropy(color, _places(list(COLORS), [d.color for d in descriptions]), ignore_index=-1)
-            + 0.3 * F.cross_entropy(material, _places(SUBSTANCES, [d.material for d in descriptions]), ignore_index=-1)
-            + 10 * F.binary_cross_entropy_with_logits(has, present)
-            + 0.5 * F.smooth_l1_loss(proportion, lesson.proportions)
+            self.facts.loss(self.facts.guessed(seen.pooler_output), lesson.descriptions)
+            + 0.5 * F.smooth_l1_loss(self.proportion(seen.pooler_output).float(), lesson.proportions)
             + 2 * self.imitation.loss(pixels, {"maps": seen.last_hidden_state[:, 1:], "image_features": seen.pooler_output})
         )
 
@@ -275,14 +343,34 @@ def _places(names: Sequence[str], wanted: Sequence[str]) -> Tensor:
 
 class Captioner:
     """BLIP-2 (https://arxiv.org/abs/2301.12597) with an OPT of two layers. As there, the image network was trained before. Here it trains
-    further, also with starter-resnet. Only one word of a caption names the kind, so a head on the queries learns the kind, too. It is
-    dropped after training."""
+    further, also with starter-resnet. Only one word of a caption names the kind, or a colour, so heads on the queries learn the facts, too.
+    They are dropped after training. Captions tell only the facts that the heads find likely: what a picture hides must not be guessed."""
 
-    def __init__(self, corpus: Sequence[str], learned: Mapping[str, Tensor], master: Any) -> None:
-        """`corpus`: texts for the tokenizer; `learned`: state dict of starter-attributes; `master`: image network of starter-resnet."""
+    def __init__(self, model: Any, processor: Any, parts: Sequence[str], master: Any = None) -> None:
+        """
+        Args:
+            model: a `Blip2ForConditionalGeneration`.
+            processor: what prepares its pictures and texts.
+            parts: names of parts that the heads predict.
+            master: image network of starter-resnet. None: the picture side stays as it is.
+        """
+        self.captioner, self.processor = model, processor
+        self.facts = Facts(QUERIES * model.config.qformer_config.hidden_size, parts)
+        self.imitation = Imitation(master, IMITATED) if master else None
+        self.before: dict[str, Tensor] | None = None
+        """What it goes on from."""
+        model.vision_model.requires_grad_(master is not None)
+        self.model: nn.Module = nn.ModuleList([model, self.facts.heads, *([self.imitation.heads] if self.imitation else [])])
+        blank = np.zeros((SIZE, SIZE, 3), np.uint8)
+        self.start = self.processor(images=[blank], text=[""], return_tensors="pt")["input_ids"][0].tolist()  # one token for each query
+        assert self.start.count(model.config.image_token_index) == model.config.num_query_tokens
+
+    @classmethod
+    def untrained(cls, corpus: Sequence[str], parts: Sequence[str], learned: Mapping[str, Tensor], master: Any) -> "Captioner":
+        """Make one from `corpus` (texts for the tokenizer) and `learned` (state dict of starter-attributes). Others as in `__init__`."""
         tokenizer = captioner_tokenizer(corpus)
         image = BlipImageProcessor(size={"height": SIZE, "width": SIZE}, image_mean=list(MEAN), image_std=list(STD))
-        self.processor = Blip2Processor(image, tokenizer, num_query_tokens=8)
+        processor = Blip2Processor(image, tokenizer, num_query_tokens=QUERIES)
         end, small = tokenizer.eos_token_id, 128
         config = Blip2Config(
             vision_config={
@@ -300,8 +388,8 @@ class Captioner:
                 "num_attention_heads": 4,
                 "intermediate_size": 2 * small,
                 "encoder_hidden_size": WIDTH,
-                "vocab_size": 8,
-                "max_position_embeddings": 8,
+                "vocab_size": QUERIES,
+                "max_position_embeddings": QUERIES,
                 "cross_attention_frequency": 1,
                 "hidden_dropout_prob": 0.0,
                 "attention_probs_dropout_prob": 0.0,
@@ -320,39 +408,44 @@ class Captioner:
                 "pad_token_id": tokenizer.pad_token_id,
                 "dropout": 0.0,
             },
-            num_query_tokens=8,
+            num_query_tokens=QUERIES,
             image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
         )
         model: Any = Blip2ForConditionalGeneration(config)
         model.vision_model.load_state_dict(as_blip2(learned), strict=True)
-        self.captioner = model
-        self.head = nn.Linear(small, len(KINDS))
-        self.imitation = Imitation(master, IMITATED)
-        self.model: nn.Module = nn.ModuleList([model, self.head, self.imitation.heads])
-        blank = np.zeros((SIZE, SIZE, 3), np.uint8)
-        self.start = self.processor(images=[blank], text=[""], return_tensors="pt")["input_ids"][0].tolist()  # one token for each query
-        assert self.start.count(config.image_token_index) == config.num_query_tokens
+        return cls(model, processor, parts, master)
+
+    @classmethod
+    def begun(cls, place: Path, parts: Sequence[str]) -> "Captioner":
+        """Go on from a checkpoint. Its picture side stays as it is. What is saved lies between the weights of before and the new ones."""
+        model = Blip2ForConditionalGeneration.from_pretrained(place, dtype=torch.float32)
+        student = cls(model, Blip2Processor.from_pretrained(place), parts)
+        student.before = {name: value.detach().clone() for name, value in model.named_parameters()}
+        return student
 
     def loss(self, lesson: Lesson) -> Tensor:
-        pixels, descriptions, rng = lesson.pixels, lesson.descriptions, lesson.rng
+        pixels, rng = normalized(lesson.pixels), lesson.rng
+        seen = self.captioner.get_image_features(pixels, return_dict=True)
+        guessed = self.facts.guessed(seen.qformer_outputs.last_hidden_state.flatten(1))
         tokenizer = self.processor.tokenizer
-        texts = [caption(description, rng) for description in descriptions]
+        texts = [caption(one, rng, uncounted) for one, uncounted in self.facts.likely(guessed, lesson.descriptions, SURE)]
         ids = [[*row, tokenizer.eos_token_id] for row in tokenizer(texts, add_special_tokens=False)["input_ids"]]
         longest = max(map(len, ids))
         rows = torch.tensor([[*self.start, *row, *[tokenizer.pad_token_id] * (longest - len(row))] for row in ids])
         labels = torch.tensor([[*[-100] * len(self.start), *row, *[-100] * (longest - len(row))] for row in ids])
         mask = (rows != tokenizer.pad_token_id).long()
-        out = self.captioner(pixel_values=normalized(pixels), input_ids=rows, attention_mask=mask, labels=labels)
-        kind = self.head(out.qformer_outputs.last_hidden_state.mean(1)).float()
-        seen = out.vision_outputs.last_hidden_state  # [B, 1 + P, W]
-        loss: Tensor = (
-            out.loss
-            + 0.5 * F.cross_entropy(kind, _places(list(KINDS), [d.kind for d in descriptions]))
-            + 2 * self.imitation.loss(pixels, {"maps": seen[:, 1:], "image_features": seen[:, 0]})
-        )
+        out = self.captioner(None, input_ids=rows, attention_mask=mask, labels=labels, mm_encoder_outputs={"image": seen})
+        loss: Tensor = out.loss + 0.5 * self.facts.loss(guessed, lesson.descriptions)
+        if self.imitation:
+            features = seen.vision_outputs.last_hidden_state  # [B, 1 + P, W]
+            loss = loss + 2 * self.imitation.loss(lesson.pixels, {"maps": features[:, 1:], "image_features": features[:, 0]})
         return loss
 
     def save(self, place: Path) -> None:
+        if self.before is not None:
+            with torch.no_grad():
+                for name, value in self.captioner.named_parameters():
+                    value.lerp_(self.before[name], 1 - NEW)
         state = halved(self.captioner)
         del state["language_model.lm_head.weight"]  # a copy of the token embeddings
         self.captioner.save_pretrained(place, state_dict=state)
@@ -504,9 +597,12 @@ STUDENTS: Final[dict[str, Callable[[Sequence[str], Sequence[str], Path], Student
     "starter-regnet": lambda corpus, parts, folder: ImageText(REGNET, image_text_tokenizer(corpus), layers=1, master=_master(folder)),
     "starter-attributes": lambda corpus, parts, folder: Attributes(parts, _master(folder)),
     "starter-parts": lambda corpus, parts, folder: PartNames(_learned(folder), _learned_text(folder)),
-    "starter-blip2": lambda corpus, parts, folder: Captioner(corpus, _learned(folder), _master(folder)),
+    "starter-blip2": lambda corpus, parts, folder: Captioner.untrained(corpus, parts, _learned(folder), _master(folder)),
 }
 """Name to what makes one untrained from (corpus, parts with their counts, folder of those trained before). In the order to train in."""
+
+GOING_ON: Final[dict[str, Callable[[Path, Sequence[str]], Student]]] = {"starter-blip2": Captioner.begun}
+"""Name to what makes one from (its checkpoint, parts with their counts), to be trained further."""
 
 
 def normalized(pixels: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ Sentences come from a grammar. Random numbers choose the facts, their order, syn
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -104,22 +104,24 @@ def facts(description: Description) -> frozenset[str]:
     return frozenset(told)
 
 
-def caption(description: Description, rng: Rng) -> str:
-    """Make the caption that the captioner learns: `a [style] [color] [material] KIND [with PARTS]`, one or two of the parts.
+def caption(description: Description, rng: Rng, uncounted: Collection[str] = ()) -> str:
+    """Make the caption that the captioner learns: `a [style] [color] [material] KIND [with PARTS]`, up to three of the parts.
 
     The number of equal parts is left out in half of the cases, so that the captioner learns to say `with drawers` when it cannot count.
+    It is always left out for the nouns in `uncounted`.
     """
     words = []
-    if description.style and maybe(rng, 0.5):
+    if description.style and maybe(rng, 0.8):
         words.append(pick(rng, description.style))
-    if description.color and maybe(rng, 0.9):
+    if description.color and maybe(rng, 0.95):
         words.append(description.color)
-    if description.material and maybe(rng, 0.6):
+    if description.material and maybe(rng, 0.85):
         words.append(adjective(description.material))
     text = with_article(" ".join([*words, description.kind]))
-    told = _some(description.parts, 2, rng)
+    told = _some(description.parts, 3, rng)
     phrases = [_part(part, rng, 0.5)[0] for part in told]
-    phrases = [one.split(" ", 1)[1] if part.count > 1 and maybe(rng, 0.5) else one for part, one in zip(told, phrases, strict=True)]
+    bare = [part.count > 1 and (maybe(rng, 0.5) or part.noun in uncounted) for part in told]
+    phrases = [one.split(" ", 1)[1] if hidden else one for hidden, one in zip(bare, phrases, strict=True)]
     return f"{text} with {listed(phrases)}" if told else text
 
 

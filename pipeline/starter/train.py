@@ -3,6 +3,7 @@
     python -m pipeline.starter.train build/starter-teachers                        # all, in order
     python -m pipeline.starter.train build/starter-teachers --only starter-resnet  # one of them
     python -m pipeline.starter.train build/few --without boat --without tent       # none of these kinds is seen or named
+    python -m pipeline.starter.train build/more --only starter-blip2 --begin pipeline/starter/checkpoints --seed-of-shapes 3000000
 
 Pictures, sentences and steps depend only on the seeds. Arithmetic is bfloat16 under autocast, so the last digits of weights differ between
 processors.
@@ -27,7 +28,7 @@ from cache_schema.errors import UserError
 from pipeline.starter.kinds.catalog import KINDS
 from pipeline.starter.pictures import Study, Views, augmented, draw, greyed
 from pipeline.starter.shapes import REVISION
-from pipeline.starter.students import SIZE, STUDENTS, Lesson, Student
+from pipeline.starter.students import GOING_ON, SIZE, STUDENTS, Lesson, Student
 from pipeline.starter.texts import corpus
 
 STEPS: Final = {
@@ -38,6 +39,8 @@ STEPS: Final = {
     "starter-blip2": (3000, 1500, 3000, 6000, 5000),
 }
 """Number of steps in each cycle of each model. The learning rate falls to 0 over a cycle, and starts high again in the next."""
+MORE: Final = {"starter-blip2": (1300,)}
+"""The same for models that go on from a checkpoint."""
 BATCH: Final = 96
 """Pictures per step."""
 PART_BATCH: Final = 32
@@ -52,8 +55,8 @@ GREY: Final = 0.2
 """Share of pictures that are shown and described without colours."""
 KEEP_EVERY: Final = 200
 """Number of steps between saved states."""
-RARE: Final = 40
-"""Least number of shapes with a part. Rarer parts are not learned."""
+RARE: Final = 350
+"""Heads learn a part if at least one in so many shapes has it."""
 
 console = Console(stderr=True)
 
@@ -131,6 +134,10 @@ def main(
     steps: Annotated[float, typer.Option(help="Times the steps of each: 0.01 for a trial.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Of initial weights and batches.")] = 0,
     without: Annotated[list[str] | None, typer.Option(help="A kind to leave out; can be repeated.")] = None,
+    begin: Annotated[
+        Path | None, typer.Option(help=f"Folder of checkpoints to go on from, for {', '.join(GOING_ON)}. Take other shapes then.")
+    ] = None,
+    seed_of_shapes: Annotated[int, typer.Option(help="Of the shapes that are drawn.")] = Study.seed,
 ) -> None:
     """Draw pictures and train the starter teachers."""
     if unknown := sorted(set(only or ()) - set(STUDENTS)):
@@ -140,8 +147,13 @@ def main(
         raise typer.BadParameter(f"no kind is called {', '.join(unknown)}: there are {', '.join(KINDS)}")
     if len(left) == len(KINDS):
         raise typer.BadParameter("no kind is left to learn from")
+    if begin and (other := sorted(set(only or STUDENTS) - set(GOING_ON))):
+        raise typer.BadParameter(f"--begin is for {', '.join(GOING_ON)}, not for {', '.join(other)}: name those with --only")
     folder.mkdir(parents=True, exist_ok=True)
-    settings = {"shapes": shapes, "revision": REVISION, "steps": steps, "cycles": STEPS, "seed": seed}
+    cycles = MORE if begin else STEPS
+    settings: dict[str, object] = {"shapes": shapes, "revision": REVISION, "steps": steps, "cycles": cycles, "seed": seed}
+    if begin or seed_of_shapes != Study.seed:
+        settings |= {"begin": begin and str(begin), "seed_of_shapes": seed_of_shapes}
     kept, asked = folder / "study.json", json.dumps(settings | ({"without": left} if left else {}))
     if kept.exists() and kept.read_text() != asked:
         raise typer.BadParameter(f"{folder} holds what {kept.read_text()} made, asked {asked}: name another folder")
@@ -152,14 +164,18 @@ def main(
             console.print(f"{name} is there")
             continue
         study = replace(PART_STUDY, shapes=min(shapes, PART_STUDY.shapes)) if name == "starter-parts" else Study(shapes=shapes)
-        study = replace(study, without=left)
+        study = replace(study, seed=seed_of_shapes, without=left)
         if study not in seen:
             seen[study] = draw(folder, study, workers=os.cpu_count() or 1)
         views = seen[study]
-        words = list(corpus(views.descriptions[:: max(1, len(views.descriptions) // 2000)], np.random.default_rng(seed)))
         torch.manual_seed(seed)
-        student = STUDENTS[name](words, views.usual_parts(RARE), folder)
-        teach(student, views, name, folder, cycles=[round(length * steps) for length in STEPS[name]], seed=seed)
+        parts = views.usual_parts(max(1, len(views.descriptions) // RARE))
+        if begin:
+            student = GOING_ON[name](begin / name, parts)
+        else:
+            words = list(corpus(views.descriptions[:: max(1, len(views.descriptions) // 2000)], np.random.default_rng(seed)))
+            student = STUDENTS[name](words, parts, folder)
+        teach(student, views, name, folder, cycles=[round(length * steps) for length in cycles[name]], seed=seed)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import typer
 from safetensors.torch import load_file
 from scipy import ndimage
 
@@ -42,6 +43,12 @@ def test_captions_tell_the_truth_and_are_read_back():
             assert texts.wrong(said, truth)[0] == [], text
             several.add(text)
     assert len(several) > 200
+
+
+def test_a_number_that_is_not_known_is_not_told():
+    draw = rng()
+    told = {texts.caption(DESK, draw, ["drawer"]) for _ in range(200)}
+    assert any(" drawers" in text for text in told) and not any("three" in text for text in told)
 
 
 @pytest.mark.parametrize(
@@ -271,6 +278,46 @@ def test_the_captioner_learns_to_go_on_from_what_it_is_asked_with(study, tmp_pat
     with torch.inference_mode():
         words_of_two = [student.captioner(pixel_values=one[None], input_ids=ids).logits for one in pixels]
     assert not torch.allclose(*words_of_two), "what is said does not depend on the picture"
+
+
+def test_captions_tell_what_the_heads_find_likely():
+    facts = students.Facts(4, ["one leg", "two drawer", "three drawer", "four drawer"])
+
+    def left(color, material, wide, *parts):
+        has = torch.full((1, len(students.STYLES) + 4), -9.0)
+        has[0, students.STYLES.index("wide")] = wide
+        has[0, len(students.STYLES) :] = torch.tensor(parts).logit()
+        pair = torch.zeros(1, len(students.COLORS)), torch.zeros(1, len(students.SUBSTANCES))
+        pair[0][0, list(students.COLORS).index("brown")], pair[1][0, students.SUBSTANCES.index("wood")] = color, material
+        [answer] = facts.likely([torch.zeros(1, len(students.KINDS)), *pair, has], [DESK], 0.6)
+        return answer
+
+    assert left(9.0, 9.0, 9.0, 0.9, 0.1, 0.8, 0.1) == (DESK, [])
+    assert left(9.0, 9.0, 9.0, 0.9, 0.2, 0.3, 0.2) == (DESK, ["drawer"]), "there are several, it is not known how many"
+    nothing = left(1.0, 1.0, 0.0, 0.5, 0.1, 0.2, 0.1)
+    assert nothing == (Description(kind="desk"), [])
+
+
+def test_a_captioner_that_goes_on_keeps_its_picture_side(study, tmp_path, monkeypatch):
+    *_, views = study
+    monkeypatch.setattr(train, "BATCH", 4)
+    begun: Any = students.GOING_ON["starter-blip2"](SHIPPED / "starter-blip2", views.usual_parts(1))
+    with torch.no_grad():
+        begun.captioner.query_tokens += 1
+    begun.save(tmp_path)
+    moved = [load_file(folder / "model.safetensors")["query_tokens"].float() for folder in (SHIPPED / "starter-blip2", tmp_path)]
+    assert torch.allclose(moved[1] - moved[0], torch.tensor(students.NEW), atol=2e-3), "it lies between the weights of before and the new"
+    train.teach(begun, views, "starter-blip2", tmp_path, cycles=(2,), seed=0)
+    before, after = (load_file(folder / "starter-blip2" / "model.safetensors") for folder in (SHIPPED, tmp_path))
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert before.keys() == after.keys() and changed == {"query_tokens", "qformer", "language_projection", "language_model"}
+    assert (tmp_path / "starter-blip2" / "tokenizer.json").read_text() == (SHIPPED / "starter-blip2" / "tokenizer.json").read_text()
+
+
+def test_going_on_is_for_captioners_alone(tmp_path):
+    with pytest.raises(typer.BadParameter, match="not for starter-resnet: name those with --only"):
+        train.main(tmp_path, only=["starter-resnet"], begin=SHIPPED)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_shipped_is_small_whole_and_half_precision():
