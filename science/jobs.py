@@ -171,10 +171,10 @@ class Ledger:
             SystemExit: it was done, or begun, with another command, or on other shapes, points or labels, and is no job that may be run
                 again.
         """
-        if self.away(job):
-            return True
         if refused := self.refused(job):
             raise SystemExit(f"{self._path(job.name)} is {refused}\nChoose another folder, or remove that file and what the command made")
+        if self.away(job):
+            return True
         found, changed = self.read(job.name), job.grows and self.changed(job)
         if found.get(elsewhere.MARK) and (job.writes or not job.run):
             return False  # what it made is on another machine
@@ -195,14 +195,14 @@ class Ledger:
 
     def stale(self, job: Job) -> str:
         """Why what a job made does not hold any more, in words, such as `of other weights of stage-1-0 than it has now`; empty if it does.
-        What rests on it does not hold either. What is on another machine alone is not compared."""
-        if self.away(job):
-            return ""
+        What rests on it does not hold either. Of what is on another machine only the command is compared."""
         try:
             changed = " ".join(self.changed(job).split())
         except UserError as error:
             return f"of a cache that cannot be read: {error}"
-        return f"of {changed}" if changed else self.refuses(job)
+        if changed:
+            return f"of {changed}"
+        return "" if self.away(job) else self.refuses(job)
 
     def refuses(self, job: Job) -> str:
         """Why the command of a job would refuse to go on with what is there of it, in words; empty if it would not."""
@@ -216,12 +216,13 @@ class Ledger:
 
     def changed(self, job: Job) -> str:
         """What a job was run with that is not so any more, in words: a cache that it read, its labels, or its command. Empty if nothing has
-        changed, or the job never began. What an earlier version did not note is not compared."""
+        changed, or the job never began. What an earlier version did not note is not compared, and no cache here with one elsewhere."""
         found = self.read(job.name)
+        known = {} if self.away(job) else found
         for then, now, what in (
-            (found.get("reads", {}), self._state(job), "it was before it was built anew"),
+            (known.get("reads", {}), self._state(job), "it was before it was built anew"),
             (
-                found.get("labels", {}),
+                known.get("labels", {}),
                 self._labels(job),
                 "it was before its classes, splits or names changed (`mmpd-cache relabel`); its texts may still say the old ones",
             ),

@@ -450,7 +450,7 @@ def carried(tmp_path):
     return made, study.Study(there, ASKED, None)
 
 
-def test_a_study_goes_on_elsewhere_with_its_numbers(carried):
+def test_a_study_goes_on_elsewhere_with_its_numbers(carried, monkeypatch):
     here, there = carried
     assert sorted(path.name for path in there.folder.iterdir()) == ["elsewhere.json", "jobs", "scores", "settings.json"]
     before, after = here.numbers(), there.numbers()
@@ -463,6 +463,11 @@ def test_a_study_goes_on_elsewhere_with_its_numbers(carried):
     assert left & {"build/starter", "train/stage-1-1", "train/stage-2-1"} == {"build/starter", "train/stage-1-1", "train/stage-2-1"}
     assert not {"train/stage-1-0", "guide/stage-1-0", "train/stage-2-0", "score/stage-2-0"} & left, "their weights are not here"
     assert there.unscored(list(found.values()))[0].startswith("stage-1-0, trained elsewhere, has no score on starter SVM")
+    row = rows.ROWS["point-mae"]
+    monkeypatch.setitem(rows.ROWS, "point-mae", dataclasses.replace(row, settings=(*row.settings, "optim.lr=1")))
+    assert {one["row"] for one in there.numbers()[1]} == {"point-mae"}, "its other seeds would be of this command"
+    with pytest.raises(SystemExit, match="and now it is"):
+        there.ledger.done(there._train(rows.ROWS["point-mae"], "point-mae", 0))
 
 
 def test_what_is_trained_elsewhere_needs_the_same_caches_and_weights(carried, fake):
@@ -491,7 +496,7 @@ def test_jobs_that_were_done_elsewhere_are_run_here_if_they_are_of_no_run(fake):
     for name in ("build/a", "teach/t", "train/x-0"):
         (fake / "jobs" / name).parent.mkdir(parents=True)
         (fake / "jobs" / f"{name}.json").write_text(json.dumps(kept))
-    plan = [job("build/a", "first", writes="a"), job("train/x-0", "other words", run="runs/x-0", after=("build/a",))]
+    plan = [job("build/a", "first", writes="a"), job("train/x-0", "first", run="runs/x-0", after=("build/a",))]
     plan.append(job("score/x-0", "score", run="runs/x-0", after=("train/x-0", "build/a"), grows=True))
     plan.append(job("teach/t", "first"))  # a teacher of its own
     assert Ledger(fake).work(plan, slots=1) == [] and said(fake) == ["mmpd-train first"] * 2
