@@ -64,7 +64,7 @@ def differs(folder: Path, place: str) -> str:
         return ""
     now = described(folder / place)
     other = [name for name, print_ in known["products"].items() if now["products"].get(name, print_) != print_]
-    other += [f"{name} of its shapes" for name in ("files", "labels") if "" != now[name] != known[name]]
+    other += [f"{name} of its shapes" for name in ("files", "labels") if now[name] and known[name] and now[name] != known[name]]
     return f"it has other {', '.join(other)}" if other else ""
 
 
@@ -88,7 +88,8 @@ def pack(folder: Path, file: Path) -> int:
     caches = read(folder)
     for path in sorted((folder / "caches").glob("*.zarr")):
         if (path / "zarr.json").exists():
-            caches[f"caches/{path.name}"] = described(path)
+            place = f"caches/{path.name}"
+            caches[place] = _both(caches.get(place), described(path))
     packed = {name: (folder / name).read_bytes() for name in (SETTINGS, *_places(folder))}
     packed[FILE] = (json.dumps(caches, indent=1) + "\n").encode()
     out = io.BytesIO()
@@ -99,6 +100,13 @@ def pack(folder: Path, file: Path) -> int:
             archive.addfile(entry, io.BytesIO(data))
     write_file(file, out.getvalue())
     return sum(name.startswith("scores/") for name in packed)
+
+
+def _both(first: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, Any]:
+    """What a cache was on the `first` machine, whose numbers are packed again, and what only this one knows of it."""
+    if first is None:
+        return now
+    return {name: first[name] or now[name] for name in ("files", "labels")} | {"products": now["products"] | first["products"]}
 
 
 def _places(folder: Path) -> Iterator[str]:

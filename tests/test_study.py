@@ -470,7 +470,7 @@ def test_a_study_goes_on_elsewhere_with_its_numbers(carried, monkeypatch):
         there.ledger.done(there._train(rows.ROWS["point-mae"], "point-mae", 0))
 
 
-def test_what_is_trained_elsewhere_needs_the_same_caches_and_weights(carried, fake):
+def test_what_is_trained_elsewhere_needs_the_same_caches_and_weights(carried, fake, tmp_path):
     _, there = carried
     new, ledger = there._train(rows.ROWS["point-mae"], "point-mae", 1), there.ledger
     assert ledger.refuses(new) == "", "its cache is not built yet"
@@ -482,6 +482,13 @@ def test_what_is_trained_elsewhere_needs_the_same_caches_and_weights(carried, fa
         new
     )
     assert len(there.numbers()[0]) == 3, "those of before were measured on theirs"
+    elsewhere.pack(there.folder, tmp_path / "t.tar.xz")
+    elsewhere.unpack(tmp_path / "t.tar.xz", tmp_path / "third")
+    assert elsewhere.read(tmp_path / "third") == elsewhere.read(there.folder), "the numbers are still of the first cache"
+    unfinished = {place: one | {"products": {}, "files": ""} for place, one in elsewhere.read(there.folder).items()}
+    (tmp_path / "third" / elsewhere.FILE).write_text(json.dumps(unfinished))
+    (tmp_path / "third/caches").symlink_to(there.folder / "caches")
+    assert elsewhere.differs(tmp_path / "third", "caches/starter.zarr") == "", "it was packed while the cache was built"
     assert ledger.work([job("train/x-1", "new", beside=("caches/starter.zarr",))], slots=1) == ["train/x-1"], "it fails"
     shutil.rmtree(there.folder / "caches/starter.zarr")
     relabelled(small_cache(there.folder / "caches/starter.zarr").path, "class", "sofa")
