@@ -100,7 +100,8 @@ class Probes:
         for name in names:
             began = time.monotonic()
             try:
-                scores = catalog.evaluate(name, loaded, self.cache, self._options(catalog.task(name).SMOKE)).scores
+                quickest = self._options(catalog.task(name).SMOKE)
+                scores = catalog.evaluate(name, loaded, self.cache, quickest, judged=False).scores  # nobody reads its notes
             except (UserError, torch.OutOfMemoryError) as error:
                 say(f"probe {name} at step {loaded.step}: {error}. The training goes on")
                 (self._automatic or {}).pop(name, None)

@@ -142,6 +142,7 @@ def test_an_average_over_steps_is_kept_and_goes_on(cache_path, tmp_path, monkeyp
 def test_probes_are_written_beside_the_losses_and_change_no_bit(cache_path, tmp_path, monkeypatch, aligned):
     """`auto`, if it may take all the time it wants. The run is the one of `aligned`, which has no probes."""
     monkeypatch.setattr(probes, "SHARE", math.inf)
+    monkeypatch.setattr("trainer.tasks.rank.notes", lambda *_: pytest.fail("nobody reads the notes of a probe"))
     said = io.StringIO()
     config = config_of("align", "probe=auto", "probe_every=1")
     train(config, [cache_path], tmp_path / "run", device="cpu", console=Console(file=said))

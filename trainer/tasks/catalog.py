@@ -109,7 +109,9 @@ def options_of(names: Sequence[str], assignments: Sequence[str] = (), *, peer_pr
     return found
 
 
-def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_cache: Cache | None = None) -> Result:
+def evaluate(
+    name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_cache: Cache | None = None, *, judged: bool = True
+) -> Result:
     """Measure a run.
 
     Args:
@@ -119,6 +121,7 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_
         chosen: the task's options.
         test_cache: the cache with the test shapes; classes are matched by name. None for `cache`. If it is another one, and has no splits
             and `chosen` names none, then all of it is tested.
+        judged: whether a note says so if the encoder tells shapes apart less than random weights do. It costs a forward pass or two.
 
     Raises:
         UserError: the task cannot be done with this model, these caches or these options.
@@ -150,7 +153,7 @@ def evaluate(name: str, loaded: Loaded, cache: Cache, chosen: TaskOptions, test_
             *imported(header.facts.teachers),
             *_made_elsewhere(name, header.config.encoder.name),
             *_not_new(scores),
-            *_alike(module, loaded, scores, chosen),
+            *(_alike(module, loaded, scores, chosen) if judged else ()),
             *(() if getattr(chosen, "scratch", False) else _relabelled(header, (cache, test_cache or cache))),
             unknown,
             header.origin,
