@@ -29,6 +29,8 @@ from pipeline.teachers.catalog import Teacher
 
 CPU_BATCH: Final = 16
 """Most pictures in a forward pass on a CPU. Larger batches are not faster there, and threads share small ones evenly."""
+NO_PACKAGES: Final = ("renderer", "device", "threads")
+"""Last words of names in `Record.made_by` that are of no package."""
 
 
 def build_records(
@@ -298,18 +300,21 @@ def software_changes(record: Record, *, renderer: str, device: str) -> list[str]
 
 def packages_changed(records: Iterable[Record]) -> list[str]:
     """List the packages of this machine that are not those which made some products, such as `numpy 2.3.1, here 2.3.2`. Devices and drivers
-    are not compared. Products that were imported, or that only a trained run makes, do not count."""
+    are not compared. Products that were imported, or that only a trained run makes, do not count.
+
+    Only packages that a product names are looked up, and none is imported: that takes seconds, and `status` asks."""
     found: dict[str, None] = {}
     for record in records:
         if products.of(record).origin in ("files", "cache") and not is_imported(record):
-            own = dict(record.made_by)
-            try:
-                differ = software_changes(record, renderer=own.get("renderer", ""), device=own.get("device", ""))
-            except ModuleNotFoundError as error:  # also of a package that is not installed
-                differ = [f"{record.product} needs {error.name}, here none"]
-            except UserError as error:  # no such backend
-                differ = [f"{record.product}: {error}"]
-            found |= dict.fromkeys(differ)
+            for name, there in record.made_by:
+                if name.endswith("_batch") or name in spec.COUNTED or spec.is_reading(name) or name.split()[-1] in NO_PACKAGES:
+                    continue
+                try:
+                    here = importlib.metadata.version(name)
+                except importlib.metadata.PackageNotFoundError:
+                    here = "none"
+                if here != there:
+                    found[f"{name} {there}, here {here}"] = None
     return list(found)
 
 

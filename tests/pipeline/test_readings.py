@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from cache_schema import copy, overlay, store, validate
+from cache_schema import copy, overlay, store, synthetic, validate
 from cache_schema.errors import UserError
 from cache_schema.spec import ViewSpec
 from pipeline import build as build_
-from pipeline import commands, readings
+from pipeline import commands, readings, records
 from pipeline.append import Wanted, append
 from pipeline.cameras import RIGS
 from pipeline.cli import app
@@ -329,3 +329,15 @@ def test_a_worker_that_reads_otherwise_is_refused(there, monkeypatch):
     monkeypatch.setitem(READINGS, ".ply", 9)
     with pytest.raises(UserError, match=r"reads files otherwise \(\.ply 1, here 9\)"):
         dask._check_machine(plan, "cpu")
+
+
+def test_packages_are_compared_without_an_import(tmp_path, monkeypatch):
+    """`status` asks on every cache with a failed shape."""
+    monkeypatch.setattr(records.teachers, "packages", lambda backend: pytest.fail("this imports torch"))
+    record = synthetic.write(tmp_path / "a.zarr", shapes=2).records()["image/random-a"]
+    said = (("torch", "0"), ("also no-such-package", "1"), ("device", "tpu"), ("also device", "cpu"), ("image_batch", "3"))
+    here = importlib.metadata.version("torch")
+    assert records.packages_changed([dataclasses.replace(record, made_by=said)]) == [
+        f"torch 0, here {here}",
+        "also no-such-package 1, here none",
+    ]
