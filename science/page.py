@@ -58,7 +58,7 @@ def page(studies: Sequence[dict[str, Any]], top: str) -> str:
     for mark, table in MADE.items():
         if mark in top:
             top = top.replace(mark, table(studies))
-    top = ROWS_OF.sub(lambda found: _rows(studies, found[1].split()), top)
+    top = ROWS_OF.sub(lambda found: _rows(studies, found[1].split("; ")), top)
     parts = [top.rstrip() + "\n", *_seen(studies[0]), *_claim(studies[0]), *_sizes(studies), *_marks(studies)]
     for data in studies:
         parts += [f"## {_size(data)}\n", *_how(data), tables(data, level=3), *_commands(data)]
@@ -95,22 +95,22 @@ def _apart(studies: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _rows(studies: Sequence[dict[str, Any]], groups: Sequence[str]) -> str:
-    """All rows of some groups, with marks, in the largest study that has each of these groups: the main test of each collection, by the
-    last block and by all blocks. A collection that fewer than half of the rows were tested on is left to the tables below.
+def _rows(studies: Sequence[dict[str, Any]], asked: Sequence[str]) -> str:
+    """Some rows and all rows of some groups, with marks, in the largest study that has each: the main test of each collection, by the last
+    block and by all blocks. A collection that fewer than half of the rows were tested on is left to the tables below.
 
     Raises:
-        SystemExit: no study has all of these groups.
+        SystemExit: no study has all of them.
     """
 
-    def there(data: dict[str, Any]) -> list[str]:
+    def there(data: dict[str, Any], *asked: str) -> list[str]:
         trained = {one["row"] for one in data["numbers"]}
-        return [row for row, one in data["rows"].items() if row in trained and one["group"] in groups]
+        return [row for row, one in data["rows"].items() if row in trained and (row in asked or one["group"] in asked)]
 
-    data = next((data for data in studies if {data["rows"][row]["group"] for row in there(data)} >= set(groups)), None)
+    data = next((data for data in studies if all(there(data, one) for one in asked)), None)
     if data is None:
-        raise SystemExit(f"no study has rows of all of these groups: {', '.join(groups)}")
-    rows, marks = there(data), {(one["row"], one["test"]): one["mark"] for one in data["comparisons"]}
+        raise SystemExit(f"no study has all of these rows and groups: {'; '.join(asked)}")
+    rows, marks = there(data, *asked), {(one["row"], one["test"]): one["mark"] for one in data["comparisons"]}
     tests = [test for test in _main_tests(data) if 2 * sum(bool(values_of(data, row, test)) for row in rows) >= len(rows)]
     lines = [f"| row | what it is | seeds | against |{_titles(data, tests)}", f"|---|---|---|---{'|---' * len(tests)}|"]
     for row in rows:
@@ -120,7 +120,7 @@ def _rows(studies: Sequence[dict[str, Any]], groups: Sequence[str]) -> str:
             for test in tests
         )
         lines.append(f"| {row} | {one['about']} | {len(seeds)} | {one['against']} | {' | '.join(cells)} |")
-    compared = [one for one in data["comparisons"] if one["group"] in groups]
+    compared = [one for one in data["comparisons"] if one["row"] in rows]
     halves = (", ".join(_half([one for one in compared if one["test"] == name]) for name in (test, f"{test}{AT_DEPTHS}")) for test in tests)
     lines.append(f"| *half of the 95 % interval of a difference, median* |  |  |  | {' | '.join(halves)} |")
     return "\n".join(lines)
@@ -326,7 +326,7 @@ def _commands(data: dict[str, Any]) -> Iterator[str]:
 MADE: Final[dict[str, Callable[[Sequence[dict[str, Any]]], str]]] = {"<!-- headline -->": _headline, "<!-- differences -->": _apart}
 """Lines of the hand-written beginning, and the tables that stand there in the page."""
 ROWS_OF: Final = re.compile("<!-- rows: (.+) -->")
-"""Such a line names groups of rows, with blanks between them; their table stands there (`_rows`)."""
+"""Such a line names rows and groups of rows, with semicolons between them; their table stands there (`_rows`)."""
 
 
 def made() -> str:

@@ -554,8 +554,8 @@ def test_a_claim_is_tested_on_other_seeds_than_those_that_it_came_from(tmp_path,
     assert "Of the claim, and not in the table: shrec16 SVM: not tested: the row has no score here; shrec16 crossval: " in text
     top = page.page([data], "# Top\n\n<!-- headline -->\n\n<!-- differences -->\n").partition("\n## ")[0]
     assert "| Point-MAE | 5 | 4 | " in top and " | 50.8, – |" in top and "| the last block | – |" in top, "tables of what is there"
-    with pytest.raises(SystemExit, match="all of these groups: main, blocks"):
-        page.page([data], "# Top\n\n<!-- rows: main blocks -->\n")
+    with pytest.raises(SystemExit, match="all of these rows and groups: main; blocks"):
+        page.page([data], "# Top\n\n<!-- rows: main; blocks -->\n")
     top = page.page([data | {"numbers": []}, data], "# Top\n\n<!-- rows: main -->\n")
     assert "| stage 1 | three teachers, captions and class names | 4 | point-mae | 82.5" in top.partition("\n## ")[0], (
         "of the study that has it"
