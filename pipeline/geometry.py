@@ -192,20 +192,17 @@ def checked(read: object) -> Geometry:
     """
     if isinstance(read, Cloud):
         n = len(_array(read.points, "Cloud.points", "iuf", 3))
-        for name, kind, width in (("colors", "u", 3), ("normals", "f", 3), ("part", "i", 0), ("instance", "i", 0), ("origin", "i", 0)):
+        for name, kind, width in (("colors", "u", 3), ("normals", "f", 3), ("part", "iu", 0), ("instance", "iu", 0), ("origin", "iu", 0)):
             if (values := getattr(read, name)) is not None:
                 _array(values, f"Cloud.{name}", kind, width, n)
         if read.normals is not None:
-            lengths = np.linalg.norm(read.normals.astype(np.float64), axis=1)
-            if (np.isfinite(lengths) & (lengths > 0) & (np.abs(lengths - 1) > 0.01)).any():
+            with np.errstate(over="ignore", invalid="ignore"):
+                squares = np.einsum("ni,ni->n", read.normals, read.normals)  # a fifth of the time of their lengths
+            if (np.isfinite(squares) & (squares > 0) & (np.abs(squares - 1) > 0.02)).any():
                 raise UserError(_unlike("Cloud.normals holds vectors of another length than 1 or 0"))
         return read
-    if isinstance(read, Mesh) and all(isinstance(part, Part) for part in read.parts):
+    if isinstance(read, Mesh) and isinstance(read.parts, tuple | list) and all(isinstance(part, Part) for part in read.parts):
         for part in read.parts:
-            if not read.colored and (
-                part.colors is not None or part.textured or np.abs(np.subtract(part.base_color[:3], GREY)).max() > 1e-3
-            ):
-                raise UserError(_unlike("Mesh.colored is False, and a Part has a colour: then everything is GREY, as in base_color"))
             vertices = len(_array(part.vertices, "Part.vertices", "iuf", 3))
             faces = _array(part.faces, "Part.faces", "iu", 3)
             if faces.size and not 0 <= int(faces.min()) <= int(faces.max()) < vertices:
@@ -214,24 +211,41 @@ def checked(read: object) -> Geometry:
                 ("normals", "f", 3, vertices),
                 ("uv", "f", 2, vertices),
                 ("colors", "u", 4, vertices),
-                ("part", "i", 0, len(faces)),
-                ("instance", "i", 0, len(faces)),
+                ("part", "iu", 0, len(faces)),
+                ("instance", "iu", 0, len(faces)),
             ):
                 if (values := getattr(part, name)) is not None:
                     _array(values, f"Part.{name}", kind, width, count)
+            if (picture := part.texture) is not None:
+                found = f"{picture.dtype} {list(picture.shape)}" if isinstance(picture, np.ndarray) else f"a {type(picture).__name__}"
+                if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 4:
+                    raise UserError(_unlike(f"Part.texture is {found}, expected uint8 (0 to 255) [H, W, 4]"))
+            if len(part.base_color) != 4 or not all(-1e-3 <= value <= 1 + 1e-3 for value in part.base_color):
+                raise UserError(_unlike(f"Part.base_color is {part.base_color}, expected four numbers of 0 to 1"))
+            if not read.colored and not _grey(part):
+                raise UserError(_unlike("Mesh.colored is False, and a Part has a colour: then everything is GREY, as in base_color"))
         return read
     raise UserError(_unlike(f"it returned a {type(read).__name__}, expected a Mesh of Parts or a Cloud"))
 
 
+def _grey(part: Part) -> bool:
+    """Whether a part is `GREY` everywhere. Where grey materials of different alpha are joined, the colours of vertices say so, in bytes."""
+    if part.textured:
+        return False
+    if part.colors is None:
+        return bool(np.abs(np.subtract(part.base_color[:3], GREY)).max() <= 1e-3)
+    return bool((np.abs(baked(part)[:, :3] - 255 * GREY) <= 1).all())
+
+
 def _array(values: object, name: str, kind: str, width: int, count: int | None = None) -> np.ndarray:
     """Return an array of a shape if it has the form [count, width], or [count] if `width` is 0, and its type is one of NumPy's in `kind`.
-    Unsigned numbers must be bytes, as colours are."""
+    Colours (`u`) must be bytes."""
     if not isinstance(values, np.ndarray):
         raise UserError(_unlike(f"{name} is a {type(values).__name__}, expected an array of NumPy"))
     form = (len(values) if values.ndim and count is None else count, *((width,) if width else ()))
     bytes_only = kind == "u" and values.dtype != np.uint8
     if values.shape != form or values.dtype.kind not in kind or bytes_only:
-        types = {"u": "uint8 (0 to 255)", "f": "float32", "i": "integers", "iu": "integers", "iuf": "float32"}[kind]
+        types = {"u": "uint8 (0 to 255)", "f": "float32", "iu": "integers", "iuf": "float32"}[kind]
         wanted = ["n" if count is None else count, *form[1:]]
         raise UserError(_unlike(f"{name} is {values.dtype} {list(values.shape)}, expected {types} [{', '.join(map(str, wanted))}]"))
     return values

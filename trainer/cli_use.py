@@ -285,6 +285,7 @@ def chosen_rows(using: Opened, cache: "Cache", where: str, split: str) -> "tuple
     from cache_schema.selection import Selection
     from trainer.clouds import remarks
     from trainer.points import Blocks
+    from trainer.tasks.shapes import CROP, in_pieces
     from trainer.vectors import Table, copies
 
     cache.proven(products.POINTS.name)
@@ -297,7 +298,8 @@ def chosen_rows(using: Opened, cache: "Cache", where: str, split: str) -> "tuple
     rows = asked.rows(cache)
     table = Table.of(cache, rows)
     blocks = Blocks(cache, using.model.convention, channels=3, centres=using.loaded.model.encoder.centres)
-    table = table.remarked(remarks(blocks, rows[table.fine])).remarked(copies(table, cache.column("source_sha256")[rows]))
+    alike = copies(table, cache.column("source_sha256")[rows], CROP if in_pieces(cache) else "")
+    table = table.remarked(remarks(blocks, rows[table.fine])).remarked(alike)
     _say_remarks(table)
     return rows, table
 

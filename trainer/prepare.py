@@ -177,7 +177,7 @@ def prepared(
     trackers.check(config.log)
     config = _settled(config, data)
     steps = optim.steps(config.optim, data.epoch)
-    stage, facts = new_stage(config, data, guide, kept)
+    stage, facts = new_stage(config, data, guide, kept, ranks.device)
     digest = sources.digest
     if not digest and data.guide and isinstance(config, DistillConfig) and config.start == "run":  # whose head fits is told by it
         digest = data.guide.weights
@@ -335,8 +335,18 @@ def _check_points(guide: Loaded, data: Data) -> None:
         )
 
 
-def new_stage(config: AlignConfig | DistillConfig, data: Data, guide: Loaded | None, kept: Header | None = None) -> tuple[Stage, Facts]:
-    """The module to train, with new weights, and what their shapes depend on. `kept`: the header of the run that goes on."""
+def new_stage(
+    config: AlignConfig | DistillConfig, data: Data, guide: Loaded | None, kept: Header | None, device: torch.device
+) -> tuple[Stage, Facts]:
+    """The module to train, with new weights and still on the CPU, and what their shapes depend on.
+
+    Args:
+        config: the configuration of the training.
+        data: its data.
+        guide: the guide, if it makes its features at every step.
+        kept: the header of the run that goes on.
+        device: where it will be trained.
+    """
     met = teachers(data.teachers, config.data, config.objective)
     tokens, dim = (data.guide.tokens, data.guide.dim) if data.guide else (0, 0)
     if guide is not None:
@@ -371,7 +381,7 @@ def new_stage(config: AlignConfig | DistillConfig, data: Data, guide: Loaded | N
         stage = build(config, facts, data.statistics() if data.teachers else None)
     check_grouping(stage.encoder, data.points, "take a cache with more points a shape")
     if theirs := plugins.plugin("encoders", config.encoder.name, ENCODERS):
-        trial.refuse(stage.encoder, f"encoder {config.encoder.name!r} ({theirs.told})", data.convention.count)
+        trial.refuse(stage.encoder, f"encoder {config.encoder.name!r} ({theirs.told})", data.convention.count, device)
     return stage, facts
 
 

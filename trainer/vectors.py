@@ -93,17 +93,19 @@ class Table:
         return np.array([reason is None for reason in self.reasons], bool)
 
 
-def copies(table: Table, digests: NDArray[np.uint8]) -> list[str]:
+def copies(table: Table, digests: NDArray[np.uint8], mark: str = "") -> list[str]:
     """A remark about each shape that has a vector and was made from the same data as another one, byte for byte; empty for the others. [m]
 
     Args:
         table: the shapes.
         digests: `source_sha256` of each [n, 32]; zeros where nothing is known of it.
+        mark: the character in front of the name of a piece in an id, if the shapes are pieces of scenes: all pieces of a scene are made from
+            its data, and only those with the same name are copies. Empty if they are none.
     """
     fine = np.flatnonzero(table.fine)
-    by_data: dict[bytes, list[int]] = {}
+    by_data: dict[tuple[bytes, str], list[int]] = {}
     for i in fine[digests[fine].any(axis=1)].tolist():
-        by_data.setdefault(digests[i].tobytes(), []).append(i)
+        by_data.setdefault((digests[i].tobytes(), table.ids[i].rpartition(mark)[2] if mark else ""), []).append(i)
     said = dict.fromkeys(fine.tolist(), "")
     for alike in (group for group in by_data.values() if len(group) > 1):
         for i in alike:

@@ -285,7 +285,7 @@ def _refuse(captioner: object, asked: CaptionSpec) -> None:
 
 
 def texts_of(captioner: Captioner | Asking, written: object, count: int) -> list[list[str]]:
-    """Return what a captioner has written about `count` pictures.
+    """Return what a captioner has written about `count` pictures, each text as one line of printable characters.
 
     Raises:
         UserError: this is not what `Captioner.caption` promises; the message is for the author of the captioner.
@@ -295,6 +295,7 @@ def texts_of(captioner: Captioner | Asking, written: object, count: int) -> list
     if not isinstance(written, list | tuple) or len(written) != count:
         told = f"{len(written)} lists of texts" if isinstance(written, list | tuple) else f"a {type(written).__name__}"
         raise UserError(f"{said} returned {told}, expected a list of texts for each of {count} pictures")
+    lines: list[list[str]] = []
     for texts in written:
         if not isinstance(texts, list | tuple) or len(texts) != samples:
             told = f"{len(texts)} texts" if isinstance(texts, list | tuple) else f"a {type(texts).__name__}"
@@ -302,9 +303,10 @@ def texts_of(captioner: Captioner | Asking, written: object, count: int) -> list
         for text in texts:
             if not isinstance(text, str):
                 raise UserError(f"{said} returned a {type(text).__name__}, expected a text")
-            if fit(text) != text:
-                raise UserError(f"{said} returned a text that is no line of at most {TEXT_BYTES} bytes: {text[:60]!r}. Use `fit` first")
-    return [list(texts) for texts in written]
+            if (size := len(_line(text).encode())) > TEXT_BYTES:
+                raise UserError(f"{said} returned a text of {size} bytes, expected at most {TEXT_BYTES}: {text[:60]!r}. Use `fit` first")
+        lines.append([fit(text) for text in texts])
+    return lines
 
 
 def refuse_idle(spec: CaptionSpec) -> None:
@@ -356,13 +358,17 @@ def generator(*state: str | int) -> np.random.Generator:
 
 def fit(text: str) -> str:
     """Return a text as one line of printable characters, cut between characters to fit `TEXT_BYTES` of UTF-8."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line.encode()[:TEXT_BYTES].decode(errors="ignore").rstrip()
+    return _line(text).encode()[:TEXT_BYTES].decode(errors="ignore").rstrip()
+
+
+def _line(text: str) -> str:
+    """A text as one line of printable characters, of any length."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def shortened(text: str) -> tuple[str, bool]:
     """Make a text fit into its cell: cut after a sentence, or else after a word. Returns whether it is whole, too."""
-    fitted, line = fit(text), " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    fitted, line = fit(text), _line(text)
     if fitted == line:
         return fitted, True
     sentence = max(fitted.rfind(f"{end} ") for end in ".!?")

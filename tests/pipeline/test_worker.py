@@ -13,7 +13,7 @@ import pytest
 from cache_schema.spec import TEXT_BYTES, PointSpec
 from cache_schema.terminal import one_line
 from pipeline import worker
-from pipeline.geometry import GREY, Cloud, Mesh, Part
+from pipeline.geometry import GREY, Cloud, Mesh, Part, joined
 from pipeline.sources.catalog import Entry
 from pipeline.worker import Limits, Stopped, Task, Workers, started
 
@@ -111,6 +111,7 @@ def test_processes_that_are_started_ahead_do_one_task_after_another_and_end(task
 
 CLOUD = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
 PART = Part(vertices=CLOUD, faces=np.arange(48).reshape(16, 3), base_color=(GREY, GREY, GREY, 1.0))
+GLASS = joined([replace(PART, base_color=(GREY, GREY, GREY, alpha), alpha_mode="BLEND") for alpha in (0.5, 0.7)])
 
 
 @pytest.mark.parametrize(
@@ -119,6 +120,13 @@ PART = Part(vertices=CLOUD, faces=np.arange(48).reshape(16, 3), base_color=(GREY
         (Cloud(points=CLOUD.astype(float)), ""),
         (Cloud(points=CLOUD, colors=np.full((50, 3), 9, np.uint8)), ""),
         (Mesh(parts=(PART,), colored=False), ""),
+        (Cloud(points=CLOUD, part=np.zeros(50, np.uint8)), ""),
+        (Mesh(parts=(GLASS,), colored=False), ""),
+        (Mesh(parts=(replace(GLASS, base_color=(1, 0, 0, 1)),), colored=False), "Mesh.colored is False, and a Part has a colour"),
+        (Mesh(parts=(replace(PART, base_color=(200, 9, 9, 255)),), colored=True), "Part.base_color is (200, 9, 9, 255), expected four"),
+        (Mesh(parts=(replace(PART, texture=np.full((2, 2, 4), 0.7)),), colored=True), "Part.texture is float64 [2, 2, 4], expected uint8"),
+        (Mesh(parts=(replace(PART, texture=np.zeros((2, 2, 3), np.uint8)),), colored=True), "Part.texture is uint8 [2, 2, 3], expected"),
+        (Mesh(parts=None, colored=True), "it returned a Mesh, expected a Mesh of Parts or a Cloud"),
         (None, "it returned a NoneType, expected a Mesh of Parts or a Cloud"),
         (Mesh(parts=(replace(PART, base_color=(1, 1, 1, 1)),), colored=False), "Mesh.colored is False, and a Part has a colour"),
         (Mesh(parts=(CLOUD,), colored=False), "it returned a Mesh, expected a Mesh of Parts or a Cloud"),

@@ -178,6 +178,14 @@ def test_copies_of_one_file_are_told():
     assert vectors.copies(table, digests) == [said.format("c"), "", said.format("a"), said.format("a"), "", ""]
 
 
+def test_pieces_of_one_scene_are_no_copies():
+    ids, nothing = ["a#x0", "a#x1", "b#x0", "b#x1"], [None] * 4
+    table = Table(ids=ids, classes=nothing, splits=nothing, reasons=nothing, remarks=nothing)
+    alone, twice = np.repeat(np.arange(1, 3, dtype=np.uint8), 2)[:, None].repeat(32, 1), np.ones((4, 32), np.uint8)
+    assert vectors.copies(table, alone, "#") == [""] * 4
+    assert [text.split()[6].strip(",") for text in vectors.copies(table, twice, "#")] == ["b#x0", "b#x1", "a#x0", "a#x1"]
+
+
 def test_a_file_that_cannot_be_finished_leaves_nothing(tmp_path):
     with pytest.raises(OSError, match="disk"), vectors.whole(tmp_path / "v.npz") as file:
         file.write(b"half")

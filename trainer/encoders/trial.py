@@ -18,28 +18,32 @@ from trainer.encoders.protocol import Encoded, Patches
 
 NEAR: Final = 1e-3
 """Most that two tokens that should be equal may differ, as a share of the largest value: another order of sums rounds otherwise."""
+NEAR_ON_GPU: Final = 0.03
+"""The same on a GPU, where sums are rounded to TF32, and kernels that know only bfloat16 round by 0.004."""
 
 
 @torch.no_grad()
-def refuse(encoder: Any, said: str, count: int) -> None:
-    """Refuse an encoder that breaks a promise of `trainer.encoders.protocol.Encoder`. A copy is tried, on the CPU and on two shapes of
-    random points; the global random state stays as it was.
+def refuse(encoder: Any, said: str, count: int, device: torch.device | str = "cpu") -> None:
+    """Refuse an encoder that breaks a promise of `trainer.encoders.protocol.Encoder`. A copy is tried on two shapes of random points; the
+    global random state stays as it was.
 
     Args:
         encoder: what the `build` of the other package returned.
         said: what it is, for the messages.
         count: number of points of a shape, P.
+        device: where it will be trained, and is tried: it may have kernels for GPUs alone, and a large one takes minutes on a CPU.
 
     Raises:
         UserError: it breaks one; the message says which.
     """
+    device = torch.device(device)
     lacking = [one for one in ("config", "dim", "groups", "centres", "group_size", "mask_ratio", "patchify") if not hasattr(encoder, one)]
     if not isinstance(encoder, nn.Module) or lacking:
         told = f"{type(encoder).__name__}{' without ' * bool(lacking)}{', '.join(lacking)}"
         raise UserError(f"{said}: its build returned a {told}, expected a torch.nn.Module that is an Encoder of trainer.encoders.protocol")
-    with torch.random.fork_rng([]):
-        own = _again(encoder, said)
-        points = torch.randn(2, count, own.config.channels, generator=torch.Generator().manual_seed(0))
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        own = _again(encoder, said).to(device)
+        points = torch.randn(2, count, own.config.channels, generator=torch.Generator().manual_seed(0)).to(device)
         patches = own.patchify(points, True)
         if not isinstance(patches, Patches):
             raise UserError(f"{said}: patchify returned a {type(patches).__name__}, expected Patches of trainer.encoders.protocol")
@@ -55,10 +59,10 @@ def refuse(encoder: Any, said: str, count: int) -> None:
             raise UserError(
                 f"{said}: with ordered=True the centres of the first level must be the first {own.centres} points; they are not"
             )
-        order = torch.rand(2, groups, generator=torch.Generator().manual_seed(1)).argsort(1)
+        order = torch.rand(2, groups, generator=torch.Generator().manual_seed(1)).argsort(1).to(device)
         visible = order[:, : max(1, groups // 3)]
-        hidden = torch.ones(2, groups, dtype=torch.bool).scatter(1, visible, False)
-        noise = torch.randn(level.groups.shape, generator=torch.Generator().manual_seed(2))
+        hidden = torch.ones(2, groups, dtype=torch.bool, device=device).scatter(1, visible, False)
+        noise = torch.randn(level.groups.shape, generator=torch.Generator().manual_seed(2)).to(device)
         other = dataclasses.replace(level, groups=torch.where(hidden[..., None, None], noise, level.groups))
         every = _tokens(own(patches), None, own, said)
         seen = _tokens(own(patches, visible), visible, own, said)
@@ -78,12 +82,12 @@ def refuse(encoder: Any, said: str, count: int) -> None:
 
 
 def _again(encoder: nn.Module, said: str) -> Any:
-    """A new encoder of the same class, as tasks make one, on the CPU and with the same weights, in evaluation mode."""
+    """A new encoder of the same class, as tasks make one, with the same weights and in evaluation mode."""
     try:
         own = type(encoder)(encoder.config)
     except TypeError as error:
         raise UserError(f"{said}: its class does not take its configuration alone, which is how tasks make a new one: {error}") from error
-    own.load_state_dict({name: value.detach().cpu() for name, value in encoder.state_dict().items()})
+    own.load_state_dict(encoder.state_dict())
     return own.eval()
 
 
@@ -91,7 +95,7 @@ def _tokens(encoded: Any, visible: Tensor | None, encoder: Any, said: str, shape
     """The tokens of a result, if they have the promised form."""
     if not isinstance(encoded, Encoded):
         raise UserError(f"{said}: it returned a {type(encoded).__name__}, expected Encoded of trainer.encoders.protocol")
-    wanted = torch.arange(encoder.groups).expand(shapes, -1) if visible is None else visible
+    wanted = torch.arange(encoder.groups).expand(shapes, -1).to(encoded.tokens.device) if visible is None else visible
     form = [shapes, wanted.shape[1], encoder.dim]
     if list(encoded.tokens.shape) != form or not encoded.tokens.is_floating_point():
         told = f"{str(encoded.tokens.dtype).removeprefix('torch.')} {list(encoded.tokens.shape)}"
@@ -104,4 +108,5 @@ def _tokens(encoded: Any, visible: Tensor | None, encoder: Any, said: str, shape
 
 
 def _near(one: Tensor, other: Tensor) -> bool:
-    return bool((one - other).abs().max() <= NEAR * one.abs().max().clamp(min=1e-6))
+    near = NEAR if one.device.type == "cpu" else NEAR_ON_GPU
+    return bool((one - other).abs().max() <= near * one.abs().max().clamp(min=1e-6))

@@ -38,6 +38,9 @@ from trainer.trained import relabelled_since
 PLAIN: Final = str.maketrans("", "", '"[] ')
 """Characters to remove from JSON to get the form that `--set` takes: `[0.5, 1]` becomes `0.5,1`."""
 
+ROUNDED: Final = 0.01
+"""Most that a percentage of another package may be off: a mean of float32 numbers may be 100.00001."""
+
 TITLE: Final = 100
 """Number of letters of a line above a picture, which the narrowest picture has room for."""
 
@@ -216,14 +219,14 @@ def _refuse(scores: object, said: str) -> None:
     if not any(metric.headline for metric in scores.metrics):
         raise UserError(f"{said}: none of its metrics has headline=True, so no table would have it")
     for metric in scores.metrics:
-        if not metric.values or not all(0 <= value <= 100 for value in metric.values):
+        if not metric.values or not all(-ROUNDED <= value <= 100 + ROUNDED for value in metric.values):
             shown = ", ".join(f"{value:g}" for value in metric.values[:3])
             raise UserError(f"{said}: the values of {metric.name!r} must be percentages, 0 to 100, got {shown or 'none'}")
     told = [metric for metric in scores.metrics[:1] if metric.name == "accuracy"]
     total = sum(map(sum, scores.confusion))
     if told and total:
         right = 100 * sum(row[i] for i, row in enumerate(scores.confusion)) / total
-        if abs(right - told[0].mean) > 0.01:
+        if abs(right - told[0].mean) > ROUNDED:
             raise UserError(
                 f"{said}: its accuracy is {told[0].mean:g}, and its confusion matrix says {right:g} %: accuracies are percentages"
             )
