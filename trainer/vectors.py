@@ -99,8 +99,8 @@ def copies(table: Table, digests: NDArray[np.uint8], mark: str = "") -> list[str
     Args:
         table: the shapes.
         digests: `source_sha256` of each [n, 32]; zeros where nothing is known of it.
-        mark: the character in front of the name of a piece in an id, if the shapes are pieces of scenes: all pieces of a scene are made from
-            its data, and only those with the same name are copies. Empty if they are none.
+        mark: the character in front of the name of a piece in an id, if the shapes are pieces of scenes. All pieces of a scene are made
+            from its data; only those of one name, of two scenes, are copies. Empty if the shapes are no pieces.
     """
     fine = np.flatnonzero(table.fine)
     by_data: dict[tuple[bytes, str], list[int]] = {}
