@@ -15,6 +15,7 @@ from cache_schema import spec
 from cache_schema.errors import UserError
 from cache_schema.spec import SourceSpec
 from cache_schema.store import Cache
+from cache_schema.terminal import some
 from pipeline.journal import Append, Build, journal_of
 from pipeline.opening import config_of, last_config, open_config_source
 from pipeline.recipes import BuildConfig, SourceConfig
@@ -141,10 +142,15 @@ def _opened(cache: Cache, part: SourceSpec, rows: Sequence[int], location: str) 
                 return source, list(source.entries)  # `repair` comes here while the index is damaged
             ids = [str(name) for name in cache.ids()[list(rows)]]
             by_id = {entry.id: entry for entry in source.entries}
-            same = part.of or len(source.entries) == len(ids)
-            if same and all(name in by_id for name in ids) and spec.ids_digest(ids) == part.ids:
-                return source, [by_id[name] for name in ids]
-            raise UserError(f"{place} does not hold the shapes {cache.path} was built from")
+            if any(name not in by_id for name in ids) or spec.ids_digest(ids) != part.ids:
+                raise UserError(f"{place} does not hold the shapes {cache.path} was built from")
+            others = by_id.keys() - set(ids)
+            if not part.of and others and (new := sorted(others - {str(name) for name in cache.ids()})):  # others may be of a later `append`
+                raise UserError(
+                    f"{place} holds shapes that {cache.path} does not hold: {some(new)}. `mmpd-cache append` takes them in; or name a folder "
+                    "without them"
+                )
+            return source, [by_id[name] for name in ids]
         except UserError as problem:
             error = error if tried else problem
             tried += 1

@@ -298,6 +298,23 @@ def test_an_append_twice_and_one_of_other_labels(points, tmp_path):
         grow(path, two, settings=("points.count=8",))
 
 
+def test_failed_shapes_are_tried_again_in_a_folder_that_has_grown(tmp_path):
+    folder = tmp_path / "shapes"
+    folder.mkdir()
+    for name, text in (("a", box_off((1, 2, 3))), ("b", "OFF\nbroken"), ("c", box_off((3, 2, 1)))):
+        (folder / f"{name}.off").write_text(text)
+    path = tmp_path / "c.zarr"
+    build(folder, path, small(views=None, teachers=(), captions=None))
+    (folder / "d.off").write_text("OFF\nbroken, too")
+    (folder / "b.off").write_text(box_off((2, 2, 2)))
+    with pytest.raises(UserError, match=r"holds shapes that .*c\.zarr does not hold: d\.off\. `mmpd-cache append`"):
+        commands.retry(path, "", CPU, Silent())
+    grow(path, folder, skip=True)
+    (folder / "d.off").write_text(box_off((4, 2, 2)))
+    assert commands.retry(path, "", CPU, Silent()) == commands.Retried(tried=2, mended=2)
+    assert store.open_cache(path).ok().sum() == 4 and not validate.problems(path)
+
+
 def test_no_batch_differs_while_shapes_are_appended_and_tried_again(points):
     path, one, two = points
     caches = [store.open_cache(path) for _ in range(2)]

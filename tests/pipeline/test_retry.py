@@ -238,7 +238,7 @@ def test_what_cannot_be_tried_again_is_said(there, mine, tmp_path):
         commands.retry(there, "", CPU, Silent())
     other = write_meshes(tmp_path / "other")
     (other / "slab/train/new.off").write_text(box_off((1, 2, 3)))
-    with pytest.raises(UserError, match="does not hold the shapes"):
+    with pytest.raises(UserError, match=r"holds shapes that .* does not hold: slab/train/new\.off\. `mmpd-cache append` takes them in"):
         commands.retry(there, str(other), CPU, Silent())
     with pytest.raises(UserError, match=r"image/random-dino cannot be made here: no folder .*random-dino"):  # only the journal knows where
         commands.retry(there, str(mine), CPU, Silent())
