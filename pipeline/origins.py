@@ -145,11 +145,13 @@ def _opened(cache: Cache, part: SourceSpec, rows: Sequence[int], location: str) 
             if any(name not in by_id for name in ids) or spec.ids_digest(ids) != part.ids:
                 raise UserError(f"{place} does not hold the shapes {cache.path} was built from")
             others = by_id.keys() - set(ids)
-            if not part.of and others and (new := sorted(others - {str(name) for name in cache.ids()})):  # others may be of a later `append`
-                raise UserError(
-                    f"{place} holds shapes that {cache.path} does not hold: {some(new)}. `mmpd-cache append` takes them in; or name a folder "
-                    "without them"
-                )
+            if not part.of and others:
+                new = sorted(others - {str(name) for name in cache.ids()})  # some may be those of a later `append`
+                if new:
+                    raise UserError(
+                        f"{place} holds shapes that {cache.path} does not hold: {some(new)}. `mmpd-cache append` takes them in; or name a "
+                        "folder without them"
+                    )
             return source, [by_id[name] for name in ids]
         except UserError as problem:
             error = error if tried else problem

@@ -174,7 +174,7 @@ ROWS: Final[dict[str, Row]] = {
     ),
     "point-mae, three times": Row(
         group="recipes",
-        about="Point-MAE for as long as the row above and all that it needs",
+        about="Point-MAE for as long as a course of three trainings",
         stage="distill",
         recipe="point-mae",
         settings=_mae(ENCODER),
@@ -257,7 +257,7 @@ ROWS: Final[dict[str, Row]] = {
     ),
     "forms point-mae, three times": Row(
         group="recipes",
-        about="Point-MAE for as long as the row above and all that it needs",
+        about="Point-MAE for as long as a course of three trainings",
         stage="distill",
         recipe="point-mae",
         settings=_mae(ENCODER),
@@ -544,7 +544,7 @@ ROWS: Final[dict[str, Row]] = {
     ),
     # --------------------------------------------------------------------------------------- kinds that no teacher knows
     "stage 1, names": Row(
-        group="kinds", about=f"stage 1 with {ONE} and class names, which was taught all kinds", stage="align", settings=(of(ONE), NAMES)
+        group="kinds", about=f"stage 1 with class names and {ONE}, which was taught all kinds", stage="align", settings=(of(ONE), NAMES)
     ),
     "stage 1, untaught": Row(
         group="kinds",
