@@ -58,7 +58,7 @@ def page(studies: Sequence[dict[str, Any]], top: str) -> str:
     for mark, table in MADE.items():
         if mark in top:
             top = top.replace(mark, table(studies))
-    top = ROWS_OF.sub(lambda found: _rows(studies, found[1].split("; ")), top)
+    top = ROWS_OF.sub(lambda found: _rows(studies, found[1].split("; "), found[2].split("; ") if found[2] else ()), top)
     parts = [top.rstrip() + "\n", *_seen(studies[0]), *_claim(studies[0]), *_sizes(studies), *_marks(studies)]
     for data in studies:
         parts += [f"## {_size(data)}\n", *_how(data), tables(data, level=3), *_commands(data)]
@@ -95,9 +95,9 @@ def _apart(studies: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _rows(studies: Sequence[dict[str, Any]], asked: Sequence[str]) -> str:
+def _rows(studies: Sequence[dict[str, Any]], asked: Sequence[str], collections: Sequence[str] = ()) -> str:
     """Some rows and all rows of some groups, with marks, in the largest study that has each: the main test of each collection, by the last
-    block and by all blocks. A collection that fewer than half of the rows were tested on is left to the tables below.
+    block and by all blocks. Without `collections` one that fewer than half of the rows were tested on is left to the tables below.
 
     Raises:
         SystemExit: no study has all of them.
@@ -112,9 +112,11 @@ def _rows(studies: Sequence[dict[str, Any]], asked: Sequence[str]) -> str:
         raise SystemExit(f"no study has all of these rows and groups: {'; '.join(asked)}")
     rows, marks = there(data, *asked), {(one["row"], one["test"]): one["mark"] for one in data["comparisons"]}
     tests = [test for test in _main_tests(data) if 2 * sum(bool(values_of(data, row, test)) for row in rows) >= len(rows)]
+    if collections:
+        tests = [test for test in _main_tests(data) if data["tests"][test]["collection"] in collections]
     lines = [f"| row | what it is | seeds | against |{_titles(data, tests)}", f"|---|---|---|---{'|---' * len(tests)}|"]
     for row in rows:
-        one, seeds = data["rows"][row], {number["seed"] for number in data["numbers"] if number["row"] == row}
+        one, seeds = data["rows"][row], {number["seed"] for number in data["numbers"] if number["row"] == row and number["test"] in tests}
         cells = (
             ", ".join(f"{_mean(values_of(data, row, name))}{marks.get((row, name), '')}" for name in (test, f"{test}{AT_DEPTHS}"))
             for test in tests
@@ -325,8 +327,9 @@ def _commands(data: dict[str, Any]) -> Iterator[str]:
 
 MADE: Final[dict[str, Callable[[Sequence[dict[str, Any]]], str]]] = {"<!-- headline -->": _headline, "<!-- differences -->": _apart}
 """Lines of the hand-written beginning, and the tables that stand there in the page."""
-ROWS_OF: Final = re.compile("<!-- rows: (.+) -->")
-"""Such a line names rows and groups of rows, with semicolons between them; their table stands there (`_rows`)."""
+ROWS_OF: Final = re.compile("<!-- rows: (.+?)(?: @ (.+))? -->")
+"""Such a line names rows and groups of rows, with semicolons between them, and perhaps collections, as in
+`rows: scratch; main @ designs; drawers`. Their table stands there (`_rows`)."""
 
 
 def made() -> str:
