@@ -336,7 +336,11 @@ def _check_points(guide: Loaded, data: Data) -> None:
 
 
 def new_stage(
-    config: AlignConfig | DistillConfig, data: Data, guide: Loaded | None, kept: Header | None, device: torch.device
+    config: AlignConfig | DistillConfig,
+    data: Data,
+    guide: Loaded | None,
+    kept: Header | None = None,
+    device: torch.device = torch.device("cpu"),
 ) -> tuple[Stage, Facts]:
     """The module to train, with new weights and still on the CPU, and what their shapes depend on.
 

@@ -192,7 +192,7 @@ def test_a_probe_comes_at_the_end_of_a_run_with_fewer_epochs_too(cache_path, tmp
 
 
 def test_a_probe_that_fails_is_spoken_of_and_the_training_goes_on(cache_path, tmp_path, monkeypatch):
-    def failing(name, loaded, cache, chosen):
+    def failing(name, loaded, cache, chosen, judged):
         raise UserError("a class has one shape only")
 
     monkeypatch.setattr(catalog, "evaluate", failing)
