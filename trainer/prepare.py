@@ -11,6 +11,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -43,6 +44,8 @@ from trainer.unread import check_read
 
 MODEL, STEP, DROP_PATH = range(3)
 """Numbers that are combined with the run's seed, for separate random numbers: initial weights, the draws of a step, and drop path."""
+
+CPU: Final = torch.device("cpu")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,11 +339,7 @@ def _check_points(guide: Loaded, data: Data) -> None:
 
 
 def new_stage(
-    config: AlignConfig | DistillConfig,
-    data: Data,
-    guide: Loaded | None,
-    kept: Header | None = None,
-    device: torch.device = torch.device("cpu"),
+    config: AlignConfig | DistillConfig, data: Data, guide: Loaded | None, kept: Header | None = None, device: torch.device = CPU
 ) -> tuple[Stage, Facts]:
     """The module to train, with new weights and still on the CPU, and what their shapes depend on.
 
