@@ -14,7 +14,7 @@ After a kill, the same command continues; a build or another command in between 
 
 import dataclasses
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from cache_schema.records import attributes_of, opened, outgrown, sealed
 from cache_schema.settings import override
 from cache_schema.spec import BoxSpec, Manifest, PointSpec, Record, SourceSpec, TeacherSpec, ViewSpec, did_you_mean
 from cache_schema.store import Cache
+from cache_schema.terminal import some
 from pipeline import build, journal, labels, readings
 from pipeline.complete import complete, hindrance
 from pipeline.edits import told_new
@@ -264,14 +265,42 @@ def _new_entries(cache: Cache, source: Source, skip: bool) -> tuple[Entry, ...]:
         digests = cache.column("source_sha256")
         other = [entry.id for entry in known if _digest(source, entry) != digests[rows[entry.id]].tobytes()]
         if other:
-            more = f" and {len(other) - SOME} more" * (len(other) > SOME)
             raise UserError(
                 f"{cache.path} has shapes of these ids already, and their files are not known to be the same: "
-                f"{', '.join(other[:SOME])}{more}. (Where a shape has several files, this cannot be told from its main file.) To leave out "
+                f"{some(other, SOME)}. (Where a shape has several files, this cannot be told from its main file.) To leave out "
                 "what the cache has, add --skip; to append other shapes, give them other names"
             )
     new = tuple(entry for entry in source.entries if entry.id not in rows)
+    if new:
+        _refuse_other_classes(cache, known, rows)
     return _without_renamed(cache, source, new, skip)
+
+
+def _refuse_other_classes(cache: Cache, known: Sequence[Entry], rows: Mapping[str, int]) -> None:
+    """Refuse a source that names the classes of shapes otherwise than the cache: its new shapes would be named by another rule.
+
+    Args:
+        cache: the cache. Nothing is compared if `relabel` has changed its classes.
+        known: entries of the source that the cache has.
+        rows: the row of each shape in the cache, by its id.
+
+    Raises:
+        UserError: classes differ.
+    """
+    manifest, labels = cache.manifest, cache.column("label")
+    if any(column == "class" for part in (manifest.source, *manifest.source.also) for column, _ in part.relabelled):
+        return
+    there = {entry.id: manifest.classes[label] if (label := int(labels[rows[entry.id]])) >= 0 else "" for entry in known}
+    if other := [
+        f"{entry.id} is {entry.label or 'of no class'} here and {was or 'of no class'} there"
+        for entry in known
+        if (was := there[entry.id]) != entry.label
+    ]:
+        raise UserError(
+            f"the classes of shapes that {cache.path} has are others in this source, so the new shapes would be named by another rule: "
+            f"{some(other, SOME)}. Name the rule of the cache, such as --set source.label=file, folder or none; or give the cache these "
+            "classes by `mmpd-cache relabel`"
+        )
 
 
 def _without_renamed(cache: Cache, source: Source, new: tuple[Entry, ...], skip: bool) -> tuple[Entry, ...]:
@@ -285,10 +314,9 @@ def _without_renamed(cache: Cache, source: Source, new: tuple[Entry, ...], skip:
     names = {digest.tobytes(): str(name) for digest, name in zip(cache.column("source_sha256"), cache.ids(), strict=True) if name}
     there = {entry.id: names[digest] for entry in new if (digest := _digest(source, entry)) in names}
     if there and not skip:
-        some = ", ".join(f"{one} is {name}" for one, name in list(there.items())[:SOME])
-        more = f" and {len(there) - SOME} more" * (len(there) > SOME)
+        renamed = some([f"{one} is {name}" for one, name in there.items()], SOME)
         raise UserError(
-            f"{cache.path} has {len(there)} of these shapes under names that `relabel` gave them: {some}{more}. To leave out what the "
+            f"{cache.path} has {len(there)} of these shapes under names that `relabel` gave them: {renamed}. To leave out what the "
             "cache has, add --skip"
         )
     return tuple(entry for entry in new if entry.id not in there)

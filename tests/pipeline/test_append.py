@@ -1,5 +1,6 @@
 """A cache that grows: half and the rest have the bytes of a cache built at once, readers see the old cache or the new one."""
 
+import dataclasses
 import hashlib
 import os
 import shutil
@@ -17,7 +18,7 @@ from pipeline import commands
 from pipeline.append import Wanted, append
 from pipeline.cameras import RIGS
 from pipeline.edits import relabel, remove
-from pipeline.recipes import DenseConfig
+from pipeline.recipes import DenseConfig, SourceConfig
 from pipeline.work import Machine
 from tests.boxes import Silent, box_off, contents, write_meshes
 from tests.pipeline.conftest import build, small
@@ -313,6 +314,26 @@ def test_failed_shapes_are_tried_again_in_a_folder_that_has_grown(tmp_path):
     (folder / "d.off").write_text(box_off((4, 2, 2)))
     assert commands.retry(path, "", CPU, Silent()) == commands.Retried(tried=2, mended=2)
     assert store.open_cache(path).ok().sum() == 4 and not validate.problems(path)
+
+
+def test_new_shapes_are_not_named_by_another_rule(tmp_path):
+    """Of a cache whose classes are words of file names, and a source whose classes are folders."""
+    folder, path = tmp_path / "shapes", tmp_path / "c.zarr"
+    for number, name in enumerate(("ant/big_1", "ant/2", "ant/3", "bee/4", "bee/5")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.off").write_text(box_off((1, 2, 3 + number)))
+    few = small(views=None, teachers=(), captions=None)
+    build(folder, path, dataclasses.replace(few, source=SourceConfig(options=("label=file",))))
+    (folder / "bee/6.off").write_text(box_off((2, 2, 2)))
+    rule = r"bee/4\.off is bee here and of no class there.*--set source\.label=file"
+    with pytest.raises(UserError, match=rule):
+        grow(path, folder)
+    assert store.open_cache(path).manifest.shapes == 5, "nothing is written"
+    assert grow(path, folder, settings=("source.label=file",)).shapes == 1
+    (folder / "bee/7.off").write_text(box_off((3, 2, 2)))
+    (tmp_path / "classes.csv").write_text("id,class\nant/2.off,ant\n")
+    relabel(path, tmp_path / "classes.csv", Silent())
+    assert grow(path, folder).shapes == 1, "the classes that somebody gave are no rule"
 
 
 def test_no_batch_differs_while_shapes_are_appended_and_tried_again(points):
