@@ -272,29 +272,30 @@ def _new_entries(cache: Cache, source: Source, skip: bool) -> tuple[Entry, ...]:
             )
     new = tuple(entry for entry in source.entries if entry.id not in rows)
     if new:
-        _refuse_other_classes(cache, known, rows)
+        _refuse_other_classes(cache, source, known, rows)
     return _without_renamed(cache, source, new, skip)
 
 
-def _refuse_other_classes(cache: Cache, known: Sequence[Entry], rows: Mapping[str, int]) -> None:
+def _refuse_other_classes(cache: Cache, source: Source, known: Sequence[Entry], rows: Mapping[str, int]) -> None:
     """Refuse a source that names the classes of shapes otherwise than the cache: its new shapes would be named by another rule.
 
     Args:
         cache: the cache. Nothing is compared if `relabel` has changed its classes.
-        known: entries of the source that the cache has.
+        source: the source.
+        known: entries of the source that the cache has. Those of other files are not compared.
         rows: the row of each shape in the cache, by its id.
 
     Raises:
         UserError: classes differ.
     """
-    manifest, labels = cache.manifest, cache.column("label")
+    manifest, labels, digests = cache.manifest, cache.column("label"), cache.column("source_sha256")
     if any(column == "class" for part in (manifest.source, *manifest.source.also) for column, _ in part.relabelled):
         return
     there = {entry.id: manifest.classes[label] if (label := int(labels[rows[entry.id]])) >= 0 else "" for entry in known}
     if other := [
         f"{entry.id} is {entry.label or 'of no class'} here and {was or 'of no class'} there"
         for entry in known
-        if (was := there[entry.id]) != entry.label
+        if (was := there[entry.id]) != entry.label and _digest(source, entry) == digests[rows[entry.id]].tobytes()
     ]:
         raise UserError(
             f"the classes of shapes that {cache.path} has are others in this source, so the new shapes would be named by another rule: "

@@ -12,7 +12,7 @@ from cache_schema.lacking import is_imported
 from cache_schema.layout import texts
 from cache_schema.spec import CaptionSpec, DenseSpec, Record, TeacherSpec
 from cache_schema.store import Cache
-from cache_schema.terminal import counted
+from cache_schema.terminal import counted, some
 from pipeline import build, lengths, readings
 from pipeline.executors import catalog as executors
 from pipeline.models import IMPORTED_AGAIN, Models
@@ -26,7 +26,7 @@ from pipeline.worker import Task, Workers
 SOME: Final = 5
 """Most shapes that a message names."""
 OTHER_SOFTWARE: Final = "was made by other software"
-"""What is said of a product that is not made here as it was made."""
+"""Words of a message on a product of other software than is here. Installing that software is the remedy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,11 +267,10 @@ def tell_changed(work: Work, task: Task) -> bool:
     rows = changed_rows(work, task)
     if rows:
         again = f"`mmpd-cache retry {work.cache.path}` makes what changed anew{only_with(work.cache.records().values())}"
-        names = ", ".join(work.entries[row].id for row in rows[:SOME])
-        some = f"{names} and {len(rows) - SOME} more" if len(rows) > SOME else names
+        names = some([work.entries[row].id for row in rows], SOME)
         whose = f"the file{'s' * (len(rows) > 1)} of {counted(len(rows), 'shape')}"
         work.terminal.say(
-            f"Warning: {whose} changed after the cache was made, which keeps what was there before: {some}. "
+            f"Warning: {whose} changed after the cache was made, which keeps what was there before: {names}. "
             f"{again}; or build into another path"
         )
     return bool(rows)

@@ -16,7 +16,7 @@ from cache_schema import products, spec
 from cache_schema.errors import UserError
 from cache_schema.spec import READER, Manifest, Record
 from cache_schema.store import Cache
-from cache_schema.terminal import counted
+from cache_schema.terminal import counted, some
 from pipeline.formats.catalog import READINGS
 from pipeline.records import only_with
 from pipeline.sources.catalog import Entry, Reader, read_by
@@ -134,9 +134,8 @@ def clash(cache: Cache, reader: Reader, entries: Sequence[Entry]) -> str:
     if not (these := clashing(cache, reader, entries)):
         return ""
     found, mine = otherwise(cache.records().get(products.POINTS.name), names(reader, these)), [entry.id for entry in these]
-    more = f" and {len(mine) - SOME} more" * (len(mine) > SOME)
-    some = f"{counted(len(mine), 'shape')} ({', '.join(mine[:SOME])}{more})"
-    return f"{some} would be read otherwise than the shapes that the cache has of such files ({in_words(found)})"
+    shapes = f"{counted(len(mine), 'shape')} ({some(mine, SOME)})"
+    return f"{shapes} would be read otherwise than the shapes that the cache has of such files ({in_words(found)})"
 
 
 def refuse_other(cache: Cache, reader: Reader, entries: Sequence[Entry], instead: str) -> None:

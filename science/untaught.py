@@ -3,8 +3,9 @@
     python science/untaught.py teachers/starter-resnet-35
 
 The teachers that come with the project were taught all kinds. So what a 3D encoder knows of an unseen kind it may have from them. This one
-has seen no picture of these kinds and read none of their names. It is taught in fewer steps, of fewer shapes: `STEPS`, `SHAPES`. After a
-stop the same command goes on. The teacher is then `NAME=open_clip:FOLDER/starter-resnet` for `mmpd-cache add-teacher`.
+has seen no picture of these kinds and read none of their names; only its tokenizer was made of words of all kinds. It is taught in fewer
+steps, of fewer shapes: `STEPS`, `SHAPES`. After a stop the same command goes on. The teacher is then `NAME=open_clip:FOLDER/starter-resnet`
+for `mmpd-cache add-teacher`.
 """
 
 import argparse

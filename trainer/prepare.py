@@ -46,6 +46,7 @@ MODEL, STEP, DROP_PATH = range(3)
 """Numbers that are combined with the run's seed, for separate random numbers: initial weights, the draws of a step, and drop path."""
 
 CPU: Final = torch.device("cpu")
+"""Where an encoder is tried if nothing else is said (`new_stage`)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What is asked of a teacher's answers, and a first trial of teachers of other packages.
+"""The form that embeddings of any teacher must have, and a first trial of teachers of other packages.
 
     values = answers(teacher, teacher.embed_images(pixels), len(pixels))    # [B, E] float32, or an error that names the teacher
     refuse(teacher, ("mine", "friday", "float32"), "friday:model, package friday 0.1")              # before anything of a cache is begun

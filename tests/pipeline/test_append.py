@@ -317,7 +317,7 @@ def test_failed_shapes_are_tried_again_in_a_folder_that_has_grown(tmp_path):
 
 
 def test_new_shapes_are_not_named_by_another_rule(tmp_path):
-    """Of a cache whose classes are words of file names, and a source whose classes are folders."""
+    """The classes of a cache are words of file names. A source whose classes are folders is refused."""
     folder, path = tmp_path / "shapes", tmp_path / "c.zarr"
     for number, name in enumerate(("ant/big_1", "ant/2", "ant/3", "bee/4", "bee/5")):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -330,6 +330,11 @@ def test_new_shapes_are_not_named_by_another_rule(tmp_path):
         grow(path, folder)
     assert store.open_cache(path).manifest.shapes == 5, "nothing is written"
     assert grow(path, folder, settings=("source.label=file",)).shapes == 1
+    elsewhere = tmp_path / "elsewhere" / "bee"
+    elsewhere.mkdir(parents=True)
+    for name in ("4", "8"):
+        (elsewhere / f"{name}.off").write_text(box_off((7, 7, 7)))
+    assert grow(path, elsewhere.parent, skip=True, settings=("source.label=folder",)).shapes == 1, "bee/4 is another shape there"
     (folder / "bee/7.off").write_text(box_off((3, 2, 2)))
     (tmp_path / "classes.csv").write_text("id,class\nant/2.off,ant\n")
     relabel(path, tmp_path / "classes.csv", Silent())
