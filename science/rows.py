@@ -554,6 +554,21 @@ ROWS: Final[dict[str, Row]] = {
         taught=(UNTAUGHT,),
         against="stage 1, names",
     ),
+    "on point-mae, stage 1, names": Row(
+        group="kinds",
+        about=f"{ONE}, class names and coordinates, from the weights of point-mae",
+        stage="align",
+        settings=(of(ONE), NAMES, "align.reconstruction_weight=100"),
+        init="point-mae",
+    ),
+    "on point-mae, stage 2, names": Row(
+        group="kinds",
+        about="distillation of that guide and coordinates, from the guide's weights",
+        stage="distill",
+        settings=KEPT,
+        guide="on point-mae, stage 1, names",
+        against="point-mae, three times",
+    ),
     "on point-mae, stage 1, untaught": Row(
         group="kinds",
         about=f"{UNTAUGHT}, class names and coordinates, from the weights of point-mae",
@@ -561,6 +576,7 @@ ROWS: Final[dict[str, Row]] = {
         settings=(of(UNTAUGHT), NAMES, "align.reconstruction_weight=100"),
         init="point-mae",
         taught=(UNTAUGHT,),
+        against="on point-mae, stage 1, names",
     ),
     "on point-mae, stage 2, untaught": Row(
         group="kinds",
