@@ -276,6 +276,11 @@ def _marks(studies: Sequence[dict[str, Any]]) -> Iterator[str]:
         "both sides, the test lets shapes and seeds vary. With one seed it is a permutation over the shapes, and holds for these runs "
         "alone. `mmpd-train eval compare` does the same for any runs.\n"
     )
+    yield (
+        "How much a seed changes a result is told by all rows of a study together, as in an analysis of variance: the variance over seeds "
+        "is taken for the same in all rows, except in those that vary significantly more (F test), which stand for themselves. Where the "
+        "rows of a study have too few seeds for that, each stands for itself. The claim is tested without it.\n"
+    )
     yield f"Nothing was chosen by looking at {final}. The other sets were looked at during development (`science/held_out.md`).\n"
 
 
@@ -291,6 +296,18 @@ def _how(data: dict[str, Any]) -> Iterator[str]:
         f"stage in {settings['precision']}, {' or '.join(map(str, counts))} seed{'s' * (counts != [1])}, {len(data['comparisons'])} "
         f"comparisons. All of it took {data['hours']:.1f} hours of processor time.\n"
     )
+    if told := [f"{name} {', '.join(own)}" for name in data["collections"] if (own := list(_deviations(data, name)))]:
+        alone = dict.fromkeys(row for one in data["spreads"].values() for row in one["alone"])
+        others = f" Not of {', '.join(f'*{row}*' for row in alone)}: more, on some tests." if alone else ""
+        yield (f"Standard deviation over seeds, from all rows: {'; '.join(told)} points (the last block, and all blocks).{others}\n")
+
+
+def _deviations(data: dict[str, Any], collection: str) -> Iterator[str]:
+    """The deviation over seeds that rows share on the main test of a collection, in percent: by the last block, and by all blocks."""
+    test = _main_test(data, collection)
+    for name in (test, f"{test}{AT_DEPTHS}"):
+        if name in data.get("spreads", {}):
+            yield f"{100 * data['spreads'][name]['spread']['variance'] ** 0.5:.1f}"
 
 
 def _commands(data: dict[str, Any]) -> Iterator[str]:

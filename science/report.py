@@ -8,17 +8,19 @@ import json
 import statistics
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 import elsewhere
 from jobs import told
 from rows import CLAIM, CLAIMED_AT, ROWS, Group, slug
+from spread import Shared, shared
 from testsets import COLLECTIONS, TESTS
 
 from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.spec import from_json, to_json
-from trainer.tasks.compare import LEVEL, UNTESTED_TASKS, Outcome, holm, paired, refuse_unlike
+from trainer.tasks.compare import LEVEL, UNTESTED_TASKS, Outcome, Spread, holm, paired, refuse_unlike
 from trainer.tasks.predictions import Predictions
 from trainer.tasks.result import Result
 
@@ -61,7 +63,8 @@ def gathered(study: "Study") -> dict[str, Any]:
     """Everything that a reader of the numbers needs."""
     numbers, old = study.numbers()
     ceilings, old_ceilings = study.ceilings()
-    found, left = comparisons(numbers)
+    spreads = {test: own for test in TESTS if (own := shared(seeds_of(numbers, test)))}
+    found, left = comparisons(numbers, spreads)
     claim = CLAIM if study.settings == CLAIMED_AT else ()
     claimed, unclaimed = compared(claim, kept([one for one in numbers if one["seed"] != 0]))
     return {
@@ -86,6 +89,7 @@ def gathered(study: "Study") -> dict[str, Any]:
         "not_current": old,
         "ceilings_not_current": old_ceilings,
         "numbers": [{key: value for key, value in one.items() if key != "file"} for one in numbers],
+        "spreads": {test: to_json(one) for test, one in spreads.items()},
         "comparisons": found,
         "not_compared": left,
         "claim": claimed,
@@ -119,14 +123,23 @@ def once(data: dict[str, Any]) -> dict[str, Any]:
     return data | {"numbers": numbers, "jobs": jobs}
 
 
-def comparisons(numbers: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def seeds_of(numbers: Sequence[dict[str, Any]], test: str) -> dict[str, list[float]]:
+    """By row its shares of right predictions on a test, one for each seed."""
+    found: dict[str, list[float]] = {}
+    for one in numbers:
+        if one["test"] == test:
+            found.setdefault(one["row"], []).append(one["value"] / 100)
+    return found
+
+
+def comparisons(numbers: Sequence[dict[str, Any]], spreads: Mapping[str, Shared]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Each row against the one that it names (`Row.against`) on each test, with p corrected by Holm's method for all comparisons of the
-    row's group; and what was not compared, each with the reason."""
+    row's group; and what was not compared, each with the reason. `spreads`: by test, how much seeds change a result."""
     results = kept(numbers)
     found: list[dict[str, Any]] = []
     left: list[dict[str, Any]] = []
     for group in get_args(Group):
-        one, without = compared([(row, test) for row, test in results if ROWS[row].group == group and ROWS[row].against], results)
+        one, without = compared([(row, test) for row, test in results if ROWS[row].group == group and ROWS[row].against], results, spreads)
         found += one
         left += without
     return found, left
@@ -142,17 +155,20 @@ def kept(numbers: Sequence[dict[str, Any]]) -> dict[tuple[str, str], list[Result
 
 
 def compared(
-    pairs: Sequence[tuple[str, str]], results: Mapping[tuple[str, str], Sequence[Result]]
+    pairs: Sequence[tuple[str, str]],
+    results: Mapping[tuple[str, str], Sequence[Result]],
+    spreads: Mapping[str, Shared] = MappingProxyType({}),
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Some rows and tests: each row against the one that it names, with p corrected by Holm's method for all of them; and what was not
-    compared, each with the reason."""
+    compared, each with the reason. `spreads`: by test, how much seeds change a result; otherwise the seeds of the two rows tell."""
     outcomes: list[tuple[dict[str, Any], Outcome]] = []
     left: list[dict[str, Any]] = []
     for row, test in pairs:
         about = {"group": ROWS[row].group, "row": row, "against": ROWS[row].against, "test": test}
         one, other = (results.get((name, test), ()) for name in (row, ROWS[row].against))
+        spread = spreads[test].of(row, ROWS[row].against) if test in spreads else None
         try:
-            outcomes.append((about, _outcome(test, one, other)))
+            outcomes.append((about, _outcome(test, one, other, spread)))
         except UserError as error:
             left.append(about | {"reason": str(error)})
     found: list[dict[str, Any]] = []
@@ -162,7 +178,7 @@ def compared(
     return found, left
 
 
-def _outcome(test: str, one: Sequence[Result], other: Sequence[Result]) -> Outcome:
+def _outcome(test: str, one: Sequence[Result], other: Sequence[Result], spread: Spread | None) -> Outcome:
     """Two rows on a test.
 
     Raises:
@@ -174,7 +190,7 @@ def _outcome(test: str, one: Sequence[Result], other: Sequence[Result]) -> Outco
         raise UserError(f"not tested: the {'other ' * bool(one)}row has no score here")
     try:
         refuse_unlike(test, [*one, *other])
-        return paired([_own(test, result) for result in one], [_own(test, result) for result in other])
+        return paired([_own(test, result) for result in one], [_own(test, result) for result in other], seeds=spread)
     except UserError as error:
         raise UserError(f"not comparable: {error}") from error
 

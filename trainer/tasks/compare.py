@@ -87,6 +87,16 @@ class Outcome:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Spread:
+    """How much the share of right predictions varies over seeds, as other trainings tell."""
+
+    variance: float
+    """Of one training's share, which is 0 to 1."""
+    freedom: int
+    """Degrees of freedom of that estimate."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Two sides, compared in one metric of one task."""
 
@@ -156,13 +166,15 @@ def _p(value: float) -> str:
 # ------------------------------------------------------------------------------------------------------------- the test
 
 
-def paired(one: Sequence[Predictions], other: Sequence[Predictions], seed: int = 0) -> Outcome:
+def paired(one: Sequence[Predictions], other: Sequence[Predictions], seed: int = 0, *, seeds: Spread | None = None) -> Outcome:
     """Compare two sides.
 
     Args:
         one: the predictions of each run of the first side.
         other: those of the second side, for the same test shapes.
         seed: seed of the random exchanges of the permutation test.
+        seeds: how much runs of either side vary over seeds. Without it, it is estimated from each side's own runs. It changes nothing
+            where a side has a single run.
 
     Raises:
         UserError: they are of different test shapes, of different repetitions, or of fewer than `LEAST` shapes; or one side has several
@@ -195,7 +207,10 @@ def paired(one: Sequence[Predictions], other: Sequence[Predictions], seed: int =
     kind: Kind
     if len(one) > 1 and len(other) > 1:
         kind = "shapes and seeds"
-        parts += [(float(side.sum(1).var(ddof=1)) / len(side), len(side) - 1) for side in (first, second)]
+        if seeds:
+            parts.append((seeds.variance * (1 / len(first) + 1 / len(second)), seeds.freedom))
+        else:
+            parts += [(float(side.sum(1).var(ddof=1)) / len(side), len(side) - 1) for side in (first, second)]
     else:
         kind = "McNemar" if len(every) == 2 and len(tested) == 1 else "permutation over shapes"
     difference, (spread, freedom) = float(apart.sum()), _joined(parts)
