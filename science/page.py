@@ -279,7 +279,8 @@ def _marks(studies: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield (
         "How much a seed changes a result is told by all rows of a study together, as in an analysis of variance: the variance over seeds "
         "is taken for the same in all rows, except in those that vary significantly more (F test), which stand for themselves. Where the "
-        "rows of a study have too few seeds for that, each stands for itself. The claim is tested without it.\n"
+        "rows of a study have too few seeds for that, each stands for itself. `mmpd-train eval compare --share-seeds` does the same. The "
+        "claim is tested without it.\n"
     )
     yield f"Nothing was chosen by looking at {final}. The other sets were looked at during development (`science/held_out.md`).\n"
 

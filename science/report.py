@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 import elsewhere
 from jobs import told
 from rows import CLAIM, CLAIMED_AT, ROWS, Group, slug
-from spread import Shared, shared
 from testsets import COLLECTIONS, TESTS
 
 from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.spec import from_json, to_json
-from trainer.tasks.compare import LEVEL, UNTESTED_TASKS, Outcome, Spread, holm, paired, refuse_unlike
+from trainer.tasks.compare import LEVEL, UNTESTED_TASKS, Outcome, holm, paired, refuse_unlike
 from trainer.tasks.predictions import Predictions
 from trainer.tasks.result import Result
+from trainer.tasks.spread import Shared, Spread, shared
 
 if TYPE_CHECKING:
     from study import Study

@@ -15,7 +15,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import get_args
 
-import numpy as np
 import pytest
 
 SCIENCE = Path(__file__).parents[1] / "science"
@@ -27,7 +26,6 @@ import page  # noqa: E402
 import report  # noqa: E402
 import rows  # noqa: E402
 import score  # noqa: E402
-import spread  # noqa: E402
 import study  # noqa: E402
 import testsets  # noqa: E402
 import untaught  # noqa: E402
@@ -608,23 +606,6 @@ def test_what_cannot_be_compared_stops_no_report_and_is_told(tmp_path, monkeypat
         and "\n| own |" not in sizes.partition("\n## ")[0]
     )
     assert text.index("## 4 shapes of a kind") < text.index("## 1 shapes of a kind")
-
-
-def test_the_spread_over_seeds_is_that_of_rows_that_vary_alike():
-    """A mean of variances weighted by degrees of freedom; a row that gets stuck with one seed stands for itself, one that varies less does
-    not; and of two thousand rows of one variance it is that variance."""
-    rng = np.random.default_rng(0)
-    rows = {f"row {i}": rng.normal(0.6, 0.02, 2 + i % 2) for i in range(12)} | {"single": [0.9], "even": [0.6, 0.6]}
-    found, more = spread.shared(rows), spread.shared(rows | {"stuck": [0.6, 0.2, 0.61]})
-    freedom = sum(len(own) - 1 for own in rows.values())
-    mean = sum(np.var(own, ddof=1) * (len(own) - 1) for own in rows.values() if len(own) > 1) / freedom
-    assert found.alone == () and found.spread.freedom == freedom and found.spread.variance == pytest.approx(mean)
-    assert more.alone == ("stuck",) and more.spread == found.spread
-    assert more.of("row 1", "even") == found.spread and more.of("stuck", "row 1") is more.of("row 1", "stuck") is None
-    many = spread.shared({f"row {i}": own for i, own in enumerate(rng.normal(0.6, 0.02, (2_000, 2)))})
-    assert len(many.alone) < 3 and many.spread.variance == pytest.approx(0.02**2, rel=0.1)
-    assert spread.shared({f"row {i}": [0.5, 0.6] for i in range(9)}) is None
-    assert spread.shared({f"row {i}": [0.5, 0.5] for i in range(12)} | {"moves": [0.5, 0.6]}).alone == ("moves",)
 
 
 def test_the_page_in_docs_is_made_of_the_numbers_beside_it():

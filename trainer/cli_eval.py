@@ -62,6 +62,12 @@ By = Annotated[
 Against = Annotated[
     str, typer.Option(metavar="RUN", help="compare: the run that the others are compared with. Default: all pairs.", show_default=False)
 ]
+ShareSeeds = Annotated[
+    bool,
+    typer.Option(
+        "--share-seeds", help="compare --by setup: how much seeds matter is told by all sides together: for many sides with few seeds each."
+    ),
+]
 Device = Annotated[str, typer.Option(help="Torch device. auto: a GPU if there is one, else the CPU.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Markdown = Annotated[bool, typer.Option("--markdown", help="table, compare: print Markdown.")]
@@ -74,7 +80,7 @@ TRAINING: Final = ("--test-cache", "--peer-protocol", "--keep")
 KEPT: Final = ("--classifier", "--as-published")
 """Options that measure what is trained already."""
 TASK_OPTIONS: Final = ("--set", "--device", *TRAINING, *KEPT)
-READ: Final = {TABLE: ("--by", "--markdown", "--csv"), COMPARE: ("--by", "--markdown", "--against")}
+READ: Final = {TABLE: ("--by", "--markdown", "--csv"), COMPARE: ("--by", "--markdown", "--against", "--share-seeds")}
 """Options that `table` and `compare` read. A task reads all others. Everything reads --json."""
 
 EVAL_HELP: Final = f"""Measure a run, or join the results of several into one table.
@@ -119,6 +125,7 @@ def evaluate(
     as_published: AsPublished = False,
     by: By = None,
     against: Against = "",
+    share_seeds: ShareSeeds = False,
     device: Device = "auto",
     as_json: Json = False,
     markdown: Markdown = False,
@@ -128,13 +135,15 @@ def evaluate(
     forms = {"--json": as_json, "--markdown": markdown, "--csv": as_csv}
     training = dict(zip(TRAINING, (test_cache, peer_protocol, keep), strict=True))
     kept = dict(zip(KEPT, (classifier, as_published), strict=True))
-    others = {"--set": set_, "--device": device != "auto", "--by": by, "--against": against}
+    others = {"--set": set_, "--device": device != "auto", "--by": by, "--against": against, "--share-seeds": share_seeds}
     _refuse_idle(task, {**others, **training, **kept, **forms})
     asked = [form for form, given in forms.items() if given]
     if task == TABLE:
         return print_joined(paths, by or "run", asked)
     if task == COMPARE:
-        return print_compared(paths, by or "run", against, asked)
+        if share_seeds and by != "setup":
+            raise UserError("--share-seeds: with each run for a side no side has several seeds: give --by setup, too")
+        return print_compared(paths, by or "run", against, asked, share_seeds=share_seeds)
     if any(kept.values()):
         if task != "classify" or all(kept.values()) or any(training.values()):
             rest = ", ".join(("the other of them", *TRAINING))
@@ -288,7 +297,7 @@ def print_joined(runs: list[Path], by: Literal["run", "setup"], forms: list[str]
         print_wide(joined.rich(out.width if out.is_terminal else None))
 
 
-def print_compared(runs: list[Path], by: Literal["run", "setup"], against: str, forms: list[str]) -> None:
+def print_compared(runs: list[Path], by: Literal["run", "setup"], against: str, forms: list[str], *, share_seeds: bool) -> None:
     """Print which differences between runs are more than chance: as JSON or Markdown, or for a terminal if no form is given."""
     from trainer.tasks.compare import compare, sides_of
     from trainer.tasks.table import collect
@@ -299,7 +308,7 @@ def print_compared(runs: list[Path], by: Literal["run", "setup"], against: str, 
     if results.without and len({result.run for result in results}) < 2:
         raise UserError(f"a comparison needs two runs with results: {'; '.join(results.without)}")
     named = against in {result.run for result in results}
-    found = compare(sides_of(results, by), against if named or not against else Path(against).resolve().name)
+    found = compare(sides_of(results, by), against if named or not against else Path(against).resolve().name, share_seeds=share_seeds)
     for reason in results.without:
         say(f"{reason}: it is left out")
     if forms:

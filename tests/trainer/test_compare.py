@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from trainer.tasks.compare import Spread, compare, exchanged, holm, paired, sides_of
+from trainer.tasks.compare import compare, exchanged, holm, paired, sides_of
 from trainer.tasks.predictions import Predictions
 from trainer.tasks.result import Data, Metric, Result, Scores
+from trainer.tasks.spread import Spread, shared
 
 
 def kept(*right, shapes="a"):
@@ -95,6 +96,23 @@ def test_what_other_trainings_tell_of_seeds_takes_the_place_of_two_seeds():
     assert paired(*single, seeds=spread) == paired(*single)
 
 
+def test_the_spread_over_seeds_is_that_of_rows_that_vary_alike():
+    """A mean of variances weighted by degrees of freedom; a side that gets stuck with one seed stands for itself, one that varies less does
+    not; and of two thousand sides of one variance it is that variance."""
+    rng = np.random.default_rng(0)
+    rows = {f"row {i}": rng.normal(0.6, 0.02, 2 + i % 2) for i in range(12)} | {"single": [0.9], "even": [0.6, 0.6]}
+    found, more = shared(rows), shared(rows | {"stuck": [0.6, 0.2, 0.61]})
+    freedom = sum(len(own) - 1 for own in rows.values())
+    mean = sum(np.var(own, ddof=1) * (len(own) - 1) for own in rows.values() if len(own) > 1) / freedom
+    assert found.alone == () and found.spread.freedom == freedom and found.spread.variance == pytest.approx(mean)
+    assert more.alone == ("stuck",) and more.spread == found.spread
+    assert more.of("row 1", "even") == found.spread and more.of("stuck", "row 1") is more.of("row 1", "stuck") is None
+    many = shared({f"row {i}": own for i, own in enumerate(rng.normal(0.6, 0.02, (2_000, 2)))})
+    assert len(many.alone) < 3 and many.spread.variance == pytest.approx(0.02**2, rel=0.1)
+    assert shared({f"row {i}": [0.5, 0.6] for i in range(9)}) is None
+    assert shared({f"row {i}": [0.5, 0.5] for i in range(12)} | {"moves": [0.5, 0.6]}).alone == ("moves",)
+
+
 def test_without_any_spread_p_is_that_of_the_permutation():
     """All seeds of one side have all shapes right, and all of the other one have none: Student's t would divide by 0. 8 shapes have 256
     exchanges, of which two are as far apart."""
@@ -173,6 +191,23 @@ def test_runs_that_differ_only_in_their_seeds_are_one_side():
     assert len(compare(sides_of(runs(), "run"), "b1").found) == 5 and {
         one.other for one in compare(sides_of(runs(), "setup"), "b1").found
     } == {"b0"}
+
+
+def test_all_sides_together_tell_how_much_seeds_matter_if_asked():
+    """Twelve sides of two runs; by default each tells for itself. One that gets stuck in a run does, anyway."""
+    rng = np.random.default_rng(9)
+    every = [result(f"s{i}-{seed}", rng.random(400) < 0.7, setup=f"s{i}") for i in range(12) for seed in range(2)]
+    every += [result(f"stuck-{seed}", rng.random(400) < share, setup="stuck") for seed, share in enumerate((0.1, 0.9))]
+    sides = sides_of(every, "setup")
+    plain, told = compare(sides, "s0-0"), compare(sides, "s0-0", share_seeds=True)
+    width = [np.diff([one.outcome.interval for one in found.found])[:, 0] for found in (plain, told)]
+    assert np.median(width[1]) < np.median(width[0]) and width[1][-1] == width[0][-1]
+    assert [one.outcome.difference for one in told.found] == [one.outcome.difference for one in plain.found]
+    (note,) = (note for note in told.notes if "as all sides tell together" in note)
+    assert "accuracy: 2." in note and "(12 degrees of freedom); stuck-0: more, which stands for itself" in note
+    few = compare(sides_of(every[:6], "setup"), "s0-0", share_seeds=True)
+    assert any("too few runs to tell how much seeds matter" in note for note in few.notes)
+    assert [one.outcome for one in few.found] == [one.outcome for one in compare(sides_of(every[:6], "setup"), "s0-0").found]
 
 
 def test_comparisons_can_be_read_by_people_and_scripts():

@@ -31,6 +31,7 @@ Letters: S runs of a side, R repetitions, n test shapes.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Final, Literal
 
 import numpy as np
@@ -45,6 +46,7 @@ from cache_schema.spec import did_you_mean, to_json
 from cache_schema.terminal import json_text, printable
 from trainer.tasks.predictions import Predictions
 from trainer.tasks.result import Result, most_told, told_apart, why_apart
+from trainer.tasks.spread import Spread, shared
 
 LEVEL: Final = 0.05
 """Largest corrected p at which a difference is called one."""
@@ -84,16 +86,6 @@ class Outcome:
     """Number of blocks, folds or trainings in a result of each run, R."""
     runs: tuple[int, int]
     """Number of runs of each side, S."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Spread:
-    """How much the share of right predictions varies over seeds, as other trainings tell."""
-
-    variance: float
-    """Of one training's share, which is 0 to 1."""
-    freedom: int
-    """Degrees of freedom of that estimate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -292,12 +284,13 @@ def sides_of(results: Sequence[Result], by: Literal["run", "setup"]) -> dict[str
     return sides
 
 
-def compare(sides: Mapping[str, Sequence[Result]], against: str = "") -> Comparisons:
+def compare(sides: Mapping[str, Sequence[Result]], against: str = "", *, share_seeds: bool = False) -> Comparisons:
     """Compare sides in all that they have been measured in.
 
     Args:
         sides: by name of a side the results of its runs.
         against: name of a run of the side that the others are compared with; empty for all pairs.
+        share_seeds: how much seeds matter is told by all sides together (`trainer.tasks.spread`), where they have enough runs for that.
 
     Raises:
         UserError: there is one side only, or none of that name; two sides were measured on different shapes or with different settings; a
@@ -332,8 +325,12 @@ def compare(sides: Mapping[str, Sequence[Result]], against: str = "") -> Compari
                     notes[f"{title}: test shapes of {result.run} that may not be new: {result.scores.warning}."] = None
             for kept in first[0].scores.predictions:
                 mine, theirs = ([_of_metric(result, kept.metric) for result in side] for side in (first, second))
+                spread = None
+                if share_seeds:
+                    told, spread = _shared(measured, title, kept.metric, (one, other))
+                    notes |= dict.fromkeys(told)
                 try:
-                    raw.append((f"{title}: {kept.metric}", one, other, paired(mine, theirs)))
+                    raw.append((f"{title}: {kept.metric}", one, other, paired(mine, theirs, seeds=spread)))
                 except UserError as error:
                     raise UserError(f"{title}: {error}") from error
     if not raw:
@@ -348,6 +345,19 @@ def compare(sides: Mapping[str, Sequence[Result]], against: str = "") -> Compari
         for (title, one, other, outcome), adjusted in zip(raw, corrected, strict=True)
     )
     return Comparisons(found=found_, notes=(*_told(found_), *why_apart(every, apart), *notes, *_unmatched(measured)))
+
+
+def _shared(
+    measured: Mapping[str, Mapping[str, Sequence[Result]]], title: str, metric: str, pair: tuple[str, str]
+) -> tuple[list[str], Spread | None]:
+    """How much seeds matter in a comparison of two sides, as all sides tell; with sentences on it. None if each tells for itself."""
+    shares = {name: [fmean(_of_metric(one, metric).values) / 100 for one in own.get(title, ())] for name, own in measured.items()}
+    found = shared({name: own for name, own in shares.items() if own})
+    if found is None:
+        return [f"{title}: {metric}: all sides together have too few runs to tell how much seeds matter, so each tells for itself."], None
+    said = f"{100 * found.spread.variance**0.5:.1f} points of standard deviation over seeds, as all sides tell together"
+    more = f"; {', '.join(found.alone)}: more, which stands for itself" if found.alone else ""
+    return [f"{title}: {metric}: {said} ({found.spread.freedom} degrees of freedom){more}."], found.of(*pair)
 
 
 def _pairs(names: Sequence[str]) -> list[tuple[str, str]]:
