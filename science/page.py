@@ -277,10 +277,10 @@ def _marks(studies: Sequence[dict[str, Any]]) -> Iterator[str]:
         "alone. `mmpd-train eval compare` does the same for any runs.\n"
     )
     yield (
-        "How much a seed changes a result is told by all rows of a study together, as in an analysis of variance: the variance over seeds "
-        "is taken for the same in all rows, except in those that vary significantly more (F test), which stand for themselves. Where the "
-        "rows of a study have too few seeds for that, each stands for itself. `mmpd-train eval compare --share-seeds` does the same. The "
-        "claim is tested without it.\n"
+        "In a study that tells a deviation over seeds below, all its rows tell together how much a seed changes a result, as in an "
+        "analysis of variance: the variance over seeds is taken for the same in all of them, except in those that vary significantly "
+        "more (F test), which stand for themselves. `mmpd-train eval compare --share-seeds` does the same. Otherwise, and for the "
+        "claim, each row tells for itself.\n"
     )
     yield f"Nothing was chosen by looking at {final}. The other sets were looked at during development (`science/held_out.md`).\n"
 
