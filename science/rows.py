@@ -492,6 +492,15 @@ ROWS: Final[dict[str, Row]] = {
                 guide=f"stage 1, {family}",
                 against=f"point-mae, {family}",
             ),
+            "twice point-mae": Row(
+                group="families",
+                about="Point-MAE for as long as both stages",
+                stage="distill",
+                recipe="point-mae",
+                settings=_mae(f"{family}-tiny"),
+                times=2,
+                against=f"stage 2, {family}",
+            ),
         }.items()
     },
     # ------------------------------------------------------------------------------------------------------ language
