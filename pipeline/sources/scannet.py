@@ -8,7 +8,8 @@
 
 The points of a scan are the vertices of `SCENE_vh_clean_2.ply`, in its order. The axis alignment in `SCENE.txt` is applied. Classes are
 those of `SCENE_vh_clean_2.labels.ply`; without it, those of `SCENE.aggregation.json` with `SCENE_vh_clean_2.0.010000.segs.json` and the
-table `scannetv2-labels.combined.tsv`. Objects come from the two .json files. A scan without any of these files, as those for the test
+table `scannetv2-labels.combined.tsv`. Numbers that are no class of NYU40, as 50 in scene0270_00, count as no label
+(https://github.com/ScanNet/ScanNet/issues/20). Objects come from the two .json files. A scan without any of these files, as those for the test
 server, has no labels. Boxes are axis-aligned, around the points of the objects that have one of the 18 classes of VoteNet
 (https://arxiv.org/abs/1904.09664); VoteNet's export stores them, because it keeps only some of the points. MMDetection3D's vertices are
 not aligned, and its matrix is applied to them (https://github.com/open-mmlab/mmdetection3d, data/scannet). Pointcept's are not aligned,
@@ -223,7 +224,7 @@ def _from_scan(scan: Path, table: Mapping[str, int] | None) -> Cloud:
     else:
         points = points @ alignment[:3, :3].T + alignment[:3, 3]
     instance, names = _objects(segments, groups, len(points), said)
-    part = _labels(labels, len(points))
+    part = _labels(labels, len(points), said)
     by_name = None if table is None or names is None else {number: _number(name, table) for number, name in names.items()}
     if part is None and instance is not None:
         if by_name is None:
@@ -280,8 +281,8 @@ def facts(text: Path) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def _labels(path: Path, count: int) -> NDArray[np.int64] | None:
-    """The number of NYU40 of each of `count` vertices; None if there is no such file."""
+def _labels(path: Path, count: int, said: list[str]) -> NDArray[np.int64] | None:
+    """The number of NYU40 of each of `count` vertices, 0 for none; None if there is no such file. `said` takes remarks."""
     if not path.is_file():
         return None
     rows, _ = ply.vertices(File(path, "grey"))
@@ -289,7 +290,11 @@ def _labels(path: Path, count: int) -> NDArray[np.int64] | None:
         raise UserError(f"{path.name}: its vertices have no property 'label'; they have {' '.join(rows.types)}")
     if rows.rows != count:
         raise UserError(f"{path.name} has {rows.rows:,} vertices for the {count:,} of the scan: they are of two versions")
-    return whole_numbers(rows.columns["label"], 0, LAST, path.name)
+    found = whole_numbers(rows.columns["label"], 0, 2**16 - 1, path.name)
+    if strange := int(np.count_nonzero(found > LAST)):
+        numbers = ", ".join(map(str, np.unique(found[found > LAST]).tolist()[:3]))
+        said.append(f"{strange:,} points of {path.name} have labels that are none of NYU40, such as {numbers}: they have none here")
+    return np.where(found > LAST, 0, found)
 
 
 def _objects(segments: Path, groups: Path, count: int, said: list[str]) -> tuple[NDArray[np.int64] | None, dict[int, str] | None]:
@@ -426,9 +431,16 @@ def recognises(location: str) -> bool:
     """Whether there are folders of scans, or VoteNet's files, at the location or in the folders that usually hold them."""
     if not os.path.isdir(location):
         return False
+    if _alone(Path(location).absolute()):
+        return True
     homes = _homes(Path(location))
     scans = (home / name for home in homes for name in _scans(home))
     return any((scan / f"{scan.name}_vh_clean_2.ply").is_file() or _of_arrays(scan) for scan in scans) or any(map(_exports, homes))
+
+
+def _alone(root: Path) -> bool:
+    """Whether a folder is a single scan."""
+    return bool(SCENE.fullmatch(root.name)) and ((root / f"{root.name}_vh_clean_2.ply").is_file() or _of_arrays(root))
 
 
 def _homes(root: Path) -> list[Path]:
@@ -460,6 +472,8 @@ def open_source(
     """Lists scans. The layouts and `lists` are explained at the head of this module, the other options in `crops`."""
     cut = Crop.chosen(crop, size, stride, least)
     root = folder_at(location)
+    if _alone(root):
+        raise UserError(f"{location!r} is a single scan; give {str(root.parent)!r}, because lists tell the split of a scan by its name")
     locators = _found(root)
     places = [folder_at(lists)] if lists else [*_places(root)]
     table = next((path for place in places if (path := place / TABLE).is_file()), None)
