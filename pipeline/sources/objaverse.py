@@ -282,12 +282,16 @@ def _listed(root: Path, wanted: Collection[str] | None) -> tuple[list[Entry], bo
         raise UserError(f"{str(root)!r} has no {PATHS}.gz with a path for each id")
     if wanted is not None and (unknown := [uid for uid in wanted if uid not in paths]):
         raise UserError(f"Objaverse has no object {unknown[0]!r}, and {len(unknown) - 1} more of {len(wanted)} ids are unknown")
-    there = _there(root) if wanted is None else set()
-    chosen = {uid: place for uid, place in paths.items() if place in there} if wanted is None else {uid: paths[uid] for uid in wanted}
+    chosen = {uid: paths[uid] for uid in (paths if wanted is None else wanted)}
     for place in chosen.values():
         shape_text(place)  # no file has such a name, if it raises
     if bad := next((place for place in chosen.values() if place.startswith("/") or ".." in place.split("/")), None):
         raise UserError(f"{PATHS}.gz has a path that leads out of its folder: {bad[:100]!r}")
+    if wanted is None:
+        there = _there(root)
+        chosen = {uid: place for uid, place in chosen.items() if place in there}
+        if not chosen:
+            raise UserError(f"{str(root)!r}: none of the {len(paths):,} objects that {PATHS}.gz names was downloaded; {PREFIX}LIST downloads")
     (words, named), (classes, notes) = _licensed(root, chosen), _classes(root)
     if left := len(paths) - len(chosen) if wanted is None else 0:
         notes.append(f"{left:,} objects that {PATHS}.gz names were not downloaded and are left out; --set source.uids=LIST keeps to a list")

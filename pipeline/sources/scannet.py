@@ -92,6 +92,9 @@ OBJECTS: Final = tuple(name for name in CLASSES if name not in ("wall", "floor")
 LAST: Final = 40
 """Largest number of a class of NYU40."""
 
+FEW: Final = 3
+"""Most numbers that are no class of NYU40 in the labels of a scan. Published scans have one."""
+
 HOMES: Final = ("scans", "scans_test", "scannet_train_detection_data", "scannet_instance_data", "train", "val", "test")
 """Usual names of folders of scans. The last three are Pointcept's, and tell the split."""
 
@@ -290,11 +293,14 @@ def _labels(path: Path, count: int, said: list[str]) -> NDArray[np.int64] | None
         raise UserError(f"{path.name}: its vertices have no property 'label'; they have {' '.join(rows.types)}")
     if rows.rows != count:
         raise UserError(f"{path.name} has {rows.rows:,} vertices for the {count:,} of the scan: they are of two versions")
-    found = whole_numbers(rows.columns["label"], 0, 2**16 - 1, path.name)
-    if strange := int(np.count_nonzero(found > LAST)):
-        numbers = ", ".join(map(str, np.unique(found[found > LAST]).tolist()[:3]))
-        said.append(f"{strange:,} points of {path.name} have labels that are none of NYU40, such as {numbers}: they have none here")
-    return np.where(found > LAST, 0, found)
+    labels = rows.columns["label"]
+    strange = labels > LAST
+    numbers = np.unique(labels[strange]).tolist()
+    if not strange.any() or len(numbers) > FEW or 2 * np.count_nonzero(strange) > count:  # else the file numbers classes otherwise
+        return whole_numbers(labels, 0, LAST, path.name)
+    told = ", ".join(f"{number:g}" for number in numbers)
+    said.append(f"{np.count_nonzero(strange):,} points of {path.name} have labels that are none of NYU40 ({told}): they have none here")
+    return whole_numbers(np.where(strange, 0, labels), 0, LAST, path.name)
 
 
 def _objects(segments: Path, groups: Path, count: int, said: list[str]) -> tuple[NDArray[np.int64] | None, dict[int, str] | None]:

@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Final
 
 from cache_schema.errors import UserError
+from cache_schema.terminal import some
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures, shape_id
-from pipeline.sources.files import FileReader, find_files, folder_at
+from pipeline.sources.files import FileReader, find_files, folder_at, folders_in
 
 LOOKS_FOR: Final = "SYNSET/MODEL/models/model_normalized.obj, SYNSET/MODEL/model.obj, SYNSET-MODEL.npy or SYNSET/MODEL.txt"
 
@@ -90,6 +91,12 @@ SYNSETS: Final = {
 OTHERS: Final = {"02834778": "bicycle", "02858304": "boat"}
 """The two folders that version 1 has besides. Their models are in other categories in part; no list of ShapeNet-55 names them."""
 
+ELSEWHERE: Final = "those of ShapeNet-55 are train.txt and test.txt in Point-BERT's repository, read by"
+"""Where the usual lists are from."""
+
+SOME: Final = 3
+"""Most folders without a mesh that a note names."""
+
 MODEL: Final = re.compile(
     r"(?:.*/)?(\d{8})(?:/([^/]+)/(?:models/model_normalized|model)\.obj|-([^/]+)\.npy|/(?:points/)?([^/]+)\.(?:txt|pts))"
 )
@@ -130,6 +137,11 @@ def open_source(location: str, *, textures: Textures = "require", lists: str = "
         skipped["not in the lists"] = sum(entry.id not in told for entry in entries)
         entries = listed(entries, told, root.name if alone else "")
     entries, notes = splits.finished(entries, split, split_seed, "the lists")
+    if not told and not split:
+        beside = root.parent / "ShapeNet-55"
+        notes.append(f"no lists are here; {f'those in {str(beside)!r} are read by' if beside.is_dir() else ELSEWHERE} --set source.lists=FOLDER")
+    if not told and (bare := _without_mesh(root, {entry.locator for entry in entries})):
+        notes.append(f"{len(bare):,} folders of models have no mesh and are left out: {some(bare, SOME)}")
     reader = FileReader(kind="shapenet", location=str(root), up="y", options=recorded, textures=textures)
     return Source.of(reader, entries, +skipped, notes)
 
@@ -137,6 +149,21 @@ def open_source(location: str, *, textures: Textures = "require", lists: str = "
 def _named(synset: str) -> str:
     """The class of a synset: its name, or its number if it has none here."""
     return SYNSETS.get(synset) or OTHERS.get(synset, synset)
+
+
+def _without_mesh(root: Path, locators: set[str]) -> list[str]:
+    """The folders of models without a mesh, as `02958343/9fb1d03b22ecac5835da01f298003d56` of version 2. None if the models are clouds.
+
+    Args:
+        root: the location.
+        locators: the paths of the meshes.
+    """
+    if not any(locator.endswith(".obj") for locator in locators):
+        return []
+    kept = {locator.removesuffix("/models/model_normalized.obj").removesuffix("/model.obj") for locator in locators}
+    homes = [root] if _synset(root) else [path for path in folders_in(root) if path.name in SYNSETS or path.name in OTHERS]
+    models = (path.relative_to(root).as_posix() for home in homes for path in folders_in(home))
+    return [model for model in models if model not in kept]
 
 
 def read_lists(folder: Path) -> dict[str, str]:
