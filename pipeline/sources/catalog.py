@@ -495,8 +495,8 @@ JUNK: Final = ("__MACOSX",)
 
 
 def _further_in(location: str, kind: str, sure: bool = False) -> tuple[str, str]:
-    """The kind and the location of the collection that is meant by a folder around it, as archives are often unpacked; `kind` and `location`
-    themselves if none is.
+    """The kind and the location of the collection that is meant by a folder around it, as archives are often unpacked. Those given if none
+    is.
 
     Args:
         location: the folder.

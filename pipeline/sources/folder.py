@@ -189,8 +189,8 @@ def _class_level(ways: list[list[str]], files: list[str]) -> int:
     """The depth of the folders that give the class: 0, unless all shapes are in one folder, and further in there are folders like classes.
 
     An archive becomes such a folder, as `modelnet40_normal_resampled/airplane/airplane_0001.txt`. Folders are like classes if several are
-    beside each other, most of their names are words, one of them holds several things, and most names of things in them are in one of them alone. So
-    `meshes/3f2a/model.obj` beside `meshes/81bc/model.obj` are two shapes in folders of their own.
+    beside each other, most of their names are words, one of them holds several things, and most names of things in them are in one of them
+    alone. So `meshes/3f2a/model.obj` beside `meshes/81bc/model.obj` are two shapes in folders of their own.
 
     Args:
         ways: for each shape, the folders on its path that are no split.
@@ -223,8 +223,8 @@ def _alike_inside(texts: list[str]) -> list[str]:
     if count < SAME or 2 * count <= len(inside):
         return []
     return [
-        f"{count} folders hold {some(files, separator=' and ')} each, and every file is read as a shape; if they are one shape in several forms, give "
-        "a list of paths with one of them"
+        f"{count} folders hold {some(files, separator=' and ')} each, and every file is read as a shape; if they are one shape in several "
+        "forms, give a list of paths with one of them"
     ]
 
 

@@ -262,8 +262,8 @@ def open_source(
             raise UserError(f"{location!r} is ScanObjectNN, of which there are three: set the option variant to {', '.join(VARIANTS)}")
     if up == "y" and (root / BLOCKS).is_file() and any(Path(name).name.startswith("ply_data_all_") for name in files):
         raise UserError(
-            f"{location!r} holds blocks of rooms of S3DIS, as PointNet reads them, and their up axis is +Z: --set source.up=z reads them as "
-            "shapes; for segmentation take the rooms themselves, which the source s3dis reads"
+            f"{location!r} holds blocks of rooms of S3DIS, as PointNet reads them, and their up axis is +Z: --set source.up=z reads them "
+            "as shapes; for segmentation take the rooms themselves, which the source s3dis reads"
         )
     untold: list[str] = []
     if variant:

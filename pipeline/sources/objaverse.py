@@ -291,7 +291,8 @@ def _listed(root: Path, wanted: Collection[str] | None) -> tuple[list[Entry], bo
         there = _there(root)
         chosen = {uid: place for uid, place in chosen.items() if place in there}
         if not chosen:
-            raise UserError(f"{str(root)!r}: none of the {len(paths):,} objects that {PATHS}.gz names was downloaded; {PREFIX}LIST downloads")
+            told = f"none of the {len(paths):,} objects that {PATHS}.gz names was downloaded"
+            raise UserError(f"{str(root)!r}: {told}; give {PREFIX}LIST, which downloads those of a list")
     (words, named), (classes, notes) = _licensed(root, chosen), _classes(root)
     if left := len(paths) - len(chosen) if wanted is None else 0:
         notes.append(f"{left:,} objects that {PATHS}.gz names were not downloaded and are left out; --set source.uids=LIST keeps to a list")

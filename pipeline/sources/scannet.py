@@ -9,8 +9,8 @@
 The points of a scan are the vertices of `SCENE_vh_clean_2.ply`, in its order. The axis alignment in `SCENE.txt` is applied. Classes are
 those of `SCENE_vh_clean_2.labels.ply`; without it, those of `SCENE.aggregation.json` with `SCENE_vh_clean_2.0.010000.segs.json` and the
 table `scannetv2-labels.combined.tsv`. Numbers that are no class of NYU40, as 50 in scene0270_00, count as no label
-(https://github.com/ScanNet/ScanNet/issues/20). Objects come from the two .json files. A scan without any of these files, as those for the test
-server, has no labels. Boxes are axis-aligned, around the points of the objects that have one of the 18 classes of VoteNet
+(https://github.com/ScanNet/ScanNet/issues/20). Objects come from the two .json files. A scan without any of these files, as those for
+the test server, has no labels. Boxes are axis-aligned, around the points of the objects that have one of the 18 classes of VoteNet
 (https://arxiv.org/abs/1904.09664); VoteNet's export stores them, because it keeps only some of the points. MMDetection3D's vertices are
 not aligned, and its matrix is applied to them (https://github.com/open-mmlab/mmdetection3d, data/scannet). Pointcept's are not aligned,
 either, and nothing aligns them, so there are no boxes.

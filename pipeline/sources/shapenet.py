@@ -139,7 +139,8 @@ def open_source(location: str, *, textures: Textures = "require", lists: str = "
     entries, notes = splits.finished(entries, split, split_seed, "the lists")
     if not told and not split:
         beside = root.parent / "ShapeNet-55"
-        notes.append(f"no lists are here; {f'those in {str(beside)!r} are read by' if beside.is_dir() else ELSEWHERE} --set source.lists=FOLDER")
+        known = f"those in {str(beside)!r} are read by" if beside.is_dir() else ELSEWHERE
+        notes.append(f"no lists are here; {known} --set source.lists=FOLDER")
     if not told and (bare := _without_mesh(root, {entry.locator for entry in entries})):
         notes.append(f"{len(bare):,} folders of models have no mesh and are left out: {some(bare, SOME)}")
     reader = FileReader(kind="shapenet", location=str(root), up="y", options=recorded, textures=textures)
