@@ -79,6 +79,9 @@ ANYTHING: Final = ("hdf5", "list", "folder")
 NEAR: Final = 50
 """Largest number of folders in a location that are asked whether they are a collection."""
 
+CROWDED: Final = 1000
+"""Most things in a folder that is asked whether it is a collection though it was not given."""
+
 BESIDE: Final = 10_000
 """Largest number of files and folders whose names are compared with that of a location that does not exist."""
 
@@ -603,9 +606,10 @@ def _collections_in(root: Path) -> str:
 
 
 def _folders(root: Path) -> list[Path]:
-    """The first folders in a folder. None where it may not be read."""
+    """The first folders in a folder, without those that hold very many things and would take long to ask. None where it may not be read."""
     try:
-        return sorted(path for path in itertools.islice(root.iterdir(), BESIDE) if path.is_dir())[:NEAR]
+        found = sorted(path for path in itertools.islice(root.iterdir(), BESIDE) if path.is_dir())[:NEAR]
+        return [path for path in found if sum(1 for _ in itertools.islice(path.iterdir(), CROWDED + 1)) <= CROWDED]
     except OSError:
         return []
 
