@@ -315,14 +315,19 @@ def open_source(location: str, *, kind: str = "auto", textures: Textures = "requ
     if textures not in get_args(Textures):
         raise UserError(f"textures: expected one of {', '.join(get_args(Textures))}, got {textures!r}")
     found, unasked = _recognised(location) if kind == "auto" else (kind, [])
-    found, inner = _further_in(location, found, sure=kind != "auto")
-    if inner != location:
-        unasked = [f"{location!r} is taken for the only folder in it, {inner!r} ({found})", *unasked]
-        location = inner
+    inside, inner = _further_in(location, found, sure=kind != "auto")
+    hint = " (recognised as {!r}; set kind for another)" if kind == "auto" else ""
+    try:
+        source = _opened(inside, inner, textures, options, hint)
+    except UserError as error:
+        others = _collections_in(Path(location).absolute()) if kind == "auto" and inside == "folder" else ""
+        raise UserError(f"{error}. In it is what other sources read: give {others}") if others else error from error
+    if inner != location and not source.entries:  # it only looks like one
+        source = _opened(found, location, textures, options, hint)
+    elif inner != location:
+        unasked = [f"{location!r} is taken for the only folder in it, {inner!r} ({inside})", *unasked]
+        found, location = inside, inner
     module = plugins.module("sources", found, SOURCES)
-    if not _hands_on(module):
-        check_options(found, options, hint=f" (recognised as {found!r}; set kind for another)" if kind == "auto" else "")
-    source: Source = module.open_source(location, textures=textures, **options)
     if not source.entries:
         instead = _collections_near(location) if kind == "auto" else ""
         seen = _seen(source.skipped)
@@ -332,6 +337,16 @@ def open_source(location: str, *, kind: str = "auto", textures: Textures = "requ
     if unasked:
         source = replace(source, notes=(*source.notes, *unasked))
     return _licensed(source, shape_text(licence.strip()))
+
+
+def _opened(kind: str, location: str, textures: Textures, options: Mapping[str, str], hint: str) -> Source:
+    """The source of a kind at a location. `hint` is what the message about an unknown option adds, with `{!r}` for the kind. Raises as the
+    source does, and as `check_options`."""
+    module = plugins.module("sources", kind, SOURCES)
+    if not _hands_on(module):
+        check_options(kind, options, hint=hint.format(kind))
+    source: Source = module.open_source(location, textures=textures, **options)
+    return source
 
 
 def kinds() -> list[str]:

@@ -520,6 +520,13 @@ def test_a_folder_of_several_known_collections_is_told(tmp_path):
     notes = open_source(str(tmp_path)).notes
     assert any("read as one collection" in note and f"{str(tmp_path / 'ModelNet10')!r} (modelnet) alone" in note for note in notes)
     assert not any("read as one collection" in note for note in open_source(str(tmp_path / "mine")).notes)
+    with pytest.raises(ValueError, match=r"has no option 'variant'.* In it is what other sources read: give .*ModelNet10' \(modelnet\)"):
+        open_source(str(tmp_path), variant="OBJ_BG")
+
+
+def test_a_folder_that_only_looks_like_a_known_collection_is_read_as_it_is(tmp_path):
+    source = open_source(plant(tmp_path, "ShapeNet/02691156/1a04.off", "ShapeNet/02691156/1a6f.off"))
+    assert source.reader.kind == "folder" and [entry.label for entry in source.entries] == ["ShapeNet", "ShapeNet"]
 
 
 def test_classes_and_lists_in_the_only_folder(tmp_path):

@@ -200,7 +200,8 @@ def test_lists_of_openshape_choose_split_and_class(tmp_path):
     lists.mkdir(parents=True)
     (lists / "train_all.json").write_text(json.dumps(rows))
     lvis = [
-        {"uid": n, "group": "000-000", "category": c, "data_path": f"{where}/{n}.npy"} for n, c in (("cc", "chair"), ("aa", "Band_Aid"))
+        {"uid": n, "group": "000-000", "category": c, "data_path": f"{where.replace('final', 'all')}/{n}.npy"}
+        for n, c in (("cc", "chair"), ("aa", "Band_Aid"))
     ]
     (lists / "lvis.json").write_text("﻿" + json.dumps(lvis), encoding="utf-8")
     train, test = (open_source(str(lists / name), teacher="bigg") for name in ("train_all.json", "lvis.json"))
