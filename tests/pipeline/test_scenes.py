@@ -636,6 +636,7 @@ def test_scannet_as_pointcept_keeps_it(tmp_path):
     scene = whole(source)
     placed(scene, points)
     np.testing.assert_array_equal(np.column_stack([scene.part, scene.instance]), np.column_stack([part, objects]))
+    assert "normal.npy is not read: normals are estimated from the points" in scene.warnings
     assert whole(source, 2).part is None
     np.save(tmp_path / "train" / "scene0000_00" / "segment20.npy", part[:-1])
     with pytest.raises(UserError, match="89 rows for 90 points"):
