@@ -8,6 +8,7 @@ command again: it continues.
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,6 +197,23 @@ def _check_twice(ids: Sequence[str], name: str) -> None:
         seen.add(one)
 
 
+def _spelled(cache: Cache, by_id: dict[str, list[str]], name: str, terminal: Terminal) -> dict[str, list[str]]:
+    """Texts by id, with ids as the cache spells them. Cap3D writes ShapeNet's as SYNSET_MODEL, and the source `shapenet` as SYNSET-MODEL.
+
+    Args:
+        cache: the cache.
+        by_id: the texts of a file.
+        name: the name of the file.
+        terminal: gets a message if ids were spelled otherwise.
+    """
+    own = {str(one) for one in cache.ids()}
+    other = {re.sub(r"^(\d{8})_", r"\1-", shape): texts for shape, texts in by_id.items()}
+    if own & by_id.keys() or not own & other.keys() or len(other) < len(by_id):
+        return by_id
+    terminal.say(f"{name} writes ids as SYNSET_MODEL: they are taken for SYNSET-MODEL, as in the cache")
+    return other
+
+
 def _said(cache: Cache, captions: Record) -> NDArray[np.bool_]:
     """Which kept texts of shapes are there. [N, V * K] All are, of captions that may not lack any."""
     described = captions.spec
@@ -331,7 +349,7 @@ def import_captions(path: Path, file: Path, asked: Captions, terminal: Terminal)
         UserError: the file is unsound, its ids do not match, or the cache has other captions of this name. Nothing was written.
     """
     cache = opened(path)
-    by_id = {shape: texts for shape, texts in said.read(file).items() if texts}
+    by_id = _spelled(cache, {shape: texts for shape, texts in said.read(file).items() if texts}, file.name, terminal)
     matching = _Matching(cache, list(by_id), file.name)
     matching.check(asked.missing, terminal)
     chosen = {row: by_id[matching.own[row]][: asked.most] for row in np.flatnonzero(matching.found).tolist()}

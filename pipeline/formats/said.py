@@ -98,8 +98,9 @@ def _csv(path: Path) -> Iterator[tuple[str, str]]:
                     continue
             if len(row) != width:
                 told = "" if width > 2 else " (id, caption)"
+                named = "" if width > 2 else ", or name the columns in a first line, as uid,kind,caption"
                 raise UserError(
-                    f"{path.name}, line {reader.line_num}: expected {width} cells{told}, got {len(row)}; quote captions with commas"
+                    f"{path.name}, line {reader.line_num}: expected {width} cells{told}, got {len(row)}; quote captions with commas{named}"
                 )
             yield row[columns[0]].strip(), row[columns[1]]
     except csv.Error as error:

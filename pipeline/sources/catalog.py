@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Final, Literal, NoReturn, Protocol, get_args, 
 from cache_schema import plugins
 from cache_schema.errors import UserError
 from cache_schema.spec import MADE_IN_CODE, TEXT_BYTES, did_you_mean
-from cache_schema.terminal import counted, escaped
+from cache_schema.terminal import counted, escaped, some
 from pipeline.formats.catalog import ANY_DATA, ELSEWHERE, FORMATS, READINGS
 from pipeline.sources.stated import STATED, licence_in
 
@@ -78,6 +78,9 @@ ANYTHING: Final = ("hdf5", "list", "folder")
 
 NEAR: Final = 50
 """Largest number of folders in a location that are asked whether they are a collection."""
+
+CROWDED: Final = 1000
+"""Most things in a folder that is asked whether it is a collection though it was not given."""
 
 BESIDE: Final = 10_000
 """Largest number of files and folders whose names are compared with that of a location that does not exist."""
@@ -312,17 +315,38 @@ def open_source(location: str, *, kind: str = "auto", textures: Textures = "requ
     if textures not in get_args(Textures):
         raise UserError(f"textures: expected one of {', '.join(get_args(Textures))}, got {textures!r}")
     found, unasked = _recognised(location) if kind == "auto" else (kind, [])
+    inside, inner = _further_in(location, found, sure=kind != "auto")
+    hint = " (recognised as {!r}; set kind for another)" if kind == "auto" else ""
+    try:
+        source = _opened(inside, inner, textures, options, hint)
+    except UserError as error:
+        others = _collections_in(Path(location).absolute()) if kind == "auto" and inside == "folder" else ""
+        raise UserError(f"{error}. In it is what other sources read: give {others}") if others else error from error
+    if inner != location and not source.entries:  # it only looks like one
+        source = _opened(found, location, textures, options, hint)
+    elif inner != location:
+        unasked = [f"{location!r} is taken for the only folder in it, {inner!r} ({inside})", *unasked]
+        found, location = inside, inner
     module = plugins.module("sources", found, SOURCES)
-    if not _hands_on(module):
-        check_options(found, options, hint=f" (recognised as {found!r}; set kind for another)" if kind == "auto" else "")
-    source: Source = module.open_source(location, textures=textures, **options)
     if not source.entries:
         instead = _collections_near(location) if kind == "auto" else ""
         seen = _seen(source.skipped)
         raise UserError(f"{location!r} holds no shapes; source {found!r} looks for {module.LOOKS_FOR}; it saw {seen}{instead}")
+    if kind == "auto" and found == "folder" and (others := _collections_in(Path(location).absolute())):
+        unasked = [f"{location!r} is read as one collection, though parts of it have a known layout: give {others} alone", *unasked]
     if unasked:
         source = replace(source, notes=(*source.notes, *unasked))
     return _licensed(source, shape_text(licence.strip()))
+
+
+def _opened(kind: str, location: str, textures: Textures, options: Mapping[str, str], hint: str) -> Source:
+    """The source of a kind at a location. `hint` is what the message about an unknown option adds, with `{!r}` for the kind. Raises as the
+    source does, and as `check_options`."""
+    module = plugins.module("sources", kind, SOURCES)
+    if not _hands_on(module):
+        check_options(kind, options, hint=hint.format(kind))
+    source: Source = module.open_source(location, textures=textures, **options)
+    return source
 
 
 def kinds() -> list[str]:
@@ -478,7 +502,56 @@ def recognised(location: str) -> str:
     Raises:
         UserError: no source does.
     """
-    return _recognised(location)[0]
+    return _further_in(location, _recognised(location)[0])[0]
+
+
+ONLY: Final = 3
+"""Most folders, each the only one in the other, between a location and a collection that is meant by it."""
+
+JUNK: Final = ("__MACOSX",)
+"""Folders that programs leave beside what they unpack."""
+
+
+def _further_in(location: str, kind: str, sure: bool = False) -> tuple[str, str]:
+    """The kind and the location of the collection that is meant by a folder around it, as archives are often unpacked. Those given if none
+    is.
+
+    Args:
+        location: the folder.
+        kind: what it is taken for. `folder` fits any folder, so that collections of a known layout in the only folder go before.
+        sure: whether the kind is asked for, so that no other one is looked for.
+    """
+    if kind not in SOURCES or (sure and (kind == "folder" or importlib.import_module(SOURCES[kind]).recognises(location))):
+        return kind, location
+    if not sure and kind != "folder":
+        return kind, location
+    place: Path | None = Path(location)
+    asked = [kind] if sure else [name for name in SOURCES if name not in ANYTHING or name == "hdf5"]
+    for _ in range(ONLY):
+        place = _only_folder(place) if place else None
+        for name in asked if place else ():
+            if importlib.import_module(SOURCES[name]).recognises(str(place)):
+                return name, str(place)
+    return kind, location
+
+
+def _only_folder(path: Path) -> Path | None:
+    """The only folder in a folder that has no shapes beside it; None if there is none. Texts count as no shapes."""
+    found: list[Path] = []
+    try:
+        with os.scandir(path) as items:
+            for item in items:
+                if item.name.startswith(".") or item.name in JUNK:
+                    continue
+                if item.is_dir():
+                    found.append(Path(item.path))
+                elif os.path.splitext(item.name)[1].lower() in FORMATS.keys() - {".txt", ".csv"}:
+                    return None
+                if len(found) > 1:
+                    return None
+    except OSError:
+        return None
+    return found[0] if found else None
 
 
 def _recognised(location: str) -> tuple[str, list[str]]:
@@ -538,16 +611,29 @@ def _near(location: str) -> str:
 def _collections_near(location: str) -> str:
     """A sentence about collections of a known layout in the folder around a location or in the folders in it; empty if there are none."""
     root = Path(location).absolute()
-    try:
-        inner = sorted(path for path in itertools.islice(root.iterdir(), BESIDE) if path.is_dir())[:NEAR]
-    except OSError:
-        inner = []
-    sure = {name: importlib.import_module(path) for name, path in SOURCES.items() if name not in ANYTHING}
-    kinds_ = {
-        str(path): next((name for name, module in sure.items() if module.recognises(str(path))), "") for path in (root.parent, *inner)
-    }
-    found = [f"{place!r} ({name})" for place, name in kinds_.items() if name]
+    found = [*_known([root.parent]), *_known(_folders(root))]
     return f". Near it is what other sources read: give {' or '.join(found)}" if found else ""
+
+
+def _collections_in(root: Path) -> str:
+    """The collections of a known layout among the folders in a folder, in words; empty if there are none."""
+    return some(_known(_folders(root)), separator=" or ")
+
+
+def _folders(root: Path) -> list[Path]:
+    """The first folders in a folder, without those that hold very many things and would take long to ask. None where it may not be read."""
+    try:
+        found = sorted(path for path in itertools.islice(root.iterdir(), BESIDE) if path.is_dir())[:NEAR]
+        return [path for path in found if sum(1 for _ in itertools.islice(path.iterdir(), CROWDED + 1)) <= CROWDED]
+    except OSError:
+        return []
+
+
+def _known(folders: Iterable[Path]) -> list[str]:
+    """The folders that are collections of a known layout, each with the kind of its source."""
+    sure = {name: importlib.import_module(path) for name, path in SOURCES.items() if name not in ANYTHING}
+    kinds_ = {str(path): next((name for name, module in sure.items() if module.recognises(str(path))), "") for path in folders}
+    return [f"{place!r} ({name})" for place, name in kinds_.items() if name]
 
 
 def shape_text(path: str) -> str:

@@ -11,7 +11,8 @@ of names beside the shapes (`modelnet40_train.txt`) give the split. `split=0.8` 
 makes another one.
 
 Label, by the option `label`:
-  folder   the first folder on the path that is no split
+  folder   the first folder on the path that is no split. If all shapes are in one folder (or one in that, and so on) in which others are
+           like classes, it is one of those: see `_class_level`
   file     (or name) the words of the file name, without single letters and numbers: `chair_A_wood_02.gltf` is a
            `chair wood`
   none     no labels
@@ -19,7 +20,8 @@ Label, by the option `label`:
            are two folders or more and most files have no words in their names; else `file`. So `chair/0001.off` and
            `chair/chair_17.obj` get the class of their folder, `city/bench.glb` that of its file.
 
-A .txt, .csv, .asc or .npz file with the name of another shape beside it is left out: it is an annotation of that shape.
+A .txt, .csv, .asc or .npz file with the name of another shape beside it is left out: it is an annotation of that shape. So are files of
+these kinds that lie under one name beside other shapes in several folders (`3d_keypoints.txt` beside each `model.obj`).
 
 Labels of parts, by the option `labels`, see `pipeline.formats.labels`: `none`; `seg` (a file of labels beside each shape), `field`,
 `field:NAME`, `column:NUMBER`, `material`, `group`; or `auto` (default): `seg` if every shape has such a file, else `none`. The option
@@ -38,7 +40,7 @@ from pathlib import Path
 from typing import Final
 
 from cache_schema.axes import UP
-from cache_schema.terminal import counted
+from cache_schema.terminal import counted, some
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures, shape_id, shape_text
 from pipeline.sources.files import AXES, WORDS_OR_NUMBERS, Axis, FileReader, axes_told, find_files, folder_at
@@ -85,9 +87,11 @@ def open_source(
         if one:
             del way[level]
     if not any(told):
-        told, told_by, said = splits.listed(root, texts, _lists(root))
+        told, told_by, said = splits.listed(root, texts, _lists(root, texts))
         notes += said
-    folders, names = [way[0] if way else "" for way in ways], [name_in(text.rsplit("/", 1)[-1]) for text in texts]
+    files = [text.rsplit("/", 1)[-1] for text in texts]
+    first = _class_level(ways, files)
+    folders, names = [way[first] if way else "" for way in ways], [name_in(file) for file in files]
     guessed = label == "auto"
     if guessed:
         kinds = len(set(folders) - {""})
@@ -101,6 +105,7 @@ def open_source(
         notes = [*([_told(label, classes, folders, guessed)] if label != "none" else []), *said, *notes]
         if up == "auto":
             notes.append(axes_told(os.path.splitext(locator)[1].lower() for locator in locators))
+    notes += _alike_inside(texts)
     how, more, said = chosen(labels, parts, instances, root, [root / locator for locator in locators])
     options = tuple(sorted((("label", label), *more, *recorded, ("up", up))))
     reader = FileReader(kind="folder", location=str(root), up=axis, options=options, textures=textures, labels=how)
@@ -119,12 +124,18 @@ def _left_out(locators: list[str]) -> list[str]:
 def _without_annotations(locators: list[str], skipped: Counter[str]) -> list[str]:
     """The files without annotations: tables of numbers with the name of a shape beside them, such as keypoints or labels. They are counted
     in `skipped`."""
-    shapes = {stem for stem, extension in map(os.path.splitext, locators) if extension.lower() not in (*WORDS_OR_NUMBERS, ".npz")}
+    beside = {one: os.path.splitext(one)[1].lower() in (*WORDS_OR_NUMBERS, ".npz") for one in locators}
+    shapes = {os.path.splitext(one)[0] for one, may_be in beside.items() if not may_be}
+    homes = {os.path.dirname(one) for one, may_be in beside.items() if not may_be}
+    names = Counter(os.path.basename(one) for one, may_be in beside.items() if may_be and os.path.dirname(one) in homes)
+    everywhere = Counter(os.path.basename(one) for one, may_be in beside.items() if may_be)
     kept = []
-    for locator in locators:
-        stem, extension = os.path.splitext(locator)
-        if extension.lower() in (*WORDS_OR_NUMBERS, ".npz") and stem in shapes:
+    for locator, may_be in beside.items():
+        name, (stem, extension) = os.path.basename(locator), os.path.splitext(locator)
+        if may_be and stem in shapes:
             skipped[f"{extension.lower()} named like a shape beside it"] += 1
+        elif names[name] > 1 and names[name] == everywhere[name] and name_in(name):
+            skipped[f"{shape_text(name)} beside another shape"] += 1
         else:
             kept.append(locator)
     return kept
@@ -164,11 +175,57 @@ def _split_like_classes(ways: list[list[str]]) -> list[str]:
     return [f"the folder {name!r} is no split, because the folders beside it are none" for name in found[:3]]
 
 
-def _lists(root: Path) -> list[Path]:
-    """Files that may list the shapes of a split: those in the root or in a folder for splits, with a fitting name."""
-    folders = [root, *(root / name for name in ("train_test_split", "splits", "split", "lists"))]
+def _lists(root: Path, texts: list[str]) -> list[Path]:
+    """Files that may list the shapes of a split: those in the root, in a folder that all shapes are in, or in a folder for splits in one of
+    these, with a fitting name. `texts`: the paths of the shapes."""
+    shared = os.path.commonpath(map(os.path.dirname, texts)).split("/") if texts else [""]
+    homes = [root, *(root.joinpath(*shared[: depth + 1]) for depth in range(len(shared)) if shared[0])]
+    folders = [home / name for home in homes for name in ("", "train_test_split", "splits", "split", "lists")]
     names = [path for folder in folders if folder.is_dir() for path in folder.iterdir() if path.suffix.lower() in (".txt", ".json")]
     return [path for path in names if splits.split_named(path.stem) and path.is_file()]
+
+
+def _class_level(ways: list[list[str]], files: list[str]) -> int:
+    """The depth of the folders that give the class: 0, unless all shapes are in one folder, and further in there are folders like classes.
+
+    An archive becomes such a folder, as `modelnet40_normal_resampled/airplane/airplane_0001.txt`. Folders are like classes if several are
+    beside each other, most of their names are words, one of them holds several things, and most names of things in them are in one of them
+    alone. So `meshes/3f2a/model.obj` beside `meshes/81bc/model.obj` are two shapes in folders of their own.
+
+    Args:
+        ways: for each shape, the folders on its path that are no split.
+        files: the names of the files.
+    """
+    depth = 0
+    while ways and all(len(way) > depth + 1 for way in ways) and len({way[depth] for way in ways}) == 1:
+        depth += 1
+    inside: dict[str, set[str]] = {}
+    for way, file in zip(ways, files, strict=True) if depth else ():
+        inside.setdefault(way[depth], set()).add(way[depth + 1] if len(way) > depth + 1 else file)
+    held = Counter(name for names in inside.values() for name in names if name_in(name))
+    words = sum(bool(name_in(name)) for name in inside)
+    own = not held or 2 * sum(count > 1 for count in held.values()) < len(held)
+    return depth if len(inside) > 1 and 2 * words > len(inside) and max(map(len, inside.values())) > 1 and own else 0
+
+
+SAME: Final = 3
+"""Fewest folders with equal names of files that a note tells."""
+
+
+def _alike_inside(texts: list[str]) -> list[str]:
+    """A sentence about folders that hold the same few files each, as `raw_model.obj` and `normalized_model.obj`; none if most do not."""
+    inside: dict[str, list[str]] = {}
+    for text in texts:
+        folder, _, file = text.rpartition("/")
+        inside.setdefault(folder, []).append(file)
+    kinds = Counter(tuple(sorted(files)) for files in inside.values() if len(files) > 1 and all(map(name_in, files)))
+    files, count = kinds.most_common(1)[0] if kinds else ((), 0)
+    if count < SAME or 2 * count <= len(inside):
+        return []
+    return [
+        f"{count} folders hold {some(files, separator=' and ')} each, and every file is read as a shape; if they are one shape in several "
+        "forms, give a list of paths with one of them"
+    ]
 
 
 def split_level(ways: list[list[str]]) -> int:

@@ -10,15 +10,17 @@ columns after x, y, z are colours or normals, or are left out. Colours may also 
 [N, n, 3].
 
 Labels are numbers [N] or [N, 1] (-1 is none), one-hot rows [N, C], or texts. Class names for numbers come from a file `shape_names.txt`
-beside the file, or from a data set or attribute `classes` or `names` in it. The names of ScanObjectNN are in this module. Without names,
-classes are called `class_3`. `label=none` leaves labels out.
+beside the file, from a data set or attribute `classes` or `names` in it, or from a list of the name of each row beside it
+(`train0_id2name.json`). The names of ScanObjectNN are in this module. Without names, classes are called `class_3`. `label=none` leaves
+labels out.
 
 Labels of points [N, n] or [N, n, 1] are read as labels of parts if the option `labels=KEY` names them. `parts=leg,seat` or
 `parts=1:leg,2:seat` names the parts, else a pass over all labels lists them.
 
 Split: train, val or test from the name of the file, in any case, else from the folders on its path. `split=0.8` makes a split by a hash of
 the id, see `splits.made`. Id: file and row, `ply_data_train0.h5/000012`.
-Up axis, by the option `up`: `y` (default: ModelNet40's and ScanObjectNN's clouds are distributed with +Y up) or `z`.
+Up axis, by the option `up`: `y` (default: ModelNet40's and ScanObjectNN's clouds are distributed with +Y up) or `z`. PointNet's blocks of
+S3DIS (`ply_data_all_0.h5` with `room_filelist.txt`) have +Z up, and are refused with the other one.
 
 A file that cannot be opened stops the listing, because the number of its shapes is unknown. A row that is no cloud fails alone when it is
 read. Files are opened for each read, which takes one or two milliseconds and is safe in any number of processes. Links to data outside
@@ -27,6 +29,7 @@ the file are not followed.
 
 import dataclasses
 import hashlib
+import json
 import math
 import re
 from collections import Counter
@@ -104,6 +107,9 @@ ROW_BYTES: Final = 4 << 30
 
 LABEL_VALUES: Final = 500_000_000
 """Largest number of values in an array of labels."""
+
+BLOCKS: Final = "room_filelist.txt"
+"""Name of the file that tells the room of each of PointNet's blocks of S3DIS."""
 
 GLANCE: Final = 100
 """Number of subfolders that are looked into to recognise a source."""
@@ -254,6 +260,11 @@ def open_source(
         files, skipped = find_files(root, EXTENSIONS)
         if not variant and any("_objectdataset" in name for name in files):
             raise UserError(f"{location!r} is ScanObjectNN, of which there are three: set the option variant to {', '.join(VARIANTS)}")
+    if up == "y" and (root / BLOCKS).is_file() and any(Path(name).name.startswith("ply_data_all_") for name in files):
+        raise UserError(
+            f"{location!r} holds blocks of rooms of S3DIS, as PointNet reads them, and their up axis is +Z: --set source.up=z reads them "
+            "as shapes; for segmentation take the rooms themselves, which the source s3dis reads"
+        )
     untold: list[str] = []
     if variant:
         folder, ending = VARIANTS[choice("option variant", variant, tuple(VARIANTS))]
@@ -341,6 +352,7 @@ def _rows(root: Path, name: str, wanted: str, label: str, points_labels: str, no
         labels = [""] * count
         if keys.labels and label != "none":
             known = _class_names(file, root, name)
+            by_row = () if known else _names_of_rows(root, name, count)
             held_labels, where = reached(file, keys.labels, root), f"{text}, {keys.labels}"
             if not wanted.partition(",")[2].partition(",")[0].strip() and _of_points(held_labels, count, points):
                 notes.append(
@@ -349,7 +361,7 @@ def _rows(root: Path, name: str, wanted: str, label: str, points_labels: str, no
                     "these as labels of parts"
                 )
             else:
-                labels = _labels(held_labels, where, count, known, notes)
+                labels = _labels(held_labels, where, count, known, notes, by_row)
         elif label != "none":
             notes.append(f"{text} holds no labels under a usual name; --set source.keys=CLOUDS,LABELS names them")
         used = (keys.clouds, keys.labels, keys.colors, keys.normals, points_labels)
@@ -542,8 +554,22 @@ def one_row(values: h5py.Dataset, row: int, where: str) -> NDArray[Any]:
 # ----------------------------------------------------------------------------------------------------------------- labels
 
 
-def _labels(labels: h5py.Dataset, where: str, count: int, names: tuple[str, ...], notes: list[str]) -> list[str]:
-    """The class name of each row; empty for none."""
+def _labels(
+    labels: h5py.Dataset, where: str, count: int, names: tuple[str, ...], notes: list[str], by_row: Sequence[str] = ()
+) -> list[str]:
+    """The class name of each row; empty for none.
+
+    Args:
+        labels: the labels.
+        where: their name in messages.
+        count: number of the rows.
+        names: by number of a class: its name; empty where nothing says it.
+        notes: get sentences about what was found.
+        by_row: the name of the class of each row, from another file; empty where there is none.
+
+    Raises:
+        UserError: they are no labels of the rows, or contradict the names of the rows.
+    """
     shape = labels.shape
     if not shape or shape[0] != count:
         raise UserError(f"{where}: {count} clouds, but {shape[0] if shape else 1} labels")
@@ -566,9 +592,19 @@ def _labels(labels: h5py.Dataset, where: str, count: int, names: tuple[str, ...]
         raise UserError(f"{where}: label {numbers.max()}, but there are {len(names)} class names")
     if names and (numbers > 0).any() and not (numbers == 0).any():
         notes.append(f"{where}: no shape has the label 0, {names[0]!r}; if the labels count from 1, store them less 1")
+    if by_row and not _one_to_one(numbers.tolist(), by_row):
+        raise UserError(f"{where}: a number has two names, or a name two numbers, in the names of the rows: they are of another file")
+    if by_row:
+        return ["" if number < 0 else name for number, name in zip(numbers.tolist(), by_row, strict=True)]
     if not names and count:
         notes.append(f"nothing names the classes, so they are called class_0, class_1 and so on; {NAMING}")
     return ["" if number < 0 else names[number] if names else f"class_{number}" for number in numbers.tolist()]
+
+
+def _one_to_one(numbers: Sequence[int], names: Sequence[str]) -> bool:
+    """Whether each number of a class that is there has one name, and each name one number."""
+    pairs = {(number, name) for number, name in zip(numbers, names, strict=True) if number >= 0}
+    return len(pairs) == len({number for number, _ in pairs}) == len({name for _, name in pairs})
 
 
 NAMING: Final = "put their names, one a line, into shape_names.txt beside the file"
@@ -638,6 +674,25 @@ def _class_names(file: h5py.File, root: Path, name: str) -> tuple[str, ...]:
         if columns.plain(key) in NAME_KEYS and len(said.shape) == 1 and _is_text(said.dtype):
             return _distinct([_text(one) for one in np.asarray(file.attrs[key])], f"{shape_text(name)}, attribute {shape_text(key)}")
     return ()
+
+
+def _names_of_rows(root: Path, name: str, count: int) -> tuple[str, ...]:
+    """The name of the class of each row, from `train0_id2name.json` beside `train0.h5` (https://github.com/antao97/PointCloudDatasets);
+    empty where there is no such file.
+
+    Raises:
+        UserError: it is no list of as many names.
+    """
+    path = (root / name).with_name(f"{Path(name).stem}_id2name.json")
+    if not path.is_file():
+        return ()
+    try:
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{shape_text(path.name)} is no JSON: {error}") from error
+    if not isinstance(found, list) or len(found) != count or not all(isinstance(one, str) for one in found):
+        raise UserError(f"{shape_text(path.name)}: expected a list with the name of the class of each of {count} rows; take it away")
+    return tuple(map(shape_text, found))
 
 
 def _distinct(names: Sequence[str], where: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Final
 
 from cache_schema.axes import UP
 from pipeline.sources.catalog import Entry, Source, Textures, shape_id, shape_text
-from pipeline.sources.files import FileReader, find_files, folder_at
+from pipeline.sources.files import FileReader, find_files, folder_at, folders_in
 
 LOOKS_FOR: Final = "CLASS/{train,test,val}/*.off"
 
@@ -22,7 +22,7 @@ def recognises(location: str) -> bool:
     """Whether there are CLASS/SPLIT folders with .off files, no shapes of another format, and no labels of faces, which `folder` reads."""
     if not os.path.isdir(location):
         return False
-    folders = [path for name in os.listdir(location) for split in SPLITS if (path := Path(location, name, split)).is_dir()]
+    folders = [path for home in folders_in(Path(location)) for split in SPLITS if (path := home / split).is_dir()]
     names = [name.lower() for folder in folders for name in os.listdir(folder)]
     extensions = {os.path.splitext(name)[1] for name in names}
     return extensions.intersection(UP) == {".off"} and not any(name.endswith((".seg", "_labels.txt")) for name in names)

@@ -10,8 +10,11 @@ The folder is the one that the package `objaverse` fills (github.com/allenai/obj
 
 Id: the UID. Class: that of LVIS, else none. Licence: `license` of the annotation, a Creative Commons licence (`by` is CC-BY-4.0). A build
 stores the name that the maker gave the object as `captions/objaverse-name`. The captioner `descriptions` makes texts of the class, and of
-the maker's name, tags and description. +Y up, as in all glTF. An object whose file is missing fails when it is read; an id that Objaverse
-does not know stops the listing.
+the maker's name, tags and description. +Y up, as in all glTF.
+
+`object-paths.json.gz` names all objects of Objaverse, also those that were not downloaded. So a folder without a list has the objects whose
+files are there, and a note counts the others. With a list, an object whose file is missing fails when it is read; an id that Objaverse does
+not know stops the listing. The folder may also be given as its `glbs`.
 """
 
 import contextlib
@@ -21,6 +24,7 @@ import hashlib
 import importlib
 import io
 import json
+import os
 import re
 import struct
 import sys
@@ -38,7 +42,7 @@ from pipeline.geometry import Geometry
 from pipeline.labels import readable
 from pipeline.sources import annotations, splits
 from pipeline.sources.catalog import Entry, Extras, Given, GivenTexts, Source, Textures, shape_id, shape_text
-from pipeline.sources.files import suffix_of
+from pipeline.sources.files import folders_in, suffix_of
 from pipeline.statements import Statement
 
 PREFIX: Final = "objaverse:"
@@ -132,8 +136,13 @@ class ObjaverseReader:
 def recognises(location: str) -> bool:
     if location.startswith(PREFIX):
         return True
-    path = Path(location)
+    path = _home(Path(location))
     return (path / "glbs").is_dir() and any((path / f"{PATHS}{end}").is_file() for end in ("", ".gz"))
+
+
+def _home(path: Path) -> Path:
+    """The folder of the package, which may be given as its folder `glbs`."""
+    return path.absolute().parent if path.absolute().name == "glbs" else path
 
 
 def open_source(
@@ -157,7 +166,7 @@ def open_source(
         wanted = ids_in(path)
         root, where = _downloaded(wanted, download), f"{PREFIX}{path}"
     else:
-        root = Path(location).absolute()
+        root = _home(Path(location)).absolute()
         wanted, where = (ids_in(Path(uids)) if uids else []), str(root)
     entries, named, notes = _listed(root, wanted or None)
     entries, said = splits.finished(entries, split, split_seed, "Objaverse")
@@ -278,7 +287,15 @@ def _listed(root: Path, wanted: Collection[str] | None) -> tuple[list[Entry], bo
         shape_text(place)  # no file has such a name, if it raises
     if bad := next((place for place in chosen.values() if place.startswith("/") or ".." in place.split("/")), None):
         raise UserError(f"{PATHS}.gz has a path that leads out of its folder: {bad[:100]!r}")
+    if wanted is None:
+        there = _there(root)
+        chosen = {uid: place for uid, place in chosen.items() if place in there}
+        if not chosen:
+            told = f"none of the {len(paths):,} objects that {PATHS}.gz names was downloaded"
+            raise UserError(f"{str(root)!r}: {told}; give {PREFIX}LIST, which downloads those of a list")
     (words, named), (classes, notes) = _licensed(root, chosen), _classes(root)
+    if left := len(paths) - len(chosen) if wanted is None else 0:
+        notes.append(f"{left:,} objects that {PATHS}.gz names were not downloaded and are left out; --set source.uids=LIST keeps to a list")
     entries, unknown_words = [], Counter[str]()
     for uid, place in chosen.items():
         word = words.get(uid, "")
@@ -292,6 +309,11 @@ def _listed(root: Path, wanted: Collection[str] | None) -> tuple[list[Entry], bo
     for word, count in unknown_words.items():
         notes.append(f"{count} objects are under {word!r}, which is none of Creative Commons' that Objaverse names")
     return entries, named, notes
+
+
+def _there(root: Path) -> set[str]:
+    """The paths of the files of objects that are there: `glbs/000-023/UID.glb`."""
+    return {f"glbs/{part.name}/{name}" for part in folders_in(root / "glbs") for name in os.listdir(part)}
 
 
 def _part(place: str) -> str:

@@ -49,6 +49,9 @@ LOOKS_FOR: Final = "OpenShape's pickled .npy files with embeddings and texts, or
 WITHIN: Final = "merged_for_training_final"
 """Folder that holds the folders of the data sets, in the archives that OpenShape publishes and in the paths of its lists."""
 
+OUTSIDE: Final = re.compile(r".*merged_for_training_\w+/")
+"""Pattern of what stands before the folder of a data set in a path of a list: a folder of the authors' machine, in one of its versions."""
+
 META: Final = "meta_data"
 """Folder with lists and test sets, which are no shapes of the training data."""
 
@@ -389,7 +392,7 @@ def _row(row: Any, where: str) -> Entry:
     """The entry of an item of a list."""
     if not isinstance(row, dict) or not isinstance(row.get("data_path"), str):
         raise UserError(f"{where}: expected an object with data_path, got {str(row)[:60]!r}")
-    locator = row["data_path"].replace("\\", "/").rpartition(f"{WITHIN}/")[2].lstrip("/")
+    locator = OUTSIDE.sub("", row["data_path"].replace("\\", "/")).lstrip("/")
     if ".." in locator.split("/") or not locator.endswith(".npy"):
         raise UserError(f"{where}: data_path is no path of a .npy below {WITHIN}: {row['data_path'][:100]!r}")
     name = row.get("id", row.get("uid", Path(locator).stem))

@@ -40,7 +40,7 @@ from pipeline.formats.labels import MOST, whole
 from pipeline.reading import decoded
 from pipeline.sources import hdf5, splits
 from pipeline.sources.catalog import Entry, Labelled, Source, Textures, shape_id, shape_text
-from pipeline.sources.files import find_files, folder_at
+from pipeline.sources.files import find_files, folder_at, folders_in
 from pipeline.sources.options import choice
 
 LOOKS_FOR: Final = "CATEGORY-LEVEL/train-00.h5 with label_seg or gt_mask"
@@ -245,7 +245,7 @@ def recognises(location: str) -> bool:
     path = Path(location)
     if not path.is_dir():
         return False
-    folders = [path.absolute(), *sorted(one for one in path.iterdir() if one.is_dir())][: hdf5.GLANCE]
+    folders = [path.absolute(), *folders_in(path)][: hdf5.GLANCE]
     files = (file for one in folders if FOLDER.fullmatch(one.name) for file in sorted(one.glob("*.h5")) if not file.name.startswith("."))
     return any(_labelled_file(file) for file in itertools.islice(files, GLANCE))
 

@@ -8,7 +8,8 @@
 
 The location may also be the folder above. Id: `Area_1/office_1#x003z012` in all layouts, see `crops`; label: the kind of room. Split: one
 area is for tests (option `test_area`, usually 5), the others for training. The points of a room of text files are those of its files in
-`Annotations`, one file after another in the order of their names; each file is one object. Rooms `[n, 7]` have no objects, and so no
+`Annotations`, one file after another in the order of their names; each file is one object. A file called as a copy, as `wall_3 (1).txt` of
+Area_5/office_36, is left out if all of its lines are in `wall_3.txt`, too. Rooms `[n, 7]` have no objects, and so no
 boxes. Boxes are axis-aligned. `boxes=all` gives one to each object; `boxes=furniture` only to the five classes that detectors are compared
 on (GSDN, https://arxiv.org/abs/2006.12356).
 
@@ -71,7 +72,9 @@ SEGMENTS: Final = "segment.npy"
 """Name of the classes in a folder of arrays."""
 GLANCE: Final = 100
 """Number of subfolders in which rooms are looked for."""
-ANNOTATION: Final = re.compile(r"([a-z]+)_?\d*\.txt", re.IGNORECASE)
+ANNOTATION: Final = re.compile(r"([a-z]+)_?\d*(?: \(\d+\))?\.txt", re.IGNORECASE)
+COPY: Final = re.compile(r"(.+?) \(\d+\)(\.txt)", re.IGNORECASE)
+"""Pattern of the name of a file that a program wrote beside another one of the same name."""
 
 CONTROLS: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 """Control characters that are no blanks. A file of the published version has one between two numbers."""
@@ -156,6 +159,7 @@ def _from_texts(room: Path, boxed: tuple[str, ...]) -> Cloud:
         parts.append(np.full(len(values), CLASSES.index(name)))
         if name in boxed:
             kinds[number] = boxed.index(name)
+    said += [f"{one} is left out: all of its lines are in {other}, too" for one, other in _copies(room).items()]
     values = np.concatenate(tables)
     said += _missing(room, len(values))
     instance = np.repeat(np.arange(len(tables)), [len(one) for one in tables])
@@ -165,7 +169,7 @@ def _from_texts(room: Path, boxed: tuple[str, ...]) -> Cloud:
 
 
 def annotations(room: Path) -> list[tuple[Path, str]]:
-    """The files of the objects of a room, in the order of their names, each with its class.
+    """The files of the objects of a room, in the order of their names, each with its class. Copies of others are left out.
 
     Raises:
         UserError: there are none, or a name has none of the classes.
@@ -174,8 +178,9 @@ def annotations(room: Path) -> list[tuple[Path, str]]:
     if folder is None:
         raise UserError(f"{room.name} has no folder Annotations, which says what its points are")
     found: list[tuple[Path, str]] = []
+    copies = _copies(room)
     for name in sorted(os.listdir(folder)):
-        if name.startswith(".") or not name.lower().endswith(".txt"):
+        if name.startswith(".") or not name.lower().endswith(".txt") or name in copies:
             continue
         said = ANNOTATION.fullmatch(name)
         kind = said[1].lower() if said else ""
@@ -185,6 +190,20 @@ def annotations(room: Path) -> list[tuple[Path, str]]:
         found.append((present(folder / name), kind))
     if not found:
         raise UserError(f"{room.name}/Annotations holds no file CLASS_NUMBER.txt")
+    return found
+
+
+def _copies(room: Path) -> dict[str, str]:
+    """The files of objects that are called as a copy of another one and hold nothing else than it does, each with the other one."""
+    folder = _annotated(room)
+    found: dict[str, str] = {}
+    for name in sorted(os.listdir(folder)) if folder else ():
+        said = COPY.fullmatch(name)
+        other = f"{said[1]}{said[2]}" if said else ""
+        if folder and other and not name.startswith(".") and (folder / other).is_file():
+            own, known = (set((folder / one).read_bytes().split(b"\n")) for one in (name, other))
+            if {line.strip() for line in own} <= {line.strip() for line in known} | {b""}:
+                found[name] = other
     return found
 
 
@@ -248,9 +267,11 @@ def _missing(room: Path, count: int) -> Iterator[str]:
 
 
 def recognises(location: str) -> bool:
-    """Whether there are rooms in folders of areas, or .npy rooms."""
+    """Whether there are rooms in folders of areas, or .npy rooms; or it is an area or a room, of which `open_source` says what to give."""
     if not os.path.isdir(location):
         return False
+    if _whole(Path(location).absolute()) is not None:
+        return True
     try:
         _, locators = _found(Path(location).absolute())
     except UserError:  # there are several layouts, which `open_source` refuses
@@ -258,6 +279,15 @@ def recognises(location: str) -> bool:
     except OSError:  # a folder may not be read
         return False
     return bool(locators)
+
+
+def _whole(part: Path) -> Path | None:
+    """The folder of areas that an area, a room or its annotations belong to; None if the folder is none of these."""
+    part = part.parent if part.name.lower() == "annotations" else part
+    area = part if AREA.fullmatch(part.name) else part.parent
+    if not AREA.fullmatch(area.name) or (part != area and not (_annotated(part) or _of_arrays(part))):
+        return None
+    return area.parent if _areas(area.parent) else None
 
 
 def _holders(root: Path) -> list[Path]:
@@ -305,6 +335,8 @@ def open_source(
     boxed: Literal["all", "furniture"] = choice("option boxes", boxes, ("all", "furniture"))
     if not re.fullmatch(r"\d+", test_area, re.ASCII):
         raise UserError(f"option test_area: expected the number of an area, as 5, got {test_area!r}")
+    if (whole := _whole(folder_at(location))) is not None:
+        raise UserError(f"{location!r} is a part of a collection; give {str(whole)!r}, because the split goes by areas")
     root, locators = _found(folder_at(location))
     bare = all(locator.lower().endswith(".npy") and not locator.endswith(POINTS) for locator in locators)
     if boxed != "all" and bare:

@@ -8,8 +8,9 @@
 
 The points of a scan are the vertices of `SCENE_vh_clean_2.ply`, in its order. The axis alignment in `SCENE.txt` is applied. Classes are
 those of `SCENE_vh_clean_2.labels.ply`; without it, those of `SCENE.aggregation.json` with `SCENE_vh_clean_2.0.010000.segs.json` and the
-table `scannetv2-labels.combined.tsv`. Objects come from the two .json files. A scan without any of these files, as those for the test
-server, has no labels. Boxes are axis-aligned, around the points of the objects that have one of the 18 classes of VoteNet
+table `scannetv2-labels.combined.tsv`. Numbers that are no class of NYU40, as 50 in scene0270_00, count as no label
+(https://github.com/ScanNet/ScanNet/issues/20). Objects come from the two .json files. A scan without any of these files, as those for
+the test server, has no labels. Boxes are axis-aligned, around the points of the objects that have one of the 18 classes of VoteNet
 (https://arxiv.org/abs/1904.09664); VoteNet's export stores them, because it keeps only some of the points. MMDetection3D's vertices are
 not aligned, and its matrix is applied to them (https://github.com/open-mmlab/mmdetection3d, data/scannet). Pointcept's are not aligned,
 either, and nothing aligns them, so there are no boxes.
@@ -90,6 +91,9 @@ OBJECTS: Final = tuple(name for name in CLASSES if name not in ("wall", "floor")
 
 LAST: Final = 40
 """Largest number of a class of NYU40."""
+
+FEW: Final = 3
+"""Most numbers that are no class of NYU40 in the labels of a scan. Published scans have one."""
 
 HOMES: Final = ("scans", "scans_test", "scannet_train_detection_data", "scannet_instance_data", "train", "val", "test")
 """Usual names of folders of scans. The last three are Pointcept's, and tell the split."""
@@ -223,7 +227,7 @@ def _from_scan(scan: Path, table: Mapping[str, int] | None) -> Cloud:
     else:
         points = points @ alignment[:3, :3].T + alignment[:3, 3]
     instance, names = _objects(segments, groups, len(points), said)
-    part = _labels(labels, len(points))
+    part = _labels(labels, len(points), said)
     by_name = None if table is None or names is None else {number: _number(name, table) for number, name in names.items()}
     if part is None and instance is not None:
         if by_name is None:
@@ -280,8 +284,8 @@ def facts(text: Path) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def _labels(path: Path, count: int) -> NDArray[np.int64] | None:
-    """The number of NYU40 of each of `count` vertices; None if there is no such file."""
+def _labels(path: Path, count: int, said: list[str]) -> NDArray[np.int64] | None:
+    """The number of NYU40 of each of `count` vertices, 0 for none; None if there is no such file. `said` takes remarks."""
     if not path.is_file():
         return None
     rows, _ = ply.vertices(File(path, "grey"))
@@ -289,7 +293,14 @@ def _labels(path: Path, count: int) -> NDArray[np.int64] | None:
         raise UserError(f"{path.name}: its vertices have no property 'label'; they have {' '.join(rows.types)}")
     if rows.rows != count:
         raise UserError(f"{path.name} has {rows.rows:,} vertices for the {count:,} of the scan: they are of two versions")
-    return whole_numbers(rows.columns["label"], 0, LAST, path.name)
+    labels = rows.columns["label"]
+    strange = labels > LAST
+    numbers = np.unique(labels[strange]).tolist()
+    if not strange.any() or len(numbers) > FEW or 2 * np.count_nonzero(strange) > count:  # else the file numbers classes otherwise
+        return whole_numbers(labels, 0, LAST, path.name)
+    told = ", ".join(f"{number:g}" for number in numbers)
+    said.append(f"{np.count_nonzero(strange):,} points of {path.name} have labels that are none of NYU40 ({told}): they have none here")
+    return whole_numbers(np.where(strange, 0, labels), 0, LAST, path.name)
 
 
 def _objects(segments: Path, groups: Path, count: int, said: list[str]) -> tuple[NDArray[np.int64] | None, dict[int, str] | None]:
@@ -426,9 +437,16 @@ def recognises(location: str) -> bool:
     """Whether there are folders of scans, or VoteNet's files, at the location or in the folders that usually hold them."""
     if not os.path.isdir(location):
         return False
+    if _alone(Path(location).absolute()):
+        return True
     homes = _homes(Path(location))
     scans = (home / name for home in homes for name in _scans(home))
     return any((scan / f"{scan.name}_vh_clean_2.ply").is_file() or _of_arrays(scan) for scan in scans) or any(map(_exports, homes))
+
+
+def _alone(root: Path) -> bool:
+    """Whether a folder is a single scan."""
+    return bool(SCENE.fullmatch(root.name)) and ((root / f"{root.name}_vh_clean_2.ply").is_file() or _of_arrays(root))
 
 
 def _homes(root: Path) -> list[Path]:
@@ -460,6 +478,8 @@ def open_source(
     """Lists scans. The layouts and `lists` are explained at the head of this module, the other options in `crops`."""
     cut = Crop.chosen(crop, size, stride, least)
     root = folder_at(location)
+    if _alone(root):
+        raise UserError(f"{location!r} is a single scan; give {str(root.parent)!r}, because lists tell the split of a scan by its name")
     locators = _found(root)
     places = [folder_at(lists)] if lists else [*_places(root)]
     table = next((path for place in places if (path := place / TABLE).is_file()), None)

@@ -274,6 +274,8 @@ def from_arrays(scene: Path, classes: str, count: int) -> tuple[NDArray[Any], di
         for name, what in ((classes, "classes"), ("instance.npy", "objects"))
         if found[name] is None
     ]
+    if (scene / "normal.npy").is_file():
+        said.append("normal.npy is not read: normals are estimated from the points")
     if part is not None:
         part = whole_numbers(part, -1, count - 1, classes)
     if instance is not None:

@@ -3,6 +3,7 @@
     open_source("ShapeNetCore.v2/", textures="grey")        # SYNSET/MODEL/models/model_normalized.obj; v1's SYNSET/MODEL/model.obj
     open_source("ShapeNetCore.v2/", lists="ShapeNet-55/")   # only the models that train.txt and test.txt name, with these splits
     open_source("ShapeNet55-34/")                           # shapenet_pc/SYNSET-MODEL.npy and ShapeNet-55/*.txt, as Point-BERT gives them
+    open_source("ShapeNetCore.v2/02691156/")                # one synset
     open_source("shapenetcore_partanno/")                   # SYNSET/MODEL.txt or SYNSET/points/MODEL.pts, and train_test_split/*.json
 
 Id: `SYNSET-MODEL` for all kinds of files. Label: the name of the synset in ShapeNet-55; for other synsets, the number.
@@ -21,9 +22,10 @@ from pathlib import Path
 from typing import Final
 
 from cache_schema.errors import UserError
+from cache_schema.terminal import some
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures, shape_id
-from pipeline.sources.files import FileReader, find_files, folder_at
+from pipeline.sources.files import FileReader, find_files, folder_at, folders_in
 
 LOOKS_FOR: Final = "SYNSET/MODEL/models/model_normalized.obj, SYNSET/MODEL/model.obj, SYNSET-MODEL.npy or SYNSET/MODEL.txt"
 
@@ -86,6 +88,15 @@ SYNSETS: Final = {
 }
 """WordNet offset to name: the 55 categories of ShapeNetCore."""
 
+OTHERS: Final = {"02834778": "bicycle", "02858304": "boat"}
+"""The two folders that version 1 has besides. Their models are in other categories in part; no list of ShapeNet-55 names them."""
+
+ELSEWHERE: Final = "those of ShapeNet-55 are train.txt and test.txt in Point-BERT's repository, read by"
+"""Where the usual lists are from."""
+
+SOME: Final = 3
+"""Most folders without a mesh that a note names."""
+
 MODEL: Final = re.compile(
     r"(?:.*/)?(\d{8})(?:/([^/]+)/(?:models/model_normalized|model)\.obj|-([^/]+)\.npy|/(?:points/)?([^/]+)\.(?:txt|pts))"
 )
@@ -94,7 +105,14 @@ MODEL: Final = re.compile(
 def recognises(location: str) -> bool:
     """Whether a synset is the name of a folder, or the beginning of a file's, at the location or in `shapenet_pc` below it."""
     folders = [path for path in (Path(location), Path(location, "shapenet_pc")) if path.is_dir()]
+    if _synset(Path(location).absolute()) and any(Path(location).glob("*/models/model_normalized.obj")):
+        return True
     return any(re.split("-", name, maxsplit=1)[0] in SYNSETS for folder in folders for name in os.listdir(folder))
+
+
+def _synset(root: Path) -> str:
+    """The synset that a folder is called by; empty if it is none."""
+    return root.name if root.name in SYNSETS.keys() | OTHERS.keys() else ""
 
 
 def open_source(location: str, *, textures: Textures = "require", lists: str = "", split: str = "", split_seed: str = "0") -> Source:
@@ -103,12 +121,10 @@ def open_source(location: str, *, textures: Textures = "require", lists: str = "
     root = folder_at(location)
     locators, skipped = find_files(root, (".obj", ".npy", ".txt", ".pts"))
     entries = []
+    alone = f"{_synset(root)}/" if _synset(root) else ""
     for locator in locators:
-        if model := MODEL.fullmatch(locator):
-            synset = model[1]
-            entries.append(
-                Entry(id=shape_id(f"{synset}-{model[2] or model[3] or model[4]}"), locator=locator, label=SYNSETS.get(synset, synset))
-            )
+        if model := MODEL.fullmatch(locator) or MODEL.fullmatch(alone + locator):
+            entries.append(Entry(id=shape_id(f"{model[1]}-{model[2] or model[3] or model[4]}"), locator=locator, label=_named(model[1])))
         else:
             skipped[os.path.splitext(locator)[1] + " elsewhere"] += 1
     usual = next((root / name for name in ("ShapeNet-55", "train_test_split") if (root / name).is_dir()), root)
@@ -116,11 +132,39 @@ def open_source(location: str, *, textures: Textures = "require", lists: str = "
     if lists and not told:
         raise UserError(f"option lists: {lists!r} holds no .txt file with train, val or test in its name")
     if told and entries:
+        if alone:
+            told = {name: one for name, one in told.items() if name.startswith(f"{root.name}-")}
         skipped["not in the lists"] = sum(entry.id not in told for entry in entries)
-        entries = listed(entries, told)
+        entries = listed(entries, told, root.name if alone else "")
     entries, notes = splits.finished(entries, split, split_seed, "the lists")
+    if not told and not split:
+        beside = root.parent / "ShapeNet-55"
+        known = f"those in {str(beside)!r} are read by" if beside.is_dir() else ELSEWHERE
+        notes.append(f"no lists are here; {known} --set source.lists=FOLDER")
+    if not told and (bare := _without_mesh(root, {entry.locator for entry in entries})):
+        notes.append(f"{len(bare):,} folders of models have no mesh and are left out: {some(bare, SOME)}")
     reader = FileReader(kind="shapenet", location=str(root), up="y", options=recorded, textures=textures)
     return Source.of(reader, entries, +skipped, notes)
+
+
+def _named(synset: str) -> str:
+    """The class of a synset: its name, or its number if it has none here."""
+    return SYNSETS.get(synset) or OTHERS.get(synset, synset)
+
+
+def _without_mesh(root: Path, locators: set[str]) -> list[str]:
+    """The folders of models without a mesh, as `02958343/9fb1d03b22ecac5835da01f298003d56` of version 2. None if the models are clouds.
+
+    Args:
+        root: the location.
+        locators: the paths of the meshes.
+    """
+    if not any(locator.endswith(".obj") for locator in locators):
+        return []
+    kept = {locator.removesuffix("/models/model_normalized.obj").removesuffix("/model.obj") for locator in locators}
+    homes = [root] if _synset(root) else [path for path in folders_in(root) if path.name in SYNSETS or path.name in OTHERS]
+    models = (path.relative_to(root).as_posix() for home in homes for path in folders_in(home))
+    return [model for model in models if model not in kept]
 
 
 def read_lists(folder: Path) -> dict[str, str]:
@@ -164,8 +208,14 @@ def _lines(path: Path) -> list[str]:
     return lines
 
 
-def listed(entries: list[Entry], told: dict[str, str]) -> list[Entry]:
-    """One entry for every id in the lists. The locator of a missing model is the path where it is expected."""
+def listed(entries: list[Entry], told: dict[str, str], alone: str = "") -> list[Entry]:
+    """One entry for every id in the lists. The locator of a missing model is the path where it is expected.
+
+    Args:
+        entries: the models that are there.
+        told: by id: its split.
+        alone: the synset whose folder the location is; empty if it holds synsets.
+    """
     found = {entry.id: entry for entry in entries}
     folder, extension = entries[0].locator.rpartition("/")[0], os.path.splitext(entries[0].locator)[1]
     chosen = []
@@ -174,8 +224,8 @@ def listed(entries: list[Entry], told: dict[str, str]) -> list[Entry]:
         place = f"{synset}/{model}/models/model_normalized.obj"
         if extension != ".obj":
             place = f"{folder}/{name}.npy".lstrip("/") if extension == ".npy" else f"{synset}/{model}{extension}"
-        locator = found[name].locator if name in found else place
-        chosen.append(Entry(id=shape_id(name), locator=locator, label=SYNSETS.get(synset, synset), split=split))
+        locator = found[name].locator if name in found else place.removeprefix(f"{alone}/")
+        chosen.append(Entry(id=shape_id(name), locator=locator, label=_named(synset), split=split))
     return chosen
 
 

@@ -284,6 +284,28 @@ def test_captions_of_cap3d(cache, tmp_path):
     assert not validate.problems(cache.path)
 
 
+def test_ids_of_shapenet_as_cap3d_spells_them(tmp_path):
+    names = LabelSet(name="two", classes=("02691156-1a", "03001627-2b"), templates=("a {}",))
+    made = synthetic.write(tmp_path / "c.zarr", shapes=2, shard=2, labels=names)
+    file = tmp_path / "Cap3D_automated_ShapeNet.csv"
+    file.write_text("".join(f"{one.replace('-', '_')},text {number}\n" for number, one in enumerate(made.ids())))
+    heard = Heard()
+    import_captions(made.path, file, Captions(name="cap3d"), heard)
+    cache = store.open_cache(made.path)
+    assert texts(cache.column("captions/cap3d/text"))[:, 0, 0].tolist() == ["text 0", "text 1"]
+    assert any("they are taken for SYNSET-MODEL" in line for line in heard.lines)
+
+
+def test_three_columns_without_names_are_no_captions(tmp_path):
+    """Cap3D_automated_ABO.csv is id, kind, caption."""
+    file = tmp_path / "Cap3D_automated_ABO.csv"
+    file.write_text("B075X4YWXY,general,a chair\n")
+    with pytest.raises(UserError, match="or name the columns in a first line, as uid,kind,caption"):
+        said.read(file)
+    file.write_text("uid,kind,caption\nB075X4YWXY,general,a chair\n")
+    assert said.read(file) == {"B075X4YWXY": ["a chair"]}
+
+
 def test_captions_in_every_form(tmp_path):
     expected = {"a": ["one", "two"], "b": ["three"]}
     rows = [{"uid": "a", "caption": ["one", "two"]}, {"uid": "b", "caption": "three"}]

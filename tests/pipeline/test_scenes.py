@@ -14,7 +14,7 @@ from cache_schema.layout import texts
 from pipeline import commands
 from pipeline.geometry import Boxes, Cloud
 from pipeline.recipes import configured
-from pipeline.sources import crops, s3dis, sunrgbd
+from pipeline.sources import crops, s3dis, scannet, sunrgbd
 from pipeline.sources.catalog import open_source
 from pipeline.sources.crops import Crop, columns, cropped
 from pipeline.work import Machine
@@ -209,6 +209,29 @@ def test_s3dis_files_of_the_published_version_have_stray_characters(rooms):
     placed(scene, np.concatenate(ordered)[:, :3])
     np.testing.assert_array_equal(scene.colors, np.concatenate(ordered)[:, 3:])
     assert any("floor_1.txt: control characters in line 18, 19" in text for text in scene.warnings)
+
+
+def test_a_copy_of_a_file_of_an_object_is_no_other_object(rooms):
+    """As `wall_3 (1).txt` in Area_5/office_36."""
+    home, ordered = rooms
+    place = home / "Area_5/hallway_6/Annotations"
+    lines = (place / "floor_1.txt").read_text().splitlines()
+    (place / "floor_1 (1).txt").write_text("\r\n".join(lines[:40]))
+    source = open_source(str(home), crop="whole")
+    scene = whole(source, 1)
+    placed(scene, np.concatenate(ordered)[:, :3])
+    assert len(scene.boxes.box) == 5 and source.labelled.most == 5
+    assert any("floor_1 (1).txt is left out: all of its lines are in floor_1.txt, too" in text for text in scene.warnings)
+    (place / "floor_1 (1).txt").write_text("9 9 9 1 2 3\n")  # something else under such a name is an object
+    other = whole(open_source(str(home), crop="whole"), 1)
+    assert len(other.boxes.box) == 6 and len(other.points) == len(scene.points) + 1
+
+
+@pytest.mark.parametrize("part", ["Area_5", "Area_5/hallway_6", "Area_5/hallway_6/Annotations"])
+def test_a_part_of_s3dis_is_no_folder_of_clouds(rooms, part):
+    home, _ = rooms
+    with pytest.raises(UserError, match=f"is a part of a collection; give '{home}'"):
+        open_source(str(home / part))
 
 
 def test_s3dis_arrays(tmp_path):
@@ -513,6 +536,23 @@ def test_scannet_lists_and_twice_listed_objects(tmp_path):
             open_source(str(tmp_path))
 
 
+def test_scannet_labels_that_are_no_class(tmp_path):
+    """scene0270_00 and scene0384_00 have 50 and 149, https://github.com/ScanNet/ScanNet/issues/20."""
+    points, _, numbers, _ = write_scannet(tmp_path, "scene0270_00", 0)
+    odd = np.where(np.arange(len(numbers)) % 7 == 0, 50, numbers)
+    write_ply(tmp_path / "scene0270_00" / "scene0270_00_vh_clean_2.labels.ply", points[:, :3], points[:, 3:], odd)
+    usual = np.array([list(scannet.NYU40).index(n) if n in scannet.NYU40 else -1 for n in numbers])
+    scene = whole(open_source(str(tmp_path)))
+    np.testing.assert_array_equal(scene.part, np.where(odd == 50, -1, usual))
+    assert any("have labels that are none of NYU40 (50): they have none here" in text for text in scene.warnings)
+
+
+def test_a_single_scan_is_no_folder_of_meshes(tmp_path):
+    write_scannet(tmp_path, "scene0270_00", 0)
+    with pytest.raises(UserError, match=f"is a single scan; give '{tmp_path}'"):
+        open_source(str(tmp_path / "scene0270_00"))
+
+
 def write_votenet(home: Path, name: str, seed: int) -> tuple[np.ndarray, ...]:
     rng = np.random.default_rng(seed)
     objects = room(rng)
@@ -596,6 +636,7 @@ def test_scannet_as_pointcept_keeps_it(tmp_path):
     scene = whole(source)
     placed(scene, points)
     np.testing.assert_array_equal(np.column_stack([scene.part, scene.instance]), np.column_stack([part, objects]))
+    assert "normal.npy is not read: normals are estimated from the points" in scene.warnings
     assert whole(source, 2).part is None
     np.save(tmp_path / "train" / "scene0000_00" / "segment20.npy", part[:-1])
     with pytest.raises(UserError, match="89 rows for 90 points"):

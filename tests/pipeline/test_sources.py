@@ -462,9 +462,117 @@ def test_shapenet_clouds_as_point_bert_gives_them(tmp_path):
         source.reader.read(source.entries[1])
 
 
+def test_a_synset_alone_and_what_of_shapenet_has_no_mesh_or_no_lists(tmp_path):
+    core, model = tmp_path / "ShapeNetCore.v2", "models/model_normalized.obj"
+    for place in ("02691156/1a04", "02691156/1a6f", "02958343/9fb1"):
+        (core / place / "models").mkdir(parents=True)
+        (core / place / "images").mkdir()
+    for place in ("02691156/1a04", "02691156/1a6f"):
+        (core / place / model).write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
+    source = open_source(str(core))
+    assert table(source) == [("02691156-1a04", "airplane", ""), ("02691156-1a6f", "airplane", "")]
+    assert any("1 folders of models have no mesh and are left out: 02958343/9fb1" in note for note in source.notes)
+    assert any("no lists are here; those of ShapeNet-55" in note for note in source.notes)
+    lists = tmp_path / "ShapeNet-55"
+    lists.mkdir()
+    (lists / "train.txt").write_text("02691156-1a04.npy\n02691156-gone.npy\n02958343-9fb1.npy\n")
+    alone = open_source(str(core / "02691156"), lists=str(lists))
+    assert table(alone) == [("02691156-1a04", "airplane", "train"), ("02691156-gone", "airplane", "train")]
+    alone.reader.read(alone.entries[0])
+    with pytest.raises(ValueError, match=f"no such file: gone/{model}"):
+        alone.reader.read(alone.entries[1])
+    (tmp_path / "shapenet_pc").mkdir()
+    np.save(tmp_path / "shapenet_pc" / "02691156-1a04.npy", np.eye(3))
+    assert any(f"those in {str(lists)!r} are read by" in note for note in open_source(str(tmp_path / "shapenet_pc")).notes)
+    for place in ("02834778/a", "02858304/b"):  # only version 1 has them
+        (tmp_path / "ShapeNetCore.v1" / place).mkdir(parents=True)
+        (tmp_path / "ShapeNetCore.v1" / place / "model.obj").write_text("v 0 0 0\n")
+    first = open_source(str(tmp_path / "ShapeNetCore.v1"), kind="shapenet")
+    assert [entry.label for entry in first.entries] == ["bicycle", "boat"]
+
+
 def test_folders_with_dates_for_names_are_no_shapenet(tmp_path):
     assert not shapenet.recognises(plant(tmp_path, "20240101/model.off"))
     assert len(shapenet.SYNSETS) == len(set(shapenet.SYNSETS.values())) == 55
+
+
+# ---------------------------------------------------------------------------------------- archives, and several collections
+
+
+def test_a_folder_around_a_known_collection_is_taken_for_it(tmp_path):
+    """As archives unpack: one folder, junk of the Mac beside it, and a read-me."""
+    plant(tmp_path / "ModelNet10", "night_stand/train/night_stand_0001.off", "bed/test/bed_0001.off", "bed/test/bed_0002.off")
+    (tmp_path / "__MACOSX" / "ModelNet10").mkdir(parents=True)
+    (tmp_path / "__MACOSX" / "ModelNet10" / "._README.txt").write_bytes(b"\0\5\x16\7")
+    (tmp_path / "README.txt").write_text("ModelNet10 is a part of ModelNet40.\n")
+    around = open_source(str(tmp_path))
+    assert around.reader.kind == "modelnet" and table(around) == table(open_source(str(tmp_path / "ModelNet10")))
+    assert any("is taken for the only folder in it" in note for note in around.notes)
+    assert catalog.recognised(str(tmp_path)) == "modelnet"
+    assert table(open_source(str(tmp_path), kind="modelnet")) == table(around)
+    assert {entry.label for entry in open_source(str(tmp_path), kind="folder").entries} == {"night_stand", "bed"}
+    plant(tmp_path, "mine.off")
+    assert open_source(str(tmp_path)).reader.kind == "folder"
+
+
+def test_a_folder_of_several_known_collections_is_told(tmp_path):
+    plant(tmp_path, "ModelNet10/bed/test/bed_0001.off", "mine/a.off")
+    notes = open_source(str(tmp_path)).notes
+    assert any("read as one collection" in note and f"{str(tmp_path / 'ModelNet10')!r} (modelnet) alone" in note for note in notes)
+    assert not any("read as one collection" in note for note in open_source(str(tmp_path / "mine")).notes)
+    with pytest.raises(ValueError, match=r"has no option 'variant'.* In it is what other sources read: give .*ModelNet10' \(modelnet\)"):
+        open_source(str(tmp_path), variant="OBJ_BG")
+
+
+def test_a_folder_that_only_looks_like_a_known_collection_is_read_as_it_is(tmp_path):
+    source = open_source(plant(tmp_path, "ShapeNet/02691156/1a04.off", "ShapeNet/02691156/1a6f.off"))
+    assert source.reader.kind == "folder" and [entry.label for entry in source.entries] == ["ShapeNet", "ShapeNet"]
+
+
+def test_classes_and_lists_in_the_only_folder(tmp_path):
+    """modelnet40_normal_resampled, given as the folder around it."""
+    home = tmp_path / "modelnet40_normal_resampled"
+    plant(home, *(f"{name}/{name}_000{number}.off" for name in ("airplane", "tv_stand") for number in (1, 2)))
+    for split, number in (("train", 1), ("test", 2)):
+        (home / f"modelnet40_{split}.txt").write_text(f"airplane_000{number}\ntv_stand_000{number}\n")
+    source = open_source(str(tmp_path))
+    assert [(label, split) for _, label, split in table(source)] == [(n, s) for n in ("airplane", "tv_stand") for s in ("train", "test")]
+    assert table(source)[0][0] == "modelnet40_normal_resampled/airplane/airplane_0001.off"
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        (("raw_scans/anise/anise_001/Scan/Scan.off", "raw_scans/anise/anise_002/Scan/Scan.off", "raw_scans/box/box_001/Scan/Scan.off"), 2),
+        (("top/chair/0001.off", "top/chair/0002.off", "top/table/0001.off"), 2),
+        (("chair/chair_01/model.off", "chair/chair_02/model.off"), 1),  # folders of one shape each are no classes
+        (("top/3f2a1/raw_model.off", "top/3f2a1/model.off", "top/81bc0/raw_model.off", "top/81bc0/model.off"), 1),
+        (("original/L/B01.off", "original/S/B02.off", "original/S/B03.off"), 1),  # letters are no names of classes
+    ],
+)
+def test_classes_below_a_folder_that_all_shapes_share(tmp_path, names, labels):
+    source = open_source(plant(tmp_path, *names), label="folder")
+    assert len({entry.label for entry in source.entries}) == labels
+
+
+def test_tables_of_one_name_beside_meshes_are_no_shapes(tmp_path):
+    """As Pix3D's keypoints."""
+    plant(tmp_path, "bed/IKEA_A/model.off", "chair/IKEA_B/model.off")
+    for place in ("bed/IKEA_A", "chair/IKEA_B"):
+        (tmp_path / place / "3d_keypoints.txt").write_text("0.5 0.25 0.125\n" * 12)
+    source = open_source(str(tmp_path))
+    assert [entry.id for entry in source.entries] == ["bed/IKEA_A/model.off", "chair/IKEA_B/model.off"]
+    assert source.skipped["3d_keypoints.txt beside another shape"] == 2
+    (tmp_path / "bed" / "3d_keypoints.txt").write_text("0.5 0.25 0.125\n" * 12)  # not beside a shape: so the name says nothing
+    assert len(open_source(str(tmp_path)).entries) == 5
+
+
+def test_folders_that_hold_the_same_files_are_told(tmp_path):
+    """As 3D-FUTURE's two forms of each model."""
+    plant(tmp_path, *(f"{uid}/{name}.off" for uid in ("0a0f", "0b1e", "0c2d") for name in ("normalized_model", "raw_model")))
+    assert any("3 folders hold normalized_model.off and raw_model.off each" in note for note in open_source(str(tmp_path)).notes)
+    plant(tmp_path, *(f"{uid}/one_{uid}.off" for uid in ("1a", "1b", "1c")))
+    assert not any("folders hold" in note for note in open_source(str(tmp_path)).notes)
 
 
 # ------------------------------------------------------------------------------------------------------------- lists
@@ -683,6 +791,39 @@ def test_files_of_another_form_are_explained(tmp_path, sets, message):
     clouds(tmp_path / "f.h5", **sets)
     with pytest.raises(ValueError, match=message):
         open_source(str(tmp_path / "f.h5"))
+
+
+def test_names_of_rows_beside_hdf5_name_the_classes(tmp_path):
+    """As in modelnet40_hdf5_2048 and shapenetcorev2_hdf5_2048, which have no shape_names.txt."""
+    with h5py.File(tmp_path / "train0.h5", "w") as file:
+        file["data"], file["label"] = np.ones((3, 64, 3), np.float32), np.array([[4], [0], [4]], np.uint8)
+    names = tmp_path / "train0_id2name.json"
+    names.write_text('["bench", "airplane", "bench"]')
+    source = open_source(str(tmp_path))
+    assert [label for _, label, _ in table(source)] == ["bench", "airplane", "bench"]
+    assert not any("nothing names the classes" in note for note in source.notes)
+    for text, message in (
+        ('["bench", "airplane", "car"]', "a number has two names"),
+        ('["bench", "bench", "bench"]', "a name two numbers"),
+        ('["bench"]', "the class of each of 3 rows"),
+        ("[", "is no JSON"),
+    ):
+        names.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            open_source(str(tmp_path))
+
+
+def test_blocks_of_s3dis_have_z_up(tmp_path):
+    """PointNet's indoor3d_sem_seg_hdf5_data."""
+    with h5py.File(tmp_path / "ply_data_all_0.h5", "w") as file:
+        file["data"] = np.random.default_rng(0).uniform(0, [1, 1, 3, 1, 1, 1, 1, 1, 1], (2, 64, 9)).astype(np.float32)
+        file["label"] = np.zeros((2, 64), np.uint8)
+    (tmp_path / "all_files.txt").write_text("indoor3d_sem_seg_hdf5_data/ply_data_all_0.h5\n")
+    (tmp_path / "room_filelist.txt").write_text("Area_1_office_1\n" * 2)
+    with pytest.raises(ValueError, match=r"blocks of rooms of S3DIS.*source\.up=z"):
+        open_source(str(tmp_path))
+    source = open_source(str(tmp_path), up="z")
+    assert 2 < highest(source.reader.read(source.entries[0])) < 3
 
 
 def test_a_file_that_is_no_hdf5_is_explained(tmp_path):

@@ -200,7 +200,8 @@ def test_lists_of_openshape_choose_split_and_class(tmp_path):
     lists.mkdir(parents=True)
     (lists / "train_all.json").write_text(json.dumps(rows))
     lvis = [
-        {"uid": n, "group": "000-000", "category": c, "data_path": f"{where}/{n}.npy"} for n, c in (("cc", "chair"), ("aa", "Band_Aid"))
+        {"uid": n, "group": "000-000", "category": c, "data_path": f"{where.replace('final', 'all')}/{n}.npy"}
+        for n, c in (("cc", "chair"), ("aa", "Band_Aid"))
     ]
     (lists / "lvis.json").write_text("﻿" + json.dumps(lvis), encoding="utf-8")
     train, test = (open_source(str(lists / name), teacher="bigg") for name in ("train_all.json", "lvis.json"))
@@ -358,6 +359,28 @@ def test_lists_of_objects_in_all_forms(tmp_path):
     ):
         (tmp_path / name).write_text(text)
         assert [entry.id for entry in open_source(root, uids=str(tmp_path / name)).entries] == ["0b02"]
+
+
+def test_objects_that_were_not_downloaded_are_no_shapes(tmp_path):
+    """object-paths.json.gz names all 800,000 objects of Objaverse, whatever was downloaded."""
+    root = tmp_path / "hf-objaverse-v1"
+    objaverse.example(tmp_path)
+    paths = {f"{number:04d}": f"glbs/000-{number % 160:03d}/{number:04d}.glb" for number in range(500)}
+    paths |= {uid: f"glbs/000-001/{uid}.glb" for uid in ("0a01", "0b02")}
+    (root / "object-paths.json.gz").write_bytes(gzip.compress(json.dumps(paths).encode()))
+    for place in (root, root / "glbs", tmp_path):
+        source = open_source(str(place))
+        assert [entry.id for entry in source.entries] == ["0a01", "0b02"] and source.reader.kind == "objaverse"
+        assert any("500 objects that object-paths.json.gz names were not downloaded" in note for note in source.notes)
+    (tmp_path / "ids.txt").write_text("0a01\n0007\n")
+    listed = open_source(str(root), uids=str(tmp_path / "ids.txt"))
+    assert [entry.id for entry in listed.entries] == ["0007", "0a01"]
+    with pytest.raises(UserError, match="it was not downloaded"):
+        listed.reader.read(listed.entries[0])
+    for path in (root / "glbs" / "000-001").iterdir():
+        path.unlink()
+    with pytest.raises(UserError, match=r"none of the 502 objects that object-paths\.json\.gz names was downloaded"):
+        open_source(str(root))
 
 
 def test_what_objaverse_does_not_know_is_said(tmp_path):
