@@ -92,7 +92,7 @@ QUERIES: Final = 8
 """Number of queries of starter-blip2, by which its language side sees a picture."""
 SURE: Final = 0.4
 """Least chance of a fact that a caption tells, as the heads of starter-blip2 guess it."""
-NEW: Final = 0.5
+NEW: Final = 0.7
 """Share of the new weights in those of a captioner that goes on from others. It keeps what it knew of earlier pictures
 (https://arxiv.org/abs/2109.01903)."""
 
@@ -453,7 +453,8 @@ class Captioner:
                     value.lerp_(self.before[name], 1 - NEW)
         state = halved(self.captioner)
         del state["language_model.lm_head.weight"]  # a copy of the token embeddings
-        self.captioner.save_pretrained(place, state_dict=state)
+        with without_progress_bars():
+            self.captioner.save_pretrained(place, state_dict=state)
         self.processor.save_pretrained(place)
         compacted(place / "tokenizer.json")
 
