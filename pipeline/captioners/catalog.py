@@ -126,7 +126,7 @@ ONE_SHEET: Final = (
 # Revisions are commits of the hub as seen in public code that pins them.
 CAPTIONERS: dict[str, Choice] = {
     "starter-blip2": Choice(
-        spec=CaptionSpec(name="starter-blip2", captioner="blip2", model="starter-blip2", samples=8, max_tokens=40, temperature=0.4),
+        spec=CaptionSpec(name="starter-blip2", captioner="blip2", model="starter-blip2", samples=8, max_tokens=40, temperature=0.65),
         about="comes with the project, knows starter shapes: a small BLIP-2",
     ),
     "blip2-opt-2.7b": Choice(

@@ -37,6 +37,7 @@ from pipeline.starter.pictures import NOTHING
 from pipeline.starter.shapes import Description
 from pipeline.starter.texts import SUBSTANCES, Rng, caption, facts, sentence
 from pipeline.torchvision_ops import declare_missing
+from pipeline.weights import SHIPPED, without_progress_bars
 
 declare_missing()
 import open_clip  # noqa: E402 - imports torchvision
@@ -91,7 +92,7 @@ QUERIES: Final = 8
 """Number of queries of starter-blip2, by which its language side sees a picture."""
 SURE: Final = 0.4
 """Least chance of a fact that a caption tells, as the heads of starter-blip2 guess it."""
-NEW: Final = 0.5
+NEW: Final = 0.7
 """Share of the new weights in those of a captioner that goes on from others. It keeps what it knew of earlier pictures
 (https://arxiv.org/abs/2109.01903)."""
 
@@ -346,21 +347,22 @@ class Captioner:
     further, also with starter-resnet. Only one word of a caption names the kind, or a colour, so heads on the queries learn the facts, too.
     They are dropped after training. Captions tell only the facts that the heads find likely: what a picture hides must not be guessed."""
 
-    def __init__(self, model: Any, processor: Any, parts: Sequence[str], master: Any = None) -> None:
+    def __init__(self, model: Any, processor: Any, parts: Sequence[str], master: Any) -> None:
         """
         Args:
             model: a `Blip2ForConditionalGeneration`.
             processor: what prepares its pictures and texts.
             parts: names of parts that the heads predict.
-            master: image network of starter-resnet. None: the picture side stays as it is.
+            master: image network of starter-resnet.
         """
         self.captioner, self.processor = model, processor
         self.facts = Facts(QUERIES * model.config.qformer_config.hidden_size, parts)
-        self.imitation = Imitation(master, IMITATED) if master else None
+        self.imitation = Imitation(master, IMITATED)
         self.before: dict[str, Tensor] | None = None
         """What it goes on from."""
-        model.vision_model.requires_grad_(master is not None)
-        self.model: nn.Module = nn.ModuleList([model, self.facts.heads, *([self.imitation.heads] if self.imitation else [])])
+        self.heads = nn.ModuleList([self.facts.heads, self.imitation.heads])
+        """What is dropped after training. A captioner that goes on has new ones."""
+        self.model: nn.Module = nn.ModuleList([model, self.facts.heads, self.imitation.heads])
         blank = np.zeros((SIZE, SIZE, 3), np.uint8)
         self.start = self.processor(images=[blank], text=[""], return_tensors="pt")["input_ids"][0].tolist()  # one token for each query
         assert self.start.count(model.config.image_token_index) == model.config.num_query_tokens
@@ -416,10 +418,11 @@ class Captioner:
         return cls(model, processor, parts, master)
 
     @classmethod
-    def begun(cls, place: Path, parts: Sequence[str]) -> "Captioner":
-        """Go on from a checkpoint. Its picture side stays as it is. What is saved lies between the weights of before and the new ones."""
-        model = Blip2ForConditionalGeneration.from_pretrained(place, dtype=torch.float32)
-        student = cls(model, Blip2Processor.from_pretrained(place), parts)
+    def begun(cls, place: Path, parts: Sequence[str], master: Any) -> "Captioner":
+        """Go on from a checkpoint. What is saved lies between the weights of before and the new ones. Others as in `__init__`."""
+        with without_progress_bars():
+            model = Blip2ForConditionalGeneration.from_pretrained(place, dtype=torch.float32)
+        student = cls(model, Blip2Processor.from_pretrained(place), parts, master)
         student.before = {name: value.detach().clone() for name, value in model.named_parameters()}
         return student
 
@@ -435,10 +438,12 @@ class Captioner:
         labels = torch.tensor([[*[-100] * len(self.start), *row, *[-100] * (longest - len(row))] for row in ids])
         mask = (rows != tokenizer.pad_token_id).long()
         out = self.captioner(None, input_ids=rows, attention_mask=mask, labels=labels, mm_encoder_outputs={"image": seen})
-        loss: Tensor = out.loss + 0.5 * self.facts.loss(guessed, lesson.descriptions)
-        if self.imitation:
-            features = seen.vision_outputs.last_hidden_state  # [B, 1 + P, W]
-            loss = loss + 2 * self.imitation.loss(lesson.pixels, {"maps": features[:, 1:], "image_features": features[:, 0]})
+        features = seen.vision_outputs.last_hidden_state  # [B, 1 + P, W]
+        loss: Tensor = (
+            out.loss
+            + 0.5 * self.facts.loss(guessed, lesson.descriptions)
+            + 2 * self.imitation.loss(lesson.pixels, {"maps": features[:, 1:], "image_features": features[:, 0]})
+        )
         return loss
 
     def save(self, place: Path) -> None:
@@ -448,7 +453,8 @@ class Captioner:
                     value.lerp_(self.before[name], 1 - NEW)
         state = halved(self.captioner)
         del state["language_model.lm_head.weight"]  # a copy of the token embeddings
-        self.captioner.save_pretrained(place, state_dict=state)
+        with without_progress_bars():
+            self.captioner.save_pretrained(place, state_dict=state)
         self.processor.save_pretrained(place)
         compacted(place / "tokenizer.json")
 
@@ -601,8 +607,23 @@ STUDENTS: Final[dict[str, Callable[[Sequence[str], Sequence[str], Path], Student
 }
 """Name to what makes one untrained from (corpus, parts with their counts, folder of those trained before). In the order to train in."""
 
-GOING_ON: Final[dict[str, Callable[[Path, Sequence[str]], Student]]] = {"starter-blip2": Captioner.begun}
-"""Name to what makes one from (its checkpoint, parts with their counts), to be trained further."""
+GOING_ON: Final[dict[str, Callable[[Sequence[str], Path], Captioner]]] = {
+    "starter-blip2": lambda parts, folder: Captioner.begun(folder / "starter-blip2", parts, _master(folder))
+}
+"""Name to what makes one from its checkpoint in a folder, to be trained further: (parts with their counts, that folder)."""
+
+
+def weights_to_go_on_from(folder: Path, name: str) -> Path:
+    """Find the weights of one of `GOING_ON` in a folder of checkpoints.
+
+    Raises:
+        UserError: a file is missing there, of the model itself or of starter-resnet, from which it learns.
+    """
+    needed = [f"{name}/{file}" for file in ("config.json", "model.safetensors", "processor_config.json", "tokenizer.json")]
+    needed += [f"starter-resnet/open_clip_{file}" for file in ("config.json", "model.safetensors")]
+    if missing := [file for file in needed if not (folder / file).is_file()]:
+        raise UserError(f"{name} cannot go on from {folder}, which lacks {', '.join(missing)}. The shipped ones lie in {SHIPPED}")
+    return folder / name / "model.safetensors"
 
 
 def normalized(pixels: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """The grammar tells the truth and is read back; training pictures and batches follow from seeds; what is shipped is small and loads."""
 
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ import typer
 from safetensors.torch import load_file
 from scipy import ndimage
 
+from cache_schema.errors import UserError
 from pipeline.starter import pictures, score, students, texts, train
 from pipeline.starter.kinds.catalog import KINDS
 from pipeline.starter.kinds.thing import Parts, wood
@@ -298,26 +300,64 @@ def test_captions_tell_what_the_heads_find_likely():
     assert nothing == (Description(kind="desk"), [])
 
 
-def test_a_captioner_that_goes_on_keeps_its_picture_side(study, tmp_path, monkeypatch):
+def going_on(folder, begin=SHIPPED):
+    train.main(folder, begin=begin, steps=0.001)  # one step of each cycle
+    return load_file(folder / "starter-blip2" / "model.safetensors")
+
+
+def test_a_captioner_goes_on_by_the_command_also_where_it_was_cut_off(study, tmp_path, monkeypatch):
     *_, views = study
+    lesson = train.lesson
+    monkeypatch.setattr(train, "draw", lambda *_, **__: views)
     monkeypatch.setattr(train, "BATCH", 4)
-    begun: Any = students.GOING_ON["starter-blip2"](SHIPPED / "starter-blip2", views.usual_parts(1))
+    monkeypatch.setattr(train, "KEEP_EVERY", 1)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+
+    def killed(views, seed, step):
+        if step == 1:
+            raise KeyboardInterrupt
+        return lesson(views, seed, step)
+
+    monkeypatch.setattr(train, "lesson", killed)
+    with pytest.raises(KeyboardInterrupt):
+        going_on(cut)
+    before = load_file(SHIPPED / "starter-blip2" / "model.safetensors")
+    state = torch.load(cut / "state-starter-blip2.pt", weights_only=True)["model"]
+    assert all(torch.equal(value, state[f"0.{name}"].half()) for name, value in before.items()), "it keeps still while its heads begin"
+    torch.manual_seed(0)
+    new = students.GOING_ON["starter-blip2"](views.usual_parts(1), SHIPPED).model.state_dict()
+    assert {name.split(".")[0] for name in new if not torch.equal(new[name], state[name])} == {"1", "2"}  # both groups of heads
+    monkeypatch.setattr(train, "lesson", lesson)
+    first, second = going_on(whole), going_on(cut)
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    changed = {name.split(".")[0] for name in first if not torch.equal(before[name], first[name])}
+    assert first.keys() == before.keys() and changed == {"vision_model", "query_tokens", "qformer", "language_projection", "language_model"}
+    assert (whole / "starter-blip2" / "tokenizer.json").read_text() == (SHIPPED / "starter-blip2" / "tokenizer.json").read_text()
+    shutil.copytree(SHIPPED, tmp_path / "other")
+    shutil.copy(whole / "starter-blip2" / "model.safetensors", tmp_path / "other" / "starter-blip2")
+    with pytest.raises(typer.BadParameter, match="name another folder"):
+        going_on(whole, tmp_path / "other")
+
+
+def test_a_captioner_that_went_on_lies_between_the_weights_of_before_and_the_new(tmp_path):
+    begun: Any = students.GOING_ON["starter-blip2"]([], SHIPPED)
     with torch.no_grad():
         begun.captioner.query_tokens += 1
     begun.save(tmp_path)
     moved = [load_file(folder / "model.safetensors")["query_tokens"].float() for folder in (SHIPPED / "starter-blip2", tmp_path)]
-    assert torch.allclose(moved[1] - moved[0], torch.tensor(students.NEW), atol=2e-3), "it lies between the weights of before and the new"
-    train.teach(begun, views, "starter-blip2", tmp_path, cycles=(2,), seed=0)
-    before, after = (load_file(folder / "starter-blip2" / "model.safetensors") for folder in (SHIPPED, tmp_path))
-    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
-    assert before.keys() == after.keys() and changed == {"query_tokens", "qformer", "language_projection", "language_model"}
-    assert (tmp_path / "starter-blip2" / "tokenizer.json").read_text() == (SHIPPED / "starter-blip2" / "tokenizer.json").read_text()
+    assert torch.allclose(moved[1] - moved[0], torch.tensor(students.NEW), atol=2e-3)
 
 
-def test_going_on_is_for_captioners_alone(tmp_path):
-    with pytest.raises(typer.BadParameter, match="not for starter-resnet: name those with --only"):
-        train.main(tmp_path, only=["starter-resnet"], begin=SHIPPED)
-    assert not list(tmp_path.iterdir())
+def test_what_is_needed_to_go_on_is_named(tmp_path):
+    folder = tmp_path / "more"
+    with pytest.raises(typer.BadParameter, match="not for starter-resnet"):
+        train.main(folder, only=["starter-resnet"], begin=SHIPPED)
+    with pytest.raises(UserError, match=f"cannot go on from {tmp_path}, which lacks starter-blip2/config.json, starter-blip2/model"):
+        train.main(folder, begin=tmp_path)
+    (tmp_path / "starter-blip2").symlink_to(SHIPPED / "starter-blip2")
+    with pytest.raises(UserError, match=f"cannot go on from {tmp_path}, which lacks starter-resnet/open_clip_config.json"):
+        train.main(folder, begin=tmp_path)
+    assert not folder.exists()
 
 
 def test_what_is_shipped_is_small_whole_and_half_precision():
