@@ -393,30 +393,43 @@ def test_the_trial_of_encoders_takes_all_of_ours():
         ("87.5", "its run returned a float, expected Scores"),
         ("replace(scores, metrics=())", "none of its metrics has headline=True"),
         ("rated(scores, (101.0,))", "the values of 'accuracy' must be percentages, 0 to 100, got 101"),
-        ("rated(scores, (float('nan'),))", "the values of 'accuracy' must be percentages, 0 to 100, got nan"),
-        ("rated(scores, ())", "the values of 'accuracy' must be percentages, 0 to 100, got none"),
+        ("rated(scores, (float('nan'),))", "the values of 'accuracy' must be finite numbers, got nan"),
+        ("rated(scores, ())", "the values of 'accuracy' must be finite numbers, got none"),
         ("rated(scores, (0.5,))", "its accuracy is 0.5, and its confusion matrix says 50 %"),
+        (
+            "rated(scores, (50.0,), measured_in='')",
+            "its metric 'accuracy' .*does not tell measured_in. Add measured_in='%', better='higher'",
+        ),
+        ("rated(scores, (50.0,), better='')", "its metric 'accuracy' .*does not tell better"),
+        ("rated(scores, (50.0,), measured_in='metres of height above')", "its metric 'accuracy' .*expected a unit of at most 20 letters"),
+        ("replace(scores, predictions=(kept('mine'),))", "its predictions for 'mine' are right for 75 %, .* got none"),
+        ("replace(scores, predictions=(kept('accuracy'),))", "its predictions for 'accuracy' are right for 75 %, .* got 50.0"),
     ],
 )
 def test_scores_of_a_task_of_another_package_are_looked_at(demo, line, message):
     from trainer.tasks import catalog
-    from trainer.tasks.result import Data, Metric, Scores
+    from trainer.tasks.predictions import Predictions
+    from trainer.tasks.result import Data, Metric, Scores, share
 
     data = Data(cache="c", points="p", split="test", shapes=4)
     scores = Scores(
         test=data,
-        metrics=(Metric(name="accuracy", values=(50.0,), over="blocks", headline=True),),
+        metrics=(share(name="accuracy", values=(50.0,), over="blocks", headline=True),),
         classes=("a", "b"),
         confusion=((1, 1), (1, 1)),
     )
     catalog._refuse(scores, "task 'demo'")
-    mean = Metric(name="mean", values=(100.000008, -1e-7), over="blocks")  # as float32 rounds
-    catalog._refuse(replace(scores, metrics=(*scores.metrics, mean)), "task 'demo'")
+    mean = share(name="mean", values=(100.000008, -1e-7), over="blocks")  # as float32 rounds
+    metres = Metric(name="height", values=(131.5,), over="blocks", measured_in="m", better="lower")
+    catalog._refuse(replace(scores, metrics=(*scores.metrics, mean, metres)), "task 'demo'")
 
-    def rated(scores, values):
-        return replace(scores, metrics=(replace(scores.metrics[0], values=values),))
+    def rated(scores, values, **more):
+        return replace(scores, metrics=(replace(scores.metrics[0], values=values, **more),))
 
-    wrong = eval(line, {"scores": scores, "rated": rated, "replace": replace})
+    def kept(metric):
+        return Predictions(metric=metric, shapes="s", truth="0 0 1 1", predicted=("0 0 1 0",))
+
+    wrong = eval(line, {"scores": scores, "rated": rated, "replace": replace, "kept": kept})
     with pytest.raises(UserError, match=f"task 'demo': {message}"):
         catalog._refuse(wrong, "task 'demo'")
 
