@@ -39,7 +39,7 @@ from pipeline.sheets import sheet
 from pipeline.sources.catalog import Entry
 from pipeline.statements import Variety, stated, varied
 from pipeline.teachers.catalog import Measuring, Teacher
-from pipeline.teachers.trial import answers, not_finite
+from pipeline.teachers.trial import answers, not_finite, patch_answers
 from pipeline.worker import Made
 
 Advance = Callable[[str, int], None]
@@ -689,15 +689,16 @@ def patch_carrier(
         for start in range(0, len(shown), size):
             pixels = torch.stack([teacher.preprocess(picture) for picture in shown[start : start + size]])
             with models.turn:
-                parts.append(teacher.embed_patches(pixels))
+                values = teacher.embed_patches(pixels)
+            parts.append(patch_answers(teacher, values, len(pixels), grid.count, described.dim))
         patches = torch.cat(parts).flatten(0, 2)  # [V h h, E]
-        values = (torch.from_numpy(share).flatten(0, 1) @ patches).unflatten(0, seen.shape).numpy()
+        means = (torch.from_numpy(share).flatten(0, 1) @ patches).unflatten(0, seen.shape).numpy()
         with np.errstate(over="ignore"):  # overflow gives infinity; the error below says more than numpy's warning
-            features = values.astype(np.float16)
+            features = means.astype(np.float16)
         if not np.isfinite(features).all():
             raise UserError(
                 f"teacher {described.teacher.name} gives patch features that are not finite in float16 for "
-                f"{shape_names(cache, shard)[0][row]}{not_finite(values, described.teacher.precision)}"
+                f"{shape_names(cache, shard)[0][row]}{not_finite(means, described.teacher.precision)}"
             )
         return row, features, seen
 

@@ -201,6 +201,10 @@ def dense_spec(teacher: Teacher, *, blocks: int, groups: int, group_size: int) -
     """
     if lacking := [one for one in ("embed_patches", "patch_grid", "patch_method") if one not in dir(teacher)]:
         raise UserError(f"teacher {teacher.spec.name} has no patch features: its backend {teacher.spec.backend} lacks {', '.join(lacking)}")
+    if theirs := plugins.plugin("teachers", teacher.spec.backend, teachers.BACKENDS):
+        from pipeline.teachers import trial  # only here, as it imports torch
+
+        trial.refuse_patches(teacher, f"{teacher.spec.backend}:{teacher.spec.model}, {theirs.told}")
     size = teacher.spec.image_size
     method = teacher.patch_method
     dim = teacher.embed_patches(teacher.preprocess(np.zeros((size, size, 3), np.uint8))[None]).shape[-1]

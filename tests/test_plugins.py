@@ -225,7 +225,7 @@ def test_a_source_a_captioner_and_a_teacher_of_another_package(demo, tmp_path):
         ("teacher.embed_images = lambda x: x.flatten(1)[:, None, :2]", r"embed_images returned a float32 tensor \[2, 1, 2\] on cpu"),
         ("teacher.embed_images = lambda x: x.flatten(1)[:, :3]", r"tensor \[2, 3\] on cpu, expected a float32 tensor \[2, 2\]"),
         ("teacher.embed_images = lambda x: x[:1].flatten(1)[:, :2]", r"tensor \[1, 2\] on cpu, expected a float32 tensor \[2, 2\]"),
-        ("teacher.embed_images = lambda x: x.flatten(1)[:, :2].int()", "embed_images returned a int32 tensor"),
+        ("teacher.embed_images = lambda x: x.flatten(1)[:, :2].int()", "embed_images returned an int32 tensor"),
         ("teacher.embed_images = lambda x: None", r"embed_images returned nothing \(None\)"),
         ("teacher.embed_images = lambda x: torch.ones(2, 2).requires_grad_()", "needs gradients: put @torch.inference_mode"),
         ("teacher.embed_images = lambda x: x.flatten(1)[:, :2] * np.nan", "returned values that are not finite for plain pictures"),
@@ -246,6 +246,53 @@ def test_a_teacher_of_another_package_is_tried_before_it_embeds(demo, line, mess
     )
     with pytest.raises(UserError, match=rf"teacher mine.*{message}"):
         teachers.load("mine=demo:m")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", ""),
+        ("Demo.patch_method = ' '", "its patch_method is ' ', expected words"),
+        ("Demo.patch_grid = lambda self, size: (4, 4)", r"patch_grid returned \(4, 4\), expected a Grid"),
+        ("Demo.patch_grid = lambda self, size: Grid(0.5, 1.0, 4, 0.0, 8.0)", ""),
+        ("Demo.patch_grid = lambda self, size: Grid(900.0, 99.0, 4, 0.0, 224.0)", "patch_grid puts the patches of a picture of 224 "),
+        ("Demo.embed_patches = lambda self, x: x[:, :2]", r"embed_patches returned a float32 tensor \[2, 2, 8, 8\]"),
+        ("Demo.embed_patches = lambda self, x: places(x).numpy()", r"embed_patches returned a numpy array \[2, 4, 4, 2\]"),
+        ("Demo.embed_patches = lambda self, x: places(x)[:, :3]", r"float32 tensor \[2, 3, 4, 2\] .*the 4 x 4 patches of `patch_grid`"),
+        ("Demo.embed_patches = lambda self, x: places(x)[..., :1]", r"expected a float32 tensor \[2, 4, 4, 2\]"),
+        ("Demo.embed_patches = lambda self, x: places(x).int()", "embed_patches returned an int32 tensor"),
+        ("Demo.embed_patches = lambda self, x: places(x).requires_grad_()", "put @torch.inference_mode"),
+        ("Demo.embed_patches = lambda self, x: places(x) * np.nan", "embed_patches returned values that are not finite"),
+        ("Demo.embed_patches = lambda self, x: places(x) - x.mean()", r"in two batches.*call eval\(\)"),
+        ("Demo.embed_patches = lambda self, x: places(x) * 0 + 1", "the same vector for two different pictures"),
+        ("Demo.embed_patches = lambda self, x: places(x)[:, :1, :1].expand(-1, 4, 4, -1)", "the same vector for all patches"),
+    ],
+)
+def test_patch_features_of_another_package_are_tried_before_they_are_cached(demo, line, message):
+    pytest.importorskip("trimesh")
+    import torch
+
+    from pipeline.records import dense_spec
+    from pipeline.teachers import catalog as teachers
+    from pipeline.teachers import trial
+
+    (demo / "mmpd_demo_teacher.py").write_text(
+        f"{TEACHER}\nimport numpy as np\nfrom pipeline.teachers import patches\n"
+        "def Grid(*values):\n    return patches.Grid(**dict(zip(('first', 'step', 'count', 'low', 'high'), values)))\n"
+        "def places(x):\n    return torch.nn.functional.avg_pool2d(x, 2)[:, :2].permute(0, 2, 3, 1)\n"
+        "def small(image):\n    return image[:: len(image) // 8, :: len(image) // 8]\n"
+        "Demo.preprocess = lambda self, image: torch.from_numpy(small(image).transpose(2, 0, 1) / 255).float()\n"
+        "Demo.patch_method = 'means of pixels'\nDemo.patch_grid = lambda self, size: Grid(1.0, 2.0, 4, 0.0, 8.0)\n"
+        f"Demo.embed_patches = lambda self, x: places(x)\n{line}\n"
+    )
+    teacher = teachers.load("mine=demo:m")
+    if not message:
+        assert dense_spec(teacher, blocks=1, groups=4, group_size=4).dim == 2
+        with pytest.raises(UserError, match=r"teacher mine: embed_patches returned .* expected a float32 tensor \[3, 4, 4, 2\]"):
+            trial.patch_answers(teacher, teacher.embed_patches(torch.zeros(2, 3, 8, 8)), 3, 4, 2)
+        return
+    with pytest.raises(UserError, match=rf"teacher mine \(demo:m, package mmpd-demo 1\.2\): .*{message}|teacher mine: .*{message}"):
+        dense_spec(teacher, blocks=1, groups=4, group_size=4)
 
 
 def test_the_complete_teacher_and_source_of_the_pages_work(demo, tmp_path):
@@ -285,7 +332,7 @@ def test_an_error_in_a_teacher_of_another_package_says_whose_it_is(demo):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("return object()", "its load returned a object, expected an object with the CaptionSpec in `spec`"),
+        ("return object()", "its load returned an object, expected an object with the CaptionSpec in `spec`"),
         ("made.spec = replace(spec, samples=3)", "its spec.samples is 3, expected 2, as load was told"),
         ("Demo.caption = None", "has no caption"),
         ("made.caption = lambda *of: None", "it returned a NoneType, expected a list of texts for each of 2 pictures"),
@@ -383,7 +430,7 @@ def test_the_trial_of_encoders_takes_all_of_ours():
 
     for name in (name for name in catalog.ENCODERS if name.endswith("-tiny")):
         trial.refuse(catalog.build(name), name, count=512)
-    with pytest.raises(UserError, match="its build returned a object without config, dim, groups"):
+    with pytest.raises(UserError, match="its build returned an object without config, dim, groups"):
         trial.refuse(object(), "mine", count=64)
 
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from cache_schema.errors import UserError
 from cache_schema.spec import short
+from cache_schema.terminal import article
 from pipeline.formats import unpickled
 
 IDS: Final = ("uid", "id", "object_id", "uids", "ids", "shape", "model_id", "modelid")
@@ -153,7 +154,7 @@ def _pairs(held: Any, where: str) -> Iterator[tuple[str, str]]:
         for number, row in enumerate(held, 1):
             yield from _row(row, f"{where}, item {number}")
     else:
-        raise UserError(f"{where}: expected captions by id, or a list of objects with an id and a caption, got a {type(held).__name__}")
+        raise UserError(f"{where}: expected captions by id, or a list of objects with id and caption, got {article(type(held).__name__)}")
 
 
 def _row(row: Any, where: str) -> Iterator[tuple[str, str]]:
@@ -176,4 +177,4 @@ def _told(value: Any) -> str:
     """What a value is, in a few words. A value of a pickle is not written out, because a small file can describe a huge one."""
     if isinstance(value, dict):
         return f"an object with {', '.join(map(short, islice(value, 4))) or 'nothing'}"
-    return f"a {type(value).__name__}" if isinstance(value, list | tuple | np.ndarray) else short(value)
+    return article(type(value).__name__) if isinstance(value, list | tuple | np.ndarray) else short(value)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from cache_schema.spec import did_you_mean
+from cache_schema.terminal import article
 from pipeline.formats import unpickled
 
 ID_KEYS: Final = ("ids", "id", "uids", "uid", "object_id", "object_ids", "names", "name", "keys", "key", "classes", "class", "labels")
@@ -109,7 +110,7 @@ def _pickled(path: Path) -> Mapping[str, Any]:
     if isinstance(held, dict) and all(isinstance(name, str) for name in held):
         made = {id(value): _plain(value) for value in {id(value): value for value in held.values()}.values()}  # shared ones once
         return {name: made[id(value)] for name, value in held.items()}
-    raise UserError(f"{path.name}: expected a dict of arrays by id or name, got a {type(held).__name__}")
+    raise UserError(f"{path.name}: expected a dict of arrays by id or name, got {article(type(held).__name__)}")
 
 
 def _plain(value: Any) -> Any:
@@ -270,5 +271,5 @@ def ids_of(path: Path) -> list[str]:
 
 def _listed(value: Any, where: str) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise UserError(f"{where}: expected a list of ids as texts, got a {type(value).__name__}")
+        raise UserError(f"{where}: expected a list of ids as texts, got {article(type(value).__name__)}")
     return value

@@ -102,7 +102,8 @@ def test_a_task_in_metres_says_so_wherever_its_numbers_are_shown(guessing, cache
     )
     # A result of an earlier version, and of another package, does not become percent.
     old = [dataclasses.replace(metric, measured_in="", better="") for metric in found.scores.metrics]
-    before = dataclasses.replace(found, task="of-somebody", scores=dataclasses.replace(found.scores, metrics=tuple(old)))
+    notes = ("the task is of another package: somebody 1.0",)
+    before = dataclasses.replace(found, scores=dataclasses.replace(found.scores, metrics=tuple(old), notes=notes))
     read = result.load(before.save(tmp_path / "old"))
     assert read.scores.metrics[1].label == "luck (unit unknown)" and "did not ask the task for units" in read.scores.notes[-1]
     # As a probe it has a panel of its own in the curves.

@@ -25,7 +25,7 @@ from cache_schema.files import write_file
 from cache_schema.settings import override
 from cache_schema.spec import did_you_mean, to_json
 from cache_schema.store import Cache
-from cache_schema.terminal import some
+from cache_schema.terminal import article, some
 from trainer import checkpoint, classifiers
 from trainer.align import Teacher
 from trainer.arithmetic import of_task
@@ -34,7 +34,7 @@ from trainer.encoders.catalog import ENCODERS
 from trainer.tasks import rank, unfinished, unread
 from trainer.tasks.mistakes import Mistakes, pairs
 from trainer.tasks.protocol import TASKS, TOLD, Task, TaskOptions
-from trainer.tasks.result import Metric, Result, Scores
+from trainer.tasks.result import FOREIGN, Metric, Result, Scores
 from trainer.tasks.shapes import EVERYTHING
 from trainer.trained import relabelled_since
 
@@ -221,7 +221,7 @@ def _refuse(scores: object, said: str) -> None:
             percentage, or `confusion` or `predictions` say another accuracy.
     """
     if not isinstance(scores, Scores):
-        raise UserError(f"{said}: its run returned a {type(scores).__name__}, expected Scores of trainer.tasks.result")
+        raise UserError(f"{said}: its run returned {article(type(scores).__name__)}, expected Scores of trainer.tasks.result")
     if not any(metric.headline for metric in scores.metrics):
         raise UserError(f"{said}: none of its metrics has headline=True, so no table would have it")
     for metric in scores.metrics:
@@ -392,8 +392,9 @@ def measure(loaded: Loaded, name: str, cache: Cache, assignments: Sequence[str] 
 
 def _made_elsewhere(name: str, encoder: str) -> list[str]:
     """Notes on what other packages have added: the task, and the encoder of the run."""
-    theirs = [("task", plugins.origin("tasks", name, TASKS)), ("encoder", plugins.origin("encoders", encoder, ENCODERS))]
-    return [f"the {what} is of another package: {package} {version}" for what, origin in theirs for package, version in origin]
+    foreign = [(FOREIGN, plugins.origin("tasks", name, TASKS))]
+    foreign += [("the encoder is of another package", plugins.origin("encoders", encoder, ENCODERS))]
+    return [f"{note}: {package} {version}" for note, origin in foreign for package, version in origin]
 
 
 def _tested_whole(chosen: TaskOptions) -> TaskOptions:

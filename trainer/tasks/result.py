@@ -25,7 +25,6 @@ from cache_schema.spec import added, fingerprint, from_json, to_json
 from cache_schema.terminal import json_text, printable
 from trainer.saved import Settings
 from trainer.tasks.predictions import Predictions
-from trainer.tasks.protocol import TASKS
 
 if TYPE_CHECKING:
     from trainer.checkpoint import Header, Loaded
@@ -38,6 +37,8 @@ LONGEST: Final = 200
 """Largest length of a file's name in bytes; file systems allow little more."""
 PERCENT: Final = "%"
 """What the values of a metric are in if they are shares of 100, as all are of our own tasks."""
+FOREIGN: Final = "the task is of another package"
+"""How a note begins on a result of another package's task."""
 UNTOLD: Final = "unit unknown"
 """What the values of another package's task are in, if a result of an earlier version does not tell it."""
 
@@ -508,7 +509,7 @@ def load(path: Path) -> Result:
         found: Result = from_json(Result, json.loads(path.read_text(encoding="utf-8")))
         if empty := [metric.name for metric in found.scores.metrics if not metric.values]:
             raise ValueError(f"{empty[0]} has no values")
-        return found if found.task in TASKS else _untold(found)
+        return _untold(found) if any(note.startswith(FOREIGN) for note in found.scores.notes) else found
     except ValueError as error:
         raise UserError(f"{path} is no result of an evaluation ({error}); evaluate again to replace it") from error
 
