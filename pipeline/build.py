@@ -28,7 +28,7 @@ from cache_schema.mending import Mending
 from cache_schema.products import Kind, index_record, status_record
 from cache_schema.spec import CaptionSpec, DenseSpec, LabelSet, Record, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
-from cache_schema.terminal import one_line
+from cache_schema.terminal import one_line, some
 from pipeline import dense, labels
 from pipeline.captioners.catalog import Asking, Captioner, Pending, Telling, texts_of
 from pipeline.models import Models
@@ -630,9 +630,8 @@ def depth_of(cache: Cache, views: Record, shard: int, rows: Sequence[int], drawn
     status = stored_status(cache, shard)["source_sha256"]
     changed = [row for row in rows if drawn[row].reason or drawn[row].source_sha256 != status[row].tobytes()]
     if changed:
-        some = "; ".join(f"{ids[row]} ({drawn[row].reason or CHANGED})" for row in changed[:5])
-        more = f"; and {len(changed) - 5} more" * (len(changed) > 5)
-        raise UserError(f"{cache.path}: depth cannot be drawn again: {some}{more}. {AGAIN}")
+        named = some([f"{ids[row]} ({drawn[row].reason or CHANGED})" for row in changed], 5, "; ")
+        raise UserError(f"{cache.path}: depth cannot be drawn again: {named}. {AGAIN}")
     nodes = pictures(cache, views, depth=True)
     poses = cache.shard_rows(next(node for node in cache.arrays(views) if node.path == "views/pose"), shard, views)  # [n, V, 4, 4]
 

@@ -322,6 +322,13 @@ def packages_changed(records: Iterable[Record]) -> list[str]:
     return list(found)
 
 
+def not_installed(record: Record) -> str:
+    """Write which packages made a product and are not installed here, and the command that installs them; empty if all are there."""
+    gone = [one.removesuffix(", here none").split() for one in packages_changed([record]) if one.endswith(", here none")]
+    wanted = " ".join("==".join(one) for one in gone)
+    return f"It was made with {', '.join(map(' '.join, gone))}, not installed here: `pip install {wanted}`" if gone else ""
+
+
 def only_with(records: Iterable[Record]) -> str:
     """Write the end of a sentence that recommends a command which makes shapes anew: which packages it takes, where others are installed by
     now; empty if none are."""

@@ -132,8 +132,8 @@ def lacking_classes(cache: Cache) -> list[str]:
         if record.labels is not None and record.labels.name == "source":
             lacking = {labels.readable(name) for name in cache.manifest.classes} - set(record.labels.classes)
             if lacking:
-                some = ", ".join(sorted(lacking)[:SOME])
-                said.append(f"{record.product} lacks {some}: remove it, and make it again by `mmpd-cache labels {cache.path.name} source`")
+                again = f"`mmpd-cache labels {cache.path.name} source`"
+                said.append(f"{record.product} lacks {some(sorted(lacking), SOME)}: remove it, and make it again by {again}")
     return said
 
 

@@ -75,6 +75,9 @@ class Task:
     judge: str = ""
     """Reference of the cheap teacher that `views.policy` chooses cameras by, as found on this machine; empty for none."""
     limits: Limits = Limits()
+    refused: frozenset[str] = frozenset()
+    """Ids of shapes that are not read, for the reason in `why`."""
+    why: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -379,6 +382,8 @@ def make(
         with _timed(seconds, "read"):
             digest = _digest(task.reader.digest(entry))
             read(digest)
+            if entry.id in task.refused:
+                raise UserError(task.why)
             whole = shapes.checked(task.reader.read(entry))
             shapes.check_labels(whole, task.points, task.boxes)
             given = whole.points if isinstance(whole, shapes.Cloud) else None

@@ -11,6 +11,7 @@ import gzip
 import importlib
 import io
 import json
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -64,6 +65,17 @@ def read(path: Path) -> dict[str, list[str]]:
     return found
 
 
+def separator(text: str) -> tuple[str, str]:
+    """Read the first line `sep=;` of a table, by which Excel tells how its cells are separated.
+
+    Returns:
+        The separator, empty if no line tells it; and the text, in which that line is empty, so that numbers of lines stay.
+    """
+    first, end, rest = text.partition("\n")
+    told = re.fullmatch(r'"?sep=(.)"?[,;\t]*\s*', first, re.IGNORECASE)
+    return (told[1], end + rest) if told else ("", text)
+
+
 def _bytes(path: Path) -> bytes:
     try:
         with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as file:
@@ -84,7 +96,8 @@ def _text(path: Path) -> str:
 
 def _csv(path: Path) -> Iterator[tuple[str, str]]:
     delimiter = "\t" if ".tsv" in path.name.lower() else ","
-    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True, delimiter=delimiter)
+    told, text = separator(_text(path))
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=told or delimiter)
     columns: tuple[int, int] | None = None
     width = 2
     try:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from cache_schema.errors import UserError
 from cache_schema.spec import did_you_mean
 from cache_schema.terminal import article
-from pipeline.formats import unpickled
+from pipeline.formats import said, unpickled
 
 ID_KEYS: Final = ("ids", "id", "uids", "uid", "object_id", "object_ids", "names", "name", "keys", "key", "classes", "class", "labels")
 """Names of arrays, columns or metadata with ids. The first that a file has is used."""
@@ -261,7 +261,8 @@ def ids_of(path: Path) -> list[str]:
         raise UserError(f"cannot read the ids in {path.name}: {error}") from error
     if path.suffix.lower() != ".csv":
         return [line.strip() for line in text.splitlines() if line.strip()]
-    rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
+    told, text = said.separator(text)
+    rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=told or ",") if row]
     head = [cell.strip().lower() for cell in rows[0]] if rows else []
     column = next((head.index(one) for one in ID_KEYS if one in head), None)
     if column is None and any(len(row) != 1 for row in rows):

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from cache_schema.distances import at_distance
 from cache_schema.errors import UserError
+from cache_schema.terminal import some
 from pipeline.geometry import Cloud, finished_cloud
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures
@@ -422,8 +423,7 @@ def open_source(
         notes.append(f"{len(unlabelled)} scans have no file in label_2 and are left out, such as {min(unlabelled)}")
     if broken:
         skipped["line that is no label"] = len(broken)
-        more = f"; and {len(broken) - SOME} more" * (len(broken) > SOME)
-        notes.append(f"{len(broken)} lines of labels are damaged and left out: {'; '.join(broken[:SOME])}{more}")
+        notes.append(f"{len(broken)} lines of labels are damaged and left out: {some(broken, SOME, '; ')}")
         if not entries:
             raise UserError(f"{location!r}: {notes[-1]}")
     if not entries and not skipped:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from cache_schema.distances import at_distance
 from cache_schema.errors import UserError
+from cache_schema.terminal import some
 from pipeline.geometry import Cloud
 from pipeline.sources.catalog import Entry, Source, Textures
 from pipeline.sources.crops import remembered
@@ -279,11 +280,10 @@ def open_source(location: str, *, textures: Textures = "require", every: str = "
             if not re.fullmatch(r"\d\d", path.name)
         }
     ):
-        notes.append(f"folders of sequences have two digits; left out: {', '.join(others[:SOME])}")
+        notes.append(f"folders of sequences have two digits; left out: {some(others, SOME)}")
     if broken:
         skipped["scan that cannot be read"] = len(broken)
-        more = f"; and {len(broken) - SOME} more" * (len(broken) > SOME)
-        notes.append(f"{len(broken)} scans cannot be read and are left out: {'; '.join(broken[:SOME])}{more}")
+        notes.append(f"{len(broken)} scans cannot be read and are left out: {some(broken, SOME, '; ')}")
         if not entries:
             raise UserError(f"{location!r}: {notes[-1]}")
     if not entries and labelled and not chosen:
