@@ -286,7 +286,7 @@ def retry(
         return
     were_ok = found.changed + found.reread
     which = [
-        f"{found.tried - were_ok} failed shapes",
+        counted(found.tried - were_ok, "failed shape"),
         *([counted(found.changed, "changed shape")] if found.changed else []),
         *([f"{counted(found.reread, 'shape')} with unchanged files"] if found.reread else []),
     ]

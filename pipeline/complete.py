@@ -158,9 +158,10 @@ def _kept_from(work: Work, again: Again, reasons: Sequence[str], every: bool, an
     if not again:
         work.terminal.say(f"left unfinished: {why}")
     elif every:
-        raise UserError(f"{work.cache.path}: {number} failed{' or changed' * bool(anew)} shapes cannot be tried again: {why}")
+        what = "failed or changed shape" if anew else "failed shape"
+        raise UserError(f"{work.cache.path}: {counted(number, what)} cannot be tried again: {why}")
     else:
-        work.terminal.say(f"{number} failed shapes may have other files by now, but are not tried again: {why}")
+        work.terminal.say(f"{counted(number, 'failed shape')} may have other files by now, and stay untried: {why}")
     return {}
 
 

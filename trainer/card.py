@@ -24,7 +24,7 @@ from cache_schema.cards import hub_licence, licences_of, plain
 from cache_schema.errors import UserError
 from cache_schema.spec import Record, TeacherSpec
 from cache_schema.store import Cache, open_cache
-from cache_schema.terminal import version_line
+from cache_schema.terminal import counted, version_line
 from trainer import checkpoint, classifiers, handed
 from trainer.batch import Used
 from trainer.checkpoint import Header, Loaded, Past
@@ -152,7 +152,7 @@ def _of_run(run: Path, header: Header, weights: str, whose: str, opened: Sequenc
 def _of_cache(one: Trained) -> Iterator[tuple[str, str]]:
     """The licences of what a cache gave."""
     for licence, count in one.shapes.items():
-        yield licence, f"{count} shapes of {one.called}" if one.sure else f"shapes of {one.called}"
+        yield licence, f"{counted(count, 'shape')} of {one.called}" if one.sure else f"shapes of {one.called}"
     known = {record.product: record for record in one.records}
     for product, licence in licences.of_products(known).items():
         parts = products.parts(known[product])

@@ -21,7 +21,7 @@ from cache_schema.errors import UserError
 from cache_schema.names import path_name
 from cache_schema.settings import override, refuse_unread
 from cache_schema.spec import TEXT_BYTES, CaptionSpec, Server, did_you_mean
-from cache_schema.terminal import article
+from cache_schema.terminal import article, counted
 from pipeline import labels
 from pipeline.statements import Statement, Variety
 
@@ -294,12 +294,12 @@ def texts_of(captioner: Captioner | Asking, written: object, count: int) -> list
     samples = captioner.spec.samples
     said = f"captioner {captioner.spec.captioner!r} breaks its promise: it"
     if not isinstance(written, list | tuple) or len(written) != count:
-        told = f"{len(written)} lists of texts" if isinstance(written, list | tuple) else article(type(written).__name__)
+        told = f"{counted(len(written), 'list')} of texts" if isinstance(written, list | tuple) else article(type(written).__name__)
         raise UserError(f"{said} returned {told}, expected a list of texts for each of {count} pictures")
     lines: list[list[str]] = []
     for texts in written:
         if not isinstance(texts, list | tuple) or len(texts) != samples:
-            told = f"{len(texts)} texts" if isinstance(texts, list | tuple) else article(type(texts).__name__)
+            told = counted(len(texts), "text") if isinstance(texts, list | tuple) else article(type(texts).__name__)
             raise UserError(f"{said} returned {told} for a picture, expected a list of samples={samples} texts")
         for text in texts:
             if not isinstance(text, str):
