@@ -182,22 +182,8 @@ class Table:
         the notes of the results behind the row, with semicolons between them."""
         file = io.StringIO()
         out = csv.writer(file, lineterminator="\n")
-        columns = (
-            "mean",
-            "std",
-            "values",
-            "over",
-            "measured_in",
-            "better",
-            "n",
-            "units",
-            "low",
-            "high",
-            "chance",
-            "largest_class",
-            "verdict",
-        )
-        known = ("learned", "trained", "warning")
+        columns = ("mean", "std", "values", "over", "measured_in", "better", "n", "units", "low", "high", "chance")
+        known = ("largest_class", "verdict", "learned", "trained", "warning")
         names = ("task", "variant", "shapes", "mark", "measured_last", "metric")
         out.writerow((self.corner.replace(" ", "_"), *names, *columns, *known, "notes"))
         for line in self.lines:
