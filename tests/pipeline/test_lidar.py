@@ -320,7 +320,7 @@ def test_splits_and_faults_of_kitti(tmp_path):
         with pytest.raises(UserError, match=message):
             found.reader.read(found.entries[0])
     (tmp_path / "training/label_2/000001.txt").write_text("Cat\n")
-    with pytest.raises(UserError, match="2 lines of labels are damaged"):
+    with pytest.raises(UserError, match="2 damaged lines of labels left out"):
         open_source(location)
 
 
@@ -628,7 +628,7 @@ def test_labels_that_are_not_as_downloaded_are_explained(tmp_path):
     marks.tofile(paths[1])
     (tmp_path / "sequences/8").mkdir()
     notes = open_source(location).notes
-    assert any("1 scans have no file of labels" in note for note in notes) and any("left out: 8" in note for note in notes)
+    assert any("1 scan without a file of labels left out" in note for note in notes) and any("left out: 8" in note for note in notes)
     assert not any("in the split val" in note for note in notes)
     shutil.move(tmp_path / "sequences/08", tmp_path / "sequences/07")
     assert any("nothing is in the split val" in note for note in open_source(location).notes)
