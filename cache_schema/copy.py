@@ -23,7 +23,7 @@ from cache_schema.layout import ArraySpec, check_bytes, encode
 from cache_schema.merging import Copied, bring_journal, merge
 from cache_schema.overlay import refuse_behind
 from cache_schema.records import differences
-from cache_schema.selection import ALL, UNASKED, UNFINISHED, Selection, chosen_products
+from cache_schema.selection import ALL, Selection, chosen_products, left_out
 from cache_schema.spec import CaptionSpec, Record
 from cache_schema.store import Cache
 
@@ -67,9 +67,7 @@ def copy(
         return merge(originals, Path(new), names, where, wait, begin, advance)
     (original,) = originals
     there = original.products()
-    left = dict.fromkeys(sorted(set(original.records()) - set(there)), UNFINISHED)
     chosen = chosen_products(original, names)
-    left |= {name: UNASKED for name in there if name not in chosen}
     records = products.in_order(record for name, record in chosen.items() if name != products.INDEX.name)
     for name in chosen:
         original.proven(name)
@@ -90,7 +88,7 @@ def copy(
             copied.finish(record)
         # The original may have been changed while it was read.
         _compare(original, copied, same)
-    return Copied(cache=copied, left_out=left)
+    return Copied(cache=copied, left_out=left_out(original, names, chosen))
 
 
 def check_place(original: Cache, new: Path) -> None:

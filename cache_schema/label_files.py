@@ -23,6 +23,7 @@ from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.names import path_name
 from cache_schema.spec import LabelSet, TeacherSpec, fingerprint, from_json, to_json
+from cache_schema.terminal import some
 
 FORMAT: Final = 1
 """Version of the form of the file. A reader refuses any other."""
@@ -119,7 +120,7 @@ def _parts(path: Path) -> tuple[Mapping[str, Any], NDArray[Any]]:
     if text is None or embeddings is None:
         raise UserError(f"{path} is no label file: it has no {'header of ours' if text is None else f'tensor {_TENSOR!r}'}; {_HOW}")
     if names != [_TENSOR]:
-        raise UserError(f"{path}: expected one tensor, {_TENSOR!r}, got {', '.join(sorted(names)[:4])}; {_HOW}")
+        raise UserError(f"{path}: expected one tensor, {_TENSOR!r}, got {some(sorted(names), 4)}; {_HOW}")
     try:
         body = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -23,9 +23,10 @@ from cache_schema.files import exclusive, journal_file, read_file
 from cache_schema.lacking import counted, uncounted
 from cache_schema.layout import ArraySpec, ShardFile
 from cache_schema.records import differences
-from cache_schema.selection import ALL, COLUMNS, UNASKED, UNFINISHED, Selection, chosen_products, names_of
+from cache_schema.selection import ALL, COLUMNS, UNASKED, Selection, chosen_products, left_out, names_of
 from cache_schema.spec import CUT, NOT_KNOWN, READER, Manifest, Record, SourceSpec, did_you_mean, short
 from cache_schema.store import Cache
+from cache_schema.terminal import some
 
 SOME: Final = 5
 """Number of names that a message lists."""
@@ -197,9 +198,8 @@ def _refuse_collisions(pieces: Sequence[_Piece]) -> None:
             if owner.setdefault(name, piece.cache.path) != piece.cache.path:
                 double.append(str(name))
     if double:
-        more = f" and {len(double) - SOME} more" * (len(double) > SOME)
         raise UserError(
-            f"{len(double)} ids are in several of the caches: {', '.join(map(short, double[:SOME]))}{more}. Give the shapes of one of them "
+            f"{len(double)} ids are in several of the caches: {some([*map(short, double)], SOME)}. Give the shapes of one of them "
             "other names (`mmpd-cache relabel`, column name), or leave them out by --where"
         )
 
@@ -232,12 +232,11 @@ def _records(originals: Sequence[Cache], names: Sequence[str], manifest: Manifes
     """
     first, *others = originals
     chosen = {name: record for name, record in chosen_products(first, names).items() if name != products.INDEX.name}
-    left = dict.fromkeys(sorted(set(first.records()) - set(first.products())), UNFINISHED)
-    left |= {name: UNASKED for name in first.products() if name not in chosen and name != products.INDEX.name}
+    left = left_out(first, names, chosen)
     made: dict[str, tuple[Record, ...]] = {name: (record,) for name, record in chosen.items()}
     for other in others:
         theirs = other.products()
-        left |= {name: f"is only in {other.path}" for name in theirs if name not in first.records()}
+        left |= {name: UNASKED if names else f"is only in {other.path}" for name in theirs if name not in first.records()}
         for name, records in list(made.items()):
             if products.of(records[0]).labelled:
                 if name in theirs and theirs[name].fingerprint != records[0].fingerprint:

@@ -25,7 +25,7 @@ from cache_schema.products import markers
 from cache_schema.records import Records, attributes_of, sealed
 from cache_schema.spec import Record
 from cache_schema.store import Cache
-from cache_schema.terminal import counted
+from cache_schema.terminal import counted, some
 
 SOME: Final = 5
 """Most names that a message lists."""
@@ -182,8 +182,7 @@ def _later_names(cache: Cache) -> str:
     for word, known, path in (("class", m.classes, "label"), ("split", m.splits, "split")):
         there = set(np.unique(cache.column(path)).tolist())
         if unused := [name for number, name in enumerate(known) if number not in there]:
-            more = f" and {len(unused) - SOME} more" * (len(unused) > SOME)
-            said.append(f"the {word} {', '.join(map(spec.short, unused[:SOME]))}{more}")
+            said.append(f"the {word} {some([*map(spec.short, unused)], SOME)}")
     if not said:
         return ""
     return (

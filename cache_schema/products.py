@@ -35,6 +35,7 @@ from cache_schema.spec import (
     did_you_mean,
     short,
 )
+from cache_schema.terminal import article
 
 ONLY_CAPTIONS: Final = "captions"
 """Name that `parts` and `select` give to the captions of a format 1 cache, which have no name on disk."""
@@ -399,7 +400,8 @@ def check(record: Record, version: int = FORMAT_VERSION) -> None:
         raise UserError(f"{record.product!r}: there is no kind of products {short(record.kind)}{did_you_mean(record.kind[:40], KINDS)}")
     if not isinstance(record.spec, kind.spec) or kind.labelled != (record.labels is not None):
         got = type(record.spec).__name__ + (" with labels" if record.labels else "")
-        raise UserError(f"{record.product!r}: a product of kind {record.kind} is described by a {kind.spec.__name__}, got a {got}")
+        wanted = article(kind.spec.__name__)
+        raise UserError(f"{record.product!r}: a product of kind {record.kind} is described by {wanted}, got {article(got)}")
     pattern, words = kind.parts_of(version), record.product.split("/")
     if len(pattern) != len(words) or any(p != w for p, w in zip(pattern, words, strict=True) if not p.startswith("<")):
         raise UserError(f"a product of kind {record.kind} is called {'/'.join(pattern)}, got {record.product!r}")

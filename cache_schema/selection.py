@@ -9,7 +9,7 @@ equals sign or a backslash.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -106,6 +106,23 @@ def chosen_products(original: Cache, names: Sequence[str]) -> dict[str, Record]:
         if name not in there:
             original.record(name)  # raises: unknown, or unfinished
     return {name: record for name, record in there.items() if name in names or name in products.FIXED}
+
+
+def left_out(original: Cache, names: Sequence[str], chosen: Collection[str]) -> dict[str, str]:
+    """Return why products of a cache are not copied, by name. Unfinished ones that nobody asked for were not asked for.
+
+    Args:
+        original: the cache.
+        names: what was asked for; empty for all.
+        chosen: names of the products that are copied (`chosen_products`).
+    """
+    there = original.products()
+    wanted = [name for name in original.records() if not names or name in products.FIXED]
+    return {
+        name: UNFINISHED if name in wanted and name not in there else UNASKED
+        for name in sorted(original.records())
+        if name not in chosen and name != products.INDEX.name
+    }
 
 
 def held(manifest: Manifest) -> NDArray[np.bool_]:

@@ -135,6 +135,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}{'es' if noun.endswith('s') else 's'}"
 
 
+def article(name: str) -> str:
+    """Put `a` or `an` before the name of a type: `an int32`, `a uint8`, `a list`."""
+    return ("an " if name[:1].lower() in tuple("aeiou") and not name.lower().startswith(("uint", "uni", "use")) else "a ") + name
+
+
 def some(names: Sequence[str], most: int = 8, separator: str = ", ") -> str:
     """Write the first names of a list, and how many more there are: `a, b and 3 more`."""
     return separator.join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -72,6 +72,8 @@ class Appended:
     """Number of shapes of the source that were left out, because the cache has them."""
     unfinished: tuple[str, ...]
     """Names of products that lack the new shapes now."""
+    left: int = 0
+    """Number of new shapes that were not read, because this version would read them otherwise than those of the cache. They have failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +121,9 @@ def append(path: Path, location: str, wanted: Wanted, machine: Machine, terminal
         terminal: gets messages and progress.
 
     Raises:
-        UserError: the source or a setting is wrong, the cache is not finished, it has shapes of the same ids, a product cannot be made here
-            with what made it, or another append was stopped. The cache is then unchanged.
+        UserError: the source or a setting is wrong, the cache is not finished, it has shapes of the same ids, this version would read all
+            new shapes otherwise than those of the cache, a product cannot be made here with what made it, or another append was stopped.
+            The cache is then unchanged.
     """
     before = store.open_cache(path)  # no lock file beside what is no cache
     devices = executors.devices(machine)
@@ -157,12 +160,13 @@ def append(path: Path, location: str, wanted: Wanted, machine: Machine, terminal
 def _of_new(record: Record, plan: _Plan) -> Record:
     """Return the record of a product that is begun for the new shapes alone. Their points say how these were read."""
     begun = dataclasses.replace(record, complete=False, content="", before=())
-    return readings.noted(begun, plan.source.reader, plan.entries) if products.of(record) is products.POINTS else begun
+    read = [entry for entry in plan.entries if entry.id not in plan.task.refused]
+    return readings.noted(begun, plan.source.reader, read) if products.of(record) is products.POINTS else begun
 
 
 def _result(cache: Cache, plan: _Plan) -> Appended:
     unfinished = tuple(record.product for record in products.in_order(cache.records().values()) if not record.complete)
-    return Appended(cache=cache, shapes=len(plan.entries), known=plan.known, unfinished=unfinished)
+    return Appended(cache=cache, shapes=len(plan.entries), known=plan.known, unfinished=unfinished, left=len(plan.task.refused))
 
 
 # ------------------------------------------------------------------------------------------------------ before it begins
@@ -176,7 +180,12 @@ def _planned(cache: Cache, location: str, wanted: Wanted, models: Models, machin
     for text in source.notes:
         terminal.say(f"Note: {text}")
     entries = _new_entries(cache, source, wanted.skip)
-    readings.refuse_other(cache, source.reader, entries, "build the new shapes into a cache of their own")
+    refused, why = readings.left_out(cache, source.reader, entries)
+    if len(refused) == len(entries):
+        readings.refuse_other(cache, source.reader, entries, "build the new shapes into a cache of their own")
+    elif refused:
+        said = f"{readings.clash(cache, source.reader, entries)}. They fail, and the others are appended. {readings.remedy(cache)}"
+        terminal.say(f"Warning: {said}")
     points, views, boxes = described_shapes(there)
     _same_labels(cache, source, points, boxes, terminal)
     whole = described(source)
@@ -194,6 +203,7 @@ def _planned(cache: Cache, location: str, wanted: Wanted, models: Models, machin
         terminal.say(f"Note: {text}")
     lacking = _lacking(there, manifest, wanted.products, terminal)
     task = Task(reader=source.reader, points=points, views=views, boxes=boxes, limits=config.limits, judge=models.judge(views))
+    task = dataclasses.replace(task, refused=refused, why=why)
     if entries:
         readings.tell_unknown(cache, source.reader, entries, terminal.say)
         _check_makers(cache, (*carried, *lacking), there, task, wanted, models, machine)
@@ -340,13 +350,13 @@ def _same_labels(cache: Cache, source: Source, points: PointSpec, boxes: BoxSpec
     theirs = source.labelled
     if points.parts and theirs.parts and theirs.parts != points.parts:
         raise UserError(
-            f"{cache.path} labels points with {len(points.parts)} names ({', '.join(points.parts[:SOME])} ...), and this source with other "
-            f"ones ({', '.join(theirs.parts[:SOME])} ...): numbers would mean different things. Build it into another path"
+            f"{cache.path} labels points with {len(points.parts)} names ({some(points.parts, SOME)}), and this source with other "
+            f"ones ({some(theirs.parts, SOME)}): numbers would mean different things. Build it into another path"
         )
     if boxes is not None and theirs.boxes and (theirs.boxes != boxes.names or theirs.most > boxes.most):
         raise UserError(
-            f"{cache.path} has room for {boxes.most} boxes of {len(boxes.names)} classes ({', '.join(boxes.names[:SOME])} ...), and this "
-            f"source has {theirs.most} of {len(theirs.boxes)} ({', '.join(theirs.boxes[:SOME])} ...). Build it into another path"
+            f"{cache.path} has room for {boxes.most} boxes of {len(boxes.names)} classes ({some(boxes.names, SOME)}), and this "
+            f"source has {theirs.most} of {len(theirs.boxes)} ({some(theirs.boxes, SOME)}). Build it into another path"
         )
     wants = [(bool(points.parts), bool(theirs.parts), "parts"), (points.instances, theirs.instances, "instances")]
     wants += [(points.origins, theirs.origins, "origins"), (boxes is not None, bool(theirs.boxes), "boxes")]

@@ -28,7 +28,7 @@ from cache_schema.mending import Mending
 from cache_schema.products import Kind, index_record, status_record
 from cache_schema.spec import CaptionSpec, DenseSpec, LabelSet, Record, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
-from cache_schema.terminal import one_line
+from cache_schema.terminal import one_line, some
 from pipeline import dense, labels
 from pipeline.captioners.catalog import Asking, Captioner, Pending, Telling, texts_of
 from pipeline.models import Models
@@ -39,7 +39,7 @@ from pipeline.sheets import sheet
 from pipeline.sources.catalog import Entry
 from pipeline.statements import Variety, stated, varied
 from pipeline.teachers.catalog import Measuring, Teacher
-from pipeline.teachers.trial import answers, not_finite
+from pipeline.teachers.trial import answers, not_finite, patch_answers
 from pipeline.worker import Made
 
 Advance = Callable[[str, int], None]
@@ -630,9 +630,8 @@ def depth_of(cache: Cache, views: Record, shard: int, rows: Sequence[int], drawn
     status = stored_status(cache, shard)["source_sha256"]
     changed = [row for row in rows if drawn[row].reason or drawn[row].source_sha256 != status[row].tobytes()]
     if changed:
-        some = "; ".join(f"{ids[row]} ({drawn[row].reason or CHANGED})" for row in changed[:5])
-        more = f"; and {len(changed) - 5} more" * (len(changed) > 5)
-        raise UserError(f"{cache.path}: depth cannot be drawn again: {some}{more}. {AGAIN}")
+        named = some([f"{ids[row]} ({drawn[row].reason or CHANGED})" for row in changed], 5, "; ")
+        raise UserError(f"{cache.path}: depth cannot be drawn again: {named}. {AGAIN}")
     nodes = pictures(cache, views, depth=True)
     poses = cache.shard_rows(next(node for node in cache.arrays(views) if node.path == "views/pose"), shard, views)  # [n, V, 4, 4]
 
@@ -689,15 +688,16 @@ def patch_carrier(
         for start in range(0, len(shown), size):
             pixels = torch.stack([teacher.preprocess(picture) for picture in shown[start : start + size]])
             with models.turn:
-                parts.append(teacher.embed_patches(pixels))
+                values = teacher.embed_patches(pixels)
+            parts.append(patch_answers(teacher, values, len(pixels), grid.count, described.dim))
         patches = torch.cat(parts).flatten(0, 2)  # [V h h, E]
-        values = (torch.from_numpy(share).flatten(0, 1) @ patches).unflatten(0, seen.shape).numpy()
+        means = (torch.from_numpy(share).flatten(0, 1) @ patches).unflatten(0, seen.shape).numpy()
         with np.errstate(over="ignore"):  # overflow gives infinity; the error below says more than numpy's warning
-            features = values.astype(np.float16)
+            features = means.astype(np.float16)
         if not np.isfinite(features).all():
             raise UserError(
                 f"teacher {described.teacher.name} gives patch features that are not finite in float16 for "
-                f"{shape_names(cache, shard)[0][row]}{not_finite(values, described.teacher.precision)}"
+                f"{shape_names(cache, shard)[0][row]}{not_finite(means, described.teacher.precision)}"
             )
         return row, features, seen
 

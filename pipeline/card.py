@@ -55,7 +55,7 @@ def licence_holders(cache: Cache, names: Iterable[str], only: Collection[str] | 
     holders: dict[str, list[str]] = {}
     for name, count in found.shapes.items():
         if count and (only is None or name in only):
-            holders.setdefault(name if name in cache.manifest.licences else "", []).append(f"{count} shapes")
+            holders.setdefault(name if name in cache.manifest.licences else "", []).append(counted(count, "shape"))
     for product in names:
         if product in found.products:
             holders.setdefault(found.products[product], []).append(product)

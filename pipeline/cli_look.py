@@ -15,7 +15,7 @@ from cache_schema.files import is_held
 from cache_schema.lacking import lacking_ids, textless
 from cache_schema.overlay import told_behind
 from cache_schema.products import markers
-from cache_schema.terminal import counted
+from cache_schema.terminal import counted, some
 from pipeline.cli_options import CachePath, Device, Json, Moved
 from pipeline.describe import (
     asked_in_words,
@@ -94,7 +94,7 @@ def status(cache: CachePath, as_json: Json = False) -> None:
     for name, ids in lacking.items():
         if name in empty:
             continue
-        show(f"{len(ids)} of the ok shapes lack something in {name}: {', '.join(ids[:LISTED])}{' ...' if len(ids) > LISTED else ''}")
+        show(f"{len(ids)} of the ok shapes lack something in {name}: {some(ids, LISTED)}")
     table = Table("product", "state", box=None)
     for name, product in states.items():
         made = product["shards"] - product["missing"]

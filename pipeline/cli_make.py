@@ -199,7 +199,8 @@ def append(
     The files of older shards stay as they are. A training that runs meanwhile, or that opened the cache before, goes on with the shapes it
     knows. After a stop, run the same command again: it continues. Shapes that the cache has already (the same id and file) are left out.
     If a product cannot be made here as it was made (a model is missing, a guide, another version of a package), nothing is begun, and
-    the message names it; --products then says which ones to make.
+    the message names it; --products then says which ones to make. Shapes that this version would read otherwise than those of the cache
+    fail, and the exit code is 1; `retry --reread` reads all of them anew.
 
     \b
     mmpd-cache append out.zarr more-meshes/
@@ -214,16 +215,19 @@ def append(
         made = append_shapes(cache, source, wanted, Machine(workers=workers, scheduler=scheduler, device=device), terminal)
     if made.known:
         say(f"left out, because {cache} has them already: {counted(made.known, 'shape')} of {source}.")
-    did = {"appended": made.shapes, "known": made.known}
+    did = {"appended": made.shapes, "known": made.known, "left": made.left}
     if not made.shapes:
         say("There is nothing new to append.")
         if as_json:
             print_outcome(cache, made.cache, did)
         return
-    say(f"{counted(made.shapes, 'shape')} appended.")
+    left = f", {made.left} of them without being read, because the cache's shapes of such files were read otherwise" * bool(made.left)
+    say(f"{counted(made.shapes, 'shape')} appended{left}.")
     for name in made.unfinished:
         say(f"{name} is unfinished: it lacks the new shapes. {remedy(cache, made.cache.records()[name])}")
     closing(cache, made.cache, strict, as_json=as_json, did=did)
+    if made.left:
+        raise typer.Exit(1)
 
 
 def retry(
@@ -282,7 +286,7 @@ def retry(
         return
     were_ok = found.changed + found.reread
     which = [
-        f"{found.tried - were_ok} failed shapes",
+        counted(found.tried - were_ok, "failed shape"),
         *([counted(found.changed, "changed shape")] if found.changed else []),
         *([f"{counted(found.reread, 'shape')} with unchanged files"] if found.reread else []),
     ]

@@ -18,7 +18,7 @@ from pipeline.executors import catalog as executors
 from pipeline.models import IMPORTED_AGAIN, Models
 from pipeline.plan import Again, Plan, Todo, drawing, rows_to_read
 from pipeline.recipes import BuildConfig
-from pipeline.records import only_with, software_changes
+from pipeline.records import not_installed, only_with, software_changes
 from pipeline.sources.catalog import DatedReader, Entry, Reader
 from pipeline.work import Work
 from pipeline.worker import Task, Workers
@@ -158,9 +158,10 @@ def _kept_from(work: Work, again: Again, reasons: Sequence[str], every: bool, an
     if not again:
         work.terminal.say(f"left unfinished: {why}")
     elif every:
-        raise UserError(f"{work.cache.path}: {number} failed{' or changed' * bool(anew)} shapes cannot be tried again: {why}")
+        what = "failed or changed shape" if anew else "failed shape"
+        raise UserError(f"{work.cache.path}: {counted(number, what)} cannot be tried again: {why}")
     else:
-        work.terminal.say(f"{number} failed shapes may have other files by now, but are not tried again: {why}")
+        work.terminal.say(f"{counted(number, 'failed shape')} may have other files by now, and stay untried: {why}")
     return {}
 
 
@@ -348,7 +349,7 @@ def hindrance(record: Record, models: Models, renderer: str) -> str:
     try:
         _load_for(record, models)
     except (UserError, ModuleNotFoundError) as error:
-        return str(error)
+        return ". ".join(filter(None, (str(error), not_installed(record))))
     drawn = renderer if products.of(record) in (products.VIEWS, products.DENSE) else ""
     changes = software_changes(record, renderer=drawn, device=models.device)
     return f"it {OTHER_SOFTWARE} ({', '.join(changes)})" if changes else ""

@@ -27,7 +27,9 @@ from cache_schema.records import sealed
 from cache_schema.selection import held as rows_held
 from cache_schema.spec import CaptionSpec, Manifest, Record, did_you_mean, short
 from cache_schema.store import Cache
+from cache_schema.terminal import some
 from pipeline import journal
+from pipeline.formats.said import separator
 from pipeline.journal import append as noted
 from pipeline.sources.catalog import shape_id
 from pipeline.work import Terminal, held, lacking_classes
@@ -210,8 +212,9 @@ def read_table(file: Path) -> dict[str, list[str]]:
         raise UserError(f"{file} is no UTF-8 text ({error}); save it as CSV UTF-8") from error
     except (IsADirectoryError, NotADirectoryError) as error:
         raise UserError(f"{file} is not a file; give a table with the columns id and class, split or name") from error
+    told, text = separator(text)
     first = text.lstrip("\r\n").partition("\n")[0]
-    marks = [mark for mark in (",", ";", "\t") if mark in first]
+    marks = [told] if told else [mark for mark in (",", ";", "\t") if mark in first]
     if len(marks) > 1:
         raise UserError(f"{file}: the first line has both {marks[0]!r} and {marks[1]!r}; separate the columns by one of them")
     if "\0" in text or not text.strip():
@@ -266,11 +269,8 @@ def _changed(names: Mapping[str, list[str]], table: Mapping[str, list[str]], fil
     rows = {name: row for row, name in enumerate(names["name"]) if name}
     unknown = [name for name in table["id"] if name not in rows]
     if unknown:
-        more = f" and {len(unknown) - SOME} more" * (len(unknown) > SOME)
         near = did_you_mean(unknown[0], rows) if len(rows) <= 10_000 else ""
-        raise UserError(
-            f"{file}: the cache has no shapes {', '.join(map(short, unknown[:SOME]))}{more}{near if near.startswith('; did') else ''}"
-        )
+        raise UserError(f"{file}: the cache has no shapes {some([*map(short, unknown)], SOME)}{near if near.startswith('; did') else ''}")
     after = {column: list(values) for column, values in names.items()}
     for column in (column for column in table if column != "id"):
         for name, value in zip(table["id"], table[column], strict=True):
@@ -345,8 +345,7 @@ def told_new(before: Manifest, now: Manifest) -> tuple[str, ...]:
     for word, known, names in (("class", before.classes, now.classes), ("split", before.splits, now.splits)):
         new = [name for name in names if name not in known]
         if new:
-            more = f" and {len(new) - SOME} more" * (len(new) > SOME)
-            said.append(f"new {'splits' if word == 'split' else 'classes'}: {', '.join(map(short, new[:SOME]))}{more}")
+            said.append(f"new {'splits' if word == 'split' else 'classes'}: {some([*map(short, new)], SOME)}")
         alike: dict[str, list[str]] = {}
         for name in names:
             alike.setdefault("".join(name.casefold().split()), []).append(name)

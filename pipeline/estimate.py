@@ -32,7 +32,7 @@ from cache_schema.intervals import wilson
 from cache_schema.layout import ArraySpec
 from cache_schema.spec import CaptionSpec, Manifest, TeacherSpec
 from cache_schema.store import Cache, open_cache
-from cache_schema.terminal import counted, duration
+from cache_schema.terminal import counted, duration, some
 from pipeline import commands, fetch, journal
 from pipeline.captioners import catalog as captioners
 from pipeline.describe import asked_in_words, failures, human, product_bytes
@@ -493,7 +493,7 @@ def in_words(found: Estimate, path: Path) -> list[str]:
         low, high = share(len(found.failed), found.sample)
         lines.append(
             f"{len(found.failed)} of {found.sample} shapes failed, so between {low:.0%} and {high:.0%} of all may: "
-            + "; ".join(f"{shape}: {reason}" for shape, reason in found.failed[:5])
+            + some([f"{shape}: {reason}" for shape, reason in found.failed], 5, "; ")
         )
     else:
         lines.append(f"none of {found.sample} shapes failed, so at most about {share(0, found.sample)[1]:.0%} of all may")

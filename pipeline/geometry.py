@@ -12,14 +12,18 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 
 from cache_schema.errors import UserError
 from cache_schema.spec import GREY as GREY  # formats import it from here
-from cache_schema.spec import POINT_LABELS
+from cache_schema.spec import POINT_LABELS, BoxSpec, PointSpec
+from cache_schema.terminal import article
 from pipeline.coincident import BACK, BOTH, HIDDEN, places, sides
+
+AlphaMode = Literal["OPAQUE", "MASK", "BLEND"]
+"""What the alpha of a material does, as glTF names it."""
 
 REACH: Final = 1e15
 """Largest coordinate whose square fits float32."""
@@ -84,7 +88,7 @@ class Part:
     metallic: float = 0.0
     roughness: float = 1.0
     emissive: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    alpha_mode: Literal["OPAQUE", "MASK", "BLEND"] = "OPAQUE"
+    alpha_mode: AlphaMode = "OPAQUE"
     alpha_cutoff: float = 0.5
     side: np.ndarray | None = None
     """[F] uint8: `BOTH`, `FRONT` or `BACK` of `pipeline.coincident`, which `normalized` sets for coincident surfaces. None: all `BOTH`."""
@@ -200,6 +204,7 @@ def checked(read: object) -> Geometry:
                 squares = np.einsum("ni,ni->n", read.normals, read.normals)  # a fifth of the time of their lengths
             if (np.isfinite(squares) & (squares > 0) & (np.abs(squares - 1) > 0.02)).any():
                 raise UserError(_unlike("Cloud.normals holds vectors of another length than 1 or 0"))
+        _check_boxes(read.boxes)
         return read
     if isinstance(read, Mesh) and isinstance(read.parts, tuple | list) and all(isinstance(part, Part) for part in read.parts):
         for part in read.parts:
@@ -216,16 +221,74 @@ def checked(read: object) -> Geometry:
             ):
                 if (values := getattr(part, name)) is not None:
                     _array(values, f"Part.{name}", kind, width, count)
+            _check_label_map(part)
+            if part.alpha_mode not in get_args(AlphaMode):
+                raise UserError(_unlike(f"Part.alpha_mode is {part.alpha_mode!r}, expected {' or '.join(get_args(AlphaMode))}"))
             if (picture := part.texture) is not None:
-                found = f"{picture.dtype} {list(picture.shape)}" if isinstance(picture, np.ndarray) else f"a {type(picture).__name__}"
                 if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 4:
-                    raise UserError(_unlike(f"Part.texture is {found}, expected uint8 (0 to 255) [H, W, 4]"))
+                    raise UserError(_unlike(f"Part.texture is {_form(picture)}, expected uint8 (0 to 255) [H, W, 4]"))
             if len(part.base_color) != 4 or not all(-1e-3 <= value <= 1 + 1e-3 for value in part.base_color):
                 raise UserError(_unlike(f"Part.base_color is {part.base_color}, expected four numbers of 0 to 1"))
             if not read.colored and not _grey(part):
                 raise UserError(_unlike("Mesh.colored is False, and a Part has a colour: then everything is GREY, as in base_color"))
+        _check_boxes(read.boxes)
         return read
-    raise UserError(_unlike(f"it returned a {type(read).__name__}, expected a Mesh of Parts or a Cloud"))
+    raise UserError(_unlike(f"it returned {article(type(read).__name__)}, expected a Mesh of Parts or a Cloud"))
+
+
+def _check_label_map(part: Part) -> None:
+    """Refuse a picture of labels, or places on it, of another form than `Part` promises."""
+    if (part.label_map is None) != (part.label_uv is None):
+        raise UserError(_unlike("Part.label_map and Part.label_uv must be given together, and only one of them is there"))
+    if part.label_map is None:
+        return
+    width = part.label_map.shape[-1] if isinstance(part.label_map, np.ndarray) and part.label_map.ndim == 2 else 1
+    if not _array(part.label_map, "Part.label_map", "iu", width).size:
+        raise UserError(_unlike(f"Part.label_map is empty: {list(part.label_map.shape)}"))
+    if not isinstance(part.label_uv, np.ndarray) or part.label_uv.dtype.kind != "f" or part.label_uv.shape != (len(part.faces), 3, 2):
+        raise UserError(_unlike(f"Part.label_uv is {_form(part.label_uv)}, expected float32 [{len(part.faces)}, 3, 2]"))
+
+
+def _check_boxes(boxes: object) -> None:
+    """Refuse boxes of another form than `Boxes` promises."""
+    if boxes is None:
+        return
+    if not isinstance(boxes, Boxes):
+        raise UserError(_unlike(f"`boxes` is {article(type(boxes).__name__)}, expected Boxes"))
+    box = _array(boxes.box, "Boxes.box", "iuf", 7)
+    _array(boxes.kind, "Boxes.kind", "iu", 0, len(box))
+    if not np.isfinite(box).all():
+        raise UserError(_unlike("Boxes.box holds values that are not finite"))
+    if len(box) and (box[:, 3:6] < 0).any():
+        raise UserError(_unlike(f"Boxes.box holds a size of {box[:, 3:6].min():g}, expected lengths of edges of at least 0"))
+
+
+def check_labels(geometry: Geometry, points: PointSpec, boxes: BoxSpec | None) -> None:
+    """Refuse labels that name none of the parts, or of the classes of boxes, that are stored. A shape without labels is fine.
+
+    Args:
+        geometry: what a reader has returned, and `checked` has taken.
+        points, boxes: what is stored of it.
+
+    Raises:
+        UserError: a label is out of range; the message is for the author of the reader.
+    """
+    parts = geometry.parts if isinstance(geometry, Mesh) else (geometry,)
+    if points.parts:
+        for one in parts:
+            for name in ("part", "label_map"):
+                _in_range(getattr(one, name, None), f"{type(one).__name__}.{name}", -1, len(points.parts), "Labelled.parts")
+    for name in (name for name in ("instance", "origin") if name in points.labels):
+        for one in parts:
+            _in_range(getattr(one, name, None), f"{type(one).__name__}.{name}", -1, 2**31, "int32")
+    if boxes is not None and geometry.boxes is not None:
+        _in_range(geometry.boxes.kind, "Boxes.kind", 0, len(boxes.names), "Labelled.boxes")
+
+
+def _in_range(labels: np.ndarray | None, name: str, low: int, high: int, where: str) -> None:
+    """Refuse labels that are not in low..high-1."""
+    if labels is not None and labels.size and not low <= int(labels.min()) <= int(labels.max()) < high:
+        raise UserError(_unlike(f"{name} holds labels {labels.min()} to {labels.max()}, expected {low} to {high - 1} ({where})"))
 
 
 def _grey(part: Part) -> bool:
@@ -241,14 +304,19 @@ def _array(values: object, name: str, kind: str, width: int, count: int | None =
     """Return an array of a shape if it has the form [count, width], or [count] if `width` is 0, and its type is one of NumPy's in `kind`.
     Colours (`u`) must be bytes."""
     if not isinstance(values, np.ndarray):
-        raise UserError(_unlike(f"{name} is a {type(values).__name__}, expected an array of NumPy"))
+        raise UserError(_unlike(f"{name} is {_form(values)}, expected an array of NumPy"))
     form = (len(values) if values.ndim and count is None else count, *((width,) if width else ()))
     bytes_only = kind == "u" and values.dtype != np.uint8
     if values.shape != form or values.dtype.kind not in kind or bytes_only:
         types = {"u": "uint8 (0 to 255)", "f": "float32", "iu": "integers", "iuf": "float32"}[kind]
         wanted = ["n" if count is None else count, *form[1:]]
-        raise UserError(_unlike(f"{name} is {values.dtype} {list(values.shape)}, expected {types} [{', '.join(map(str, wanted))}]"))
+        raise UserError(_unlike(f"{name} is {_form(values)}, expected {types} [{', '.join(map(str, wanted))}]"))
     return values
+
+
+def _form(values: object) -> str:
+    """The type and the form of an array, or what a value is instead of one."""
+    return f"{values.dtype} {list(values.shape)}" if isinstance(values, np.ndarray) else article(type(values).__name__)
 
 
 def _unlike(what: str) -> str:

@@ -22,6 +22,7 @@ from cache_schema.errors import UserError
 from cache_schema.names import path_name
 from cache_schema.spec import IMPORTED, TEXT_BYTES, CaptionSpec, LabelSet, Record, TeacherSpec
 from cache_schema.store import Cache
+from cache_schema.terminal import counted
 from pipeline import imported, journal
 from pipeline import labels as sets
 from pipeline.formats import said, vectors
@@ -355,14 +356,14 @@ def import_captions(path: Path, file: Path, asked: Captions, terminal: Terminal)
     chosen = {row: by_id[matching.own[row]][: asked.most] for row in np.flatnonzero(matching.found).tolist()}
     left = sum(len(by_id[matching.own[row]]) - len(texts) for row, texts in chosen.items())
     if left:
-        terminal.say(f"{left} captions are left out: at most {asked.most} of a shape are kept")
+        terminal.say(f"{counted(left, 'caption')} left out: at most {asked.most} of a shape are kept")
     samples = max(map(len, chosen.values()))
     digest = digest_of(file)
     inputs, made_by = (("file", digest[:16]),), ((IMPORTED, file.name), ("file_sha256", digest))
     record = imported.caption_record(asked.name, asked.author or asked.name, 0, samples, inputs, made_by)
     cut = sum(len(" ".join(text.split()).encode()) > TEXT_BYTES for texts in chosen.values() for text in texts)
     if cut:
-        terminal.say(f"{cut} captions are longer than {TEXT_BYTES} bytes and are cut there; teachers embed what is left")
+        terminal.say(f"{counted(cut, 'caption')} of more than {TEXT_BYTES} bytes cut there; teachers embed what is left")
 
     def of_shard(shard: int) -> list[NDArray[Any]]:
         arrays, rows = imported.zeros(cache, record, shard), cache.manifest.rows(shard)

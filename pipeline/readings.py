@@ -138,6 +138,20 @@ def clash(cache: Cache, reader: Reader, entries: Sequence[Entry]) -> str:
     return f"{shapes} would be read otherwise than the shapes that the cache has of such files ({in_words(found)})"
 
 
+def left_out(cache: Cache, reader: Reader, entries: Sequence[Entry]) -> tuple[frozenset[str], str]:
+    """Tell which shapes a cache may get as failed ones only, because they would be read otherwise than those that it has.
+
+    Args: as in `clashing`.
+
+    Returns:
+        Their ids, and the reason that is stored with them.
+    """
+    these = clashing(cache, reader, entries)
+    found = otherwise(cache.records().get(products.POINTS.name), names(reader, these))
+    why = f"not read, because the other shapes of such files were read otherwise ({in_words(found)}): `mmpd-cache retry CACHE --reread`"
+    return frozenset(entry.id for entry in these), f"{why} reads all of them anew" if these else ""
+
+
 def refuse_other(cache: Cache, reader: Reader, entries: Sequence[Entry], instead: str) -> None:
     """Refuse to read shapes for a cache that would be read otherwise than those that it has. Arguments as in `clashing`.
 

@@ -201,6 +201,10 @@ def dense_spec(teacher: Teacher, *, blocks: int, groups: int, group_size: int) -
     """
     if lacking := [one for one in ("embed_patches", "patch_grid", "patch_method") if one not in dir(teacher)]:
         raise UserError(f"teacher {teacher.spec.name} has no patch features: its backend {teacher.spec.backend} lacks {', '.join(lacking)}")
+    if theirs := plugins.plugin("teachers", teacher.spec.backend, teachers.BACKENDS):
+        from pipeline.teachers import trial  # only here, as it imports torch
+
+        trial.refuse_patches(teacher, f"{teacher.spec.backend}:{teacher.spec.model}, {theirs.told}")
     size = teacher.spec.image_size
     method = teacher.patch_method
     dim = teacher.embed_patches(teacher.preprocess(np.zeros((size, size, 3), np.uint8))[None]).shape[-1]
@@ -316,6 +320,13 @@ def packages_changed(records: Iterable[Record]) -> list[str]:
                 if here != there:
                     found[f"{name} {there}, here {here}"] = None
     return list(found)
+
+
+def not_installed(record: Record) -> str:
+    """Write which packages made a product and are not installed here, and the command that installs them; empty if all are there."""
+    gone = [one.removesuffix(", here none").split() for one in packages_changed([record]) if one.endswith(", here none")]
+    wanted = " ".join("==".join(one) for one in gone)
+    return f"It was made with {', '.join(map(' '.join, gone))}, not installed here: `pip install {wanted}`" if gone else ""
 
 
 def only_with(records: Iterable[Record]) -> str:

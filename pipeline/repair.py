@@ -19,6 +19,7 @@ from cache_schema.mending import Mending, clear
 from cache_schema.products import index_record, markers
 from cache_schema.spec import CaptionSpec, DenseSpec, Problem, Record, TeacherSpec
 from cache_schema.store import Cache
+from cache_schema.terminal import some
 from pipeline import build, journal, readings
 from pipeline.executors import catalog as executors
 from pipeline.models import Models
@@ -155,8 +156,7 @@ class _Mender:
                 continue
             if problem.shard >= 0 and reason:
                 shards = sorted({p.shard for p in found if p.product == problem.product and p.shard >= 0 and not p.shared})
-                some = ", ".join(map(str, shards[:10])) + (f" and {len(shards) - 10} more" if len(shards) > 10 else "")
-                lines.setdefault(problem.product, f"{problem.product}, shard {some}: {reason}")
+                lines.setdefault(problem.product, f"{problem.product}, shard {some([*map(str, shards)], 10)}: {reason}")
             else:
                 lines.setdefault(problem.where, f"{problem.where}: {reason or problem.message}")
         return list(lines.values())

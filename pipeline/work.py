@@ -18,7 +18,7 @@ from cache_schema.files import exclusive
 from cache_schema.overlay import catch_up
 from cache_schema.spec import Record
 from cache_schema.store import Cache, open_cache
-from cache_schema.terminal import some
+from cache_schema.terminal import counted, some
 from pipeline import labels
 from pipeline.describe import asked_in_words
 from pipeline.journal import Asked, Begun, Event, ShardMade, append
@@ -132,8 +132,8 @@ def lacking_classes(cache: Cache) -> list[str]:
         if record.labels is not None and record.labels.name == "source":
             lacking = {labels.readable(name) for name in cache.manifest.classes} - set(record.labels.classes)
             if lacking:
-                some = ", ".join(sorted(lacking)[:SOME])
-                said.append(f"{record.product} lacks {some}: remove it, and make it again by `mmpd-cache labels {cache.path.name} source`")
+                again = f"`mmpd-cache labels {cache.path.name} source`"
+                said.append(f"{record.product} lacks {some(sorted(lacking), SOME)}: remove it, and make it again by {again}")
     return said
 
 
@@ -151,7 +151,7 @@ def caught_up(path: Path, terminal: Terminal, made: Sequence[Record] | None = No
     lack, cache = catch_up(path, made), open_cache(path)
     if lack:
         number, lacks = cache.manifest.count, "lacks" if len(lack) == 1 else "lack"
-        terminal.say(f"{cache.home} has grown: {path} has its {number} shapes now, and {', '.join(lack)} {lacks} the new ones")
+        terminal.say(f"{cache.home} has grown: {path} has its {counted(number, 'shape')} now, and {', '.join(lack)} {lacks} the new ones")
         for text in lacking_classes(cache):
             terminal.say(f"Warning: {text}")
     return cache

@@ -34,7 +34,7 @@ from cache_schema.errors import UserError
 from cache_schema.layout import ArraySpec, encode_chunk
 from cache_schema.products import label_array
 from cache_schema.spec import BoxSpec, PointSpec, ViewSpec, fingerprint
-from cache_schema.terminal import one_line
+from cache_schema.terminal import article, one_line
 from pipeline.sources.catalog import Entry, Reader
 
 if TYPE_CHECKING:
@@ -75,6 +75,9 @@ class Task:
     judge: str = ""
     """Reference of the cheap teacher that `views.policy` chooses cameras by, as found on this machine; empty for none."""
     limits: Limits = Limits()
+    refused: frozenset[str] = frozenset()
+    """Ids of shapes that are not read, for the reason in `why`."""
+    why: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -379,7 +382,10 @@ def make(
         with _timed(seconds, "read"):
             digest = _digest(task.reader.digest(entry))
             read(digest)
+            if entry.id in task.refused:
+                raise UserError(task.why)
             whole = shapes.checked(task.reader.read(entry))
+            shapes.check_labels(whole, task.points, task.boxes)
             given = whole.points if isinstance(whole, shapes.Cloud) else None
             geometry = shapes.normalized(whole, task.points.normalize)
             del whole
@@ -422,7 +428,7 @@ def _digest(found: object) -> bytes:
     """
     if isinstance(found, bytes) and len(found) == 32:
         return found
-    told = f"{len(found)} bytes" if isinstance(found, bytes) else f"a {type(found).__name__}"
+    told = f"{len(found)} bytes" if isinstance(found, bytes) else article(type(found).__name__)
     raise UserError(f"the reader of this file breaks its promise: `digest` returned {told}, expected 32 bytes of a sha256 (`.digest()`)")
 
 

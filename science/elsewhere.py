@@ -9,6 +9,8 @@ The file has the scores, the ceilings, what is known about each job, the setting
 - A seed that was trained elsewhere is not trained again, and its numbers stay in the tables. Its weights and the caches that it was
   measured on are not there, so nobody can check its numbers again: study.json marks them, and the tables name them.
 - Caches are built anew. A job that reads one fails if it is not what it was elsewhere: other points, embeddings, files or labels.
+- A teacher that the study teaches (`untaught.py`) is taught anew, and no two machines teach the same weights. So its rows go on here only
+  with its model from there: copy teachers/NAME/starter-resnet (4 MB) into the new folder first.
 - A row that needs the weights of one that was trained elsewhere fails, too. It can be trained for other seeds.
 - The time of a job adds up over all machines.
 """
@@ -65,7 +67,18 @@ def differs(folder: Path, place: str) -> str:
     now = described(folder / place)
     other = [name for name, print_ in known["products"].items() if now["products"].get(name, print_) != print_]
     other += [f"{name} of its shapes" for name in ("files", "labels") if now[name] and known[name] and now[name] != known[name]]
-    return f"it has other {', '.join(other)}" if other else ""
+    return f"it has other {', '.join(other)}{_taught(folder, place, other)}" if other else ""
+
+
+def _taught(folder: Path, place: str, other: list[str]) -> str:
+    """What to do if a cache has embeddings of a teacher that the study taught anew: the rest of a sentence, empty if it has none of one."""
+    names = [name for product in other if (folder / "teachers" / (name := product.rpartition("/")[2])).is_dir()]
+    if not names:
+        return ""
+    return (
+        f". The teacher {names[0]} was taught here, and no two machines teach the same weights: remove teachers/{names[0]}, copy "
+        f"teachers/{names[0]}/starter-resnet from the first machine, remove {place} and jobs/taught/{names[0]}.json, and run this again"
+    )
 
 
 def read(folder: Path) -> dict[str, Any]:

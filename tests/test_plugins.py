@@ -225,7 +225,7 @@ def test_a_source_a_captioner_and_a_teacher_of_another_package(demo, tmp_path):
         ("teacher.embed_images = lambda x: x.flatten(1)[:, None, :2]", r"embed_images returned a float32 tensor \[2, 1, 2\] on cpu"),
         ("teacher.embed_images = lambda x: x.flatten(1)[:, :3]", r"tensor \[2, 3\] on cpu, expected a float32 tensor \[2, 2\]"),
         ("teacher.embed_images = lambda x: x[:1].flatten(1)[:, :2]", r"tensor \[1, 2\] on cpu, expected a float32 tensor \[2, 2\]"),
-        ("teacher.embed_images = lambda x: x.flatten(1)[:, :2].int()", "embed_images returned a int32 tensor"),
+        ("teacher.embed_images = lambda x: x.flatten(1)[:, :2].int()", "embed_images returned an int32 tensor"),
         ("teacher.embed_images = lambda x: None", r"embed_images returned nothing \(None\)"),
         ("teacher.embed_images = lambda x: torch.ones(2, 2).requires_grad_()", "needs gradients: put @torch.inference_mode"),
         ("teacher.embed_images = lambda x: x.flatten(1)[:, :2] * np.nan", "returned values that are not finite for plain pictures"),
@@ -246,6 +246,53 @@ def test_a_teacher_of_another_package_is_tried_before_it_embeds(demo, line, mess
     )
     with pytest.raises(UserError, match=rf"teacher mine.*{message}"):
         teachers.load("mine=demo:m")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", ""),
+        ("Demo.patch_method = ' '", "its patch_method is ' ', expected words"),
+        ("Demo.patch_grid = lambda self, size: (4, 4)", r"patch_grid returned \(4, 4\), expected a Grid"),
+        ("Demo.patch_grid = lambda self, size: Grid(0.5, 1.0, 4, 0.0, 8.0)", ""),
+        ("Demo.patch_grid = lambda self, size: Grid(900.0, 99.0, 4, 0.0, 224.0)", "patch_grid puts the patches of a picture of 224 "),
+        ("Demo.embed_patches = lambda self, x: x[:, :2]", r"embed_patches returned a float32 tensor \[2, 2, 8, 8\]"),
+        ("Demo.embed_patches = lambda self, x: places(x).numpy()", r"embed_patches returned a numpy array \[2, 4, 4, 2\]"),
+        ("Demo.embed_patches = lambda self, x: places(x)[:, :3]", r"float32 tensor \[2, 3, 4, 2\] .*the 4 x 4 patches of `patch_grid`"),
+        ("Demo.embed_patches = lambda self, x: places(x)[..., :1]", r"expected a float32 tensor \[2, 4, 4, 2\]"),
+        ("Demo.embed_patches = lambda self, x: places(x).int()", "embed_patches returned an int32 tensor"),
+        ("Demo.embed_patches = lambda self, x: places(x).requires_grad_()", "put @torch.inference_mode"),
+        ("Demo.embed_patches = lambda self, x: places(x) * np.nan", "embed_patches returned values that are not finite"),
+        ("Demo.embed_patches = lambda self, x: places(x) - x.mean()", r"in two batches.*call eval\(\)"),
+        ("Demo.embed_patches = lambda self, x: places(x) * 0 + 1", "the same vector for two different pictures"),
+        ("Demo.embed_patches = lambda self, x: places(x)[:, :1, :1].expand(-1, 4, 4, -1)", "the same vector for all patches"),
+    ],
+)
+def test_patch_features_of_another_package_are_tried_before_they_are_cached(demo, line, message):
+    pytest.importorskip("trimesh")
+    import torch
+
+    from pipeline.records import dense_spec
+    from pipeline.teachers import catalog as teachers
+    from pipeline.teachers import trial
+
+    (demo / "mmpd_demo_teacher.py").write_text(
+        f"{TEACHER}\nimport numpy as np\nfrom pipeline.teachers import patches\n"
+        "def Grid(*values):\n    return patches.Grid(**dict(zip(('first', 'step', 'count', 'low', 'high'), values)))\n"
+        "def places(x):\n    return torch.nn.functional.avg_pool2d(x, 2)[:, :2].permute(0, 2, 3, 1)\n"
+        "def small(image):\n    return image[:: len(image) // 8, :: len(image) // 8]\n"
+        "Demo.preprocess = lambda self, image: torch.from_numpy(small(image).transpose(2, 0, 1) / 255).float()\n"
+        "Demo.patch_method = 'means of pixels'\nDemo.patch_grid = lambda self, size: Grid(1.0, 2.0, 4, 0.0, 8.0)\n"
+        f"Demo.embed_patches = lambda self, x: places(x)\n{line}\n"
+    )
+    teacher = teachers.load("mine=demo:m")
+    if not message:
+        assert dense_spec(teacher, blocks=1, groups=4, group_size=4).dim == 2
+        with pytest.raises(UserError, match=r"teacher mine: embed_patches returned .* expected a float32 tensor \[3, 4, 4, 2\]"):
+            trial.patch_answers(teacher, teacher.embed_patches(torch.zeros(2, 3, 8, 8)), 3, 4, 2)
+        return
+    with pytest.raises(UserError, match=rf"teacher mine \(demo:m, package mmpd-demo 1\.2\): .*{message}|teacher mine: .*{message}"):
+        dense_spec(teacher, blocks=1, groups=4, group_size=4)
 
 
 def test_the_complete_teacher_and_source_of_the_pages_work(demo, tmp_path):
@@ -285,13 +332,13 @@ def test_an_error_in_a_teacher_of_another_package_says_whose_it_is(demo):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("return object()", "its load returned a object, expected an object with the CaptionSpec in `spec`"),
+        ("return object()", "its load returned an object, expected an object with the CaptionSpec in `spec`"),
         ("made.spec = replace(spec, samples=3)", "its spec.samples is 3, expected 2, as load was told"),
         ("Demo.caption = None", "has no caption"),
         ("made.caption = lambda *of: None", "it returned a NoneType, expected a list of texts for each of 2 pictures"),
-        ("made.caption = lambda *of: [['a', 'b']]", "it returned 1 lists of texts, expected a list of texts for each of 2 pictures"),
+        ("made.caption = lambda *of: [['a', 'b']]", "it returned 1 list of texts, expected a list of texts for each of 2 pictures"),
         ("made.caption = lambda *of: ['ab', 'cd']", "it returned a str for a picture, expected a list of samples=2 texts"),
-        ("made.caption = lambda *of: [['a'], ['b']]", "it returned 1 texts for a picture, expected a list of samples=2 texts"),
+        ("made.caption = lambda *of: [['a'], ['b']]", "it returned 1 text for a picture, expected a list of samples=2 texts"),
         ("made.caption = lambda *of: [['a', 'b'], ['c', None]]", "it returned a NoneType, expected a text"),
         ("made.caption = lambda *of: [['a', 'b'], ['c', 'd' * 300]]", "a text of 300 bytes, expected at most 256: 'ddd.*Use `fit` first"),
     ],
@@ -383,7 +430,7 @@ def test_the_trial_of_encoders_takes_all_of_ours():
 
     for name in (name for name in catalog.ENCODERS if name.endswith("-tiny")):
         trial.refuse(catalog.build(name), name, count=512)
-    with pytest.raises(UserError, match="its build returned a object without config, dim, groups"):
+    with pytest.raises(UserError, match="its build returned an object without config, dim, groups"):
         trial.refuse(object(), "mine", count=64)
 
 
@@ -393,30 +440,43 @@ def test_the_trial_of_encoders_takes_all_of_ours():
         ("87.5", "its run returned a float, expected Scores"),
         ("replace(scores, metrics=())", "none of its metrics has headline=True"),
         ("rated(scores, (101.0,))", "the values of 'accuracy' must be percentages, 0 to 100, got 101"),
-        ("rated(scores, (float('nan'),))", "the values of 'accuracy' must be percentages, 0 to 100, got nan"),
-        ("rated(scores, ())", "the values of 'accuracy' must be percentages, 0 to 100, got none"),
+        ("rated(scores, (float('nan'),))", "the values of 'accuracy' must be finite numbers, got nan"),
+        ("rated(scores, ())", "the values of 'accuracy' must be finite numbers, got none"),
         ("rated(scores, (0.5,))", "its accuracy is 0.5, and its confusion matrix says 50 %"),
+        (
+            "rated(scores, (50.0,), measured_in='')",
+            "its metric 'accuracy' .*does not tell measured_in. Add measured_in='%', better='higher'",
+        ),
+        ("rated(scores, (50.0,), better='')", "its metric 'accuracy' .*does not tell better"),
+        ("rated(scores, (50.0,), measured_in='metres of height above')", "its metric 'accuracy' .*expected a unit of at most 20 letters"),
+        ("replace(scores, predictions=(kept('mine'),))", "its predictions for 'mine' are right for 75 %, .* got none"),
+        ("replace(scores, predictions=(kept('accuracy'),))", "its predictions for 'accuracy' are right for 75 %, .* got 50.0"),
     ],
 )
 def test_scores_of_a_task_of_another_package_are_looked_at(demo, line, message):
     from trainer.tasks import catalog
-    from trainer.tasks.result import Data, Metric, Scores
+    from trainer.tasks.predictions import Predictions
+    from trainer.tasks.result import Data, Metric, Scores, share
 
     data = Data(cache="c", points="p", split="test", shapes=4)
     scores = Scores(
         test=data,
-        metrics=(Metric(name="accuracy", values=(50.0,), over="blocks", headline=True),),
+        metrics=(share(name="accuracy", values=(50.0,), over="blocks", headline=True),),
         classes=("a", "b"),
         confusion=((1, 1), (1, 1)),
     )
     catalog._refuse(scores, "task 'demo'")
-    mean = Metric(name="mean", values=(100.000008, -1e-7), over="blocks")  # as float32 rounds
-    catalog._refuse(replace(scores, metrics=(*scores.metrics, mean)), "task 'demo'")
+    mean = share(name="mean", values=(100.000008, -1e-7), over="blocks")  # as float32 rounds
+    metres = Metric(name="height", values=(131.5,), over="blocks", measured_in="m", better="lower")
+    catalog._refuse(replace(scores, metrics=(*scores.metrics, mean, metres)), "task 'demo'")
 
-    def rated(scores, values):
-        return replace(scores, metrics=(replace(scores.metrics[0], values=values),))
+    def rated(scores, values, **more):
+        return replace(scores, metrics=(replace(scores.metrics[0], values=values, **more),))
 
-    wrong = eval(line, {"scores": scores, "rated": rated, "replace": replace})
+    def kept(metric):
+        return Predictions(metric=metric, shapes="s", truth="0 0 1 1", predicted=("0 0 1 0",))
+
+    wrong = eval(line, {"scores": scores, "rated": rated, "replace": replace, "kept": kept})
     with pytest.raises(UserError, match=f"task 'demo': {message}"):
         catalog._refuse(wrong, "task 'demo'")
 

@@ -481,6 +481,12 @@ def test_what_is_trained_elsewhere_needs_the_same_caches_and_weights(carried, fa
     assert "of caches/starter.zarr, which is not the cache of the seeds that were trained elsewhere: it has other points" in ledger.refuses(
         new
     )
+    assert "copy teachers/" not in ledger.refuses(new)
+    teacher = next(iter(elsewhere.read(there.folder)["caches/starter.zarr"]["products"])).rpartition("/")[2]
+    (there.folder / "teachers" / teacher).mkdir(parents=True)
+    said_so = f"copy teachers/{teacher}/starter-resnet from the first machine, remove caches/starter.zarr and jobs/taught/{teacher}.json"
+    assert said_so in ledger.refuses(new)
+    shutil.rmtree(there.folder / "teachers")
     assert len(there.numbers()[0]) == 3, "those of before were measured on theirs"
     elsewhere.pack(there.folder, tmp_path / "t.tar.xz")
     elsewhere.unpack(tmp_path / "t.tar.xz", tmp_path / "third")

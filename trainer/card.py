@@ -24,13 +24,13 @@ from cache_schema.cards import hub_licence, licences_of, plain
 from cache_schema.errors import UserError
 from cache_schema.spec import Record, TeacherSpec
 from cache_schema.store import Cache, open_cache
-from cache_schema.terminal import version_line
+from cache_schema.terminal import counted, version_line
 from trainer import checkpoint, classifiers, handed
 from trainer.batch import Used
 from trainer.checkpoint import Header, Loaded, Past
 from trainer.config import AlignConfig, DistillConfig
 from trainer.folder import Begun, begun
-from trainer.tasks.result import Result
+from trainer.tasks.result import Result, in_percent
 from trainer.trained import UNREADABLE, Absent, Changed, alike, at_its_place, find, points_of, why
 
 LIBRARY: Final = "mmpd"
@@ -152,7 +152,7 @@ def _of_run(run: Path, header: Header, weights: str, whose: str, opened: Sequenc
 def _of_cache(one: Trained) -> Iterator[tuple[str, str]]:
     """The licences of what a cache gave."""
     for licence, count in one.shapes.items():
-        yield licence, f"{count} shapes of {one.called}" if one.sure else f"shapes of {one.called}"
+        yield licence, f"{counted(count, 'shape')} of {one.called}" if one.sure else f"shapes of {one.called}"
     known = {record.product: record for record in one.records}
     for product, licence in licences.of_products(known).items():
         parts = products.parts(known[product])
@@ -320,17 +320,18 @@ def _use(where: str, loaded: Loaded) -> str:
 def _results(results: Sequence[Result], loaded: Loaded) -> str:
     if not results:
         return "No result was measured."
-    lines = ["| task | measure | result, % | 95 % interval | n | chance |", "|---|---|---|---|---|---|"]
+    shown = [(one, [metric for metric in one.scores.metrics if metric.headline] or one.scores.metrics[:1]) for one in results]
+    unit = in_percent([metric for _, own in shown for metric in own]).replace("percent", "%")
+    lines = [f"| task | measure | result{unit and f', {unit}'} | 95 % interval | n | chance |", "|---|---|---|---|---|---|"]
     notes: dict[str, None] = {}
-    for result in sorted(results, key=lambda one: one.title):
-        shown = [metric for metric in result.scores.metrics if metric.headline] or result.scores.metrics[:1]
-        for metric in shown:
+    for result, own in sorted(shown, key=lambda one: one[0].title):
+        for metric in own:
             n = f"{metric.shapes} {metric.units}" if metric.shapes is not None else "unknown"
             said = ", ".join(filter(None, (metric.verdict, result.scores.warning)))
             verdict = f" ({said})" if said else ""
-            chance = "unknown" if metric.chance is None else f"{metric.chance:.1f}"
+            chance = "unknown" if metric.chance is None else metric.number(metric.chance)
             spread = f" over {len(metric.values)} {metric.over}" if metric.deviation is not None else ""
-            cells = plain(result.title), plain(metric.name), f"{metric}{verdict}{spread}", metric.extent or "unknown", n, chance
+            cells = plain(result.title), plain(metric.label), f"{metric}{verdict}{spread}", metric.extent or "unknown", n, chance
             lines.append(f"| {' | '.join(cells)} |")
         stale = result.outdated(loaded.weights, loaded.settings) and "measured with earlier weights or settings of this run"
         notes |= dict.fromkeys(f"{result.title}: {note}" for note in (*result.scores.notes, stale) if note)

@@ -24,6 +24,7 @@ from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.spec import GuideSpec, PointSpec, added, fingerprint, from_json, label, to_json
 from cache_schema.store import Cache, open_cache
+from cache_schema.terminal import some
 from trainer.batch import Used
 from trainer.bounded import bounded, refuse_huge
 from trainer.config import AlignConfig, DistillConfig
@@ -302,8 +303,7 @@ def assign(model: torch.nn.Module, tensors: Mapping[str, Tensor], source: str) -
     extra = [f"{name} is not expected" for name in tensors if name not in own]
     wrong = shapes + missing + extra
     if wrong:
-        more = f", and {len(wrong) - 4} more" if len(wrong) > 4 else ""
-        raise UserError(f"the weights in {source} are those of another model: {'; '.join(wrong[:4])}{more}")
+        raise UserError(f"the weights in {source} are those of another model: {some(wrong, 4, '; ')}")
     model.load_state_dict(dict(tensors))
 
 

@@ -382,7 +382,10 @@ def labels(
     if as_json:
         print_json(rows)
     elif source is None:
-        answer("\n".join(f"{row['set']}@{row['teacher']}  {len(row['classes'])} classes" for row in rows) or f"{run} has no label set")
+        answer(
+            "\n".join(f"{row['set']}@{row['teacher']}  {counted(len(row['classes']), 'class')}" for row in rows)
+            or f"{run} has no label set"
+        )
 
 
 @app.command()

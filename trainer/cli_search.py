@@ -12,7 +12,7 @@ from rich.text import Text
 
 from cache_schema.errors import UserError
 from cache_schema.files import write_file
-from cache_schema.terminal import counted, printable
+from cache_schema.terminal import counted, printable, some
 from trainer.cli_use import (
     LISTED,
     Device,
@@ -187,7 +187,7 @@ def _shape_query(using: Opened, cache: "Cache", shape: str, settings: Sequence[s
             raise UserError(f"--shape takes one shape, {shape} has {len(rows)}")
         using.notes += [*given.notes, *filter(None, table.remarks)]
         if known := neighbours.rows_of_file(cache, given.cache.column("source_sha256")[rows[0]]):
-            names = ", ".join(map(printable, cache.ids()[list(known[:LISTED])])) + " ..." * (len(known) > LISTED)
+            names = some([*map(printable, cache.ids()[list(known)])], LISTED)
             note = f"the cache has this very file and leaves it out: {names}"
             say(f"Note: {note}")
             using.notes.append(note)

@@ -8,6 +8,7 @@ faint lines are the stored values and thick ones a running mean of them; a run o
 """
 
 import csv
+import functools
 import io
 import math
 from collections.abc import Callable, Sequence
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.terminal import printable
-from trainer.log import CHANCE, records
+from trainer.log import CHANCE, SCALE, records
 from trainer.options import UNBALANCED
 
 X = Literal["step", "epoch", "samples", "hours"]
@@ -63,6 +64,8 @@ class Kind:
     """Whether the vertical axis is logarithmic, if all values are positive."""
     scale: float = 1.0
     """Factor that brings stored values to the unit."""
+    probes: bool = False
+    """Whether these are results of probes."""
 
 
 PARTS: Final = ("local", "global", "projected", "reconstruction")
@@ -77,9 +80,7 @@ KINDS: Final = (
     Kind("Speed", "shapes per second", lambda name: name == "samples_per_s"),
     Kind("Waiting for data", "percent of the time", lambda name: name == "data_wait", scale=100),
 )
-"""The kinds of curves, in the order of their panels. Other keys are results of probes; their panel comes second."""
-PROBES: Final = Kind("Probes of the validation or test split", "percent", lambda name: True)
-"""Kind of all keys that `KINDS` does not have."""
+"""The kinds of curves, in the order of their panels. Other keys are results of probes (`_probes`); their panels come second."""
 HIDDEN: Final = ("step", "epoch", "seconds")
 """Keys that are no curves."""
 
@@ -191,7 +192,14 @@ def _lines(run: str, there: Sequence[dict[str, Any]], x: X, batch: int) -> list[
 
 
 def _kind(name: str) -> Kind:
-    return next((kind for kind in KINDS if kind.of(name)), PROBES)
+    scale = SCALE.search(name)
+    return next((kind for kind in KINDS if kind.of(name)), _probes(scale["scale"] if scale else "percent"))
+
+
+@functools.cache
+def _probes(unit: str) -> Kind:
+    """Kind of the keys that `KINDS` does not have: results of probes in one unit. The same object for the same unit."""
+    return Kind("Probes of the validation or test split", unit, lambda name: True, probes=True)
 
 
 def _csv(found: dict[str, list[dict[str, Any]]], batches: dict[str, int]) -> str:
@@ -249,7 +257,8 @@ def _figure(lines: Sequence[Line], x: X, smooth: int | None, runs: Sequence[str]
 
 def _panels(lines: Sequence[Line], *, several: bool) -> list[tuple[Kind, list[Line]]]:
     """Panels and their lines: for each kind; with several runs for each curve."""
-    order = (KINDS[0], PROBES, *KINDS[1:])
+    units = dict.fromkeys(kind for line in lines if (kind := _kind(line.name)).probes)
+    order = (KINDS[0], *sorted(units, key=lambda kind: kind.unit != "percent"), *KINDS[1:])
     panels: dict[tuple[int, str], list[Line]] = {}
     for line in sorted(lines, key=lambda line: order.index(_kind(line.name))):
         panels.setdefault((order.index(_kind(line.name)), line.name if several else ""), []).append(line)
@@ -258,7 +267,7 @@ def _panels(lines: Sequence[Line], *, several: bool) -> list[tuple[Kind, list[Li
 
 def _told(name: str, kind: Kind) -> str:
     """Name of a curve in its panel. A panel with one curve by nature says it all in its title."""
-    return name if kind is PROBES or "/" in name or name in PARTS else kind.title
+    return SCALE.sub("", name) if kind.probes or "/" in name or name in PARTS else kind.title
 
 
 def _line(axes: Axes, line: Line, look: int, smooth: int | None, *, faint: bool) -> None:

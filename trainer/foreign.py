@@ -29,6 +29,7 @@ from torch import Tensor
 
 from cache_schema.errors import UserError
 from cache_schema.spec import did_you_mean
+from cache_schema.terminal import article
 from trainer import checkpoint
 
 CONTAINERS: Final = (
@@ -208,7 +209,7 @@ def _same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
 
 def _summary(found: Any) -> str:
     inside = [repr(str(name)) for name in _mapping(found)]
-    return _some(inside) if inside else f"a {type(found).__name__}"
+    return _some(inside) if inside else article(type(found).__name__)
 
 
 # --------------------------------------------------------------------------------------------------------- reading a file

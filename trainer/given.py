@@ -32,6 +32,7 @@ from cache_schema.overlay import told_behind
 from cache_schema.remote import is_remote
 from cache_schema.spec import PointSpec, SourceSpec
 from cache_schema.store import Cache, open_cache
+from cache_schema.terminal import some
 from trainer.terminal import err
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def opened(what: Sequence[str], wanted: Wanted, say: Callable[[str], None]) -> I
     Raises:
         UserError: nothing is there, no shape can be read, or the pipeline is not installed.
     """
-    name = ", ".join(what[:3]) + (f" and {len(what) - 3} more" if len(what) > 3 else "")
+    name = some(what, 3)
     if len(what) == 1 and (is_cache(what[0]) or what[0].rstrip("/").endswith(".zarr")):
         if wanted.settings or wanted.keep:
             raise UserError(f"--set and --keep-cache would have no effect: {what[0]} is a cache already. Leave them out")
@@ -411,7 +412,7 @@ def _numbers(path: Path) -> NDArray[np.float64]:
     if path.suffix.lower() == ".npz":
         with np.load(path, allow_pickle=False) as file:
             if len(file.files) != 1:
-                raise UserError(f"{path} has {len(file.files)} arrays, expected one: {', '.join(file.files[:5])}")
+                raise UserError(f"{path} has {len(file.files)} arrays, expected one: {some(file.files, 5)}")
             return np.asarray(file[file.files[0]], np.float64)
     lines = path.read_text(encoding="utf-8-sig").splitlines()
     if path.suffix.lower() == ".pts" and lines and lines[0].strip().isdigit():

@@ -5,6 +5,7 @@ trackers (`trainer.trackers`) get the same records.
 """
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +26,10 @@ METRICS: Final = "metrics.jsonl"
 NOT_LOSSES: Final = ("step", "epoch", "lr", "grad_norm", "samples_per_s", "data_wait", "seconds")
 """Keys of a record that are not losses or results of probes."""
 CHANCE: Final = "chance/"
-"""Beginning of the key with the score of guessing, in percent. The name of a probe's result follows."""
+"""Beginning of the key with the score of guessing. The name of a probe's result follows."""
+SCALE: Final = re.compile(r" \[(?P<scale>[^\[\]]+)\]$")
+"""End of the name of a probe's result that is not in percent, or of which less is better: `height error [m, lower is better]`. A record has
+numbers only, and a tracker no other place for it."""
 
 
 class Log:

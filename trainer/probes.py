@@ -89,8 +89,8 @@ class Probes:
         return tuple(chosen)
 
     def measure(self, names: Sequence[str], run: Path, say: Callable[[str], None]) -> dict[str, float]:
-        """Headline results of some tasks in percent, with their quickest options, for the checkpoint just saved; and their chance. A failed
-        task only gives a message, and `auto` does not choose it again.
+        """Headline results of some tasks, with their quickest options, for the checkpoint just saved; and their chance. They are in percent
+        if their names do not tell otherwise (`trainer.log.SCALE`). A failed task only gives a message, and `auto` does not choose it again.
         """
         from trainer.tasks import catalog
 
@@ -112,8 +112,9 @@ class Probes:
                 say(f"probe {name} on split {scores.test.split!r}: test shapes that may not be new: {scores.warning}")
             for metric in scores.metrics:
                 if metric.headline:
-                    found[f"{name} {metric.name}"] = metric.mean
-                    found |= {f"{CHANCE}{name} {metric.name}": metric.chance} if metric.chance is not None else {}
+                    key = f"{name} {metric.name}" + (f" [{metric.scale}]" if metric.scale else "")  # trainer.log.SCALE reads it
+                    found[key] = metric.mean
+                    found |= {f"{CHANCE}{key}": metric.chance} if metric.chance is not None else {}
         return found
 
     def _options(self, quickest: TaskOptions) -> TaskOptions:

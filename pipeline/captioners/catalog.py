@@ -21,6 +21,7 @@ from cache_schema.errors import UserError
 from cache_schema.names import path_name
 from cache_schema.settings import override, refuse_unread
 from cache_schema.spec import TEXT_BYTES, CaptionSpec, Server, did_you_mean
+from cache_schema.terminal import article, counted
 from pipeline import labels
 from pipeline.statements import Statement, Variety
 
@@ -276,7 +277,7 @@ def _refuse(captioner: object, asked: CaptionSpec) -> None:
     """Refuse what the `load` of another package has returned if it is no captioner, or not the one that was asked for."""
     said, found = f"captioner {asked.captioner!r}", getattr(captioner, "spec", None)
     if not isinstance(found, CaptionSpec):
-        raise UserError(f"{said}: its load returned a {type(captioner).__name__}, expected an object with the CaptionSpec in `spec`")
+        raise UserError(f"{said}: its load returned {article(type(captioner).__name__)}, expected an object with the CaptionSpec in `spec`")
     for field in ("name", "captioner", "samples", "keep", "per", "kinds", "seed"):
         if (got := getattr(found, field)) != (wanted := getattr(asked, field)):
             raise UserError(f"{said}: its spec.{field} is {got!r}, expected {wanted!r}, as load was told")
@@ -293,16 +294,16 @@ def texts_of(captioner: Captioner | Asking, written: object, count: int) -> list
     samples = captioner.spec.samples
     said = f"captioner {captioner.spec.captioner!r} breaks its promise: it"
     if not isinstance(written, list | tuple) or len(written) != count:
-        told = f"{len(written)} lists of texts" if isinstance(written, list | tuple) else f"a {type(written).__name__}"
+        told = f"{counted(len(written), 'list')} of texts" if isinstance(written, list | tuple) else article(type(written).__name__)
         raise UserError(f"{said} returned {told}, expected a list of texts for each of {count} pictures")
     lines: list[list[str]] = []
     for texts in written:
         if not isinstance(texts, list | tuple) or len(texts) != samples:
-            told = f"{len(texts)} texts" if isinstance(texts, list | tuple) else f"a {type(texts).__name__}"
+            told = counted(len(texts), "text") if isinstance(texts, list | tuple) else article(type(texts).__name__)
             raise UserError(f"{said} returned {told} for a picture, expected a list of samples={samples} texts")
         for text in texts:
             if not isinstance(text, str):
-                raise UserError(f"{said} returned a {type(text).__name__}, expected a text")
+                raise UserError(f"{said} returned {article(type(text).__name__)}, expected a text")
             if (size := len(_line(text).encode())) > TEXT_BYTES:
                 raise UserError(f"{said} returned a text of {size} bytes, expected at most {TEXT_BYTES}: {text[:60]!r}. Use `fit` first")
         lines.append([fit(text) for text in texts])

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
+from cache_schema.terminal import some
 from pipeline.geometry import GREY, Cloud
 
 Warn = Callable[[str], None]
@@ -272,8 +273,7 @@ def left_out(names: Iterable[str], warn: Warn) -> None:
     """Say that fields with these names are left out, if there are any. Every format with named fields says it so."""
     rest = sorted(name.strip() or "a nameless column" for name in names)
     if rest:
-        more = f" and {len(rest) - 8} more" if len(rest) > 8 else ""
-        warn(f"left out: {', '.join(rest[:8])}{more}")
+        warn(f"left out: {some(rest)}")
 
 
 def named(columns: Mapping[str, NDArray[Any]] | Sequence[tuple[str, NDArray[Any]]], warn: Warn) -> Cloud:

@@ -34,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
+from cache_schema.terminal import some
 from pipeline import textures
 from pipeline.formats import columns
 from pipeline.geometry import Cloud, Geometry, Mesh
@@ -180,7 +181,7 @@ class Labelling:
         self.seen.update(there)
         lost = [raw for raw in there if raw not in self._index]
         if lost and not self.listing:
-            known = ", ".join(list(self._index)[:8]) + (" ..." if len(self._index) > 8 else "")
+            known = some(list(self._index))
             raise UserError(
                 f"{where}: no part has the label {lost[0]}, only {known or 'none'}; name it with --set source.parts=NUMBER:NAME,..."
             )

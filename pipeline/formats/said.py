@@ -11,6 +11,7 @@ import gzip
 import importlib
 import io
 import json
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -21,6 +22,7 @@ import numpy as np
 
 from cache_schema.errors import UserError
 from cache_schema.spec import short
+from cache_schema.terminal import article
 from pipeline.formats import unpickled
 
 IDS: Final = ("uid", "id", "object_id", "uids", "ids", "shape", "model_id", "modelid")
@@ -63,6 +65,17 @@ def read(path: Path) -> dict[str, list[str]]:
     return found
 
 
+def separator(text: str) -> tuple[str, str]:
+    """Read the first line `sep=;` of a table, by which Excel tells how its cells are separated.
+
+    Returns:
+        The separator, empty if no line tells it; and the text, in which that line is empty, so that numbers of lines stay.
+    """
+    first, end, rest = text.partition("\n")
+    told = re.fullmatch(r'"?sep=(.)"?[,;\t]*\s*', first, re.IGNORECASE)
+    return (told[1], end + rest) if told else ("", text)
+
+
 def _bytes(path: Path) -> bytes:
     try:
         with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as file:
@@ -83,7 +96,8 @@ def _text(path: Path) -> str:
 
 def _csv(path: Path) -> Iterator[tuple[str, str]]:
     delimiter = "\t" if ".tsv" in path.name.lower() else ","
-    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True, delimiter=delimiter)
+    told, text = separator(_text(path))
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=told or delimiter)
     columns: tuple[int, int] | None = None
     width = 2
     try:
@@ -153,7 +167,7 @@ def _pairs(held: Any, where: str) -> Iterator[tuple[str, str]]:
         for number, row in enumerate(held, 1):
             yield from _row(row, f"{where}, item {number}")
     else:
-        raise UserError(f"{where}: expected captions by id, or a list of objects with an id and a caption, got a {type(held).__name__}")
+        raise UserError(f"{where}: expected captions by id, or a list of objects with id and caption, got {article(type(held).__name__)}")
 
 
 def _row(row: Any, where: str) -> Iterator[tuple[str, str]]:
@@ -176,4 +190,4 @@ def _told(value: Any) -> str:
     """What a value is, in a few words. A value of a pickle is not written out, because a small file can describe a huge one."""
     if isinstance(value, dict):
         return f"an object with {', '.join(map(short, islice(value, 4))) or 'nothing'}"
-    return f"a {type(value).__name__}" if isinstance(value, list | tuple | np.ndarray) else short(value)
+    return article(type(value).__name__) if isinstance(value, list | tuple | np.ndarray) else short(value)

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from cache_schema.spec import short
+from cache_schema.terminal import article
 
 LARGEST: Final = 8 << 30
 """Largest size of a file, in bytes."""
@@ -228,7 +229,7 @@ class _Machine:
     def reduce(self, called: Any, given: Any) -> Any:
         """Do what a name stands for with some arguments."""
         if not isinstance(called, _Name) or not isinstance(given, tuple):
-            raise self.refuse(f"a call of a {type(called).__name__.strip('_')}")
+            raise self.refuse(f"a call of {article(type(called).__name__.strip('_'))}")
         try:
             return KNOWN[called.module, called.name](self, *given)
         except (TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -299,7 +300,7 @@ class _Machine:
             _, shape, kind, fortran, data = state
             target.value, target.done = self.filled(shape, kind, "F" if fortran else "C", data), True
         else:
-            raise self.refuse(f"a state of a {type(target).__name__.strip('_')}")
+            raise self.refuse(f"a state of {article(type(target).__name__.strip('_'))}")
 
 
 KNOWN: Final[dict[tuple[str, str], Callable[..., Any]]] = {
@@ -496,7 +497,7 @@ class _Written:
             return value, NODE + value.nbytes
         if value is None or isinstance(value, int | float):
             return value, NODE
-        raise self.machine.refuse(f"a {type(value).__name__.strip('_')} as a value")
+        raise self.machine.refuse(f"{article(type(value).__name__.strip('_'))} as a value")
 
     def _sum(self, sizes: Iterable[int]) -> int:
         size = NODE + sum(sizes)

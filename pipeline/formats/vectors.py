@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from cache_schema.spec import did_you_mean
-from pipeline.formats import unpickled
+from cache_schema.terminal import article
+from pipeline.formats import said, unpickled
 
 ID_KEYS: Final = ("ids", "id", "uids", "uid", "object_id", "object_ids", "names", "name", "keys", "key", "classes", "class", "labels")
 """Names of arrays, columns or metadata with ids. The first that a file has is used."""
@@ -109,7 +110,7 @@ def _pickled(path: Path) -> Mapping[str, Any]:
     if isinstance(held, dict) and all(isinstance(name, str) for name in held):
         made = {id(value): _plain(value) for value in {id(value): value for value in held.values()}.values()}  # shared ones once
         return {name: made[id(value)] for name, value in held.items()}
-    raise UserError(f"{path.name}: expected a dict of arrays by id or name, got a {type(held).__name__}")
+    raise UserError(f"{path.name}: expected a dict of arrays by id or name, got {article(type(held).__name__)}")
 
 
 def _plain(value: Any) -> Any:
@@ -260,7 +261,8 @@ def ids_of(path: Path) -> list[str]:
         raise UserError(f"cannot read the ids in {path.name}: {error}") from error
     if path.suffix.lower() != ".csv":
         return [line.strip() for line in text.splitlines() if line.strip()]
-    rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
+    told, text = said.separator(text)
+    rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=told or ",") if row]
     head = [cell.strip().lower() for cell in rows[0]] if rows else []
     column = next((head.index(one) for one in ID_KEYS if one in head), None)
     if column is None and any(len(row) != 1 for row in rows):
@@ -270,5 +272,5 @@ def ids_of(path: Path) -> list[str]:
 
 def _listed(value: Any, where: str) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise UserError(f"{where}: expected a list of ids as texts, got a {type(value).__name__}")
+        raise UserError(f"{where}: expected a list of ids as texts, got {article(type(value).__name__)}")
     return value

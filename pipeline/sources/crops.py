@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, TypeVar
 import numpy as np
 
 from cache_schema.errors import UserError
+from cache_schema.terminal import counted, some
 from pipeline.geometry import Boxes, Cloud
 from pipeline.sources.catalog import Entry, shape_id
 from pipeline.sources.options import choice, number, whole
@@ -279,9 +280,8 @@ def _told(crop: Crop, few: int, lost: int, unread: list[str]) -> list[str]:
         advice = " (--set source.least=2 keeps almost all)" if crop.least > 2 else ""
         notes.append(f"{few:,} crops with fewer than {crop.least} points are left out{where}{advice}")
     if unread:
-        more = f" and {len(unread) - 3} more" if len(unread) > 3 else ""
         notes.append(
-            f"{len(unread)} scenes cannot be read, so their crops are unknown: {'; '.join(unread[:3])}{more}; each is listed as one row "
+            f"crops are unknown of {counted(len(unread), 'scene')} that cannot be read: {some(unread, 3, '; ')}; each is listed as one row "
             "that fails; mend them before the build, because a cache takes no further crops of a scene later"
         )
     return notes

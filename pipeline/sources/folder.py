@@ -117,8 +117,7 @@ def _left_out(locators: list[str]) -> list[str]:
     named = sorted(name for name in locators if not splits.split_named(Path(name).stem))
     if not named:
         return []
-    more = f" and {len(named) - SOME} more" * (len(named) > SOME)
-    return [f"left out, because they were not understood as tables of points: {', '.join(named[:SOME])}{more}"]
+    return [f"left out, because they were not understood as tables of points: {some(named, SOME)}"]
 
 
 def _without_annotations(locators: list[str], skipped: Counter[str]) -> list[str]:

@@ -46,6 +46,7 @@ from numpy.typing import NDArray
 from cache_schema import class_lists
 from cache_schema.axes import UP
 from cache_schema.errors import UserError
+from cache_schema.terminal import some
 from pipeline import geometry
 from pipeline.formats import columns
 from pipeline.formats.labels import Labelling, Labels, vocabulary
@@ -279,7 +280,7 @@ def open_source(
     how = _labels_of_points(root, sorted(files), labels, parts, notes)
     unsplit = sorted(name for name in files if not _split_of(name))
     if unsplit and len(files) > 1 and not split:
-        shown = ", ".join(shape_text(name) for name in unsplit[:3])
+        shown = some([shape_text(name) for name in unsplit], 3)
         notes.append(f"the names of {len(unsplit)} of {len(files)} files tell no split ({shown}); name them train, val or test")
     entries, said = splits.finished(entries, split, split_seed, "names of files")
     if entries:
@@ -367,7 +368,7 @@ def _rows(root: Path, name: str, wanted: str, label: str, points_labels: str, no
         used = (keys.clouds, keys.labels, keys.colors, keys.normals, points_labels)
         rest = [key for key in file if key not in used and columns.plain(key) not in NAME_KEYS]
         if rest:
-            notes.append(f"not used: {', '.join(map(shape_text, rest[:8]))}" + (f" and {len(rest) - 8} more" if len(rest) > 8 else ""))
+            notes.append(f"not used: {some([*map(shape_text, rest)])}")
         like_labels = [key for key in rest if _whole_for_points(file, key, count, points)]
         if like_labels and not points_labels:
             shown = shape_text(like_labels[0])

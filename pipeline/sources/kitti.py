@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from cache_schema.distances import at_distance
 from cache_schema.errors import UserError
+from cache_schema.terminal import counted, some
 from pipeline.geometry import Cloud, finished_cloud
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures
@@ -419,11 +420,10 @@ def open_source(
         notes.append(f"{str(given)!r} is taken for KITTI's folder {str(home)!r}")
     scans = {name.removesuffix(".bin") for name in os.listdir(folders["velodyne"]) if name.endswith(".bin")}
     if unlabelled := scans - {name.removesuffix(".txt") for name in os.listdir(folder)}:
-        notes.append(f"{len(unlabelled)} scans have no file in label_2 and are left out, such as {min(unlabelled)}")
+        notes.append(f"{counted(len(unlabelled), 'scan')} without a file in label_2 left out, such as {min(unlabelled)}")
     if broken:
         skipped["line that is no label"] = len(broken)
-        more = f"; and {len(broken) - SOME} more" * (len(broken) > SOME)
-        notes.append(f"{len(broken)} lines of labels are damaged and left out: {'; '.join(broken[:SOME])}{more}")
+        notes.append(f"{counted(len(broken), 'damaged line')} of labels left out: {some(broken, SOME, '; ')}")
         if not entries:
             raise UserError(f"{location!r}: {notes[-1]}")
     if not entries and not skipped:
@@ -451,7 +451,7 @@ def _with_splits(entries: list[Entry], by_scan: dict[str, str], split: str, spli
         return done, [f"split made by a hash of the number of the scan: {splits.counted(Counter(one.split for one in done))}{replaced}"]
     if told:
         alone = sorted({entry.locator.partition("#")[0] for entry in done if not entry.split})
-        without = f"; {len(alone)} scans are in no list, such as {alone[0]}, and their objects have no split" if alone else ""
+        without = f"; {counted(len(alone), 'scan')} in no list, such as {alone[0]}, so their objects have no split" if alone else ""
         return done, [f"splits of ImageSets: {splits.counted(Counter(one.split for one in done if one.split)) or 'none'}{without}"]
     return done, [
         "there are no ImageSets/train.txt and ImageSets/val.txt beside training, so no object has a split; "

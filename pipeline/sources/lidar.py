@@ -42,7 +42,7 @@ from cache_schema.classes import spelling
 from cache_schema.distances import at_distance
 from cache_schema.errors import UserError
 from cache_schema.spec import canonical
-from cache_schema.terminal import counted
+from cache_schema.terminal import counted, some
 from pipeline.geometry import Cloud, Mesh, Part, beside, finished_cloud, normalized
 from pipeline.labels import readable
 from pipeline.sources import catalog
@@ -214,7 +214,7 @@ def open_source(
             )
     unknown = sorted({entry.label for entry in listed if size_of(entry.label) is None})
     if unknown and not settings.size:
-        named = ", ".join(name or "no class" for name in unknown[:SOME]) + f" and {len(unknown) - SOME} more" * (len(unknown) > SOME)
+        named = some([name or "no class" for name in unknown], SOME)
         notes.append(
             f"no size is known of {counted(len(unknown), 'class')} ({named}), so each is 1 m long; --set source.size=METRES chooses"
         )

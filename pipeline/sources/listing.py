@@ -34,6 +34,7 @@ from cache_schema.axes import UP
 from cache_schema.errors import UserError
 from cache_schema.spec import canonical, did_you_mean
 from cache_schema.terminal import counted
+from pipeline.formats.said import separator
 from pipeline.formats.table import is_table, table_told
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures, shape_id, shape_text
@@ -159,18 +160,23 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _csv_rows(name: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=_delimiter(text))
+    told, text = separator(text)
+    lines = io.StringIO(text, newline="")
+    above = 1 if told else 0
+    if told:
+        lines.readline()  # empty now; it would be taken for the header
+    reader = csv.DictReader(lines, strict=True, delimiter=told or _delimiter(text))
     try:
         for column in reader.fieldnames or ():
             _check_column(column, name)
         _check_once(reader.fieldnames or (), "column", name)
         for row in reader:
-            where = f"line {reader.line_num}"
+            where = f"line {reader.line_num + above}"
             if None in row:
                 raise UserError(f"{name}, {where}: more cells than the {len(reader.fieldnames or ())} columns of the header")
             yield where, dict(row)
     except csv.Error as error:
-        raise UserError(f"{name}, line {reader.line_num}: no readable CSV: {error}") from error
+        raise UserError(f"{name}, line {reader.line_num + above}: no readable CSV: {error}") from error
 
 
 def _delimiter(text: str) -> str:

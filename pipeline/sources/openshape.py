@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from cache_schema.names import path_name
+from cache_schema.terminal import article
 from pipeline.formats import columns, unpickled
 from pipeline.geometry import Cloud, finished
 from pipeline.sources import splits
@@ -166,7 +167,7 @@ def record_of(path: Path) -> Mapping[str, Any]:
     """
     held = unpickled.read(_present(path))
     if not isinstance(held, dict) or not all(isinstance(key, str) for key in held):
-        raise UserError(f"expected a dict with xyz and rgb, as np.save writes it, got a {type(held).__name__}")
+        raise UserError(f"expected a dict with xyz and rgb, as np.save writes it, got {article(type(held).__name__)}")
     return held
 
 
@@ -244,7 +245,7 @@ def _told(value: Any) -> str:
     """What a value is, in words."""
     if isinstance(value, np.ndarray):
         return f"an array {list(value.shape)} of {value.dtype}"
-    return "nothing" if value is None else f"a {type(value).__name__}"
+    return "nothing" if value is None else article(type(value).__name__)
 
 
 # ------------------------------------------------------------------------------------------------------------ the listing
@@ -374,7 +375,7 @@ def _of_list(path: Path, root: str) -> tuple[Path, list[Entry], dict[str, int], 
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read the list {path.name}: {error}") from error
     if not isinstance(rows, list):
-        raise UserError(f"{path.name}: expected a list of objects with data_path, got a {type(rows).__name__}")
+        raise UserError(f"{path.name}: expected a list of objects with data_path, got {article(type(rows).__name__)}")
     base = _base(folder_at(root)) if root else _found_root(path)
     split = "test" if path.stem.lower() == "lvis" else splits.split_named(path.stem)
     entries = [replace(_row(row, f"{path.name}, item {number}"), split=split) for number, row in enumerate(rows, 1)]

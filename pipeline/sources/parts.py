@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from cache_schema.errors import UserError
+from cache_schema.terminal import some
 from pipeline.formats import labels
 from pipeline.formats.labels import Labels
 from pipeline.reading import decoded
@@ -101,8 +102,7 @@ def _names(how: Labels, parts: str, root: Path, paths: Sequence[Path]) -> tuple[
     if not found:
         raise UserError(f"option labels: no shape has a label by {how.option}" + (f"; {failed:,} shapes cannot be read" if failed else ""))
     unread = f" ({failed:,} shapes could not be read, and fail)" if failed else ""
-    shown = ", ".join(found[:8]) + (" ..." if len(found) > 8 else "")
-    told = f"{len(found):,} parts were found by reading the labels of {len(paths):,} shapes{unread}: {shown}; {NAMING}"
+    told = f"{len(found):,} parts were found by reading the labels of {len(paths):,} shapes{unread}: {some(found)}; {NAMING}"
     if len(found) > labels.MOST:
         raise UserError(f"option labels: {len(found):,} different labels, at most {labels.MOST:,} can be stored")
     return tuple((raw, shape_text(raw)) for raw in found), [told]

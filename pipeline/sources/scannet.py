@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
+from cache_schema.terminal import counted
 from pipeline.formats import ply
 from pipeline.geometry import Boxes, Cloud
 from pipeline.reading import File
@@ -558,8 +559,8 @@ def _about(root: Path, scenes: list[Entry], told: Mapping[str, str]) -> list[str
         names = {scene.id for scene in scenes}
         lost = sum(name not in names for name, split in told.items() if split != "test")
         alone = sum(not scene.split for scene in scenes)
-        notes += [f"{lost} scans of the lists are missing"] if lost else []
-        notes += [f"{alone} scans are in no list and have no split"] if alone else []
+        notes += [f"{counted(lost, 'scan')} of the lists missing"] if lost else []
+        notes += [f"{counted(alone, 'scan')} in no list, so without a split"] if alone else []
     elif not all(scene.split for scene in scenes):
         notes.append("there are no lists scannetv2_train.txt and scannetv2_val.txt, so scans have no split; --set source.lists=FOLDER")
     folders = [root / scene.locator for scene in scenes if not scene.locator.endswith(".npy") and not _of_arrays(root / scene.locator)]

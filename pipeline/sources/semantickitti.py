@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from cache_schema.distances import at_distance
 from cache_schema.errors import UserError
+from cache_schema.terminal import counted, some
 from pipeline.geometry import Cloud
 from pipeline.sources.catalog import Entry, Source, Textures
 from pipeline.sources.crops import remembered
@@ -263,14 +264,14 @@ def open_source(location: str, *, textures: Textures = "require", every: str = "
                 except (UserError, OSError) as error:
                     reason = error.strerror if isinstance(error, OSError) else str(error)
                     broken.append(f"sequences/{sequence}, scan {name[:6]}: {reason}")
-    notes = [f"{unlabelled} sequences have no labels and are left out"] if unlabelled else []
+    notes = [f"{counted(unlabelled, 'sequence')} without labels left out"] if unlabelled else []
     if apart:
         homes = sorted({str(path.parents[1].relative_to(root)) for own in folders.values() for path in own.values()})
         notes.insert(0, f"sequences are taken from {', '.join(homes)}")
     elif root != given:
         notes.insert(0, f"{location!r} is taken for SemanticKITTI's folder {str(root)!r}")
     if alone:
-        notes.append(f"{alone} scans have no file of labels and are left out")
+        notes.append(f"{counted(alone, 'scan')} without a file of labels left out")
     if others := sorted(
         {
             path.name
@@ -279,11 +280,10 @@ def open_source(location: str, *, textures: Textures = "require", every: str = "
             if not re.fullmatch(r"\d\d", path.name)
         }
     ):
-        notes.append(f"folders of sequences have two digits; left out: {', '.join(others[:SOME])}")
+        notes.append(f"folders of sequences have two digits; left out: {some(others, SOME)}")
     if broken:
         skipped["scan that cannot be read"] = len(broken)
-        more = f"; and {len(broken) - SOME} more" * (len(broken) > SOME)
-        notes.append(f"{len(broken)} scans cannot be read and are left out: {'; '.join(broken[:SOME])}{more}")
+        notes.append(f"{counted(len(broken), 'scan')} left out that cannot be read: {some(broken, SOME, '; ')}")
         if not entries:
             raise UserError(f"{location!r}: {notes[-1]}")
     if not entries and labelled and not chosen:

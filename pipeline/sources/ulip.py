@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from cache_schema.errors import UserError
+from cache_schema.terminal import article
 from pipeline import reading
 from pipeline.geometry import Geometry
 from pipeline.sources import splits
@@ -164,7 +165,7 @@ def captions_in(path: Path) -> dict[str, list[str]]:
     """
     held = _json(path)
     if not isinstance(held, dict):
-        raise UserError(f"{path.name}: expected texts by name of the picture, got a {type(held).__name__}")
+        raise UserError(f"{path.name}: expected texts by name of the picture, got {article(type(held).__name__)}")
     return {_view(name.removeprefix(path.stem)): _texts(said, f"{path.name}, {name}") for name, said in held.items()}
 
 
@@ -181,7 +182,7 @@ def merged(path: Path) -> dict[str, dict[str, list[str]]]:
     """
     held = _json(path)
     if not isinstance(held, dict):
-        raise UserError(f"{path.name}: expected texts by path of the picture, got a {type(held).__name__}")
+        raise UserError(f"{path.name}: expected texts by path of the picture, got {article(type(held).__name__)}")
     found: dict[str, dict[str, list[str]]] = {}
     for place, said in held.items():
         folder, _, name = place.replace("\\", "/").rpartition("/")

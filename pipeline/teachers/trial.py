@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from cache_schema.errors import UserError
 from cache_schema.spec import TeacherSpec
+from cache_schema.terminal import article
+from pipeline.teachers.patches import Grid
 
 
 class Described(Protocol):
@@ -55,6 +57,68 @@ def answers(teacher: Described, values: Any, count: int, call: str = "embed_imag
         raise UserError(f"{said} returned a tensor that needs gradients: put @torch.inference_mode() above {call}")
     found: NDArray[np.float32] = values.float().numpy()
     return found
+
+
+def patch_answers(teacher: Described, values: Any, count: int, side: int, dim: int) -> torch.Tensor:
+    """Return what `embed_patches` of a teacher said about `count` pictures, [count, h, h, E] float32.
+
+    Args:
+        teacher: the teacher.
+        values: what it returned.
+        count: how many pictures it was given.
+        side: patches a side, h, as `patch_grid` says.
+        dim: width of a feature, E.
+
+    Raises:
+        UserError: this is no such tensor of floats on the CPU.
+    """
+    said = f"teacher {teacher.spec.name}: embed_patches"
+    expected = f"expected a float32 tensor {[count, side, side, dim]} on the CPU"
+    if not isinstance(values, torch.Tensor) or list(values.shape) != [count, side, side, dim]:
+        raise UserError(f"{said} returned {_told(values)}, {expected}: a feature for each of the {side} x {side} patches of `patch_grid`")
+    if not values.is_floating_point() or values.device.type != "cpu":
+        raise UserError(f"{said} returned {_told(values)}, {expected}")
+    if values.requires_grad:
+        raise UserError(f"{said} returned a tensor that needs gradients: put @torch.inference_mode() above embed_patches")
+    return values.float()
+
+
+def refuse_patches(teacher: Any, told: str) -> None:
+    """Refuse the patch features of a teacher of another package that break a promise of `catalog.Teacher`: `patch_method`, `patch_grid`
+    and `embed_patches`, which is tried on two pictures.
+
+    Args:
+        teacher: the teacher, which `refuse` has taken.
+        told: what it is, for the message.
+
+    Raises:
+        UserError: they break one; the message says which.
+    """
+    said = f"teacher {teacher.spec.name} ({told})"
+    if not isinstance(teacher.patch_method, str) or not teacher.patch_method.strip():
+        raise UserError(f"{said}: its patch_method is {teacher.patch_method!r}, expected words on what embed_patches computes")
+    pictures = _pictures()
+    size = len(pictures[0])
+    with blamed(said, "patch_grid"):
+        grid = teacher.patch_grid(size)
+    if not isinstance(grid, Grid) or not isinstance(grid.count, int) or grid.count < 1:
+        raise UserError(f"{said}: patch_grid returned {grid!r}, expected a Grid of pipeline.teachers.patches with at least one patch")
+    last = grid.first + grid.step * (grid.count - 1)
+    if not (0 <= grid.low < grid.high <= size and grid.step > 0 and grid.first < grid.high and last > grid.low):
+        raise UserError(
+            f"{said}: patch_grid puts the patches of a picture of {size} pixels at {grid.first:g} to {last:g}, and says that the model "
+            f"sees {grid.low:g} to {grid.high:g}: expected places in the picture, in its pixels"
+        )
+    pixels = [teacher.preprocess(picture) for picture in pictures]
+    with blamed(said, "embed_patches"):
+        first, second = (teacher.embed_patches(torch.stack([pixels[i] for i in which])) for which in ((0, 1), (0, 0)))
+    width = teacher.spec.dim if teacher.spec.text or not isinstance(first, torch.Tensor) or first.ndim != 4 else first.shape[-1]
+    together, again = (patch_answers(teacher, values, 2, grid.count, width).flatten(1).numpy() for values in (first, second))
+    _compare(said, "embed_patches", together, again, "pictures")
+    features = together.reshape(2, -1, width)
+    varies = bool((pixels[1] != pixels[1][:, :1, :1]).any())  # not if only a corner of the picture is read
+    if grid.count > 1 and varies and (features[1] == features[1, 0]).all():
+        raise UserError(f"{said}: embed_patches returned the same vector for all patches of a picture of noise")
 
 
 def not_finite(values: NDArray[np.float32], precision: str) -> str:
@@ -143,7 +207,7 @@ def _pictures() -> list[NDArray[np.uint8]]:
 def _told(value: Any) -> str:
     """What a value is, in words."""
     if isinstance(value, torch.Tensor):
-        return f"a {str(value.dtype).removeprefix('torch.')} tensor {list(value.shape)} on {value.device}"
+        return f"{article(str(value.dtype).removeprefix('torch.'))} tensor {list(value.shape)} on {value.device}"
     if isinstance(value, np.ndarray):
         return f"a numpy array {list(value.shape)}"
-    return "nothing (None)" if value is None else f"a {type(value).__name__}"
+    return "nothing (None)" if value is None else article(type(value).__name__)

@@ -66,6 +66,8 @@ def test_the_journal_comes_along_and_unfinished_products_are_named(original, tmp
     made = copy(original.path, tmp_path / "new.zarr")
     assert made.left_out == {"image/new": "is not finished"} and "image/new" not in made.cache.records()
     assert (tmp_path / "new.zarr.journal").read_text() == line + "\n"
+    some = copy(original.path, tmp_path / "some.zarr", names=("points",))
+    assert some.left_out["image/new"] == "was not asked for" and "index" not in some.left_out
 
 
 def test_damage_is_found_while_copying_and_a_strangers_place_is_left_alone(original, tmp_path):

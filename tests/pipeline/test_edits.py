@@ -204,7 +204,7 @@ def test_a_table_of_another_form_is_refused_and_changes_nothing(cache, tmp_path,
 
 
 def test_quoted_cells_tabs_and_line_ends_of_all_kinds_are_read(tmp_path):
-    for text in ('id\tclass\na\t"x, ""y"""\nb\tz', 'id\tclass\r\na\tx, "y"\r\nb\tz\r\n'):
+    for text in ('id\tclass\na\t"x, ""y"""\nb\tz', 'id\tclass\r\na\tx, "y"\r\nb\tz\r\n', 'sep=;\r\nid;class\r\na;"x, ""y"""\r\nb;z'):
         (tmp_path / "t.csv").write_text(text, newline="")
         assert read_table(tmp_path / "t.csv") == {"id": ["a", "b"], "class": ['x, "y"', "z"]}
 

@@ -320,7 +320,7 @@ def test_splits_and_faults_of_kitti(tmp_path):
         with pytest.raises(UserError, match=message):
             found.reader.read(found.entries[0])
     (tmp_path / "training/label_2/000001.txt").write_text("Cat\n")
-    with pytest.raises(UserError, match="2 lines of labels are damaged"):
+    with pytest.raises(UserError, match="2 damaged lines of labels left out"):
         open_source(location)
 
 
@@ -331,12 +331,12 @@ def test_splits_of_kitti_tell_which_scans_have_none(tmp_path):
     (lists / "train.txt").write_text("0\n")
     found = open_source(location)
     assert [entry.split for entry in found.entries] == ["train", ""]
-    assert any("1 scans are in no list, such as 000001" in note for note in found.notes)
+    assert any("1 scan in no list, such as 000001" in note for note in found.notes)
     (lists / "val.txt").write_text("1\n")
     lists.rename(tmp_path / "training/ImageSets")
     assert [entry.split for entry in open_source(location).entries] == ["train", "val"]
     (tmp_path / "training/label_2/000001.txt").unlink()
-    assert any("1 scans have no file in label_2 and are left out, such as 000001" in note for note in open_source(location).notes)
+    assert any("1 scan without a file in label_2 left out, such as 000001" in note for note in open_source(location).notes)
     (tmp_path / "training/label_2/000000.txt").write_text("")
     with pytest.raises(UserError, match="names an object"):
         open_source(location)
@@ -602,7 +602,7 @@ def test_a_broken_scan_of_semantickitti_is_left_out_alone(tmp_path):
     assert any("sequences/08, scan 000000: no such file: velodyne/000000.bin" in note for note in found.notes)
     cut = tmp_path / "sequences/00/labels/000000.label"
     cut.write_bytes(cut.read_bytes()[:-3])
-    with pytest.raises(UserError, match=r"2 scans cannot be read and are left out: sequences/00, scan 000000: labels/000000\.label has"):
+    with pytest.raises(UserError, match=r"2 scans left out that cannot be read: sequences/00, scan 000000: labels/000000\.label has"):
         open_source(location)
 
 
@@ -628,7 +628,7 @@ def test_labels_that_are_not_as_downloaded_are_explained(tmp_path):
     marks.tofile(paths[1])
     (tmp_path / "sequences/8").mkdir()
     notes = open_source(location).notes
-    assert any("1 scans have no file of labels" in note for note in notes) and any("left out: 8" in note for note in notes)
+    assert any("1 scan without a file of labels left out" in note for note in notes) and any("left out: 8" in note for note in notes)
     assert not any("in the split val" in note for note in notes)
     shutil.move(tmp_path / "sequences/08", tmp_path / "sequences/07")
     assert any("nothing is in the split val" in note for note in open_source(location).notes)

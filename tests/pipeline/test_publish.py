@@ -656,10 +656,10 @@ def licensed(path, names, held):
 
 def test_what_a_licence_forbids_is_not_pushed(tmp_path):
     out = str(tmp_path / "out.zarr")
-    with pytest.raises(UserError, match=r"must not be given away: 1 shapes \(CC BY-ND 4.0: it forbids"):
+    with pytest.raises(UserError, match=r"must not be given away: 1 shape \(CC BY-ND 4.0: it forbids"):
         publish.push(licensed(tmp_path / "nd.zarr", ("CC BY-ND 4.0", "MIT"), [0, 1, 1]), out, allow_unknown=True, terminal=Quiet())
     mixed = licensed(tmp_path / "mixed.zarr", (both(["MIT OR Apache-2.0", "all-rights-reserved"]), "MIT"), [0, 1, 1])
-    with pytest.raises(UserError, match=r"must not be given away: 1 shapes \(\(MIT OR Apache-2.0\) AND all-rights"):
+    with pytest.raises(UserError, match=r"must not be given away: 1 shape \(\(MIT OR Apache-2.0\) AND all-rights"):
         publish.push(mixed, out, allow_unknown=True, terminal=Quiet())
     some = licensed(tmp_path / "some.zarr", ("MIT",), [0, -1, -1])
     with pytest.raises(UserError, match=r"nobody knows .* 2 shapes \(no licence.*--allow-unknown"):
@@ -700,7 +700,7 @@ def test_only_what_may_be_shared_is_pushed(cache, tmp_path):
     assert not out.exists()
     options = {"only_licence": ("cc-by", "mit"), "patterns": ("image/t",)}
     publish.push(path, str(out), terminal=(told := Quiet()), **options)
-    assert told.said[0] == ("Shapes under MIT, by go out. These stay here: 2 shapes under CC BY-ND 4.0; 1 shapes under no known licence.")
+    assert told.said[0] == ("Shapes under MIT, by go out. These stay here: 2 shapes under CC BY-ND 4.0; 1 shape under no known licence.")
     gone = store.open_cache(out)
     assert gone.ids().tolist() == ["1", "2", "3", "5", "7"] and set(gone.products()) == {"index", "status", "image/t"}
     np.testing.assert_array_equal(gone.rows("image/t").gather(np.arange(5))[:, 0, 0], [4, 8, 12, 20, 28])

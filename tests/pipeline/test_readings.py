@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from cache_schema import copy, overlay, store, synthetic, validate
+from cache_schema import copy, layout, overlay, store, synthetic, validate
 from cache_schema.errors import UserError
 from cache_schema.spec import ViewSpec
 from pipeline import build as build_
-from pipeline import commands, readings, records
+from pipeline import commands, complete, readings, records
 from pipeline.append import Wanted, append
 from pipeline.cameras import RIGS
 from pipeline.cli import app
 from pipeline.executors import dask
 from pipeline.formats.catalog import READINGS
+from pipeline.models import Models
 from pipeline.plan import Plan
 from pipeline.repair import repair
 from pipeline.work import Machine
@@ -125,6 +126,33 @@ def test_append_refuses_files_that_are_read_otherwise_and_takes_others(there, mo
     assert contents(there) == before
     assert append(there, str(boxes), Wanted(), CPU, Silent()).shapes == 1
     assert noted(there) == {".off": ("1",), ".xyz": ("0",)}
+
+
+def test_append_takes_the_others_and_leaves_shapes_that_are_read_otherwise_with_a_reason(there, more):
+    boxes, clouds = more
+    (clouds / "new.xyz").rename(boxes / "cloud_new.xyz")
+    done = CliRunner().invoke(app, ["append", str(there), str(boxes), "--device", "cpu", "--workers", "1", "--json"])
+    assert done.exit_code == 1 and "2 shapes appended, 1 of them without being read" in done.stderr, done.stderr
+    assert "Warning: 1 shape (cloud_new.xyz) would be read otherwise" in done.stderr and "the others are appended" in done.stderr
+    assert json.loads(done.stdout)["did"]["left"] == 1
+    cache = store.open_cache(there)
+    rows = {str(name): row for row, name in enumerate(cache.ids())}
+    ok, reasons = cache.ok(), cache.column("reason")
+    assert ok[rows["new.off"]] and not ok[rows["cloud_new.xyz"]] and noted(there) == {".off": ("1",), ".xyz": ("0",)}
+    assert "(reader .xyz 0, here 1): `mmpd-cache retry CACHE --reread`" in str(layout.texts(reasons[rows["cloud_new.xyz"]]))
+    again = append(there, str(boxes), Wanted(), CPU, Silent())
+    assert (again.shapes, again.known) == (0, 2), "it is known, and not appended a second time"
+    commands.retry(there, "", CPU, Silent(), reread=True)
+    assert store.open_cache(there).ok()[rows["cloud_new.xyz"]] and noted(there) == {".off": ("1",), ".xyz": ("1",)}
+    assert validate.problems(there) == []
+
+
+def test_a_product_of_a_package_that_is_gone_names_the_package(tmp_path):
+    cache = synthetic.write(tmp_path / "c.zarr", shapes=4, shard=4)
+    record = next(record for record in cache.products().values() if record.kind == "image")
+    record = dataclasses.replace(record, made_by=(("mmpd-demo", "1.2"), ("numpy", importlib.metadata.version("numpy"))))
+    said = complete.hindrance(record, Models("cpu"), "")
+    assert said.endswith("It was made with mmpd-demo 1.2, not installed here: `pip install mmpd-demo==1.2`"), said
 
 
 def test_a_format_that_is_new_in_a_cache_is_noted(there, tmp_path):

@@ -384,7 +384,7 @@ def test_a_room_that_cannot_be_read_is_one_row_that_fails(rooms):
     path.write_text("1 2 3\n")
     source = open_source(str(home))
     assert [entry.id for entry in source.entries if entry.id.startswith("Area_1/")] == ["Area_1/conferenceRoom_1#unread"]
-    assert any("1 scenes cannot be read" in note and "table_1.txt: expected six numbers" in note for note in source.notes)
+    assert any("of 1 scene that cannot be read" in note and "table_1.txt: expected six numbers" in note for note in source.notes)
     with pytest.raises(UserError, match="expected six numbers"):
         source.reader.read(source.entries[0])
     path.write_bytes(before)
@@ -580,7 +580,7 @@ def test_scannet_as_votenet_exports_it(tmp_path):
     (tmp_path / "scannet" / "meta_data" / "scannetv2_train.txt").write_text("scene0001_00\nscene0191_00\n")
     source = open_source(str(home))
     assert [(e.id, e.split) for e in source.entries] == [("scene0001_00#whole", "train"), ("scene0002_00#whole", "")]
-    assert {"1 scans of the lists are missing", "1 scans are in no list and have no split"} <= set(source.notes)
+    assert {"1 scan of the lists missing", "1 scan in no list, so without a split"} <= set(source.notes)
     scene = whole(source)
     placed(scene, vert[:, :3])
     np.testing.assert_array_equal(scene.colors, vert[:, 3:])

@@ -583,6 +583,8 @@ def test_folders_that_hold_the_same_files_are_told(tmp_path):
     [
         ("list.csv", "\ufefflabel,path,split\r\nbig chair,a.off,train\r\n,t/b.off,\r\n"),
         ("list.csv", "label;path;split\nbig chair;a.off;train\n;t/b.off;\n"),
+        ("list.csv", "\ufeffsep=;\r\nlabel;path;split\r\nbig chair;a.off;train\r\n;t/b.off;\r\n"),
+        ("list.csv", '"sep=|"\nlabel|path|split\nbig chair|a.off|train\n|t/b.off|\n'),
         ("list.csv", '"label"\t"path"\t"split"\nbig chair\ta.off\ttrain\n\tt/b.off\t\n'),
         ("list.csv", "path,label,split\r\n.\\a.off,big chair,train\r\nt\\b.off,,\r\n"),
         ("list.jsonl", '{"path": "a.off", "label": "big chair", "split": "train"}\n\n{"path": "./t//b.off", "label": null}\n'),
@@ -689,6 +691,7 @@ def test_up_axes_in_a_list_count_as_an_option(tmp_path):
         ("l.json", '{"one": "a.off", "one": "b.off"}', "l.json: the key 'one' is there twice"),
         ("l.csv", "path\na.off,x\n", "l.csv, line 2: more cells than the 1 columns"),
         ("l.csv", "id\none\n", "l.csv, line 2: no path"),
+        ("l.csv", "sep=,\nid\none\n", "l.csv, line 3: no path"),
         ("l.csv", 'path\n"a.off\n', "no readable CSV"),
         ("l.csv", "path,up\na.off,+x\n", "l.csv, line 2, up: expected one of '', 'x', 'y', 'z', '-x', '-y', '-z', got '+x'"),
         ("l.csv", "path\na.off\na.off\n", "two shapes have the id 'a.off'"),

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cache_schema.spec import TEXT_BYTES, PointSpec
+from cache_schema.spec import TEXT_BYTES, BoxSpec, PointSpec
 from cache_schema.terminal import one_line
 from pipeline import worker
-from pipeline.geometry import GREY, Cloud, Mesh, Part, joined
+from pipeline.geometry import GREY, Boxes, Cloud, Mesh, Part, joined
 from pipeline.sources.catalog import Entry
 from pipeline.worker import Limits, Stopped, Task, Workers, started
 
@@ -111,6 +111,8 @@ def test_processes_that_are_started_ahead_do_one_task_after_another_and_end(task
 
 CLOUD = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
 PART = Part(vertices=CLOUD, faces=np.arange(48).reshape(16, 3), base_color=(GREY, GREY, GREY, 1.0))
+MAP, PLACES = np.arange(24, dtype=np.int16).reshape(4, 6) % 2, np.full((16, 3, 2), 0.5, np.float32)
+BOX = np.ones((1, 7))
 GLASS = joined([replace(PART, base_color=(GREY, GREY, GREY, alpha), alpha_mode="BLEND") for alpha in (0.5, 0.7)])
 
 
@@ -139,11 +141,36 @@ GLASS = joined([replace(PART, base_color=(GREY, GREY, GREY, alpha), alpha_mode="
         (Mesh(parts=(replace(PART, faces=PART.faces + 9),), colored=False), "Part.faces names vertices 9 to 56 of 50"),
         (Mesh(parts=(replace(PART, faces=PART.faces - 1),), colored=False), "Part.faces names vertices -1 to 46 of 50"),
         (Mesh(parts=(replace(PART, colors=np.ones((50, 4))),), colored=True), "Part.colors is float64 [50, 4], expected uint8 (0 to 255)"),
+        (Mesh(parts=(replace(PART, alpha_mode="blend"),), colored=False), "Part.alpha_mode is 'blend', expected OPAQUE or MASK or BLEND"),
+        (Mesh(parts=(replace(PART, label_map=MAP, label_uv=PLACES),), colored=False), ""),
+        (Mesh(parts=(replace(PART, label_map=MAP),), colored=False), "label_map and Part.label_uv must be given together"),
+        (Mesh(parts=(replace(PART, label_map=MAP / 2, label_uv=PLACES),), colored=False), "Part.label_map is float64 [4, 6], expected"),
+        (Mesh(parts=(replace(PART, label_map=MAP[0], label_uv=PLACES),), colored=False), "Part.label_map is int16 [6], expected integers"),
+        (Mesh(parts=(replace(PART, label_map=MAP[:0], label_uv=PLACES),), colored=False), "Part.label_map is empty: [0, 6]"),
+        (Mesh(parts=(replace(PART, label_map=MAP, label_uv=PLACES[:, 0]),), colored=False), "Part.label_uv is float32 [16, 2], expected"),
+        (
+            Mesh(parts=(replace(PART, label_map=MAP + 2, label_uv=PLACES),), colored=False),
+            "label_map holds labels 2 to 3, expected -1 to 2",
+        ),
+        (Mesh(parts=(replace(PART, part=np.full(16, 3)),), colored=False), "Part.part holds labels 3 to 3, expected -1 to 2 (Labelled.p"),
+        (Cloud(points=CLOUD, part=np.full(50, -2)), "Cloud.part holds labels -2 to -2, expected -1 to 2 (Labelled.parts)"),
+        (Cloud(points=CLOUD, instance=np.full(50, 2**40)), "Cloud.instance holds labels 1099511627776 to 1099511627776"),
+        (Cloud(points=CLOUD, boxes=Boxes(box=BOX, kind=np.array([1]))), ""),
+        (Mesh(parts=(PART,), colored=False, boxes=Boxes(box=BOX[:, :6], kind=np.array([1]))), "Boxes.box is float64 [1, 6], expected"),
+        (Cloud(points=CLOUD, boxes=Boxes(box=BOX * np.nan, kind=np.array([1]))), "Boxes.box holds values that are not finite"),
+        (Cloud(points=CLOUD, boxes=Boxes(box=-BOX, kind=np.array([1]))), "Boxes.box holds a size of -1, expected lengths"),
+        (Cloud(points=CLOUD, boxes=Boxes(box=BOX, kind=np.array([1, 1]))), "Boxes.kind is int64 [2], expected integers [1]"),
+        (Cloud(points=CLOUD, boxes=Boxes(box=BOX, kind=np.array([0.5]))), "Boxes.kind is float64 [1], expected integers [1]"),
+        (Cloud(points=CLOUD, boxes=Boxes(box=BOX, kind=np.array([2]))), "Boxes.kind holds labels 2 to 2, expected 0 to 1 (Labelled.boxes)"),
+        (Cloud(points=CLOUD, boxes=(BOX, np.array([1]))), "`boxes` is a tuple, expected Boxes"),
     ],
 )
 def test_what_a_reader_of_another_package_returns_must_have_the_promised_form(read, said):
     reader = SimpleNamespace(digest=lambda entry: bytes(32), read=lambda entry: read)
-    made = worker.make(Task(reader=reader, points=PointSpec(count=32, blocks=1, ordered=8), views=None), Entry(id="a", locator="a"), None)
+    points = PointSpec(count=32, blocks=1, ordered=8, parts=("a", "b", "c"), instances=True)
+    made = worker.make(
+        Task(reader=reader, points=points, views=None, boxes=BoxSpec(names=("x", "y"), most=2)), Entry(id="a", locator="a"), None
+    )
     assert made.reason.startswith("the reader of this file breaks its promise") == bool(said) and said in made.reason
 
 

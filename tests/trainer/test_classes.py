@@ -263,6 +263,7 @@ def test_after_a_relabelling_results_of_before_are_others_and_what_was_trained_s
     assert any("which of them was measured last is not known" in note for note in both.notes), "they were not saved"
     assert [one.title.split(": ")[0] for one in both.found] == [f"knn train_split=all repeats=1, small ({after.mark}) all"]
     assert f"small ({before.mark}) all: not measured for b." in both.notes[-1]
+    assert (both.found[0].mark, both.found[0].measured_last) == (after.mark, None)
     assert "or other classes of them, under the same name" in table.table([before, second]).markdown()
     older = dataclasses.replace(before.scores.test, labels=""), dataclasses.replace(before.scores.train, labels="")
     old = dataclasses.replace(before, scores=dataclasses.replace(before.scores, test=older[0], train=older[1]))

@@ -1061,7 +1061,7 @@ def test_a_table_joins_runs(tmp_path):
         "",
         "Percent; mean ± standard deviation over blocks.",
     ]
-    cell = {"mean": 81.0, "std": pytest.approx(2**0.5), "values": [80.0, 82.0], "over": "blocks"}
+    cell = {"mean": 81.0, "std": pytest.approx(2**0.5), "values": [80.0, 82.0], "over": "blocks", "measured_in": "%", "better": "higher"}
     cell |= dict.fromkeys(("shapes", "interval", "chance", "largest"))
     body = json.loads(table.json())
     assert body["rows"] == [["a", cell, cell], ["b", None, cell]]
@@ -1156,6 +1156,12 @@ def test_results_on_two_caches_of_one_name_stand_side_by_side(tmp_path):
     marks = {f"svm, shapes ({one.mark}) test: accuracy", f"svm, shapes ({other.mark}, measured last) test: accuracy"}
     assert {line.title for line in table.lines} == marks
     assert [line.cells[0].mean for line in table.lines] == [2.0, 1.0]
+    # The names stay what they are for a script: the mark, and which is the newest, have places of their own.
+    body, rows = json.loads(table.json()), list(csv.DictReader(io.StringIO(table.csv())))
+    assert body["header"] == ["run", f"svm, shapes ({other.mark}) test: accuracy", f"svm, shapes ({one.mark}) test: accuracy"]
+    told = [(column["shapes"], column["mark"], column["measured_last"]) for column in body["columns"][1:]]
+    assert told == [("shapes test", other.mark, True), ("shapes test", one.mark, False)]
+    assert [(row["shapes"], row["mark"], row["measured_last"]) for row in rows] == [(*own, str(last)) for *own, last in told]
     files[0].write_text("{}")
     assert other.save(tmp_path / "a") == files[0], "a damaged one is replaced"
 

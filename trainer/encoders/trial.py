@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cache_schema.errors import UserError
+from cache_schema.terminal import article
 from trainer.encoders.protocol import Encoded, Patches
 
 NEAR: Final = 1e-3
@@ -39,14 +40,14 @@ def refuse(encoder: Any, said: str, count: int, device: torch.device | str = "cp
     device = torch.device(device)
     lacking = [one for one in ("config", "dim", "groups", "centres", "group_size", "mask_ratio", "patchify") if not hasattr(encoder, one)]
     if not isinstance(encoder, nn.Module) or lacking:
-        told = f"{type(encoder).__name__}{' without ' * bool(lacking)}{', '.join(lacking)}"
-        raise UserError(f"{said}: its build returned a {told}, expected a torch.nn.Module that is an Encoder of trainer.encoders.protocol")
+        told = f"{article(type(encoder).__name__)}{' without ' * bool(lacking)}{', '.join(lacking)}"
+        raise UserError(f"{said}: its build returned {told}, expected a torch.nn.Module that is an Encoder of trainer.encoders.protocol")
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         own = _again(encoder, said).to(device)
         points = torch.randn(2, count, own.config.channels, generator=torch.Generator().manual_seed(0)).to(device)
         patches = own.patchify(points, True)
         if not isinstance(patches, Patches):
-            raise UserError(f"{said}: patchify returned a {type(patches).__name__}, expected Patches of trainer.encoders.protocol")
+            raise UserError(f"{said}: patchify returned {article(type(patches).__name__)}, expected Patches of trainer.encoders.protocol")
         level, groups = patches.coarsest, own.groups
         for name, tensor, form in (
             ("groups", level.groups, [2, groups, own.group_size]),
@@ -94,7 +95,7 @@ def _again(encoder: nn.Module, said: str) -> Any:
 def _tokens(encoded: Any, visible: Tensor | None, encoder: Any, said: str, shapes: int = 2) -> Tensor:
     """The tokens of a result, if they have the promised form."""
     if not isinstance(encoded, Encoded):
-        raise UserError(f"{said}: it returned a {type(encoded).__name__}, expected Encoded of trainer.encoders.protocol")
+        raise UserError(f"{said}: it returned {article(type(encoded).__name__)}, expected Encoded of trainer.encoders.protocol")
     wanted = torch.arange(encoder.groups).expand(shapes, -1).to(encoded.tokens.device) if visible is None else visible
     form = [shapes, wanted.shape[1], encoder.dim]
     if list(encoded.tokens.shape) != form or not encoded.tokens.is_floating_point():

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from cache_schema.distances import distance_in
 from cache_schema.intervals import SIDE, wilson
-from trainer.tasks.result import Metric
+from trainer.tasks.result import Metric, share
 from trainer.tasks.shapes import Shapes
 
 PRIOR: Final = 4
@@ -93,7 +93,7 @@ def counted(
         worth: effective number of shapes, from which the interval is computed; None for `shapes`.
     """
     interval = wilson(statistics.fmean(values), shapes if worth is None else worth)
-    return Metric(
+    return share(
         name=name,
         values=tuple(values),
         over=over,

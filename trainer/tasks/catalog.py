@@ -8,6 +8,8 @@
 
 import dataclasses
 import json
+import math
+import statistics
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -23,6 +25,7 @@ from cache_schema.files import write_file
 from cache_schema.settings import override
 from cache_schema.spec import did_you_mean, to_json
 from cache_schema.store import Cache
+from cache_schema.terminal import article, some
 from trainer import checkpoint, classifiers
 from trainer.align import Teacher
 from trainer.arithmetic import of_task
@@ -31,7 +34,7 @@ from trainer.encoders.catalog import ENCODERS
 from trainer.tasks import rank, unfinished, unread
 from trainer.tasks.mistakes import Mistakes, pairs
 from trainer.tasks.protocol import TASKS, TOLD, Task, TaskOptions
-from trainer.tasks.result import Result, Scores
+from trainer.tasks.result import FOREIGN, Metric, Result, Scores
 from trainer.tasks.shapes import EVERYTHING
 from trainer.trained import relabelled_since
 
@@ -40,6 +43,8 @@ PLAIN: Final = str.maketrans("", "", '"[] ')
 
 ROUNDED: Final = 0.01
 """Most that a percentage of another package may be off: a mean of float32 numbers may be 100.00001."""
+LONGEST: Final = 20
+"""Largest number of letters of the unit of a metric, which stands behind the metric's name in tables."""
 
 TITLE: Final = 100
 """Number of letters of a line above a picture, which the narrowest picture has room for."""
@@ -212,16 +217,15 @@ def _refuse(scores: object, said: str) -> None:
     """Refuse scores of a task of another package that are not what a result needs.
 
     Raises:
-        UserError: they are no `Scores`, no metric stands in tables, a value is no percentage, or `confusion` says another accuracy.
+        UserError: they are no `Scores`, no metric stands in tables, one does not tell its unit and direction, a value is no number or no
+            percentage, or `confusion` or `predictions` say another accuracy.
     """
     if not isinstance(scores, Scores):
-        raise UserError(f"{said}: its run returned a {type(scores).__name__}, expected Scores of trainer.tasks.result")
+        raise UserError(f"{said}: its run returned {article(type(scores).__name__)}, expected Scores of trainer.tasks.result")
     if not any(metric.headline for metric in scores.metrics):
         raise UserError(f"{said}: none of its metrics has headline=True, so no table would have it")
     for metric in scores.metrics:
-        if not metric.values or not all(-ROUNDED <= value <= 100 + ROUNDED for value in metric.values):
-            shown = ", ".join(f"{value:g}" for value in metric.values[:3])
-            raise UserError(f"{said}: the values of {metric.name!r} must be percentages, 0 to 100, got {shown or 'none'}")
+        _refuse_metric(metric, said)
     told = [metric for metric in scores.metrics[:1] if metric.name == "accuracy"]
     total = sum(map(sum, scores.confusion))
     if told and total:
@@ -230,6 +234,46 @@ def _refuse(scores: object, said: str) -> None:
             raise UserError(
                 f"{said}: its accuracy is {told[0].mean:g}, and its confusion matrix says {right:g} %: accuracies are percentages"
             )
+    for kept in scores.predictions:  # `eval compare` calls these shares by the name of the metric
+        own = next((metric for metric in scores.metrics if metric.name == kept.metric), None)
+        means = (None if own is None else own.mean, statistics.fmean(kept.values))
+        if own is None or not own.percent or own.better == "lower" or abs(own.mean - statistics.fmean(kept.values)) > ROUNDED:
+            raise UserError(
+                f"{said}: its predictions for {kept.metric!r} are right for {means[1]:g} %, expected the value of a metric of that name in "
+                f"percent, got {'none' if own is None else own.told}: predictions are for a metric that counts how many of them are right"
+            )
+
+
+def _refuse_metric(metric: Metric, said: str) -> None:
+    """Refuse a metric of another package of which tables and readers would think something else than it is.
+
+    Raises:
+        UserError: see `_refuse`.
+    """
+    if not metric.measured_in or not metric.better:
+        lacks = " and ".join(name for name in ("measured_in", "better") if not getattr(metric, name))
+        raise UserError(
+            f"{said}: its metric {metric.name!r} does not tell {lacks}. Add measured_in='%', better='higher' if its values are "
+            "percentages, 0 to 100, of which more is better; else its unit, such as measured_in='m', and better='lower' or 'higher'"
+        )
+    if len(metric.measured_in) > LONGEST or metric.better not in ("lower", "higher"):
+        raise UserError(
+            f"{said}: its metric {metric.name!r} has measured_in={metric.measured_in!r} and better={metric.better!r}, expected a unit of "
+            f"at most {LONGEST} letters, and lower or higher"
+        )
+    ends = [one for one in (metric.chance, metric.largest) if one is not None]
+    if not metric.values or not all(map(math.isfinite, (*metric.values, *(metric.interval or ()), *ends))):
+        raise UserError(f"{said}: the values of {metric.name!r} must be finite numbers, got {_shown(metric)}")
+    if metric.percent and not all(-ROUNDED <= value <= 100 + ROUNDED for value in metric.values):
+        raise UserError(
+            f"{said}: the values of {metric.name!r} must be percentages, 0 to 100, got {_shown(metric)}. If they are something else, tell "
+            "their unit by measured_in"
+        )
+
+
+def _shown(metric: Metric) -> str:
+    """The first values of a metric, for a message."""
+    return some([f"{value:g}" for value in metric.values], most=3) if metric.values else "none"
 
 
 def _counted(scores: Scores, loaded: Loaded, *, scratch: bool = False) -> Scores:
@@ -348,8 +392,9 @@ def measure(loaded: Loaded, name: str, cache: Cache, assignments: Sequence[str] 
 
 def _made_elsewhere(name: str, encoder: str) -> list[str]:
     """Notes on what other packages have added: the task, and the encoder of the run."""
-    theirs = [("task", plugins.origin("tasks", name, TASKS)), ("encoder", plugins.origin("encoders", encoder, ENCODERS))]
-    return [f"the {what} is of another package: {package} {version}" for what, origin in theirs for package, version in origin]
+    foreign = [(FOREIGN, plugins.origin("tasks", name, TASKS))]
+    foreign += [("the encoder is of another package", plugins.origin("encoders", encoder, ENCODERS))]
+    return [f"{note}: {package} {version}" for note, origin in foreign for package, version in origin]
 
 
 def _tested_whole(chosen: TaskOptions) -> TaskOptions:
@@ -378,7 +423,7 @@ def save(result: Result, run: Path) -> list[Path]:
     if result.scores.drawing is not None:
         files.append(files[0].with_name(f"{files[0].stem}-{result.scores.drawing.ending}.png"))
         first = result.scores.metrics[0]
-        lines = [textwrap.fill(f"{result.run}: {result.title}", TITLE), f"{first.name} {result.said(first)}"]
+        lines = [textwrap.fill(f"{result.run}: {result.title}", TITLE), f"{first.label} {result.said(first)}"]
         if isinstance(result.scores.drawing, Mistakes) and result.together:  # other pictures show one prediction, and count nothing
             lines.append(f"counted {result.together}")
         write_file(files[-1], result.scores.drawing.png("\n".join(lines)))

@@ -45,7 +45,7 @@ from cache_schema.errors import UserError
 from cache_schema.spec import did_you_mean, to_json
 from cache_schema.terminal import json_text, printable
 from trainer.tasks.predictions import Predictions
-from trainer.tasks.result import Result, most_told, told_apart, why_apart
+from trainer.tasks.result import Data, Result, most_told, timeless, told_apart, why_apart
 from trainer.tasks.spread import Spread, shared
 
 LEVEL: Final = 0.05
@@ -99,6 +99,9 @@ class Comparison:
     outcome: Outcome
     adjusted: float
     """p, corrected by Holm's method for all comparisons of the call."""
+    mark: str = ""
+    measured_last: bool | None = None
+    """See `Data.mark` and `Data.last` of `trainer.tasks.result`."""
 
     @property
     def differs(self) -> bool:
@@ -115,7 +118,7 @@ class Comparisons:
 
     def json(self) -> str:
         """A list of comparisons, each with its outcome, the corrected p and whether the sides differ; and the notes."""
-        rows = [to_json(one) | {"outcome": to_json(one.outcome), "differs": one.differs} for one in self.found]
+        rows = [to_json(one) | {"title": timeless(one.title), "differs": one.differs} for one in self.found]
         return json_text({"comparisons": rows, "notes": list(self.notes)}, allow_nan=False)
 
     def markdown(self) -> str:
@@ -311,7 +314,7 @@ def compare(sides: Mapping[str, Sequence[Result]], against: str = "", *, share_s
     apart = told_apart(every)
     each = iter(apart)
     measured = {name: _by_title([next(each) for _ in own]) for name, own in sides.items()}
-    raw: list[tuple[str, str, str, Outcome]] = []
+    raw: list[tuple[str, Data, str, str, Outcome]] = []
     notes: dict[str, None] = {}
     for one, other in pairs:
         for title in [title for title in measured[one] if title in measured[other]]:
@@ -330,7 +333,7 @@ def compare(sides: Mapping[str, Sequence[Result]], against: str = "", *, share_s
                     told, spread = _shared(measured, title, kept.metric, (one, other))
                     notes |= dict.fromkeys(told)
                 try:
-                    raw.append((f"{title}: {kept.metric}", one, other, paired(mine, theirs, seeds=spread)))
+                    raw.append((f"{title}: {kept.metric}", first[0].scores.test, one, other, paired(mine, theirs, seeds=spread)))
                 except UserError as error:
                     raise UserError(f"{title}: {error}") from error
     if not raw:
@@ -341,8 +344,8 @@ def compare(sides: Mapping[str, Sequence[Result]], against: str = "", *, share_s
         )
     corrected = holm([outcome.p for *_, outcome in raw])
     found_ = tuple(
-        Comparison(title=title, one=one, other=other, outcome=outcome, adjusted=adjusted)
-        for (title, one, other, outcome), adjusted in zip(raw, corrected, strict=True)
+        Comparison(title=title, one=one, other=other, outcome=outcome, adjusted=adjusted, mark=test.mark, measured_last=test.last)
+        for (title, test, one, other, outcome), adjusted in zip(raw, corrected, strict=True)
     )
     return Comparisons(found=found_, notes=(*_told(found_), *why_apart(every, apart), *notes, *_unmatched(measured)))
 

@@ -39,7 +39,7 @@ from trainer.tasks.matching import SetWeights, Targets, set_loss
 from trainer.tasks.metres import Frame, InMetres, as_stored, framed
 from trainer.tasks.picture_above import Above, View
 from trainer.tasks.protocol import told
-from trainer.tasks.result import Metric, Scores
+from trainer.tasks.result import Metric, Scores, share
 from trainer.tasks.scene_boxes import SceneAugment, Scenes, both, changed, draw, named, scenes
 from trainer.tasks.seen import Sides
 from trainer.tuning.catalog import MODES, adapt, check_sizes
@@ -274,7 +274,7 @@ def _metrics(found: Sequence[Sequence[Detections]], guess: Sequence[Detections],
         chance = 100 * boxes.average_precisions(_curves(guess, test, threshold))  # [K]
         each = 100 * np.array([boxes.average_precisions(curves) for curves in seeds])  # [seeds, K]
         values = tuple(map(float, np.nanmean(each, 1)))
-        mean = Metric(
+        mean = share(
             name=name,
             values=values,
             over="seeds",
@@ -285,9 +285,9 @@ def _metrics(found: Sequence[Sequence[Detections]], guess: Sequence[Detections],
             chance=float(np.nanmean(chance)),
         )
         recall = tuple(100 * statistics.fmean(c.recall for c in curves if c.truths.any()) for curves in seeds)
-        means += [mean, Metric(name=name.replace("AP", "AR"), values=recall, over="seeds", shapes=len(test), units="scenes")]
+        means += [mean, share(name=name.replace("AP", "AR"), values=recall, over="seeds", shapes=len(test), units="scenes")]
         classes += [
-            Metric(
+            share(
                 name=f"{name} {kind}",
                 values=tuple(map(float, each[:, k])),
                 over="seeds",

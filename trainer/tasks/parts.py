@@ -41,7 +41,7 @@ from trainer.tasks.finetune import arithmetic, described
 from trainer.tasks.picture import Example, Labels, told_apart
 from trainer.tasks.propagation import Segmenter
 from trainer.tasks.protocol import told
-from trainer.tasks.result import Metric, Scores
+from trainer.tasks.result import Metric, Scores, share
 from trainer.tasks.seen import Sides
 from trainer.tasks.segment import LABELS, Labelled, Segmenting, check_labelled, encoder_of, fit, notes, predicted, segmenter
 from trainer.tasks.shapes import Shapes, matched, of_split
@@ -350,7 +350,7 @@ def mean_of(
     def measure(own: NDArray[np.float64], chosen: NDArray[np.int64]) -> float:
         return over_categories(own[chosen], task.categories[chosen]) if by_category else float(own[chosen].mean())
 
-    return Metric(
+    return share(
         name=name,
         values=tuple(measure(own, everything) for own in values),
         over=over,
@@ -407,8 +407,8 @@ def peers(task: Task, best: Sequence[NDArray[np.float64]], voted: Sequence[NDArr
         }
         for name, values in means.items():
             if values:
-                out.append(Metric(name=f"{name}, {what} (peer protocol)", values=values, over="seeds", headline=True))
-                out.append(Metric(name=f"{name}, {what} of best seed (peer protocol)", values=(max(values),), over="seeds", headline=True))
+                out.append(share(name=f"{name}, {what} (peer protocol)", values=values, over="seeds", headline=True))
+                out.append(share(name=f"{name}, {what} of best seed (peer protocol)", values=(max(values),), over="seeds", headline=True))
     return tuple(out)
 
 

@@ -45,7 +45,7 @@ def confusion(result: Result, path: Path) -> None:
     first = scores.metrics[0]
     part = f"The {len(chosen)} most confused of {len(counts)} classes" if len(chosen) < len(counts) else ""
     counts_of = f"Predictions are counted {result.together}" if result.together else ""
-    title = "\n".join(filter(None, (f"{result.run}: {result.title}", f"{first.name} {result.said(first)}", first.base, counts_of, part)))
+    title = "\n".join(filter(None, (f"{result.run}: {result.title}", f"{first.label} {result.said(first)}", first.base, counts_of, part)))
     axes.set(title=plain(title), xlabel="predicted class", ylabel="class")
     names = [plain(scores.classes[i]) for i in chosen]
     axes.set_xticks(range(len(chosen)), names, rotation=90)

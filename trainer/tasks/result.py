@@ -5,6 +5,7 @@ result = load(path)
 """
 
 import dataclasses
+import functools
 import glob
 import json
 import statistics
@@ -34,6 +35,12 @@ NEWEST: Final = "measured last"
 """What stands beside the mark of the newest of several results of one title."""
 LONGEST: Final = 200
 """Largest length of a file's name in bytes; file systems allow little more."""
+PERCENT: Final = "%"
+"""What the values of a metric are in if they are shares of 100, as all are of our own tasks."""
+FOREIGN: Final = "the task is of another package"
+"""How a note begins on a result of another package's task."""
+UNTOLD: Final = "unit unknown"
+"""What the values of another package's task are in, if a result of an earlier version does not tell it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +49,15 @@ class Metric:
 
     name: str
     values: tuple[float, ...]
-    """Values in percent, one for each seed, fold, block or run."""
+    """Values, one for each seed, fold, block or run."""
     over: Literal["seeds", "folds", "blocks", "runs"]
     """What the values differ in: seeds of training, few-shot folds, or stored blocks of points. In a table also `runs` that differ only in
     their seeds; then each value is the mean of one run."""
+    measured_in: str = added("")
+    """What the values, the interval and the scores of guessing are in: `%` for shares of 100, else a unit such as `m`. It is empty in
+    results of earlier versions of our own tasks: percent."""
+    better: Literal["", "higher", "lower"] = added("")
+    """Which values are better. It is empty in results of earlier versions: higher ones."""
     headline: bool = False
     """Whether the table of several runs includes it."""
     shapes: int | None = None
@@ -53,14 +65,35 @@ class Metric:
     units: Literal["shapes", "scenes"] = added("shapes")
     """What `shapes` counts, and what an interval is over."""
     interval: tuple[float, float] | None = None
-    """The 95 % interval over test shapes, in percent: the range in which the mean would lie for other test shapes of the same kind. The
+    """The 95 % interval over test shapes: the range in which the mean would lie for other test shapes of the same kind. The
     deviation of `values` does not show this, because all values use the same test shapes."""
     chance: float | None = None
-    """Score of uniform guessing, in percent."""
+    """Score of uniform guessing."""
     largest: float | None = None
-    """Score of always choosing the most frequent answer, in percent; None if it is the same as guessing."""
+    """Score of always choosing the most frequent answer; None if it is the same as guessing."""
     answer: Literal["largest class", "largest part of a kind"] = added("largest class")
     """What the most frequent answer is: of parts that of each kind of shape. Results of earlier versions call it a class, too."""
+
+    @property
+    def percent(self) -> bool:
+        """Whether the values are in percent."""
+        return self.measured_in in ("", PERCENT)
+
+    @property
+    def scale(self) -> str:
+        """What a reader must know beside the name: `m, lower is better`. Empty for percent of which more is better."""
+        if self.percent and self.better != "lower":
+            return ""
+        return ", ".join(filter(None, (self.measured_in or PERCENT, f"{self.better} is better" if self.better else "")))
+
+    @property
+    def label(self) -> str:
+        """The name, and `scale` in brackets: `error (m, lower is better)`. Files for scripts have these apart."""
+        return f"{self.name} ({self.scale})" if self.scale else self.name
+
+    def number(self, value: float) -> str:
+        """A value as text: percent with one decimal place, other units with four digits."""
+        return f"{value:.1f}" if self.percent else f"{value:.4g}"
 
     @property
     def mean(self) -> float:
@@ -73,22 +106,24 @@ class Metric:
 
     @property
     def verdict(self) -> str:
-        """A warning in words if the mean is not above chance: the interval includes, or lies below, the score of guessing or of always
-        choosing the most frequent answer. Empty otherwise, or if the interval is unknown.
+        """A warning in words if the mean is not better than chance: the interval includes, or is worse than, the score of guessing or of
+        always choosing the most frequent answer. Empty otherwise, or if the interval is unknown.
         """
         if self.interval is None or self.chance is None:
             return ""
-        low, high = self.interval
-        if low <= self.chance:
-            return "below chance" if high < self.chance else "at chance"
-        if self.largest is None or self.largest < low:
+        sign, worse = (-1, "above") if self.better == "lower" else (1, "below")
+        low, high = sorted(sign * end for end in self.interval)
+        chance, largest = sign * self.chance, None if self.largest is None else sign * self.largest
+        if low <= chance:
+            return f"{worse} chance" if high < chance else "at chance"
+        if largest is None or largest < low:
             return ""
-        return f"{'below' if high < self.largest else 'as'} always the {self.answer}"
+        return f"{worse if high < largest else 'as'} always the {self.answer}"
 
     @property
     def extent(self) -> str:
         """The interval as text; empty if it is unknown."""
-        return f"[{self.interval[0]:.1f}, {self.interval[1]:.1f}]" if self.interval else ""
+        return f"[{self.number(self.interval[0])}, {self.number(self.interval[1])}]" if self.interval else ""
 
     @property
     def told(self) -> str:
@@ -99,12 +134,16 @@ class Metric:
     def base(self) -> str:
         """The number of test shapes or scenes, and the scores of chance, as text; empty if they are unknown."""
         parts = [counted(self.shapes, self.units) if self.shapes is not None else ""]
-        parts += [f"chance {self.chance:.1f}" if self.chance is not None else ""]
-        parts += [f"{self.answer} {self.largest:.1f}" if self.largest is not None else ""]
+        parts += [f"chance {self.number(self.chance)}" if self.chance is not None else ""]
+        parts += [f"{self.answer} {self.number(self.largest)}" if self.largest is not None else ""]
         return ", ".join(filter(None, parts))
 
     def __str__(self) -> str:
-        return f"{self.mean:.1f}" if self.deviation is None else f"{self.mean:.1f} ± {self.deviation:.1f}"
+        return self.number(self.mean) + ("" if self.deviation is None else f" ± {self.number(self.deviation)}")
+
+
+share: Final = functools.partial(Metric, measured_in=PERCENT, better="higher")
+"""Make a metric in percent of which more is better."""
 
 
 def counted(count: int, units: str) -> str:
@@ -125,6 +164,17 @@ class Data:
     labels: str = added("")
     """A digest of the names of these shapes' classes, which `mmpd-cache relabel` changes and no fingerprint of points tells; empty if the
     task asks for no classes, if no shape has one, and in results of earlier versions."""
+
+    mark: str = field(default="", compare=False, metadata={"identity": False, "added": True})
+    """What tells results of one title apart: `1a2b3c4d` (`told_apart`); empty if nothing must. It is no part of a stored result."""
+    last: bool | None = field(default=None, compare=False, metadata={"identity": False, "added": True})
+    """Whether the results with this mark were measured last of those of their title; None if that is not known, or there is no mark."""
+
+    @property
+    def told(self) -> str:
+        """The cache's name for a reader, with the mark in brackets. Files for scripts have these apart."""
+        mark = f"{self.mark}, {NEWEST}" if self.last else self.mark
+        return f"{self.cache} ({mark})" if mark else self.cache
 
     def alike(self, other: "Data | None") -> bool:
         """Whether other shapes are the same, with the same classes as far as both tell."""
@@ -306,9 +356,17 @@ class Result:
     @property
     def place(self) -> str:
         """The test shapes in words, and the training shapes if they are of another cache."""
-        train, test = self.scores.train, self.scores.test
-        source = f"{train.cache} {train.split} to " if train is not None and train.cache != test.cache else ""
-        return f"{source}{test.cache} {test.split}"
+        return self._place(self.scores.test.told)
+
+    @property
+    def unmarked(self) -> str:
+        """`place` without the mark."""
+        return self._place(self.scores.test.cache)
+
+    def _place(self, test: str) -> str:
+        train = self.scores.train
+        source = f"{train.cache} {train.split} to " if train is not None and train.cache != self.scores.test.cache else ""
+        return f"{source}{test} {self.scores.test.split}"
 
     @property
     def file(self) -> str:
@@ -323,21 +381,22 @@ class Result:
     def rich(self) -> RichTable:
         """The result as a table for a terminal."""
         metrics = self.scores.metrics
-        largest = [f"Always the {m.answer}: {m.largest:.1f}." for m in metrics if m.largest is not None][:1]
+        largest = [f"Always the {m.answer}: {m.number(m.largest)}." for m in metrics if m.largest is not None][:1]
         counts = [m.shapes for m in metrics if m.shapes is not None] or [self.scores.test.shapes]
         shapes = counted(max(counts), metrics[0].units)
         if min(counts) < max(counts):
             shapes += f" (in some rows fewer, at least {min(counts)})"
         several = f", {self.together}" if self.together else ""
         confused = [f"Most confused{several}: {'; '.join(map(str, self.scores.worst))}."] if self.scores.worst else []
-        caption = [f"Percent, {self.protocol}, {shapes}.{brackets(metrics)}", *largest, *confused, *self.scores.notes]
+        first = ", ".join(filter(None, (in_percent(metrics), self.protocol, shapes)))
+        caption = [f"{first[0].upper()}{first[1:]}.{brackets(metrics)}", *largest, *confused, *self.scores.notes]
         out = RichTable(title=_text(f"{self.run}: {self.title}"), caption=_text("\n".join(caption)), caption_justify="left")
         for name in ("", "mean ± std [95 %]", "values", "chance"):
             out.add_column(name, justify="right" if name else "left", overflow="fold")
         for metric in metrics:
-            values = f"{' '.join(f'{value:.1f}' for value in metric.values)} ({metric.over})"
-            chance = "unknown" if metric.chance is None else f"{metric.chance:.1f}"
-            out.add_row(*map(_text, (metric.name, self.said(metric), values, chance)))
+            values = f"{' '.join(map(metric.number, metric.values))} ({metric.over})"
+            chance = "unknown" if metric.chance is None else metric.number(metric.chance)
+            out.add_row(*map(_text, (metric.label, self.said(metric), values, chance)))
         return out
 
     @property
@@ -395,21 +454,23 @@ def _replaces(result: Result, path: Path) -> bool:
 
 
 def told_apart(results: Sequence[Result]) -> Sequence[Result]:
-    """Make titles unique: if results of one run have the same title but other shapes or classes, `mark` is added to their caches' names.
-    That of the newest result says so, if all of them tell when they were measured."""
+    """Make titles unique: if results of one run have the same title but other shapes or classes, their test shapes get a `mark`. That of
+    the newest result says so, if all of them tell when they were measured."""
     first: dict[tuple[str, str], Result] = {}
     shared = {result.title for result in results if not result.alike(first.setdefault((result.run, result.title), result))}
     newest = {title: _newest([result for result in results if result.title == title]) for title in shared}
 
     def marked(result: Result) -> Result:
-        mark = f"{result.mark}, {NEWEST}" if result.mark == newest[result.title] else result.mark
-        test = dataclasses.replace(result.scores.test, cache=f"{result.scores.test.cache} ({mark})")
-        train = result.scores.train
-        if train is not None and train.cache == result.scores.test.cache:  # both names are equal, so the title has the name once
-            train = dataclasses.replace(train, cache=test.cache)
-        return dataclasses.replace(result, scores=dataclasses.replace(result.scores, test=test, train=train))
+        last = result.mark == newest[result.title] if newest[result.title] else None
+        test = dataclasses.replace(result.scores.test, mark=result.mark, last=last)
+        return dataclasses.replace(result, scores=dataclasses.replace(result.scores, test=test))
 
     return [marked(result) if result.title in shared else result for result in results]
+
+
+def timeless(title: str) -> str:
+    """A title for a script: with the mark, and without `NEWEST`, which is told beside it."""
+    return title.replace(f", {NEWEST})", ")")
 
 
 def _newest(results: Sequence[Result]) -> str:
@@ -421,10 +482,10 @@ def _newest(results: Sequence[Result]) -> str:
 
 def why_apart(results: Sequence[Result], apart: Sequence[Result]) -> list[str]:
     """A sentence on the marks that `told_apart` has added to some results, if there are any. `apart`: what it made of them."""
-    marked = list(dict.fromkeys(now.scores.test.cache for was, now in zip(results, apart, strict=True) if was.title != now.title))
+    marked = list(dict.fromkeys(now.scores.test.told for was, now in zip(results, apart, strict=True) if was.title != now.title))
     if not marked:
         return []
-    said = any(f", {NEWEST})" in cache for cache in marked)
+    said = any(now.scores.test.last for now in apart)
     which = f"`{NEWEST}`: those as they were at the last measuring" if said else "which of them was measured last is not known"
     return [
         f"{', '.join(marked)}: results of one name on other shapes, points or classes, as after `mmpd-cache relabel`; {which}. To know how "
@@ -439,7 +500,7 @@ def most_told(results: Sequence[Result]) -> list[Result]:
 
 
 def load(path: Path) -> Result:
-    """Read a saved result.
+    """Read a saved result. What metrics of another package's task are in is unknown if an earlier version has stored it.
 
     Raises:
         UserError: the file is no result.
@@ -448,9 +509,25 @@ def load(path: Path) -> Result:
         found: Result = from_json(Result, json.loads(path.read_text(encoding="utf-8")))
         if empty := [metric.name for metric in found.scores.metrics if not metric.values]:
             raise ValueError(f"{empty[0]} has no values")
-        return found
+        return _untold(found) if any(note.startswith(FOREIGN) for note in found.scores.notes) else found
     except ValueError as error:
         raise UserError(f"{path} is no result of an evaluation ({error}); evaluate again to replace it") from error
+
+
+def _untold(found: Result) -> Result:
+    """The result of another package's task; metrics that do not tell a unit are in an unknown one, and the notes say what to do."""
+    metrics = tuple(one if one.measured_in else dataclasses.replace(one, measured_in=UNTOLD) for one in found.scores.metrics)
+    if metrics == found.scores.metrics:
+        return found
+    note = "an earlier version did not ask the task for units: evaluate again to know what the values are in, and which are better"
+    return dataclasses.replace(found, scores=dataclasses.replace(found.scores, metrics=metrics, notes=(*found.scores.notes, note)))
+
+
+def in_percent(metrics: Sequence[Metric]) -> str:
+    """Words on the unit of some metrics: `percent` if that holds for all, empty if it holds for none."""
+    if all(metric.percent for metric in metrics):
+        return "percent"
+    return "percent where no unit is named" if any(metric.percent for metric in metrics) else ""
 
 
 def _text(text: str) -> Text:

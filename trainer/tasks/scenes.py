@@ -39,7 +39,7 @@ from trainer.tasks.finetune import arithmetic, described
 from trainer.tasks.metres import Frame, InMetres, as_stored, framed
 from trainer.tasks.picture import Example, Labels, told_apart
 from trainer.tasks.propagation import Segmenter
-from trainer.tasks.result import Metric, Scores
+from trainer.tasks.result import Metric, Scores, share
 from trainer.tasks.seen import Sides
 from trainer.tasks.segment import LABELS, NONE, Labelled, Segmenting, check_labelled, encoder_of, fit, notes, predicted, segmenter
 from trainer.tasks.shapes import Shapes, few_scenes, of_split, scene_names
@@ -294,7 +294,7 @@ def metrics(task: Task, counts: NDArray[np.int64]) -> tuple[Metric, ...]:
             values = np.array([measure(own) for own in counts[:, chosen].sum(1)])
             return 100 * float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
 
-        return Metric(
+        return share(
             name=name,
             values=tuple(100 * measure(own) for own in seeds),
             over="seeds",

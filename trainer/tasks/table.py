@@ -23,7 +23,20 @@ from rich.text import Text
 from cache_schema.errors import UserError
 from cache_schema.terminal import json_text, printable
 from trainer import saved
-from trainer.tasks.result import FOLDER, Metric, Result, Seen, brackets, load, most_told, told_apart, why_apart
+from trainer.tasks.result import (
+    FOLDER,
+    PERCENT,
+    Metric,
+    Result,
+    Seen,
+    brackets,
+    in_percent,
+    load,
+    most_told,
+    timeless,
+    told_apart,
+    why_apart,
+)
 
 NAME: Final = 30
 """Largest width of the first column in a terminal, in characters; longer names are folded."""
@@ -77,7 +90,12 @@ class Line:
     variant: str
     """Form and options of the task."""
     place: str
-    """The shapes: caches and split."""
+    """The shapes: caches and split; with the mark that tells them apart, if they have one."""
+    shapes: str
+    """The shapes without a mark."""
+    mark: str
+    last: bool | None
+    """See `Data.mark` and `Data.last`."""
     metric: str
     cells: tuple[Metric | None, ...]
     """One for each run; None if it was not measured."""
@@ -93,6 +111,12 @@ class Line:
         return f"{' '.join(filter(None, (self.task, self.variant)))}, {self.place}: {self.metric}"
 
     @property
+    def scale(self) -> str:
+        """Unit and direction behind a name, in brackets; empty for percent of which more is better (`Metric.scale`)."""
+        scale = next((cell.scale for cell in self.cells if cell), "")
+        return f" ({scale})" if scale else ""
+
+    @property
     def count(self) -> str:
         """The number of test shapes, if it is the same in all cells."""
         return _same(cell.shapes for cell in self.cells if cell)
@@ -100,7 +124,7 @@ class Line:
     @property
     def chance(self) -> str:
         """Score of guessing, if it is the same in all cells."""
-        return _same(f"{cell.chance:.1f}" if cell.chance is not None else None for cell in self.cells if cell)
+        return _same(cell.number(cell.chance) if cell.chance is not None else None for cell in self.cells if cell)
 
 
 def _same(values: Any) -> str:
@@ -126,10 +150,11 @@ class Table:
         return "run" if self.by == "run" else "first run of setup"
 
     def json(self) -> str:
-        """The table as JSON: a row for each run. Each row has a name, then for each metric: mean, std (null for a single value), values and
-        what they differ in, number of test shapes or scenes and which they are, 95 % interval over these, chance, and the share of the
-        most frequent answer (null if unknown); and, where it is known, how many of the test shapes the task learned from and the encoder
-        was trained on, with a warning in words if there are any.
+        """The table as JSON: titles (`header`), what they are made of (`columns`), and a row for each run. Each row has a name, then for
+        each metric: mean, std (null for a single value), values, what they differ in and are in (`%` or a unit), which are better, number
+        of test shapes or scenes and which they are, 95 % interval over these, chance, and the score of the most frequent answer (null if
+        unknown); and, where it is known, how many of the test shapes the task learned from and the encoder was trained on, with a warning
+        in words if there are any. Of results of one name on other shapes the columns tell a `mark`, and whether they are `measured_last`.
         """
 
         def body(cell: Metric | None, seen: Seen | None) -> Any:
@@ -139,31 +164,39 @@ class Table:
             more |= {"shapes": cell.shapes, "interval": cell.interval, "chance": cell.chance, "largest": cell.largest}
             if seen is not None:
                 more |= {"learned": seen.learned, "trained": seen.trained} | ({"warning": seen.told} if seen.told else {})
-            return {"mean": cell.mean, "std": cell.deviation, "values": cell.values, "over": cell.over, **more}
+            scale = dict(zip(("measured_in", "better"), _scale(cell), strict=True))
+            return {"mean": cell.mean, "std": cell.deviation, "values": cell.values, "over": cell.over, **scale, **more}
 
         rows = [[name, *(body(line.cells[i], line.seen[i]) for line in self.lines)] for i, name in enumerate(self.names)]
-        header = [self.corner, *(line.title for line in self.lines)]
-        return json_text({"header": header, "rows": rows, "notes": self.notes}, allow_nan=False)
+        columns: list[dict[str, Any]] = [{"name": self.corner}]
+        for line in self.lines:
+            own = {"task": line.task, "variant": line.variant, "shapes": line.shapes, "metric": line.metric}
+            columns.append(own | ({"mark": line.mark, "measured_last": line.last} if line.mark else {}))
+        header = [self.corner, *(timeless(line.title) for line in self.lines)]
+        return json_text({"header": header, "columns": columns, "rows": rows, "notes": self.notes}, allow_nan=False)
 
     def csv(self) -> str:
         """The table as CSV: a row for each metric of each run, and each number in a column of its own. Unknown numbers are empty.
+        Results of one name on other shapes have a `mark`, and `measured_last` says which are the newest, if that is known.
         `learned` and `trained` count the test shapes that the task learned from, and that the encoder was trained on. The last column has
         the notes of the results behind the row, with semicolons between them."""
         file = io.StringIO()
         out = csv.writer(file, lineterminator="\n")
-        columns = ("mean", "std", "values", "over", "n", "units", "low", "high", "chance", "largest_class", "verdict")
-        known = ("learned", "trained", "warning")
-        out.writerow((self.corner.replace(" ", "_"), "task", "variant", "shapes", "metric", *columns, *known, "notes"))
+        columns = ("mean", "std", "values", "over", "measured_in", "better", "n", "units", "low", "high", "chance")
+        known = ("largest_class", "verdict", "learned", "trained", "warning")
+        names = ("task", "variant", "shapes", "mark", "measured_last", "metric")
+        out.writerow((self.corner.replace(" ", "_"), *names, *columns, *known, "notes"))
         for line in self.lines:
             for name, cell, seen, notes in zip(self.names, line.cells, line.seen, line.notes, strict=True):
                 if cell is None:
                     continue
                 units = cell.units if cell.shapes is not None else None
                 low, high = cell.interval or (None, None)
-                numbers = (cell.mean, cell.deviation, " ".join(map(repr, cell.values)), cell.over, cell.shapes, units, low, high)
+                values = (cell.mean, cell.deviation, " ".join(map(repr, cell.values)), cell.over)
+                numbers = (*values, *_scale(cell), cell.shapes, units, low, high)
                 new = (seen.learned, seen.trained, seen.told) if seen else (None, None, "")
                 more = (cell.chance, cell.largest, cell.verdict, *new, "; ".join(notes))
-                out.writerow((name, line.task, line.variant, line.place, line.metric, *numbers, *more))
+                out.writerow((name, line.task, line.variant, line.shapes, line.mark, line.last, line.metric, *numbers, *more))
         return file.getvalue()
 
     def markdown(self) -> str:
@@ -221,7 +254,7 @@ class Table:
         """Runs in rows."""
         rows: list[str | tuple[str, ...]] = [("n", *(line.count for line in self.lines)), ("chance", *(line.chance for line in self.lines))]
         rows += [(name, *(_shown(line, i, gap) for line in self.lines)) for i, name in enumerate(self.names)]
-        return Grid(header=(self.corner, *(line.title for line in self.lines)), rows=tuple(rows), fixed=1)
+        return Grid(header=(self.corner, *(line.title + line.scale for line in self.lines)), rows=tuple(rows), fixed=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,7 +307,7 @@ def _shown(line: Line, i: int, gap: str) -> str:
         return "-"
     count = f" ({len(cell.values)})" if cell.over == "runs" else ""
     own = [f"n {cell.shapes}" if line.count == "varies" and cell.shapes is not None else ""]
-    own += [f"chance {cell.chance:.1f}" if line.chance == "varies" and cell.chance is not None else ""]
+    own += [f"chance {cell.number(cell.chance)}" if line.chance == "varies" and cell.chance is not None else ""]
     said = [cell.verdict, seen.told if seen else ""]
     said = [part for text in said for part in textwrap.wrap(text, HEADING)] if gap == "\n" else said
     return gap.join(filter(None, (f"{cell}{count}", cell.extent, *said, *own)))
@@ -289,8 +322,14 @@ def _shortened(lines: Sequence[Line]) -> tuple[str, list[str]]:
     names = []
     for line, own in zip(lines, words, strict=True):
         rest = " ".join(word for word in own if word not in common)
-        names.append(": ".join(filter(None, (", ".join(filter(None, (rest, "" if one else line.place))), line.metric))))
+        names.append(": ".join(filter(None, (", ".join(filter(None, (rest, "" if one else line.place))), line.metric + line.scale))))
     return heading, names
+
+
+def _scale(cell: Metric) -> tuple[str, str]:
+    """What the values of a cell are in, and which are better: `%` and `higher` if it tells none, as in results of earlier versions. If the
+    unit is unknown, which are better is, too."""
+    return cell.measured_in or PERCENT, cell.better or ("higher" if cell.percent else "")
 
 
 def _text(text: str) -> Text:
@@ -306,7 +345,7 @@ def _cell(text: str) -> str:
 
 
 def table(results: Sequence[Result], by: Literal["run", "setup"] = "run") -> Table:
-    """Join results into a table: their headline metrics in percent, as mean ± standard deviation, and their notes.
+    """Join results into a table: their headline metrics as mean ± standard deviation, and their notes.
 
     Args:
         results: results of any runs and tasks.
@@ -321,11 +360,11 @@ def table(results: Sequence[Result], by: Literal["run", "setup"] = "run") -> Tab
     without = [f"{reason}: it is left out." for reason in results.without] if isinstance(results, Collected) else []
     given, results = results, told_apart(results)
     differ = _differences(results)
-    cells: dict[tuple[str, str, str, str], dict[str, list[tuple[Result, Metric]]]] = {}
+    cells: dict[tuple[str, str, str, str, tuple[str, str]], dict[str, list[tuple[Result, Metric]]]] = {}
     for result in results:
         for metric in result.scores.metrics:
             if metric.headline:
-                key = (result.task, result.scores.variant, result.place, metric.name)
+                key = (result.task, result.scores.variant, result.place, metric.name, _scale(metric))
                 cells.setdefault(key, {}).setdefault(getattr(result, by), []).append((result, metric))
     names: dict[str, str] = {}
     for result in results:
@@ -336,12 +375,16 @@ def table(results: Sequence[Result], by: Literal["run", "setup"] = "run") -> Tab
             task=task,
             variant=variant,
             place=place,
+            shapes=first.unmarked,
+            mark=first.scores.test.mark,
+            last=first.scores.test.last,
             metric=metric,
             cells=tuple(join(own[key]) if key in own else None for key in names),
             seen=tuple(_most([result for result, _ in own.get(key, ())]) for key in names),
             notes=tuple(_of_cell([result for result, _ in own.get(key, ())], differ) for key in names),
         )
-        for (task, variant, place, metric), own in cells.items()
+        for (task, variant, place, metric, _), own in cells.items()
+        for first, _ in [next(iter(own.values()))[0]]
     ]
     lines.sort(key=lambda line: [task for task, *_ in cells].index(line.task))  # lines of one task follow each other
     notes = (_legend(lines, by), *_largest(lines), *why_apart(given, results), *(told for _, told in differ), *_notes(results), *without)
@@ -368,13 +411,13 @@ def _largest(lines: Sequence[Line]) -> list[str]:
     places: dict[str, set[str]] = {}
     for line in lines:
         places.setdefault(line.task, set()).add(line.place)
-    names: dict[tuple[str, float], dict[str, None]] = {}
+    names: dict[tuple[str, str], dict[str, None]] = {}
     for line in lines:
         name = f"{line.task}, {line.place}: {line.metric}" if len(places[line.task]) > 1 else f"{line.task}: {line.metric}"
         for cell in line.cells:
             if cell and cell.largest is not None:
-                names.setdefault((cell.answer, cell.largest), {})[name] = None
-    return [f"Always the {answer}: {largest:.1f} ({'; '.join(own)})." for (answer, largest), own in names.items()]
+                names.setdefault((cell.answer, cell.number(cell.largest)), {})[name] = None
+    return [f"Always the {answer}: {largest} ({'; '.join(own)})." for (answer, largest), own in names.items()]
 
 
 def _only(found: Sequence[tuple[Result, Metric]]) -> Metric:
@@ -392,14 +435,15 @@ def _pooled(found: Sequence[tuple[Result, Metric]]) -> Metric:
             )
         trials[result.trial] = result.run
     metrics = [metric for _, metric in found]
-    pooled = Metric(name=metrics[0].name, values=tuple(metric.mean for metric in metrics), over="runs", units=metrics[0].units)
+    unknown = dict.fromkeys(("shapes", "interval", "chance", "largest"))
+    pooled = dataclasses.replace(metrics[0], values=tuple(metric.mean for metric in metrics), over="runs", **unknown)  # type: ignore[arg-type]
     alike = len({(metric.shapes, metric.chance, metric.largest) for metric in metrics}) == 1
     known = [metric.interval for metric in metrics if metric.interval]
     if not alike or len(known) < len(metrics):
         return pooled
     # All runs share the test shapes, so more runs do not make the interval over test shapes smaller.
     low, high = (statistics.fmean(ends) for ends in zip(*known, strict=True))
-    same = {name: getattr(metrics[0], name) for name in ("shapes", "chance", "largest", "answer")}
+    same = {name: getattr(metrics[0], name) for name in ("shapes", "chance", "largest")}
     return dataclasses.replace(pooled, interval=(low, high), **same)
 
 
@@ -407,10 +451,10 @@ def _legend(lines: Sequence[Line], by: str) -> str:
     cells = [cell for line in lines for cell in line.cells if cell]
     counted = dict.fromkeys(cell.units for cell in cells if cell.shapes is not None)
     more = f"{brackets(cells)} n: test {' or '.join(counted)}." if counted else brackets(cells)
-    if by == "setup":
-        return f"Percent; mean ± standard deviation over runs (how many).{more}"
-    over = sorted({cell.over for line in lines for cell in line.cells if cell and cell.deviation is not None})
-    return (f"Percent; mean ± standard deviation over {' or '.join(over)}." if over else "Percent.") + more
+    over = sorted({cell.over for cell in cells if cell.deviation is not None})
+    spread = "runs (how many)" if by == "setup" else " or ".join(over)
+    first = "; ".join(filter(None, (in_percent(cells), f"mean ± standard deviation over {spread}" if spread else "")))
+    return (f"{first[0].upper()}{first[1:]}." if first else "") + more
 
 
 def _differences(results: Sequence[Result]) -> list[tuple[str, str]]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from cache_schema.errors import UserError
 from cache_schema.spec import PointSpec
+from cache_schema.terminal import some
 from pipeline.geometry import Boxes, Cloud, Mesh, Part, copied, of_faces, triangles
 from pipeline.points import Samples, sample
 from pipeline.starter.indoors import decor, programmes, shell
@@ -192,8 +193,8 @@ def _told(broken: dict[str, str], placed: Iterable[Placed]) -> tuple[str, ...]:
     """Remarks about meshes that were replaced, and those that reading the others gave."""
     remarks = sorted({text for one in placed for text in one.item.warnings})
     if broken:
-        some = "; ".join(f"{name} ({reason})" for name, reason in list(broken.items())[:3])
-        remarks.insert(0, f"meshes that cannot be read are replaced by others ({len(broken)}): {some}{' ...' if len(broken) > 3 else ''}")
+        named = some([f"{name} ({reason})" for name, reason in broken.items()], 3, "; ")
+        remarks.insert(0, f"meshes that cannot be read are replaced by others ({len(broken)}): {named}")
     return tuple(remarks)
 
 

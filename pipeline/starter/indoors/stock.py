@@ -21,7 +21,7 @@ import numpy as np
 
 from cache_schema.errors import UserError
 from cache_schema.spec import canonical
-from cache_schema.terminal import counted
+from cache_schema.terminal import counted, some
 from pipeline.geometry import Cloud, Mesh, Part, normalized, triangles
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Reader, Source, read_by
@@ -256,20 +256,16 @@ def _told(entries: Iterable[Entry], used: list[Entry], kinds: Mapping[str, str])
     notes = []
     renamed = [f"{label!r} is {kind!r}" for label, kind in sorted(kinds.items()) if label != kind]
     if renamed:
-        notes.append(f"classes taken for kinds of thing by their words ({len(renamed)}): {_some(renamed)}")
+        notes.append(f"classes taken for kinds of thing by their words ({len(renamed)}): {some(renamed, 6)}")
     out = Counter(entry.label or "(no class)" for entry in entries) - Counter(entry.label for entry in used)
     if out:
-        notes.append(f"left out, because such things do not furnish rooms ({counted(out.total(), 'shape')}): {_some(sorted(out))}")
+        notes.append(f"left out, because such things do not furnish rooms ({counted(out.total(), 'shape')}): {some(sorted(out), 6)}")
     strange = sorted(set(kinds.values()) - set(KNOWN))
     if strange:
         size = f"their longest side on the floor becomes about {known('').metres:g} m"
-        notes.append(f"kinds whose usual size is not known ({len(strange)}): {_some(strange)}; {size}")
+        notes.append(f"kinds whose usual size is not known ({len(strange)}): {some(strange, 6)}; {size}")
     fronts = "where a front is not known it is guessed by back or longer side, or random"
     return [*notes, f"meshes are scaled to the usual size of their kind; {fronts}"]
-
-
-def _some(texts: list[str]) -> str:
-    return ", ".join(texts[:6]) + (" ..." if len(texts) > 6 else "")
 
 
 def _scale(size: tuple[float, float, float], facts: Known) -> float:
