@@ -179,6 +179,8 @@ def _planned(cache: Cache, location: str, wanted: Wanted, models: Models, machin
     source = open_config_source(location, config)
     for text in source.notes:
         terminal.say(f"Note: {text}")
+    if config.source.kind == "auto":
+        _refuse_read_otherwise(cache, location, source)
     entries = _new_entries(cache, source, wanted.skip)
     refused, why = readings.left_out(cache, source.reader, entries)
     if len(refused) == len(entries):
@@ -260,6 +262,22 @@ def _config(cache: Cache, settings: Sequence[str]) -> BuildConfig:
         dataclasses.replace(before, source=SourceConfig()), [text for text in settings if not text.strip().startswith(SERVER)]
     )
     return config
+
+
+def _refuse_read_otherwise(cache: Cache, location: str, source: Source) -> None:
+    """Refuse a place that the cache has shapes of, if it is now taken for another kind of source. Ids may differ by kind, so the same
+    shapes could come in a second time.
+
+    Raises:
+        UserError: it is such a place.
+    """
+    place = str(Path(location).absolute())
+    for event in journal.journal_of(cache).events:
+        if isinstance(event, journal.Build) and event.source == place and event.kind not in ("", source.reader.kind):
+            raise UserError(
+                f"{location} was read as {event.kind} for {cache.path}, and is now as {source.reader.kind}, which may name its shapes "
+                f"otherwise: --set source.kind={event.kind} takes only what is new"
+            )
 
 
 def _new_entries(cache: Cache, source: Source, skip: bool) -> tuple[Entry, ...]:

@@ -148,9 +148,11 @@ def open_again(path: Path, source: Source, shard: int) -> Cache | None:
         if there.ids != asked.ids:
             now, then = {e.id for e in entries}, set(cache.ids())
             added, gone = sorted(now - then), sorted(then - now)
+            kinds = (there.kind, asked.kind)
+            otherwise = f"It was read as {kinds[0]}, and is now as {kinds[1]}: try --set source.kind={kinds[0]}. " * (kinds[0] != kinds[1])
             raise UserError(
                 f"{path} was built from other shapes: {len(added)} new{f' ({added[0]})' if added else ''}, "
-                f"{len(gone)} gone{f' ({gone[0]})' if gone else ''}. Build into another path, "
+                f"{len(gone)} gone{f' ({gone[0]})' if gone else ''}. {otherwise}Build into another path, "
                 + ("or restore the shapes." if gone else f"or add the new ones by `mmpd-cache append {path} SOURCE`.")
             )
         raise UserError(

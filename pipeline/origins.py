@@ -142,8 +142,10 @@ def _opened(cache: Cache, part: SourceSpec, rows: Sequence[int], location: str) 
                 return source, list(source.entries)  # `repair` comes here while the index is damaged
             ids = [str(name) for name in cache.ids()[list(rows)]]
             by_id = {entry.id: entry for entry in source.entries}
-            if any(name not in by_id for name in ids) or spec.ids_digest(ids) != part.ids:
-                raise UserError(f"{place} does not hold the shapes {cache.path} was built from")
+            gone = [name for name in ids if name not in by_id]
+            if gone or spec.ids_digest(ids) != part.ids:
+                told = f": {len(gone)} of {len(ids)} are not there, or are no shapes any more ({some(gone, 3)})" if gone else ""
+                raise UserError(f"{place} does not hold the shapes {cache.path} was built from{told}")
             others = by_id.keys() - set(ids)
             if not part.of and others:
                 new = sorted(others - {str(name) for name in cache.ids()})  # some may be those of a later `append`

@@ -322,7 +322,8 @@ def open_source(location: str, *, kind: str = "auto", textures: Textures = "requ
     except UserError as error:
         others = _collections_in(Path(location).absolute()) if kind == "auto" and inside == "folder" else ""
         raise UserError(f"{error}. In it is what other sources read: give {others}") if others else error from error
-    if inner != location and not source.entries:  # it only looks like one
+    looks_only = inner != location and not source.entries
+    if looks_only:
         source = _opened(found, location, textures, options, hint)
     elif inner != location:
         unasked = [f"{location!r} is taken for the only folder in it, {inner!r} ({inside})", *unasked]
@@ -332,7 +333,7 @@ def open_source(location: str, *, kind: str = "auto", textures: Textures = "requ
         instead = _collections_near(location) if kind == "auto" else ""
         seen = _seen(source.skipped)
         raise UserError(f"{location!r} holds no shapes; source {found!r} looks for {module.LOOKS_FOR}; it saw {seen}{instead}")
-    if kind == "auto" and found == "folder" and (others := _collections_in(Path(location).absolute())):
+    if kind == "auto" and found == "folder" and not looks_only and (others := _collections_in(Path(location).absolute())):
         unasked = [f"{location!r} is read as one collection, though parts of it have a known layout: give {others} alone", *unasked]
     if unasked:
         source = replace(source, notes=(*source.notes, *unasked))
@@ -508,9 +509,6 @@ def recognised(location: str) -> str:
 ONLY: Final = 3
 """Most folders, each the only one in the other, between a location and a collection that is meant by it."""
 
-JUNK: Final = ("__MACOSX",)
-"""Folders that programs leave beside what they unpack."""
-
 
 def _further_in(location: str, kind: str, sure: bool = False) -> tuple[str, str]:
     """The kind and the location of the collection that is meant by a folder around it, as archives are often unpacked. Those given if none
@@ -518,40 +516,37 @@ def _further_in(location: str, kind: str, sure: bool = False) -> tuple[str, str]
 
     Args:
         location: the folder.
-        kind: what it is taken for. `folder` fits any folder, so that collections of a known layout in the only folder go before.
+        kind: what it is taken for. `folder` fits any folder, so that collections of a known layout in the only folder go before. HDF5
+            files do so only where nothing else is a shape, because they may hold anything, as the weights of a model.
         sure: whether the kind is asked for, so that no other one is looked for.
     """
-    if kind not in SOURCES or (sure and (kind == "folder" or importlib.import_module(SOURCES[kind]).recognises(location))):
+    from pipeline.sources.files import folders_alone
+
+    if kind not in SOURCES or (kind in ANYTHING if sure else kind != "folder") or (sure and _recognises(kind, location)):
         return kind, location
-    if not sure and kind != "folder":
-        return kind, location
-    place: Path | None = Path(location)
+    place = [Path(location)]
     asked = [kind] if sure else [name for name in SOURCES if name not in ANYTHING or name == "hdf5"]
     for _ in range(ONLY):
-        place = _only_folder(place) if place else None
+        place = folders_alone(place[0], 1) if place else []
         for name in asked if place else ():
-            if importlib.import_module(SOURCES[name]).recognises(str(place)):
-                return name, str(place)
+            if _recognises(name, str(place[0])) and not (name == "hdf5" and _shapes_below(place[0])):
+                return name, str(place[0])
     return kind, location
 
 
-def _only_folder(path: Path) -> Path | None:
-    """The only folder in a folder that has no shapes beside it; None if there is none. Texts count as no shapes."""
-    found: list[Path] = []
+def _recognises(name: str, location: str) -> bool:
+    """Whether a source of ours recognises a location. It does not if it may not look into it; who reads it says so."""
     try:
-        with os.scandir(path) as items:
-            for item in items:
-                if item.name.startswith(".") or item.name in JUNK:
-                    continue
-                if item.is_dir():
-                    found.append(Path(item.path))
-                elif os.path.splitext(item.name)[1].lower() in FORMATS.keys() - {".txt", ".csv"}:
-                    return None
-                if len(found) > 1:
-                    return None
+        return bool(importlib.import_module(SOURCES[name]).recognises(location))
     except OSError:
-        return None
-    return found[0] if found else None
+        return False
+
+
+def _shapes_below(root: Path) -> bool:
+    """Whether there is a file below a folder that is a shape by its extension, texts apart."""
+    sure = FORMATS.keys() - {".txt", ".csv"}
+    files = (name for _, _, names in os.walk(root) for name in names if not name.startswith("."))
+    return any(os.path.splitext(name)[1].lower() in sure for name in files)
 
 
 def _recognised(location: str) -> tuple[str, list[str]]:
@@ -572,7 +567,7 @@ def _recognised(location: str) -> tuple[str, list[str]]:
         except (Exception, SystemExit) as error:  # the code of others may raise anything
             unasked.append(f"source {name!r} was not asked, broken: recognises({location!r}) raised {type(error).__name__}: {error}")
     ours = {name: importlib.import_module(path) for name, path in SOURCES.items()}
-    chosen = chosen or next((name for name, module in ours.items() if module.recognises(location)), "")
+    chosen = chosen or next((name for name in SOURCES if _recognises(name, location)), "")
     if not chosen:
         _refuse_unknown(location, modules | ours)
     return chosen, unasked
@@ -631,8 +626,8 @@ def _folders(root: Path) -> list[Path]:
 
 def _known(folders: Iterable[Path]) -> list[str]:
     """The folders that are collections of a known layout, each with the kind of its source."""
-    sure = {name: importlib.import_module(path) for name, path in SOURCES.items() if name not in ANYTHING}
-    kinds_ = {str(path): next((name for name, module in sure.items() if module.recognises(str(path))), "") for path in folders}
+    sure = [name for name in SOURCES if name not in ANYTHING]
+    kinds_ = {str(path): next((name for name in sure if _recognises(name, str(path))), "") for path in folders}
     return [f"{place!r} ({name})" for place, name in kinds_.items() if name]
 
 

@@ -31,6 +31,9 @@ AXES: Final = ("auto", "x", "y", "z", "-x", "-y", "-z")
 WORDS_OR_NUMBERS: Final = (".txt", ".csv", ".asc")
 """Extensions of files that may be notes, lists or clouds. The contents tell."""
 
+JUNK: Final = ("__MACOSX",)
+"""Folders that programs leave beside what they unpack."""
+
 ABOVE: Final = 3
 """Number of folders above a location that are asked whether they are meant."""
 
@@ -141,7 +144,7 @@ def _is_folder(item: "os.DirEntry[str]") -> bool:
 def inner_alone(root: Path, fits: Callable[[Path], bool]) -> Path | None:
     """The only folder in a folder, if it fits and no file beside it is one that the source `folder` reads as a shape; else None.
 
-    Hidden files and folders do not count. It ends as soon as a second folder or a shape is seen.
+    Hidden files and folders, and `JUNK`, do not count. It ends as soon as a second folder or a shape is seen.
     """
     inner = folders_alone(root, 1)
     return inner[0] if inner and fits(inner[0]) else None
@@ -149,13 +152,13 @@ def inner_alone(root: Path, fits: Callable[[Path], bool]) -> Path | None:
 
 def folders_alone(root: Path, most: int) -> list[Path]:
     """The folders in a folder, in order, if they are not more than `most`, and no file beside them is one that the source `folder` reads as
-    a shape; else none. Hidden files and folders do not count. It ends as soon as one folder too many or a shape is seen."""
+    a shape; else none. Hidden files and folders, and `JUNK`, do not count. It ends as soon as one folder too many or a shape is seen."""
     inner, texts = list[Path](), list[Path]()
     try:
         with os.scandir(root) as items:
             for item in items:
                 extension = os.path.splitext(item.name)[1].lower()
-                if item.name.startswith("."):
+                if item.name.startswith(".") or item.name in JUNK:
                     continue
                 if _is_folder(item):
                     inner.append(Path(item.path))
@@ -233,13 +236,13 @@ def find_files(root: Path, extensions: Collection[str], no_tables: list[str] | N
     while folders or links:
         # Links come after all real folders, and in order, so that the names of the files depend only on the tree.
         folder = folders.pop() if folders else heapq.heappop(links)
-        if folder:
-            inode = _inode(root / folder)
+        try:
+            inode = _inode(root / folder) if folder else None
             if inode in seen:
                 skipped["link to a folder seen before"] += 1
                 continue
-            seen.add(inode)
-        try:
+            if inode:
+                seen.add(inode)
             items = list(os.scandir(root / folder))
         except OSError as error:
             raise UserError(f"cannot list the folder {str(root / folder)!r}: {error.strerror}") from error

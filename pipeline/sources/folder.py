@@ -20,8 +20,8 @@ Label, by the option `label`:
            are two folders or more and most files have no words in their names; else `file`. So `chair/0001.off` and
            `chair/chair_17.obj` get the class of their folder, `city/bench.glb` that of its file.
 
-A .txt, .csv, .asc or .npz file with the name of another shape beside it is left out: it is an annotation of that shape. So are files of
-these kinds that lie under one name beside other shapes in several folders (`3d_keypoints.txt` beside each `model.obj`).
+A .txt, .csv, .asc or .npz file with the name of another shape beside it is left out: it is an annotation of that shape. So are texts of
+few rows that lie under one name beside other shapes in several folders (`3d_keypoints.txt` beside each `model.obj`).
 
 Labels of parts, by the option `labels`, see `pipeline.formats.labels`: `none`; `seg` (a file of labels beside each shape), `field`,
 `field:NAME`, `column:NUMBER`, `material`, `group`; or `auto` (default): `seg` if every shape has such a file, else `none`. The option
@@ -33,6 +33,7 @@ Up axis, by the option `up`: `x`, `y`, `z`, `-x`, `-y`, `-z`, or `auto` (default
 The shape is turned, never mirrored, until this axis is +Y, see `pipeline.geometry.TURNS`.
 """
 
+import itertools
 import os
 import re
 from collections import Counter
@@ -50,6 +51,10 @@ from pipeline.sources.splits import SPLITS
 
 SOME: Final = 5
 """Most files that a note names."""
+
+FEW_ROWS: Final = 64
+"""Most lines of a text that is no cloud if other shapes lie beside it and beside texts of its name in other folders. It has landmarks or
+measures; a cloud has more."""
 
 LOOKS_FOR: Final = f"a folder of {' '.join(UP)} files"
 
@@ -77,7 +82,7 @@ def open_source(
     root = folder_at(location)
     no_tables: list[str] = []
     locators, skipped = find_files(root, UP, no_tables)
-    locators = _without_annotations(locators, skipped)
+    locators = _without_annotations(root, locators, skipped)
     texts = [shape_text(locator) for locator in locators]
     ways = [text.split("/")[:-1] for text in texts]
     level = split_level(ways)
@@ -87,7 +92,7 @@ def open_source(
         if one:
             del way[level]
     if not any(told):
-        told, told_by, said = splits.listed(root, texts, _lists(root, texts))
+        told, told_by, said = splits.listed(root, texts, _lists(root, locators))
         notes += said
     files = [text.rsplit("/", 1)[-1] for text in texts]
     first = _class_level(ways, files)
@@ -102,7 +107,7 @@ def open_source(
     entries = [Entry(id=shape_id(t), locator=f, label=name, split=one) for t, f, name, one in columns]
     entries, said = splits.finished(entries, split, split_seed, told_by)
     if entries:
-        notes = [*([_told(label, classes, folders, guessed)] if label != "none" else []), *said, *notes]
+        notes = [*([_told(label, classes, folders, "/".join(ways[0][:first]), guessed)] if label != "none" else []), *said, *notes]
         if up == "auto":
             notes.append(axes_told(os.path.splitext(locator)[1].lower() for locator in locators))
     notes += _alike_inside(texts)
@@ -120,24 +125,42 @@ def _left_out(locators: list[str]) -> list[str]:
     return [f"left out, because they were not understood as tables of points: {some(named, SOME)}"]
 
 
-def _without_annotations(locators: list[str], skipped: Counter[str]) -> list[str]:
-    """The files without annotations: tables of numbers with the name of a shape beside them, such as keypoints or labels. They are counted
-    in `skipped`."""
+def _without_annotations(root: Path, locators: list[str], skipped: Counter[str]) -> list[str]:
+    """The files without annotations: tables of numbers with the name of a shape beside them, such as labels, and short ones of one name
+    beside shapes in several folders, such as keypoints. They are counted in `skipped`."""
     beside = {one: os.path.splitext(one)[1].lower() in (*WORDS_OR_NUMBERS, ".npz") for one in locators}
     shapes = {os.path.splitext(one)[0] for one, may_be in beside.items() if not may_be}
     homes = {os.path.dirname(one) for one, may_be in beside.items() if not may_be}
-    names = Counter(os.path.basename(one) for one, may_be in beside.items() if may_be and os.path.dirname(one) in homes)
-    everywhere = Counter(os.path.basename(one) for one, may_be in beside.items() if may_be)
+    named: dict[str, list[str]] = {}
+    for one in (one for one, may_be in beside.items() if may_be and not one.lower().endswith(".npz")):
+        named.setdefault(os.path.basename(one), []).append(one)
+    short = {
+        name
+        for name, ones in named.items()
+        if len(ones) > 1
+        and name_in(name)
+        and all(os.path.dirname(one) in homes for one in ones)
+        and all(_rows(root / one) <= FEW_ROWS for one in ones)
+    }
     kept = []
     for locator, may_be in beside.items():
         name, (stem, extension) = os.path.basename(locator), os.path.splitext(locator)
         if may_be and stem in shapes:
             skipped[f"{extension.lower()} named like a shape beside it"] += 1
-        elif names[name] > 1 and names[name] == everywhere[name] and name_in(name):
-            skipped[f"{shape_text(name)} beside another shape"] += 1
+        elif name in short:
+            skipped[f"{shape_text(name)} of few rows beside another shape"] += 1
         else:
             kept.append(locator)
     return kept
+
+
+def _rows(path: Path) -> int:
+    """The number of lines of a text, or `FEW_ROWS` + 1 if it has more. A file that may not be read has none."""
+    try:
+        with path.open("rb") as lines:
+            return sum(1 for _ in itertools.islice(lines, FEW_ROWS + 1))
+    except OSError:
+        return 0
 
 
 def label_asked(label: str) -> str:
@@ -150,8 +173,8 @@ def label_asked(label: str) -> str:
     return "file" if asked == "name" else asked
 
 
-def _told(label: str, labels: list[str], folders: list[str], guessed: bool) -> str:
-    """A sentence about classes that are the names of folders or of files."""
+def _told(label: str, labels: list[str], folders: list[str], around: str, guessed: bool) -> str:
+    """A sentence about classes that are the names of folders or of files. `around`: the folder that all those folders are in, if any."""
     counts, inside = Counter(filter(None, labels)), set(filter(None, folders))
     change = "choose with --set source.label=folder|file|none"
     if not counts:
@@ -160,7 +183,9 @@ def _told(label: str, labels: list[str], folders: list[str], guessed: bool) -> s
     without = len(labels) - counts.total()
     few = label == "file" and len(inside) > 1 and 2 * alone > len(counts)
     return (
-        f"classes are {'guessed from' if guessed else 'the'} {label} names: {counted(len(counts), 'class')}"
+        f"classes are {'guessed from' if guessed else 'the'} {label} names"
+        + f" in {around!r}" * (label == "folder" and bool(around))
+        + f": {counted(len(counts), 'class')}"
         + (f", {alone} of them with one shape" if alone else "")
         + (f" (folders would give {counted(len(inside), 'class')})" if few else "")
         + (f"; {without} without a class" if without else "")
@@ -174,10 +199,10 @@ def _split_like_classes(ways: list[list[str]]) -> list[str]:
     return [f"the folder {name!r} is no split, because the folders beside it are none" for name in found[:3]]
 
 
-def _lists(root: Path, texts: list[str]) -> list[Path]:
+def _lists(root: Path, locators: list[str]) -> list[Path]:
     """Files that may list the shapes of a split: those in the root, in a folder that all shapes are in, or in a folder for splits in one of
-    these, with a fitting name. `texts`: the paths of the shapes."""
-    shared = os.path.commonpath(map(os.path.dirname, texts)).split("/") if texts else [""]
+    these, with a fitting name. `locators`: the paths of the shapes."""
+    shared = os.path.commonpath(map(os.path.dirname, locators)).split("/") if locators else [""]
     homes = [root, *(root.joinpath(*shared[: depth + 1]) for depth in range(len(shared)) if shared[0])]
     folders = [home / name for home in homes for name in ("", "train_test_split", "splits", "split", "lists")]
     names = [path for folder in folders if folder.is_dir() for path in folder.iterdir() if path.suffix.lower() in (".txt", ".json")]

@@ -353,7 +353,7 @@ def _rows(root: Path, name: str, wanted: str, label: str, points_labels: str, no
         labels = [""] * count
         if keys.labels and label != "none":
             known = _class_names(file, root, name)
-            by_row = () if known else _names_of_rows(root, name, count)
+            by_row = () if known else _names_of_rows(root, name, count, notes)
             held_labels, where = reached(file, keys.labels, root), f"{text}, {keys.labels}"
             if not wanted.partition(",")[2].partition(",")[0].strip() and _of_points(held_labels, count, points):
                 notes.append(
@@ -677,12 +677,12 @@ def _class_names(file: h5py.File, root: Path, name: str) -> tuple[str, ...]:
     return ()
 
 
-def _names_of_rows(root: Path, name: str, count: int) -> tuple[str, ...]:
+def _names_of_rows(root: Path, name: str, count: int, notes: list[str]) -> tuple[str, ...]:
     """The name of the class of each row, from `train0_id2name.json` beside `train0.h5` (https://github.com/antao97/PointCloudDatasets);
-    empty where there is no such file.
+    empty where there is no such file, or it is no list of as many names, which `notes` gets.
 
     Raises:
-        UserError: it is no list of as many names.
+        UserError: it is no JSON.
     """
     path = (root / name).with_name(f"{Path(name).stem}_id2name.json")
     if not path.is_file():
@@ -692,7 +692,8 @@ def _names_of_rows(root: Path, name: str, count: int) -> tuple[str, ...]:
     except (ValueError, RecursionError) as error:
         raise UserError(f"{shape_text(path.name)} is no JSON: {error}") from error
     if not isinstance(found, list) or len(found) != count or not all(isinstance(one, str) for one in found):
-        raise UserError(f"{shape_text(path.name)}: expected a list with the name of the class of each of {count} rows; take it away")
+        notes.append(f"{shape_text(path.name)} is not read: it is no list with the name of the class of each of {count} rows")
+        return ()
     return tuple(map(shape_text, found))
 
 

@@ -462,3 +462,19 @@ def test_who_opened_the_cache_before_it_grew_does_not_undo_that_by_writing(point
             write(record)
     assert store.open_cache(path).manifest.count == 13 and contents(path)["zarr.json"] == before["zarr.json"]
     assert not store.open_cache(path).records()["guide/g"].complete
+
+
+def test_a_place_that_is_taken_for_another_kind_is_no_new_source(tmp_path):
+    """As a folder around ModelNet's was a plain folder before, with other ids."""
+    for i, name in enumerate(("box/train/1.off", "box/test/2.off", "tin/train/3.off")):
+        place = tmp_path / "around" / "data" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(box_off((1, 1, 1 + i)))
+    around, path = tmp_path / "around", tmp_path / "c.zarr"
+    build(around, path, small(source=SourceConfig(kind="folder"), views=None, captions=None, teachers=()))
+    with pytest.raises(UserError, match=r"It was read as folder, and is now as modelnet: try --set source\.kind=folder"):
+        build(around, path, small(views=None, captions=None, teachers=()))
+    with pytest.raises(UserError, match=r"--set source\.kind=folder takes only what is new"):
+        grow(path, around)
+    made = grow(path, around, settings=("source.kind=folder",))
+    assert (made.shapes, made.known) == (0, 3)

@@ -511,8 +511,36 @@ def test_a_folder_around_a_known_collection_is_taken_for_it(tmp_path):
     assert catalog.recognised(str(tmp_path)) == "modelnet"
     assert table(open_source(str(tmp_path), kind="modelnet")) == table(around)
     assert {entry.label for entry in open_source(str(tmp_path), kind="folder").entries} == {"night_stand", "bed"}
+    mine = tmp_path / "mine.txt"
+    mine.write_text("0.5 0.25 0.125\n" * 100)  # a cloud, not a read-me
+    assert open_source(str(tmp_path)).reader.kind == "folder"
+    mine.unlink()
     plant(tmp_path, "mine.off")
     assert open_source(str(tmp_path)).reader.kind == "folder"
+
+
+def test_hdf5_files_further_in_are_meant_only_where_nothing_else_is_a_shape(tmp_path):
+    plant(tmp_path, "project/run/meshes/bird/1.off", "project/run/meshes/fish/1.off", "project/run/meshes/fish/2.off")
+    weights = tmp_path / "project" / "run" / "weights" / "best.h5"
+    weights.parent.mkdir()
+    with h5py.File(weights, "w") as file:
+        file["kernel"] = np.ones((3, 3))
+    assert [entry.label for entry in open_source(str(tmp_path)).entries] == ["bird", "fish", "fish"]
+    shutil.rmtree(tmp_path / "project" / "run" / "meshes")
+    with h5py.File(weights, "w") as file:
+        file["data"] = np.ones((2, 64, 3), np.float32)
+    assert open_source(str(tmp_path)).reader.kind == "hdf5"
+    asked = open_source(str(tmp_path), kind="hdf5")  # it finds them anyway, and ids keep the whole path
+    assert asked.entries[0].id == "project/run/weights/best.h5/000000"
+
+
+def test_folders_that_may_not_be_looked_into_are_no_known_collection(tmp_path, monkeypatch):
+    def refuse(location: str) -> bool:
+        raise PermissionError(location)
+
+    monkeypatch.setattr(modelnet, "recognises", refuse)
+    for place in (plant(tmp_path / "one", "top/a/1.off", "top/b/1.off"), plant(tmp_path / "two", "a/1.off", "b/1.off")):
+        assert open_source(place).reader.kind == "folder"
 
 
 def test_a_folder_of_several_known_collections_is_told(tmp_path):
@@ -527,6 +555,7 @@ def test_a_folder_of_several_known_collections_is_told(tmp_path):
 def test_a_folder_that_only_looks_like_a_known_collection_is_read_as_it_is(tmp_path):
     source = open_source(plant(tmp_path, "ShapeNet/02691156/1a04.off", "ShapeNet/02691156/1a6f.off"))
     assert source.reader.kind == "folder" and [entry.label for entry in source.entries] == ["ShapeNet", "ShapeNet"]
+    assert not any("known layout" in note for note in source.notes)
 
 
 def test_classes_and_lists_in_the_only_folder(tmp_path):
@@ -538,6 +567,9 @@ def test_classes_and_lists_in_the_only_folder(tmp_path):
     source = open_source(str(tmp_path))
     assert [(label, split) for _, label, split in table(source)] == [(n, s) for n in ("airplane", "tv_stand") for s in ("train", "test")]
     assert table(source)[0][0] == "modelnet40_normal_resampled/airplane/airplane_0001.off"
+    assert any("folder names in 'modelnet40_normal_resampled': 2 classes" in note for note in source.notes)
+    home.rename(tmp_path / unicodedata.normalize("NFD", "Gerät"))  # as a Mac spells it
+    assert [split for _, _, split in table(open_source(str(tmp_path)))] == ["train", "test"] * 2
 
 
 @pytest.mark.parametrize(
@@ -562,7 +594,12 @@ def test_tables_of_one_name_beside_meshes_are_no_shapes(tmp_path):
         (tmp_path / place / "3d_keypoints.txt").write_text("0.5 0.25 0.125\n" * 12)
     source = open_source(str(tmp_path))
     assert [entry.id for entry in source.entries] == ["bed/IKEA_A/model.off", "chair/IKEA_B/model.off"]
-    assert source.skipped["3d_keypoints.txt beside another shape"] == 2
+    assert source.skipped["3d_keypoints.txt of few rows beside another shape"] == 2
+    for place in ("bed/IKEA_A", "chair/IKEA_B"):
+        (tmp_path / place / "scan.txt").write_text("0.5 0.25 0.125\n" * 100)  # a cloud
+    assert len(open_source(str(tmp_path)).entries) == 4
+    for place in ("bed/IKEA_A", "chair/IKEA_B"):
+        (tmp_path / place / "scan.txt").unlink()
     (tmp_path / "bed" / "3d_keypoints.txt").write_text("0.5 0.25 0.125\n" * 12)  # not beside a shape: so the name says nothing
     assert len(open_source(str(tmp_path)).entries) == 5
 
@@ -808,12 +845,16 @@ def test_names_of_rows_beside_hdf5_name_the_classes(tmp_path):
     for text, message in (
         ('["bench", "airplane", "car"]', "a number has two names"),
         ('["bench", "bench", "bench"]', "a name two numbers"),
-        ('["bench"]', "the class of each of 3 rows"),
         ("[", "is no JSON"),
     ):
         names.write_text(text)
         with pytest.raises(ValueError, match=message):
             open_source(str(tmp_path))
+    for text in ('["bench"]', '{"0": "airplane", "4": "bench"}'):  # another form of such a name
+        names.write_text(text)
+        source = open_source(str(tmp_path))
+        assert [label for _, label, _ in table(source)] == ["class_4", "class_0", "class_4"]
+        assert any("it is no list with the name of the class of each of 3 rows" in note for note in source.notes)
 
 
 def test_blocks_of_s3dis_have_z_up(tmp_path):
