@@ -133,11 +133,11 @@ def test_commands_that_change_a_cache_print_what_they_did_in_one_form(shapes, tm
     counts = {"ok": 2, "failed": 0, "pending": 0}
     assert told("retry", path, "--json") == now | {"did": {"tried": 1, "changed": 0, "reread": 0, "mended": 1, "left": 0}, "shapes": counts}
     assert told("retry", path, "--json") == now | {"did": {"tried": 0, "changed": 0, "reread": 0, "mended": 0, "left": 0}, "shapes": counts}
-    assert told("append", path, more, "--json") == now | {"did": {"appended": 0, "known": 2}, "shapes": counts}
+    assert told("append", path, more, "--json") == now | {"did": {"appended": 0, "known": 2, "left": 0}, "shapes": counts}
     (more / "third.off").write_text(box_off((3, 2, 3)))
     counts = {"ok": 3, "failed": 0, "pending": 0}
     assert told("append", path, more, "--json", "--set", "source.label=none") == now | {
-        "did": {"appended": 1, "known": 2},
+        "did": {"appended": 1, "known": 2, "left": 0},
         "shapes": counts,
     }
     (more / "fourth.off").write_text("OFF\n")
