@@ -225,7 +225,7 @@ def test_what_cannot_be_compared_is_refused():
     for changed, words in (
         (dataclasses.replace(other, settings=(("c", "0.1"),)), "cannot be compared: c 1.0 / 0.1"),
         (result("b", [1, 1, 1, 1]), "other shapes, points or classes under the same name"),
-        (result("b", [1, 1, 1], shapes="z"), "svm, c test: the runs were measured on different test shapes"),
+        (result("b", [1, 1, 1], shapes="z"), "svm, c test, a and b: the runs were measured on different test shapes"),
     ):
         with pytest.raises(ValueError, match=words):
             compare(sides_of([one, changed], "run"))

@@ -335,7 +335,7 @@ def compare(sides: Mapping[str, Sequence[Result]], against: str = "", *, share_s
                 try:
                     raw.append((f"{title}: {kept.metric}", first[0].scores.test, one, other, paired(mine, theirs, seeds=spread)))
                 except UserError as error:
-                    raise UserError(f"{title}: {error}") from error
+                    raise UserError(f"{title}, {one} and {other}: {error}") from error
     if not raw:
         raise UserError(
             "there is nothing to compare: the runs have no task in common with a predicted class for each test shape (svm, crossval, knn, "

@@ -6,6 +6,10 @@
 Two or three seeds of a side tell little of how much seeds matter: Student's t with one degree of freedom has intervals six times as wide
 as with many. Sides that are encoders of one kind, trained alike, may have the same variance over seeds; then it is told by all of them, as
 in an analysis of variance. A side that varies significantly more, such as a training that gets stuck with some seeds, stands for itself.
+
+That sides vary alike is an assumption, and two seeds cannot test it. Of twelve sides with two seeds, one that varies three times as much
+(standard deviation) is found in a quarter of all cases, and its 95 % intervals hold in 79 %; in 86 % if it varies twice as much. Sides that
+vary less than the others have intervals that are too wide.
 """
 
 from collections.abc import Mapping, Sequence
