@@ -59,6 +59,7 @@ def page(studies: Sequence[dict[str, Any]], top: str) -> str:
         if mark in top:
             top = top.replace(mark, table(studies))
     top = ROWS_OF.sub(lambda found: _rows(studies, found[1].split("; "), found[2].split("; ") if found[2] else ()), top)
+    top = APART.sub(lambda found: _apart_here(studies, int(found[1]), found[2], found[3]), top)
     parts = [top.rstrip() + "\n", *_seen(studies[0]), *_claim(studies[0]), *_sizes(studies), *_marks(studies)]
     for data in studies:
         parts += [f"## {_size(data)}\n", *_how(data), tables(data, level=3), *_commands(data)]
@@ -116,16 +117,31 @@ def _rows(studies: Sequence[dict[str, Any]], asked: Sequence[str], collections: 
         tests = [test for test in _main_tests(data) if data["tests"][test]["collection"] in collections]
     lines = [f"| row | what it is | seeds | against |{_titles(data, tests)}", f"|---|---|---|---{'|---' * len(tests)}|"]
     for row in rows:
-        one, seeds = data["rows"][row], {number["seed"] for number in data["numbers"] if number["row"] == row and number["test"] in tests}
+        one = data["rows"][row]
+        counts = {len(values_of(data, row, name)) for test in tests for name in (test, f"{test}{AT_DEPTHS}")} - {0}
+        seeds = " to ".join(str(count) for count in sorted({min(counts, default=0), max(counts, default=0)}))
         cells = (
             ", ".join(f"{_mean(values_of(data, row, name))}{marks.get((row, name), '')}" for name in (test, f"{test}{AT_DEPTHS}"))
             for test in tests
         )
-        lines.append(f"| {row} | {one['about']} | {len(seeds)} | {one['against']} | {' | '.join(cells)} |")
+        lines.append(f"| {row} | {one['about']} | {seeds} | {one['against']} | {' | '.join(cells)} |")
     compared = [one for one in data["comparisons"] if one["row"] in rows]
     halves = (", ".join(_half([one for one in compared if one["test"] == name]) for name in (test, f"{test}{AT_DEPTHS}")) for test in tests)
     lines.append(f"| *half of the 95 % interval of a difference, median* |  |  |  | {' | '.join(halves)} |")
     return "\n".join(lines)
+
+
+def _apart_here(studies: Sequence[dict[str, Any]], shapes: int, row: str, test: str) -> str:
+    """By how much a row differs from the one that it is compared with, for a sentence: `+1.4 [0.6, 2.3]`.
+
+    Raises:
+        SystemExit: they were not compared.
+    """
+    for data in studies:
+        for one in data["comparisons"] if data["settings"]["shapes"] == shapes else ():
+            if (one["row"], one["test"]) == (row, test):
+                return _difference(one | {"mark": ""})
+    raise SystemExit(f"{row} was not compared on {test} in the study of {shapes} shapes of a kind")
 
 
 def _half(compared: Sequence[dict[str, Any]]) -> str:
@@ -348,6 +364,8 @@ MADE: Final[dict[str, Callable[[Sequence[dict[str, Any]]], str]]] = {"<!-- headl
 ROWS_OF: Final = re.compile("<!-- rows: (.+?)(?: @ (.+))? -->")
 """Such a line names rows and groups of rows, with semicolons between them, and perhaps collections, as in
 `rows: scratch; main @ designs; drawers`. Their table stands there (`_rows`)."""
+APART: Final = re.compile(r"<<(\d+): (.+?) / (.+?)>>")
+"""In a sentence: the number of shapes of a kind, a row and a test. Their difference from the row's `against` stands there."""
 
 
 def made() -> str:

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import itertools
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -621,6 +622,17 @@ def test_the_page_in_docs_is_made_of_the_numbers_beside_it():
     assert not [path.name for path in SCIENCE.glob(page.NUMBERS) if '"train_command"' in path.read_text()], "give them to science/page.py"
     lines = text.splitlines()
     assert not [line for before, line in itertools.pairwise(lines) if line.startswith("#") and before and not before.startswith("#")]
+
+
+def test_intervals_in_the_words_of_the_page_come_from_the_numbers():
+    """Old intervals once stood beside new numbers, so none is written by hand."""
+    assert not re.findall(r"\[-?[0-9.]+, -?[0-9.]+\]", page.TOP.read_text())
+    outcome = {"difference": 1.44, "interval": [-0.04, 2.96]}
+    data = {"settings": {"shapes": 16}, "comparisons": [{"row": "stage 2", "test": "starter SVM", "outcome": outcome, "mark": " ▲"}]}
+    (shapes, row, test) = page.APART.fullmatch("<<16: stage 2 / starter SVM>>").groups()
+    assert page._apart_here([data], int(shapes), row, test) == "+1.4 [0.0, 3.0]"
+    with pytest.raises(SystemExit, match="stage 2 was not compared on starter SVM in the study of 64 shapes"):
+        page._apart_here([data], 64, row, test)
 
 
 def test_a_score_is_stale_on_other_points_or_weights(tmp_path):
