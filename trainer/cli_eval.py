@@ -297,7 +297,7 @@ def print_joined(runs: list[Path], by: Literal["run", "setup"], forms: list[str]
         print_wide(joined.rich(out.width if out.is_terminal else None))
 
 
-def print_compared(runs: list[Path], by: Literal["run", "setup"], against: str, forms: list[str], *, share_seeds: bool) -> None:
+def print_compared(runs: list[Path], by: Literal["run", "setup"], against: str, forms: list[str], *, share_seeds: bool = False) -> None:
     """Print which differences between runs are more than chance: as JSON or Markdown, or for a terminal if no form is given."""
     from trainer.tasks.compare import compare, sides_of
     from trainer.tasks.table import collect
