@@ -161,7 +161,8 @@ def _kept_from(work: Work, again: Again, reasons: Sequence[str], every: bool, an
         what = "failed or changed shape" if anew else "failed shape"
         raise UserError(f"{work.cache.path}: {counted(number, what)} cannot be tried again: {why}")
     else:
-        work.terminal.say(f"{counted(number, 'failed shape')} may have other files by now, and stay untried: {why}")
+        are = "is" if number == 1 else "are"
+        work.terminal.say(f"{counted(number, 'failed shape')} {are} not tried again, though files may be others by now: {why}")
     return {}
 
 
