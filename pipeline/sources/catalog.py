@@ -520,7 +520,7 @@ def _further_in(location: str, kind: str, sure: bool = False) -> tuple[str, str]
             files do so only where nothing else is a shape, because they may hold anything, as the weights of a model.
         sure: whether the kind is asked for, so that no other one is looked for.
     """
-    from pipeline.sources.files import folders_alone
+    from pipeline.sources.folders import folders_alone
 
     if kind not in SOURCES or (kind in ANYTHING if sure else kind != "folder") or (sure and _recognises(kind, location)):
         return kind, location

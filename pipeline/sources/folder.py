@@ -44,7 +44,8 @@ from cache_schema.axes import UP
 from cache_schema.terminal import counted, some
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures, shape_id, shape_text
-from pipeline.sources.files import AXES, WORDS_OR_NUMBERS, Axis, FileReader, axes_told, find_files, folder_at
+from pipeline.sources.files import AXES, Axis, FileReader, axes_told, find_files
+from pipeline.sources.folders import WORDS_OR_NUMBERS, folder_at
 from pipeline.sources.options import choice
 from pipeline.sources.parts import chosen, labelled_by
 from pipeline.sources.splits import SPLITS

@@ -54,7 +54,8 @@ from pipeline.formats.table import oriented
 from pipeline.reading import decoded
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Labelled, Source, Textures, shape_id, shape_text
-from pipeline.sources.files import find_files, folder_at
+from pipeline.sources.files import find_files
+from pipeline.sources.folders import folder_at
 from pipeline.sources.options import choice
 
 LOOKS_FOR: Final = "an .h5 file, or a folder with .h5 files such as ply_data_*.h5 or train.h5 and test.h5"

@@ -36,7 +36,7 @@ from pipeline.geometry import Cloud, finished_cloud
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures
 from pipeline.sources.crops import remembered
-from pipeline.sources.files import ABOVE, BESIDE, folder_at, folders_alone, folders_in, inner_alone, meant, named_below
+from pipeline.sources.folders import ABOVE, BESIDE, folder_at, folders_alone, folders_in, inner_alone, meant, named_below
 from pipeline.sources.options import number, whole
 from pipeline.sources.scenes import present, upright
 

@@ -38,8 +38,9 @@ from pipeline.formats.said import separator
 from pipeline.formats.table import is_table, table_told
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures, shape_id, shape_text
-from pipeline.sources.files import AXES, WORDS_OR_NUMBERS, Axis, FileReader, axes_told
+from pipeline.sources.files import AXES, Axis, FileReader, axes_told
 from pipeline.sources.folder import label_asked, name_in
+from pipeline.sources.folders import WORDS_OR_NUMBERS
 from pipeline.sources.options import choice
 from pipeline.sources.parts import chosen, labelled_by
 

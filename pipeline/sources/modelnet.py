@@ -11,7 +11,8 @@ from typing import Final
 
 from cache_schema.axes import UP
 from pipeline.sources.catalog import Entry, Source, Textures, shape_id, shape_text
-from pipeline.sources.files import FileReader, find_files, folder_at, folders_in
+from pipeline.sources.files import FileReader, find_files
+from pipeline.sources.folders import folder_at, folders_in
 
 LOOKS_FOR: Final = "CLASS/{train,test,val}/*.off"
 

@@ -32,7 +32,8 @@ from pipeline import geometry
 from pipeline.formats import columns, unpickled
 from pipeline.sources.catalog import Entry, Source, Textures, shape_id, shape_text
 from pipeline.sources.crops import remembered
-from pipeline.sources.files import find_files, folder_at
+from pipeline.sources.files import find_files
+from pipeline.sources.folders import folder_at
 from pipeline.sources.hdf5 import digest_of
 from pipeline.sources.options import choice
 

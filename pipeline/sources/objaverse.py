@@ -42,7 +42,8 @@ from pipeline.geometry import Geometry
 from pipeline.labels import readable
 from pipeline.sources import annotations, splits
 from pipeline.sources.catalog import Entry, Extras, Given, GivenTexts, Source, Textures, shape_id, shape_text
-from pipeline.sources.files import folders_in, suffix_of
+from pipeline.sources.files import suffix_of
+from pipeline.sources.folders import folders_in
 from pipeline.statements import Statement
 
 PREFIX: Final = "objaverse:"

@@ -42,7 +42,8 @@ from pipeline.formats import columns, unpickled
 from pipeline.geometry import Cloud, finished
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Extras, Given, GivenTexts, Source, Textures, shape_id, shape_text
-from pipeline.sources.files import find_files, folder_at
+from pipeline.sources.files import find_files
+from pipeline.sources.folders import folder_at
 from pipeline.sources.options import choice, whole
 
 LOOKS_FOR: Final = "OpenShape's pickled .npy files with embeddings and texts, or one of its lists (train_all.json, lvis.json)"

@@ -40,7 +40,8 @@ from pipeline.formats.labels import MOST, whole
 from pipeline.reading import decoded
 from pipeline.sources import hdf5, splits
 from pipeline.sources.catalog import Entry, Labelled, Source, Textures, shape_id, shape_text
-from pipeline.sources.files import find_files, folder_at, folders_in
+from pipeline.sources.files import find_files
+from pipeline.sources.folders import folder_at, folders_in
 from pipeline.sources.options import choice
 
 LOOKS_FOR: Final = "CATEGORY-LEVEL/train-00.h5 with label_seg or gt_mask"

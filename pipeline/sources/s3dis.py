@@ -33,7 +33,7 @@ from pipeline.geometry import Boxes, Cloud
 from pipeline.reading import decoded
 from pipeline.sources.catalog import Entry, Labelled, Source, Textures, shape_text
 from pipeline.sources.crops import USUAL, Crop
-from pipeline.sources.files import folder_at
+from pipeline.sources.folders import folder_at
 from pipeline.sources.options import choice
 from pipeline.sources.scenes import (
     COORDINATES,

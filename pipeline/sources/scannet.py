@@ -39,7 +39,7 @@ from pipeline.geometry import Boxes, Cloud
 from pipeline.reading import File
 from pipeline.sources.catalog import Entry, Labelled, Source, Textures, shape_text
 from pipeline.sources.crops import USUAL, Crop
-from pipeline.sources.files import folder_at
+from pipeline.sources.folders import folder_at
 from pipeline.sources.scenes import (
     COORDINATES,
     SceneReader,

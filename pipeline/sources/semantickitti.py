@@ -31,7 +31,7 @@ from cache_schema.terminal import counted, some
 from pipeline.geometry import Cloud
 from pipeline.sources.catalog import Entry, Source, Textures
 from pipeline.sources.crops import remembered
-from pipeline.sources.files import ABOVE, BESIDE, folder_at, folders_alone, folders_in, inner_alone, meant, named_below
+from pipeline.sources.folders import ABOVE, BESIDE, folder_at, folders_alone, folders_in, inner_alone, meant, named_below
 from pipeline.sources.kitti import REACH, file_digest, laser_points, object_seen, placed, state_of, words
 from pipeline.sources.options import whole
 from pipeline.sources.scenes import present

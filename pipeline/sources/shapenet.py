@@ -25,7 +25,8 @@ from cache_schema.errors import UserError
 from cache_schema.terminal import some
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures, shape_id
-from pipeline.sources.files import FileReader, find_files, folder_at, folders_in
+from pipeline.sources.files import FileReader, find_files
+from pipeline.sources.folders import folder_at, folders_in
 
 LOOKS_FOR: Final = "SYNSET/MODEL/models/model_normalized.obj, SYNSET/MODEL/model.obj, SYNSET-MODEL.npy or SYNSET/MODEL.txt"
 

@@ -39,7 +39,8 @@ from pipeline.formats.labels import whole, whole_numbers
 from pipeline.reading import decoded
 from pipeline.sources import hdf5, shapenet, splits
 from pipeline.sources.catalog import Entry, Labelled, Source, Textures, shape_id, shape_text
-from pipeline.sources.files import find_files, folder_at
+from pipeline.sources.files import find_files
+from pipeline.sources.folders import folder_at
 from pipeline.sources.options import choice
 
 LOOKS_FOR: Final = "SYNSET/MODEL.txt of 7 columns, SYNSET/points/MODEL.pts with points_label/MODEL.seg, or ply_data_*.h5 with pid"

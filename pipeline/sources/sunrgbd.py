@@ -31,7 +31,7 @@ from pipeline.formats import table
 from pipeline.geometry import Boxes, Cloud
 from pipeline.sources.catalog import Entry, Labelled, Source, Textures
 from pipeline.sources.crops import USUAL, Crop
-from pipeline.sources.files import folder_at
+from pipeline.sources.folders import folder_at
 from pipeline.sources.options import choice
 from pipeline.sources.scenes import (
     SceneReader,

@@ -38,7 +38,8 @@ from pipeline import reading
 from pipeline.geometry import Geometry
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Extras, Given, GivenTexts, Source, Textures, shape_id, shape_text
-from pipeline.sources.files import find_files, folder_at, suffix_of
+from pipeline.sources.files import find_files, suffix_of
+from pipeline.sources.folders import folder_at
 from pipeline.sources.openshape import cloud_of, record_of
 from pipeline.sources.options import choice, whole
 from pipeline.sources.shapenet import SYNSETS

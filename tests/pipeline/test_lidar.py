@@ -15,7 +15,7 @@ from pipeline import lidar, opening, origins
 from pipeline.geometry import Cloud, Mesh, Part
 from pipeline.lidar import Lidar, cast, directions, on_street, placed, scanned
 from pipeline.recipes import BuildConfig, SourceConfig
-from pipeline.sources import files, kitti, semantickitti
+from pipeline.sources import folders, kitti, semantickitti
 from pipeline.sources import lidar as source
 from pipeline.sources.catalog import open_source, recognised
 
@@ -567,7 +567,7 @@ def test_to_recognise_laser_scans_asks_for_no_state_of_files(tmp_path, monkeypat
     asked, stat = [], Path.stat
     monkeypatch.setattr(Path, "stat", lambda self, **how: asked.append(self.name) or stat(self, **how))
     assert not kitti.recognises(str(tmp_path)) and not semantickitti.recognises(str(tmp_path))
-    assert not {name for name in asked if name.endswith(".jpg")} and files.folders_in(tmp_path) == [tmp_path / "one"]
+    assert not {name for name in asked if name.endswith(".jpg")} and folders.folders_in(tmp_path) == [tmp_path / "one"]
 
 
 def test_what_was_not_downloaded_is_named(tmp_path):
