@@ -217,7 +217,7 @@ def test_comparisons_can_be_read_by_people_and_scripts():
     low, high = one["outcome"]["interval"]
     assert low < one["outcome"]["difference"] < high
     text = found.markdown()
-    assert "| svm, c test: accuracy | a0 | b0 |" in text and "| higher |" in text and "p corrected for all 1 comparisons" in text
+    assert "| svm, c test: accuracy | a0 | b0 |" in text and "| higher |" in text and "p corrected for 1 comparison;" in text
 
 
 def test_what_cannot_be_compared_is_refused():

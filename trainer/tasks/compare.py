@@ -43,7 +43,7 @@ from scipy import stats
 
 from cache_schema.errors import UserError
 from cache_schema.spec import did_you_mean, to_json
-from cache_schema.terminal import json_text, printable
+from cache_schema.terminal import counted, json_text, printable
 from trainer.tasks.predictions import Predictions
 from trainer.tasks.result import Data, Result, most_told, timeless, told_apart, why_apart
 from trainer.tasks.spread import Spread, shared
@@ -421,7 +421,8 @@ def _of_metric(result: Result, metric: str) -> Predictions:
 def _told(found: Sequence[Comparison]) -> list[str]:
     """What the numbers mean, in words."""
     said = [
-        f"Difference in points of percent. Holm: p corrected for all {len(found)} comparisons; {LEVEL:g} or below is called a difference."
+        f"Difference in points of percent. Holm: p corrected for {counted(len(found), 'comparison')}; {LEVEL:g} or below is called a "
+        "difference."
     ]
     kinds = dict.fromkeys(one.outcome.test for one in found)
     meaning: dict[Kind, str] = {
