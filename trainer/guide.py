@@ -27,7 +27,7 @@ from cache_schema.products import GUIDE, POINTS
 from cache_schema.records import differences
 from cache_schema.spec import GREY, GuideSpec, PointSpec, Record
 from cache_schema.store import Cache, open_ahead
-from trainer import saved
+from trainer import machine, saved
 from trainer.checkpoint import OF_GUIDE, Loaded, Past, header, learned_from, recalled, setup, trained_on
 from trainer.distributed import device_of
 from trainer.encoders.catalog import ENCODERS
@@ -378,7 +378,7 @@ class _Reader:
         for start in range(0, len(place), BATCH):
             i, j = place[start : start + BATCH], block[start : start + BATCH]
             points = self.blocks.read(rows[i], j).to(self.device)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=spec.precision == "bfloat16"):
+            with self._threads(), torch.autocast(self.device.type, torch.bfloat16, enabled=spec.precision == "bfloat16"):
                 found = self.model.features(points, self.blocks.ordered)
             assert found.summary is not None
             tokens[i, j], summary[i, j] = found.tokens.half().cpu().numpy(), found.summary.half().cpu().numpy()
@@ -386,3 +386,10 @@ class _Reader:
             raise UserError(f"{self.run} computes NaN or infinite features: its training diverged; take another run")
         product = GUIDE.product(guide=spec.name)
         return {f"{product}/tokens": tokens, f"{product}/summary": summary}
+
+    def _threads(self) -> contextlib.AbstractContextManager[object]:
+        """One thread for a small encoder on a CPU, as it was trained: several threads sum in another order, and a student would learn from
+        features that differ in their last bits."""
+        if self.device.type != "cpu":
+            return contextlib.nullcontext()
+        return machine.suited(sum(one.numel() for one in self.model.parameters()), BATCH)

@@ -15,7 +15,7 @@ from cache_schema.products import markers
 from cache_schema.spec import GuideSpec, from_json, to_json
 from tests.harm import copied, exchange, flip
 from tests.trainer.conftest import FAILED, config_of
-from trainer import checkpoint, guide, log
+from trainer import checkpoint, guide, log, machine
 from trainer.loop import train
 from trainer.tasks import catalog
 
@@ -68,6 +68,26 @@ def test_a_guide_that_was_interrupted_ends_with_the_same_bytes(cache, aligned, m
     guide.write(cache, loaded, "own", device="cpu", progress=lambda done, total: seen.append((done, total)))
     assert files(cache) == interrupted and seen == [(n, 4) for n in range(5)]
     assert validate.problems(cache.path) == []
+
+
+def test_a_small_guide_is_computed_by_one_thread_unless_a_user_sets_another_number(cache, aligned, monkeypatch):
+    """Two threads sum in another order, and stage 2 would depend on the machine."""
+    loaded, seen = checkpoint.load(aligned), []
+    of = loaded.model.features
+    monkeypatch.setattr(loaded.model, "features", lambda *given, **more: [seen.append(torch.get_num_threads()), of(*given, **more)][1])
+    monkeypatch.setenv(machine.THREADS, "2")
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for name, chosen in (("ours", {machine.THREADS: "2"}), ("theirs", {})):
+            monkeypatch.setattr(machine, "_chosen", chosen)
+            guide.write(cache, loaded, name, device="cpu")
+            seen.append(name)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    ours, theirs = seen[: seen.index("ours")], seen[seen.index("ours") + 1 : -1]
+    assert ours[-1] == 1 and set(theirs) == {2}
 
 
 def test_a_damaged_shard_is_made_again(cache, aligned):
