@@ -361,7 +361,7 @@ class Captioner:
         self.before: dict[str, Tensor] | None = None
         """What it goes on from."""
         self.heads = nn.ModuleList([self.facts.heads, self.imitation.heads])
-        """What is dropped after training. A captioner that goes on has new ones."""
+        """The heads that help a captioner to learn. No checkpoint has them, so one that goes on from a checkpoint begins with new ones."""
         self.model: nn.Module = nn.ModuleList([model, self.facts.heads, self.imitation.heads])
         blank = np.zeros((SIZE, SIZE, 3), np.uint8)
         self.start = self.processor(images=[blank], text=[""], return_tensors="pt")["input_ids"][0].tolist()  # one token for each query

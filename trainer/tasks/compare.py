@@ -28,6 +28,7 @@ difference that is not there.
 Letters: S runs of a side, R repetitions, n test shapes.
 """
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ from cache_schema.spec import did_you_mean, to_json
 from cache_schema.terminal import counted, json_text, printable
 from trainer.tasks.predictions import Predictions
 from trainer.tasks.result import Data, Result, most_told, timeless, told_apart, why_apart
-from trainer.tasks.spread import Spread, shared
+from trainer.tasks.spread import Shared, Spread, shared
 
 LEVEL: Final = 0.05
 """Largest corrected p at which a difference is called one."""
@@ -316,6 +317,7 @@ def compare(sides: Mapping[str, Sequence[Result]], against: str = "", *, share_s
     measured = {name: _by_title([next(each) for _ in own]) for name, own in sides.items()}
     raw: list[tuple[str, Data, str, str, Outcome]] = []
     notes: dict[str, None] = {}
+    spreads: dict[str, Shared | None] = {}
     for one, other in pairs:
         for title in [title for title in measured[one] if title in measured[other]]:
             first, second = measured[one][title], measured[other][title]
@@ -328,12 +330,13 @@ def compare(sides: Mapping[str, Sequence[Result]], against: str = "", *, share_s
                     notes[f"{title}: test shapes of {result.run} that may not be new: {result.scores.warning}."] = None
             for kept in first[0].scores.predictions:
                 mine, theirs = ([_of_metric(result, kept.metric) for result in side] for side in (first, second))
-                spread = None
-                if share_seeds:
-                    told, spread = _shared(measured, title, kept.metric, (one, other))
-                    notes |= dict.fromkeys(told)
+                what = f"{title}: {kept.metric}"
+                if share_seeds and what not in spreads:
+                    spreads[what] = shared(_shares(measured, title, kept.metric))
+                spread = spreads.get(what)
                 try:
-                    raw.append((f"{title}: {kept.metric}", first[0].scores.test, one, other, paired(mine, theirs, seeds=spread)))
+                    outcome = paired(mine, theirs, seeds=None if spread is None else spread.of(one, other))
+                    raw.append((what, first[0].scores.test, one, other, outcome))
                 except UserError as error:
                     raise UserError(f"{title}, {one} and {other}: {error}") from error
     if not raw:
@@ -347,20 +350,24 @@ def compare(sides: Mapping[str, Sequence[Result]], against: str = "", *, share_s
         Comparison(title=title, one=one, other=other, outcome=outcome, adjusted=adjusted, mark=test.mark, measured_last=test.last)
         for (title, test, one, other, outcome), adjusted in zip(raw, corrected, strict=True)
     )
-    return Comparisons(found=found_, notes=(*_told(found_), *why_apart(every, apart), *notes, *_unmatched(measured)))
+    return Comparisons(
+        found=found_,
+        notes=(*_told(found_), *why_apart(every, apart), *notes, *itertools.starmap(_told_shared, spreads.items()), *_unmatched(measured)),
+    )
 
 
-def _shared(
-    measured: Mapping[str, Mapping[str, Sequence[Result]]], title: str, metric: str, pair: tuple[str, str]
-) -> tuple[list[str], Spread | None]:
-    """How much seeds matter in a comparison of two sides, as all sides tell; with sentences on it. None if each tells for itself."""
-    shares = {name: [fmean(_of_metric(one, metric).values) / 100 for one in own.get(title, ())] for name, own in measured.items()}
-    found = shared({name: own for name, own in shares.items() if own})
+def _shares(measured: Mapping[str, Mapping[str, Sequence[Result]]], title: str, metric: str) -> dict[str, list[float]]:
+    """By side the shares of right predictions, 0 to 1, of its runs in one metric of the results of one title."""
+    return {name: [fmean(_of_metric(one, metric).values) / 100 for one in own[title]] for name, own in measured.items() if title in own}
+
+
+def _told_shared(what: str, found: Shared | None) -> str:
+    """A sentence on how much seeds matter, as all sides tell together; `what` was measured."""
     if found is None:
-        return [f"{title}: {metric}: all sides together have too few runs to tell how much seeds matter, so each tells for itself."], None
+        return f"{what}: all sides together have too few runs to tell how much seeds matter, so each tells for itself."
     said = f"{100 * found.spread.variance**0.5:.1f} points of standard deviation over seeds, as all sides tell together"
     more = f"; {', '.join(found.alone)}: more, which stands for itself" if found.alone else ""
-    return [f"{title}: {metric}: {said} ({found.spread.freedom} degrees of freedom){more}."], found.of(*pair)
+    return f"{what}: {said} ({found.spread.freedom} degrees of freedom){more}."
 
 
 def _pairs(names: Sequence[str]) -> list[tuple[str, str]]:

@@ -30,9 +30,9 @@ class Spread:
     """How much the share of right predictions varies over seeds, as other trainings tell."""
 
     variance: float
-    """Of one training's share, which is 0 to 1."""
+    """Variance over seeds of the share of right predictions, which is 0 to 1."""
     freedom: int
-    """Degrees of freedom of that estimate."""
+    """Degrees of freedom of the estimated variance."""
 
 
 @dataclass(frozen=True, kw_only=True)
