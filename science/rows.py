@@ -503,6 +503,32 @@ ROWS: Final[dict[str, Row]] = {
             ),
         }.items()
     },
+    # The course, too. Not with Point-M2AE: at these sizes its own pre-training is no beginning.
+    "point-mae, three times, pointmamba": Row(
+        group="families",
+        about="Point-MAE for as long as a course of three trainings",
+        stage="distill",
+        recipe="point-mae",
+        settings=_mae("pointmamba-tiny"),
+        times=3,
+        against="point-mae, pointmamba",
+    ),
+    "on point-mae, stage 1, three, pointmamba": Row(
+        group="families",
+        about="three teachers and coordinates, from the weights of point-mae, pointmamba",
+        stage="align",
+        settings=(THREE, "encoder.name=pointmamba-tiny", "align.reconstruction_weight=100"),
+        init="point-mae, pointmamba",
+        against="twice point-mae, pointmamba",
+    ),
+    "on point-mae, stage 2, three, pointmamba": Row(
+        group="families",
+        about="distillation of that guide and coordinates, from the guide's weights",
+        stage="distill",
+        settings=("encoder.name=pointmamba-tiny", *KEPT),
+        guide="on point-mae, stage 1, three, pointmamba",
+        against="point-mae, three times, pointmamba",
+    ),
     # ------------------------------------------------------------------------------------------------------ language
     "several views": Row(
         group="language",
