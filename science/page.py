@@ -1,10 +1,11 @@
-"""Writes docs/study.md from the study.json of studies of several sizes and the words of science/top.md, which people write.
+"""Writes docs/study.md and docs/study-tables.md from the study.json of studies of several sizes.
 
     python science/page.py build/study/study.json     # a copy of the numbers stays in science/, named by its size
     python science/page.py                            # again, after a change of the words
 
-The page has the hand-written words, what ranks alike at another size, and for each study, the largest first, what the marks mean, all
-tables, and the command and processor time behind every number.
+The first page is the template science/top.md: words that people write, with numbers and tables from the studies (`quoted.py`). Then what
+was claimed, what ranks alike at another size, and what the marks mean. The second page has, for each study, the largest first, all tables,
+and the command and processor time behind every number.
 """
 
 import argparse
@@ -12,162 +13,61 @@ import html
 import io
 import json
 import re
-import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import jinja2
+from quoted import AT_DEPTHS, Quoted, difference, main_test, size
 from report import TITLES, TRAINED, cell, once, tables, training, values_of
-from rows import CLAIM
 
 HERE: Final = Path(__file__).parent
 TOP: Final = HERE / "top.md"
-"""The hand-written beginning of the page."""
+"""The template of the words of the page."""
 NUMBERS: Final = "study-*.json"
 """The numbers of the page, beside this file: one for each number of shapes of a kind and of epochs."""
 PAGE: Final = HERE.parent / "docs" / "study.md"
+"""The page that is read."""
+TABLES: Final = PAGE.with_name("study-tables.md")
+"""The page in which numbers are looked up."""
 PICTURE: Final = Path("pictures", "study.svg")
 """The picture of the page, beside it."""
-AT_DEPTHS: Final = " at depths"
-"""End of the name of a test on features of four depths (`testsets.TESTS`)."""
-HEADLINE: Final = {
-    "scratch": "random weights",
-    "point-mae": "Point-MAE",
-    "point-mae, three times": "Point-MAE, longer",
-    "stage 2": "the method: stage 1, then stage 2 (`tiny`)",
-    "on point-mae, stage 2, three": "the course `tiny-on-mae`: Point-MAE, stage 1 from its weights, stage 2 from those",
-}
-"""The rows of the first table of the page, and what they are in its words."""
-CALLED: Final = {
-    "unseen": "unseen kinds",
-    "shrec16": "SHREC",
-    "modelnet10": "ModelNet10",
-    "scan-unseen": "scans of unseen kinds",
-    "scan-modelnet10": "scans of ModelNet10",
-    "scan-kaykit": "scans of props",
-}
-"""What collections are called in the first tables; others by their names."""
-MISSING: Final = "–"
-"""What stands in a first table where there is no number."""
+BEFORE: Final = (
+    "To look numbers up. [Does it hold where it is hard?](study.md) says in words what they show, and "
+    "[how the tables are read](study.md#how-to-read-the-tables)."
+)
+"""First words of the second page."""
 DRAWN: Final = ("main", "recipes", "teachers", "remedies", "ablations", "budgets")
 """Groups of rows that are in the picture."""
 
 
 def page(studies: Sequence[dict[str, Any]], top: str) -> str:
-    """The page in Markdown: studies of several sizes, the first one with a picture."""
-    for mark, table in MADE.items():
-        if mark in top:
-            top = top.replace(mark, table(studies))
-    top = ROWS_OF.sub(lambda found: _rows(studies, found[1].split("; "), found[2].split("; ") if found[2] else ()), top)
-    top = APART.sub(lambda found: _apart_here(studies, int(found[1]), found[2], found[3]), top)
-    parts = [top.rstrip() + "\n", *_seen(studies[0]), *_claim(studies[0]), *_sizes(studies), *_marks(studies)]
+    """The first page in Markdown. `studies`: of several sizes, the largest first, which is drawn. `top`: the template.
+
+    Raises:
+        SystemExit: the template quotes what no study has, or calls significant what is not.
+    """
+
+    def study(shapes: int, epochs: int = studies[0]["settings"]["epochs"]) -> Quoted:
+        for data in studies:
+            if (data["settings"]["shapes"], data["settings"]["epochs"]) == (shapes, epochs):
+                return Quoted(data)
+        raise SystemExit(f"science/top.md quotes a study of {shapes} shapes of a kind and {epochs} epochs, which is not in science/")
+
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    try:
+        words = environment.from_string(top).render(study=study)
+    except jinja2.TemplateError as error:
+        raise SystemExit(f"science/top.md: {error}") from None
+    return "\n".join((words.rstrip() + "\n", *_seen(studies[0]), *_claim(studies[0]), *_sizes(studies), *_marks(studies)))
+
+
+def all_tables(studies: Sequence[dict[str, Any]]) -> str:
+    """The second page in Markdown: every table and command, of studies of several sizes, the largest first."""
+    parts = ["# All tables of the study\n", f"{BEFORE}\n"]
     for data in studies:
-        parts += [f"## {_size(data)}\n", *_how(data), tables(data, level=3), *_commands(data)]
+        parts += [f"## {size(data).capitalize()}\n", *_how(data), tables(data, level=3), *_commands(data)]
     return "\n".join(parts)
-
-
-def _headline(studies: Sequence[dict[str, Any]]) -> str:
-    """The rows of `HEADLINE` in the largest study: epochs, seeds, processor time, and the main test of each collection, by the last block
-    and by all blocks."""
-    data = studies[0]
-    tests = _main_tests(data)
-    lines = [f"| what | epochs | seeds | processor minutes |{_titles(data, tests)}", f"|---|---|---|---{'|---' * len(tests)}|"]
-    for row, about in HEADLINE.items():
-        seconds = {one["seed"]: one["all_seconds"] for one in data["numbers"] if one["row"] == row}
-        if seconds:
-            cells = (", ".join(_mean(values_of(data, row, name)) for name in (test, f"{test}{AT_DEPTHS}")) for test in tests)
-            minutes = statistics.fmean(seconds.values()) / 60
-            lines.append(f"| {about} | {data['rows'][row]['epochs']} | {len(seconds)} | {minutes:.0f} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _apart(studies: Sequence[dict[str, Any]]) -> str:
-    """By how much the rows of the claim differ from those that they are compared with, on the main test of each collection; in the largest
-    study."""
-    data = studies[0]
-    tests = _main_tests(data)
-    lines = [f"| percentage points above | what is read |{_titles(data, tests)}", f"|---|---{'|---' * len(tests)}|"]
-    for row in dict.fromkeys(row for row, _ in CLAIM):
-        found = {one["test"]: one for one in data["comparisons"] if one["row"] == row}
-        against = data["rows"][row]["against"]
-        for about, end in (("the last block", ""), ("all blocks", AT_DEPTHS)):
-            cells = [_difference(found[f"{test}{end}"]) if f"{test}{end}" in found else MISSING for test in tests]
-            lines.append(f"| {HEADLINE.get(against, against)} | {about} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _rows(studies: Sequence[dict[str, Any]], asked: Sequence[str], collections: Sequence[str] = ()) -> str:
-    """Some rows and all rows of some groups, with marks, in the largest study that has each: the main test of each collection, by the last
-    block and by all blocks. Without `collections` one that fewer than half of the rows were tested on is left to the tables below.
-
-    Raises:
-        SystemExit: no study has all of them.
-    """
-
-    def there(data: dict[str, Any], *asked: str) -> list[str]:
-        trained = {one["row"] for one in data["numbers"]}
-        return [row for row, one in data["rows"].items() if row in trained and (row in asked or one["group"] in asked)]
-
-    data = next((data for data in studies if all(there(data, one) for one in asked)), None)
-    if data is None:
-        raise SystemExit(f"no study has all of these rows and groups: {'; '.join(asked)}")
-    rows, marks = there(data, *asked), {(one["row"], one["test"]): one["mark"] for one in data["comparisons"]}
-    tests = [test for test in _main_tests(data) if 2 * sum(bool(values_of(data, row, test)) for row in rows) >= len(rows)]
-    if collections:
-        tests = [test for test in _main_tests(data) if data["tests"][test]["collection"] in collections]
-    lines = [f"| row | what it is | seeds | against |{_titles(data, tests)}", f"|---|---|---|---{'|---' * len(tests)}|"]
-    for row in rows:
-        one = data["rows"][row]
-        counts = {len(values_of(data, row, name)) for test in tests for name in (test, f"{test}{AT_DEPTHS}")} - {0}
-        seeds = " to ".join(str(count) for count in sorted({min(counts, default=0), max(counts, default=0)}))
-        cells = (
-            ", ".join(f"{_mean(values_of(data, row, name))}{marks.get((row, name), '')}" for name in (test, f"{test}{AT_DEPTHS}"))
-            for test in tests
-        )
-        lines.append(f"| {row} | {one['about']} | {seeds} | {one['against']} | {' | '.join(cells)} |")
-    compared = [one for one in data["comparisons"] if one["row"] in rows]
-    halves = (", ".join(_half([one for one in compared if one["test"] == name]) for name in (test, f"{test}{AT_DEPTHS}")) for test in tests)
-    lines.append(f"| *half of the 95 % interval of a difference, median* |  |  |  | {' | '.join(halves)} |")
-    return "\n".join(lines)
-
-
-def _apart_here(studies: Sequence[dict[str, Any]], shapes: int, row: str, test: str) -> str:
-    """By how much a row differs from the one that it is compared with, for a sentence: `+1.4 [0.6, 2.3]`.
-
-    Raises:
-        SystemExit: they were not compared.
-    """
-    for data in studies:
-        for one in data["comparisons"] if data["settings"]["shapes"] == shapes else ():
-            if (one["row"], one["test"]) == (row, test):
-                return _difference(one | {"mark": ""})
-    raise SystemExit(f"{row} was not compared on {test} in the study of {shapes} shapes of a kind")
-
-
-def _half(compared: Sequence[dict[str, Any]]) -> str:
-    """Median of half the width of the intervals of some comparisons."""
-    widths = [(one["outcome"]["interval"][1] - one["outcome"]["interval"][0]) / 2 for one in compared]
-    return f"± {statistics.median(widths):.1f}" if widths else MISSING
-
-
-def _main_tests(data: dict[str, Any]) -> list[str]:
-    """The main test of each collection that has one."""
-    return [test for name in data["collections"] if (test := _main_test(data, name))]
-
-
-def _titles(data: dict[str, Any], tests: Sequence[str]) -> str:
-    """The heads of the columns of some tests: their collections."""
-    return "".join(f" {CALLED.get(name, name)} |" for name in (data["tests"][test]["collection"] for test in tests))
-
-
-def _mean(values: Sequence[float]) -> str:
-    return f"{statistics.fmean(values):.1f}" if values else MISSING
-
-
-def _difference(one: dict[str, Any]) -> str:
-    """A difference of two rows, its interval, and a mark if it is significant: `+1.4 [0.6, 2.3] ▲`."""
-    low, high = (round(bound, 1) + 0.0 for bound in one["outcome"]["interval"])  # no -0.0
-    return f"{one['outcome']['difference']:+.1f} [{low:.1f}, {high:.1f}]{one['mark']}"
 
 
 def shown(data: dict[str, Any], *, depths: bool = False) -> dict[str, dict[str, list[float]]]:
@@ -177,7 +77,7 @@ def shown(data: dict[str, Any], *, depths: bool = False) -> dict[str, dict[str, 
     """
     found: dict[str, dict[str, list[float]]] = {}
     for collection in data["collections"]:
-        test = f"{_main_test(data, collection)}{AT_DEPTHS * depths}"
+        test = f"{main_test(data, collection)}{AT_DEPTHS * depths}"
         own: dict[str, list[float]] = {}
         for number in data["numbers"]:
             if number["test"] == test and data["rows"][number["row"]]["group"] in DRAWN:
@@ -219,24 +119,13 @@ def draw(data: dict[str, Any], path: Path) -> None:
     path.write_text(re.sub(r"(<svg [^>]*>)", rf"\1\n {said}", drawn.getvalue(), count=1))
 
 
-def _main_test(data: dict[str, Any], collection: str) -> str | None:
-    """Cross-validation if the collection has it, else the linear SVM; None if no row has either."""
-    tests = [f"{collection} {name}" for name in ("crossval", "SVM")]
-    return next((one for one in tests if any(number["test"] == one for number in data["numbers"])), None)
-
-
-def _size(data: dict[str, Any]) -> str:
-    settings = data["settings"]
-    return f"{settings['shapes']} shapes of a kind, {settings['epochs']} epochs a stage"
-
-
 def _sizes(studies: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Rows that are in several studies, side by side on the main test of each collection."""
     rows = [name for name in studies[0]["rows"] if sum(any(one["row"] == name for one in data["numbers"]) for data in studies) > 1]
     if not rows:
         return
     there = [data for data in studies if any(one["row"] in rows for one in data["numbers"])]
-    tests = {collection: {_main_test(data, collection) for data in there} for collection in studies[0]["collections"]}
+    tests = {collection: {main_test(data, collection) for data in there} for collection in studies[0]["collections"]}
     columns = [(collection, data, test) for collection, (test, *others) in tests.items() if test and not others for data in there]
     yield "## Does another size rank the rows alike?\n"
     yield "Percent of a linear SVM, by shapes of each kind and epochs of each stage. *Starter* is tested on other shapes in each.\n"
@@ -264,7 +153,7 @@ def _claim(data: dict[str, Any]) -> Iterator[str]:
         means = " and ".join(f"{mean:.1f}" for mean in outcome["means"])
         p = "< 0.001" if one["adjusted"] < 0.001 else f"{one['adjusted']:.3f}"
         seeds = " and ".join(map(str, dict.fromkeys(outcome["runs"])))
-        yield f"| {one['test']} | {seeds} | {means} | {_difference(one)} | {p} |"
+        yield f"| {one['test']} | {seeds} | {means} | {difference(one)} | {p} |"
     yield ""
     if left := [f"{one['test']}: {one['reason']}" for one in data["claim_not_compared"]]:
         yield f"Of the claim, and not in the table: {'; '.join(left)}.\n"
@@ -273,7 +162,7 @@ def _claim(data: dict[str, Any]) -> Iterator[str]:
 def _seen(data: dict[str, Any]) -> Iterator[str]:
     """The picture, if there is something to draw."""
     if panels := shown(data):
-        about = "a dot for each seed, and a ring where all blocks are read; the tables below have the numbers"
+        about = "a dot for each seed, and a ring where all blocks are read; the numbers are in the tables of the next page"
         yield f"![Linear SVM of the rows on {', '.join(panels)}: {about}]({PICTURE})\n"
 
 
@@ -293,10 +182,10 @@ def _marks(studies: Sequence[dict[str, Any]]) -> Iterator[str]:
         "alone. `mmpd-train eval compare` does the same for any runs.\n"
     )
     yield (
-        "In a study that tells a deviation over seeds below, all its rows tell together how much a seed changes a result, as in an "
-        "analysis of variance: the variance over seeds is taken for the same in all of them, except in those that vary significantly "
-        "more (F test), which stand for themselves. `mmpd-train eval compare --share-seeds` does the same. Otherwise, and for the "
-        "claim, each row tells for itself.\n"
+        f"In a study that tells a deviation over seeds ([all tables]({TABLES.name})), all its rows tell together how much a seed changes "
+        "a result, as in an analysis of variance: the variance over seeds is taken for the same in all of them, except in those that vary "
+        "significantly more (F test), which stand for themselves. `mmpd-train eval compare --share-seeds` does the same. Otherwise, and "
+        "for the claim, each row tells for itself.\n"
     )
     yield f"Nothing was chosen by looking at {final}. The other sets were looked at during development (`science/held_out.md`).\n"
 
@@ -321,7 +210,7 @@ def _how(data: dict[str, Any]) -> Iterator[str]:
 
 def _deviations(data: dict[str, Any], collection: str) -> Iterator[str]:
     """The deviation over seeds that rows share on the main test of a collection, in percent: by the last block, and by all blocks."""
-    test = _main_test(data, collection)
+    test = main_test(data, collection)
     for name in (test, f"{test}{AT_DEPTHS}"):
         if name in data.get("spreads", {}):
             yield f"{100 * data['spreads'][name]['spread']['variance'] ** 0.5:.1f}"
@@ -359,18 +248,9 @@ def _commands(data: dict[str, Any]) -> Iterator[str]:
     yield ""  # a heading follows, if there is another study
 
 
-MADE: Final[dict[str, Callable[[Sequence[dict[str, Any]]], str]]] = {"<!-- headline -->": _headline, "<!-- differences -->": _apart}
-"""Lines of the hand-written beginning, and the tables that stand there in the page."""
-ROWS_OF: Final = re.compile("<!-- rows: (.+?)(?: @ (.+))? -->")
-"""Such a line names rows and groups of rows, with semicolons between them, and perhaps collections, as in
-`rows: scratch; main @ designs; drawers`. Their table stands there (`_rows`)."""
-APART: Final = re.compile(r"<<(\d+): (.+?) / (.+?)>>")
-"""In a sentence: the number of shapes of a kind, a row and a test. Their difference from the row's `against` stands there."""
-
-
-def made() -> str:
-    """The page of the numbers that are kept in science/."""
-    return page(_kept(), TOP.read_text())
+def made() -> dict[Path, str]:
+    """The pages of the numbers that are kept in science/."""
+    return {PAGE: page(_kept(), TOP.read_text()), TABLES: all_tables(_kept())}
 
 
 def _kept() -> list[dict[str, Any]]:
@@ -392,7 +272,8 @@ def main() -> None:
     for data in (once(json.loads(path.read_text())) for path in numbers):
         kept = HERE / NUMBERS.replace("*", f"{data['settings']['shapes']}-{data['settings']['epochs']}")
         kept.write_text(json.dumps(data, indent=1) + "\n")
-    PAGE.write_text(made())
+    for path, text in made().items():
+        path.write_text(text)
     draw(_kept()[0], PAGE.parent / PICTURE)
 
 

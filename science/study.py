@@ -11,7 +11,7 @@ More rows, seeds and collections may be asked for later; what is there is kept. 
 those of now are left out of the tables, and named below them. Writes study.json (every number with the command, processor time and commit
 of its test, and every job with its own: the training of a number is the job `train/ROW-SEED`) and study.md (tables, with marks for what
 differs significantly from the row that it is compared with).
-`science/page.py` writes docs/study.md from study.json.
+`science/page.py` writes docs/study.md and docs/study-tables.md from study.json.
 
 A study goes on on another machine with its numbers alone, a few megabytes without caches and weights (`science/elsewhere.py` says what
 holds there):

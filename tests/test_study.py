@@ -559,17 +559,15 @@ def test_a_claim_is_tested_on_other_seeds_than_those_that_it_came_from(tmp_path,
     text = page.page([data], "# Top")
     assert "*stage 1* is above *point-mae*" in text and "| shrec16 SVM | 3 | 76.7 and 51.1 | +25.6 [" in text
     assert "Of the claim, and not in the table: shrec16 SVM: not tested: the row has no score here; shrec16 crossval: " in text
-    top = page.page([data], "# Top\n\n<!-- headline -->\n\n<!-- differences -->\n").partition("\n## ")[0]
+    words = "{% set only = study(4) %}\n# Top\n\n{{ only.headline() }}\n\n{{ only.differences() }}\n"
+    top = page.page([data], words).partition("\n## ")[0]
     assert "| Point-MAE | 5 | 4 | " in top and " | 50.8, – |" in top and "| the last block | – |" in top, "tables of what is there"
-    with pytest.raises(SystemExit, match="all of these rows and groups: main; blocks"):
-        page.page([data], "# Top\n\n<!-- rows: main; blocks -->\n")
-    top = page.page([data | {"numbers": []}, data], "# Top\n\n<!-- rows: main -->\n")
-    assert "| stage 1 | three teachers, captions and class names | 4 | point-mae | 82.5" in top.partition("\n## ")[0], (
-        "of the study that has it"
-    )
+    asked = "# Top\n\n{{ study(4).rows('main') }}\n"
+    row = "| stage 1 | three teachers, captions and class names | 4 | point-mae | 82.5"
+    assert row in page.page([data], asked).partition("\n## ")[0]
     data["comparisons"][0]["row"] = rows.CLAIM[0][0]
     outcome = data["comparisons"][0]["outcome"]
-    assert f"| Point-MAE, longer | the last block | {outcome['difference']:+.1f} [" in page.page([data], "# Top\n\n<!-- differences -->\n")
+    assert f"| Point-MAE, longer | the last block | {outcome['difference']:+.1f} [" in page.page([data], words)
     del data["claim"]
     assert "claimed" not in page.page([data], "# Top"), "a study that was written earlier"
 
@@ -612,27 +610,51 @@ def test_what_cannot_be_compared_stops_no_report_and_is_told(tmp_path, monkeypat
         and "| point-mae | 50.0 | 50.0 |" in sizes
         and "\n| own |" not in sizes.partition("\n## ")[0]
     )
+    text = page.all_tables([data, small])
     assert text.index("## 4 shapes of a kind") < text.index("## 1 shapes of a kind")
 
 
-def test_the_page_in_docs_is_made_of_the_numbers_beside_it():
+def test_the_pages_in_docs_are_made_of_the_numbers_beside_them():
     """By `python science/page.py`; and no heading is taken for the row of a table."""
-    text = page.PAGE.read_text()
-    assert text == page.made(), "run python science/page.py"
+    for path, text in page.made().items():
+        assert path.read_text() == text, "run python science/page.py"
+        lines = text.splitlines()
+        assert not [line for before, line in itertools.pairwise(lines) if line.startswith("#") and before and not before.startswith("#")]
     assert not [path.name for path in SCIENCE.glob(page.NUMBERS) if '"train_command"' in path.read_text()], "give them to science/page.py"
-    lines = text.splitlines()
-    assert not [line for before, line in itertools.pairwise(lines) if line.startswith("#") and before and not before.startswith("#")]
 
 
-def test_intervals_in_the_words_of_the_page_come_from_the_numbers():
-    """Old intervals once stood beside new numbers, so none is written by hand."""
-    assert not re.findall(r"\[-?[0-9.]+, -?[0-9.]+\]", page.TOP.read_text())
+def test_what_the_words_of_the_page_quote_comes_from_the_numbers_and_says_what_is_significant():
+    """Old intervals once stood beside new numbers, and old words beside new marks."""
+    assert not re.findall(r"\[-?[0-9.]+, -?[0-9.]+\]", page.TOP.read_text()), "no interval is written by hand"
     outcome = {"difference": 1.44, "interval": [-0.04, 2.96]}
-    data = {"settings": {"shapes": 16}, "comparisons": [{"row": "stage 2", "test": "starter SVM", "outcome": outcome, "mark": " ▲"}]}
-    (shapes, row, test) = page.APART.fullmatch("<<16: stage 2 / starter SVM>>").groups()
-    assert page._apart_here([data], int(shapes), row, test) == "+1.4 [0.0, 3.0]"
-    with pytest.raises(SystemExit, match="stage 2 was not compared on starter SVM in the study of 64 shapes"):
-        page._apart_here([data], 64, row, test)
+    compared = {"row": "stage 2", "test": "starter SVM", "outcome": outcome, "mark": " ▲"}
+    data = {
+        "settings": {"shapes": 16, "epochs": 5, "precision": "float32"},
+        "rows": {"stage 2": {"group": "main", "about": "-", "against": "stage 1"}},
+        "tests": {"starter SVM": {"collection": "starter"}},
+        "collections": {"starter": {"use": "development"}},
+        "numbers": [{"row": "stage 2", "test": "starter SVM", "value": value, "seed": 0} for value in (50.0, 51.0)],
+        "comparisons": [compared],
+        "hours": 1,
+    }
+
+    def said(text):
+        return page.page([data], "{% set small = study(16) %}\n" + text).partition("\n")[0]
+
+    assert said('{{ small.last("stage 2", "starter") }}: {{ small.last_apart("stage 2", "starter", "▲") }}') == "50.5: +1.4 [0.0, 3.0]"
+    assert said('{{ small.none_apart("main", mark="▼") }}none') == "none"
+    for text, match in (
+        ('{{ small.last_apart("stage 2", "starter") }}', "says '' of stage 2 on starter SVM, the study of 16 shapes .* '▲'"),
+        ('{{ small.none_apart("main") }}', "nothing is significant here: stage 2 ▲ on starter SVM"),
+        ('{{ small.all("stage 2", "starter") }}', "stage 2 has no number on starter SVM at depths"),
+        ('{{ small.all_apart("stage 2", "starter") }}', "stage 2 was not compared on starter SVM at depths in the study of 16 shapes"),
+        ('{{ small.last("stage 2", "shrec") }}', "no row .* was tested on shrec"),
+        ('{{ small.rows("main", "blocks") }}', "no such rows and groups: blocks"),
+        ("{{ study(64).headline() }}", "a study of 64 shapes of a kind and 5 epochs, which is not in science/"),
+        ("{{ smal }}", "top.md: 'smal' is undefined"),
+    ):
+        with pytest.raises(SystemExit, match=match):
+            said(text)
 
 
 def test_a_score_is_stale_on_other_points_or_weights(tmp_path):
@@ -706,7 +728,7 @@ def test_tables_leave_out_what_does_not_hold_any_more_and_say_why(tmp_path, monk
         old = {one["row"]: one["reason"] for one in data["not_current"]}
         assert old.keys().isdisjoint(one["row"] for one in data["numbers"]) and len(old) + len(data["numbers"]) == 3
         assert all(reason in text for reason in old.values()) and ("Left out: out of date" in text) == bool(old)
-        assert page.page([data], "# Top").count("out of date") == bool(old)
+        assert page.all_tables([data]).count("out of date") == bool(old)
         return old
 
     assert left() == {}
