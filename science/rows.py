@@ -302,6 +302,26 @@ ROWS: Final[dict[str, Row]] = {
         settings=(of(REAL), "objective=contrast", "align.positives=none"),
         against=f"stage 1, {REAL}",
     ),
+    # Is it the shapes that they learn from? Training shapes of SHREC beside the starter shapes, without their labels.
+    f"stage 1, {REAL}, shapes told apart, and SHREC": Row(
+        group="teachers",
+        about="the same, also on the 480 training shapes of SHREC, without their classes",
+        stage="align",
+        settings=(of(REAL), "objective=contrast", "align.positives=none"),
+        also=("shrec16",),
+        against=f"stage 1, {REAL}, shapes told apart",
+    ),
+    "point-mae, and SHREC": Row(
+        group="teachers", about="Point-MAE also on these", stage="distill", recipe="point-mae", settings=_mae(ENCODER), also=("shrec16",)
+    ),
+    f"stage 1, {REAL}, shapes told apart, twice": Row(
+        group="teachers",
+        about=f"{REAL} alone, shapes told apart, for twice as many epochs",
+        stage="align",
+        settings=(of(REAL), "objective=contrast", "align.positives=none"),
+        times=2,
+        against=f"stage 1, {REAL}, shapes told apart",
+    ),
     "stage 1, two": Row(
         group="teachers", about="the two starter teachers with texts", stage="align", settings=(of(*TEACHERS[:2]),), against="stage 1"
     ),
