@@ -58,6 +58,10 @@ class Quoted:
         """The same with all blocks."""
         return self._mean(row, self._test(collection, AT_DEPTHS))
 
+    def score(self, row: str, test: str) -> str:
+        """The mean of a row over its seeds on any test (`testsets.TESTS`), in percent."""
+        return self._mean(row, test)
+
     def last_apart(self, row: str, collection: str, mark: str = "") -> str:
         """By how many points a row differs from the one that it is compared with, and the 95 % interval, such as `+1.4 [0.6, 2.3]`.
         `mark`: ▲ or ▼ if the sentence says that this is significant; SystemExit if it is not so."""

@@ -642,7 +642,7 @@ def test_what_the_words_of_the_page_quote_comes_from_the_numbers_and_says_what_i
         return page.page([data], "{% set small = study(16) %}\n" + text).partition("\n")[0]
 
     assert said('{{ small.last("stage 2", "starter") }}: {{ small.last_apart("stage 2", "starter", "▲") }}') == "50.5: +1.4 [0.0, 3.0]"
-    assert said('{{ small.none_apart("main", mark="▼") }}none') == "none"
+    assert said('{{ small.none_apart("main", mark="▼") }}{{ small.score("stage 2", "starter SVM") }}') == "50.5"
     for text, match in (
         ('{{ small.last_apart("stage 2", "starter") }}', "says '' of stage 2 on starter SVM, the study of 16 shapes .* '▲'"),
         ('{{ small.none_apart("main") }}', "nothing is significant here: stage 2 ▲ on starter SVM"),
