@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import get_args
 
+import numpy as np
 import pytest
 
 SCIENCE = Path(__file__).parents[1] / "science"
@@ -27,6 +28,7 @@ import page  # noqa: E402
 import report  # noqa: E402
 import rows  # noqa: E402
 import score  # noqa: E402
+import seeds as simulated  # noqa: E402
 import study  # noqa: E402
 import testsets  # noqa: E402
 import untaught  # noqa: E402
@@ -655,6 +657,12 @@ def test_what_the_words_of_the_page_quote_comes_from_the_numbers_and_says_what_i
     ):
         with pytest.raises(SystemExit, match=match):
             said(text)
+
+
+def test_intervals_with_shared_seeds_hold_where_rows_vary_alike_and_less_often_for_a_row_that_varies_more():
+    alike, apart = (simulated.held(12, 2, times, 300, np.random.default_rng(0)) for times in (1.0, 3.0))
+    assert alike["it and another, shared"][0] > 0.92 > 0.85 > apart["it and another, shared"][0]
+    assert alike["two others, each for itself"][1] > 2 * alike["two others, shared"][1], "what sharing is for"
 
 
 def test_a_score_is_stale_on_other_points_or_weights(tmp_path):
