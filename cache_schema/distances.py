@@ -4,7 +4,7 @@ Sources of laser scans write them, and evaluations tell results by distance. All
 one that it has:
 
   lidar          from the sensor to where the object begins: its middle is farther by half the diagonal of its box
-  kitti          from the left colour camera to the middle of the labelled box
+  kitti          from the left grey camera, 27 cm ahead of the sensor, to the middle of the labelled box
   semantickitti  from the sensor to the mean of the points that were seen, most of which are on the near side
 
 So a car in front of the sensor differs by about two metres between the sources. Compare results by distance within a source.

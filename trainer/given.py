@@ -367,7 +367,8 @@ def clouds(what: Sequence[str], up: str = "auto") -> dict[str, NDArray[np.float3
         up: the axis of the files that points up, y or z; `auto` for the usual one of the format.
 
     Raises:
-        UserError: a file is missing, is of another kind, or has something else than finite numbers in three or six columns.
+        UserError: a file is missing, is of another kind, has something else than finite numbers in three or six columns, or has no two
+            different points.
     """
     _check_there(what)
     paths = [Path(one) for one in what]
@@ -401,6 +402,8 @@ def _cloud(path: Path, up: str) -> NDArray[np.float32]:
             raise UserError(f"{path}: columns 4 to 6 are no colours (they lie outside 0..255), perhaps normals: leave them out")
         if most > 1:
             values = np.concatenate([values[:, :3], values[:, 3:] / 255], 1)
+    if (values[:, :3] == values[0, :3]).all():
+        raise UserError(f"{path} has no two different points: leave it out")
     if (UP[path.suffix.lower()] if up == "auto" else up) == "z":
         values = np.concatenate([values[:, :1], values[:, 2:3], -values[:, 1:2], values[:, 3:]], 1)
     return values.astype(np.float32)

@@ -8,7 +8,8 @@ A file of labels has an unsigned 32-bit number for each point of the scan: the c
 thing, 0 for none. Things that move have classes of their own, which become those of things that stand, as in the authors' learning_map.
 That map also makes other-vehicle of bus and on-rails, which stay classes of their own here.
 
-Split: sequence 08 is val, the others are train, as the authors divide them. Sequences from 11 have no labels, so they have no shapes.
+Split: sequence 08 is val, 11 to 21 are test, the others are train, as the authors divide them. They publish no labels of 11 to 21, so these
+have no shapes unless somebody else labelled them.
 Id: `08/000120/car_17@23.4m`, thing 17 of the scan, and the distance of the mean of its points from the laser over the ground. Things with
 fewer than `least` points (8) are left out. Listing reads every chosen scan once. Broken scans are left out, and a note names them.
 """
@@ -65,10 +66,13 @@ OTHERS: Final = frozenset((0, 1, 40, 44, 48, 49, 50, 51, 52, 60, 70, 71, 72, 80,
 
 VALIDATION: Final = "08"
 """The sequence that the authors validate on."""
+HIDDEN: Final = frozenset(f"{number}" for number in range(11, 22))
+"""The sequences whose labels the authors keep for their benchmark."""
 
 OWN: Final = re.compile(r"\d{6}\.label")
 
-UNNUMBERED: Final = "class of things in a scan with points that have no number of a thing"
+UNNUMBERED: Final = "without a number of a thing (points of one class in one scan)"
+FEW: Final = "with too few points (source.least)"
 
 SOME: Final = 3
 """Most scans that a note names."""
@@ -299,6 +303,11 @@ def open_source(location: str, *, textures: Textures = "require", every: str = "
         raise UserError(f"{location!r}: the labels of {chosen} scans name no thing, such as a car; expected the labels as downloaded")
     if not any(entry.split == "val" for entry in entries):
         notes.append(f"nothing is in the split val: no thing of sequence {VALIDATION} is there")
+    if hidden := sorted({entry.id[:2] for entry in entries if entry.split == "test"}):
+        notes.append(
+            "somebody labelled sequences whose labels the authors keep for their benchmark; they are in the split test: "
+            f"{', '.join(hidden)}"
+        )
     if step > 1:
         notes.append(f"one scan in {step} is taken, because neighbouring scans show the same things; choose with --set source.every=1")
     options = (("every", str(step)), ("least", str(fewest)))
@@ -341,14 +350,17 @@ def _things(sequence: str, folders: Mapping[str, Path], scan: str, least: int, s
             skipped[UNNUMBERED] += 1
             continue
         if count < least:
-            skipped["thing with too few points"] += 1
+            skipped[FEW] += 1
             continue
         # The class of a moving thing is in its name, too: a thing may have points of both.
         moving = "moving-" if mark & 0xFFFF >= 252 else ""
         known = at_distance(f"{sequence}/{scan}/{moving}{kind}_{thing}", float(np.hypot(*(total / count))))
-        split = "val" if sequence == VALIDATION else "train"
-        entries.append(Entry(id=known, locator=f"{sequence}/{scan}#{mark}", label=kind, split=split))
+        entries.append(Entry(id=known, locator=f"{sequence}/{scan}#{mark}", label=kind, split=_split(sequence)))
     return entries
+
+
+def _split(sequence: str) -> str:
+    return "val" if sequence == VALIDATION else "test" if sequence in HIDDEN else "train"
 
 
 def example(folder: Path) -> str:

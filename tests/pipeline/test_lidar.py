@@ -665,13 +665,17 @@ def test_things_of_semantickitti_are_the_points_with_their_number(tmp_path):
     assert np.allclose(cloud.points - cloud.points.mean(0), expected - expected.mean(0), atol=1e-5)
     assert distance_in(found.entries[1].id) == pytest.approx(np.hypot(*scan[200:240, :2].mean(0)), abs=0.06)
     few = open_source(location, least="100")
-    assert [entry.label for entry in few.entries] == ["car", "car"] and few.skipped == {"thing with too few points": 2}
+    assert [entry.label for entry in few.entries] == ["car", "car"] and few.skipped == {semantickitti.FEW: 2}
     for name in ("000007", "000020"):
         for folder, ending in (("velodyne", "bin"), ("labels", "label")):
             home = tmp_path / "sequences/00" / folder
             shutil.copy(home / f"000000.{ending}", home / f"{name}.{ending}")
     assert {entry.id[:9] for entry in open_source(location).entries} == {"00/000000", "00/000020", "08/000000"}
     assert len(open_source(location, every="1").entries) == 8
+    shutil.copytree(tmp_path / "sequences/08", tmp_path / "sequences/11")
+    hidden = open_source(location)
+    assert {(entry.id[:2], entry.split) for entry in hidden.entries} == {("00", "train"), ("08", "val"), ("11", "test")}
+    assert "in the split test: 11" in " ".join(hidden.notes) and "split test" not in " ".join(found.notes)
     label = tmp_path / "sequences/08/labels/000000.label"
     label.write_bytes(label.read_bytes()[:-4])
     with pytest.raises(UserError, match="expected 4 for each: is it of another scan"):

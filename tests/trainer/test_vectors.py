@@ -239,6 +239,7 @@ def test_points_without_the_pipeline(command, aligned, tmp_path, monkeypatch, mo
         ("a.xyz", "1,5 2,5 3,5\n2,5 3,5 4,5\n", "commas and blanks"),
         ("a.txt", "1 2\n3 4\n", r"\[2, 2\]"),
         ("a.txt", "1 2 nan\n", "not finite"),
+        ("a.xyz", "1 2 3\n1 2 3\n", "a.xyz has no two different points"),
         ("a.pts", "1 2 3 0 0 -1\n", "perhaps normals"),
         ("a.xyz", "x y z\n1 2 3\n", "no table of numbers"),
         ("a.npy", "not an array", "no table of numbers"),
