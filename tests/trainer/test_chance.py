@@ -173,6 +173,16 @@ def test_every_task_says_them(run, tmp_path, task, settings, chance):  # noqa: F
     assert json.loads(table.json())["rows"][0][1]["chance"] == chance
 
 
+def test_the_largest_class_is_that_of_all_shapes(run, tmp_path):  # noqa: F811
+    """Zero-shot has none over all shapes, and the one at 0-10 m was shown as if it were."""
+    found = evaluated(run, write(tmp_path / "c.zarr"))
+    first = found.scores.metrics[0]
+    near = dataclasses.replace(first, name="top-1 at 0-10 m", headline=False, largest=87.5)
+    for metrics, told in (((first, near), "Always the largest class: 50.0."), ((dataclasses.replace(first, largest=None), near), "")):
+        text = shown(dataclasses.replace(found, scores=dataclasses.replace(found.scores, metrics=metrics)).rich(), 200)
+        assert "87.5" not in text and (told in text if told else "Always" not in text)
+
+
 def test_the_picture_says_them(run, tmp_path, monkeypatch):  # noqa: F811
     titles = []
     monkeypatch.setattr(picture, "as_png", lambda figure: (titles.append(figure.axes[0].get_title()), b"x")[1])

@@ -381,7 +381,8 @@ class Result:
     def rich(self) -> RichTable:
         """The result as a table for a terminal."""
         metrics = self.scores.metrics
-        largest = [f"Always the {m.answer}: {m.number(m.largest)}." for m in metrics if m.largest is not None][:1]
+        # Only what holds for all test shapes: rows by distance or number of points have scores of their own, told as verdicts.
+        largest = [f"Always the {m.answer}: {m.number(m.largest)}." for m in metrics if m.headline and m.largest is not None][:1]
         counts = [m.shapes for m in metrics if m.shapes is not None] or [self.scores.test.shapes]
         shapes = counted(max(counts), metrics[0].units)
         if min(counts) < max(counts):
