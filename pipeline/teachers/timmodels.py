@@ -98,7 +98,7 @@ class Timm:
 
     @property
     def patch_method(self) -> str:
-        return self._patches()[0]
+        return patches.told(self._patches()[0], self.model)
 
     @torch.inference_mode()
     def embed_patches(self, pixels: torch.Tensor) -> torch.Tensor:
