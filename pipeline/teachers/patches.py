@@ -5,8 +5,8 @@
 
 A picture is resized and cropped before a model sees it (`Framing`). Inside the model, layers with strides place one patch every few pixels
 (`Lattice`). Both together tell which pixels of the picture a patch belongs to (`Grid`). The lattice is computed from kernel, stride and
-padding of the layers that ran: it is the middle of what a place reads. For convolutional networks these are not the middles of equal squares:
-a 3 x 3 convolution of stride 2 and padding 1 has its first place at the first pixel.
+padding of the layers that ran: it is the middle of what a place reads. For convolutional networks these are not the middles of equal
+squares: a 3 x 3 convolution of stride 2 and padding 1 has its first place at the first pixel.
 
 Layers that pad as TensorFlow does are an exception. What a place reads begins at its square and goes beyond it at one side only, by half a
 patch in all for EfficientNet. Networks that are taught pictures and their mirror images make up for that: EfficientNet-Lite0 looks at the
@@ -20,7 +20,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -177,7 +177,7 @@ def lattice(model: nn.Module, run: Callable[[], Tensor], image_size: int, name: 
 
 
 def told(method: str, model: nn.Module) -> str:
-    """What a patch feature is, in words, with what `_padding` takes for granted of the layers of a model. It is recorded with the features."""
+    """What a patch feature is, in words, with what `_padding` takes for granted of a model's layers. It is recorded with the features."""
     return f"{method}, in equal squares" if any(type(layer).__name__ in SAME for layer in model.modules()) else method
 
 
