@@ -10,8 +10,8 @@ squares: a 3 x 3 convolution of stride 2 and padding 1 has its first place at th
 
 Layers that pad as TensorFlow does are an exception. What a place reads begins at its square and goes beyond it at one side only, by half a
 patch in all for EfficientNet. Networks that are taught pictures and their mirror images make up for that: EfficientNet-Lite0 looks at the
-middles of equal squares, by its gradients, by what moves when a spot moves, and by how well its features tell what a place shows. So the odd
-place of padding is shared between both sides.
+middles of equal squares, by its gradients, by what moves when a spot moves, and by how well its features tell what a place shows. So the
+odd place of padding is shared between both sides.
 
 Letters: S pixels a side of the model's input, h patches a side.
 """
