@@ -182,9 +182,11 @@ class Renderer:
         drawn = [sketch._picture(matrix, drawables, center, size) for matrix in pose.astype(np.float64)]
         depth = np.stack([depth for _, depth, _ in drawn])  # [C, H, W]
         shown = np.array([picture[..., 3].any() for picture, _, _ in drawn])
-        # A sheet seen from its edge is a line, of which four views of a picture on a wall could have two.
-        faces = shown & [filled for _, _, filled in drawn]
-        shown = faces if faces.any() else shown
+        # A sheet seen from its edge is a line, and four views of a picture on a wall could have two of these. Of a needle lines are all
+        # there is.
+        faces = np.array([filled for _, _, filled in drawn])
+        if any(filled and not _faint(picture, self.spec.background) for picture, _, filled in drawn):
+            shown &= faces
         embedded = None if self._judge is None else self._judge(np.stack([_opaque(picture) for picture, _, _ in drawn]))
         found = candidates(surface(geometry, policy.points), pose, depth, rig.fov, shown, embedded)
         return replace(rig, cameras=tuple(rig.cameras[camera] for camera in found.greedy(policy)))
