@@ -47,7 +47,8 @@ class Candidates:
     near: NDArray[np.float64]
     """How near directions are: 1 for the same, 0 for opposite ones. [C, C]"""
     usable: NDArray[np.bool_]
-    """Which cameras see anything at all. The others are taken last, and no camera has to stand for them. [C]"""
+    """Which cameras see a surface; where none sees more than a line, those that see anything at all. The others are taken last, and no
+    camera has to stand for them. [C]"""
 
     def value(self, chosen: Sequence[int], policy: Coverage) -> float:
         """Compute the value of a set of cameras; 0 for none."""
@@ -88,7 +89,7 @@ def candidates(
     Args:
         points: places of the surface. [n, 3]
         pose, depth, fov: the cameras, and what they see; see `pipeline.dense.sight`. [C, 4, 4], [C, H, W]
-        shown: whether a picture shows anything. [C]
+        shown: whether a picture shows a surface; of a shape that is no more than a line, whether it shows anything. [C]
         embedded: the pictures as the cheap teacher sees them; None without one. [C, E]
     """
     back = pose[:, :3, 2].astype(np.float64)  # towards the camera

@@ -180,9 +180,14 @@ class Renderer:
         sketch, policy, rig = self._sketch, self.spec.policy, self.spec.rig
         assert sketch is not None and policy is not None
         drawn = [sketch._picture(matrix, drawables, center, size) for matrix in pose.astype(np.float64)]
-        depth = np.stack([depth for _, depth in drawn])  # [C, H, W]
-        shown = np.array([picture[..., 3].any() for picture, _ in drawn])
-        embedded = None if self._judge is None else self._judge(np.stack([_opaque(picture) for picture, _ in drawn]))
+        depth = np.stack([depth for _, depth, _ in drawn])  # [C, H, W]
+        shown = np.array([picture[..., 3].any() for picture, _, _ in drawn])
+        # A sheet seen from its edge is a line, and four views of a picture on a wall could have two of these. Of a needle lines are all
+        # there is.
+        faces = np.array([filled for _, _, filled in drawn])
+        if any(filled and not _faint(picture, self.spec.background) for picture, _, filled in drawn):
+            shown &= faces
+        embedded = None if self._judge is None else self._judge(np.stack([_opaque(picture) for picture, _, _ in drawn]))
         found = candidates(surface(geometry, policy.points), pose, depth, rig.fov, shown, embedded)
         return replace(rig, cameras=tuple(rig.cameras[camera] for camera in found.greedy(policy)))
 
@@ -232,26 +237,29 @@ class Renderer:
         """Yield colour `[H, W, 3]` and depth `[H, W]` of each view. The shape lies within `size` around `center`. Numbers of views in which
         the shape looks like the background are added to `faint`."""
         for index, matrix in enumerate(pose.astype(np.float64)):
-            picture, depth = self._picture(matrix, drawables, center, size)
+            picture, depth, _ = self._picture(matrix, drawables, center, size)
             if not picture[..., 3].any():
                 raise UserError(f"view {index} has nothing in it: the shape is invisible (transparent, or too thin to be seen)")
             if _faint(picture, self.spec.background):
                 faint.append(index)
             yield _opaque(picture), depth if self.spec.depth else None
 
-    def _picture(self, matrix: np.ndarray, drawables: list[Drawable], center: np.ndarray, size: float) -> tuple[np.ndarray, np.ndarray]:
-        """Draw one view. Returns colour `[H, W, 4]`, whose alpha is 0 where nothing is, and depth `[H, W]`, which is all 0 unless the
-        specification asks for it. Arguments as in `_views`."""
+    def _picture(
+        self, matrix: np.ndarray, drawables: list[Drawable], center: np.ndarray, size: float
+    ) -> tuple[np.ndarray, np.ndarray, bool]:
+        """Draw one view. Returns colour `[H, W, 4]`, whose alpha is 0 where nothing is; depth `[H, W]`, which is all 0 unless the
+        specification asks for it; and whether surfaces are seen, not just outlines. Arguments as in `_views`."""
         near, far, projection = self._range(matrix, center, size)
         self._draw(drawables, np.linalg.inv(matrix), projection)
         picture = self._colors()
-        if not picture[..., 3].any():
+        filled = bool(picture[..., 3].any())
+        if not filled:
             # A thin sheet seen from its edge may cover no centre of a pixel. Its outline does.
             GL.glPolygonMode(GL.GL_FRONT_AND_BACK, GL.GL_LINE)
             self._draw(drawables, np.linalg.inv(matrix), projection, outlines=True)
             GL.glPolygonMode(GL.GL_FRONT_AND_BACK, GL.GL_FILL)
             picture = self._colors()
-        return picture, self._depth(near, far) if self.spec.depth else np.zeros((self.spec.size, self.spec.size))
+        return picture, self._depth(near, far) if self.spec.depth else np.zeros((self.spec.size, self.spec.size)), filled
 
     def _range(self, matrix: np.ndarray, center: np.ndarray, size: float) -> tuple[float, float, np.ndarray]:
         """Return the nearest and farthest distance that a camera draws, and its projection `[4, 4]`. All lies within `size` of `center`."""

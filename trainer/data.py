@@ -136,10 +136,8 @@ class Data:
             known = dict.fromkeys(kind for c in read for kind in c.kinds)
             for kind in asked:
                 if kind not in known:
-                    some = f"of the kinds {', '.join(known)}" if known else "without kinds, or none"
-                    raise UserError(
-                        f"data.{setting}: no caption of the kind {kind!r} is read, only captions {some}{did_you_mean(kind, known)}"
-                    )
+                    some = did_you_mean(kind, known) or ", only captions without kinds, or none"
+                    raise UserError(f"data.{setting}: no caption of the kind {kind!r} is read{some}")
 
     @functools.cached_property
     def hard_kinds(self) -> tuple[str, ...]:
@@ -210,11 +208,16 @@ class Data:
         teachers = f"; teachers {', '.join(named)}" if named else ""
         few = "" if self.config.resample else "fewer points in farthest-point order than centres, which are therefore "
         patches = f"; patch features of {', '.join(self.patches)} on the first {self._blocks_used()}" if self.patches else ""
-        views = f"; {self.config.views} views and texts of a shape in a step" if self.config.views > 1 else ""
+        views = f"; {self.config.views} views and texts of a shape in a step{self._views_again()}" if self.config.views > 1 else ""
         order = "" if self.ordered else f"; {few or 'points and centres '}sampled at every step"
         cut = f"; {self.points} points a shape, as the smallest blocks have" if len({p.points.count for p in self.parts}) > 1 else ""
         hard = f"; wrong texts of each shape: {self.config.hard} ({', '.join(self.hard_kinds)})" if self.hard_kinds else ""
         return f"{caches}{teachers}{views}{hard}{patches}{cut}{order}"
+
+    def _views_again(self) -> str:
+        """What is said if shapes have fewer views than a step draws, in words; empty if no views are read or there are enough."""
+        stored = sorted({count for part in self.parts for count in part.views.values() if count < self.config.views})
+        return f", of {' and '.join(map(str, stored))} stored, so that views repeat" if stored else ""
 
     def _blocks_used(self) -> str:
         """Number of blocks of a shape that are used, in words."""

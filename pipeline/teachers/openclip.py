@@ -89,7 +89,7 @@ class OpenClip:
 
     @property
     def patch_method(self) -> str:
-        return _patches_of(self.model.visual, self.spec.name)[0]
+        return patches.told(_patches_of(self.model.visual, self.spec.name)[0], self.model.visual)
 
     @torch.inference_mode()
     def embed_patches(self, pixels: torch.Tensor) -> torch.Tensor:

@@ -5,8 +5,13 @@
 
 A picture is resized and cropped before a model sees it (`Framing`). Inside the model, layers with strides place one patch every few pixels
 (`Lattice`). Both together tell which pixels of the picture a patch belongs to (`Grid`). The lattice is computed from kernel, stride and
-padding of the layers that ran. So it is exact also for convolutional networks, whose places are not the middles of equal squares: a 3 x 3
-convolution of stride 2 and padding 1 has its first place at the first pixel.
+padding of the layers that ran: it is the middle of what a place reads. For convolutional networks these are not the middles of equal
+squares: a 3 x 3 convolution of stride 2 and padding 1 has its first place at the first pixel.
+
+Layers that pad as TensorFlow does are an exception. What a place reads begins at its square and goes beyond it at one side only, by half a
+patch in all for EfficientNet. Networks that are taught pictures and their mirror images make up for that: EfficientNet-Lite0 looks at the
+middles of equal squares, by its gradients, by what moves when a spot moves, and by how well its features tell what a place shows. So the
+odd place of padding is shared between both sides.
 
 Letters: S pixels a side of the model's input, h patches a side.
 """
@@ -171,8 +176,13 @@ def lattice(model: nn.Module, run: Callable[[], Tensor], image_size: int, name: 
     return Lattice(first=first, step=step, count=count)
 
 
-def _padding(layer: nn.Module, size: int, stride: int, reach: int) -> tuple[int, int]:
-    """Places that a layer adds before a map of `size` places, and on both sides together.
+def told(method: str, model: nn.Module) -> str:
+    """What a patch feature is, in words, with what `_padding` takes for granted of a model's layers. It is recorded with the features."""
+    return f"{method}, in equal squares" if any(type(layer).__name__ in SAME for layer in model.modules()) else method
+
+
+def _padding(layer: nn.Module, size: int, stride: int, reach: int) -> tuple[float, int]:
+    """Places that a layer adds before a map of `size` places, and on both sides together. An odd place of TensorFlow's counts half before.
 
     Args:
         layer: one of `STRIDED`.
@@ -182,7 +192,7 @@ def _padding(layer: nn.Module, size: int, stride: int, reach: int) -> tuple[int,
     """
     if type(layer).__name__ in SAME:
         both = max((-(-size // stride) - 1) * stride + reach + 1 - size, 0)
-        return both // 2, both
+        return both / 2, both
     padding = _side(getattr(layer, "padding", 1))
     return padding, 2 * padding
 

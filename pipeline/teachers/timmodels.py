@@ -98,7 +98,7 @@ class Timm:
 
     @property
     def patch_method(self) -> str:
-        return self._patches()[0]
+        return patches.told(self._patches()[0], self.model)
 
     @torch.inference_mode()
     def embed_patches(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -260,7 +260,7 @@ def known_file(file: Path, sha256: str) -> Path:
         with file.open("rb") as opened:
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
     except OSError as error:
-        raise UserError(f"cannot read the weights of a package: {error}") from error
+        raise UserError(f"cannot read the weights of a package: {error}: install it anew") from error
     if digest != sha256:
         raise UserError(f"{file} is not the file that is known here (sha256 {digest[:12]}..., expected {sha256[:12]}...): install it anew")
     return file

@@ -149,6 +149,25 @@ def test_the_open_side_of_a_cupboard_is_seen_first():
     assert first.choosing > 0 and len(first.pose) == 4
 
 
+@pytest.mark.parametrize("thin", [0.0, 1e-5])
+def test_a_sheet_is_not_seen_from_its_edge(thin):
+    """From there it is a line, which no picture is less like. It is one face, or a board as thin as paper."""
+    front = np.array([(-1.0, -1, 0), (1, -1, 0), (1, 1, 0), (-1, 1, 0)])
+    sheet = plates(front, front[::-1] - (0, 0, thin)) if thin else plates(front)
+    unlike = CameraRig(name="two", cameras=tuple(Camera(azimuth=angle, elevation=0.0) for angle in (90, 0, 180, 270, 30)))
+    policy = Coverage(count=3, size=32, teacher="starter-resnet")
+
+    def judge(pictures: np.ndarray) -> np.ndarray:
+        line = (pictures < 250).any(3).mean((1, 2)) < 0.1
+        return np.stack([line, ~line], 1).astype(np.float32)
+
+    with closing(Renderer(ViewSpec(rig=unlike, size=48, policy=policy), judge=judge)) as renderer:
+        assert abs(directions(renderer.render(sheet).pose)[:, 2]).min() > 0.8
+    needle = plates(front * (1, 1e-4, 1) @ [(0.8, 0, 0.6), (0, 1, 0), (-0.6, 0, 0.8)])
+    with closing(Renderer(ViewSpec(rig=unlike, size=48, policy=policy), judge=judge)) as renderer:
+        assert min((picture < 250).any(2).sum() for picture in renderer.render(needle).rgb) > 10  # lines, not the dots that it covers
+
+
 def test_a_chosen_view_is_framed_as_a_rig_of_the_chosen_cameras():
     policy = Coverage(count=2, teacher="", likeness=0.0)
     with closing(Renderer(ViewSpec(rig=RIGS["dome30"], size=48, policy=policy))) as renderer:

