@@ -31,6 +31,11 @@ CROWDED: Final = 1000
 """A folder with more folders than this holds shapes, and no data sets: those in it are not asked. The location itself may have more."""
 GLANCE: Final = 100
 """Number of folders of one level that are entered to find a telling file."""
+PICKLED: Final = (
+    "pickles (.dat) are not read: fetch the texts that they were made of (modelnet40_normal_resampled.zip), or write them to HDF5 as "
+    "docs/howto/official-data.md shows"
+)
+"""What is told of a folder with the pickles of Point-BERT and others."""
 SHOWN: Final = 6
 """Largest number of folders of which it is told why they are not a data set."""
 
@@ -267,7 +272,7 @@ def _lacks(path: Path, data_set: DataSet, folders: Folders) -> str:
             nearest = missing
     if unsure := _unsure(path, data_set, folders):
         return unsure
-    dat = "; pickles (.dat) are not read" if folders.first(path, "*.dat") else ""
+    dat = f"; {PICKLED}" if folders.first(path, "*.dat") else ""
     return f"lacks {', '.join(nearest)}{dat}" if nearest else f"has none of the files by which it would be known{dat}"
 
 

@@ -19,6 +19,7 @@ from pipeline.opening import open_config_source
 from pipeline.recipes import configured
 from pipeline.sources.catalog import Entry, Source
 from trainer.tasks import catalog
+from trainer.tasks.shapes import split_names
 
 TRIED: Final = 8
 """Number of shapes, spread over a split, that are read. One that can be used is enough."""
@@ -76,7 +77,7 @@ def _lacks(test: Test, source: Source, fetch: Mapping[Apart, str]) -> str:
     if getattr(options, "stored", False):  # folds have splits of their own, which `finding.py` counts
         return ""
     # Without a split `test`, `mmpd-train eval` takes `val`: what is tested there is not what the papers test.
-    splits = [*([options.train_split] if hasattr(options, "train_split") else []), options.test_split or "test"]
+    splits = [*(split_names(options.train_split) if hasattr(options, "train_split") else []), options.test_split or "test"]
     found = [one for split in splits for one in _without(source, split, WANTED.get(test.task, ""))]
     remedies = [fetch[apart] for _, apart in found if apart is not None and apart in fetch]
     return "; ".join(dict.fromkeys([*(reason for reason, _ in found), *remedies]))

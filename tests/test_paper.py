@@ -2,13 +2,17 @@
 
 import itertools
 import json
+import pickle
+import re
 import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -29,12 +33,13 @@ from jobs import Job, Ledger  # noqa: E402
 import pipeline.cli  # noqa: E402
 import pipeline.recipes  # noqa: E402
 import trainer.cli  # noqa: E402
-from cache_schema import synthetic  # noqa: E402
+from cache_schema import class_lists, synthetic  # noqa: E402
 from cache_schema.errors import UserError  # noqa: E402
 from cache_schema.settings import override  # noqa: E402
 from cache_schema.store import open_cache  # noqa: E402
 from pipeline.edits import relabel  # noqa: E402
 from pipeline.geometry import Cloud  # noqa: E402
+from pipeline.sources.catalog import open_source  # noqa: E402
 from tests import official as miniature  # noqa: E402
 from tests.boxes import Silent  # noqa: E402
 from tests.figures import undrawn_curves  # noqa: E402, F401
@@ -184,6 +189,63 @@ def test_what_is_there_in_part_is_told(tmp_path):
     assert left["scannet"].endswith("; full/scans has none of the files by which it would be known")
 
 
+def rows_named(home, train_files=1):
+    """ModelNet40 as https://github.com/antao97/PointCloudDatasets has it: HDF5 files whose rows are named beside them."""
+    home.mkdir(parents=True)
+    names = class_lists.names("modelnet40")
+    for side, count in (("train", train_files), ("test", 1)):
+        for number in range(count):
+            with h5py.File(home / f"{side}{number}.h5", "w") as file:
+                file["data"] = np.random.default_rng(0).normal(size=(40, 16, 3)).astype(np.float32)
+                file["label"] = np.arange(40)[:, None]
+            (home / f"{side}{number}_id2name.json").write_text(json.dumps([name.replace(" ", "_") for name in names]))
+        (home / f"{side}_files.txt").write_text("".join(f"modelnet40_hdf5_2048/{side}{number}.h5\n" for number in range(count)))
+
+
+def test_modelnet40_with_names_of_rows_is_known_and_a_part_of_it_is_not_the_whole(tmp_path):
+    home = tmp_path / "modelnet40_hdf5_2048"
+    rows_named(home, train_files=2)
+    found, left = promised.kept(finding.look(tmp_path)[0], tmp_path, tmp_path / "caches")
+    assert (found["modelnet40"].place.kind, found["modelnet40"].location) == ("hdf5", "DATA/modelnet40_hdf5_2048")
+    (home / "shape_names.txt").write_text("\n".join(reversed(class_lists.names("modelnet40"))))
+    found, left = promised.kept(finding.look(tmp_path)[0], tmp_path, tmp_path / "caches")
+    assert not found and "row 0 is 'xbox' by its number 0, and 'airplane' by the names of the rows" in left["modelnet40"]
+    (home / "shape_names.txt").unlink()
+    (home / "train1.h5").unlink()
+    found, left = promised.kept(finding.look(tmp_path)[0], tmp_path, tmp_path / "caches")
+    assert not found and "train_files.txt names train1.h5, missing here: bring what is missing" in left["modelnet40"]
+    (home / "test0_id2name.json").write_text('["chair"]')
+    (home / "train0_id2name.json").write_text('["chair"]')
+    (home / "train1_id2name.json").write_text('["chair"]')
+    assert "*_id2name.json of 1 classes that are not the 40 of ModelNet40" in finding.look(tmp_path)[1]["modelnet40"]
+
+
+def test_the_pickles_of_modelnet40_become_files_that_are_known_by_what_the_page_shows(tmp_path, monkeypatch):
+    page = (SCIENCE.parent / "docs" / "howto" / "official-data.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    home = tmp_path / "ModelNet40"
+    home.mkdir()
+    rng = np.random.default_rng(0)
+    for split in ("train", "test"):
+        shapes = [rng.normal(size=(64, 6)).astype(np.float32) for _ in range(3)], [np.array([one], np.int32) for one in (0, 8, 33)]
+        (home / f"modelnet40_{split}_8192pts_fps.dat").write_bytes(pickle.dumps(list(shapes)))
+    (home / "modelnet40_shape_names.txt").write_text("\n".join(class_lists.names("modelnet40")))
+    said = finding.look(tmp_path)[1]["modelnet40"]
+    assert "pickles (.dat) are not read: fetch the texts" in said and "docs/howto/official-data.md" in said
+    monkeypatch.chdir(home)
+    exec(code, {})
+    found, left = promised.kept(finding.look(tmp_path)[0], tmp_path, tmp_path / "caches")
+    assert found["modelnet40"].place.kind == "hdf5" and not left
+    source = open_source(str(home))
+    assert [(entry.label, entry.split) for entry in source.entries if entry.split == "train"] == [
+        (name, "train") for name in ("airplane", "chair", "table")
+    ]
+    cloud = source.reader.read(next(entry for entry in source.entries if entry.split == "test"))
+    points, normals = np.split(shapes[0][0], 2, axis=1)
+    assert np.array_equal(cloud.points, points)
+    assert np.allclose(cloud.normals, normals / np.linalg.norm(normals, axis=1, keepdims=True), atol=1e-6)
+
+
 NAMES = {
     "ShapeNet55-34": "pretraining",
     "ScanObjectNN": "chairs/h5",
@@ -258,6 +320,16 @@ def test_two_folders_with_one_data_set_are_refused_unless_one_is_named(renamed, 
     hours._build(made, job, Path("/elsewhere"), done=False)
     hours._build(made, made.builds()["modelnet40"][0], Path("/elsewhere"), done=False)
     assert [words[2] for words in asking] == [f"{tmp_path}/more/s3dis", "/elsewhere/off/ModelNet40"]
+
+
+def test_ctrl_c_ends_it_with_one_line(tmp_path, monkeypatch, capsys):
+    def stopped(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(paper, "found_in", stopped)
+    with pytest.raises(SystemExit) as error:
+        asked(monkeypatch, tmp_path / "out", "--data", tmp_path)
+    assert error.value.code == 130 and capsys.readouterr().err == "stopped; the same command goes on\n"
 
 
 @pytest.mark.parametrize(
@@ -726,6 +798,22 @@ def test_cells_have_mean_deviation_and_number_of_values(tmp_path, found, same_we
     text = paper_table.write(short, {})
     assert "84.5 ± 0.7 (2)" in text and "; 1 epoch." in text
     assert "italics" not in text and "Published rows" not in text, "no published row has a number in these columns"
+
+
+def test_a_part_of_a_data_set_is_told(tmp_path, found, same_weights, monkeypatch):
+    made = paper.Paper(tmp_path, found, paper.Asked())
+    for test in ("ShapeNetPart", "S3DIS Area 5", "5-way 10-shot"):
+        scored(made, "mmpd", 0, test, 84.0)
+    synthetic.write(tmp_path / "caches/shapenet55.zarr", shapes=9)
+    text = paper_table.write(made, {})
+    assert "- shapenet55: pre-training learns from 6 shapes, and the papers' list has 41,952: no row is comparable." in text
+    assert "- S3DIS Area 5: 9 test shapes where the published files have 68: its numbers are not comparable with those of papers." in text
+    assert "- ShapeNetPart: 9 test shapes where the published files have 2,874" in text
+    assert "5-way 10-shot: 9" not in text, "nobody has counted how many shapes the folds have together"
+    monkeypatch.setattr(paper_table, "_learned_from", lambda made: official.LEARNED)
+    monkeypatch.setitem(paper_table.TESTS, "ShapeNetPart", replace(official.TESTS["ShapeNetPart"], whole=((), 9)))
+    text = paper_table.write(made, {})
+    assert "pre-training learns" not in text and "- ShapeNetPart: 9" not in text
 
 
 def test_several_pre_trainings_count_as_one_value_each(tmp_path, found, same_weights):
