@@ -156,7 +156,7 @@ def told(found: Mapping[str, Found], left: Mapping[str, str]) -> list[str]:
     lines = []
     for name, one in found.items():
         lines.append(f"{name}: {one.path} ({one.place.kind})")
-        lines += [f"  {said}" for said in (*one.notes, *(f"not taken: {reason}" for reason in one.passed))]
+        lines += [f"  {said}" for said in (*one.notes, *filter(None, [one.fewer]), *(f"not taken: {reason}" for reason in one.passed))]
     return lines + [f"{name}: left out, {why}" for name, why in left.items()]
 
 
@@ -313,7 +313,7 @@ def _found(name: str, one: _Candidate, location: Path, folders: Folders) -> Foun
     if name == "fewshot":
         for test in DATA_SETS[name].tests:
             if len(_folds(path, test.name)) < FOLDS:
-                lacking[test.name] = f"{len(_folds(path, test.name))} of {FOLDS} folds in {_told(path, location)}"
+                lacking[test.name] = f"{len(_folds(path, test.name))} of {FOLDS} folds of {test.name} in {_told(path, location)}"
     return Found(place=place, path=_beside(path, location), settings=tuple(settings), notes=tuple(notes), lacking=lacking)
 
 

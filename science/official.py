@@ -151,6 +151,8 @@ class Found:
     notes: tuple[str, ...] = ()
     lacking: dict[str, str] = field(default_factory=dict)
     """By test that cannot be done: what it lacks."""
+    fewer: str = ""
+    """That it has fewer or other shapes than the published files, in words; empty if it has as many, or nobody counted."""
     passed: tuple[str, ...] = ()
     """Folders that look like this data set by their names and are not taken, with the reason."""
 

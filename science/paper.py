@@ -586,7 +586,7 @@ def found_in(
         raise UserError("\n".join([f"{data} lacks {what}:", *(f"{name}: {why}" for name, why in left.items())]))
     for one in found.values():
         left |= one.lacking
-    return found, left
+    return found, left | {name: "not asked for (--only)" for name in DATA_SETS if only is not None and name not in (LEARN, *only)}
 
 
 if __name__ == "__main__":

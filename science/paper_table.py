@@ -21,6 +21,7 @@ from cache_schema.spec import from_json
 from cache_schema.store import open_cache
 from cache_schema.terminal import counted
 from trainer.tasks.result import Metric, Result
+from trainer.tasks.result import counted as tested_on
 from trainer.tasks.shapes import of_split
 
 if TYPE_CHECKING:
@@ -270,7 +271,7 @@ def _parts(data: Mapping[str, Any]) -> Iterator[str]:
         if learned and train is not None and train not in learned:
             reasons.append(f"{counted(train, 'training shape')} where the published files have {learned[0]:,}")
         if tested and own["test_shapes"] not in (None, tested):
-            reasons.append(f"{own['test_shapes']:,} test {own['units']} where the published files have {tested:,}")
+            reasons.append(f"{tested_on(own['test_shapes'], own['units'])} where the published files have {tested:,}")
         if reasons:
             yield f"{name}: {' and '.join(reasons)}: its numbers are not comparable with those of papers"
 

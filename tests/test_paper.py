@@ -122,7 +122,10 @@ def test_every_data_set_in_its_official_layout_gives_a_number(tmp_path, monkeypa
     assert found["left_out"].keys() == {"obj_only", "5-way 20-shot", "10-way 10-shot", "10-way 20-shot"}
     assert "ScanObjectNN lacks main_split_nobg/training_objectdataset.h5" in found["left_out"]["obj_only"]
     assert (folder / "paper.md").read_text() in text
-    assert "- obj_only: expected in a folder of any name: main_split_nobg/" in text and "0 of 10 folds in ModelNetFewshot" in text
+    assert (
+        "- obj_only: expected in a folder of any name: main_split_nobg/" in text
+        and "0 of 10 folds of 10-way 10-shot in ModelNetFewshot" in text
+    )
     assert "| *MMPD, Point-M2AE (published, not ours)* |  | *96.1* | *91.2* |" in text
     before = len(here)
     asked(monkeypatch, folder, "--data", data, *TRIAL)
@@ -395,6 +398,13 @@ def test_what_its_build_or_its_test_would_refuse_is_not_promised(tmp_path, monke
     assert found.keys() == official.DATA_SETS.keys(), "all are there"
     few = {name for name in left if "-way" in name}
     assert left.keys() == few
+    part = "a part of it, or something else: "
+    learn, test = ("{} to learn from, where the published files have {}", "{} to test on, where the published files have {}")
+    assert found["shapenet55"].fewer == part + learn.format(12, "41,952")
+    assert found["modelnet40"].fewer == f"{part}{learn.format(12, '9,843')}; {test.format(6, '2,468')}"
+    assert found["shapenetpart"].fewer == f"{part}{learn.format(10, '14,007')}; {test.format(2, '2,874')}", "train and val"
+    assert found["s3dis"].fewer == part + test.format(1, "68") and not found["fewshot"].fewer
+    assert f"  {found['s3dis'].fewer}" in finding.told(found, left)
     scans = tmp_path / "scannet_train_detection_data"
     for name in ("train", "val"):
         (scans / f"scannetv2_{name}.txt").unlink()
@@ -438,7 +448,8 @@ def test_scans_without_boxes_are_tested_for_what_they_have(tmp_path):
             np.save(scan / "segment20.npy", rng.integers(0, 20, 300).astype(np.int16))
             np.save(scan / "instance.npy", rng.integers(0, 3, 300).astype(np.int16))
     found, left = paper.found_in(tmp_path, ["scannet"])
-    assert left.keys() == {"ScanNet detection"} and left["ScanNet detection"] in found["scannet"].lacking.values()
+    assert left.keys() == {"ScanNet detection", *official.DATA_SETS} - {"scannet", "shapenet55"}
+    assert left["modelnet40"] == "not asked for (--only)" and left["ScanNet detection"] in found["scannet"].lacking.values()
     reason = "has nothing to use in the split train, of 1 that were tried: scene0000_00#whole has no boxes of objects; "
     assert left["ScanNet detection"].startswith(reason)
     assert left["ScanNet detection"].endswith("Pointcept's arrays have no boxes") and "scannetv2_train.txt" not in left["ScanNet detection"]
