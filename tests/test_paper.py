@@ -627,7 +627,7 @@ def test_a_data_set_that_cannot_be_built_costs_its_own_columns_alone(tmp_path, f
     monkeypatch.setattr(Ledger, "work", work)
     there = {name: found[name] for name in ("shapenet55", "obj_bg", "s3dis")}
     made = paper.Paper(tmp_path, there, paper.Asked(recipes=("scratch",)))
-    assert paper.run(made, 1) == {"s3dis": "could not be built: see jobs/build/s3dis.log"}
+    assert paper.run(made, 1) == {"s3dis": "could not be built; see jobs/build/s3dis.log"}
     assert ran == [["build/shapenet55"], ["build/obj_bg", "build/s3dis"], ["train/scratch-0", "score/scratch-0"]]
     ran.clear()
     monkeypatch.setattr(Ledger, "work", lambda self, several, slots: (ran.append(len(several)), [job.name for job in several])[1])
@@ -662,7 +662,7 @@ def test_a_job_that_waits_for_a_failed_one_is_not_said_to_have_a_log(tmp_path, f
     made = paper.Paper(tmp_path, {name: found[name] for name in ("shapenet55", "obj_bg")}, paper.Asked(recipes=("scratch",)))
     monkeypatch.setattr(Ledger, "work", lambda self, several, slots: [job.name for job in several if not job.name.startswith("build/")])
     assert paper.run(made, 1) == {
-        "train/scratch-0": "failed: see jobs/train/scratch-0.log",
+        "train/scratch-0": "failed; see jobs/train/scratch-0.log",
         "score/scratch-0": "not done, because it needs train/scratch-0",
     }
 
