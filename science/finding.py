@@ -31,6 +31,11 @@ CROWDED: Final = 1000
 """A folder with more folders than this holds shapes, and no data sets: those in it are not asked. The location itself may have more."""
 GLANCE: Final = 100
 """Number of folders of one level that are entered to find a telling file."""
+PICKLED: Final = (
+    "pickles (.dat) are not read: fetch the texts that they were made of (modelnet40_normal_resampled.zip), or write them to HDF5 as "
+    "docs/howto/official-data.md shows"
+)
+"""What is told of a folder with the pickles of Point-BERT and others."""
 SHOWN: Final = 6
 """Largest number of folders of which it is told why they are not a data set."""
 
@@ -151,7 +156,7 @@ def told(found: Mapping[str, Found], left: Mapping[str, str]) -> list[str]:
     lines = []
     for name, one in found.items():
         lines.append(f"{name}: {one.path} ({one.place.kind})")
-        lines += [f"  {said}" for said in (*one.notes, *(f"not taken: {reason}" for reason in one.passed))]
+        lines += [f"  {said}" for said in (*one.notes, *filter(None, [one.fewer]), *(f"not taken: {reason}" for reason in one.passed))]
     return lines + [f"{name}: left out, {why}" for name, why in left.items()]
 
 
@@ -267,7 +272,7 @@ def _lacks(path: Path, data_set: DataSet, folders: Folders) -> str:
             nearest = missing
     if unsure := _unsure(path, data_set, folders):
         return unsure
-    dat = "; pickles (.dat) are not read" if folders.first(path, "*.dat") else ""
+    dat = f"; {PICKLED}" if folders.first(path, "*.dat") else ""
     return f"lacks {', '.join(nearest)}{dat}" if nearest else f"has none of the files by which it would be known{dat}"
 
 
@@ -308,7 +313,7 @@ def _found(name: str, one: _Candidate, location: Path, folders: Folders) -> Foun
     if name == "fewshot":
         for test in DATA_SETS[name].tests:
             if len(_folds(path, test.name)) < FOLDS:
-                lacking[test.name] = f"{len(_folds(path, test.name))} of {FOLDS} folds in {_told(path, location)}"
+                lacking[test.name] = f"{len(_folds(path, test.name))} of {FOLDS} folds of {test.name} in {_told(path, location)}"
     return Found(place=place, path=_beside(path, location), settings=tuple(settings), notes=tuple(notes), lacking=lacking)
 
 

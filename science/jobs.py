@@ -47,6 +47,8 @@ EVERY: Final = 10.0
 """Seconds from one note of a running job's processor time to the next."""
 LOOK: Final = 0.2
 """Seconds from one look at the running jobs to the next."""
+LONGEST: Final = 500
+"""Number of letters of a log's last line that are shown."""
 DIE_WITH_PARENT: Final = 1
 """PR_SET_PDEATHSIG of Linux: the signal that a process gets when its parent has ended."""
 BIN: Final = Path(sys.executable).parent
@@ -76,7 +78,8 @@ class Job:
     """Whether its command may change: then it is run again, and must itself keep what is there. So it is, too, after each of the jobs that
     it needs has run."""
     made: Callable[[], bool] | None = field(default=None, compare=False)
-    """Whether what it makes is there and still holds. A job that was done is run again if not; None to trust the note that it was done."""
+    """Whether what it makes is there and still holds. A job that was done is run again if not; None to trust the note that it was done. A
+    job that failed before anything of it was there may get another command."""
     run: str = ""
     """The run that it makes or reads, as a path in the folder. If that was trained on another machine and is not here, the job is done."""
     beside: tuple[str, ...] = ()
@@ -229,7 +232,8 @@ class Ledger:
         ):
             if other := [cache for cache, state in then.items() if cache in now and now[cache] != state]:
                 return f"{', '.join(other)} as {what}"
-        if found and found["command"] != list(job.command):
+        nothing = job.made is not None and not found.get("done") and not job.made()
+        if found and found["command"] != list(job.command) and not nothing:
             return f"the command\n  {told(found['command'])}\nand now it is\n  {told(job.command)}"
         return ""
 
@@ -290,7 +294,7 @@ class Ledger:
                         done.add(one.job.name)
                     else:
                         failed.append(one.job.name)
-                        print(f"{_clock(self.began)} FAILED {one.job.name}, see {one.log}", flush=True)
+                        print(f"{_clock(self.began)} FAILED {one.job.name}{last_words(one.log)}, see {one.log}", flush=True)
                 time.sleep(LOOK)
         finally:  # after Ctrl-C the commands have got it, too, and write their state
             for one in running:
@@ -378,6 +382,16 @@ def commit() -> str:
     found = subprocess.run([*words, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True).stdout.strip()
     changed = subprocess.run([*words, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True).stdout.strip()
     return f"{found}+" if changed else found
+
+
+def last_words(log: Path) -> str:
+    """The last line of a log with words in it, after a colon: mostly the reason of a failure. Empty if there is none."""
+    try:
+        lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
+    except OSError:
+        return ""
+    last = next((line for line in reversed(lines) if line), "")
+    return f": {last if len(last) <= LONGEST else f'{last[:LONGEST]} ...'}" if last else ""
 
 
 def options(settings: Iterable[str]) -> list[str]:

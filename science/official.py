@@ -3,7 +3,8 @@
 To add a data set or a test, add an entry to `DATA_SETS`. `science/finding.py` looks for them in a folder.
 """
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -18,6 +19,8 @@ LINK: Final = "DATA"
 """Name of the link to the folder of the data sets, in the folder of the results. All commands are run beside it."""
 LEARN: Final = "shapenet55"
 """The data set that every row is trained on."""
+LEARNED: Final = 41952
+"""Number of shapes in its list of training shapes."""
 LISTS: Final = "ShapeNet-55"
 """Folder with the usual lists of ShapeNet's training and test shapes."""
 SYNSET: Final = "0[0-9][0-9][0-9][0-9][0-9][0-9][0-9]"
@@ -26,6 +29,8 @@ SCENE: Final = "scene[0-9][0-9][0-9][0-9]_[0-9][0-9]"
 """Pattern of the name of a scan of ScanNet."""
 ALONE: Final = "airplane"
 """A class of ModelNet40 that ModelNet10 does not have."""
+MODELNET40: Final = ((9843, 9840), 2468)
+"""Numbers of training and test shapes of ModelNet40. PointNet's HDF5 files lack three training shapes."""
 FOLDS: Final = 10
 """Number of published few-shot folds of each kind."""
 
@@ -102,6 +107,9 @@ class Test:
     """How much more than a pre-training pass a pass over one shape or scene costs, about: tokens over tokens."""
     differs: str = ""
     """How the papers' evaluation differs from ours, apart from what holds for all tests."""
+    whole: tuple[tuple[int, ...], int] = ((), 0)
+    """Numbers of training shapes that the published files may have, and their number of test shapes or scenes; empty and 0 if that cannot
+    be compared."""
     unlike_by: Mapping[str, str] = field(default_factory=dict)
     """What more differs, as sentences by the family of the encoder; of the key `` for all others. `{points}`: how many points it reads."""
 
@@ -143,6 +151,8 @@ class Found:
     notes: tuple[str, ...] = ()
     lacking: dict[str, str] = field(default_factory=dict)
     """By test that cannot be done: what it lacks."""
+    fewer: str = ""
+    """That it has fewer or other shapes than the published files, in words; empty if it has as many, or nobody counted."""
     passed: tuple[str, ...] = ()
     """Folders that look like this data set by their names and are not taken, with the reason."""
 
@@ -201,15 +211,34 @@ UNKNOWN: Final = (
 
 def _other_names(folder: Path) -> str:
     """Why the names of classes beside HDF5 files are not those of ModelNet40; empty if they are."""
+    path = folder / "shape_names.txt"
+    if not path.is_file():  # https://github.com/antao97/PointCloudDatasets names the class of each row
+        return _other_names_of_rows(folder)
     try:
-        lines = (folder / "shape_names.txt").read_text(errors="replace").splitlines()
+        lines = path.read_text(errors="replace").splitlines()
     except OSError as error:
         return f"has a shape_names.txt that cannot be read: {error.strerror}"
-    found, wanted = {line.strip().replace("_", " ") for line in lines if line.strip()}, set(class_lists.names("modelnet40"))
+    return _other_classes("a shape_names.txt", lines)
+
+
+def _other_names_of_rows(folder: Path) -> str:
+    """Why the names of the rows of HDF5 files are not the classes of ModelNet40; empty if they are."""
+    names: list[str] = []
+    for path in sorted(folder.glob("t*_id2name.json")):
+        try:
+            names += map(str, json.loads(path.read_text(encoding="utf-8-sig")))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            return f"has a {path.name} that cannot be read: {error}"
+    return _other_classes("files *_id2name.json", names)
+
+
+def _other_classes(what: str, names: Iterable[str]) -> str:
+    """Why some names are not the classes of ModelNet40; empty if they are. `what`: where they are from."""
+    found, wanted = {name.strip().replace("_", " ") for name in names if name.strip()}, set(class_lists.names("modelnet40"))
     if found == wanted:
         return ""
     one = min(found ^ wanted)
-    return f"has a shape_names.txt of {len(found)} classes that are not the 40 of ModelNet40: {one!r} is in one list alone"
+    return f"has {what} of {len(found)} classes that are not the 40 of ModelNet40: {one!r} is in one list alone"
 
 
 def _without_parts(folder: Path) -> str:
@@ -224,6 +253,7 @@ def _classified(
     differs: str,
     by_family: Mapping[str, tuple[str, ...]],
     *augment: str,
+    whole: tuple[tuple[int, ...], int],
     unlike_by: Mapping[str, str] | None = None,
     weight: float = 1.0,
 ) -> Test:
@@ -240,6 +270,7 @@ def _classified(
         scratch=True,
         small=("batch=4",),
         differs=differs,
+        whole=whole,
         unlike_by=unlike_by or {},
         weight=weight,
     )
@@ -263,12 +294,13 @@ def _scanned(variant: str) -> DataSet:
         "read points as they are in the files, here shapes are brought into the unit sphere as in pre-training; the learning rate is that "
         f"of Point-MAE, 5e-4, where ReCon's is 2e-5; {DRAWN}"
     )
+    whole = ((11416,), 2882) if variant == "PB_T50_RS" else ((2309,), 581)
     return DataSet(
         about=f"ScanObjectNN, {variant}",
         named=r"scan_?object_?nn.*|h5_files",
         places=(place,),
         builds=(Build(name=name, points=2048),),
-        tests=(_classified(variant, variant, name, differs, SCAN_HEADS, unlike_by={"pointm2ae": FIRST}, weight=2.0),),
+        tests=(_classified(variant, variant, name, differs, SCAN_HEADS, whole=whole, unlike_by={"pointm2ae": FIRST}, weight=2.0),),
         learned=0.8,
     )
 
@@ -334,6 +366,12 @@ DATA_SETS: Final[dict[str, DataSet]] = {
                 holds=_other_names,
             ),
             Place(
+                kind="hdf5",
+                expected="train*.h5 and test*.h5 with shape_names.txt or train0_id2name.json and so on, which name the 40 classes",
+                tells=(("train*.h5", "test*.h5", "shape_names.txt"), ("train*.h5", "test*.h5", "train*_id2name.json")),
+                holds=_other_names,
+            ),
+            Place(
                 kind="folder",
                 expected=f"{ALONE}/*.txt and those of the other classes, with modelnet40_{{train,test}}.txt",
                 tells=((f"{ALONE}/*.txt", "modelnet40_train.txt", "modelnet40_test.txt"),),
@@ -353,6 +391,7 @@ DATA_SETS: Final[dict[str, DataSet]] = {
                 columns=(("MN40 SVM", "accuracy"),),
                 by_family={"": (), "pointm2ae": ("pool=mean_plus_max",)},
                 small=("c=0.1", "repeats=1"),
+                whole=MODELNET40,
                 differs="the papers choose C on the test shapes; here cross-validation on training shapes does. They fit features as they "
                 "are; here features are standardised. The value is the mean over stored blocks",
                 unlike_by={
@@ -368,6 +407,7 @@ DATA_SETS: Final[dict[str, DataSet]] = {
                 f"single pass; the papers' higher numbers are votes; {DRAWN}",
                 ROUND_HEADS,
                 *SCALED,
+                whole=MODELNET40,
             ),
             Test(
                 name="ModelNet40 zero-shot",
@@ -377,6 +417,7 @@ DATA_SETS: Final[dict[str, DataSet]] = {
                 settings=("labels=modelnet40",),
                 labels=True,
                 small=("labels=modelnet40", "repeats=1"),
+                whole=((), MODELNET40[1]),
                 differs="64 sentences for each class name, in the words of the first teacher that reads text, mean of both heads, which "
                 "stage 1 alone has",
             ),
@@ -420,12 +461,14 @@ DATA_SETS: Final[dict[str, DataSet]] = {
                 cache="shapenetpart",
                 task="parts",
                 columns=(("Part mIoU_C", "mIoU over categories"), ("Part mIoU_I", "mIoU over shapes")),
+                settings=("train_split=train+val",),  # as in PartNormalDataset(split="trainval") of the papers' code
                 by_family={"": ("groups=128", "group_size=32", "points=2048"), "pointm2ae": ("points=2048",)},
                 epochs="epochs",
                 usual=300,
                 seeds=True,
                 scratch=True,
-                small=("batch=4",),
+                small=("train_split=train+val", "batch=4"),
+                whole=((14007,), 2874),
                 weight=2.0,
                 differs="the published loops step the optimiser twice for each batch, ours once; they draw 2,048 points with repetition",
                 unlike_by={
@@ -460,6 +503,7 @@ DATA_SETS: Final[dict[str, DataSet]] = {
                 task="scenes",
                 columns=(("S3DIS mAcc", "mAcc"), ("S3DIS mIoU", "mIoU")),
                 settings=METRES,
+                whole=((), 68),
                 by_family={"": ("groups=128", "group_size=32", "points=2048"), "pointm2ae": ("points=2048",)},
                 epochs="epochs",
                 usual=60,
@@ -508,6 +552,7 @@ DATA_SETS: Final[dict[str, DataSet]] = {
                 usual=1080,
                 seeds=True,
                 scratch=True,
+                whole=((1201,), 312),
                 small=("test_split=val", "queries=16", "model.layers=1", "model.dim=24", "model.heads=2", "augment.turn=0"),
                 weight=16.0,
                 differs="Point-M2AE pre-trains on ScanNet itself, and others set a network before the encoder (`model.pre_encoder`); here "
@@ -526,6 +571,7 @@ DATA_SETS: Final[dict[str, DataSet]] = {
                 seeds=True,
                 scratch=True,
                 small=("test_split=val", "batch=4"),
+                whole=((), 312),
                 weight=2.0,
                 differs="on the split val, and on columns of one metre; no paper of the table gives it",
             ),

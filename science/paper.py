@@ -27,9 +27,10 @@ from typing import Final
 from evals import Eval
 from finding import look
 from finding import told as told_of
-from jobs import Job, Ledger, guided_otherwise, options, told, trained_otherwise
+from jobs import Job, Ledger, guided_otherwise, last_words, options, told, trained_otherwise
 from official import DATA_SETS, LEARN, LINK, Build, Found, Test, build
 from promised import kept
+from running import plainly
 
 import pipeline.captioners.catalog as captioners
 import pipeline.teachers.catalog as teachers
@@ -410,14 +411,18 @@ def run(paper: Paper, slots: int) -> dict[str, str]:
     ledger, failed = Ledger(paper.folder), dict[str, str]()
     builds = paper.builds()
     if lost := ledger.work(builds[LEARN], slots):
-        raise SystemExit(f"{LEARN} could not be built: see jobs/{lost[0]}.log in {paper.folder}. The same command tries it again")
+        log = f"jobs/{lost[0]}.log"
+        raise SystemExit(
+            f"{LEARN} could not be built{last_words(paper.folder / log)}. See {log} in {paper.folder}. The same command tries it again"
+        )
     others = {name: jobs for name, jobs in builds.items() if name != LEARN}
     failed |= {name: why for name, jobs in others.items() if (why := refused(ledger, jobs))}
     others = {name: jobs for name, jobs in others.items() if name not in failed}
     lost = ledger.work([job for jobs in others.values() for job in jobs], slots)
     for name, jobs in others.items():
         if own := [job.name for job in jobs if job.name in lost]:
-            failed[name] = f"could not be built: see jobs/{own[0]}.log"
+            log = f"jobs/{own[0]}.log"
+            failed[name] = f"could not be built{last_words(paper.folder / log)}; see {log}"
     there = {name: found for name, found in paper.found.items() if name not in failed}
     rest = Paper(paper.folder, there, paper.asked, paper.threads)
     jobs = {job.name: job for job in (*rest.trainings(), *rest.scores())}
@@ -432,7 +437,8 @@ def run(paper: Paper, slots: int) -> dict[str, str]:
         if why := ledger.refuses(jobs[name]):
             failed[name] = f"it is {why}"
         else:
-            failed[name] = f"not done, because it needs {before[0]}" if before else f"failed: see jobs/{name}.log"
+            log = f"jobs/{name}.log"
+            failed[name] = f"not done, because it needs {before[0]}" if before else f"failed{last_words(paper.folder / log)}; see {log}"
     return failed
 
 
@@ -495,30 +501,28 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@plainly()
 def main() -> None:
     given = arguments()
     folder: Path = given.folder.resolve()
-    try:
-        asked = Asked(
-            encoder=given.encoder if not given.small or given.encoder != Asked.encoder else "pointmae-tiny",
-            recipes=tuple(given.recipes),
-            teachers=tuple(given.teachers),
-            captioner=given.captioner,
-            seeds=given.seeds,
-            runs=given.runs,
-            epochs=given.epochs,
-            small=given.small,
-        )
-        if given.jobs < 1:
-            raise UserError(f"--jobs must be at least 1, got {given.jobs}")
-        if given.rate is not None and not 0 < given.rate < math.inf:
-            raise UserError(f"--rate must be a positive number of shapes a second, got {given.rate}")
-        check_data(folder, given.data)
-        found, left = found_in(given.data, given.only, named(given.at), folder / "caches")
-        threads = max(1, (os.cpu_count() or 1) // given.jobs)
-        paper = Paper(folder, found, asked, threads)
-    except UserError as error:
-        raise SystemExit(str(error)) from error
+    asked = Asked(
+        encoder=given.encoder if not given.small or given.encoder != Asked.encoder else "pointmae-tiny",
+        recipes=tuple(given.recipes),
+        teachers=tuple(given.teachers),
+        captioner=given.captioner,
+        seeds=given.seeds,
+        runs=given.runs,
+        epochs=given.epochs,
+        small=given.small,
+    )
+    if given.jobs < 1:
+        raise UserError(f"--jobs must be at least 1, got {given.jobs}")
+    if given.rate is not None and not 0 < given.rate < math.inf:
+        raise UserError(f"--rate must be a positive number of shapes a second, got {given.rate}")
+    check_data(folder, given.data)
+    found, left = found_in(given.data, given.only, named(given.at), folder / "caches")
+    threads = max(1, (os.cpu_count() or 1) // given.jobs)
+    paper = Paper(folder, found, asked, threads)
     if given.models is not None:
         os.environ["HF_HOME"] = str(given.models.resolve())
     if given.plan:
@@ -582,7 +586,7 @@ def found_in(
         raise UserError("\n".join([f"{data} lacks {what}:", *(f"{name}: {why}" for name, why in left.items())]))
     for one in found.values():
         left |= one.lacking
-    return found, left
+    return found, left | {name: "not asked for (--only)" for name in DATA_SETS if only is not None and name not in (LEARN, *only)}
 
 
 if __name__ == "__main__":

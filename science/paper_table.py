@@ -13,13 +13,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from jobs import Job, Ledger, commit, told
-from official import BEST, DATA_SETS, LEARN, TESTS, Test
+from official import BEST, DATA_SETS, LEARN, LEARNED, TESTS, Test
 
 from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.spec import from_json
+from cache_schema.store import open_cache
 from cache_schema.terminal import counted
 from trainer.tasks.result import Metric, Result
+from trainer.tasks.result import counted as tested_on
+from trainer.tasks.shapes import of_split
 
 if TYPE_CHECKING:
     from paper import Paper, Row
@@ -113,6 +116,7 @@ def gathered(paper: "Paper", left: Mapping[str, str]) -> dict[str, Any]:
             name: {"about": DATA_SETS[name].about, "folder": str(found.path), "source": found.place.kind, "notes": list(found.notes)}
             for name, found in paper.found.items()
         },
+        "learned_from": _learned_from(paper),
         "left_out": dict(left),
         "not_current": stale,
         "jobs_not_current": changed,
@@ -121,6 +125,14 @@ def gathered(paper: "Paper", left: Mapping[str, str]) -> dict[str, Any]:
         "numbers": numbers,
         "published": [{"row": one.name, "values": dict(one.values), "source": one.source} for one in PUBLISHED],
     }
+
+
+def _learned_from(paper: "Paper") -> int | None:
+    """Number of shapes that every row but the one without pre-training learns from; None where their cache is not there, or damaged."""
+    try:
+        return len(of_split(open_cache(paper.folder / "caches" / f"{LEARN}.zarr"), "train", labelled=False))
+    except UserError:
+        return None
 
 
 def _scores(
@@ -202,7 +214,9 @@ def _number(row: str, title: str, name: str, test: Test, scores: Sequence[tuple[
         "each": [list(metric.values) for metric in metrics],
         "mean": statistics.fmean(values),
         "deviation": statistics.stdev(values) if len(values) > 1 else None,
+        "train_shapes": None if (train := scores[0][1].scores.train) is None else train.shapes,
         "test_shapes": first.shapes,
+        "units": first.units,
         "chance": first.chance,
         "precision": scores[0][1].scores.precision,
         "commands": [record["command"] for record, _ in scores],
@@ -242,6 +256,24 @@ def _head(data: Mapping[str, Any]) -> Iterator[str]:
     )
     if _published(data):
         yield "Rows in italics are published by their authors; they were not measured here."
+
+
+def _parts(data: Mapping[str, Any]) -> Iterator[str]:
+    """Sentences about data sets of which the numbers have other shapes than the published files: only a part of them, as a rule."""
+    if (count := data["learned_from"]) not in (None, LEARNED):
+        yield f"{LEARN}: pre-training learns from {counted(count, 'shape')}, and the papers' list has {LEARNED:,}: no row is comparable"
+    for name, test in TESTS.items():
+        own = next((one for one in data["numbers"] if one["test"] == name), None)
+        if own is None:
+            continue
+        (learned, tested), train = test.whole, own["train_shapes"]
+        reasons = []
+        if learned and train is not None and train not in learned:
+            reasons.append(f"{counted(train, 'training shape')} where the published files have {learned[0]:,}")
+        if tested and own["test_shapes"] not in (None, tested):
+            reasons.append(f"{tested_on(own['test_shapes'], own['units'])} where the published files have {tested:,}")
+        if reasons:
+            yield f"{name}: {' and '.join(reasons)}: its numbers are not comparable with those of papers"
 
 
 def _published(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -289,7 +321,7 @@ def _below(data: Mapping[str, Any]) -> Iterator[str]:
     if published := _published(data):
         yield "\n## Published rows\n"
         yield from (f"- {one['row']}: {one['source']}." for one in published)
-    notes = [f"{name}: {note}" for name, one in data["data"].items() for note in one["notes"]]
+    notes = [*_parts(data), *(f"{name}: {note}" for name, one in data["data"].items() for note in one["notes"])]
     if notes:
         yield "\n## Data\n"
         yield from (f"- {note}." for note in notes)

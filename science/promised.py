@@ -6,12 +6,13 @@ Files may tell a data set and still lack what comes apart: lists of splits, the 
 test would fail after hours. Some shapes of each split are read, too. A cache that is there already is not asked again.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from official import DATA_SETS, LEARN, LINK, Apart, Build, Found, Test
+from official import DATA_SETS, LEARN, LEARNED, LINK, Apart, Build, Found, Test
 
 from cache_schema.errors import UserError
 from pipeline.geometry import Cloud
@@ -19,6 +20,7 @@ from pipeline.opening import open_config_source
 from pipeline.recipes import configured
 from pipeline.sources.catalog import Entry, Source
 from trainer.tasks import catalog
+from trainer.tasks.shapes import split_names
 
 TRIED: Final = 8
 """Number of shapes, spread over a split, that are read. One that can be used is enough."""
@@ -37,7 +39,7 @@ def kept(found: Mapping[str, Found], data: Path, caches: Path) -> tuple[dict[str
     done: dict[str, Found] = {}
     left: dict[str, str] = {}
     for name, one in found.items():
-        lacking, reasons = dict(one.lacking), list[str]()
+        lacking, reasons, fewer = dict(one.lacking), list[str](), dict[str, None]()
         for build in DATA_SETS[name].builds:
             tests = [test for test in DATA_SETS[name].tests if test.cache == build.name and test.name not in lacking]
             if (caches / f"{build.name}.zarr" / "zarr.json").exists() or not (tests or name == LEARN):
@@ -46,6 +48,8 @@ def kept(found: Mapping[str, Found], data: Path, caches: Path) -> tuple[dict[str
                 source = _opened(build, one, data)
                 reasons += [f"it {reason}" for reason, _ in _without(source, "train", "") if name == LEARN]
                 lacking |= {test.name: why for test in tests if (why := _lacks(test, source, DATA_SETS[name].fetch))}
+                wholes = [(("train",), (LEARNED,), "", 0)] if name == LEARN else [_wanted(test) for test in tests]
+                fewer |= dict.fromkeys(said for whole in wholes for said in _fewer(source, *whole))
             except UNREADABLE as error:
                 reasons.append(f"it cannot be built: {error}")
                 lacking |= {test.name: reasons[-1] for test in tests}
@@ -55,7 +59,7 @@ def kept(found: Mapping[str, Found], data: Path, caches: Path) -> tuple[dict[str
         elif tests and lacking.keys() >= set(tests):
             left[name] = f"{one.path} was found, and {'; '.join(dict.fromkeys(lacking[test] for test in tests))}"
         else:
-            done[name] = replace(one, lacking=lacking)
+            done[name] = replace(one, lacking=lacking, fewer=f"a part of it, or something else: {'; '.join(fewer)}" if fewer else "")
     return done, left
 
 
@@ -70,13 +74,37 @@ def _opened(build: Build, found: Found, data: Path) -> Source:
     return open_config_source(str(data / found.path), configured(build.recipe, settings))
 
 
+def _wanted(test: Test) -> tuple[tuple[str, ...], tuple[int, ...], str, int]:
+    """The splits that a test learns from and tests on, each with the number of shapes or scenes that the published files have in it."""
+    options: Any = catalog.options(test.task, test.settings)
+    return split_names(getattr(options, "train_split", "")), test.whole[0], options.test_split or "test", test.whole[1]
+
+
+def _fewer(source: Source, learned: Sequence[str], trained: Sequence[int], tested: str, count: int) -> Iterator[str]:
+    """Other numbers of shapes in a source than in the published files, in words; none if they are alike, or not known.
+
+    Args:
+        source: the source; of scenes, each is one entry.
+        learned: the splits that are trained on.
+        trained: the numbers of training shapes that the published files may have; empty if they are not compared.
+        tested: the split that is tested on.
+        count: the number of its shapes; 0 if it is not compared.
+    """
+    splits = Counter(entry.split for entry in source.entries)
+    train = sum(splits[name] for name in learned)
+    if trained and train not in trained:
+        yield f"{train:,} to learn from, where the published files have {trained[0]:,}"
+    if count and splits[tested] != count:
+        yield f"{splits[tested]:,} to test on, where the published files have {count:,}"
+
+
 def _lacks(test: Test, source: Source, fetch: Mapping[Apart, str]) -> str:
     """What a test lacks in a source, in words; empty if it has all. `fetch`: as `official.DataSet.fetch`."""
     options: Any = catalog.options(test.task, test.settings)
     if getattr(options, "stored", False):  # folds have splits of their own, which `finding.py` counts
         return ""
     # Without a split `test`, `mmpd-train eval` takes `val`: what is tested there is not what the papers test.
-    splits = [*([options.train_split] if hasattr(options, "train_split") else []), options.test_split or "test"]
+    splits = [*(split_names(options.train_split) if hasattr(options, "train_split") else []), options.test_split or "test"]
     found = [one for split in splits for one in _without(source, split, WANTED.get(test.task, ""))]
     remedies = [fetch[apart] for _, apart in found if apart is not None and apart in fetch]
     return "; ".join(dict.fromkeys([*(reason for reason, _ in found), *remedies]))

@@ -7,22 +7,30 @@ import json
 import os
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from jobs import BIN
 
 from cache_schema.errors import UserError
 
+STOPPED: Final = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
 
 @contextmanager
 def plainly() -> Iterator[None]:
-    """Around a script's `main`: a mistake of its user ends it with one line, and without a traceback."""
+    """Around a script's `main`: a mistake of its user, or Ctrl-C, ends it with one line, and without a traceback."""
     try:
         yield
     except UserError as error:
         raise SystemExit(str(error)) from error
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", file=sys.stderr)
+        raise SystemExit(STOPPED) from None
 
 
 def measured(words: list[str], metric: str = "") -> list[list[float]]:

@@ -36,6 +36,7 @@ import elsewhere
 import score  # it suits the machine
 from jobs import Job, Ledger, guide_in, guided_otherwise, options, told, trained_otherwise, weights_of
 from rows import KNOWING_LESS, LEARN, ONE, ROWS, VIEWS, WORDS, Group, Row, beside, order, slug
+from running import plainly
 from testsets import COLLECTIONS, TESTS, teachers
 
 from cache_schema.errors import UserError
@@ -342,6 +343,7 @@ def base(row: Row) -> str:
     return LEARN if row.captions or row.taught else row.cache
 
 
+@plainly()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)

@@ -2,13 +2,17 @@
 
 import itertools
 import json
+import pickle
+import re
 import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -29,12 +33,13 @@ from jobs import Job, Ledger  # noqa: E402
 import pipeline.cli  # noqa: E402
 import pipeline.recipes  # noqa: E402
 import trainer.cli  # noqa: E402
-from cache_schema import synthetic  # noqa: E402
+from cache_schema import class_lists, synthetic  # noqa: E402
 from cache_schema.errors import UserError  # noqa: E402
 from cache_schema.settings import override  # noqa: E402
 from cache_schema.store import open_cache  # noqa: E402
 from pipeline.edits import relabel  # noqa: E402
 from pipeline.geometry import Cloud  # noqa: E402
+from pipeline.sources.catalog import open_source  # noqa: E402
 from tests import official as miniature  # noqa: E402
 from tests.boxes import Silent  # noqa: E402
 from tests.figures import undrawn_curves  # noqa: E402, F401
@@ -117,7 +122,10 @@ def test_every_data_set_in_its_official_layout_gives_a_number(tmp_path, monkeypa
     assert found["left_out"].keys() == {"obj_only", "5-way 20-shot", "10-way 10-shot", "10-way 20-shot"}
     assert "ScanObjectNN lacks main_split_nobg/training_objectdataset.h5" in found["left_out"]["obj_only"]
     assert (folder / "paper.md").read_text() in text
-    assert "- obj_only: expected in a folder of any name: main_split_nobg/" in text and "0 of 10 folds in ModelNetFewshot" in text
+    assert (
+        "- obj_only: expected in a folder of any name: main_split_nobg/" in text
+        and "0 of 10 folds of 10-way 10-shot in ModelNetFewshot" in text
+    )
     assert "| *MMPD, Point-M2AE (published, not ours)* |  | *96.1* | *91.2* |" in text
     before = len(here)
     asked(monkeypatch, folder, "--data", data, *TRIAL)
@@ -182,6 +190,63 @@ def test_what_is_there_in_part_is_told(tmp_path):
     assert "modelnet40_normal_resampled lacks airplane/*.txt, modelnet40_test.txt; pickles" in left["modelnet40"]
     assert "modelnet40.tar.gz is an archive: unpack it" in left["modelnet40"]
     assert left["scannet"].endswith("; full/scans has none of the files by which it would be known")
+
+
+def rows_named(home, train_files=1):
+    """ModelNet40 as https://github.com/antao97/PointCloudDatasets has it: HDF5 files whose rows are named beside them."""
+    home.mkdir(parents=True)
+    names = class_lists.names("modelnet40")
+    for side, count in (("train", train_files), ("test", 1)):
+        for number in range(count):
+            with h5py.File(home / f"{side}{number}.h5", "w") as file:
+                file["data"] = np.random.default_rng(0).normal(size=(40, 16, 3)).astype(np.float32)
+                file["label"] = np.arange(40)[:, None]
+            (home / f"{side}{number}_id2name.json").write_text(json.dumps([name.replace(" ", "_") for name in names]))
+        (home / f"{side}_files.txt").write_text("".join(f"modelnet40_hdf5_2048/{side}{number}.h5\n" for number in range(count)))
+
+
+def test_modelnet40_with_names_of_rows_is_known_and_a_part_of_it_is_not_the_whole(tmp_path):
+    home = tmp_path / "modelnet40_hdf5_2048"
+    rows_named(home, train_files=2)
+    found, left = promised.kept(finding.look(tmp_path)[0], tmp_path, tmp_path / "caches")
+    assert (found["modelnet40"].place.kind, found["modelnet40"].location) == ("hdf5", "DATA/modelnet40_hdf5_2048")
+    (home / "shape_names.txt").write_text("\n".join(reversed(class_lists.names("modelnet40"))))
+    found, left = promised.kept(finding.look(tmp_path)[0], tmp_path, tmp_path / "caches")
+    assert not found and "row 0 is 'xbox' by its number 0, and 'airplane' by the names of the rows" in left["modelnet40"]
+    (home / "shape_names.txt").unlink()
+    (home / "train1.h5").unlink()
+    found, left = promised.kept(finding.look(tmp_path)[0], tmp_path, tmp_path / "caches")
+    assert not found and "train_files.txt names train1.h5, missing here: bring what is missing" in left["modelnet40"]
+    (home / "test0_id2name.json").write_text('["chair"]')
+    (home / "train0_id2name.json").write_text('["chair"]')
+    (home / "train1_id2name.json").write_text('["chair"]')
+    assert "*_id2name.json of 1 classes that are not the 40 of ModelNet40" in finding.look(tmp_path)[1]["modelnet40"]
+
+
+def test_the_pickles_of_modelnet40_become_files_that_are_known_by_what_the_page_shows(tmp_path, monkeypatch):
+    page = (SCIENCE.parent / "docs" / "howto" / "official-data.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    home = tmp_path / "ModelNet40"
+    home.mkdir()
+    rng = np.random.default_rng(0)
+    for split in ("train", "test"):
+        shapes = [rng.normal(size=(64, 6)).astype(np.float32) for _ in range(3)], [np.array([one], np.int32) for one in (0, 8, 33)]
+        (home / f"modelnet40_{split}_8192pts_fps.dat").write_bytes(pickle.dumps(list(shapes)))
+    (home / "modelnet40_shape_names.txt").write_text("\n".join(class_lists.names("modelnet40")))
+    said = finding.look(tmp_path)[1]["modelnet40"]
+    assert "pickles (.dat) are not read: fetch the texts" in said and "docs/howto/official-data.md" in said
+    monkeypatch.chdir(home)
+    exec(code, {})
+    found, left = promised.kept(finding.look(tmp_path)[0], tmp_path, tmp_path / "caches")
+    assert found["modelnet40"].place.kind == "hdf5" and not left
+    source = open_source(str(home))
+    assert [(entry.label, entry.split) for entry in source.entries if entry.split == "train"] == [
+        (name, "train") for name in ("airplane", "chair", "table")
+    ]
+    cloud = source.reader.read(next(entry for entry in source.entries if entry.split == "test"))
+    points, normals = np.split(shapes[0][0], 2, axis=1)
+    assert np.array_equal(cloud.points, points)
+    assert np.allclose(cloud.normals, normals / np.linalg.norm(normals, axis=1, keepdims=True), atol=1e-6)
 
 
 NAMES = {
@@ -260,6 +325,16 @@ def test_two_folders_with_one_data_set_are_refused_unless_one_is_named(renamed, 
     assert [words[2] for words in asking] == [f"{tmp_path}/more/s3dis", "/elsewhere/off/ModelNet40"]
 
 
+def test_ctrl_c_ends_it_with_one_line(tmp_path, monkeypatch, capsys):
+    def stopped(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(paper, "found_in", stopped)
+    with pytest.raises(SystemExit) as error:
+        asked(monkeypatch, tmp_path / "out", "--data", tmp_path)
+    assert error.value.code == 130 and capsys.readouterr().err == "stopped; the same command goes on\n"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -323,6 +398,13 @@ def test_what_its_build_or_its_test_would_refuse_is_not_promised(tmp_path, monke
     assert found.keys() == official.DATA_SETS.keys(), "all are there"
     few = {name for name in left if "-way" in name}
     assert left.keys() == few
+    part = "a part of it, or something else: "
+    learn, test = ("{} to learn from, where the published files have {}", "{} to test on, where the published files have {}")
+    assert found["shapenet55"].fewer == part + learn.format(12, "41,952")
+    assert found["modelnet40"].fewer == f"{part}{learn.format(12, '9,843')}; {test.format(6, '2,468')}"
+    assert found["shapenetpart"].fewer == f"{part}{learn.format(10, '14,007')}; {test.format(2, '2,874')}", "train and val"
+    assert found["s3dis"].fewer == part + test.format(1, "68") and not found["fewshot"].fewer
+    assert f"  {found['s3dis'].fewer}" in finding.told(found, left)
     scans = tmp_path / "scannet_train_detection_data"
     for name in ("train", "val"):
         (scans / f"scannetv2_{name}.txt").unlink()
@@ -366,7 +448,8 @@ def test_scans_without_boxes_are_tested_for_what_they_have(tmp_path):
             np.save(scan / "segment20.npy", rng.integers(0, 20, 300).astype(np.int16))
             np.save(scan / "instance.npy", rng.integers(0, 3, 300).astype(np.int16))
     found, left = paper.found_in(tmp_path, ["scannet"])
-    assert left.keys() == {"ScanNet detection"} and left["ScanNet detection"] in found["scannet"].lacking.values()
+    assert left.keys() == {"ScanNet detection", *official.DATA_SETS} - {"scannet", "shapenet55"}
+    assert left["modelnet40"] == "not asked for (--only)" and left["ScanNet detection"] in found["scannet"].lacking.values()
     reason = "has nothing to use in the split train, of 1 that were tried: scene0000_00#whole has no boxes of objects; "
     assert left["ScanNet detection"].startswith(reason)
     assert left["ScanNet detection"].endswith("Pointcept's arrays have no boxes") and "scannetv2_train.txt" not in left["ScanNet detection"]
@@ -544,7 +627,7 @@ def test_a_data_set_that_cannot_be_built_costs_its_own_columns_alone(tmp_path, f
     monkeypatch.setattr(Ledger, "work", work)
     there = {name: found[name] for name in ("shapenet55", "obj_bg", "s3dis")}
     made = paper.Paper(tmp_path, there, paper.Asked(recipes=("scratch",)))
-    assert paper.run(made, 1) == {"s3dis": "could not be built: see jobs/build/s3dis.log"}
+    assert paper.run(made, 1) == {"s3dis": "could not be built; see jobs/build/s3dis.log"}
     assert ran == [["build/shapenet55"], ["build/obj_bg", "build/s3dis"], ["train/scratch-0", "score/scratch-0"]]
     ran.clear()
     monkeypatch.setattr(Ledger, "work", lambda self, several, slots: (ran.append(len(several)), [job.name for job in several])[1])
@@ -579,7 +662,7 @@ def test_a_job_that_waits_for_a_failed_one_is_not_said_to_have_a_log(tmp_path, f
     made = paper.Paper(tmp_path, {name: found[name] for name in ("shapenet55", "obj_bg")}, paper.Asked(recipes=("scratch",)))
     monkeypatch.setattr(Ledger, "work", lambda self, several, slots: [job.name for job in several if not job.name.startswith("build/")])
     assert paper.run(made, 1) == {
-        "train/scratch-0": "failed: see jobs/train/scratch-0.log",
+        "train/scratch-0": "failed; see jobs/train/scratch-0.log",
         "score/scratch-0": "not done, because it needs train/scratch-0",
     }
 
@@ -726,6 +809,22 @@ def test_cells_have_mean_deviation_and_number_of_values(tmp_path, found, same_we
     text = paper_table.write(short, {})
     assert "84.5 ± 0.7 (2)" in text and "; 1 epoch." in text
     assert "italics" not in text and "Published rows" not in text, "no published row has a number in these columns"
+
+
+def test_a_part_of_a_data_set_is_told(tmp_path, found, same_weights, monkeypatch):
+    made = paper.Paper(tmp_path, found, paper.Asked())
+    for test in ("ShapeNetPart", "S3DIS Area 5", "5-way 10-shot"):
+        scored(made, "mmpd", 0, test, 84.0)
+    synthetic.write(tmp_path / "caches/shapenet55.zarr", shapes=9)
+    text = paper_table.write(made, {})
+    assert "- shapenet55: pre-training learns from 6 shapes, and the papers' list has 41,952: no row is comparable." in text
+    assert "- S3DIS Area 5: 9 test shapes where the published files have 68: its numbers are not comparable with those of papers." in text
+    assert "- ShapeNetPart: 9 test shapes where the published files have 2,874" in text
+    assert "5-way 10-shot: 9" not in text, "nobody has counted how many shapes the folds have together"
+    monkeypatch.setattr(paper_table, "_learned_from", lambda made: official.LEARNED)
+    monkeypatch.setitem(paper_table.TESTS, "ShapeNetPart", replace(official.TESTS["ShapeNetPart"], whole=((), 9)))
+    text = paper_table.write(made, {})
+    assert "pre-training learns" not in text and "- ShapeNetPart: 9" not in text
 
 
 def test_several_pre_trainings_count_as_one_value_each(tmp_path, found, same_weights):

@@ -55,7 +55,7 @@ def fake(tmp_path, monkeypatch):
     (tmp_path / "bin").mkdir()
     for name in ("mmpd-cache", "mmpd-train"):
         script = tmp_path / "bin" / name
-        script.write_text('#!/bin/sh\necho "$(basename $0) $*" >> said\ncase " $* " in *" broken "*) exit 3;; esac\n')
+        script.write_text('#!/bin/sh\necho "$(basename $0) $*" >> said\ncase " $* " in *" broken "*) echo no weights; exit 3;; esac\n')
         script.chmod(0o755)
     return tmp_path
 
@@ -90,6 +90,17 @@ def test_another_command_of_the_same_name_is_refused(fake):
         Ledger(fake).work([job("a", "two")], slots=1)
     assert Ledger(fake).work([job("g", "one", "two", grows=True)], slots=1) == []
     assert said(fake)[-1] == "mmpd-train one two"
+
+
+def test_a_job_that_failed_before_it_made_anything_may_get_another_command(fake, capsys):
+    made = fake / "made"
+    assert Ledger(fake).work([job("a", "broken", made=made.exists)], slots=1) == ["a"]
+    assert f"FAILED a: no weights, see {fake}/jobs/a.log\n" in capsys.readouterr().out
+    made.touch()
+    with pytest.raises(SystemExit, match="and now it is"):
+        Ledger(fake).work([job("a", "other", made=made.exists)], slots=1)
+    made.unlink()
+    assert Ledger(fake).work([job("a", "other", made=made.exists)], slots=1) == []
 
 
 def test_a_cache_that_was_built_anew_is_noticed(fake):

@@ -22,7 +22,8 @@ the id, see `splits.made`. Id: file and row, `ply_data_train0.h5/000012`.
 Up axis, by the option `up`: `y` (default: ModelNet40's and ScanObjectNN's clouds are distributed with +Y up) or `z`. PointNet's blocks of
 S3DIS (`ply_data_all_0.h5` with `room_filelist.txt`) have +Z up, and are refused with the other one.
 
-A file that cannot be opened stops the listing, because the number of its shapes is unknown. A row that is no cloud fails alone when it is
+A file that cannot be opened stops the listing, because the number of its shapes is unknown. So does one that a list beside the others
+names (`train_files.txt`) and that is missing. A row that is no cloud fails alone when it is
 read. Files are opened for each read, which takes one or two milliseconds and is safe in any number of processes. Links to data outside
 the file are not followed.
 """
@@ -277,6 +278,7 @@ def open_source(
         skipped[f".h5 that is not {variant}"] = len(files) - len(chosen)
         files = chosen
     notes = [f"no folder main_split or main_split_nobg tells the background: {variant} is taken at your word"] if untold else []
+    _check_lists(root, files)
     entries = [entry for name in sorted(files) for entry in _rows(root, name, keys, label, labels, notes)]
     how = _labels_of_points(root, sorted(files), labels, parts, notes)
     unsplit = sorted(name for name in files if not _split_of(name))
@@ -291,6 +293,24 @@ def open_source(
     options = tuple(sorted((*((name, value) for name, value in chosen_ if value), *recorded)))
     reader = RowReader(location=str(path), root=str(root), up=axis, keys=keys, options=options, textures=textures, labels=how)
     return Source.of(reader, entries, +skipped, dict.fromkeys(notes), labelled=Labelled(parts=how.parts if how else ()))
+
+
+def _check_lists(root: Path, files: Sequence[str]) -> None:
+    """Check that what the lists of HDF5 files (`train_files.txt`) beside some files name is there: a part of a data set is not the whole.
+
+    Raises:
+        UserError: a list names a file that is missing.
+    """
+    for folder in sorted({(root / name).parent for name in files}):
+        there = {path.name for path in folder.iterdir()}
+        for path in sorted(folder.glob("*_files.txt")):
+            named = [line.strip().replace("\\", "/").rsplit("/", 1)[-1] for line in decoded(path.read_bytes()).splitlines()]
+            missing = [name for name in named if name.lower().endswith(EXTENSIONS) and name not in there]
+            if missing:
+                raise UserError(
+                    f"{shape_text(path.name)} names {some([*map(shape_text, missing)], 3)}, missing here: bring what is missing, or take "
+                    "its line out of the list"
+                )
 
 
 def _labels_of_points(root: Path, files: Sequence[str], key: str, parts: str, notes: list[str]) -> Labels | None:
@@ -354,7 +374,7 @@ def _rows(root: Path, name: str, wanted: str, label: str, points_labels: str, no
         labels = [""] * count
         if keys.labels and label != "none":
             known = _class_names(file, root, name)
-            by_row = () if known else _names_of_rows(root, name, count, notes)
+            by_row = _names_of_rows(root, name, count, notes)
             held_labels, where = reached(file, keys.labels, root), f"{text}, {keys.labels}"
             if not wanted.partition(",")[2].partition(",")[0].strip() and _of_points(held_labels, count, points):
                 notes.append(
@@ -594,6 +614,9 @@ def _labels(
         raise UserError(f"{where}: label {numbers.max()}, but there are {len(names)} class names")
     if names and (numbers > 0).any() and not (numbers == 0).any():
         notes.append(f"{where}: no shape has the label 0, {names[0]!r}; if the labels count from 1, store them less 1")
+    if names and by_row:
+        _check_names(numbers.tolist(), names, by_row, where)
+        by_row = ()
     if by_row and not _one_to_one(numbers.tolist(), by_row):
         raise UserError(f"{where}: a number has two names, or a name two numbers, in the names of the rows: they are of another file")
     if by_row:
@@ -601,6 +624,20 @@ def _labels(
     if not names and count:
         notes.append(f"nothing names the classes, so they are called class_0, class_1 and so on; {NAMING}")
     return ["" if number < 0 else names[number] if names else f"class_{number}" for number in numbers.tolist()]
+
+
+def _check_names(numbers: Sequence[int], names: Sequence[str], by_row: Sequence[str], where: str) -> None:
+    """Compare the names of classes by their numbers with those of the rows.
+
+    Raises:
+        UserError: they contradict each other, so that one of the files is of other data.
+    """
+    for row, (number, name) in enumerate(zip(numbers, by_row, strict=True)):
+        if number >= 0 and columns.plain(names[number]) != columns.plain(name):
+            raise UserError(
+                f"{where}: row {row} is {names[number]!r} by its number {number}, and {name!r} by the names of the rows (*_id2name.json): "
+                "one of the two lists is of other files, take it away"
+            )
 
 
 def _one_to_one(numbers: Sequence[int], names: Sequence[str]) -> bool:

@@ -857,6 +857,26 @@ def test_names_of_rows_beside_hdf5_name_the_classes(tmp_path):
         assert any("it is no list with the name of the class of each of 3 rows" in note for note in source.notes)
 
 
+def test_a_list_of_hdf5_files_of_which_one_is_missing_is_refused(tmp_path):
+    for name in ("ply_data_train0.h5", "ply_data_test0.h5"):
+        with h5py.File(tmp_path / name, "w") as file:
+            file["data"], file["label"] = np.ones((2, 64, 3), np.float32), np.array([[0], [1]], np.uint8)
+    (tmp_path / "shape_names.txt").write_text("chair\nnight_stand\n")
+    files = tmp_path / "train_files.txt"
+    files.write_text("data/modelnet40_ply_hdf5_2048/ply_data_train0.h5\n")
+    assert len(open_source(str(tmp_path)).entries) == 4
+    files.write_text("data/modelnet40_ply_hdf5_2048/ply_data_train0.h5\ndata/modelnet40_ply_hdf5_2048/ply_data_train1.h5\n")
+    with pytest.raises(ValueError, match=r"train_files\.txt names ply_data_train1\.h5, missing here"):
+        open_source(str(tmp_path))
+    files.unlink()
+    names = tmp_path / "ply_data_train0_id2name.json"
+    names.write_text('["Chair", "night stand"]')
+    assert len(open_source(str(tmp_path)).entries) == 4
+    names.write_text('["night_stand", "chair"]')
+    with pytest.raises(ValueError, match="row 0 is 'chair' by its number 0, and 'night_stand' by the names of the rows"):
+        open_source(str(tmp_path))
+
+
 def test_blocks_of_s3dis_have_z_up(tmp_path):
     """PointNet's indoor3d_sem_seg_hdf5_data."""
     with h5py.File(tmp_path / "ply_data_all_0.h5", "w") as file:

@@ -291,6 +291,17 @@ def test_a_classifier_of_an_earlier_version_is_kept_again_with_the_classes_of_it
     assert file.read_bytes() == whole
 
 
+def test_two_splits_together_are_the_shapes_of_both(cache_path):
+    cache = store.open_cache(cache_path)
+    both = of_split(cache, "train+test")
+    assert both.name.startswith("split 'train+test' of ") and np.array_equal(both.rows, of_split(cache, "all").rows)
+    assert np.array_equal(of_split(cache, "test+test").rows, of_split(cache, "test").rows)
+    with pytest.raises(UserError, match=r"has no split 'tst'; did you mean 'test'"):
+        of_split(cache, "train+tst")
+    cache.manifest = dataclasses.replace(cache.manifest, splits=("train+test", "test"))
+    assert np.array_equal(of_split(cache, "train+test").rows, np.setdiff1d(both.rows, of_split(cache, "test").rows)), "a name with a plus"
+
+
 def test_a_digest_of_classes_is_one_of_names(cache_path):
     shapes = of_split(store.open_cache(cache_path), "test")
     turned = dataclasses.replace(shapes, labels=2 - shapes.labels, classes=shapes.classes[::-1])

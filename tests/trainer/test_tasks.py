@@ -1204,7 +1204,12 @@ def test_runs_of_one_name_go_by_their_paths(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "settings"), [("classify", ["epochs=3", "seeds=2", "batch=8"]), ("parts", ["epochs=3", "seeds=2", "batch=8", "tune=lora"])]
+    ("name", "settings"),
+    [
+        ("classify", ["epochs=3", "seeds=2", "batch=8"]),
+        ("classify", ["epochs=3", "seeds=2", "batch=8", "tune=pointlora"]),
+        ("parts", ["epochs=3", "seeds=2", "batch=8", "tune=lora"]),
+    ],
 )
 def test_a_fine_tuning_that_was_killed_goes_on_to_the_same_result(name, settings, stage, cache, tmp_path, monkeypatch):
     run, chosen = loaded(stage, tmp_path), catalog.options(name, settings)

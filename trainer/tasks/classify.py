@@ -34,7 +34,7 @@ from trainer.tasks.predictions import predictions
 from trainer.tasks.protocol import told
 from trainer.tasks.result import Metric, Scores
 from trainer.tasks.seen import Sides
-from trainer.tasks.shapes import EVERYTHING, Shapes, matched, of_split, relabelled
+from trainer.tasks.shapes import EVERYTHING, Shapes, matched, of_split, relabelled, split_names
 
 VOTED: Final = "votes are means of logits; before November 2026 they were means of probabilities"
 """Note of results with votes. Results of before have none."""
@@ -211,7 +211,8 @@ def _told(kept: Kept, test: Shapes) -> tuple[str, ...]:
             f"split {then.split!r} has other shapes, or other classes of them, than when it was kept ({then.shapes} shapes then, "
             f"{known.shapes} now; `mmpd-cache relabel` and `append` change them): the two accuracies do not compare"
         )
-    same_split = origin.train.split == known.split or EVERYTHING in (origin.train.split, known.split)
+    splits = [set(split_names(data.split, test.cache.manifest.splits)) for data in (origin.train, known)]
+    same_split = not splits[0].isdisjoint(splits[1]) or any(EVERYTHING in names for names in splits)
     if kept.learned is None and origin.train.points == known.points and same_split:
         notes.append(f"it was trained on split {origin.train.split!r} of this cache: these may be shapes that it knows")
     return tuple(notes)

@@ -106,7 +106,8 @@ def of_split(cache: Cache, split: str | None, *, labelled: bool = True) -> Shape
 
     Args:
         cache: the cache.
-        split: name of the split; `all` for the whole cache; None for `test`, or `val` if there is no `test`.
+        split: name of the split, or several joined by `+`, as `train+val`; `all` for the whole cache; None for `test`, or `val` if there is
+            no `test`.
         labelled: whether classes are asked for: shapes without one are left out. If not, no shape has a label, whatever the cache says.
 
     Raises:
@@ -120,8 +121,10 @@ def of_split(cache: Cache, split: str | None, *, labelled: bool = True) -> Shape
                 f"{cache.path} has neither a split 'test' nor 'val'; there is: {', '.join((*known, EVERYTHING))}. Name the one to test on "
                 f"by --set test_split=NAME{_to_split(cache)}"
             )
-    if split not in (*known, EVERYTHING):
-        raise UserError(f"{cache.path} has no split {split!r}{did_you_mean(split, (*known, EVERYTHING))}{_to_split(cache)}")
+    names = split_names(split, known)
+    for name in names:
+        if name not in (*known, EVERYTHING):
+            raise UserError(f"{cache.path} has no split {name!r}{did_you_mean(name, (*known, EVERYTHING))}{_to_split(cache)}")
     cache.proven(products.INDEX.name)
     cache.proven(products.STATUS.name)
     labels = cache.column("label").astype(np.int64)
@@ -130,8 +133,8 @@ def of_split(cache: Cache, split: str | None, *, labelled: bool = True) -> Shape
     keep = cache.ok()
     if not keep.any():
         raise UserError(f"{cache.path} has no usable shape; `mmpd-cache status {cache.path}` says why")
-    if split in known:
-        keep &= cache.column("split") == known.index(split)
+    if split in known or EVERYTHING not in names:
+        keep &= np.isin(cache.column("split"), [known.index(name) for name in names])
     if labelled:
         keep &= labels >= 0
     if not keep.any():
@@ -139,6 +142,11 @@ def of_split(cache: Cache, split: str | None, *, labelled: bool = True) -> Shape
     rows = np.flatnonzero(keep)
     labels = labels[rows] if labelled else np.full(len(rows), NONE)
     return Shapes(cache=cache, split=split, rows=rows, labels=labels, classes=cache.manifest.classes)
+
+
+def split_names(split: str, known: Sequence[str] = ()) -> tuple[str, ...]:
+    """The names in `train+val`. A split of a cache that has such a name itself, as `known` says, is one."""
+    return (split,) if split in known else tuple(dict.fromkeys(split.split("+")))
 
 
 def labels_digest(rows: NDArray[np.int64], labels: NDArray[np.int64], classes: Sequence[str]) -> str:
