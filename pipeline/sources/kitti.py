@@ -428,7 +428,9 @@ def open_source(
             raise UserError(f"{location!r}: {notes[-1]}")
     if not entries and not skipped.keys() - {NO_OBJECT}:
         alone = f", and {counted(skipped[NO_OBJECT], 'line')} {NO_OBJECT}" if skipped else ""
-        raise UserError(f"{location!r}: no file of label_2 names an object{alone}; expected lines such as `Car 0.00 0 -1.58 ...`, as downloaded")
+        raise UserError(
+            f"{location!r}: no file of label_2 names an object{alone}; expected lines such as `Car 0.00 0 -1.58 ...`, as downloaded"
+        )
     options = tuple(sorted((("least", str(fewest)), ("margin", str(wider).removesuffix(".0")), *recorded)))
     reader = KittiReader(location=str(home), options=options, textures=textures, margin=wider, least=fewest, apart=words(apart))
     return Source.of(reader, entries, skipped, notes)
