@@ -1,7 +1,8 @@
 """Writes docs/study.md and docs/study-tables.md from the study.json of studies of several sizes.
 
-    python science/page.py build/study/study.json     # a copy of the numbers stays in science/, named by its size
-    python science/page.py                            # again, after a change of the words
+    python science/page.py build/study/study.json            # a copy of the numbers stays in science/, named by its size
+    python science/page.py wider=build/wider/study.json      # of a study of the same size as another one: by a name, too
+    python science/page.py                                   # again, after a change of the words
 
 The first page is the template science/top.md: words that people write, with numbers and tables from the studies (`quoted.py`). Then what
 was claimed, what ranks alike at another size, and what the marks mean. The second page has, for each study, the largest first, all tables,
@@ -18,14 +19,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import jinja2
-from quoted import AT_DEPTHS, Quoted, difference, main_test, size
+from quoted import AT_DEPTHS, NAME, Quoted, difference, main_test, size
 from report import TITLES, TRAINED, cell, once, tables, training, values_of
 
 HERE: Final = Path(__file__).parent
 TOP: Final = HERE / "top.md"
 """The template of the words of the page."""
 NUMBERS: Final = "study-*.json"
-"""The numbers of the page, beside this file: one for each number of shapes of a kind and of epochs."""
+"""The numbers of the page, beside this file: one for each size (shapes of a kind, epochs), and for each name of a further study."""
 PAGE: Final = HERE.parent / "docs" / "study.md"
 """The page that is read."""
 TABLES: Final = PAGE.with_name("study-tables.md")
@@ -48,11 +49,11 @@ def page(studies: Sequence[dict[str, Any]], top: str) -> str:
         SystemExit: the template quotes what no study has, or calls significant what is not.
     """
 
-    def study(shapes: int, epochs: int = studies[0]["settings"]["epochs"]) -> Quoted:
+    def study(shapes: int, epochs: int = studies[0]["settings"]["epochs"], name: str = "") -> Quoted:
         for data in studies:
-            if (data["settings"]["shapes"], data["settings"]["epochs"]) == (shapes, epochs):
+            if (data["settings"]["shapes"], data["settings"]["epochs"], data.get(NAME, "")) == (shapes, epochs, name):
                 return Quoted(data)
-        raise SystemExit(f"science/top.md quotes a study of {shapes} shapes of a kind and {epochs} epochs, which is not in science/")
+        raise SystemExit(f"science/top.md quotes a study of {shapes} shapes of a kind and {epochs} epochs, which is not in science/ {name}")
 
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     try:
@@ -120,7 +121,9 @@ def draw(data: dict[str, Any], path: Path) -> None:
 
 
 def _sizes(studies: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Rows that are in several studies, side by side on the main test of each collection."""
+    """Rows that are in studies of several sizes, side by side on the main test of each collection. Those with a name are further ones of a
+    size."""
+    studies = [data for data in studies if NAME not in data]
     rows = [name for name in studies[0]["rows"] if sum(any(one["row"] == name for one in data["numbers"]) for data in studies) > 1]
     if not rows:
         return
@@ -256,22 +259,26 @@ def made() -> dict[Path, str]:
 def _kept() -> list[dict[str, Any]]:
     """The studies that are kept in science/, the largest first."""
     studies = [once(json.loads(path.read_text())) for path in HERE.glob(NUMBERS)]
-    return sorted(studies, key=lambda data: (-data["settings"]["shapes"], -data["settings"]["epochs"]))
+    return sorted(studies, key=lambda data: (-data["settings"]["shapes"], -data["settings"]["epochs"], data.get(NAME, "")))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "numbers", type=Path, nargs="*", help="study.json of a study; those of the last page are kept if it is of another size"
+        "numbers",
+        nargs="*",
+        metavar="[NAME=]FILE",
+        help="study.json of a study; those of the last page are kept if they are of another size, or another name",
     )
-    numbers: list[Path] = parser.parse_args().numbers
-    if missing := [str(path) for path in numbers if not path.is_file()]:
+    numbers = [(name, Path(path)) for name, _, path in (given.rpartition("=") for given in parser.parse_args().numbers)]
+    if missing := [str(path) for _, path in numbers if not path.is_file()]:
         raise SystemExit(f"{', '.join(missing)}: missing. Give the study.json that `python science/study.py FOLDER` writes")
     if not TOP.exists():
         raise SystemExit(f"{TOP} is missing: write the beginning of the page there, with a heading and what holds in plain words")
-    for data in (once(json.loads(path.read_text())) for path in numbers):
-        kept = HERE / NUMBERS.replace("*", f"{data['settings']['shapes']}-{data['settings']['epochs']}")
-        kept.write_text(json.dumps(data, indent=1) + "\n")
+    for name, path in numbers:
+        data = once(json.loads(path.read_text())) | ({NAME: name} if name else {})
+        known = "-".join((str(data["settings"]["shapes"]), str(data["settings"]["epochs"]), *filter(None, [name])))
+        (HERE / NUMBERS.replace("*", known)).write_text(json.dumps(data, indent=1) + "\n")
     for path, text in made().items():
         path.write_text(text)
     draw(_kept()[0], PAGE.parent / PICTURE)

@@ -1,6 +1,7 @@
 """What the words of docs/study.md quote from the numbers of a study. `science/page.py` gives it to their template, science/top.md:
 
     {% set small = study(16) %}
+    {% set wider = study(16, name="wider") %}
     On SHREC stage 2 has {{ small.all("stage 2", "shrec16") }} percent, {{ small.all_apart("stage 2", "shrec16", "▲") }} points more.
 
 A sentence says that a difference is significant, or it says that it is not. So whoever quotes one gives its mark, and the page is not
@@ -14,6 +15,8 @@ from typing import Any, Final
 from report import MARKS, values_of
 from rows import CLAIM
 
+NAME: Final = "name"
+"""Key of the numbers of a study that is a further one of its size. `science/page.py` gives it."""
 AT_DEPTHS: Final = " at depths"
 """End of the name of a test on features of four depths (`testsets.TESTS`)."""
 HEADLINE: Final = {
@@ -167,9 +170,10 @@ class Quoted:
 
 
 def size(data: dict[str, Any]) -> str:
-    """The size of a study in words."""
+    """The size of a study in words, and its name if it has one."""
     settings = data["settings"]
-    return f"{settings['shapes']} shapes of a kind, {settings['epochs']} epochs a stage"
+    named = f": {data[NAME]}" if NAME in data else ""
+    return f"{settings['shapes']} shapes of a kind, {settings['epochs']} epochs a stage{named}"
 
 
 def main_test(data: dict[str, Any], collection: str) -> str | None:

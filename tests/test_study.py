@@ -625,6 +625,26 @@ def test_what_cannot_be_compared_stops_no_report_and_is_told(tmp_path, monkeypat
     )
     text = page.all_tables([data, small])
     assert text.index("## 4 shapes of a kind") < text.index("## 1 shapes of a kind")
+    further = small | {"name": "wider"}
+    text = page.page([data, small, further], "{{ study(1, name='wider').last('point-mae', 'shrec16') }} # Title")
+    assert text.startswith("50.0 # Title") and sizes in text, "a further study of a size is no other size"
+    with pytest.raises(SystemExit, match="of 4 shapes of a kind and 5 epochs, which is not in science/ wider"):
+        page.page([data, further], "{{ study(4, name='wider').last('point-mae', 'shrec16') }}")
+    assert "## 1 shapes of a kind, 5 epochs a stage: wider\n" in page.all_tables([data, small, further])
+
+
+def test_a_further_study_of_a_size_is_kept_beside_the_first_one(tmp_path, monkeypatch):
+    (tmp_path / "docs/pictures").mkdir(parents=True)
+    for name, value in (("HERE", tmp_path), ("PAGE", tmp_path / "docs/study.md"), ("TABLES", tmp_path / "docs/study-tables.md")):
+        monkeypatch.setattr(page, name, value)
+    (tmp_path / "top.md").write_text("# Top")
+    monkeypatch.setattr(page, "TOP", tmp_path / "top.md")
+    scored(tmp_path / "a", "point-mae", 0, [1] * 30 + [0] * 30)
+    report.write(study.Study(tmp_path / "a", ASKED, None))
+    monkeypatch.setattr(sys, "argv", ["page.py", str(tmp_path / "a/study.json"), f"wider={tmp_path}/a/study.json"])
+    page.main()
+    assert sorted(path.name for path in tmp_path.glob("study-*.json")) == ["study-4-5-wider.json", "study-4-5.json"]
+    assert (tmp_path / "docs/study-tables.md").read_text().count("\n## 4 shapes of a kind, 5 epochs a stage") == 2
 
 
 def test_the_pages_in_docs_are_made_of_the_numbers_beside_them():
