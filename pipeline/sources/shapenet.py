@@ -10,11 +10,15 @@ Id: `SYNSET-MODEL` for all kinds of files. Label: the name of the synset in Shap
 
 Lists are .txt files, or .json files with a list of texts, with train, val or test in their name. They lie in the folder that the option
 `lists` gives (default: `ShapeNet-55` or `train_test_split` below the location, else the location). A line is `SYNSET-MODEL` or
-`SYNSET/MODEL`, with or without folders before it and an extension. If there are lists, the shapes are exactly the listed models; a listed
-model that is missing fails when it is read. `split=0.8` makes a split instead, see `splits.made`.
+`SYNSET/MODEL`, with or without folders before it and an extension. A table is a list, too: a .csv file with the columns `synsetId`,
+`modelId` and `split`, as SHREC16's `all.csv`; `lists` may be its path. If there are lists, the shapes are exactly the listed models; a
+listed model that is missing fails when it is read. Synsets in a table of which nothing is here are left out: it lists all of ShapeNet, and
+many have a part. `split=0.8` makes a split instead, see `splits.made`.
 Many models of ShapeNet name a texture that is missing; `textures="grey"` reads them without it.
 """
 
+import csv
+import io
 import json
 import os
 import re
@@ -22,7 +26,8 @@ from pathlib import Path
 from typing import Final
 
 from cache_schema.errors import UserError
-from cache_schema.terminal import some
+from cache_schema.terminal import counted, some
+from pipeline.reading import decoded
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures, shape_id
 from pipeline.sources.files import FileReader, find_files
@@ -95,6 +100,9 @@ OTHERS: Final = {"02834778": "bicycle", "02858304": "boat"}
 ELSEWHERE: Final = "those of ShapeNet-55 are train.txt and test.txt in Point-BERT's repository, read by"
 """Where the usual lists are from."""
 
+COLUMNS: Final = ("synsetid", "modelid", "split")
+"""Columns, in small letters, by which a .csv file is known for a table of splits."""
+
 SOME: Final = 3
 """Most folders without a mesh that a note names."""
 
@@ -129,15 +137,28 @@ def open_source(location: str, *, textures: Textures = "require", lists: str = "
         else:
             skipped[os.path.splitext(locator)[1] + " elsewhere"] += 1
     usual = next((root / name for name in ("ShapeNet-55", "train_test_split") if (root / name).is_dir()), root)
-    told = read_lists(folder_at(lists) if lists else usual)
+    told, tables = read_lists(_place(lists) if lists else usual)
     if lists and not told:
-        raise UserError(f"option lists: {lists!r} holds no .txt file with train, val or test in its name")
+        raise UserError(
+            f"option lists: {lists!r} holds no .txt file with train, val or test in its name, and no .csv file with the columns synsetId, "
+            "modelId and split"
+        )
+    notes = []
     if told and entries:
+        here = {entry.id.partition("-")[0] for entry in entries}
+        elsewhere = [name for name in told if name in tables and name.partition("-")[0] not in here]
+        if elsewhere and not alone:
+            synsets = {name.partition("-")[0] for name in elsewhere}
+            notes.append(
+                f"{counted(len(elsewhere), 'model')} of {counted(len(synsets), 'synset')} in the table are left out: nothing of it is here"
+            )
+        told = {name: one for name, one in told.items() if name not in elsewhere}
         if alone:
             told = {name: one for name, one in told.items() if name.startswith(f"{root.name}-")}
         skipped["not in the lists"] = sum(entry.id not in told for entry in entries)
         entries = listed(entries, told, root.name if alone else "")
-    entries, notes = splits.finished(entries, split, split_seed, "the lists")
+    entries, more = splits.finished(entries, split, split_seed, "the lists")
+    notes += more
     if not told and not split:
         beside = root.parent / "ShapeNet-55"
         known = f"those in {str(beside)!r} are read by" if beside.is_dir() else ELSEWHERE
@@ -168,29 +189,74 @@ def _without_mesh(root: Path, locators: set[str]) -> list[str]:
     return [model for model in models if model not in kept]
 
 
-def read_lists(folder: Path) -> dict[str, str]:
-    """By id: its split, from the list files in a folder.
+def _place(lists: str) -> Path:
+    """The folder with lists, or the table, that the option `lists` names."""
+    return Path(lists).absolute() if lists.lower().endswith(".csv") and Path(lists).is_file() else folder_at(lists)
+
+
+def read_lists(place: Path) -> tuple[dict[str, str], set[str]]:
+    """By id: its split, from the lists in a folder, or from a table; and which of the ids are from tables.
 
     Raises:
         UserError: a line names no model, a model is in two splits, or there are lists and all are empty.
     """
-    told, empty = dict[str, str](), ""
-    for path in sorted((*folder.glob("*.txt"), *folder.glob("*.json"))):
-        named = splits.split_named(path.stem)
-        if not named:
+    told, tables, empty = dict[str, str](), set[str](), ""
+    for path in [place] if place.is_file() else sorted((*place.glob("*.txt"), *place.glob("*.json"), *place.glob("*.csv"))):
+        table = path.suffix.lower() == ".csv"
+        found = _of_table(path) if table else _of_list(path)
+        if found is None:
             continue
         empty = path.name
-        for number, line in enumerate(_lines(path), 1):
-            if not line.strip():
-                continue
-            model = re.fullmatch(r"(?:.*/)?(\d{8})[-/](?:points/)?([^/]+?)(\.npy|\.obj|\.txt|\.pts)?", line.strip())
-            if not model:
-                raise UserError(f"{path.name}, line {number}: expected SYNSET-MODEL, got {line!r}")
-            if told.setdefault(f"{model[1]}-{model[2]}", named) != named:
-                raise UserError(f"{path.name}, line {number}: {line} is in the split {told[f'{model[1]}-{model[2]}']!r} already")
+        for number, name, split in found:
+            if told.setdefault(name, split) != split:
+                raise UserError(f"{path.name}, line {number}: {name} is in the split {told[name]!r} already")
+            if table:
+                tables.add(name)
     if empty and not told:
         raise UserError(f"{empty} names no model, and neither does another list beside it: expected lines such as SYNSET-MODEL")
-    return told
+    return told, tables
+
+
+def _of_list(path: Path) -> list[tuple[int, str, str]] | None:
+    """Numbers of lines, ids, and the split in the name of a list; None if the file is none.
+
+    Raises:
+        UserError: a line names no model.
+    """
+    if not (split := splits.split_named(path.stem)):
+        return None
+    found = []
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        model = re.fullmatch(r"(?:.*/)?(\d{8})[-/](?:points/)?([^/]+?)(\.npy|\.obj|\.txt|\.pts)?", line.strip())
+        if not model:
+            raise UserError(f"{path.name}, line {number}: expected SYNSET-MODEL, got {line!r}")
+        found.append((number, f"{model[1]}-{model[2]}", split))
+    return found
+
+
+def _of_table(path: Path) -> list[tuple[int, str, str]] | None:
+    """Numbers of lines, ids and splits in a table; None if the file is another table. Synsets may have lost the zeros before them.
+
+    Raises:
+        UserError: a row has no synset, model or split, or is no CSV.
+    """
+    reader = csv.reader(io.StringIO(decoded(path.read_bytes()), newline=""), strict=True)
+    found = []
+    try:
+        heads = [head.strip().lower() for head in next(reader, [])]
+        if not set(COLUMNS) <= set(heads):
+            return None
+        places = [heads.index(column) for column in COLUMNS]
+        for row in filter(any, reader):
+            synset, model, split = (row[place].strip() if place < len(row) else "" for place in places)
+            if not (re.fullmatch(r"\d{6,8}", synset) and model and split):
+                raise UserError(f"{path.name}, line {reader.line_num}: expected a synset, a model and a split, got {','.join(row)!r:.80}")
+            found.append((reader.line_num, f"{synset:0>8}-{model}", splits.SPLITS.get(split.lower(), split)))
+    except csv.Error as error:
+        raise UserError(f"{path.name}, line {reader.line_num}: no readable CSV: {error}") from error
+    return found
 
 
 def _lines(path: Path) -> list[str]:
