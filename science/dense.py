@@ -170,7 +170,7 @@ def table(results: dict[str, list[dict[str, Any]]], epochs: int) -> str:
     return "\n".join(lines)
 
 
-@plainly()
+@plainly(goes_on=True)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)

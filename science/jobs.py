@@ -385,12 +385,14 @@ def commit() -> str:
 
 
 def last_words(log: Path) -> str:
-    """The last line of a log with words in it, after a colon: mostly the reason of a failure. Empty if there is none."""
+    """The reason of a failure in a log, after a colon: where the message of one of our commands begins, else the last line with words in
+    it. Empty if there is none."""
     try:
         lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
     except OSError:
         return ""
-    last = next((line for line in reversed(lines) if line), "")
+    told = [line for line in lines if line.startswith(("mmpd-cache: ", "mmpd-train: "))] or [line for line in lines if line]
+    last = told[-1] if told else ""
     return f": {last if len(last) <= LONGEST else f'{last[:LONGEST]} ...'}" if last else ""
 
 

@@ -53,7 +53,8 @@ def page(studies: Sequence[dict[str, Any]], top: str) -> str:
         for data in studies:
             if (data["settings"]["shapes"], data["settings"]["epochs"], data.get(NAME, "")) == (shapes, epochs, name):
                 return Quoted(data)
-        raise SystemExit(f"science/top.md quotes a study of {shapes} shapes of a kind and {epochs} epochs, which is not in science/ {name}")
+        named = f", called {name}," if name else ""
+        raise SystemExit(f"science/top.md quotes a study of {shapes} shapes of a kind and {epochs} epochs{named} that is not in science/")
 
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     try:

@@ -501,7 +501,7 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-@plainly()
+@plainly(goes_on=True)
 def main() -> None:
     given = arguments()
     folder: Path = given.folder.resolve()

@@ -173,7 +173,7 @@ def _cell(values: list[float]) -> str:
     return f"{statistics.fmean(values):.1f}{spread}"
 
 
-@plainly()
+@plainly(goes_on=True)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)

@@ -22,14 +22,15 @@ STOPPED: Final = 130
 
 
 @contextmanager
-def plainly() -> Iterator[None]:
-    """Around a script's `main`: a mistake of its user, or Ctrl-C, ends it with one line, and without a traceback."""
+def plainly(*, goes_on: bool = False) -> Iterator[None]:
+    """Around a script's `main`: a mistake of its user, or Ctrl-C, ends it with one line, and without a traceback. `goes_on`: whether the
+    script keeps what it has done."""
     try:
         yield
     except UserError as error:
         raise SystemExit(str(error)) from error
     except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
+        print("stopped; the same command goes on" if goes_on else "stopped", file=sys.stderr)
         raise SystemExit(STOPPED) from None
 
 

@@ -118,7 +118,7 @@ class Study:
             self.kept.write_text(json.dumps({"asked": self.asked, "scores": self.scores}, indent=1) + "\n")
 
 
-@plainly()
+@plainly(goes_on=True)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)

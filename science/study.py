@@ -343,7 +343,7 @@ def base(row: Row) -> str:
     return LEARN if row.captions or row.taught else row.cache
 
 
-@plainly()
+@plainly(goes_on=True)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)

@@ -144,7 +144,7 @@ def table(rows: Sequence[dict[str, Any]], base: str) -> str:
     return "\n".join(parts)
 
 
-@plainly()
+@plainly(goes_on=True)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)

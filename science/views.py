@@ -273,7 +273,7 @@ def in_words(found: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-@plainly()
+@plainly(goes_on=True)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)

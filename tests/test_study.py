@@ -628,7 +628,7 @@ def test_what_cannot_be_compared_stops_no_report_and_is_told(tmp_path, monkeypat
     further = small | {"name": "wider"}
     text = page.page([data, small, further], "{{ study(1, name='wider').last('point-mae', 'shrec16') }} # Title")
     assert text.startswith("50.0 # Title") and sizes in text, "a further study of a size is no other size"
-    with pytest.raises(SystemExit, match="of 4 shapes of a kind and 5 epochs, which is not in science/ wider"):
+    with pytest.raises(SystemExit, match="of 4 shapes of a kind and 5 epochs, called wider, that is not in science/"):
         page.page([data, further], "{{ study(4, name='wider').last('point-mae', 'shrec16') }}")
     assert "## 1 shapes of a kind, 5 epochs a stage: wider\n" in page.all_tables([data, small, further])
 

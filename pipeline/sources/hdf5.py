@@ -22,8 +22,8 @@ the id, see `splits.made`. Id: file and row, `ply_data_train0.h5/000012`.
 Up axis, by the option `up`: `y` (default: ModelNet40's and ScanObjectNN's clouds are distributed with +Y up) or `z`. PointNet's blocks of
 S3DIS (`ply_data_all_0.h5` with `room_filelist.txt`) have +Z up, and are refused with the other one.
 
-A file that cannot be opened stops the listing, because the number of its shapes is unknown. So does one that a list beside the others
-names (`train_files.txt`) and that is missing. A row that is no cloud fails alone when it is
+A file that cannot be opened stops the listing, because the number of its shapes is unknown. So does a file that is missing although a list
+of a split names it (`train_files.txt`, `train_hdf5_file_list.txt`). A row that is no cloud fails alone when it is
 read. Files are opened for each read, which takes one or two milliseconds and is safe in any number of processes. Links to data outside
 the file are not followed.
 """
@@ -62,6 +62,8 @@ from pipeline.sources.options import choice
 LOOKS_FOR: Final = "an .h5 file, or a folder with .h5 files such as ply_data_*.h5 or train.h5 and test.h5"
 
 EXTENSIONS: Final = (".h5", ".hdf5")
+FILE_LISTS: Final = ("*_files.txt", "*_file_list.txt")
+"""Patterns for the names of lists of HDF5 files."""
 
 VARIANTS: Final = {
     "OBJ_BG": ("main_split", "_objectdataset.h5"),
@@ -296,16 +298,22 @@ def open_source(
 
 
 def _check_lists(root: Path, files: Sequence[str]) -> None:
-    """Check that what the lists of HDF5 files (`train_files.txt`) beside some files name is there: a part of a data set is not the whole.
+    """Check that what lists of HDF5 files of a split (`train_files.txt`, `train_hdf5_file_list.txt`) name is there: a part of a data set is
+    not the whole. A line is a path from the root or from the list's folder, or has folders of another machine before the name of a file.
 
     Raises:
-        UserError: a list names a file that is missing.
+        UserError: a list beside some files, or in the root, names a file that is missing.
     """
-    for folder in sorted({(root / name).parent for name in files}):
-        there = {path.name for path in folder.iterdir()}
-        for path in sorted(folder.glob("*_files.txt")):
-            named = [line.strip().replace("\\", "/").rsplit("/", 1)[-1] for line in decoded(path.read_bytes()).splitlines()]
-            missing = [name for name in named if name.lower().endswith(EXTENSIONS) and name not in there]
+    for folder in sorted({root, *((root / name).parent for name in files)}):
+        for path in sorted(path for pattern in FILE_LISTS for path in folder.glob(pattern) if splits.split_named(path.stem)):
+            named = [line.strip().replace("\\", "/") for line in decoded(path.read_bytes()).splitlines()]
+            missing = [
+                name.rsplit("/", 1)[-1]
+                for name in named
+                if name.lower().endswith(EXTENSIONS)
+                and not name.startswith("#")
+                and not any((home / place).is_file() for home in (root, folder) for place in (name, name.rsplit("/", 1)[-1]))
+            ]
             if missing:
                 raise UserError(
                     f"{shape_text(path.name)} names {some([*map(shape_text, missing)], 3)}, missing here: bring what is missing, or take "

@@ -13,7 +13,7 @@ Lists are .txt files, or .json files with a list of texts, with train, val or te
 `SYNSET/MODEL`, with or without folders before it and an extension. A table is a list, too: a .csv file with the columns `synsetId`,
 `modelId` and `split`, as SHREC16's `all.csv`; `lists` may be its path. If there are lists, the shapes are exactly the listed models; a
 listed model that is missing fails when it is read. Synsets in a table of which nothing is here are left out: it lists all of ShapeNet, and
-many have a part. `split=0.8` makes a split instead, see `splits.made`.
+many have a part. `split=0.8` makes a split instead, see `splits.made`; a table is then not looked at, unless `lists` names it.
 Many models of ShapeNet name a texture that is missing; `textures="grey"` reads them without it.
 """
 
@@ -22,11 +22,13 @@ import io
 import json
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from cache_schema.errors import UserError
 from cache_schema.terminal import counted, some
+from pipeline.formats.said import separator
 from pipeline.reading import decoded
 from pipeline.sources import splits
 from pipeline.sources.catalog import Entry, Source, Textures, shape_id
@@ -137,7 +139,8 @@ def open_source(location: str, *, textures: Textures = "require", lists: str = "
         else:
             skipped[os.path.splitext(locator)[1] + " elsewhere"] += 1
     usual = next((root / name for name in ("ShapeNet-55", "train_test_split") if (root / name).is_dir()), root)
-    told, tables = read_lists(_place(lists) if lists else usual)
+    found = read_lists(_place(lists) if lists else usual, tables=bool(lists) or not split)
+    told = found.told
     if lists and not told:
         raise UserError(
             f"option lists: {lists!r} holds no .txt file with train, val or test in its name, and no .csv file with the columns synsetId, "
@@ -145,24 +148,25 @@ def open_source(location: str, *, textures: Textures = "require", lists: str = "
         )
     notes = []
     if told and entries:
+        skipped[".csv"] -= sum(file.parent == root for file in found.files)
         here = {entry.id.partition("-")[0] for entry in entries}
-        elsewhere = [name for name in told if name in tables and name.partition("-")[0] not in here]
+        elsewhere = {name for name in told if name in found.of_tables and name.partition("-")[0] not in here}
+        if elsewhere == told.keys():
+            raise UserError(
+                f"{some([file.name for file in found.files])} lists no model of the synsets that are here ({some(sorted(here))})"
+            )
         if elsewhere and not alone:
             synsets = {name.partition("-")[0] for name in elsewhere}
-            notes.append(
-                f"{counted(len(elsewhere), 'model')} of {counted(len(synsets), 'synset')} in the table are left out: nothing of it is here"
-            )
+            notes.append(f"left out of the table, because no folder of theirs is here: {counted(len(synsets), 'synset')}")
         told = {name: one for name, one in told.items() if name not in elsewhere}
         if alone:
             told = {name: one for name, one in told.items() if name.startswith(f"{root.name}-")}
         skipped["not in the lists"] = sum(entry.id not in told for entry in entries)
         entries = listed(entries, told, root.name if alone else "")
-    entries, more = splits.finished(entries, split, split_seed, "the lists")
+    entries, more = splits.finished(entries, split, split_seed, some([file.name for file in found.files]) or "the lists")
     notes += more
     if not told and not split:
-        beside = root.parent / "ShapeNet-55"
-        known = f"those in {str(beside)!r} are read by" if beside.is_dir() else ELSEWHERE
-        notes.append(f"no lists are here; {known} --set source.lists=FOLDER")
+        notes.append(f"no lists are here; {_near(root)}")
     if not told and (bare := _without_mesh(root, {entry.locator for entry in entries})):
         notes.append(f"{len(bare):,} folders of models have no mesh and are left out: {some(bare, SOME)}")
     reader = FileReader(kind="shapenet", location=str(root), up="y", options=recorded, textures=textures)
@@ -190,31 +194,68 @@ def _without_mesh(root: Path, locators: set[str]) -> list[str]:
 
 
 def _place(lists: str) -> Path:
-    """The folder with lists, or the table, that the option `lists` names."""
-    return Path(lists).absolute() if lists.lower().endswith(".csv") and Path(lists).is_file() else folder_at(lists)
+    """The folder with lists, or the table, that the option `lists` names.
+
+    Raises:
+        UserError: there is neither.
+    """
+    if not lists.lower().endswith(".csv") or Path(lists).is_dir():
+        return folder_at(lists)
+    if not Path(lists).is_file():
+        raise UserError(f"option lists: there is no file {lists!r}")
+    return Path(lists).absolute()
 
 
-def read_lists(place: Path) -> tuple[dict[str, str], set[str]]:
-    """By id: its split, from the lists in a folder, or from a table; and which of the ids are from tables.
+def _near(root: Path) -> str:
+    """Where lists are, and the setting that reads them, in words."""
+    beside = root.parent / "ShapeNet-55"
+    if beside.is_dir():
+        return f"those in {str(beside)!r} are read by --set source.lists=FOLDER"
+    if table := next((path for path in sorted(root.parent.glob("*.csv")) if path.is_file() and _of_table(path)), None):
+        return f"{str(table)!r} is read by --set source.lists=FILE"
+    return f"{ELSEWHERE} --set source.lists=FOLDER"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lists:
+    """What lists tell."""
+
+    told: dict[str, str]
+    """By id: its split."""
+    of_tables: frozenset[str]
+    """The ids that a table names."""
+    files: tuple[Path, ...]
+    """The lists."""
+
+
+def read_lists(place: Path, *, tables: bool = True) -> Lists:
+    """Read the lists in a folder, or a table.
+
+    Args:
+        place: the folder, or the file.
+        tables: whether tables in the folder count.
 
     Raises:
         UserError: a line names no model, a model is in two splits, or there are lists and all are empty.
     """
-    told, tables, empty = dict[str, str](), set[str](), ""
-    for path in [place] if place.is_file() else sorted((*place.glob("*.txt"), *place.glob("*.json"), *place.glob("*.csv"))):
+    told, of_tables, files = dict[str, str](), set[str](), list[Path]()
+    patterns = ("*.txt", "*.json", *(["*.csv"] if tables else []))
+    for path in [place] if place.is_file() else sorted(path for pattern in patterns for path in place.glob(pattern) if path.is_file()):
         table = path.suffix.lower() == ".csv"
         found = _of_table(path) if table else _of_list(path)
         if found is None:
             continue
-        empty = path.name
+        files.append(path)
         for number, name, split in found:
             if told.setdefault(name, split) != split:
                 raise UserError(f"{path.name}, line {number}: {name} is in the split {told[name]!r} already")
-            if table:
-                tables.add(name)
-    if empty and not told:
-        raise UserError(f"{empty} names no model, and neither does another list beside it: expected lines such as SYNSET-MODEL")
-    return told, tables
+        of_tables.update(name for _, name, _ in found if table)
+    if files and not told:
+        raise UserError(
+            f"{files[-1].name} names no model, and neither does another list beside it: expected lines such as SYNSET-MODEL, or a table "
+            "with the columns synsetId, modelId and split"
+        )
+    return Lists(told=told, of_tables=frozenset(of_tables), files=tuple(files))
 
 
 def _of_list(path: Path) -> list[tuple[int, str, str]] | None:
@@ -242,14 +283,17 @@ def _of_table(path: Path) -> list[tuple[int, str, str]] | None:
     Raises:
         UserError: a row has no synset, model or split, or is no CSV.
     """
-    reader = csv.reader(io.StringIO(decoded(path.read_bytes()), newline=""), strict=True)
+    told, text = separator(decoded(path.read_bytes()))
+    delimiter = told or max(",;\t", key=text.partition("\n")[0].count)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
+    rows = filter(any, reader)
     found = []
     try:
-        heads = [head.strip().lower() for head in next(reader, [])]
+        heads = [head.strip().lower() for head in next(rows, [])]
         if not set(COLUMNS) <= set(heads):
             return None
         places = [heads.index(column) for column in COLUMNS]
-        for row in filter(any, reader):
+        for row in rows:
             synset, model, split = (row[place].strip() if place < len(row) else "" for place in places)
             if not (re.fullmatch(r"\d{6,8}", synset) and model and split):
                 raise UserError(f"{path.name}, line {reader.line_num}: expected a synset, a model and a split, got {','.join(row)!r:.80}")

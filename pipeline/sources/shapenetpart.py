@@ -306,7 +306,7 @@ def _of_files(root: Path, skipped: Counter[str], notes: list[str]) -> list[Entry
             raise UserError(f"two files are {entry.id}: {found[entry.id].locator} and {locator}; keep one of the releases")
         found[entry.id] = entry
     folder = root / LISTS
-    told = shapenet.read_lists(folder)[0] if folder.is_dir() else {}
+    told = shapenet.read_lists(folder).told if folder.is_dir() else {}
     if not told:
         return list(found.values())
     missing = sorted({"train", "val", "test"} - set(told.values()))

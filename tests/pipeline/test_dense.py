@@ -341,7 +341,7 @@ def test_efficientnet_looks_where_its_patches_are_said_to_be():
     grid, size = teacher.patch_grid(224), teacher.spec.image_size
     assert grid == Grid(first=28, step=28, count=7, low=14, high=210)
     generator, total = torch.Generator().manual_seed(0), torch.zeros(size, size)
-    for _ in range(4):
+    for _ in range(16):  # one picture alone may be off by ten pixels
         noise = nn.functional.interpolate(torch.randn(1, 3, 56, 56, generator=generator), size, mode="bilinear").clamp(-1, 1)
         noise.requires_grad_()
         place = teacher.model.forward_features(noise)[0, :, 3, 3]

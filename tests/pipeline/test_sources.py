@@ -450,30 +450,36 @@ def test_shapenet_lists_choose_and_split(tmp_path):
 
 def test_a_table_of_splits_of_shapenet(tmp_path):
     """As SHREC16's all.csv beside version 1, whose numbers of synsets have lost a zero. It lists more than most have."""
-    location = Path(shapenet.example(tmp_path))
+    location = Path(shapenet.example(tmp_path / "core"))
     head = "id,synsetId,subSynsetId,modelId,split\n"
     table_ = location / "all.csv"
     table_.write_text(f"{head}1,3001627,3001627,1a,train\n2,3001627,3001627,gone,val\n3,04379243,04379243,3c,test\n4,02691156,,9z,train\n")
     (location / "taxonomy.csv").write_text("synset,name\n03001627,chair\n")
     source = open_source(str(location))
     expected = [("03001627-1a", "chair", "train"), ("03001627-gone", "chair", "val"), ("04379243-3c", "table", "test")]
-    assert table(source) == expected and source.skipped["not in the lists"] == 1
-    assert "1 model of 1 synset in the table are left out: nothing of it is here" in source.notes
+    assert table(source) == expected and source.skipped == {"not in the lists": 1, ".csv": 1}, "taxonomy.csv is none"
+    assert "left out of the table, because no folder of theirs is here: 1 synset" in source.notes
+    assert any(note.startswith("split told by all.csv: ") for note in source.notes)
+    assert len(open_source(str(location), split="0.8").entries) == 3, "all that is here"
+    one = str(location / "03001627")
+    assert any(f"{str(table_)!r} is read by --set source.lists=FILE" in note for note in open_source(one, kind="shapenet").notes)
     moved = table_.rename(tmp_path / "split.csv")
+    moved.write_text(moved.read_text().replace(",", ";"))
     assert table(open_source(str(location), lists=str(moved))) == expected
-    one = open_source(str(location / "03001627"), kind="shapenet", lists=str(moved))
-    assert table(one) == expected[:2] and not any("synset" in note for note in one.notes)
+    alone = open_source(one, kind="shapenet", lists=str(moved))
+    assert table(alone) == expected[:2] and not any("synset" in note for note in alone.notes)
     for row, match in (
         ("5,chair,,1a,train", "line 2: expected a synset"),
         ('5,"3001627,,1a,train', "no readable CSV"),
         ("", "names no model"),
+        ("5,02691156,,9z,train", r"split\.csv lists no model of the synsets that are here \(03001627, 04379243\)"),
+        ("1,3001627,,1a,train\n2,03001627,,1a,test", r"split\.csv, line 3: 03001627-1a is in the split 'train' already"),
     ):
         moved.write_text(f"{head}{row}\n")
         with pytest.raises(ValueError, match=match):
             open_source(str(location), lists=str(moved))
-    moved.write_text(f"{head}1,3001627,,1a,train\n2,03001627,,1a,test\n")
-    with pytest.raises(ValueError, match=r"split\.csv, line 3: 03001627-1a is in the split 'train' already"):
-        open_source(str(location), lists=str(moved))
+    with pytest.raises(ValueError, match="there is no file"):
+        open_source(str(location), lists=str(tmp_path / "nope.csv"))
 
 
 def test_shapenet_clouds_as_point_bert_gives_them(tmp_path):

@@ -9,9 +9,7 @@ in an analysis of variance. A side that varies significantly more, such as a tra
 
 That sides vary alike is an assumption, and two seeds cannot test it. Of twelve sides with two seeds, one that varies twice as much as the
 others (standard deviation) has 95 % intervals that hold in 85 % of all cases; one that varies three times as much, in 76 %
-(`science/seeds.py`). A bound of 0.2 for the F test in the place of 0.05 makes that 2 to 3 points better, variances that are shrunk towards
-the common one (Smyth, 2004, doi:10.2202/1544-6115.1027) make it 1 to 20 points worse: both were simulated, neither was taken. Sides that
-vary less than the others have intervals that are too wide.
+(`science/seeds.py`). Sides that vary less than the others have intervals that are too wide.
 """
 
 from collections.abc import Mapping, Sequence
