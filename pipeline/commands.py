@@ -366,20 +366,15 @@ def _load(config: BuildConfig, source: Source, models: Models, terminal: Termina
     of_captions = (captions.model,) if captions else ()
     _warn((*config.teachers, *of_captions), described_source(source), {entry.label for entry in source.entries}, terminal)
     if captions is not None:
-        terminal.say(f"loading captioner {captions.captioner} {captions.model}".rstrip())
-        captioner = captioners.load(captions, device=models.here)
+        captioner = models.load_captioner(captions, terminal.say)
         instead = "Build without captions (--set captions=none), or with a captioner that looks at pictures"
         _check_names(captions, ((entry.label, entry.id) for entry in source.entries), instead)
         _check_told(captioner, source.reader, source.entries, instead)
-        models.add(captioner)
     ranking = captions.rank_by if captions is not None else ""
     loaded: dict[str, Teacher] = {}
     for name in sorted(config.teachers, key=lambda name: teachers.choice(name)[0] != ranking):
-        terminal.say(f"loading teacher {name}")
         licence = config.licence_of(teachers.choice(name)[0])
-        loaded[name] = teachers.load(name, device=models.here, precision=config.precision, licence=licence)
-        _tell_of(loaded[name], terminal)
-        models.add(loaded[name])
+        loaded[name] = models.load_teacher(name, terminal.say, config.precision, licence)
         if captions is not None and teachers.choice(name)[0] == ranking:
             check_captions(captions, {ranking: loaded[name].spec})
     return [loaded[name] for name in config.teachers], captioner
@@ -413,12 +408,6 @@ def _warn(models: Iterable[str], source: spec.SourceSpec, classes: Iterable[str]
     """Say what models that come with the project do not know of the shapes of a source."""
     if warning := starter_warning(models, source, classes):
         terminal.say(f"Warning: {warning}")
-
-
-def _tell_of(teacher: Teacher, terminal: Terminal) -> None:
-    """Say what a teacher cannot do. Back ends of other packages may have no notes."""
-    for note in getattr(teacher, "notes", ()):
-        terminal.say(f"Note: {note}")
 
 
 def _folders(config: BuildConfig, loaded: Sequence[Teacher], captioner: Captioner | None) -> dict[str, str]:
@@ -689,13 +678,10 @@ def _loaded(
     Raises:
         UserError: no such teacher, or its weights are missing.
     """
-    terminal.say(f"loading teacher {name}")
     models = Models(device, places(path))
-    teacher = teachers.load(name, device=models.here, precision=precision, licence=licence)
-    _tell_of(teacher, terminal)
+    teacher = models.load_teacher(name, terminal.say, precision, licence)
     manifest = store.open_ahead(path).manifest
     _warn([teacher.spec.model], manifest.source, manifest.classes, terminal)
-    models.add(teacher)
     used = place_of(teacher.spec.weights, teachers.choice(name)[1].model)
     models.places |= used
     return teacher, models, used
@@ -824,9 +810,7 @@ def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machin
         # All settings are compared before gigabytes are loaded. Only the digest of the weights is not known yet.
         wanted = _captions_of(opened, dataclasses.replace(captions, weights=before.spec.weights), devices[0], batch)
     opened.agreed(wanted, "")
-    terminal.say(f"loading captioner {captions.captioner} {captions.model}".rstrip())
-    captioner = captioners.load(captions, device=models.here)
-    models.add(captioner)
+    captioner = models.load_captioner(captions, terminal.say)
     _warn([captions.model], opened.manifest.source, opened.manifest.classes, terminal)
     ok, classes, called = np.flatnonzero(opened.ok()).tolist(), (*opened.manifest.classes, ""), opened.ids()
     numbers = opened.column("label").tolist()  # -1 is none
@@ -971,10 +955,8 @@ def write_labels(
         raise UserError(f"a label file ends in {label_files.SUFFIX}, got {out}")
     if out.exists() or out.is_symlink():
         raise UserError(f"{out} exists: remove it, or give another name")
-    terminal.say(f"loading teacher {teacher}")
     models = Models(executors.devices(machine)[0])
-    loaded = teachers.load(teacher, device=models.here, precision=precision)
-    _tell_of(loaded, terminal)
+    loaded = models.load_teacher(teacher, terminal.say, precision)
     if not loaded.spec.text:
         raise UserError(f"teacher {teacher} reads no text; `mmpd-cache teachers` lists teachers that do")
     terminal.say(f"embedding {len(made.classes)} classes x {len(made.templates)} templates with {teacher}")
