@@ -17,7 +17,6 @@ import numpy as np
 
 from cache_schema import label_files, lacking, products, spec, store
 from cache_schema.errors import Partial, UserError
-from cache_schema.files import held_token
 from cache_schema.label_files import LabelFile
 from cache_schema.overlay import told_behind
 from cache_schema.records import differences
@@ -25,10 +24,10 @@ from cache_schema.settings import override
 from cache_schema.spec import CaptionSpec, DenseSpec, LabelSet, PointSpec, Record, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
 from cache_schema.terminal import counted, duration
-from pipeline import build, graphics, imported, importing, journal, labels, lengths, readings, weights
+from pipeline import build, graphics, imported, importing, journal, labels, readings, weights
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners.catalog import Captioner, Telling
-from pipeline.complete import Retried, complete, hindrance, tell_changed
+from pipeline.complete import Retried, complete, complete_stored, hindrance, plan_stored, tell_changed
 from pipeline.describe import human, starter_warning
 from pipeline.executors import catalog as executors
 from pipeline.models import Models
@@ -47,7 +46,7 @@ from pipeline.opening import (
 )
 from pipeline.opening import described as described_source
 from pipeline.origins import source_again
-from pipeline.plan import Plan, Todo, drawing, rows_to_read
+from pipeline.plan import Plan, Todo, rows_to_read
 from pipeline.recipes import BuildConfig, DenseConfig
 from pipeline.records import (
     batch_size,
@@ -439,7 +438,7 @@ def _embed_given(work: Work, captions: Record, batch: int) -> None:
     readers = [work.models.teacher(described) for described in _text_teachers(work.cache)]
     if readers:
         records = text_records(captions, readers, work.models.device, batch)
-        _embed_stored(work, [work.cache.begin(record) for record in records], batch)
+        complete_stored(work, [work.cache.begin(record) for record in records], batch)
 
 
 def wanted_labels(cache: Cache, config: BuildConfig, say: Callable[[str], None] = lambda text: None) -> list[LabelSet]:
@@ -573,7 +572,7 @@ def add_teacher(
         cache = caught_up(path, terminal, records)
         work = Work(cache=cache, models=models, machine=machine, terminal=terminal, journal=file)
         work.note(journal.AddTeacher(teacher=name, models=used))
-        _embed_stored(work, [work.cache.begin(record) for record in records], batch)
+        complete_stored(work, [work.cache.begin(record) for record in records], batch)
         _embed_stored_labels(work, there, batch, teacher.spec)
         work.note(journal.Done())
     return work.cache.record(products.IMAGE.product(teacher=teacher.spec.name))
@@ -623,7 +622,7 @@ def add_dense(
         _foretell(work, work.cache.agreed(wanted), batch, task)
         work.note(journal.AddDense(teacher=name, models=used))
         record = work.cache.begin(wanted)
-        _embed_stored(work, [record], batch, task)
+        complete_stored(work, [record], batch, task)
         _embed_stored_labels(work, there, batch, teacher.spec)
         work.note(journal.Done())
     return work.cache.record(record.product)
@@ -713,7 +712,7 @@ def _foretell(work: Work, record: Record, batch: int, task: Task | None) -> None
         work.terminal.say(told)
         return
     first = next(shard for shard in left if rows[shard])
-    plan = _plan_stored(work, [record], batch, task)
+    plan = plan_stored(work, [record], batch, task)
     drawn = _drawn_once(work, plan, first, rows[first][0])
     depth = build.depth_of(cache, plan.views(), first, rows[first][:1], drawn)
     carry = build.patch_carrier(cache, plan, described, batch_size(record, "image_batch", batch), first, work.models, depth)
@@ -741,32 +740,6 @@ def _drawn_once(work: Work, plan: Plan, shard: int, row: int) -> dict[int, Made]
         (pose,) = build.stored_poses(work.cache, Todo(work.cache, plan, {}), shard, [at])
         pool.submit(work.entries[at], pose).result()  # the first one compiles shaders
         return {row: pool.submit(work.entries[at], pose).result()}
-
-
-def _embed_stored(work: Work, records: Sequence[Record], batch: int, task: Task | None = None) -> None:
-    """Make whole products from other products of the cache, and mark them complete. `task` draws what they need and the cache lacks."""
-    cache = work.cache
-    plan = _plan_stored(work, records, batch, task)
-    executors.run(work, Todo(cache, plan, {record.product: set(cache.missing(record)) for record in records}))
-    for record in records:
-        cache.finish(lengths.measured(work, lacking.counted(cache, record)))
-
-
-def _plan_stored(work: Work, records: Sequence[Record], batch: int, task: Task | None = None) -> Plan:
-    """The plan to make some products from the finished products of a cache."""
-    there = finished(work.cache)
-    views = [record for record in there.values() if products.of(record) is products.VIEWS]
-    return Plan(
-        path=work.cache.path.absolute(),
-        records=(*there.values(), *(record for record in records if record.product not in there)),
-        task=None if task is None else drawing(task, work.cache, [*views, *records]),
-        devices=executors.devices(work.machine),
-        image_batch=batch,
-        caption_batch=batch,
-        token=held_token(work.cache.path),
-        places=tuple(sorted(work.models.places.items())),
-        servers=tuple(work.models.servers.items()),
-    )
 
 
 def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machine, terminal: Terminal, location: str = "") -> Record:
@@ -832,7 +805,7 @@ def add_captioner(path: Path, captions: CaptionSpec, batch: int, machine: Machin
         work = Work(cache=cache, entries=entries, models=models, machine=machine, terminal=terminal, journal=file)
         work.note(journal.AddCaptioner(captioner=captions.name, models=used))
         begun = [work.cache.begin(record) for record in records]
-        _embed_stored(work, begun, batch, task)
+        complete_stored(work, begun, batch, task)
         work.note(journal.Done())
     record = work.cache.record(begun[0].product)
     if captioner.spec.stated:

@@ -591,7 +591,7 @@ def test_other_processes_draw_depth_and_a_build_finishes_what_was_begun(finished
         pass
 
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(commands, "_embed_stored", lambda *_: (_ for _ in ()).throw(Stop))
+        patch.setattr(commands, "complete_stored", lambda *_: (_ for _ in ()).throw(Stop))
         add_dense(bare)
     assert not store.open_cache(bare).records()["dense/random-dino"].complete
     begun = bare.with_name("begun.zarr")
