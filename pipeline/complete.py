@@ -63,7 +63,7 @@ def complete(work: Work, records: Sequence[Record], task: Task, config: BuildCon
 
     Raises:
         UserError: shapes that the cache lacks would be read otherwise than those that it has; or `every` is set and no failed shape can be
-            tried again. Also the errors of `pipeline.commands.build_cache`.
+            tried again. Also the errors of `pipeline.building.build_cache`.
     """
     cache = work.cache
     again = _again(work, task, every)

@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -139,6 +139,12 @@ def starter_warning(models: Iterable[str], source: spec.SourceSpec, classes: Ite
             "otherwise"
         )
     return ""
+
+
+def warn_of_starter(models: Iterable[str], source: spec.SourceSpec, classes: Iterable[str], say: Callable[[str], None]) -> None:
+    """Say the warning of `starter_warning`, if there is one."""
+    if warning := starter_warning(models, source, classes):
+        say(f"Warning: {warning}")
 
 
 def is_random(record: spec.Record) -> bool:
