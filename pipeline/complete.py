@@ -10,7 +10,7 @@ from cache_schema.errors import UserError
 from cache_schema.files import held_token
 from cache_schema.lacking import is_imported
 from cache_schema.layout import texts
-from cache_schema.spec import CaptionSpec, DenseSpec, Record, TeacherSpec
+from cache_schema.spec import CaptionSpec, Record
 from cache_schema.store import Cache
 from cache_schema.terminal import counted, some
 from pipeline import build, lengths, readings
@@ -393,10 +393,7 @@ def hindrance(record: Record, models: Models, renderer: str) -> str:
 
 def _load_for(record: Record, models: Models) -> None:
     """Load the model that makes a product, if one does."""
-    match record.spec:
-        case TeacherSpec():
-            models.teacher(record.spec)
-        case DenseSpec():
-            models.teacher(record.spec.teacher)
-        case CaptionSpec():
-            models.captioner(record.spec)
+    if record.teacher is not None:
+        models.teacher(record.teacher)
+    elif isinstance(record.spec, CaptionSpec):
+        models.captioner(record.spec)

@@ -184,7 +184,7 @@ def same_teacher(cache: Cache, teacher: TeacherSpec) -> None:
     """
     for kind in (products.IMAGE, products.DENSE):
         for record in products.select(cache.records(), kind, teacher=teacher.name):
-            there = record.spec.teacher if isinstance(record.spec, DenseSpec) else record.spec
+            there = record.teacher or record.spec
             if spec.fingerprint(there) != spec.fingerprint(teacher):
                 raise UserError(
                     f"{cache.path} has {record.product} by another teacher ({'; '.join(differences(there, teacher))}): give this one "

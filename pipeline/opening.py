@@ -16,7 +16,7 @@ from cache_schema import overlay, products, spec, store
 from cache_schema.errors import UserError
 from cache_schema.records import differences
 from cache_schema.selection import COLUMNS
-from cache_schema.spec import BoxSpec, DenseSpec, Manifest, PointSpec, Record, SourceSpec, TeacherSpec, ViewSpec
+from cache_schema.spec import BoxSpec, Manifest, PointSpec, Record, SourceSpec, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
 from pipeline import weights
 from pipeline.journal import Append, Build, Loading, journal_of, read_journal
@@ -263,8 +263,8 @@ def text_teachers(cache: Cache) -> list[TeacherSpec]:
     found: dict[str, TeacherSpec] = {}
     for kind in (products.IMAGE, products.DENSE):
         for record in products.select(finished(cache), kind):
-            teacher = record.spec.teacher if isinstance(record.spec, DenseSpec) else record.spec
-            if isinstance(teacher, TeacherSpec) and teacher.text and not teacher.imported:
+            teacher = record.teacher
+            if teacher is not None and teacher.text and not teacher.imported:
                 found.setdefault(teacher.name, teacher)
     return list(found.values())
 
