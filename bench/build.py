@@ -24,8 +24,10 @@ import machine
 from measure import Report, Turn, in_turns
 
 from cache_schema import store
-from pipeline import commands
+from pipeline import building
+from pipeline.embedding import add_teacher
 from pipeline.recipes import BuildConfig, SourceConfig
+from pipeline.work import Machine
 
 
 class Silent:
@@ -64,13 +66,13 @@ class Stages:
         options = (f"count={shapes}",) if shapes else ()
         self.root, self.source, self.teacher = root, source, teacher
         self.config = BuildConfig(source=SourceConfig(options=options), labels=())
-        self.machine = commands.Machine(device="cpu")
+        self.machine = Machine(device="cpu")
         self.numbers = itertools.count()
         self.drawn = root / "none"
 
     def _build(self, teachers: tuple[str, ...]) -> tuple[Path, int]:
         path = self.root / f"{next(self.numbers)}.zarr"
-        cache = commands.build_cache(self.source, path, dataclasses.replace(self.config, teachers=teachers), self.machine, Silent())
+        cache = building.build_cache(self.source, path, dataclasses.replace(self.config, teachers=teachers), self.machine, Silent())
         return path, cache.manifest.shapes
 
     def whole(self) -> int:
@@ -87,7 +89,7 @@ class Stages:
         """Embed what `draw` has drawn last."""
         copy = self.root / f"{next(self.numbers)}.zarr"
         shutil.copytree(self.drawn, copy)
-        commands.add_teacher(copy, self.teacher, None, 64, self.machine, Silent())
+        add_teacher(copy, self.teacher, None, 64, self.machine, Silent())
         shutil.rmtree(copy)
         return store.open_cache(self.drawn).manifest.shapes
 

@@ -18,8 +18,9 @@ from numcodecs import Blosc, Zstd
 from PIL import Image
 
 from cache_schema import store
-from pipeline import commands
+from pipeline import building
 from pipeline.recipes import BuildConfig, SourceConfig
+from pipeline.work import Machine
 from tests.pipeline.afar import Quiet
 
 
@@ -56,7 +57,7 @@ def pixels(data: Any, view: Any) -> bool:
 def drawn(path: Path) -> Path:
     """A cache of 40 starter shapes and their views, without teachers."""
     config = BuildConfig(source=SourceConfig(options=("count=40",)), labels=(), teachers=())
-    commands.build_cache("starter", path, config, commands.Machine(device="cpu"), Quiet())
+    building.build_cache("starter", path, config, Machine(device="cpu"), Quiet())
     return path
 
 

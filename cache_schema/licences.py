@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 from cache_schema import products
-from cache_schema.spec import CaptionSpec, DenseSpec, Record, TeacherSpec
+from cache_schema.spec import CaptionSpec, Record, TeacherSpec
 
 Sharing = Literal["allowed", "conditional", "unknown", "forbidden"]
 """Whether something may be given away, from free to forbidden. Of several licences that all hold, the last one decides."""
@@ -302,7 +302,7 @@ def of_products(records: Mapping[str, Record]) -> dict[str, str]:
     """
     found: dict[str, list[str]] = {}
     for product, record in records.items():
-        described = record.spec.teacher if isinstance(record.spec, DenseSpec) else record.spec
+        described = record.teacher or record.spec
         if isinstance(described, TeacherSpec) or (isinstance(described, CaptionSpec) and described.model):
             found[product] = [described.licence]
     for product, record in records.items():

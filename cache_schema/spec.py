@@ -630,6 +630,12 @@ class Record:
         return fingerprint(self)
 
     @property
+    def teacher(self) -> TeacherSpec | None:
+        """The teacher of embeddings, of a label set or of patch features; None for products without one."""
+        described = self.spec.teacher if isinstance(self.spec, DenseSpec) else self.spec
+        return described if isinstance(described, TeacherSpec) else None
+
+    @property
     def lacking(self) -> int:
         """Number of usable shapes for which an imported product has nothing: zeros, or empty texts."""
         said = dict(self.made_by).get(LACKING, "0")

@@ -89,12 +89,12 @@ def add_teacher(
     mmpd-cache add-teacher out.zarr mine=transformers:./my-siglip
     """
     from cache_schema.overlay import laid
-    from pipeline import commands
+    from pipeline import embedding
     from pipeline.work import Machine
 
     with laid(cache, overlay) as path, progress() as terminal:
         machine = Machine(scheduler=scheduler, device=device)
-        record = commands.add_teacher(path, name, precision, batch, machine, terminal, licence)
+        record = embedding.add_teacher(path, name, precision, batch, machine, terminal, licence)
     say(f"{path} now has {record.product}.")
 
 
@@ -127,14 +127,14 @@ def add_dense(
     mmpd-cache add-dense out.zarr clip-vit-b32 --blocks 4 --source /moved/meshes
     """
     from cache_schema.overlay import laid
-    from pipeline import commands
+    from pipeline import embedding
     from pipeline.recipes import DenseConfig
     from pipeline.work import Machine
 
     how = DenseConfig(blocks=blocks, groups=groups, group_size=group_size)
     with laid(cache, overlay) as path, progress() as terminal:
         machine = Machine(workers=workers, scheduler=scheduler, device=device)
-        record = commands.add_dense(path, name, how, precision, batch, machine, terminal, source)
+        record = embedding.add_dense(path, name, how, precision, batch, machine, terminal, source)
     size = product_bytes(store.open_cache(path), record)
     if as_json:
         print_json({"product": record.product, "bytes": size, **spec.to_json(record)})
@@ -172,13 +172,13 @@ def add_captioner(
     mmpd-cache add-captioner out.zarr qwen=http-shape --set server.address=http://localhost:8000/v1 --set model=Qwen/Qwen2.5-VL-7B-Instruct
     """
     from cache_schema.overlay import laid
-    from pipeline import commands
+    from pipeline import captioning
     from pipeline.captioners.catalog import asked
     from pipeline.work import Machine
 
     with laid(cache, overlay) as path, progress() as terminal:
         machine = Machine(scheduler=scheduler, device=device)
-        record = commands.add_captioner(path, asked(name, set_ or []), batch, machine, terminal, source)
+        record = captioning.add_captioner(path, asked(name, set_ or []), batch, machine, terminal, source)
     say(f"{path} now has {record.product}.")
 
 
@@ -203,14 +203,14 @@ def import_captions(
     mmpd-cache import-captions out.zarr Cap3D_automated_Objaverse_full.csv --name cap3d
     mmpd-cache import-captions out.zarr texts.jsonl --name mine --missing status --no-embed
     """
-    from pipeline import commands
+    from pipeline import captioning
     from pipeline.importing import Captions
     from pipeline.sources.options import choice
     from pipeline.work import Machine
 
     asked = Captions(name=name, author=author, most=most, missing=choice("--missing", missing, ("fail", "status")))
     with progress() as terminal:
-        record = commands.import_captions(cache, file, asked, batch, Machine(device=device), terminal, embed=embed)
+        record = captioning.import_captions(cache, file, asked, batch, Machine(device=device), terminal, embed=embed)
     say(f"{cache} now has {record.product}.")
 
 
@@ -308,7 +308,7 @@ def labels(
     """
     from cache_schema.label_files import SUFFIX
     from cache_schema.overlay import laid
-    from pipeline import commands
+    from pipeline import label_sets
     from pipeline.labels import label_set, of_names
     from pipeline.work import Machine
 
@@ -321,7 +321,7 @@ def labels(
                 "(mmpd-cache labels SET OUT.safetensors --teacher T)"
             )
         with laid(Path(first), overlay) as path, progress() as terminal:
-            added = commands.add_labels(path, second, batch, machine, terminal)
+            added = label_sets.add_labels(path, second, batch, machine, terminal)
         say(f"{path} now has labels/{added.name}: {counted(len(added.classes), 'class')}, {counted(len(added.templates), 'template')}.")
         return
     _refuse_idle({"--overlay": overlay, "--name": name if not names else ""}, "with --teacher" + ("" if names else ", without --names"))
@@ -334,7 +334,7 @@ def labels(
         raise UserError(f"{first} stands for names in a cache: mmpd-cache labels CACHE {first}, then mmpd-train labels RUN CACHE {first}")
     made = of_names(name or file.stem, names.split(",")) if names else label_set(first)
     with progress() as terminal:
-        written = commands.write_labels(file, made, teacher[0], precision, batch, machine, terminal)
+        written = label_sets.write_labels(file, made, teacher[0], precision, batch, machine, terminal)
     counts = f"{counted(len(made.classes), 'class')}, {counted(len(made.templates), 'template')}"
     say(f"{file} now has the label set {made.name}: {counts}, by {written.teacher.name}.")
 

@@ -69,7 +69,7 @@ def build(
     mmpd-cache build meshes/ /lab/shared.zarr --recipe clip-dino --overlay mine.zarr
     """
     from cache_schema.overlay import laid
-    from pipeline.commands import build_cache
+    from pipeline.building import build_cache
     from pipeline.work import Machine
 
     config = settings(recipe, set_ or [], cache)
@@ -265,8 +265,8 @@ def retry(
     mmpd-cache retry out.zarr --reread
     mmpd-cache retry out.zarr --source /moved/meshes --set limits.seconds=600
     """
-    from pipeline import commands
     from pipeline.models import SERVER, server_settings
+    from pipeline.retry import retry as retry_shapes
     from pipeline.work import Machine
 
     wrong = [assignment for assignment in set_ or [] if not assignment.strip().startswith(("limits.", SERVER))]
@@ -277,7 +277,7 @@ def retry(
     limits = [assignment.strip().removeprefix("limits.") for assignment in set_ or [] if assignment.strip().startswith("limits.")]
     with progress() as terminal:
         machine = Machine(workers=workers, scheduler=scheduler, device=device)
-        found = commands.retry(cache, source, machine, terminal, limits, server_settings(set_ or []), reread=reread)
+        found = retry_shapes(cache, source, machine, terminal, limits, server_settings(set_ or []), reread=reread)
     did = {"tried": found.tried, "changed": found.changed, "reread": found.reread, "mended": found.mended, "left": found.left}
     if not found.tried and not found.left:
         say(f"No shape failed, and no file has changed since it was read{', or is read otherwise by now' * reread}.")

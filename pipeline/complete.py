@@ -1,4 +1,4 @@
-"""Complete a cache: try failed shapes again, make what is missing, and mark products complete."""
+"""Complete a cache: try failed shapes again, make what is missing, or some products of what it has, and mark products complete."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -10,12 +10,13 @@ from cache_schema.errors import UserError
 from cache_schema.files import held_token
 from cache_schema.lacking import is_imported
 from cache_schema.layout import texts
-from cache_schema.spec import CaptionSpec, DenseSpec, Record, TeacherSpec
+from cache_schema.spec import CaptionSpec, Record
 from cache_schema.store import Cache
 from cache_schema.terminal import counted, some
 from pipeline import build, lengths, readings
 from pipeline.executors import catalog as executors
 from pipeline.models import IMPORTED_AGAIN, Models
+from pipeline.opening import finished
 from pipeline.plan import Again, Plan, Todo, drawing, rows_to_read
 from pipeline.recipes import BuildConfig
 from pipeline.records import not_installed, only_with, software_changes
@@ -62,7 +63,7 @@ def complete(work: Work, records: Sequence[Record], task: Task, config: BuildCon
 
     Raises:
         UserError: shapes that the cache lacks would be read otherwise than those that it has; or `every` is set and no failed shape can be
-            tried again. Also the errors of `pipeline.commands.build_cache`.
+            tried again. Also the errors of `pipeline.building.build_cache`.
     """
     cache = work.cache
     again = _again(work, task, every)
@@ -86,17 +87,7 @@ def complete(work: Work, records: Sequence[Record], task: Task, config: BuildCon
         others = [cache.records()[record.product] for record in others]
     records = products.in_order([*records, *others])
     made = [record for record in records if again or products.of(record) is products.VIEWS or cache.missing(record)]
-    plan = Plan(
-        path=cache.path.absolute(),
-        records=tuple(records),
-        task=drawing(task, cache, made),
-        devices=executors.devices(work.machine),
-        image_batch=config.image_batch,
-        caption_batch=config.caption_batch,
-        token=held_token(cache.path),
-        places=tuple(sorted(work.models.places.items())),
-        servers=tuple(work.models.servers.items()),
-    )
+    plan = _plan(work, records, drawing(task, cache, made), config.image_batch, config.caption_batch)
     found = dataclasses.replace(_retry(work, plan, again, len(anew), len(otherwise)) if again else Retried(), left=clashing)
     executors.run(work, Todo(cache, plan))
     now = cache.records()
@@ -110,6 +101,50 @@ def complete(work: Work, records: Sequence[Record], task: Task, config: BuildCon
         readings.renew(cache, task.reader, work.entries)
     _remind_of_guides(work, now.values())
     return found
+
+
+def complete_stored(work: Work, records: Sequence[Record], batch: int, task: Task | None = None) -> None:
+    """Make products from other products of a cache, and mark them complete.
+
+    Args:
+        work: the cache, and what the command works with.
+        records: the products. They are begun.
+        batch: number of pictures or texts in a forward pass, for products whose records have none.
+        task: makes what the products need and the cache lacks: depth, or what a source states. None if nothing lacks.
+
+    Raises:
+        UserError: a model gives what cannot be stored, depth that is drawn again does not fit the stored views, the dask scheduler is
+            lost, or another command takes over. Finished shards are kept.
+    """
+    cache = work.cache
+    plan = plan_stored(work, records, batch, task)
+    executors.run(work, Todo(cache, plan, {record.product: set(cache.missing(record)) for record in records}))
+    for record in records:
+        cache.finish(lengths.measured(work, lacking.counted(cache, record)))
+
+
+def plan_stored(work: Work, records: Sequence[Record], batch: int, task: Task | None = None) -> Plan:
+    """Return the plan to make products from the finished products of a cache. Arguments as in `complete_stored`, but the products need
+    not be begun."""
+    there = finished(work.cache)
+    views = [record for record in there.values() if products.of(record) is products.VIEWS]
+    needed = (*there.values(), *(record for record in records if record.product not in there))
+    return _plan(work, needed, None if task is None else drawing(task, work.cache, [*views, *records]), batch, batch)
+
+
+def _plan(work: Work, records: Sequence[Record], task: Task | None, image_batch: int, caption_batch: int) -> Plan:
+    """Return the plan to make some of `records` where the command works. `task` is what the shape processes do."""
+    return Plan(
+        path=work.cache.path.absolute(),
+        records=tuple(records),
+        task=task,
+        devices=executors.devices(work.machine),
+        image_batch=image_batch,
+        caption_batch=caption_batch,
+        token=held_token(work.cache.path),
+        places=tuple(sorted(work.models.places.items())),
+        servers=tuple(work.models.servers.items()),
+    )
 
 
 def _unmixed(work: Work, records: Sequence[Record], task: Task, again: Again) -> tuple[Again, int, str]:
@@ -243,9 +278,9 @@ def changed_rows(work: Work, task: Task) -> list[int]:
         return []
     marker, late = products.markers(cache.manifest, record), list[int]()
     for shard in sorted(set(range(cache.manifest.shards)) - set(cache.missing(record))):
-        finished = cache.file(marker.key(shard)).stat().st_mtime
+        since = cache.file(marker.key(shard)).stat().st_mtime
         rows = cache.manifest.rows(shard)
-        newer = [row for row in rows if task.reader.written(work.entries[row]) >= finished]
+        newer = [row for row in rows if task.reader.written(work.entries[row]) >= since]
         if newer:
             status = build.stored_status(cache, shard)
             for row in newer:
@@ -358,10 +393,7 @@ def hindrance(record: Record, models: Models, renderer: str) -> str:
 
 def _load_for(record: Record, models: Models) -> None:
     """Load the model that makes a product, if one does."""
-    match record.spec:
-        case TeacherSpec():
-            models.teacher(record.spec)
-        case DenseSpec():
-            models.teacher(record.spec.teacher)
-        case CaptionSpec():
-            models.captioner(record.spec)
+    if record.teacher is not None:
+        models.teacher(record.teacher)
+    elif isinstance(record.spec, CaptionSpec):
+        models.captioner(record.spec)

@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -141,9 +141,21 @@ def starter_warning(models: Iterable[str], source: spec.SourceSpec, classes: Ite
     return ""
 
 
+def warn_of_starter(models: Iterable[str], source: spec.SourceSpec, classes: Iterable[str], say: Callable[[str], None]) -> None:
+    """Say the warning of `starter_warning`, if there is one."""
+    if warning := starter_warning(models, source, classes):
+        say(f"Warning: {warning}")
+
+
 def is_random(record: spec.Record) -> bool:
     """Whether a model with random weights made a product. Published checkpoints of this kind have `random` in their names."""
-    return isinstance(record.spec, spec.TeacherSpec | spec.CaptionSpec) and "random" in PurePosixPath(record.spec.model).name.lower()
+    return "random" in PurePosixPath(model_of(record)).name.lower()
+
+
+def model_of(record: spec.Record) -> str:
+    """Return the name or path of the model that a product's teacher or captioner is; empty if it has none."""
+    made = record.teacher or record.spec
+    return made.model if isinstance(made, spec.TeacherSpec | spec.CaptionSpec) else ""
 
 
 def product_bytes(cache: Cache, record: spec.Record) -> int:

@@ -33,7 +33,7 @@ from cache_schema.layout import ArraySpec
 from cache_schema.spec import CaptionSpec, Manifest, TeacherSpec
 from cache_schema.store import Cache, open_cache
 from cache_schema.terminal import counted, duration, some
-from pipeline import commands, fetch, journal
+from pipeline import building, fetch, journal, label_sets
 from pipeline.captioners import catalog as captioners
 from pipeline.describe import asked_in_words, failures, human, product_bytes
 from pipeline.executors import catalog as executors
@@ -139,13 +139,13 @@ def estimate(location: str, path: Path, config: BuildConfig, machine: Machine, t
         sample: number of shapes to build.
 
     Raises:
-        UserError: the errors of `pipeline.commands.build_cache` that do not concern missing weights.
+        UserError: the errors of `pipeline.building.build_cache` that do not concern missing weights.
     """
     start = time.perf_counter()
-    commands.check(config, path)
+    building.check(config, path)
     check_place(path)
     source = open_config_source(location, config)
-    commands.tell_notes(source, terminal)
+    building.tell_notes(source, terminal)
     labelled(config, source, path)
     open_again(path, source, config.shard)  # refuses what the build would refuse
     missing = [model.name for model in fetch.of_build(config) if model.missing]
@@ -172,7 +172,7 @@ def estimate(location: str, path: Path, config: BuildConfig, machine: Machine, t
         terminal.say(f"building {len(few.entries)} of {count} shapes to measure")
         begun = time.time()
         asked = dataclasses.replace(possible, shard=shard)
-        cache = commands.build_cache(location, folder / "sample.zarr", asked, machine, terminal, opened=few)
+        cache = building.build_cache(location, folder / "sample.zarr", asked, machine, terminal, opened=few)
         measured = _Measured(cache=cache, whole=source, config=config, machine=machine, begun=begun)
         found = dataclasses.replace(found, **measured.costs(done), failed=tuple(failures(cache)))
         for numbers in journal.asked(cache).values():
@@ -398,7 +398,7 @@ class _Measured:
         readers = {r.spec.name: r.spec for r in there.values() if isinstance(r.spec, TeacherSpec) and r.spec.text}
         cache = dataclasses.replace(self.cache.manifest, classes=classes)
         found = []
-        for made in commands.wanted_labels(Cache(self.cache.path, cache), self.config):
+        for made in label_sets.wanted_labels(Cache(self.cache.path, cache), self.config):
             shape = len(made.classes), len(made.templates)
             for reader in readers.values():
                 name = products.LABELS.product(set=made.name, teacher=reader.name)

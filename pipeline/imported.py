@@ -102,8 +102,8 @@ def check_teacher(cache: Cache, teacher: TeacherSpec) -> None:
         UserError: it has. The message says how they differ.
     """
     for record in cache.records().values():
-        there = record.spec.teacher if isinstance(record.spec, spec.DenseSpec) else record.spec
-        if isinstance(there, TeacherSpec) and there.name == teacher.name and spec.fingerprint(there) != spec.fingerprint(teacher):
+        there = record.teacher
+        if there is not None and there.name == teacher.name and spec.fingerprint(there) != spec.fingerprint(teacher):
             raise UserError(
                 f"{cache.path} has {record.product} by another teacher {teacher.name} ({'; '.join(differences(there, teacher))}): "
                 "give this one another name by --teacher, or tell the same --model, width and text side"

@@ -79,10 +79,9 @@ def set_licence(path: Path, name: str, licence: str, terminal: Terminal) -> list
 
 def _model(record: Record) -> str:
     """Return the name of the teacher or captioner that made a product; empty for none."""
-    described = record.spec.teacher if isinstance(record.spec, DenseSpec) else record.spec
-    if isinstance(described, TeacherSpec):
-        return described.name
-    return products.parts(record)["captions"] if isinstance(described, CaptionSpec) else ""
+    if record.teacher is not None:
+        return record.teacher.name
+    return products.parts(record)["captions"] if isinstance(record.spec, CaptionSpec) else ""
 
 
 def _licensed(record: Record, licence: str) -> Record:

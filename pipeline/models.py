@@ -105,6 +105,32 @@ class Models:
         self._told: dict[int, Mapping[str, float]] = {}
         self._grids: dict[tuple[str, int], Grid] = {}
 
+    def load_teacher(self, reference: str, say: Callable[[str], None], precision: str | None = None, licence: str = "") -> Teacher:
+        """Load the teacher that a user names, say so and what it cannot do, and keep it.
+
+        Args:
+            reference: see `pipeline.teachers.catalog.choice`.
+            say: gets messages.
+            precision: arithmetic of the teacher; None for that of the catalogue.
+            licence: name of the licence of its weights; empty for that of the model's card.
+
+        Raises:
+            UserError: see `pipeline.teachers.catalog.load`.
+        """
+        say(f"loading teacher {reference}")
+        teacher = teachers.load(reference, device=self.here, precision=precision, licence=licence)
+        for note in getattr(teacher, "notes", ()):  # back ends of other packages may have none
+            say(f"Note: {note}")
+        self.add(teacher)
+        return teacher
+
+    def load_captioner(self, captions: CaptionSpec, say: Callable[[str], None]) -> Captioner:
+        """Load the captioner that a user asks for, say so, and keep it. Raises the errors of `pipeline.captioners.catalog.load`."""
+        say(f"loading captioner {captions.captioner} {captions.model}".rstrip())
+        captioner = captioners.load(captions, device=self.here)
+        self.add(captioner)
+        return captioner
+
     def add(self, model: Teacher | Captioner) -> None:
         """Keep a model that is loaded already, and how its server is asked."""
         key = spec.fingerprint(model.spec)

@@ -16,7 +16,7 @@ from cache_schema import overlay, products, spec, store
 from cache_schema.errors import UserError
 from cache_schema.records import differences
 from cache_schema.selection import COLUMNS
-from cache_schema.spec import BoxSpec, Manifest, PointSpec, Record, SourceSpec, ViewSpec
+from cache_schema.spec import BoxSpec, Manifest, PointSpec, Record, SourceSpec, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
 from pipeline import weights
 from pipeline.journal import Append, Build, Loading, journal_of, read_journal
@@ -255,6 +255,18 @@ def finished(cache: Cache) -> dict[str, Record]:
     """Return the records of complete products. A lost record is no error, unlike in `Cache.products`, because the caller may make it
     again."""
     return {name: record for name, record in cache.records().items() if record.complete}
+
+
+def text_teachers(cache: Cache) -> list[TeacherSpec]:
+    """List the teachers of a cache that read text and have finished embeddings or patch features of its views. No model here is the one of
+    an imported teacher, so none of these is among them."""
+    found: dict[str, TeacherSpec] = {}
+    for kind in (products.IMAGE, products.DENSE):
+        for record in products.select(finished(cache), kind):
+            teacher = record.teacher
+            if teacher is not None and teacher.text and not teacher.imported:
+                found.setdefault(teacher.name, teacher)
+    return list(found.values())
 
 
 def has_views(path: Path) -> bool:

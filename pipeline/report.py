@@ -34,7 +34,7 @@ from cache_schema.spec import CaptionSpec, PointSpec, Record, TeacherSpec
 from cache_schema.store import Cache
 from cache_schema.terminal import duration
 from pipeline import findings, licensing, pictures, scatter
-from pipeline.describe import describe, human, is_random, product_bytes, starter_warning
+from pipeline.describe import describe, human, is_random, model_of, product_bytes, starter_warning
 from pipeline.journal import Begun, Build, journal_of
 from pipeline.private import own_places
 from pipeline.snapshot import Snapshot, spread
@@ -442,8 +442,7 @@ def remarks(snapshot: Snapshot, clean: Callable[[str], str]) -> dict[str, Any]:
 
 def warning(snapshot: Snapshot) -> str:
     """Return the warning of the build about models that were trained on other shapes; empty if there is none."""
-    models = [record.spec.model for record in snapshot.records.values() if isinstance(record.spec, TeacherSpec | CaptionSpec)]
-    return starter_warning(models, snapshot.manifest.source, snapshot.manifest.classes)
+    return starter_warning(map(model_of, snapshot.records.values()), snapshot.manifest.source, snapshot.manifest.classes)
 
 
 # ---------------------------------------------------------------------------------------------------- for people

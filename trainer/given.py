@@ -45,7 +45,7 @@ import contextlib, json, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 from pipeline import cli
 with contextlib.suppress(ImportError):  # the command itself says what lacks
-    import pipeline.commands
+    import pipeline.building
 if line := sys.stdin.readline():
     sys.argv[1:] = json.loads(line)
     cli.main()

@@ -53,7 +53,7 @@ def run(work: Work, todo: Todo) -> None:
     """Make all missing shards of a plan, and note the cost of each in the journal.
 
     Raises:
-        UserError: see `pipeline.commands.build_cache`.
+        UserError: see `pipeline.building.build_cache`.
     """
     told = _unmatched(work.machine, todo.plan)
     if told:

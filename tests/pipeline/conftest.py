@@ -8,7 +8,7 @@ import pytest
 
 from cache_schema.spec import CaptionSpec, PointSpec, ViewSpec
 from cache_schema.store import Cache
-from pipeline import commands
+from pipeline import building
 from pipeline.cameras import RIGS
 from pipeline.executors import here
 from pipeline.recipes import BuildConfig, configured
@@ -34,7 +34,7 @@ def small(**changes: object) -> BuildConfig:
 
 def build(meshes: Path, path: Path, config: BuildConfig | None = None, **machine: object) -> Cache:
     settings = {"workers": 1, "device": "cpu", **machine}
-    return commands.build_cache(str(meshes), path, config or small(), Machine(**settings), Silent())  # type: ignore[arg-type]
+    return building.build_cache(str(meshes), path, config or small(), Machine(**settings), Silent())  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session", autouse=True)

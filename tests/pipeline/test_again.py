@@ -6,11 +6,12 @@ import re
 
 import pytest
 
-from cache_schema import products, store, synthetic
+from cache_schema import products, spec, store, synthetic
 from cache_schema.spec import PointSpec
-from pipeline import commands, terminal
+from pipeline import building, journal, terminal
 from pipeline.opening import recorded_config
 from pipeline.recipes import configured
+from pipeline.teachers import catalog as teachers
 from tests.boxes import box_off, contents, write_meshes
 from tests.pipeline import checkpoints
 from tests.pipeline.conftest import build
@@ -33,7 +34,7 @@ def done(shapes, tmp_path_factory):
 
 def test_a_finished_cache_says_so_and_loads_no_model(shapes, done, monkeypatch):
     before = contents(done.path)
-    monkeypatch.setattr(commands.teachers, "load", lambda *args, **options: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(teachers, "load", lambda *args, **options: pytest.fail("a model was loaded"))
     config = recorded_config(done.path)
     assert config == configured("smoke", [*SETTINGS, "teachers=starter-resnet"])
     code, _, said = run("build", shapes, done.path)
@@ -53,7 +54,7 @@ def test_a_finished_cache_says_so_and_loads_no_model(shapes, done, monkeypatch):
 @pytest.mark.parametrize("change", ["dinov2", "labels", "removed", "folder"])
 def test_a_cache_is_not_taken_for_finished_when_something_may_be_missing(shapes, done, monkeypatch, change):
     config = recorded_config(done.path)
-    assert commands._all_there(done.path, config)
+    assert building._all_there(done.path, config)
     match change:
         case "dinov2":
             config = dataclasses.replace(config, teachers=(*config.teachers, "dinov2-small"))
@@ -61,11 +62,11 @@ def test_a_cache_is_not_taken_for_finished_when_something_may_be_missing(shapes,
             config = dataclasses.replace(config, labels=("modelnet10",))
         case "removed":
             kept = {n: r for n, r in done.records().items() if products.of(r) is not products.IMAGE}
-            monkeypatch.setattr(commands, "finished", lambda cache: kept)
+            monkeypatch.setattr(building, "finished", lambda cache: kept)
         case "folder":
             config = dataclasses.replace(config, teachers=(f"mine=transformers:{checkpoints.dino()}",))
-            monkeypatch.setattr(commands.journal.Journal, "last_build", commands.journal.Build(config=commands.spec.to_json(config)))
-    assert not commands._all_there(done.path, config)
+            monkeypatch.setattr(journal.Journal, "last_build", journal.Build(config=spec.to_json(config)))
+    assert not building._all_there(done.path, config)
 
 
 def test_a_stopped_build_goes_on_with_its_settings_and_takes_changes(shapes, tmp_path):

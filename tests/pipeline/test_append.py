@@ -14,11 +14,12 @@ from cache_schema import products, store, validate
 from cache_schema.errors import UserError
 from cache_schema.products import markers
 from cache_schema.spec import GuideSpec, Record, ViewSpec
-from pipeline import commands
 from pipeline.append import Wanted, append
 from pipeline.cameras import RIGS
+from pipeline.complete import Retried
 from pipeline.edits import relabel, remove
 from pipeline.recipes import DenseConfig, SourceConfig
+from pipeline.retry import retry
 from pipeline.work import Machine
 from tests.boxes import Silent, box_off, contents, write_meshes
 from tests.pipeline.conftest import build, small
@@ -218,7 +219,7 @@ def test_failed_shapes_of_both_sources_are_tried_again(points, tmp_path):
     assert grow(path, two).shapes == 7
     for folder, name in ((one, "slab/train/torn.off"), (two, "tower/train/torn.off")):
         (folder / name).write_text(box_off((2, 2, 5)))
-    assert commands.retry(path, "", CPU, Silent()).mended == 2
+    assert retry(path, "", CPU, Silent()).mended == 2
     assert not validate.problems(path)
     for folder in (one, two):  # the bytes of caches of which nothing ever failed
         build(folder, tmp_path / f"{folder.name}.zarr", PLAIN)
@@ -273,7 +274,7 @@ def test_what_the_cache_has_is_left_out_if_it_is_the_same_file_and_else_refused(
     with pytest.raises(UserError, match="points cannot be made again, because its shapes are of several sources"):
         remove(path, ["points"], True, Silent())
     assert contents(path) == files
-    assert commands.retry(path, "", CPU, Silent()) == commands.Retried(tried=4, mended=0)
+    assert retry(path, "", CPU, Silent()) == Retried(tried=4, mended=0)
     assert remove(path, ["points"], True, Silent(), for_good=True) == ["points"]
 
 
@@ -309,10 +310,10 @@ def test_failed_shapes_are_tried_again_in_a_folder_that_has_grown(tmp_path):
     (folder / "d.off").write_text("OFF\nbroken, too")
     (folder / "b.off").write_text(box_off((2, 2, 2)))
     with pytest.raises(UserError, match=r"holds shapes that .*c\.zarr does not hold: d\.off\. `mmpd-cache append`"):
-        commands.retry(path, "", CPU, Silent())
+        retry(path, "", CPU, Silent())
     grow(path, folder, skip=True)
     (folder / "d.off").write_text(box_off((4, 2, 2)))
-    assert commands.retry(path, "", CPU, Silent()) == commands.Retried(tried=2, mended=2)
+    assert retry(path, "", CPU, Silent()) == Retried(tried=2, mended=2)
     assert store.open_cache(path).ok().sum() == 4 and not validate.problems(path)
 
 
@@ -366,7 +367,7 @@ def test_no_batch_differs_while_shapes_are_appended_and_tried_again(points):
     for folder, name in ((one, "slab/train/torn.off"), (two, "tower/train/torn.off")):
         (folder / name).write_text(box_off((2, 2, 5)))
     threads[1].start()  # it reads its files for the first time while shapes are tried again
-    assert commands.retry(path, "", CPU, Silent()).mended == 2
+    assert retry(path, "", CPU, Silent()).mended == 2
     stop.set()
     for thread in threads:
         thread.join()

@@ -14,11 +14,13 @@ from PIL import Image
 
 from cache_schema import spec, store, validate
 from cache_schema.layout import texts
-from pipeline import commands, reading
+from pipeline import reading
+from pipeline.retry import retry
+from pipeline.work import Machine
 from pipeline.worker import Task, make
 from tests.pipeline.conftest import Silent, build, contents, small
 
-CPU = commands.Machine(workers=1, device="cpu")
+CPU = Machine(workers=1, device="cpu")
 CORNERS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
 FACES = np.array([[0, 1, 2], [0, 1, 3], [0, 2, 3], [1, 2, 3]], np.uint32)
 FEW = small(teachers=("starter-resnet",), captions=None, labels=())
@@ -120,7 +122,7 @@ def taken_as_it_is(mine: Path, path: Path, folder: Path, monkeypatch: pytest.Mon
         patch.setattr(Silent, "say", lambda _, text: lines.append(text))
         build(mine, folder / "third.zarr", FEW)
     assert "1 shape had failed because of files that changed after the points were made: made again from the files as they are now" in lines
-    assert commands.retry(folder / "other.zarr", str(mine), CPU, Silent()).mended == 1
+    assert retry(folder / "other.zarr", str(mine), CPU, Silent()).mended == 1
     build(mine, folder / "fresh2.zarr", FEW)
     assert contents(folder / "other.zarr") == contents(folder / "fresh2.zarr")
 

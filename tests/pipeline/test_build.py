@@ -14,7 +14,7 @@ import torch
 from cache_schema import layout, spec, store, validate
 from cache_schema.errors import UserError
 from cache_schema.files import exclusive, held_token
-from pipeline import commands, describe, opening
+from pipeline import captioning, describe, embedding, label_sets, opening
 from pipeline.captioners import catalog as captioners
 from pipeline.executors import dask
 from pipeline.models import Models
@@ -22,12 +22,13 @@ from pipeline.recipes import SourceConfig
 from pipeline.repair import repair
 from pipeline.sources.catalog import SOURCES, open_source
 from pipeline.teachers import catalog, huggingface, openclip
+from pipeline.work import Machine
 from tests.forks import FORKS, local_cluster
 from tests.pipeline import checkpoints
 from tests.pipeline.checkpoints import dino
 from tests.pipeline.conftest import Silent, build, contents, small
 
-CPU = commands.Machine(workers=1, device="cpu")
+CPU = Machine(workers=1, device="cpu")
 
 
 def test_every_file_is_a_row_with_points_or_a_reason(built):
@@ -157,7 +158,7 @@ def test_a_captioner_is_added_and_nothing_else_is_touched(copied, built, meshes)
     root = copied / "zarr.json"
     before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in copied.rglob("*") if p.is_file() and p != root}
     asked = captioners.asked("words=template", ["samples=2", "rank_by=starter-resnet"])
-    made = commands.add_captioner(copied, asked, 8, CPU, Silent())
+    made = captioning.add_captioner(copied, asked, 8, CPU, Silent())
     assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in before} == before
     cache = store.open_cache(copied)
     assert made.product == "captions/words" and {"captions/words", "text/words/starter-resnet"} <= set(cache.products())
@@ -168,12 +169,12 @@ def test_a_captioner_is_added_and_nothing_else_is_touched(copied, built, meshes)
     for array in ("captions/words/text", "captions/words/score", "text/words/starter-resnet"):
         np.testing.assert_array_equal(cache.array(array)[:], store.open_cache(fresh).array(array)[:])
     with pytest.raises(UserError, match="captions/words made from another specification"):
-        commands.add_captioner(copied, dataclasses.replace(asked, samples=3), 8, CPU, Silent())
+        captioning.add_captioner(copied, dataclasses.replace(asked, samples=3), 8, CPU, Silent())
 
 
 def test_captions_that_cannot_be_are_refused_before_a_captioner_is_loaded(copied, meshes, tmp_path, monkeypatch):
     asked = captioners.asked("words=template", ["samples=2", "rank_by=starter-resnet"])
-    commands.add_captioner(copied, asked, 8, CPU, Silent())
+    captioning.add_captioner(copied, asked, 8, CPU, Silent())
     no_text = {"rank_by": "random-dino"}
     with monkeypatch.context() as loading:
         loading.setattr(captioners, "load", lambda *_, **__: pytest.fail("a captioner was loaded"))
@@ -185,7 +186,7 @@ def test_captions_that_cannot_be_are_refused_before_a_captioner_is_loaded(copied
             ({"captioner": "blip"}, "no captioner 'blip'"),
         ):
             with pytest.raises(UserError, match=message):
-                commands.add_captioner(copied, dataclasses.replace(asked, **change), 8, CPU, Silent())
+                captioning.add_captioner(copied, dataclasses.replace(asked, **change), 8, CPU, Silent())
             if change not in ({"samples": 3}, no_text) and "captioner" not in change:
                 with pytest.raises(UserError, match=message):
                     build(meshes, tmp_path / "c.zarr", small(captions=dataclasses.replace(asked, **change)))
@@ -216,7 +217,7 @@ def test_starter_models_on_other_shapes_are_not_taken_for_real_ones(meshes, tmp_
     told = "the kinds of the starter collection and nothing else"
     assert sum("starter-resnet" in text and told in text for text in said) == 1
     said.clear()
-    commands.add_teacher(tmp_path / "c.zarr", "starter-regnet", None, 8, CPU, Silent())
+    embedding.add_teacher(tmp_path / "c.zarr", "starter-regnet", None, 8, CPU, Silent())
     assert sum("starter-regnet" in text and told in text for text in said) == 1
 
 
@@ -261,7 +262,7 @@ def test_teachers_with_the_same_preprocessing_share_what_is_prepared(copied, mes
     teachers = ("starter-resnet", "starter-regnet")
     both = build(meshes, tmp_path / "both.zarr", small(teachers=teachers, captions=None, labels=()))
     assert seen.count((48, 48, 3)) == 4 * both.ok().sum()
-    commands.add_teacher(copied, "starter-regnet", None, 64, CPU, Silent())
+    embedding.add_teacher(copied, "starter-regnet", None, 64, CPU, Silent())
     alone = store.open_cache(copied)
     for name in teachers:
         assert np.array_equal(both.column(f"image/{name}"), alone.column(f"image/{name}"))
@@ -319,9 +320,9 @@ def test_a_teacher_and_a_label_set_are_added_and_nothing_else_is_touched(meshes,
     build(meshes, path, one)
     root = path / "zarr.json"  # it lists what is finished
     before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in path.rglob("*") if p.is_file() and p != root}
-    commands.add_teacher(path, f"random-dino=transformers:{dino()}", None, 8, CPU, Silent())
-    commands.add_teacher(path, "second=starter-resnet", None, 8, CPU, Silent())
-    commands.add_labels(path, "modelnet10", 64, CPU, Silent())
+    embedding.add_teacher(path, f"random-dino=transformers:{dino()}", None, 8, CPU, Silent())
+    embedding.add_teacher(path, "second=starter-resnet", None, 8, CPU, Silent())
+    label_sets.add_labels(path, "modelnet10", 64, CPU, Silent())
     assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in before} == before
     products = store.open_cache(path).products()
     added = {"image/random-dino", "image/second", "text/blip2/second", "labels/source/second", "labels/modelnet10/starter-resnet"}
@@ -341,7 +342,7 @@ def test_nothing_is_made_of_damaged_data(copied, name):
     data[-1 if name == "captions/blip2/text" else 8] ^= 1
     file.write_bytes(data)
     with pytest.raises(UserError, match=r"verify --repair") as caught:
-        commands.add_teacher(copied, "second=starter-resnet", None, 8, CPU, Silent())
+        embedding.add_teacher(copied, "second=starter-resnet", None, 8, CPU, Silent())
     assert str(file) in str(caught.value)
     wrong = "image/second" if name == "views/rgb" else "text/blip2/second"
     assert not store.open_cache(copied).records()[wrong].complete
@@ -449,6 +450,6 @@ def test_a_reader_at_work_is_not_disturbed_by_a_product_being_added(copied):
     cache = store.open_cache(copied)
     rows = cache.rows("image/starter-resnet")
     first = rows.gather(np.arange(9))
-    commands.add_teacher(copied, f"late=transformers:{dino()}", None, 8, CPU, Silent())
+    embedding.add_teacher(copied, f"late=transformers:{dino()}", None, 8, CPU, Silent())
     assert np.array_equal(rows.gather(np.arange(9)), first)
     assert "image/late" in store.open_cache(copied).products()

@@ -17,7 +17,7 @@ from cache_schema import spec, store, validate
 from cache_schema.errors import UserError
 from cache_schema.records import differences, restoring
 from cache_schema.spec import Camera, CameraRig, Coverage, ViewSpec
-from pipeline import commands, complete, estimate
+from pipeline import building, complete, embedding, estimate
 from pipeline.append import Wanted, append
 from pipeline.cameras import RIGS
 from pipeline.choosing import Candidates, likeness
@@ -28,6 +28,7 @@ from pipeline.opening import open_config_source
 from pipeline.recipes import DenseConfig, configured
 from pipeline.render import Renderer
 from pipeline.repair import repair
+from pipeline.retry import retry
 from pipeline.snapshot import Snapshot
 from pipeline.teachers import catalog
 from pipeline.work import Machine
@@ -217,9 +218,9 @@ class InProcess:
 @contextlib.contextmanager
 def in_process():
     with pytest.MonkeyPatch.context() as patch:
-        for module in (here, commands, complete):
+        for module in (here, embedding, complete):
             patch.setattr(module, "Workers", InProcess)
-        patch.setattr(commands, "started", lambda count, environment: contextlib.nullcontext())
+        patch.setattr(building, "started", lambda count, environment: contextlib.nullcontext())
         yield
 
 
@@ -324,7 +325,7 @@ def test_repair_retry_and_append_choose_alike(chosen, copy_of, shapes, tmp_path,
     assert contents(copy_of) == contents(chosen)
     broken = tmp_path / "boxes" / "slab" / "train" / "broken.off"
     broken.write_text(box_off((3, 7, 1)))
-    commands.retry(copy_of, "", CPU, Silent())
+    retry(copy_of, "", CPU, Silent())
     more = write_meshes(tmp_path / "more", broken=())
     (more / "slab" / "train" / "broken.off").write_text(broken.read_text())
     whole = build(more, tmp_path / "whole.zarr", CHOSEN)
@@ -345,10 +346,10 @@ def test_repair_retry_and_append_choose_alike(chosen, copy_of, shapes, tmp_path,
 def test_a_teacher_and_patch_features_come_later(copy_of, shapes, tmp_path, quick):
     """Depth is drawn again from the stored poses: the features are those of stored depth."""
     before = contents(copy_of)
-    image = commands.add_teacher(copy_of, "starter-resnet", None, 16, CPU, Silent())
+    image = embedding.add_teacher(copy_of, "starter-resnet", None, 16, CPU, Silent())
     assert store.open_cache(copy_of).array("image/starter-resnet").shape[1] == image.per_shape == 3
     how = DenseConfig(teachers=("starter-resnet",), groups=8, group_size=4)
-    commands.add_dense(copy_of, "starter-resnet", how, None, 16, CPU, Silent())
+    embedding.add_dense(copy_of, "starter-resnet", how, None, 16, CPU, Silent())
     after = contents(copy_of)
     assert all(after[name] == data for name, data in before.items() if name != "zarr.json")
     deep = dataclasses.replace(CHOSEN, views=dataclasses.replace(CHOSEN.views, depth=True), teachers=("starter-resnet",), dense=how)

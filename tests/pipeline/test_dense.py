@@ -16,11 +16,12 @@ from cache_schema import spec, store, validate
 from cache_schema.errors import UserError
 from cache_schema.spec import Camera, CameraRig, DenseSpec, PointSpec, TeacherSpec, ViewSpec
 from pipeline import build as shards
-from pipeline import commands, dense, journal, labels
+from pipeline import dense, embedding, journal, label_sets, labels
 from pipeline.cameras import RIGS
 from pipeline.models import Models
 from pipeline.recipes import DenseConfig, configured
 from pipeline.repair import repair
+from pipeline.retry import retry
 from pipeline.teachers import catalog, patches
 from pipeline.teachers.huggingface import HuggingFace, _framing
 from pipeline.teachers.openclip import OpenClip
@@ -434,7 +435,7 @@ def add_dense(path, machine=CPU, location=""):
     """Add the features, and return what was said."""
     terminal = Silent()
     terminal.say = (told := []).append
-    commands.add_dense(path, DINO, GROUPS, None, 64, machine, terminal, location)
+    embedding.add_dense(path, DINO, GROUPS, None, 64, machine, terminal, location)
     return told
 
 
@@ -468,7 +469,7 @@ def test_a_point_has_the_token_of_the_library_at_its_place(meshes, tmp_path):
 
     path = tmp_path / "one.zarr"
     cache = build(meshes, path, config(ONE))
-    record = commands.add_dense(path, DINO, ALONE, None, 64, CPU, Silent())
+    record = embedding.add_dense(path, DINO, ALONE, None, 64, CPU, Silent())
     features, seen = cache.array("dense/random-dino/features")[:], cache.array("dense/random-dino/seen")[:]
     assert record.spec.dim == 64 and features.shape[1:] == (2, 8, 64) and seen.max() == 1 and 0.2 < seen[cache.ok()].mean() < 0.9
     model, processor = AutoModel.from_pretrained(dino()).eval(), AutoImageProcessor.from_pretrained(dino())
@@ -513,14 +514,14 @@ def test_a_shape_that_is_mended_gets_its_features(finished, tmp_path):
     cache = build(meshes, path, config(dense=GROUPS))
     assert not cache.array("dense/random-dino/seen")[:][~cache.ok()].any()
     broken.write_text(whole)
-    commands.retry(path, "", CPU, Silent())
+    retry(path, "", CPU, Silent())
     assert contents(path) == contents(finished)
     assert box_off((1, 1, 1)) != whole  # so the features were not those of any box
 
 
 def test_what_cannot_be_made_is_refused_with_the_way_to_it(finished, tmp_path):
     def add(path, how=GROUPS, name=DINO):
-        commands.add_dense(path, name, how, None, 64, CPU, Silent())
+        embedding.add_dense(path, name, how, None, 64, CPU, Silent())
 
     with pytest.raises(UserError, match="the groups can be 16 at most"):
         add(finished, DenseConfig(groups=17))
@@ -591,7 +592,7 @@ def test_other_processes_draw_depth_and_a_build_finishes_what_was_begun(finished
         pass
 
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(commands, "_embed_stored", lambda *_: (_ for _ in ()).throw(Stop))
+        patch.setattr(embedding, "complete_stored", lambda *_: (_ for _ in ()).throw(Stop))
         add_dense(bare)
     assert not store.open_cache(bare).records()["dense/random-dino"].complete
     begun = bare.with_name("begun.zarr")
@@ -618,7 +619,7 @@ def test_a_shape_that_is_mended_gets_the_features_of_depth_drawn_again(finished,
     add_dense(path)
     assert features(path).keys() == features(finished).keys() and features(path) != features(finished)
     broken.write_text(whole)
-    commands.retry(path, "", CPU, Silent())
+    retry(path, "", CPU, Silent())
     assert features(path) == features(finished)
 
 
@@ -656,8 +657,8 @@ def shifted(made):
 
 @pytest.mark.parametrize("change", [turned, shifted])
 def test_what_is_drawn_again_must_look_like_the_stored_views(bare, monkeypatch, change):
-    draw = commands._drawn_once
-    monkeypatch.setattr(commands, "_drawn_once", lambda *given: {row: change(made) for row, made in draw(*given).items()})
+    draw = embedding._drawn_once
+    monkeypatch.setattr(embedding, "_drawn_once", lambda *given: {row: change(made) for row, made in draw(*given).items()})
     with pytest.raises(UserError, match=r"box_6\.off drawn again does not look like its stored views.*Build the cache anew"):
         add_dense(bare)
     assert features(bare) == {}
@@ -694,13 +695,13 @@ def test_labels_of_parts_are_embedded_by_a_teacher_that_has_only_patch_features(
     build(meshes, path, config())
     words = tmp_path / "pieces.txt"
     words.write_text("leg\nseat\n")
-    commands.add_dense(path, "starter-resnet", dataclasses.replace(GROUPS, blocks=1), None, 64, CPU, Silent())
-    commands.add_labels(path, str(words), 64, CPU, Silent())
+    embedding.add_dense(path, "starter-resnet", dataclasses.replace(GROUPS, blocks=1), None, 64, CPU, Silent())
+    label_sets.add_labels(path, str(words), 64, CPU, Silent())
     cache = store.open_cache(path)
     assert {"dense/starter-resnet", "labels/pieces/starter-resnet"} <= set(cache.products())
     assert "image/starter-resnet" not in cache.products()
     assert cache.record("points").spec == PointSpec(count=64, blocks=2, ordered=16, normals=True)
     assert cache.record("dense/starter-resnet").per_shape == 4
     with pytest.raises(UserError, match=r"has dense/starter-resnet by another teacher.*give this one another name"):
-        commands.add_teacher(path, "starter-resnet=starter-attributes", None, 64, CPU, Silent())
+        embedding.add_teacher(path, "starter-resnet=starter-attributes", None, 64, CPU, Silent())
     assert "image/starter-resnet" not in store.open_cache(path).records()

@@ -20,7 +20,7 @@ from cache_schema.errors import Partial, UserError
 from cache_schema.files import journal_file
 from cache_schema.lacking import lacking_ids, textless
 from cache_schema.spec import CUT, CaptionSpec
-from pipeline import cli, cli_make, commands, findings, lengths, render, repair
+from pipeline import building, captioning, cli, cli_make, findings, lengths, render, repair
 from pipeline.append import Wanted, append
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners import descriptions
@@ -253,9 +253,9 @@ def config(*options, **changes):
 def chairs(tmp_path_factory):
     """Six starter shapes in two shards, with their descriptions and wrong ones."""
     path = tmp_path_factory.mktemp("chairs") / "chairs.zarr"
-    made = commands.build_cache("starter", path, config("count=6", "classes=chair,table"), CPU, Silent())
+    made = building.build_cache("starter", path, config("count=6", "classes=chair,table"), CPU, Silent())
     for spec in (RIGHT, WRONG):
-        commands.add_captioner(path, spec, 8, CPU, Silent())
+        captioning.add_captioner(path, spec, 8, CPU, Silent())
     assert validate.problems(path) == []
     return made.path
 
@@ -293,16 +293,16 @@ def test_a_build_makes_them_too_and_goes_on_where_it_was_stopped(chairs, tmp_pat
     with monkeypatch.context() as patch:
         patch.setattr(descriptions.Descriptions, "tell", stopped)
         with pytest.raises(UserError, match="stopped"):
-            commands.build_cache("starter", tmp_path / "c.zarr", asked, CPU, Silent())
+            building.build_cache("starter", tmp_path / "c.zarr", asked, CPU, Silent())
     begun = store.open_cache(tmp_path / "c.zarr")
     record = begun.records()["captions/descriptions"]
     assert not record.complete and begun.missing(record) == [1]
-    commands.build_cache("starter", tmp_path / "c.zarr", asked, CPU, Silent())
+    building.build_cache("starter", tmp_path / "c.zarr", asked, CPU, Silent())
     assert validate.problems(begun.path) == []
     one, two = ({name: data for name, data in contents(path).items() if "/descriptions/" in name} for path in (chairs, begun.path))
     arrays = [name for name in one if "/c/" in name and not name.startswith("products/")]
     assert len(arrays) >= 6 and all(one[name] == two[name] for name in arrays)
-    assert commands.build_cache("starter", begun.path, asked, CPU, Silent()).record("captions/descriptions").complete
+    assert building.build_cache("starter", begun.path, asked, CPU, Silent()).record("captions/descriptions").complete
 
 
 def test_damaged_texts_are_made_again_from_the_source(chairs, tmp_path):
@@ -344,15 +344,15 @@ def test_shapes_without_a_text_are_said(tmp_path):
             said.append(text)
 
     plain = config("label=folder")
-    commands.build_cache(str(tmp_path / "more"), tmp_path / "c.zarr", plain, CPU, Silent())
-    commands.add_captioner(tmp_path / "c.zarr", RIGHT, 8, CPU, Heard())
+    building.build_cache(str(tmp_path / "more"), tmp_path / "c.zarr", plain, CPU, Silent())
+    captioning.add_captioner(tmp_path / "c.zarr", RIGHT, 8, CPU, Heard())
     assert "Note: 2 shapes lack something in captions/descriptions; `mmpd-cache status` lists them" in said
     (tmp_path / "more").rename(tmp_path / "moved")
     other = dataclasses.replace(RIGHT, name="again")
     with pytest.raises(UserError, match="more' is no folder"):
-        commands.add_captioner(tmp_path / "c.zarr", other, 8, CPU, Silent())
+        captioning.add_captioner(tmp_path / "c.zarr", other, 8, CPU, Silent())
     assert "captions/again" not in store.open_cache(tmp_path / "c.zarr").records(), "nothing was written"
-    commands.add_captioner(tmp_path / "c.zarr", other, 8, CPU, Silent(), str(tmp_path / "moved"))
+    captioning.add_captioner(tmp_path / "c.zarr", other, 8, CPU, Silent(), str(tmp_path / "moved"))
 
 
 def test_captions_that_would_be_empty_for_every_shape_are_refused_before_work(tmp_path):
@@ -365,15 +365,15 @@ def test_captions_that_would_be_empty_for_every_shape_are_refused_before_work(tm
     with pytest.raises(
         UserError, match=r"'descriptions' \(name, sentence, paragraph\) would be empty .* 'folder' states too little for a text"
     ):
-        commands.build_cache(str(tmp_path / "more"), path, nameless, CPU, Silent())
+        building.build_cache(str(tmp_path / "more"), path, nameless, CPU, Silent())
     assert not path.exists()
-    commands.build_cache(str(tmp_path / "more"), path, config("label=folder"), CPU, Silent())
+    building.build_cache(str(tmp_path / "more"), path, config("label=folder"), CPU, Silent())
     before = contents(path)
     done = CliRunner().invoke(app, ["add-captioner", str(path), "wrong-descriptions"])
     assert done.exit_code == 1
     assert "would be empty for every shape: the source 'folder' states nothing that can be exchanged" in str(done.exception)
     assert contents(path) == before
-    commands.add_captioner(path, RIGHT, 8, CPU, Silent())
+    captioning.add_captioner(path, RIGHT, 8, CPU, Silent())
     assert textless(store.open_cache(path)) == []
 
 
@@ -393,18 +393,18 @@ def test_captions_are_refused_before_a_teacher_is_loaded_or_anything_is_drawn(tm
         (sheet, "captions.sheet: a shape has 4 views, got 9"),
     ):
         with pytest.raises(UserError, match=re.escape(said)):
-            commands.build_cache(str(tmp_path / "more"), path, dataclasses.replace(plain, captions=captions), CPU, Silent())
+            building.build_cache(str(tmp_path / "more"), path, dataclasses.replace(plain, captions=captions), CPU, Silent())
         assert not path.exists() and not loaded, said
     (tmp_path / "more" / "__.off").unlink()
     ranked = dataclasses.replace(template, rank_by="starter-attributes")
     with pytest.raises(UserError, match="teacher 'starter-attributes' has no text side"):
-        commands.build_cache(str(tmp_path / "more"), path, dataclasses.replace(plain, captions=ranked), CPU, Silent())
+        building.build_cache(str(tmp_path / "more"), path, dataclasses.replace(plain, captions=ranked), CPU, Silent())
     assert not path.exists() and loaded == ["starter-attributes"]
     (tmp_path / "more" / "__.off").write_text(box_off((1, 1, 1)))
-    commands.build_cache(str(tmp_path / "more"), path, config("label=none"), CPU, Silent())
+    building.build_cache(str(tmp_path / "more"), path, config("label=none"), CPU, Silent())
     before = contents(path)
     with pytest.raises(UserError, match=r"'__.off' has neither a class nor a name .*\. Nothing was written"):
-        commands.add_captioner(path, template, 8, CPU, Silent())
+        captioning.add_captioner(path, template, 8, CPU, Silent())
     assert contents(path) == before
 
 
@@ -414,9 +414,9 @@ def test_settings_of_models_are_refused_by_captioners_without_one(tmp_path, name
     asked, where = captioners.asked(name, [setting]), f"captioner is {name!r}, which has no model: leave it out"
     said = re.escape(f"captions.{setting.partition('=')[0]} would have no effect where {where}")
     with pytest.raises(UserError, match=said):
-        commands.check(dataclasses.replace(config(), captions=asked), tmp_path / "nothing.zarr")
+        building.check(dataclasses.replace(config(), captions=asked), tmp_path / "nothing.zarr")
     with pytest.raises(UserError, match=said):
-        commands.add_captioner(tmp_path / "nothing.zarr", asked, 8, CPU, Silent())
+        captioning.add_captioner(tmp_path / "nothing.zarr", asked, 8, CPU, Silent())
 
 
 def test_captions_of_before_with_a_setting_that_nobody_reads_go_on(tmp_path, monkeypatch):
@@ -424,10 +424,10 @@ def test_captions_of_before_with_a_setting_that_nobody_reads_go_on(tmp_path, mon
     asked = dataclasses.replace(config(), captions=captioners.asked("template", ["max_tokens=30"]))
     with monkeypatch.context() as before:
         before.setattr(captioners, "refuse_idle", lambda spec: None)
-        commands.build_cache(str(tmp_path / "more"), tmp_path / "c.zarr", asked, CPU, Silent())
-    commands.build_cache(str(tmp_path / "more"), tmp_path / "c.zarr", asked, CPU, Silent())
+        building.build_cache(str(tmp_path / "more"), tmp_path / "c.zarr", asked, CPU, Silent())
+    building.build_cache(str(tmp_path / "more"), tmp_path / "c.zarr", asked, CPU, Silent())
     with pytest.raises(UserError, match="max_tokens would have no effect"):
-        commands.build_cache(str(tmp_path / "more"), tmp_path / "d.zarr", asked, CPU, Silent())
+        building.build_cache(str(tmp_path / "more"), tmp_path / "d.zarr", asked, CPU, Silent())
 
 
 @pytest.fixture
@@ -445,10 +445,10 @@ def test_captions_without_any_text_are_no_success(tmp_path, mute, monkeypatch, c
     told_so = r"no shape has a text in captions/mute: .*`mmpd-cache remove .*c.zarr captions/mute`"
     for _ in range(2):  # the second time everything is there
         with pytest.raises(Partial, match=told_so):
-            commands.build_cache(str(tmp_path / "more"), path, asked, CPU, Silent())
+            building.build_cache(str(tmp_path / "more"), path, asked, CPU, Silent())
         assert validate.problems(path) == [] and textless(store.open_cache(path)) == ["captions/mute"]
     with pytest.raises(Partial, match=told_so):
-        commands.add_captioner(path, mute, 8, CPU, Silent())
+        captioning.add_captioner(path, mute, 8, CPU, Silent())
     monkeypatch.setattr(cli_make, "settings", lambda *asked_for: asked)
     monkeypatch.setattr(sys, "argv", ["mmpd-cache", "build", str(tmp_path / "more"), str(path), "--json"])
     capsys.readouterr()
@@ -468,7 +468,7 @@ def test_captions_without_any_text_are_no_success(tmp_path, mute, monkeypatch, c
         made_up_captioner.Brightness, "caption", lambda self, images, keys, names: [["x" * key.endswith("#1")] for key in keys]
     )
     some = dataclasses.replace(mute, name="some")
-    commands.add_captioner(path, some, 8, CPU, Silent())  # a text of one view of each shape
+    captioning.add_captioner(path, some, 8, CPU, Silent())  # a text of one view of each shape
     assert textless(store.open_cache(path)) == ["captions/mute"]
 
 
@@ -508,9 +508,9 @@ def test_texts_are_counted_after_a_kill_before_they_were(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(lengths, "measured", killed)
         with pytest.raises(KeyboardInterrupt):
-            commands.build_cache("starter", tmp_path / "c.zarr", asked, CPU, Silent())
-    again = commands.build_cache("starter", tmp_path / "c.zarr", asked, CPU, Silent())
-    other = commands.build_cache("starter", tmp_path / "d.zarr", asked, CPU, Silent())
+            building.build_cache("starter", tmp_path / "c.zarr", asked, CPU, Silent())
+    again = building.build_cache("starter", tmp_path / "c.zarr", asked, CPU, Silent())
+    other = building.build_cache("starter", tmp_path / "d.zarr", asked, CPU, Silent())
     name = "text/descriptions/starter-resnet"
     assert again.record(name).cut == other.record(name).cut is not None and again.record(name) == other.record(name)
 
@@ -534,10 +534,10 @@ def test_a_cache_without_views_gets_the_same_texts_and_views_later(chairs, tmp_p
     path, asked = tmp_path / "c.zarr", config("count=6", "classes=chair,table", teachers=())
     with monkeypatch.context() as patch:
         patch.setattr(render.Renderer, "__init__", lambda *_, **__: pytest.fail("nothing is drawn"))
-        commands.build_cache("starter", path, dataclasses.replace(asked, views=None, captions=RIGHT), CPU, Silent())
-        commands.add_captioner(path, WRONG, 8, CPU, Silent())
+        building.build_cache("starter", path, dataclasses.replace(asked, views=None, captions=RIGHT), CPU, Silent())
+        captioning.add_captioner(path, WRONG, 8, CPU, Silent())
         with pytest.raises(UserError, match="views"):
-            commands.add_captioner(path, dataclasses.replace(RIGHT, name="seen", stated=False, captioner="template"), 8, CPU, Silent())
+            captioning.add_captioner(path, dataclasses.replace(RIGHT, name="seen", stated=False, captioner="template"), 8, CPU, Silent())
     cache = store.open_cache(path)
     assert validate.problems(path) == [] and "views" not in cache.records()
     for name in (RIGHT.name, WRONG.name):
@@ -557,10 +557,10 @@ def test_a_cache_without_views_gets_the_same_texts_and_views_later(chairs, tmp_p
 
     later = tmp_path / "later.zarr"
     without = dataclasses.replace(asked, views=None, captions=RIGHT)
-    commands.build_cache("starter", later, without, CPU, Silent())
+    building.build_cache("starter", later, without, CPU, Silent())
     made = store.open_cache(later).record("captions/descriptions")
     more = dataclasses.replace(asked, captions=RIGHT, teachers=("starter-resnet",))
-    commands.build_cache("starter", later, more, CPU, Silent())
+    building.build_cache("starter", later, more, CPU, Silent())
     cache = store.open_cache(later)
     assert validate.problems(later) == [] and cache.record("captions/descriptions") == made
     assert np.array_equal(cache.array("text/descriptions/starter-resnet")[:], drawn.array("text/descriptions/starter-resnet")[:])

@@ -22,13 +22,14 @@ from cache_schema.files import journal_file
 from cache_schema.lacking import lacking_ids
 from cache_schema.spec import TEXT_BYTES, PointSpec, Server, fingerprint
 from cache_schema.terminal import duration
-from pipeline import commands, describe, estimate, journal, ranking, repair, waits
+from pipeline import building, captioning, describe, estimate, journal, ranking, repair, waits
 from pipeline.append import Wanted, append
 from pipeline.captioners import catalog as captioners
 from pipeline.captioners import http
 from pipeline.cli import app
 from pipeline.executors import dask as executor
 from pipeline.journal import read_journal
+from pipeline.retry import retry
 from pipeline.sheets import sheet
 from pipeline.terminal import Bars, Rest
 from pipeline.work import Machine
@@ -394,7 +395,7 @@ def test_where_a_text_is_cut():
 
 def shape_captions(copied, chat, settings=(), **server):
     spec = asked(chat, "http-shape", ["rank_by=starter-resnet", *settings], price_in=2.0, price_out=8.0, **server)
-    return commands.add_captioner(copied, spec, 8, CPU, Silent())
+    return captioning.add_captioner(copied, spec, 8, CPU, Silent())
 
 
 def test_a_sheet_has_the_views_in_order():
@@ -432,7 +433,7 @@ def test_three_texts_of_each_shape_are_scored_over_its_views_and_trained_on(copi
 
 def test_three_lengths_of_each_shape_are_asked_for_at_once(copied):
     with serving() as chat:
-        record = commands.add_captioner(copied, asked(chat, "http-lengths"), 8, CPU, Silent())
+        record = captioning.add_captioner(copied, asked(chat, "http-lengths"), 8, CPU, Silent())
         words = chat.questions[-1]["messages"][0]["content"][1]["text"]
         assert len(chat.questions) == 2 + 7 and [name in words for name in ('"name"', '"sentence"', '"paragraph"', '"tags"')] == [
             1,
@@ -522,7 +523,7 @@ def test_a_killed_build_goes_on(copied):
 
         chat.text = text
         spec = captioners.asked("served=http-shape", ["rank_by=starter-resnet", f"server.address={chat.address}", "server.at_once=1"])
-        process = FORKS.Process(target=commands.add_captioner, args=(copied, spec, 8, Machine(workers=1, device="cpu"), Silent()))
+        process = FORKS.Process(target=captioning.add_captioner, args=(copied, spec, 8, Machine(workers=1, device="cpu"), Silent()))
         process.start()
         assert reached.wait(60)
         process.kill()
@@ -654,7 +655,7 @@ def test_each_command_asks_the_server_where_it_is_now_and_all_that_is_asked_is_a
         return small(teachers=(), labels=(), captions=described, points=PointSpec(count=32, blocks=1, ordered=8))
 
     def build(chat, **server):
-        return commands.build_cache(str(source), path, config(chat, **server), machine, Silent())
+        return building.build_cache(str(source), path, config(chat, **server), machine, Silent())
 
     with serving() as chat:
         plain = chat.text
@@ -675,7 +676,7 @@ def test_each_command_asks_the_server_where_it_is_now_and_all_that_is_asked_is_a
     with serving() as chat:  # two shapes are mended
         for name in BROKEN:
             (source / name).write_text(box_off((1, 2, 3)))
-        assert commands.retry(path, "", here, Silent(), servers=[f"address={chat.address}"]).mended == 2
+        assert retry(path, "", here, Silent(), servers=[f"address={chat.address}"]).mended == 2
         assert len(chat.questions) >= 2 + 2
         answered += len(chat.questions)
     with serving() as chat:  # others are appended

@@ -15,10 +15,11 @@ from cache_schema import store, synthetic, validate
 from cache_schema.errors import UserError
 from cache_schema.layout import texts
 from cache_schema.spec import LabelSet
-from pipeline import cli, commands
+from pipeline import captioning, cli
 from pipeline.formats import said, vectors
 from pipeline.importing import Captions, Embeddings, import_captions, import_embeddings
 from pipeline.models import Models
+from pipeline.opening import text_teachers
 from pipeline.report import write
 from tests.boxes import Silent, contents
 from tests.pipeline.test_taken_in import Heard
@@ -350,7 +351,7 @@ def test_other_commands_leave_imported_products_alone(cache, tmp_path):
     for described, load in ((record.spec, Models("cpu").teacher), (captions.spec, Models("cpu").captioner)):
         with pytest.raises(UserError, match="was imported, and no model here makes it"):
             load(described)
-    assert "clip" not in [teacher.name for teacher in commands._text_teachers(cache)]
+    assert "clip" not in [teacher.name for teacher in text_teachers(cache)]
     write(store.open_cache(cache.path), tmp_path / "page.html", 4)
     assert "imported, told to be of clip" in (tmp_path / "page.html").read_text()
     old = synthetic.write(tmp_path / "old.zarr", shapes=4, format_version=1)
@@ -368,7 +369,7 @@ def test_imported_captions_are_embedded_by_the_teachers_of_a_cache(copied, tmp_p
     shown = CliRunner().invoke(cli.app, ["import-captions", str(copied), str(tmp_path / "c.csv"), "--name", "cap"])
     assert isinstance(shown.exception, UserError) and "captions/cap" not in cache.records()
     asked = Captions(name="cap", missing="status")
-    commands.import_captions(copied, tmp_path / "c.csv", asked, 8, Machine(device="cpu"), Silent())
+    captioning.import_captions(copied, tmp_path / "c.csv", asked, 8, Machine(device="cpu"), Silent())
     stored = cache.array("text/cap/starter-resnet")[:]
     rows = [cache.ids().tolist().index(one) for one in ids]
     assert not stored[rows[0]].any() and stored[rows[1:]].any(axis=(1, 2)).all()

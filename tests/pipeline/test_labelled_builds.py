@@ -12,10 +12,11 @@ from cache_schema.errors import UserError
 from cache_schema.layout import texts
 from cache_schema.spec import PointSpec
 from cache_schema.store import open_cache
-from pipeline import commands
+from pipeline import building
 from pipeline.geometry import Boxes, Cloud, Mesh, Part, copied, finished, finished_cloud, joined, labels_at, normalized
 from pipeline.points import sample
 from pipeline.recipes import configured
+from pipeline.retry import retry
 from pipeline.sources.catalog import Entry, Labelled, Source
 from pipeline.work import Machine
 from tests.boxes import Silent
@@ -122,7 +123,7 @@ def stair_source(monkeypatch):
 
 def build(path, *assignments):
     settings = ["points.count=64", "points.blocks=2", "points.ordered=16", *assignments]
-    return commands.build_cache("stairs", path, configured("points", settings), Machine(workers=1, device="cpu"), Silent())
+    return building.build_cache("stairs", path, configured("points", settings), Machine(workers=1, device="cpu"), Silent())
 
 
 def test_a_build_stores_labels_and_boxes_and_a_retry_keeps_them(stair_source, tmp_path):
@@ -142,7 +143,7 @@ def test_a_build_stores_labels_and_boxes_and_a_retry_keeps_them(stair_source, tm
     np.testing.assert_allclose(xyz[1][:, 1].max(), centre[1] + size[1] / 2, atol=2e-3)
     assert box[2, 0, 6] == 0.25
     before = {p: p.read_bytes() for p in sorted((tmp_path / "a.zarr").rglob("c/*/*")) if p.is_file()}
-    commands.retry(tmp_path / "a.zarr", "", Machine(workers=1, device="cpu"), Silent())
+    retry(tmp_path / "a.zarr", "", Machine(workers=1, device="cpu"), Silent())
     assert before == {p: p.read_bytes() for p in before}
 
 

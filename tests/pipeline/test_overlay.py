@@ -14,10 +14,13 @@ from cache_schema.errors import UserError
 from cache_schema.files import exclusive
 from cache_schema.layout import node_json
 from cache_schema.spec import Record
-from pipeline import commands
+from pipeline import building, captioning, embedding, label_sets
 from pipeline.append import Wanted, append
+from pipeline.captioners import catalog as captioners
 from pipeline.recipes import DenseConfig
 from pipeline.repair import repair
+from pipeline.retry import retry
+from pipeline.work import Machine
 from tests.boxes import Silent, box_off, contents, write_meshes
 from tests.forks import Command
 from tests.growth import grow
@@ -27,7 +30,7 @@ from tests.pipeline.test_append import halves
 from tests.pipeline.test_cli import run
 from tests.readonly import read_only
 
-CPU = commands.Machine(workers=1, device="cpu")
+CPU = Machine(workers=1, device="cpu")
 
 
 def data(path):
@@ -45,10 +48,10 @@ def assert_one_cache(shared, mine, plain):
 
 def add_all(path):
     """Every command that adds to a cache, one after the other."""
-    commands.add_captioner(path, commands.captioners.asked("template", []), 16, CPU, Silent())
-    commands.add_teacher(path, "starter-attributes", None, 8, CPU, Silent())
-    commands.add_labels(path, "modelnet10", 64, CPU, Silent())
-    commands.add_dense(path, "starter-attributes", DenseConfig(groups=8, group_size=4), None, 8, CPU, Silent())
+    captioning.add_captioner(path, captioners.asked("template", []), 16, CPU, Silent())
+    embedding.add_teacher(path, "starter-attributes", None, 8, CPU, Silent())
+    label_sets.add_labels(path, "modelnet10", 64, CPU, Silent())
+    embedding.add_dense(path, "starter-attributes", DenseConfig(groups=8, group_size=4), None, 8, CPU, Silent())
 
 
 @pytest.fixture(scope="module")
@@ -107,12 +110,12 @@ def test_failed_shapes_belong_to_the_shared_cache(meshes, tmp_path):
     told = []
     terminal = type("Told", (Silent,), {"say": lambda _, text: told.append(text)})()
     with overlay.laid(shared, tmp_path / "mine.zarr") as path:
-        commands.build_cache(str(folder), path, views, CPU, terminal)
+        building.build_cache(str(folder), path, views, CPU, terminal)
     assert any("not tried again" in line and f"`mmpd-cache retry {shared}` tries them there" in line for line in told)
     with pytest.raises(UserError, match=r"cannot be tried again: they belong to the shared cache .*mmpd-cache retry"):
-        commands.retry(path, "", CPU, Silent())
+        retry(path, "", CPU, Silent())
     assert contents(shared) == before and validate.problems(path) == []
-    commands.retry(shared, "", CPU, Silent())
+    retry(shared, "", CPU, Silent())
     with pytest.raises(UserError, match=r"views was made from status of .*, which has been made again since"):
         store.open_cache(path)
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from cache_schema.errors import UserError
 from cache_schema.layout import texts
-from pipeline import commands
+from pipeline import building
 from pipeline.formats.labels import Labelling, Labels, vocabulary, whole_numbers
 from pipeline.geometry import Cloud, Mesh, normalized
 from pipeline.points import sample
@@ -30,7 +30,7 @@ SMALL = ["points.count=96", "points.blocks=2", "points.ordered=32"]
 def built(location: str, tmp_path: Path, *options: str):
     """The cache of a source by the points recipe, and its source."""
     settings = [*SMALL, *(f"source.{option}" for option in options)]
-    cache = commands.build_cache(location, tmp_path / "c.zarr", configured("points", settings), Machine(workers=1, device="cpu"), Silent())
+    cache = building.build_cache(location, tmp_path / "c.zarr", configured("points", settings), Machine(workers=1, device="cpu"), Silent())
     return cache, open_source(location, **dict(option.split("=", 1) for option in options))
 
 

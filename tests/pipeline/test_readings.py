@@ -14,15 +14,17 @@ from cache_schema import copy, layout, overlay, store, synthetic, validate
 from cache_schema.errors import UserError
 from cache_schema.spec import ViewSpec
 from pipeline import build as build_
-from pipeline import commands, complete, readings, records
+from pipeline import complete, readings, records
 from pipeline.append import Wanted, append
 from pipeline.cameras import RIGS
 from pipeline.cli import app
+from pipeline.complete import Retried
 from pipeline.executors import dask
 from pipeline.formats.catalog import READINGS
 from pipeline.models import Models
 from pipeline.plan import Plan
 from pipeline.repair import repair
+from pipeline.retry import retry
 from pipeline.work import Machine
 from tests.boxes import Silent, box_off, contents
 from tests.pipeline import reading_digests
@@ -142,7 +144,7 @@ def test_append_takes_the_others_and_leaves_shapes_that_are_read_otherwise_with_
     assert "(reader .xyz 0, here 1): `mmpd-cache retry CACHE --reread`" in str(layout.texts(reasons[rows["cloud_new.xyz"]]))
     again = append(there, str(boxes), Wanted(), CPU, Silent())
     assert (again.shapes, again.known) == (0, 2), "it is known, and not appended a second time"
-    commands.retry(there, "", CPU, Silent(), reread=True)
+    retry(there, "", CPU, Silent(), reread=True)
     assert store.open_cache(there).ok()[rows["cloud_new.xyz"]] and noted(there) == {".off": ("1",), ".xyz": ("1",)}
     assert validate.problems(there) == []
 
@@ -167,7 +169,7 @@ def test_shapes_that_are_read_otherwise_are_not_tried_again_until_all_of_them_ar
     (shapes / "box_9.off").write_text("OFF\n")
     before = contents(there)
     box = RETRIED | {"mended": 0}
-    assert dataclasses.asdict(commands.retry(there, "", CPU, Silent())) == box, "the broken box is tried all the same"
+    assert dataclasses.asdict(retry(there, "", CPU, Silent())) == box, "the broken box is tried all the same"
     mend(shapes)
     build(shapes, there, POINTS)
     told = "not tried again: 1 shape (cloud_9.xyz) would be read otherwise"
@@ -175,14 +177,14 @@ def test_shapes_that_are_read_otherwise_are_not_tried_again_until_all_of_them_ar
     assert noted(there) == {".off": ("1",), ".xyz": ("0",)} and contents(there) != before
     before = contents(there)
     with pytest.raises(UserError, match=r"1 failed or changed shape cannot be tried again: 1 shape \(cloud_9\.xyz\) .*--reread"):
-        commands.retry(there, "", CPU, Silent())
+        retry(there, "", CPU, Silent())
     assert contents(there) == before
-    assert commands.retry(there, "", CPU, Silent(), reread=True) == commands.Retried(tried=3, reread=2, mended=3)
+    assert retry(there, "", CPU, Silent(), reread=True) == Retried(tried=3, reread=2, mended=3)
     build(shapes, tmp_path / "fresh.zarr", POINTS)
     assert contents(there) == contents(tmp_path / "fresh.zarr")
     assert not validate.problems(there)
     assert append(there, str(more[1]), Wanted(), CPU, Silent()).shapes == 1
-    assert commands.retry(there, "", CPU, Silent(), reread=True) == commands.Retried()  # there is nothing left
+    assert retry(there, "", CPU, Silent(), reread=True) == Retried()  # there is nothing left
 
 
 def test_a_cache_whose_shapes_are_half_made_anew_says_that_it_has_both(shapes, there, more, tmp_path, monkeypatch):
@@ -192,14 +194,14 @@ def test_a_cache_whose_shapes_are_half_made_anew_says_that_it_has_both(shapes, t
     with monkeypatch.context() as patch:
         patch.setattr(build_, "retry_shapes", after(1, build_.retry_shapes, stopped))
         with pytest.raises(KeyboardInterrupt):
-            commands.retry(there, "", CPU, Silent(), reread=True)
+            retry(there, "", CPU, Silent(), reread=True)
     build(shapes, there, POINTS)  # it lacks nothing
     assert noted(there) == {".off": ("1",), ".xyz": ("0", "1")}
     for number in (0, 1):  # whichever version goes on
         monkeypatch.setitem(READINGS, ".xyz", number)
         with pytest.raises(UserError, match=rf"reader \.xyz 0 and 1, here {number}"):
             append(there, str(more[1]), Wanted(), CPU, Silent())
-    assert commands.retry(there, "", CPU, Silent(), reread=True).reread == 2
+    assert retry(there, "", CPU, Silent(), reread=True).reread == 2
     build(shapes, tmp_path / "fresh.zarr", POINTS)
     assert contents(there) == contents(tmp_path / "fresh.zarr")
 
@@ -241,14 +243,14 @@ def test_reread_is_recommended_with_the_packages_that_it_needs(shapes, there, mo
     assert ("mmpd-cache retry" in shown) and ("(scipy" in shown) != installed
     if not installed:
         with pytest.raises(UserError, match=r"other software \(scipy .*Install what made the cache, or build it anew elsewhere"):
-            commands.retry(there, "", CPU, Silent(), reread=True)
+            retry(there, "", CPU, Silent(), reread=True)
 
 
 def test_failed_shapes_of_other_formats_are_tried_again(shapes, there):
     (shapes / "box_9.off").write_text(box_off((5, 1, 1)))
     (shapes / "cloud_9.xyz").unlink()
     with pytest.raises(UserError, match="does not hold the shapes"):
-        commands.retry(there, "", CPU, Silent())
+        retry(there, "", CPU, Silent())
     (shapes / "cloud_9.xyz").write_text("1 2 3\n4 5\n")
     build(shapes, there, POINTS)
     assert store.open_cache(there).ok().sum() == 5
@@ -259,11 +261,11 @@ def test_what_a_stopped_build_lacks_is_not_read_otherwise(shapes, there, tmp_pat
     for name in ("points", "status"):
         cache.reopen(cache.record(name), 2)  # of a good and a broken cloud
     before = contents(there)
-    for call in (lambda: build(shapes, there, POINTS), lambda: commands.retry(there, "", CPU, Silent())):
+    for call in (lambda: build(shapes, there, POINTS), lambda: retry(there, "", CPU, Silent())):
         with pytest.raises(UserError, match=r"cloud_1\.xyz.* would be read otherwise"):
             call()
         assert contents(there) == before
-    commands.retry(there, "", CPU, Silent(), reread=True)
+    retry(there, "", CPU, Silent(), reread=True)
     build(shapes, tmp_path / "fresh.zarr", POINTS)
     assert contents(there) == contents(tmp_path / "fresh.zarr")
 
@@ -283,7 +285,7 @@ def test_an_overlay_is_not_begun_to_be_filled_with_pictures_of_another_reading(s
         append(there, str(more[1]), Wanted(), CPU, Silent())
     before = contents(mine)
     with pytest.raises(UserError, match=rf"new\.xyz\) would be read otherwise.* retry {there} --reread"):
-        commands.retry(mine, "", CPU, Silent())
+        retry(mine, "", CPU, Silent())
     assert contents(mine) == before
 
 
@@ -296,9 +298,9 @@ def test_of_caches_of_before_it_is_said_that_it_is_not_known(shapes, there, more
     assert sum(told in line for line in said) == 1
     assert noted(there) == {}, "of the new shape alone it is known"
     mend(shapes)
-    commands.retry(there, "", CPU, Silent())
+    retry(there, "", CPU, Silent())
     assert any("does not say how it read .off, .xyz" in line for line in said)
-    assert commands.retry(there, "", CPU, Silent(), reread=True).reread == 7
+    assert retry(there, "", CPU, Silent(), reread=True).reread == 7
     assert noted(there) == {".off": ("1",), ".xyz": ("1",)}
 
 

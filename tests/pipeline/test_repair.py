@@ -9,9 +9,9 @@ import pytest
 from cache_schema import spec, store, validate
 from cache_schema.errors import UserError
 from cache_schema.layout import text_cells, texts
-from pipeline import commands, journal
-from pipeline.commands import Machine
+from pipeline import embedding, journal
 from pipeline.repair import repair
+from pipeline.work import Machine
 from tests.harm import exchange, flip
 from tests.pipeline.conftest import Silent, box_off, build, contents, small, write_meshes
 
@@ -89,7 +89,7 @@ def test_after_data_was_deleted_by_hand_a_command_makes_it_again(copied, built):
     """Its record and markers say that it is there."""
     shutil.rmtree(copied / "image" / "starter-resnet")
     shutil.rmtree(copied / "stats" / "image" / "starter-resnet")
-    commands.add_teacher(copied, "starter-resnet", None, 64, CPU, Silent())
+    embedding.add_teacher(copied, "starter-resnet", None, 64, CPU, Silent())
     assert contents(copied) == contents(built)
 
 

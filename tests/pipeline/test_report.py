@@ -13,7 +13,7 @@ from cache_schema import spec, store, synthetic
 from cache_schema.layout import node_json, text_cells
 from cache_schema.products import markers
 from cache_schema.records import sealed
-from cache_schema.spec import CaptionSpec, Manifest, PointSpec, Record, SourceSpec, ViewSpec
+from cache_schema.spec import CaptionSpec, DenseSpec, Manifest, PointSpec, Record, SourceSpec, ViewSpec
 from pipeline import findings, pictures, report, timings
 from pipeline.cameras import RIGS, poses
 from pipeline.describe import is_random
@@ -354,13 +354,28 @@ def test_work_side_by_side_is_not_drawn_as_one_after_another(tmp_path):
 
 
 def test_a_random_checkpoint_is_told_by_its_name():
-    record = Record(product="image/x", kind="image", spec=synthetic.teacher("x"), inputs=())
+    teacher = synthetic.teacher("x")
+    record = Record(product="image/x", kind="image", spec=teacher, inputs=())
     named = {
         model: is_random(dataclasses.replace(record, spec=dataclasses.replace(record.spec, model=model)))
         for model in ("random-clip", "org/tiny-random-dino", "/home/random/clip", "ViT-B-32/laion2b")
     }
     assert list(named.values()) == [True, True, False, False]
     assert not is_random(Record(product="points", kind="points", spec=PointSpec(), inputs=()))
+    for model, expected in named.items():
+        patches = DenseSpec(teacher=dataclasses.replace(teacher, model=model), blocks=1, groups=4, group_size=4, dim=8, method="patches")
+        assert is_random(Record(product="dense/x", kind="dense", spec=patches, inputs=())) == expected
+
+
+def test_patch_features_of_a_shipped_teacher_alone_get_its_warning(tmp_path):
+    """A cache may have patch features of a teacher, and no embeddings of its views."""
+    cache = synthetic.write(tmp_path / "c.zarr", shapes=4, shard=4)
+    teacher = dataclasses.replace(synthetic.teacher("mine"), model="starter-resnet")
+    patches = DenseSpec(teacher=teacher, blocks=1, groups=4, group_size=4, dim=8, method="patches")
+    snapshot = Snapshot(cache)
+    assert not report.warning(snapshot)
+    snapshot.records["dense/mine"] = Record(product="dense/mine", kind="dense", spec=patches, inputs=())
+    assert "starter-resnet knows the kinds of the starter collection and nothing else" in report.warning(snapshot)
 
 
 def test_times_are_written_as_commands_write_them():

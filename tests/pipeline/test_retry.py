@@ -13,12 +13,15 @@ from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.layout import texts
 from cache_schema.spec import GuideSpec, Record
-from pipeline import commands, opening, origins, records
+from pipeline import embedding, opening, origins, records
+from pipeline.complete import Retried
 from pipeline.recipes import BuildConfig, SourceConfig
+from pipeline.retry import retry
+from pipeline.work import Machine
 from tests.pipeline.checkpoints import dino
 from tests.pipeline.conftest import Silent, box_off, build, contents, small, write_meshes
 
-CPU = commands.Machine(workers=1, device="cpu")
+CPU = Machine(workers=1, device="cpu")
 BROKEN = {"slab/train/broken.off": box_off((5, 1, 2)), "tower/test/empty.off": box_off((1, 4, 2))}
 
 
@@ -62,7 +65,7 @@ def test_mended_files_get_the_bytes_they_would_have_had_at_once(there, mine, rig
     if how == "build":
         build(mine, there)
     else:
-        assert commands.retry(there, str(mine), CPU, Silent()) == commands.Retried(tried=2, mended=2)
+        assert retry(there, str(mine), CPU, Silent()) == Retried(tried=2, mended=2)
     assert contents(there) == contents(right)
     assert validate.problems(there) == []
 
@@ -128,7 +131,7 @@ def test_a_changed_file_fails_that_shape_alone_until_it_is_restored_or_taken_as_
 
     changed.write_text(box_off((2, 9, 1)))
     lines = said(monkeypatch)
-    assert commands.retry(tmp_path / "other.zarr", str(mine), CPU, Silent()).mended == 1
+    assert retry(tmp_path / "other.zarr", str(mine), CPU, Silent()).mended == 1
     assert [line for line in lines if "1 shape had failed because of files that changed" in line]
     build(mine, tmp_path / "fresh2.zarr", few)
     assert contents(tmp_path / "other.zarr") == contents(tmp_path / "fresh2.zarr")
@@ -146,7 +149,7 @@ def test_shapes_whose_files_changed_are_named_by_a_build_and_made_anew_by_retry(
     assert any("2 shapes changed after" in line and "slab/train/box_0.off, slab/train/box_2.off." in line for line in lines)
     assert contents(there) == before
 
-    assert commands.retry(there, str(mine), CPU, Silent()) == commands.Retried(tried=4, changed=2, mended=1)
+    assert retry(there, str(mine), CPU, Silent()) == Retried(tried=4, changed=2, mended=1)
     build(mine, tmp_path / "fresh.zarr")
     assert contents(there) == contents(tmp_path / "fresh.zarr")
     assert validate.problems(there) == []
@@ -155,11 +158,11 @@ def test_shapes_whose_files_changed_are_named_by_a_build_and_made_anew_by_retry(
 def test_a_teacher_that_was_added_follows(mine, tmp_path):
     config, name = small(teachers=("starter-resnet",)), f"late=transformers:{dino()}"
     build(mine, tmp_path / "c.zarr", config)
-    commands.add_teacher(tmp_path / "c.zarr", name, None, 64, CPU, Silent())
+    embedding.add_teacher(tmp_path / "c.zarr", name, None, 64, CPU, Silent())
     mend(mine)
     build(mine, tmp_path / "c.zarr", config)
     build(mine, tmp_path / "fresh.zarr", config)
-    commands.add_teacher(tmp_path / "fresh.zarr", name, None, 64, CPU, Silent())
+    embedding.add_teacher(tmp_path / "fresh.zarr", name, None, 64, CPU, Silent())
     assert contents(tmp_path / "c.zarr") == contents(tmp_path / "fresh.zarr")
 
 
@@ -201,7 +204,7 @@ def test_other_software_is_not_mixed_in(there, mine, monkeypatch):
 
     monkeypatch.setattr(records, "software", other)
     with pytest.raises(UserError, match=r"2 failed shapes cannot be tried again: image/.* was made by other software \(torch 2.*here 0\)"):
-        commands.retry(there, str(mine), CPU, Silent())
+        retry(there, str(mine), CPU, Silent())
     build(mine, there)
     assert any("2 failed shapes are not tried again, though files may be others by now" in line for line in lines)
     assert contents(there) == before
@@ -235,15 +238,15 @@ def test_a_failed_shape_has_the_digest_of_its_file(built):
 def test_what_cannot_be_tried_again_is_said(there, mine, tmp_path):
     Path(f"{there}.journal").rename(tmp_path / "kept")
     with pytest.raises(UserError, match="give it with --source"):
-        commands.retry(there, "", CPU, Silent())
+        retry(there, "", CPU, Silent())
     other = write_meshes(tmp_path / "other")
     (other / "slab/train/new.off").write_text(box_off((1, 2, 3)))
     with pytest.raises(UserError, match=r"holds shapes that .* does not hold: slab/train/new\.off\. `mmpd-cache append` takes them in"):
-        commands.retry(there, str(other), CPU, Silent())
+        retry(there, str(other), CPU, Silent())
     with pytest.raises(UserError, match=r"image/random-dino cannot be made here: no folder .*random-dino"):  # only the journal knows where
-        commands.retry(there, str(mine), CPU, Silent())
+        retry(there, str(mine), CPU, Silent())
     (tmp_path / "kept").rename(f"{there}.journal")
-    assert commands.retry(there, str(mine), CPU, Silent()) == commands.Retried(tried=2, mended=0)
+    assert retry(there, str(mine), CPU, Silent()) == Retried(tried=2, mended=0)
 
 
 @pytest.mark.parametrize("option", ["count=999999999", "seed=5"])

@@ -11,9 +11,10 @@ import zarr
 
 from cache_schema.errors import UserError
 from cache_schema.layout import texts
-from pipeline import commands
+from pipeline import building
 from pipeline.geometry import Boxes, Cloud
 from pipeline.recipes import configured
+from pipeline.retry import retry
 from pipeline.sources import crops, s3dis, scannet, sunrgbd
 from pipeline.sources.catalog import open_source
 from pipeline.sources.crops import Crop, columns, cropped
@@ -314,9 +315,9 @@ def test_a_broken_scene_finds_room_for_its_boxes_once_it_is_mended(tmp_path):
     odd = tmp_path / "s" / "Area_1" / "office_2" / "Annotations" / "chair_1.txt"
     odd.rename(odd.with_name("thing_1.txt"))
     config = configured("whole-scenes", ["points.count=64", "points.ordered=16"])
-    commands.build_cache(str(tmp_path / "s"), tmp_path / "c.zarr", config, Machine(device="cpu", workers=1), Silent())
+    building.build_cache(str(tmp_path / "s"), tmp_path / "c.zarr", config, Machine(device="cpu", workers=1), Silent())
     odd.with_name("thing_1.txt").rename(odd)
-    commands.retry(tmp_path / "c.zarr", str(tmp_path / "s"), Machine(device="cpu", workers=1), Silent())
+    retry(tmp_path / "c.zarr", str(tmp_path / "s"), Machine(device="cpu", workers=1), Silent())
     kinds = zarr.open_group(tmp_path / "c.zarr", mode="r")["boxes/class"][:]
     assert (kinds >= 0).sum(axis=1).tolist() == [1, len(OBJECTS)]
 
@@ -405,7 +406,7 @@ def test_labels_and_boxes_reach_the_cache(rooms, tmp_path):
     sets = ["points.normalize=none", "points.count=128", "points.blocks=2", "points.dtype=float32", "shard=16"]
     sets += ["points.ordered=16", "source.test_area=1", "source.boxes=furniture"]
     machine = Machine(workers=1, device="cpu")
-    cache = commands.build_cache(str(home), tmp_path / "rooms.zarr", configured("points", sets), machine, Silent())
+    cache = building.build_cache(str(home), tmp_path / "rooms.zarr", configured("points", sets), machine, Silent())
     group = zarr.open_group(cache.path, mode="r")
     ids, points = texts(group["id"][:]).tolist(), np.concatenate(ordered)
     row = ids.index("Area_5/hallway_6#x002z001")

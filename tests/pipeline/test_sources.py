@@ -19,7 +19,7 @@ import pytest
 
 from cache_schema.axes import UP
 from cache_schema.spec import TEXT_BYTES, SourceSpec
-from pipeline import commands, reading
+from pipeline import building, reading
 from pipeline import geometry as meshes
 from pipeline.formats.catalog import ELSEWHERE, FORMATS, READINGS
 from pipeline.opening import create, described, open_config_source
@@ -31,6 +31,7 @@ from pipeline.sources.folder import name_in, split_level
 from pipeline.starter import shapes
 from pipeline.starter.kinds.catalog import KINDS
 from pipeline.starter.kinds.thing import COLORS
+from pipeline.work import Machine
 from tests.pipeline.conftest import Silent
 
 MADE = ("starter", "rooms", "forms")
@@ -1461,7 +1462,7 @@ def test_a_build_says_what_was_guessed_and_goes_on_without_a_label_set_that_woul
     location = plant(tmp_path / "meshes", "t-bar/1.off", "T bar/1.off", "chair/1.off")
     config = dataclasses.replace(configured("points", ["points.count=16", "points.ordered=4", "points.blocks=1"]), labels=("source",))
     heard = Heard()
-    cache = commands.build_cache(location, tmp_path / "c.zarr", config, commands.Machine(workers=1, device="cpu"), heard)
+    cache = building.build_cache(location, tmp_path / "c.zarr", config, Machine(workers=1, device="cpu"), heard)
     assert cache.manifest.classes == ("T bar", "chair", "t-bar")
     assert sorted(cache.array("label")[:].tolist()) == [0, 1, 2]
     said = "\n".join(heard.lines)

@@ -5,14 +5,15 @@ import pytest
 from cache_schema import synthetic
 from cache_schema.errors import UserError
 from cache_schema.spec import Record
-from pipeline import commands, records
+from pipeline import label_sets, records
+from pipeline.work import Machine
 from tests.pipeline.conftest import Silent
 
 
 def test_labels_of_an_unknown_back_end_are_refused_by_its_name(tmp_path):
     path = synthetic.write(tmp_path / "c.zarr", shapes=5).path
     with pytest.raises(UserError, match=r"no teacher backend 'synthetic'; there is: .*open_clip"):
-        commands.add_labels(path, "modelnet40", 8, commands.Machine(device="cpu"), Silent())
+        label_sets.add_labels(path, "modelnet40", 8, Machine(device="cpu"), Silent())
 
 
 @pytest.mark.parametrize("said", ["many", "", "0", "-3", "1.5", "99999999", "٣", "8 "])

@@ -16,7 +16,7 @@ from cache_schema import store
 from cache_schema.errors import Partial, UserError
 from cache_schema.lacking import lacking_ids, textless
 from cache_schema.spec import fingerprint
-from pipeline import commands
+from pipeline import building
 from pipeline.recipes import configured
 from pipeline.sources import annotations, objaverse, openshape, ulip
 from pipeline.sources.catalog import open_source
@@ -42,7 +42,7 @@ class Heard(Silent):
 def build(location, path, *assignments):
     config = configured("points", ["points.count=32", "points.blocks=1", "points.ordered=16", "shard=2", *assignments])
     heard = Heard()
-    return commands.build_cache(str(location), path, config, Machine(workers=1, device="cpu"), heard), heard
+    return building.build_cache(str(location), path, config, Machine(workers=1, device="cpu"), heard), heard
 
 
 def sample(name, **changes):

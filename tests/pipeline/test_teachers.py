@@ -442,7 +442,7 @@ def test_a_sentence_model_is_refused_unless_it_is_the_known_one(monkeypatch, tmp
 
 def test_places_are_classified_only_if_the_classifier_reads_their_mean():
     teacher = catalog.load(f"conse:{conse()}")
-    assert teacher.patch_method == "places of the last map, classified, means of class names"
+    assert teacher.patch_method == "places of the last map, in equal squares, classified, means of class names"
     with torch.random.fork_rng(devices=[]):
         convnext = timmodels.timm.create_model("test_convnext", num_classes=40)
     fill(convnext, seed=8)

@@ -10,11 +10,12 @@ from cache_schema import licences, overlay, remote, store, synthetic, validate
 from cache_schema.copy import copy
 from cache_schema.errors import UserError
 from cache_schema.selection import Selection
-from pipeline import commands, publish
+from pipeline import publish
 from pipeline.edits import relabel, remove
 from pipeline.importing import Captions, Embeddings, import_captions, import_embeddings
 from pipeline.opening import recorded_config
 from pipeline.origins import source_again
+from pipeline.retry import retry
 from pipeline.sources import objaverse, ulip
 from tests.boxes import Silent, contents, write_meshes
 from tests.pipeline.conftest import build, small
@@ -107,7 +108,7 @@ def test_a_cache_with_imported_products_grows_without_them_and_gets_them_again(g
     made = grow(path, two, "points")
     assert set(made.unfinished) == {"image/theirs", "captions/said"}
     with pytest.raises(UserError, match=r"failed shapes cannot be tried again: .*it was imported"):
-        commands.retry(path, "", CPU, Silent())
+        retry(path, "", CPU, Silent())
     assert {problem.kind for problem in validate.problems(path)} == {"unfinished"}
     remove(path, made.unfinished, True, Silent())
     brought(path, "theirs")

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from cache_schema.spec import PointSpec
-from pipeline import commands
+from pipeline import building
 from pipeline.recipes import BuildConfig, configured
+from pipeline.work import Machine
 from tests.boxes import Silent
 
 
@@ -23,7 +24,7 @@ def config(recipe: str) -> BuildConfig:
 
 
 def build(meshes: Path, cache: Path, recipe: str) -> None:
-    commands.build_cache(str(meshes), cache, config(recipe), commands.Machine(workers=1, device="cpu"), Silent())
+    building.build_cache(str(meshes), cache, config(recipe), Machine(workers=1, device="cpu"), Silent())
 
 
 def counting(how: str, number: int) -> list[int]:

@@ -6,12 +6,14 @@ from pathlib import Path
 from cache_schema import products, store
 from cache_schema.copy import copy
 from cache_schema.selection import Selection
-from pipeline import commands, publish
+from pipeline import publish
 from pipeline.append import Wanted, append
 from pipeline.edits import relabel, remove
+from pipeline.retry import retry as try_again
+from pipeline.work import Machine
 from tests.boxes import Silent, box_off
 
-CPU = commands.Machine(workers=1, device="cpu")
+CPU = Machine(workers=1, device="cpu")
 
 
 def grow(cache: Path, other: Path) -> None:
@@ -23,7 +25,7 @@ def retry(cache: Path, other: Path) -> None:
     """Mend the files of failed shapes in the folder `other`, which the cache was built from, and try them again."""
     for name in other.rglob("broken.off"):
         name.write_text(box_off((5, 1, 2)))
-    commands.retry(cache, str(other), CPU, Silent())
+    try_again(cache, str(other), CPU, Silent())
 
 
 def drop(cache: Path, other: Path) -> None:

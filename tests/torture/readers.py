@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Final
 
 from cache_schema import store, validate
-from pipeline import commands
+from pipeline import captioning
 from pipeline.append import Wanted, append
 from pipeline.edits import remove
+from pipeline.retry import retry
+from pipeline.work import Machine
 from tests.boxes import Silent, box_off, write_meshes
 from tests.torture import build_once
 from trainer import log
@@ -29,7 +31,7 @@ from trainer.loop import train
 from trainer.part import DataConfig, Needs
 from trainer.recipes import configured
 
-CPU = commands.Machine(workers=1, device="cpu")
+CPU = Machine(workers=1, device="cpu")
 TEACHERS: Final = ("starter-resnet", "starter-regnet")
 """Teachers that are read. A third one is removed meanwhile."""
 BATCHES: Final = 12
@@ -95,11 +97,11 @@ def change(cache: Path, meshes: Path, more: Path) -> None:
     assert append(cache, str(more), Wanted(), CPU, Silent()).shapes == 5
     captions = build_once.config("smoke").captions
     assert captions is not None
-    commands.add_captioner(cache, dataclasses.replace(captions, name="second", seed=7), 8, CPU, Silent())
+    captioning.add_captioner(cache, dataclasses.replace(captions, name="second", seed=7), 8, CPU, Silent())
     remove(cache, ["image/starter-attributes"], True, Silent())
     for name in meshes.rglob("broken.off"):
         name.write_text(box_off((5, 1, 2)))
-    assert commands.retry(cache, "", CPU, Silent()).mended == 1
+    assert retry(cache, "", CPU, Silent()).mended == 1
     problems = validate.problems(cache)
     assert not problems, problems[:3]
 

@@ -28,13 +28,13 @@ from cache_schema.errors import UserError
 from cache_schema.files import exclusive, held_token, leftovers
 from cache_schema.products import markers
 from cache_schema.spec import Record
-from pipeline import commands
 from pipeline.repair import repair
+from pipeline.work import Machine
 from tests.boxes import contents, write_meshes
 from tests.forks import FORKS
 from tests.torture import build_once, change_once
 
-CPU = commands.Machine(workers=1, device="cpu")
+CPU = Machine(workers=1, device="cpu")
 Rng = np.random.Generator
 Files = dict[str, bytes]
 SAID, ADVICE = "said", "mended by following the advice"
