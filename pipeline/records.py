@@ -9,7 +9,7 @@ Letters: V views, K captions of a view that are kept.
 
 import importlib.metadata
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -280,7 +280,8 @@ def software(kind: Kind, *, renderer: str = "", device: str = "", backend: str =
 
 
 def software_changes(record: Record, *, renderer: str, device: str) -> list[str]:
-    """List how this machine differs from the one that made a product, such as `torch 2.9.0, here 2.9.1`."""
+    """List how this machine differs from the one that made a product, such as `torch 2.9.0, here 2.9.1`, and this version of our code, such
+    as `revision 1 of points, here 2`."""
     match record.spec:
         case TeacherSpec():
             backend = record.spec.backend
@@ -299,7 +300,17 @@ def software_changes(record: Record, *, renderer: str, device: str) -> list[str]
     here = dict(software(products.of(record), renderer=renderer, device=device, backend=backend))
     here |= {one.package: one.version for one in plugins.found("sources") if one.package in there}  # a source of another package
     names = dict.fromkeys([*there, *here])
-    return [f"{name} {there.get(name, 'unknown')}, here {here.get(name, 'none')}" for name in names if there.get(name) != here.get(name)]
+    found = [f"{name} {there.get(name, 'unknown')}, here {here.get(name, 'none')}" for name in names if there.get(name) != here.get(name)]
+    return [*found, *_revisions_changed(record)]
+
+
+def _revisions_changed(record: Record) -> Iterator[str]:
+    """Yield which results of our own code had another revision when a product was made."""
+    policy = record.spec.policy if isinstance(record.spec, ViewSpec) else None
+    for what, part in ((products.of(record).name, record.spec), ("chosen views", policy)):
+        name = "revision_of_code" if isinstance(part, CaptionSpec) else "revision"
+        if isinstance(part, PointSpec | ViewSpec | CaptionSpec | spec.Coverage) and getattr(part, name) != getattr(type(part), name):
+            yield f"revision {getattr(part, name)} of {what}, here {getattr(type(part), name)}"
 
 
 def packages_changed(records: Iterable[Record]) -> list[str]:

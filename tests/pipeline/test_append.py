@@ -13,12 +13,13 @@ import pytest
 from cache_schema import products, store, validate
 from cache_schema.errors import UserError
 from cache_schema.products import markers
-from cache_schema.spec import GuideSpec, Record, ViewSpec
+from cache_schema.spec import Coverage, GuideSpec, PointSpec, Record, ViewSpec
 from pipeline.append import Wanted, append
 from pipeline.cameras import RIGS
 from pipeline.complete import Retried
 from pipeline.edits import relabel, remove
 from pipeline.recipes import DenseConfig, SourceConfig
+from pipeline.records import software_changes
 from pipeline.retry import retry
 from pipeline.work import Machine
 from tests.boxes import Silent, box_off, contents, write_meshes
@@ -247,6 +248,22 @@ def test_a_product_that_cannot_be_carried_on_is_named_and_nothing_is_begun(point
     assert reader.proven("guide/g").complete  # who opened it before goes on
     np.testing.assert_array_equal(reader.rows("guide/g/tokens").gather(np.arange(6)), 1)
     assert {problem.kind for problem in validate.problems(path)} == {"unfinished"}
+
+
+def test_results_of_another_revision_of_our_code_are_not_mixed_in(points, monkeypatch):
+    path, _, two = points
+    before = contents(path)
+    monkeypatch.setattr(PointSpec, "revision", PointSpec.revision + 1)  # as if a later version appended
+    with pytest.raises(
+        UserError, match=r"(?s)points: it was made by other software \(revision 2 of points, here 3\).*build the new shapes"
+    ):
+        grow(path, two)
+    assert contents(path) == before
+    policy = Coverage(teacher="", likeness=0.0, revision=1)
+    record = store.open_cache(path).record("points")
+    chosen = dataclasses.replace(record, product="views", spec=ViewSpec(rig=RIGS["ring4"], policy=policy))
+    changes = software_changes(chosen, renderer="", device="cpu")
+    assert "revision 1 of chosen views, here 2" in changes and not any("of views" in one for one in changes)
 
 
 def test_what_the_cache_has_is_left_out_if_it_is_the_same_file_and_else_refused(points, monkeypatch):

@@ -389,7 +389,7 @@ def test_all_that_changes_the_choice_is_in_the_fingerprint():
     def print_of(policy: Coverage | None) -> str:
         return spec.fingerprint(ViewSpec(rig=RIGS["dome30"], policy=policy))
 
-    changes = {"count": 4, "size": 48, "surface": 2.0, "likeness": 2.0, "spread": 0.2, "points": 256, "revision": 2}
+    changes = {"count": 4, "size": 48, "surface": 2.0, "likeness": 2.0, "spread": 0.2, "points": 256, "revision": 1}
     different = [dataclasses.replace(base, **{name: value}) for name, value in changes.items()]  # type: ignore[arg-type]
     different += [None, POLICY, dataclasses.replace(base, judge=dataclasses.replace(judge, weights="other"))]
     assert set(changes) | {"teacher", "judge"} == {field.name for field in dataclasses.fields(Coverage)}

