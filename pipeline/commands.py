@@ -720,7 +720,8 @@ def _foretell(work: Work, record: Record, batch: int, task: Task | None) -> None
     assert isinstance(described, DenseSpec)
     shapes, left = cache.manifest.count, cache.missing(record)
     size = human(sum(math.prod(node.shape) * np.dtype(node.dtype).itemsize for node in cache.arrays(record)))
-    told = f"{record.product}: {shapes} shapes x {described.blocks * described.groups} groups x {described.dim} dimensions, {size}"
+    told = f"{record.product}: {counted(shapes, 'shape')} x {described.blocks * described.groups} groups x {described.dim} dimensions, "
+    told += size
     rows = {shard: build.usable_rows(cache, shard) for shard in left}
     number = sum(map(len, rows.values()))
     if not number:
@@ -743,7 +744,7 @@ def _foretell(work: Work, record: Record, batch: int, task: Task | None) -> None
         drawing, processes = sum(one.seconds.values()), work.machine.processes()
         whole += drawing * number / processes
         how += f"; and {drawing:.2g} s to draw the depth again, {processes} at a time"
-    work.terminal.say(f"{told}; about {duration(whole)} here for {number} shapes ({how})")
+    work.terminal.say(f"{told}; about {duration(whole)} here for {counted(number, 'shape')} ({how})")
 
 
 def _drawn_once(work: Work, plan: Plan, shard: int, row: int) -> dict[int, Made]:
@@ -977,7 +978,7 @@ def write_labels(
     _tell_of(loaded, terminal)
     if not loaded.spec.text:
         raise UserError(f"teacher {teacher} reads no text; `mmpd-cache teachers` lists teachers that do")
-    terminal.say(f"embedding {len(made.classes)} classes x {len(made.templates)} templates with {teacher}")
+    terminal.say(f"embedding {counted(len(made.classes), 'class')} x {counted(len(made.templates), 'template')} with {teacher}")
     file = LabelFile(
         labels=made,
         teacher=loaded.spec,
