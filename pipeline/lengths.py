@@ -51,7 +51,7 @@ def measured(work: Work, record: Record) -> Record:
         cut += int(sum(number for text, number in zip(found.tolist(), count.tolist(), strict=True) if known[text]))
     if cut:
         whole = "they are left out" if captions.spec.wrong else "it cuts them"
-        found = f"{cut} of {counted(total, 'text')} of {captions.product}"
-        work.terminal.say(f"Note: {found} are longer than {record.spec.name} reads; {whole}")
+        which = f"{cut} of {counted(total, 'text')} of {captions.product}"
+        work.terminal.say(f"Note: {which} are longer than {record.spec.name} reads; {whole}")
     kept = [pair for pair in record.made_by if pair[0] != CUT]
     return dataclasses.replace(record, made_by=(*kept, (CUT, str(cut))))
