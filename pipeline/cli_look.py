@@ -98,7 +98,7 @@ def status(cache: CachePath, as_json: Json = False) -> None:
     table = Table("product", "state", box=None)
     for name, product in states.items():
         made = product["shards"] - product["missing"]
-        state = "complete" if product["complete"] else f"{made} of {product['shards']} shards"
+        state = "complete" if product["complete"] else f"{made} of {counted(product['shards'], 'shard')}"
         table.add_row(cell(name), state + ", without any text" * (name in empty))
     out.print(table)
     for name, numbers in questions.items():

@@ -184,7 +184,7 @@ def describe(record: spec.Record) -> str:
         case spec.TeacherSpec() as t if t.imported:
             return f"imported, told to be of {t.model}: not computed here{_brought(record)}"
         case spec.TeacherSpec() as t:
-            cut = f", {record.cut} texts longer than it reads" if record.cut else ""
+            cut = f", {counted(record.cut, 'text')} longer than it reads" if record.cut else ""
             if products.of(record) is products.TEXT and record.cut is None:
                 cut = ", texts cut: not counted"
             return f"{t.backend}:{t.model}{f'@{t.revision[:12]}' if t.revision else ''} weights {t.weights[:12]} {t.precision}{cut}"
@@ -193,17 +193,17 @@ def describe(record: spec.Record) -> str:
         case spec.CaptionSpec() as c:
             return ", ".join(filter(None, _captions_in_words(c)))
         case spec.ViewSpec() as v:
-            return f"rig {v.rig.name}, {v.count} views of {v.size} pixels{_chosen_by(v)}"
+            return f"rig {v.rig.name}, {counted(v.count, 'view')} of {v.size} pixels{_chosen_by(v)}"
         case spec.PointSpec() as p:
             few = ", ".join(p.parts[:PARTS]) + (" ..." if len(p.parts) > PARTS else "")
-            parts = f", {len(p.parts)} parts ({few})" if p.parts else ""
-            return f"{p.blocks} blocks of {p.count}, first {p.ordered} in farthest-point order, seed {p.seed}{parts}"
+            parts = f", {counted(len(p.parts), 'part')} ({few})" if p.parts else ""
+            return f"{counted(p.blocks, 'block')} of {p.count}, first {p.ordered} in farthest-point order, seed {p.seed}{parts}"
         case spec.GuideSpec() as g:
             return f"{g.encoder} weights {g.weights[:12]}{', repeated points left out' if g.missing == 'mask' else ''}"
         case spec.DenseSpec() as d:
-            return f"patches of {d.teacher.name} on {d.groups} groups of {d.group_size} points, {d.blocks} blocks"
+            return f"patches of {d.teacher.name} on {d.groups} groups of {counted(d.group_size, 'point')}, {counted(d.blocks, 'block')}"
         case spec.BoxSpec() as b:
-            return f"up to {b.most} boxes of {len(b.names)} classes"
+            return f"up to {b.most} boxes of {counted(len(b.names), 'class')}"
         case spec.SourceSpec() as s:
             return "; ".join(map(describe_source, (s, *s.also)))
 
@@ -231,7 +231,7 @@ def _captions_in_words(c: spec.CaptionSpec) -> list[str]:
     return [
         f"{c.captioner} {c.model}".strip(),
         f"{c.samples} per {c.per}{f' ({kinds})' if kinds else ''}",
-        f"from a sheet of {c.sheet} views" if c.sheet else "",
+        f"from a sheet of {counted(c.sheet, 'view')}" if c.sheet else "",
         f"{scored} ({c.over} over the views)" if scored and c.over != "first" else scored,
         f"answers of {'a server' if c.server.address == REMOVED else c.server.address}, temperature {c.temperature:g}"
         if c.server.address

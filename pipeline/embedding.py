@@ -16,7 +16,7 @@ from cache_schema.errors import UserError
 from cache_schema.records import differences
 from cache_schema.spec import DenseSpec, PointSpec, Record, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
-from cache_schema.terminal import duration
+from cache_schema.terminal import counted, duration
 from pipeline import build, journal, readings
 from pipeline.complete import complete_stored, plan_stored
 from pipeline.describe import human, warn_of_starter
@@ -199,7 +199,9 @@ def _foretell(work: Work, record: Record, batch: int, task: Task | None) -> None
     assert isinstance(described, DenseSpec)
     shapes, left = cache.manifest.count, cache.missing(record)
     size = human(sum(math.prod(node.shape) * np.dtype(node.dtype).itemsize for node in cache.arrays(record)))
-    told = f"{record.product}: {shapes} shapes x {described.blocks * described.groups} groups x {described.dim} dimensions, {size}"
+    told = (
+        f"{record.product}: {counted(shapes, 'shape')} x {described.blocks * described.groups} groups x {described.dim} dimensions, {size}"
+    )
     rows = {shard: build.usable_rows(cache, shard) for shard in left}
     number = sum(map(len, rows.values()))
     if not number:
@@ -222,7 +224,7 @@ def _foretell(work: Work, record: Record, batch: int, task: Task | None) -> None
         drawing, processes = sum(one.seconds.values()), work.machine.processes()
         whole += drawing * number / processes
         how += f"; and {drawing:.2g} s to draw the depth again, {processes} at a time"
-    work.terminal.say(f"{told}; about {duration(whole)} here for {number} shapes ({how})")
+    work.terminal.say(f"{told}; about {duration(whole)} here for {counted(number, 'shape')} ({how})")
 
 
 def _drawn_once(work: Work, plan: Plan, shard: int, row: int) -> dict[int, Made]:

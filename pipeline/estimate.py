@@ -169,7 +169,7 @@ def estimate(location: str, path: Path, config: BuildConfig, machine: Machine, t
     )
     shard = _sample_shard(possible, len(few.entries), count)
     with _temporary(path) as folder:
-        terminal.say(f"building {len(few.entries)} of {count} shapes to measure")
+        terminal.say(f"building {len(few.entries)} of {counted(count, 'shape')} to measure")
         begun = time.time()
         asked = dataclasses.replace(possible, shard=shard)
         cache = building.build_cache(location, folder / "sample.zarr", asked, machine, terminal, opened=few)
@@ -492,11 +492,11 @@ def in_words(found: Estimate, path: Path) -> list[str]:
     if found.failed:
         low, high = share(len(found.failed), found.sample)
         lines.append(
-            f"{len(found.failed)} of {found.sample} shapes failed, so between {low:.0%} and {high:.0%} of all may: "
+            f"{len(found.failed)} of {counted(found.sample, 'shape')} failed, so between {low:.0%} and {high:.0%} of all may: "
             + some([f"{shape}: {reason}" for shape, reason in found.failed], 5, "; ")
         )
     else:
-        lines.append(f"none of {found.sample} shapes failed, so at most about {share(0, found.sample)[1]:.0%} of all may")
+        lines.append(f"none of {counted(found.sample, 'shape')} failed, so at most about {share(0, found.sample)[1]:.0%} of all may")
     return lines
 
 

@@ -169,6 +169,8 @@ class Scarce:
         """The numbers in words."""
         least, first, median, third, greatest = self.quantiles
         of = "" if self.counted == self.shapes else f"; of {self.counted} that were looked at"
+        if least == greatest:
+            return f"in blocks of {self.block}, {least} differ{of}"
         return f"in blocks of {self.block}, {least} to {greatest} differ, {median} in the median, {first} to {third} in the middle half{of}"
 
 

@@ -349,7 +349,7 @@ def normalized(geometry: Geometry, how: Literal["unit_sphere", "none"]) -> Geome
         points = geometry.points.astype(np.float64)
         _check_coordinates([points])
         if not len(points) or np.all(points == points[0]):
-            raise UserError(f"the cloud has {len(points)} points and no two different ones")
+            raise UserError(f"the cloud has no two different points ({len(points)} in all)")
         center = points.mean(axis=0)
         radius = np.linalg.norm(points - center, axis=1).max()
         if how == "none":

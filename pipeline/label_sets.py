@@ -9,6 +9,7 @@ from cache_schema.label_files import LabelFile
 from cache_schema.overlay import told_behind
 from cache_schema.spec import LabelSet, PointSpec, Record, TeacherSpec
 from cache_schema.store import Cache
+from cache_schema.terminal import counted
 from pipeline import build, journal, labels
 from pipeline.executors import catalog as executors
 from pipeline.models import Models
@@ -68,7 +69,7 @@ def write_labels(
     loaded = models.load_teacher(teacher, terminal.say, precision)
     if not loaded.spec.text:
         raise UserError(f"teacher {teacher} reads no text; `mmpd-cache teachers` lists teachers that do")
-    terminal.say(f"embedding {len(made.classes)} classes x {len(made.templates)} templates with {teacher}")
+    terminal.say(f"embedding {counted(len(made.classes), 'class')} x {counted(len(made.templates), 'template')} with {teacher}")
     file = LabelFile(
         labels=made,
         teacher=loaded.spec,
@@ -120,7 +121,9 @@ def embed_labels(work: Work, label_set: LabelSet, batch: int, only: TeacherSpec 
             continue
         loaded = work.models.teacher(teacher)
         record = cache.begin(wanted)
-        work.terminal.say(f"embedding {len(label_set.classes)} classes x {len(label_set.templates)} templates with {teacher.name}")
+        work.terminal.say(
+            f"embedding {counted(len(label_set.classes), 'class')} x {counted(len(label_set.templates), 'template')} with {teacher.name}"
+        )
         if cache.missing(record):
             build.make_labels(cache, record, loaded, batch, work.models)
         cache.finish(record)

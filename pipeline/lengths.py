@@ -11,6 +11,7 @@ import numpy as np
 from cache_schema import products
 from cache_schema.layout import texts
 from cache_schema.spec import CUT, CaptionSpec, Record, TeacherSpec
+from cache_schema.terminal import counted
 from pipeline.teachers.catalog import Measuring
 from pipeline.work import Work
 
@@ -50,6 +51,7 @@ def measured(work: Work, record: Record) -> Record:
         cut += int(sum(number for text, number in zip(found.tolist(), count.tolist(), strict=True) if known[text]))
     if cut:
         whole = "they are left out" if captions.spec.wrong else "it cuts them"
-        work.terminal.say(f"Note: {cut} of {total} texts of {captions.product} are longer than {record.spec.name} reads; {whole}")
+        which = f"{cut} of {counted(total, 'text')} of {captions.product}"
+        work.terminal.say(f"Note: {which} are longer than {record.spec.name} reads; {whole}")
     kept = [pair for pair in record.made_by if pair[0] != CUT]
     return dataclasses.replace(record, made_by=(*kept, (CUT, str(cut))))

@@ -18,6 +18,7 @@ from cache_schema.records import differences
 from cache_schema.selection import COLUMNS
 from cache_schema.spec import BoxSpec, Manifest, PointSpec, Record, SourceSpec, TeacherSpec, ViewSpec
 from cache_schema.store import Cache
+from cache_schema.terminal import counted
 from pipeline import weights
 from pipeline.journal import Append, Build, Loading, journal_of, read_journal
 from pipeline.recipes import BuildConfig, SourceConfig, shard_size
@@ -162,7 +163,9 @@ def open_again(path: Path, source: Source, shard: int) -> Cache | None:
     same_labels(cache, source)
     if shard not in (0, cache.manifest.shard):
         there_are = cache.manifest.shard
-        raise UserError(f"{path} has {there_are} shapes per shard, asked {shard}; build into another path, or with --set shard={there_are}")
+        raise UserError(
+            f"{path} has shards of {counted(there_are, 'shape')}, asked {shard}; build into another path, or with --set shard={there_are}"
+        )
     return cache
 
 
@@ -192,7 +195,7 @@ def _refuse_grown(cache: Cache) -> None:
     manifest = cache.manifest if cache.below is None else cache.below.now
     if manifest.segments:
         raise UserError(
-            f"{cache.path} has grown: it holds {manifest.count} shapes in {len(manifest.segments)} segments, so no one source "
+            f"{cache.path} has grown: it holds {counted(manifest.count, 'shape')} in {len(manifest.segments)} segments, so no one source "
             "can build it. `mmpd-cache retry` makes what failed or is missing, `add-teacher`, `add-captioner` and `labels` add products, "
             "and `append` adds shapes; or build into another path"
         )

@@ -32,6 +32,7 @@ from PIL import Image
 
 from cache_schema.errors import UserError
 from cache_schema.spec import CameraRig, ViewSpec
+from cache_schema.terminal import counted
 from pipeline.cameras import poses
 from pipeline.choosing import Judge, candidates
 from pipeline.coincident import BOTH
@@ -164,7 +165,7 @@ class Renderer:
                 pose = poses(rig, vertices, radius)
             views = list(self._views(pose, drawables, center, size, faint))
         depths = [depth.astype(np.float16) for _, depth in views if depth is not None]
-        warned = (f"the shape cannot be told from the background in {len(faint)} of {len(pose)} views",) if faint else ()
+        warned = (f"the shape cannot be told from the background in {len(faint)} of {counted(len(pose), 'view')}",) if faint else ()
         return Pictures(np.stack([color for color, _ in views]), pose, np.stack(depths) if depths else None, warned, choosing)
 
     def _chosen(

@@ -24,7 +24,7 @@ from cache_schema.errors import UserError
 from cache_schema.files import write_file
 from cache_schema.spec import GuideSpec, PointSpec, added, fingerprint, from_json, label, to_json
 from cache_schema.store import Cache, open_cache
-from cache_schema.terminal import some
+from cache_schema.terminal import counted, some
 from trainer.batch import Used
 from trainer.bounded import bounded, refuse_huge
 from trainer.config import AlignConfig, DistillConfig
@@ -147,7 +147,7 @@ class Header:
     @property
     def unfinished(self) -> str:
         """How far the run came, in words; empty if it came to its end."""
-        return f"the run had made {self.step} of {self.steps} steps" if self.step < self.steps else ""
+        return f"the run had made {self.step} of {counted(self.steps, 'step')}" if self.step < self.steps else ""
 
     @property
     def origin(self) -> str:

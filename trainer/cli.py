@@ -161,9 +161,12 @@ def guide(
     assert isinstance(made.spec, GuideSpec)
     for note in refuse_stale([(opened, made.spec)], loaded):
         say(f"Note: {note}")
-    apart = spread(opened, name)
-    say("Mean cosine distance between summaries {:.3g}, between tokens {:.3g}".format(*apart))
-    if min(apart) < COLLAPSED:
+    measured = {what: value for what, value in zip(("summaries", "tokens"), spread(opened, name), strict=True) if value is not None}
+    if measured:
+        say("Mean cosine distance " + ", ".join(f"between {what} {value:.3g}" for what, value in measured.items()))
+    if "summaries" not in measured:
+        say("Whether summaries differ from shape to shape is not known: that takes two shapes")
+    if any(value < COLLAPSED for value in measured.values()):
         say(f"Warning: the features in {product} are almost equal for all shapes (collapse). See {run}/curves.png")
     say(f"{path} now has {product}. Next: mmpd-train distill {path} RUN --guide {name} --init {run}")
 

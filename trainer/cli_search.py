@@ -143,6 +143,8 @@ def _print_found(using: Opened, gallery: "Gallery", query: Asked, found: "Sequen
             table.add_row(str(i), f"{one.cosine:.3f}", Text(printable(one.id)), Text(printable(one.label)))
         out.print(table)
     said = f"{counted(len(gallery.rows), 'shape')} in {query.space.told}, the mean over {counted(gallery.blocks, 'stored sample')} of each"
+    if not found:
+        say("Nothing is near it: there is no other shape with a vector to compare it with")
     say(f"Nearest of {said}" + (f". {page} shows them" if page else ""))
 
 

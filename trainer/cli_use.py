@@ -507,7 +507,7 @@ def _known_to(kept: "Kept", cache: "Cache", rows: "NDArray[np.int64]") -> Iterat
     if kept.learned is None:
         found.append(f"not known which of these shapes {kept.name} has learned from")
     elif count := int(kept.learned.among(of_rows(cache, rows)).sum()):
-        found.append(f"{kept.name} has learned from {count} of these {len(rows)} shapes: it knows them")
+        found.append(f"{kept.name} has learned from {count} of these {counted(len(rows), 'shape')}: it knows them")
     for note in filter(None, found):
         say(f"Note: {note}")
         yield note
@@ -525,7 +525,7 @@ def _print_predictions(using: Opened, found: "Predicted", table: "Table", csv: P
         n, agree, chance = agreement["shapes"], agreement["agree"], agreement["chance"]
         origin = "that were guessed from names of files" if any("guessed from" in note for note in using.notes) else "of the cache"
         told = f"chance: {chance:.1f} of {n} ({100 * chance / n:.3g} %)"
-        say(f"{agree} of {n} shapes ({100 * agree / n:.1f} %) have the class {origin} as the likeliest; {told}")
+        say(f"{agree} of {counted(n, 'shape')} ({100 * agree / n:.1f} %) have the class {origin} as the likeliest; {told}")
 
 
 def columns(*names: str) -> Printed:

@@ -38,6 +38,7 @@ from cache_schema.records import differences
 from cache_schema.rows import Rows
 from cache_schema.spec import GREY, DenseSpec, GuideSpec, Record, TeacherSpec, did_you_mean
 from cache_schema.store import Cache
+from cache_schema.terminal import counted
 from trainer.batch import SIDES, Batch, Negatives, Side, Statistics, Used, target
 from trainer.captions import Captions, Ints, Mix, mixture
 from trainer.order import Choices, Drawn, Epochs, PlaceNumbers, Pool
@@ -588,7 +589,7 @@ def _described(part: Part, teachers: Iterable[str]) -> str:
     absent = ", ".join(name for name in teachers if name not in part.teachers)
     none = f", nothing by {absent}" if absent else ""
     behind = f" ({said})" if (said := told_behind(part.cache)) else ""
-    return f"{part.cache.address}: {len(part.rows)} of {part.cache.manifest.count} shapes{unsplit}{mix}{cut}{none}{lack}{behind}"
+    return f"{part.cache.address}: {len(part.rows)} of {counted(part.cache.manifest.count, 'shape')}{unsplit}{mix}{cut}{none}{lack}{behind}"
 
 
 def _nth(captioner: Ints, filled: NDArray[np.bool_]) -> tuple[Ints, Ints]:

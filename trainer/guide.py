@@ -331,12 +331,12 @@ def _again(cache: Cache, spec: GuideSpec, run: Path) -> str:
     return f"{remove} && {shlex.join(['mmpd-train', 'guide', str(cache.path), str(run), '--name', spec.name, *more])}"
 
 
-def spread(cache: Cache, name: str) -> tuple[float, float]:
+def spread(cache: Cache, name: str) -> tuple[float | None, float | None]:
     """How different a guide's features are, measured on the first block of the first shapes.
 
     Returns:
         Mean cosine distance between the summaries of two shapes, and between two tokens of any shapes. If a value is near 0, the guide's
-        features are almost equal for all shapes (collapse).
+        features are almost equal for all shapes (collapse). None if there are no two.
     """
     rows = np.flatnonzero(cache.ok())[:SAMPLE]
     product = GUIDE.product(guide=name)
@@ -344,8 +344,10 @@ def spread(cache: Cache, name: str) -> tuple[float, float]:
     return _apart(summary.gather(rows, 0 * rows)), _apart(tokens.gather(rows, 0 * rows).reshape(-1, tokens.shape[-1]))
 
 
-def _apart(features: NDArray[np.float16]) -> float:
-    """Mean of 1 - cosine over all pairs of features [n, D]; 0 if there is no pair."""
+def _apart(features: NDArray[np.float16]) -> float | None:
+    """Mean of 1 - cosine over all pairs of features [n, D]; None if there is no pair, 0 if all of several are zeros."""
+    if len(features) < 2:
+        return None
     values = features.astype(np.float64)
     values = values[values.any(-1)]  # tokens of groups that are missing are zeros
     unit = values / np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-12)

@@ -34,7 +34,7 @@ from cache_schema.files import write_file
 from cache_schema.local import Cleaner, own_names
 from cache_schema.remote import CARD, FILE_MOST, MODELS, ROOT_MOST, Absent, Folder, Hub, Place, is_remote, place_of_run, snapshot
 from cache_schema.spec import from_json, to_json
-from cache_schema.terminal import json_text
+from cache_schema.terminal import counted, json_text
 from trainer import card, checkpoint, classifiers, folder, handed, labels
 from trainer.checkpoint import SHARED, WEIGHTS, Header, Loaded
 from trainer.encoders import catalog
@@ -253,7 +253,7 @@ def check_place(place: Place, trial: str, replace: bool) -> None:
             return
         raise
     if there.trial != trial and not replace:
-        what = f"{there.header.config.encoder.name}, {there.header.step} steps"
+        what = f"{there.header.config.encoder.name}, {counted(there.header.step, 'step')}"
         raise UserError(f"{place.url} holds another run ({what}); give another place, or add --replace")
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from cache_schema.errors import UserError
 from cache_schema.spec import to_json
-from cache_schema.terminal import printable
+from cache_schema.terminal import counted, printable
 from trainer import checkpoint, distributed, folder, log, machine, optim, signals, start
 from trainer.afar import Ahead
 from trainer.augment import augment, draw, together
@@ -238,7 +238,7 @@ def _step(
 def _announce(training: Training, before: Header, ranks: Ranks, alone: bool, console: Console) -> None:
     """Print the data, the size of the model, the number of steps, and what the weights come from. `alone`: one thread computes."""
     steps, chosen = training.header.steps, training.arithmetic
-    told = f"{training.data}. {training.size:,} parameters, {steps} steps of {training.config.optim.batch} on {ranks.device}"
+    told = f"{training.data}. {training.size:,} parameters, {counted(steps, 'step')} of {training.config.optim.batch} on {ranks.device}"
     told += f", in {chosen.precision} ({chosen.why})" if steps else ""
     told += ", by one thread because steps are small" if alone and steps else ""
     console.print(Text(printable(told)), soft_wrap=True)

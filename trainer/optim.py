@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cache_schema.errors import UserError
+from cache_schema.terminal import counted
 from trainer import layers
 from trainer.config import OptimConfig
 from trainer.distributed import is_part, part
@@ -56,7 +57,9 @@ def steps(config: OptimConfig, shapes: int) -> int:
     """
     count = config.epochs * shapes // config.batch
     if config.epochs and not count:
-        raise UserError(f"{config.epochs} epochs of {shapes} shapes do not fill one batch of {config.batch}: lower optim.batch")
+        raise UserError(
+            f"{counted(config.epochs, 'epoch')} of {counted(shapes, 'shape')} do not fill one batch of {config.batch}: lower optim.batch"
+        )
     return count
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from cache_schema.classes import NONE
 from cache_schema.errors import UserError
+from cache_schema.terminal import counted
 from trainer.captions import Ints
 from trainer.part import Part
 
@@ -137,11 +138,13 @@ class Epochs:
         """Shapes in an epoch."""
         if self.length < min(batch, 2):
             raise UserError(
-                f"an epoch would have {self.length} of the shapes, but a batch needs at least 2: raise data.fraction or data.passes, or "
-                "take more splits or classes"
+                f"an epoch would have {counted(self.length, 'shape')}, but a batch needs at least 2: raise data.fraction or data.passes, "
+                "or take more splits or classes"
             )
         if batch > self.length:
-            raise UserError(f"a batch of {batch} is larger than an epoch of {self.length} shapes: --set optim.batch={self.length} or less")
+            raise UserError(
+                f"a batch of {batch} is larger than an epoch of {counted(self.length, 'shape')}: --set optim.batch={self.length} or less"
+            )
         self._orders: dict[int, PlaceNumbers] = {}
         self._lock = threading.Lock()
 

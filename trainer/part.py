@@ -348,7 +348,7 @@ class Part:
             if not self.teachers[teacher].imported:
                 raise
             raise UserError(
-                f"{error}. {teacher} was imported, and no model here embeds captions for it: `mmpd-cache import-embeddings "
+                f"{error}; {teacher} was imported, and no model here embeds captions for it: `mmpd-cache import-embeddings "
                 f"{self.cache.path} FILE --teacher {teacher} --kind text --captions NAME` brings them; --set data.captions=NAME takes "
                 "others; a teacher without texts is imported with --no-text-side"
             ) from error
@@ -360,7 +360,7 @@ class Part:
         except UserError as error:
             if product in self.cache.products():  # the product exists, but has changed since it was finished
                 raise
-            raise UserError(f"{error}. {self._labels_come(teacher, name)}; --set data.templates=0 trains without it") from error
+            raise UserError(f"{error}; {self._labels_come(teacher, name)}; --set data.templates=0 trains without it") from error
         labels = record.labels
         assert isinstance(labels, LabelSet)
         rows = matched(classes, labels.classes, str(self.cache.path), f"label set {name!r}", own=name == SOURCE)
@@ -558,7 +558,8 @@ def _selected(columns: _Columns, config: DataConfig, seed: int) -> NDArray[np.in
         counts.append(f"{keep.sum()} of class {', '.join(config.classes)}")
     rows = np.arange(len(keep), dtype=np.int32)[keep]
     if not len(rows):
-        raise UserError(f"{cache.path}: no shape is left to train on ({', '.join(counts)})")
+        failed = "" if columns.ok.any() else f"; `mmpd-cache status {cache.path}` says why they failed"
+        raise UserError(f"{cache.path}: no shape is left to train on ({', '.join(counts)}){failed}")
     if config.fraction == 1:
         return rows
     count = max(1, round(config.fraction * len(rows)))

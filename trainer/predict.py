@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cache_schema.classes import NONE, matched
 from cache_schema.errors import UserError
 from cache_schema.store import Cache
-from cache_schema.terminal import some
+from cache_schema.terminal import counted, some
 from trainer.model import BlockNumbers, Kind, Model, Prediction
 from trainer.vectors import PART, Table
 
@@ -87,7 +87,8 @@ class Predicted:
             return ""
         names = some(list(dict.fromkeys(lost)))
         return (
-            f"{len(lost)} of {len(own)} shapes have a class that is not among these ({names}): they are left out where classes are compared"
+            f"{len(lost)} of {counted(len(own), 'shape')} have a class that is not among these ({names}): "
+            "they are left out where classes are compared"
         )
 
     def _truth(self, table: Table) -> tuple[list[str], NDArray[np.int64]]:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from cache_schema.errors import UserError
 from cache_schema.records import differences
+from cache_schema.terminal import counted
 from trainer import checkpoint
 from trainer.align import module_name
 from trainer.batch import targets
@@ -253,7 +254,7 @@ def _check_attention(other: Loaded, stage: Stage) -> None:
 
 def told(init: Init, frozen: str = "") -> list[str]:
     """Lines that say what a run started from."""
-    lines = [f"Starts from {init.run} ({init.stage}, {init.step} steps): took {_names(init.taken)}; {OPTIMISER}"]
+    lines = [f"Starts from {init.run} ({init.stage}, {counted(init.step, 'step')}): took {_names(init.taken)}; {OPTIMISER}"]
     for what, parts in (("New", init.new), ("Not used of that run", init.unused)):
         if parts:
             lines.append(f"{what}: {', '.join(f'{_name(part.name)} ({part.reason})' for part in parts)}")

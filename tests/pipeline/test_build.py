@@ -368,7 +368,7 @@ def test_label_sentences_are_the_teachers_own(built):
             {"captions": dataclasses.replace(small().captions, samples=1)},
             r"captions/blip2 made from another specification.*--set captions\.samples=[0-9]+$",
         ),
-        ({"shard": 8}, r"has 4 shapes per shard, asked 8; .* --set shard=4$"),
+        ({"shard": 8}, r"has shards of 4 shapes, asked 8; .* --set shard=4$"),
         ({"source": SourceConfig(textures="grey")}, r"read otherwise.*--set source\.textures=require$"),
     ],
 )

@@ -339,8 +339,8 @@ def test_of_larger_blocks_as_many_points_are_taken_as_the_smallest_have(cache_pa
         ({"classes": ("torus",)}, r"no shape is left to train on \(60 shapes, 58 usable, 38 of split train, 0 of class torus\)"),
         ({"labels": "modelnet40"}, "mmpd-cache labels .* modelnet40"),
         ({"batch": 39}, "a batch of 39 is larger than an epoch of 38 shapes"),
-        ({"fraction": 0.0001}, "an epoch would have 1 of the shapes, but a batch needs at least 2: raise data.fraction"),
-        ({"passes": (0.001,)}, "an epoch would have 0 of the shapes"),
+        ({"fraction": 0.0001}, "an epoch would have 1 shape, but a batch needs at least 2: raise data.fraction"),
+        ({"passes": (0.001,)}, "an epoch would have 0 shapes"),
     ],
 )
 def test_what_is_not_there_is_named(cache_path, config, message):

@@ -420,7 +420,7 @@ def test_metrics_from_elsewhere_are_named(tmp_path, text):
 
 
 def test_a_batch_too_large_for_all_epochs_is_named(cache_path, tmp_path):
-    with pytest.raises(ValueError, match="1 epochs of 38 shapes do not fill one batch of 64"):
+    with pytest.raises(ValueError, match="1 epoch of 38 shapes do not fill one batch of 64"):
         train(config_of("align", "optim.batch=64", "optim.accumulate=2", "optim.epochs=1"), [cache_path], tmp_path / "run", device="cpu")
 
 

@@ -60,7 +60,10 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
     """Accuracy on the test shapes, by their nearest neighbours among the training shapes."""
     train, test, notes = matched(of_split(train_cache, options.train_split), of_split(test_cache, options.test_split))
     if not 1 <= options.neighbours <= len(train):
-        raise UserError(f"neighbours must lie in 1..{len(train)}, the number of training shapes, got {options.neighbours}")
+        raise UserError(
+            f"neighbours must lie in 1..{len(train)}, the number of training shapes, got {options.neighbours}: "
+            f"--set neighbours={len(train)} or less"
+        )
     predictions = []
     body = Body.of(stage, options.pool)
     several = readings(options.average, options.repeats, body, train, test)

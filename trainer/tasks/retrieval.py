@@ -87,7 +87,7 @@ def run(stage: Stage, train_cache: Cache, test_cache: Cache, options: Options) -
                 chance = 100 * k / len(entries)
                 metrics.append(counted(f"{name} 3D to {side} R@{k}", values, "blocks", len(answer), chance, headline=k == 1))
     if not metrics:
-        raise UserError(f"{shapes.name} holds {len(shapes)} shapes without two different entries; there is nothing to retrieve")
+        raise UserError(f"{shapes.name} has no two different entries ({len(shapes)} in all): there is nothing to retrieve")
     return Scores(test=shapes.data, sides=Sides(test=shapes), metrics=tuple(metrics), notes=tuple(notes))
 
 
