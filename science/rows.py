@@ -180,6 +180,15 @@ ROWS: Final[dict[str, Row]] = {
         settings=_mae(ENCODER),
         times=3,
     ),
+    "point-mae, ten times": Row(
+        group="recipes",
+        about="Point-MAE for ten times as long",
+        stage="distill",
+        recipe="point-mae",
+        settings=_mae(ENCODER),
+        times=10,
+        against="point-mae, three times",
+    ),
     **{
         name: row
         for base, also in (("point-mae", ()), ("forms point-mae", FORMS))
@@ -227,7 +236,7 @@ ROWS: Final[dict[str, Row]] = {
         settings=_mae(ENCODER),
         also=FORMS,
         times=3,
-        against="point-mae, three times",
+        against="point-mae, ten times",  # as above
     ),
     # ------------------------------------------------------------------------------------------------------ teachers
     **{
