@@ -193,7 +193,7 @@ def test_remarks_are_counted_and_listed(tmp_path):
     assert code == 0
     assert "23 of the ok shapes have a remark" in out and "and 3 more with a remark" in out
     assert out.count("remark  ") == 20 and "its texture is grey\\x1b[31m" in out and "\x1b" not in out
-    assert "3 of the ok shapes have fewer points" in out and "in blocks of 64, 64 to 64 differ" in out
+    assert "3 of the ok shapes have fewer points" in out and "in blocks of 64, 64 differ" in out
     body = json.loads(run("status", cache.path, "--json")[1])
     assert body["remarked"] == len(body["remarks"]) == 23 and body["repeated"] == 3
 
