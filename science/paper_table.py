@@ -262,7 +262,7 @@ def _parts(data: Mapping[str, Any]) -> Iterator[str]:
     """Sentences about data sets of which the numbers have other shapes than the published files: only a part of them, as a rule. A few
     that failed are told, and compare."""
     if (count := data["learned_from"]) not in (None, LEARNED):
-        said = f"{LEARN}: pre-training learns from {counted(count, 'shape')}, and the papers' list has {LEARNED:,}"
+        said = f"{LEARN}: pre-training learns from {count:,} shapes, and the papers' list has {LEARNED:,}"
         yield said if _nearly(count, LEARNED) else f"{said}: no row is comparable"
     for name, test in TESTS.items():
         own = next((one for one in data["numbers"] if one["test"] == name), None)

@@ -23,7 +23,7 @@ Up axis, by the option `up`: `y` (default: ModelNet40's and ScanObjectNN's cloud
 S3DIS (`ply_data_all_0.h5` with `room_filelist.txt`) have +Z up, and are refused with the other one.
 
 A file that cannot be opened stops the listing, because the number of its shapes is unknown. So does a file that is missing although a list
-of a split names it (`train_files.txt`, `train_hdf5_file_list.txt`). A row that is no cloud fails alone when it is
+names it (`train_files.txt`, `all_files.txt`, `train_hdf5_file_list.txt`). A row that is no cloud fails alone when it is
 read. Files are opened for each read, which takes one or two milliseconds and is safe in any number of processes. Links to data outside
 the file are not followed.
 """
@@ -298,14 +298,14 @@ def open_source(
 
 
 def _check_lists(root: Path, files: Sequence[str]) -> None:
-    """Check that what lists of HDF5 files of a split (`train_files.txt`, `train_hdf5_file_list.txt`) name is there: a part of a data set is
-    not the whole. A line is a path from the root or from the list's folder, or has folders of another machine before the name of a file.
+    """Check that what lists of HDF5 files (`train_files.txt`, `all_files.txt`, `train_hdf5_file_list.txt`) name is there: a part of a data
+    set is not the whole. A line is a path from the root or from the list's folder, or has folders of another machine before a name.
 
     Raises:
         UserError: a list beside some files, or in the root, names a file that is missing.
     """
     for folder in sorted({root, *((root / name).parent for name in files)}):
-        for path in sorted(path for pattern in FILE_LISTS for path in folder.glob(pattern) if splits.split_named(path.stem)):
+        for path in sorted(path for pattern in FILE_LISTS for path in folder.glob(pattern) if _is_of_files(path)):
             named = [line.strip().replace("\\", "/") for line in decoded(path.read_bytes()).splitlines()]
             missing = [
                 name.rsplit("/", 1)[-1]
@@ -319,6 +319,11 @@ def _check_lists(root: Path, files: Sequence[str]) -> None:
                     f"{shape_text(path.name)} names {some([*map(shape_text, missing)], 3)}, missing here: bring what is missing, or take "
                     "its line out of the list"
                 )
+
+
+def _is_of_files(path: Path) -> bool:
+    """Whether the name of a list says that it lists files to use: `train_files.txt`, `all_files.txt`; not `excluded_files.txt`."""
+    return path.is_file() and bool(splits.split_named(path.stem) or path.stem.lower().startswith("all_"))
 
 
 def _labels_of_points(root: Path, files: Sequence[str], key: str, parts: str, notes: list[str]) -> Labels | None:
@@ -382,7 +387,7 @@ def _rows(root: Path, name: str, wanted: str, label: str, points_labels: str, no
         labels = [""] * count
         if keys.labels and label != "none":
             known = _class_names(file, root, name)
-            by_row = _names_of_rows(root, name, count, notes)
+            by_row = _names_of_rows(root, name, count, notes, needed=not known)
             held_labels, where = reached(file, keys.labels, root), f"{text}, {keys.labels}"
             if not wanted.partition(",")[2].partition(",")[0].strip() and _of_points(held_labels, count, points):
                 notes.append(
@@ -641,7 +646,7 @@ def _check_names(numbers: Sequence[int], names: Sequence[str], by_row: Sequence[
         UserError: they contradict each other, so that one of the files is of other data.
     """
     for row, (number, name) in enumerate(zip(numbers, by_row, strict=True)):
-        if number >= 0 and columns.plain(names[number]) != columns.plain(name):
+        if number >= 0 and name and columns.plain(names[number]) != columns.plain(name):
             raise UserError(
                 f"{where}: row {row} is {names[number]!r} by its number {number}, and {name!r} by the names of the rows (*_id2name.json): "
                 "one of the two lists is of other files, take it away"
@@ -723,12 +728,12 @@ def _class_names(file: h5py.File, root: Path, name: str) -> tuple[str, ...]:
     return ()
 
 
-def _names_of_rows(root: Path, name: str, count: int, notes: list[str]) -> tuple[str, ...]:
+def _names_of_rows(root: Path, name: str, count: int, notes: list[str], *, needed: bool) -> tuple[str, ...]:
     """The name of the class of each row, from `train0_id2name.json` beside `train0.h5` (https://github.com/antao97/PointCloudDatasets);
     empty where there is no such file, or it is no list of as many names, which `notes` gets.
 
     Raises:
-        UserError: it is no JSON.
+        UserError: it is no JSON, and `needed`: the names of the classes are nowhere else.
     """
     path = (root / name).with_name(f"{Path(name).stem}_id2name.json")
     if not path.is_file():
@@ -736,7 +741,9 @@ def _names_of_rows(root: Path, name: str, count: int, notes: list[str]) -> tuple
     try:
         found = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{shape_text(path.name)} is no JSON: {error}") from error
+        if needed:
+            raise UserError(f"{shape_text(path.name)} is no JSON: {error}") from error
+        found = None
     if not isinstance(found, list) or len(found) != count or not all(isinstance(one, str) for one in found):
         notes.append(f"{shape_text(path.name)} is not read: it is no list with the name of the class of each of {count} rows")
         return ()

@@ -904,7 +904,18 @@ def test_a_list_of_hdf5_files_of_which_one_is_missing_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"train_files\.txt names ply_data_train1\.h5, missing here"):
         open_source(str(tmp_path))
     files.unlink()
+    (tmp_path / "train_hdf5_file_list.txt").write_text("# data/old.h5\ndata/modelnet40/ply_data_train0.h5\n")
+    (tmp_path / "excluded_files.txt").write_text("bad.h5\n")
+    assert len(open_source(str(tmp_path)).entries) == 4
+    (tmp_path / "train_hdf5_file_list.txt").write_text("data/modelnet40/ply_data_train1.h5\n")
+    with pytest.raises(ValueError, match=r"train_hdf5_file_list\.txt names ply_data_train1\.h5, missing here"):
+        open_source(str(tmp_path))
+    (tmp_path / "train_hdf5_file_list.txt").unlink()
     names = tmp_path / "ply_data_train0_id2name.json"
+    names.write_text("no list")
+    assert any("_id2name.json is not read" in note for note in open_source(str(tmp_path)).notes), "shape_names.txt suffices"
+    names.write_text('["", "night stand"]')
+    assert len(open_source(str(tmp_path)).entries) == 4
     names.write_text('["Chair", "night stand"]')
     assert len(open_source(str(tmp_path)).entries) == 4
     names.write_text('["night_stand", "chair"]')
