@@ -78,9 +78,10 @@ def status(cache: CachePath, as_json: Json = False) -> None:
     show(", ".join(f"{count} {name}" for name, count in counts.items()))
     show_origin(opened)
     if noted:
-        show(f"{len(noted)} of the ok shapes have a remark; see below")
+        show(f"{len(noted)} of the ok shapes {'has' if len(noted) == 1 else 'have'} a remark; see below")
     if repeated:
-        show(f"{repeated} of the ok shapes have fewer points in their file than a block holds: points are repeated in their blocks")
+        have = "has" if repeated == 1 else "have"
+        show(f"{repeated} of the ok shapes {have} fewer points in the file than a block holds: points are repeated in their blocks")
     if scarce:
         show(f"    {scarce.told}")
     if why:

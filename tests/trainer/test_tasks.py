@@ -447,7 +447,7 @@ def test_cross_validation_tests_every_shape_without_its_object(stage, cache, tmp
     for known, asked in crossval.dealt(twins, together, 3, 0):
         assert len(asked) and not set(together[known]) & set(together[asked])
 
-    with pytest.raises(ValueError, match=r"has 46 objects, and folds=50 needs as many: set fewer folds"):
+    with pytest.raises(ValueError, match=r"has 46 objects, and folds=50 needs as many: set folds=46 or fewer"):
         list(crossval.dealt(shapes, objects, 50, 0))
     with pytest.raises(ValueError, match=r"the largest class of .* has 12 shapes: set folds=12 or fewer, got 20"):
         list(crossval.dealt(shapes, objects, 20, 0))

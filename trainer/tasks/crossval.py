@@ -23,7 +23,7 @@ from cache_schema.errors import UserError
 from cache_schema.folds import folds as fixed_folds
 from cache_schema.settings import refuse_unread
 from cache_schema.store import Cache
-from cache_schema.terminal import some
+from cache_schema.terminal import counted, some
 from trainer.config import check_seed
 from trainer.stage import Stage
 from trainer.tasks import svm
@@ -168,7 +168,8 @@ def dealt(shapes: Shapes, objects: NDArray[np.int64], folds: int, seed: int) -> 
             one object: in its fold nobody would know it.
     """
     if (count := len(set(objects))) < folds:
-        raise UserError(f"{shapes.name} has {count} objects, and folds={folds} needs as many: set fewer folds")
+        advice = f"set folds={count} or fewer" if count > 1 else "cross-validation needs two"
+        raise UserError(f"{shapes.name} has {counted(count, 'object')}, and folds={folds} needs as many: {advice}")
     if (most := int(np.bincount(shapes.labels).max())) < folds:
         advice = f"set folds={most} or fewer, got {folds}" if most > 1 else "cross-validation needs two of a class"
         raise UserError(f"the largest class of {shapes.name} has {most} shape{'s' * (most > 1)}: {advice}")
