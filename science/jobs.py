@@ -48,7 +48,7 @@ EVERY: Final = 10.0
 LOOK: Final = 0.2
 """Seconds from one look at the running jobs to the next."""
 LONGEST: Final = 500
-"""Number of letters of a log's last line that are shown."""
+"""Most letters of the reason of a failure that are shown."""
 DIE_WITH_PARENT: Final = 1
 """PR_SET_PDEATHSIG of Linux: the signal that a process gets when its parent has ended."""
 BIN: Final = Path(sys.executable).parent

@@ -137,18 +137,20 @@ def _views(how: str, count: str) -> str:
     return f"{count} chosen views" if how == "chosen" else f"a {how} of {count} views"
 
 
-def _mae(encoder: str) -> tuple[str, ...]:
-    # Point-M2AE's own recipe has one block in its decoder of coordinates; the others have two here, as the tiny decoder of stage 2.
-    return (f"encoder.name={encoder}", *TINY, f"distill.reconstruction_depth={1 if 'm2ae' in encoder else 2}")
+def _point_mae(
+    about: str, *, group: Group, encoder: str = ENCODER, times: float = 1, also: tuple[str, ...] = (), against: str = "point-mae"
+) -> Row:
+    """A row of Point-MAE. Point-M2AE's own recipe has one block in its decoder of coordinates; the others have two here, as the tiny
+    decoder of stage 2."""
+    settings = (f"encoder.name={encoder}", *TINY, f"distill.reconstruction_depth={1 if 'm2ae' in encoder else 2}")
+    return Row(group=group, about=about, stage="distill", recipe="point-mae", settings=settings, times=times, also=also, against=against)
 
 
 ROWS: Final[dict[str, Row]] = {
     "scratch": Row(
         group="main", about="random weights", stage="distill", recipe="scratch", settings=(f"encoder.name={ENCODER}", TINY[0]), times=0
     ),
-    "point-mae": Row(
-        group="main", about="coordinates of hidden groups", stage="distill", recipe="point-mae", settings=_mae(ENCODER), against=""
-    ),
+    "point-mae": _point_mae("coordinates of hidden groups", group="main", against=""),
     "stage 1": Row(group="main", about="three teachers, captions and class names", stage="align", settings=(THREE,)),
     "stage 2": Row(group="main", about="and distillation of that guide", stage="distill", guide="stage 1"),
     "stage 1, real": Row(group="main", about="three teachers and EfficientNet-Lite0", stage="align", settings=(of(*TEACHERS, REAL),)),
@@ -172,23 +174,8 @@ ROWS: Final[dict[str, Row]] = {
         guide="kept stage 1",
         against="point-mae, three times",
     ),
-    "point-mae, three times": Row(
-        group="recipes",
-        about="Point-MAE for as long as a course of three trainings",
-        stage="distill",
-        recipe="point-mae",
-        settings=_mae(ENCODER),
-        times=3,
-    ),
-    "point-mae, ten times": Row(
-        group="recipes",
-        about="Point-MAE for ten times as long",
-        stage="distill",
-        recipe="point-mae",
-        settings=_mae(ENCODER),
-        times=10,
-        against="point-mae, three times",
-    ),
+    "point-mae, three times": _point_mae("Point-MAE for as long as a course of three trainings", group="recipes", times=3),
+    "point-mae, ten times": _point_mae("Point-MAE for ten times as long", group="recipes", times=10, against="point-mae, three times"),
     **{
         name: row
         for base, also in (("point-mae", ()), ("forms point-mae", FORMS))
@@ -219,24 +206,18 @@ ROWS: Final[dict[str, Row]] = {
             ),
         }.items()
     },
-    "forms point-mae": Row(
+    "forms point-mae": _point_mae(
+        "Point-MAE also on bodies without names",
         group="recipes",
-        about="Point-MAE also on bodies without names",
-        stage="distill",
-        recipe="point-mae",
-        settings=_mae(ENCODER),
         also=FORMS,
-        against="point-mae, three times",  # at 16 shapes of a kind about as many steps
+        against="point-mae, three times",  # about as many steps, at 16 shapes of a kind
     ),
-    "forms point-mae, three times": Row(
+    "forms point-mae, three times": _point_mae(
+        "Point-MAE also on these, for as long as a course of three trainings",
         group="recipes",
-        about="Point-MAE also on these, for as long as a course of three trainings",
-        stage="distill",
-        recipe="point-mae",
-        settings=_mae(ENCODER),
         also=FORMS,
         times=3,
-        against="point-mae, ten times",  # as above
+        against="point-mae, ten times",  # about as many steps, at 16 shapes of a kind
     ),
     # ------------------------------------------------------------------------------------------------------ teachers
     **{
@@ -266,9 +247,7 @@ ROWS: Final[dict[str, Row]] = {
         also=("shrec16",),
         against=f"stage 1, {REAL}, shapes told apart",
     ),
-    "point-mae, and SHREC": Row(
-        group="teachers", about="Point-MAE also on these", stage="distill", recipe="point-mae", settings=_mae(ENCODER), also=("shrec16",)
-    ),
+    "point-mae, and SHREC": _point_mae("Point-MAE also on these", group="teachers", also=("shrec16",)),
     f"stage 1, {REAL}, shapes told apart, twice": Row(
         group="teachers",
         about=f"{REAL} alone, shapes told apart, for twice as many epochs",
@@ -380,15 +359,7 @@ ROWS: Final[dict[str, Row]] = {
         against="stage 2",
     ),
     # ------------------------------------------------------------------------------------------------- equal budgets
-    "twice point-mae": Row(
-        group="budgets",
-        about="Point-MAE for as long as both stages",
-        stage="distill",
-        recipe="point-mae",
-        settings=_mae(ENCODER),
-        times=2,
-        against="stage 2",
-    ),
+    "twice point-mae": _point_mae("Point-MAE for as long as both stages", group="budgets", times=2, against="stage 2"),
     "twice stage 1": Row(
         group="budgets", about="stage 1 for as long as both stages", stage="align", settings=(THREE,), times=2, against="stage 2"
     ),
@@ -444,14 +415,7 @@ ROWS: Final[dict[str, Row]] = {
                 times=0,
                 against=f"point-mae, {family}",
             ),
-            "point-mae": Row(
-                group="families",
-                about="coordinates of hidden groups",
-                stage="distill",
-                recipe="point-mae",
-                settings=_mae(f"{family}-tiny"),
-                against="",
-            ),
+            "point-mae": _point_mae("coordinates of hidden groups", group="families", encoder=f"{family}-tiny", against=""),
             "stage 1": Row(
                 group="families",
                 about="stage 1",
@@ -467,24 +431,16 @@ ROWS: Final[dict[str, Row]] = {
                 guide=f"stage 1, {family}",
                 against=f"point-mae, {family}",
             ),
-            "twice point-mae": Row(
-                group="families",
-                about="Point-MAE for as long as both stages",
-                stage="distill",
-                recipe="point-mae",
-                settings=_mae(f"{family}-tiny"),
-                times=2,
-                against=f"stage 2, {family}",
+            "twice point-mae": _point_mae(
+                "Point-MAE for as long as both stages", group="families", encoder=f"{family}-tiny", times=2, against=f"stage 2, {family}"
             ),
         }.items()
     },
     # The course, too. Not with Point-M2AE: at these sizes its own pre-training is no beginning.
-    "point-mae, three times, pointmamba": Row(
+    "point-mae, three times, pointmamba": _point_mae(
+        "Point-MAE for as long as a course of three trainings",
         group="families",
-        about="Point-MAE for as long as a course of three trainings",
-        stage="distill",
-        recipe="point-mae",
-        settings=_mae("pointmamba-tiny"),
+        encoder="pointmamba-tiny",
         times=3,
         against="point-mae, pointmamba",
     ),

@@ -105,6 +105,9 @@ ELSEWHERE: Final = "those of ShapeNet-55 are train.txt and test.txt in Point-BER
 COLUMNS: Final = ("synsetid", "modelid", "split")
 """Columns, in small letters, by which a .csv file is known for a table of splits."""
 
+HEAD: Final = 4096
+"""Number of bytes in which the columns of a table are looked for."""
+
 SOME: Final = 3
 """Most folders without a mesh that a note names."""
 
@@ -148,7 +151,7 @@ def open_source(location: str, *, textures: Textures = "require", lists: str = "
         )
     notes = []
     if told and entries:
-        skipped[".csv"] -= sum(file.parent == root for file in found.files)
+        skipped[".csv"] -= sum(file.parent == root and file.suffix == ".csv" for file in found.files)
         here = {entry.id.partition("-")[0] for entry in entries}
         elsewhere = {name for name in told if name in found.of_tables and name.partition("-")[0] not in here}
         if elsewhere == told.keys():
@@ -211,7 +214,7 @@ def _near(root: Path) -> str:
     beside = root.parent / "ShapeNet-55"
     if beside.is_dir():
         return f"those in {str(beside)!r} are read by --set source.lists=FOLDER"
-    if table := next((path for path in sorted(root.parent.glob("*.csv")) if path.is_file() and _of_table(path)), None):
+    if table := next((path for path in sorted(root.parent.glob("*.csv")) if path.is_file() and _is_table(path)), None):
         return f"{str(table)!r} is read by --set source.lists=FILE"
     return f"{ELSEWHERE} --set source.lists=FOLDER"
 
@@ -242,9 +245,10 @@ def read_lists(place: Path, *, tables: bool = True) -> Lists:
     patterns = ("*.txt", "*.json", *(["*.csv"] if tables else []))
     for path in [place] if place.is_file() else sorted(path for pattern in patterns for path in place.glob(pattern) if path.is_file()):
         table = path.suffix.lower() == ".csv"
-        found = _of_table(path) if table else _of_list(path)
-        if found is None:
+        split = "" if table else splits.split_named(path.stem)
+        if not (_is_table(path) if table else split):
             continue
+        found = _of_table(path) if table else _of_list(path, split)
         files.append(path)
         for number, name, split in found:
             if told.setdefault(name, split) != split:
@@ -258,14 +262,12 @@ def read_lists(place: Path, *, tables: bool = True) -> Lists:
     return Lists(told=told, of_tables=frozenset(of_tables), files=tuple(files))
 
 
-def _of_list(path: Path) -> list[tuple[int, str, str]] | None:
-    """Numbers of lines, ids, and the split in the name of a list; None if the file is none.
+def _of_list(path: Path, split: str) -> list[tuple[int, str, str]]:
+    """Numbers of lines, ids, and the split in the name of a list.
 
     Raises:
         UserError: a line names no model.
     """
-    if not (split := splits.split_named(path.stem)):
-        return None
     found = []
     for number, line in enumerate(_lines(path), 1):
         if not line.strip():
@@ -277,8 +279,16 @@ def _of_list(path: Path) -> list[tuple[int, str, str]] | None:
     return found
 
 
-def _of_table(path: Path) -> list[tuple[int, str, str]] | None:
-    """Numbers of lines, ids and splits in a table; None if the file is another table. Synsets may have lost the zeros before them.
+def _is_table(path: Path) -> bool:
+    """Whether a .csv file begins with the columns of a table of splits. Only its beginning is read: others may be large, or damaged."""
+    with path.open("rb") as file:
+        _, text = separator(decoded(file.read(HEAD)))
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    return set(COLUMNS) <= {cell.strip().strip('"').lower() for cell in re.split(r"[,;\t]", first)}
+
+
+def _of_table(path: Path) -> list[tuple[int, str, str]]:
+    """Numbers of lines, ids and splits in a table. Synsets may have lost the zeros before them.
 
     Raises:
         UserError: a row has no synset, model or split, or is no CSV.
@@ -290,8 +300,6 @@ def _of_table(path: Path) -> list[tuple[int, str, str]] | None:
     found = []
     try:
         heads = [head.strip().lower() for head in next(rows, [])]
-        if not set(COLUMNS) <= set(heads):
-            return None
         places = [heads.index(column) for column in COLUMNS]
         for row in rows:
             synset, model, split = (row[place].strip() if place < len(row) else "" for place in places)

@@ -9,9 +9,9 @@ padding of the layers that ran: it is the middle of what a place reads. For conv
 squares: a 3 x 3 convolution of stride 2 and padding 1 has its first place at the first pixel.
 
 Layers that pad as TensorFlow does are an exception: what a place reads goes further beyond its square on one side than on the other, and
-the middle of it lies half a patch off in EfficientNet. But its trained weights look nearly at the middle of the square: by gradients, the
-patch in the middle of 224 pixels looks at 113 to 116, where equal squares have 112 and the middle of what is read is 127.5
-(`tests/pipeline/test_dense.py`). So the odd place of padding is shared between both sides. Other networks of this kind were not measured.
+the middle of it lies half a patch off in EfficientNet. But by the gradients of its trained weights, a patch of EfficientNet-Lite0 looks
+nearer to the middle of its square than to the middle of what it reads (`tests/pipeline/test_dense.py`). So the odd place of padding is
+shared between both sides. Other networks of this kind were not measured.
 
 Letters: S pixels a side of the model's input, h patches a side.
 """

@@ -461,9 +461,15 @@ def test_a_table_of_splits_of_shapenet(tmp_path):
     assert table(source) == expected and source.skipped == {"not in the lists": 1, ".csv": 1}, "taxonomy.csv is none"
     assert "left out of the table, because no folder of theirs is here: 1 synset" in source.notes
     assert any(note.startswith("split told by all.csv: ") for note in source.notes)
+    (location / "val.txt").write_text("03001627-gone\n")
+    assert open_source(str(location)).skipped[".csv"] == 1, "a list is no table"
+    (location / "val.txt").unlink()
     assert len(open_source(str(location), split="0.8").entries) == 3, "all that is here"
     one = str(location / "03001627")
     assert any(f"{str(table_)!r} is read by --set source.lists=FILE" in note for note in open_source(one, kind="shapenet").notes)
+    table_.write_text(table_.read_text() + "damaged,\n")
+    assert any("is read by --set source.lists=FILE" in note for note in open_source(one, kind="shapenet").notes), "nobody asked for it"
+    table_.write_text(table_.read_text().removesuffix("damaged,\n"))
     moved = table_.rename(tmp_path / "split.csv")
     moved.write_text(moved.read_text().replace(",", ";"))
     assert table(open_source(str(location), lists=str(moved))) == expected
