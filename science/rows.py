@@ -213,7 +213,7 @@ ROWS: Final[dict[str, Row]] = {
         against="point-mae, three times",  # about as many steps, at 16 shapes of a kind
     ),
     "forms point-mae, three times": _point_mae(
-        "Point-MAE also on these, for as long as a course of three trainings",
+        "Point-MAE also on bodies without names, for as long as a course of three trainings",
         group="recipes",
         also=FORMS,
         times=3,
@@ -241,13 +241,15 @@ ROWS: Final[dict[str, Row]] = {
     # Is it the shapes that they learn from? Training shapes of SHREC beside the starter shapes, without their labels.
     f"stage 1, {REAL}, shapes told apart, and SHREC": Row(
         group="teachers",
-        about="the same, also on the 480 training shapes of SHREC, without their classes",
+        about=f"{REAL} alone, shapes told apart, also on the 480 training shapes of SHREC, without their classes",
         stage="align",
         settings=(of(REAL), "objective=contrast", "align.positives=none"),
         also=("shrec16",),
         against=f"stage 1, {REAL}, shapes told apart",
     ),
-    "point-mae, and SHREC": _point_mae("Point-MAE also on these", group="teachers", also=("shrec16",)),
+    "point-mae, and SHREC": _point_mae(
+        "Point-MAE also on the 480 training shapes of SHREC, without their classes", group="teachers", also=("shrec16",)
+    ),
     f"stage 1, {REAL}, shapes told apart, twice": Row(
         group="teachers",
         about=f"{REAL} alone, shapes told apart, for twice as many epochs",
